@@ -1,0 +1,91 @@
+"""What a source hands to the build: one picture with everything that is said about it in one split.
+
+Every `where` names a raw record for rejects.jsonl as `FILE: RECORD`, the file relative to the dataset root, for example
+`refer_seg/refcoco/instances.json: annotation 1719310`.
+
+Sources only read and regroup. Masks stay as the raw file has them (`Region.segmentation` is undecoded JSON), so that the
+process that plans a build never pays for geometry; the worker that renders the record does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Form = Literal["phrase", "question", "description", "explanation"]
+"""How a request's text is meant, hence which templates may carry it.
+
+phrase: a referring expression of the REFER families. question: a whole question or instruction (ReasonSeg).
+description: a ReasonSeg phrase. explanation: a question whose answer in words is known (`Request.answer`).
+"""
+
+
+class ImageRef(msgspec.Struct, omit_defaults=True):
+    """Where the picture lies.
+
+    path: relative to the dataset root, as the annotation file names it; checked against escapes when it is opened.
+    width, height: pixels as the annotation claims them, or None where the format does not say.
+    """
+
+    path: str
+    width: int | None = None
+    height: int | None = None
+
+
+class Region(msgspec.Struct, omit_defaults=True):
+    """One painted area of a target.
+
+    segmentation: JSON of COCO polygons `[[x, y, …], …]` or of an RLE `{"size": [h, w], "counts": …}`.
+    """
+
+    segmentation: msgspec.Raw
+    where: str
+    role: Literal["target", "ignore"] = "target"
+
+
+class Target(msgspec.Struct, omit_defaults=True):
+    """One mask: the union of its regions; no region means an empty mask by intent (a no-target expression)."""
+
+    id: str
+    regions: list[Region] = []
+    instances: list[str] = []
+    categories: list[str] = []
+
+
+class Request(msgspec.Struct, omit_defaults=True):
+    """One expression that asks for masks; becomes one dialogue per pass.
+
+    targets: indices into `Annotation.targets`, one per `<|seg|>` of the answer.
+    """
+
+    id: str
+    text: str
+    targets: list[int]
+    where: str
+    form: Form = "phrase"
+    answer: str = ""
+
+
+class Turn(msgspec.Struct):
+    """One turn of a ready-made conversation. `has_image` says that the picture stands in this turn."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    has_image: Literal["", "before", "after"] = ""
+
+
+class Annotation(msgspec.Struct, omit_defaults=True):
+    """One record to be: a picture (or none), its targets, and either requests or one ready-made conversation."""
+
+    id: str
+    where: str
+    image: ImageRef | None = None
+    targets: list[Target] = []
+    requests: list[Request] = []
+    conversation: list[Turn] = []
+
+    @property
+    def expressions(self) -> int:
+        """How many expressions (or conversations) would be lost with this record."""
+        return len(self.requests) or int(bool(self.conversation))

@@ -1,0 +1,26 @@
+"""The one way in which a user's mistake or bad data reaches the terminal."""
+
+from __future__ import annotations
+
+
+class StampError(Exception):
+    """The data or the result is at fault: one line saying what and where, and a hint saying what to do. Exit code 1."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[type[StampError], tuple[str, str]]:
+        return type(self), (self.message, self.hint)  # survives the way back from a worker process
+
+
+class UsageFault(StampError):
+    """The call is wrong, whatever the data. Exit code 2."""
+
+    exit_code = 2

@@ -1,0 +1,90 @@
+"""`manifest.json`, `rejects.jsonl` and the settings that decide a shard set's bytes (docs/shard-format.md)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+MANIFEST_SCHEMA: Literal["stamp.manifest/1"] = "stamp.manifest/1"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Everything that decides the bytes of a set, besides its inputs. Equal settings and inputs give equal bytes.
+
+    min_tokens, max_tokens: bounds of merged patches per picture. passes: how often each training expression is drawn.
+    shard_records: most records in one shard. tokenizer: digest of the tokenizer files, "" if none counted tokens.
+    """
+
+    dataset: str
+    split_by: str
+    split: str
+    seed: int = 0
+    passes: int = 1
+    min_tokens: int = 1024
+    max_tokens: int = 1280
+    wording: Literal["paper", "published"] = "paper"
+    shard_records: int = 512
+    tokenizer: str = ""
+
+
+class Input(msgspec.Struct):
+    """One annotation file that was read. path: relative to the root. digest: BLAKE3 of its bytes, hex."""
+
+    path: str
+    bytes: int
+    digest: str
+
+
+class ShardEntry(msgspec.Struct):
+    """One shard. digest: BLAKE3 of the file, hex. task: BLAKE3 of settings and annotations that made it, hex."""
+
+    path: str
+    bytes: int
+    records: int
+    dialogues: int
+    targets: int
+    digest: str
+    task: str
+
+
+class Totals(msgspec.Struct):
+    records: int = 0
+    dialogues: int = 0
+    targets: int = 0
+    bytes: int = 0
+    image_tokens: int = 0
+    rejects: int = 0
+
+
+class Manifest(msgspec.Struct):
+    """A complete shard set. digest: BLAKE3 over the sorted shard digests; the data's name in every checkpoint."""
+
+    schema: Literal["stamp.manifest/1"]
+    name: str
+    digest: str
+    settings: Settings
+    generator: dict[str, str]
+    licence: str
+    homepage: str
+    inputs: list[Input]
+    shards: list[ShardEntry]
+    totals: Totals
+    files: dict[str, str]
+
+
+class Reject(msgspec.Struct, omit_defaults=True):
+    """One row of rejects.jsonl: an input that was refused or altered.
+
+    file: the raw file, relative to the root. record: names the record in it. reason: stable code. expressions: how many
+    expressions are lost with it (0 where nothing is lost, as for a cleaned text). shard: the shard whose rendering met
+    it, "" if the annotations alone were enough to refuse it.
+    """
+
+    file: str
+    record: str
+    reason: str
+    detail: str
+    action: Literal["dropped", "cleaned"] = "dropped"
+    expressions: int = 0
+    shard: str = ""

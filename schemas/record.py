@@ -1,0 +1,85 @@
+"""`K.json`: the record of one picture in a shard (docs/shard-format.md)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+RECORD_SCHEMA: Literal["stamp.record/1"] = "stamp.record/1"
+
+
+class RLE(msgspec.Struct):
+    """COCO run-length mask, column-major, compressed counts. size: [height, width] in pixels."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """Merged Qwen2-VL patches, rows and columns; one language-model token each."""
+
+    height: int
+    width: int
+
+    @property
+    def tokens(self) -> int:
+        return self.height * self.width
+
+
+class SourceInfo(msgspec.Struct):
+    dataset: str
+    split_by: str
+    split: str
+    image_id: str | int
+
+
+class ImageInfo(msgspec.Struct):
+    """width, height: pixels as stored (EXIF rotation is never applied)."""
+
+    file_name: str
+    width: int
+    height: int
+
+
+class TargetInfo(msgspec.Struct):
+    """area: pixels under the mask; bbox: [x, y, width, height] of the mask in pixels; both derived from `rle`."""
+
+    id: str
+    rle: RLE
+    area: int
+    bbox: tuple[float, float, float, float]
+    instances: list[str]
+    categories: list[str]
+    ignore_rle: RLE | None
+
+
+class Content(msgspec.Struct, omit_defaults=True):
+    type: Literal["image", "text"]
+    text: str = ""
+
+
+class Message(msgspec.Struct):
+    role: Literal["system", "user", "assistant"]
+    content: list[Content]
+
+
+class Dialogue(msgspec.Struct):
+    """targets: one index into the record's targets per `<|seg|>` in the assistant's turns, in order of appearance."""
+
+    id: str
+    expression: str
+    targets: list[int]
+    messages: list[Message]
+
+
+class Record(msgspec.Struct):
+    """One picture with all its targets and dialogues; `image` and `grid` are None for a text-only conversation."""
+
+    schema: Literal["stamp.record/1"]
+    key: str
+    source: SourceInfo
+    image: ImageInfo | None
+    grid: Grid | None
+    targets: list[TargetInfo]
+    dialogues: list[Dialogue]

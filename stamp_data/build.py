@@ -1,0 +1,265 @@
+"""Building one split: plan, render what has no receipt yet, and seal the set once all is there.
+
+Folder while a build runs (`.build/`): `config.json`, the task files, a receipt per finished shard. It vanishes when the
+set is sealed; `manifest.json` and `index.parquet` then hold all that the receipts held.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from stamp_data.executors import Executor
+from stamp_data.plan import RENDERER, TaskHead, plan_tasks
+from stamp_data.rejects import RejectLog, read_rejects, reject_order
+from stamp_data.shards.index import read_rows, write_index
+from stamp_data.shards.manifest import (
+    INDEX,
+    MANIFEST,
+    REJECTS,
+    WIDS,
+    file_digest,
+    manifest_bytes,
+    read_manifest,
+    set_digest,
+    wids_bytes,
+)
+from stamp_data.shards.writer import write_atomic
+from stamp_data.sources.base import Source
+from stamp_data.task import Receipt, Workplace, receipt_path
+from stamp_schemas import Input, Manifest, Reject, Settings, StampError, Totals
+from stamp_schemas.manifest import MANIFEST_SCHEMA
+
+T = TypeVar("T")
+
+WORK = ".build"
+LOCK = ".lock"
+GENERATOR = {"name": "stamp-data", "renderer": str(RENDERER)}
+
+Progress = Callable[[int, int, str], None]
+"""Told (shards done, shards in all, what is going on) as a build moves on."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """Outcome of one split. rendered: shards made by this call; the others were there already."""
+
+    folder: Path
+    manifest: Manifest
+    rendered: int
+
+
+class Config(msgspec.Struct):
+    """What a folder was begun with; another build may only go on with the same."""
+
+    settings: Settings
+    inputs: list[Input]
+
+
+def build_split(
+    source: Source,
+    settings: Settings,
+    out: Path,
+    executor: Executor,
+    *,
+    inputs: list[Input],
+    tokenizer: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda *_: None,
+) -> Built:
+    """Build `out/<set>/<split>`, going on from whatever a stopped build of the same settings and inputs left there.
+
+    source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is. StampError if the
+    folder holds a set of other settings or inputs and `overwrite` is not given (which still keeps the shards that would
+    come out the same), or if another build is at work in it.
+    """
+    folder = out / source.name / settings.split
+    work = folder / WORK
+    config = Config(settings, inputs)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder):
+            finished = _check_folder(folder, config, overwrite)
+            if finished is not None:
+                return Built(folder, finished, 0)
+            _prepare(folder, config)
+            rejects = RejectLog()
+            progress(0, 0, "planning")
+            heads = plan_tasks(source, settings, rejects, work)
+            receipts = _valid_receipts(folder, heads)
+            todo = [head for head in heads if head.shard not in receipts]
+            progress(len(receipts), len(heads), "building")
+            place = Workplace(source.root.resolve(), folder, work, tokenizer)
+            for receipt in executor.run([head.path for head in todo], place):
+                receipts[receipt.entry.path] = receipt
+                progress(len(receipts), len(heads), "building")
+            manifest = _seal(source, config, folder, [receipts[head.shard] for head in heads], rejects.rows)
+            return Built(folder, manifest, len(todo))
+    except OSError as fault:
+        where = f"{fault.filename}: " if fault.filename else f"{folder}: "
+        hint = "make room, then run the same command again: finished shards are kept" if fault.errno == 28 else ""
+        raise StampError(f"{where}{fault.strerror}", hint) from None
+
+
+def describe_inputs(source: Source) -> list[Input]:
+    """Path (relative to the root), size and BLAKE3 of every annotation file of a source."""
+    root = source.root
+    found = []
+    for path in source.inputs:
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        found.append(Input(name, path.stat().st_size, file_digest(path)))
+    return sorted(found, key=lambda item: item.path)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the folder alone. The lock is the kernel's, so it goes with the process, however that ends."""
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StampError(f"{folder}: another build is at work here", "wait for it, or give another --out") from None
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+
+
+def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | None:
+    """The manifest if the folder is already what is asked for; None if there is work to do."""
+    there: Config | None = None
+    manifest: Manifest | None = None
+    if (folder / MANIFEST).exists():
+        manifest = read_manifest(folder)
+        there = Config(manifest.settings, manifest.inputs)
+    elif (folder / WORK / "config.json").exists():
+        there = msgspec.json.decode((folder / WORK / "config.json").read_bytes(), type=Config)
+    if there is None or overwrite:
+        return None
+    if there != config:
+        raise StampError(
+            f"{folder}: was built differently: {_difference(there, config)}",
+            "--overwrite builds it anew and keeps the shards that come out the same, or give another --out",
+        )
+    if manifest is None:
+        return None
+    whole = all(_has_size(folder / entry.path, entry.bytes) for entry in manifest.shards)
+    if not whole or not (folder / INDEX).exists():
+        return None
+    shutil.rmtree(folder / WORK, ignore_errors=True)  # left by a build that was killed just after sealing
+    return manifest
+
+
+def _difference(there: Config, asked: Config) -> str:
+    old, new = msgspec.to_builtins(there.settings), msgspec.to_builtins(asked.settings)
+    changed = [f"{name} {old[name]!r}, now {new[name]!r}" for name in new if old[name] != new[name]]
+    before = {item.path: item.digest for item in there.inputs}
+    changed += [f"{item.path} has changed" for item in asked.inputs if before.get(item.path) != item.digest]
+    return "; ".join(changed) or "other annotation files"
+
+
+def _prepare(folder: Path, config: Config) -> None:
+    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards are kept."""
+    work = folder / WORK
+    work.mkdir(exist_ok=True)
+    for stale in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
+        stale.unlink()
+    if (folder / MANIFEST).exists():
+        _unseal(folder, work)
+    write_atomic(work / "config.json", msgspec.json.encode(config))
+
+
+def _unseal(folder: Path, work: Path) -> None:
+    """Turn a sealed set back into receipts; a shard whose rows or rejects cannot be recovered gets none."""
+    manifest = read_manifest(folder)
+    try:
+        rows = _group(read_rows(folder / INDEX), lambda row: row.shard)
+        rejects = _group(read_rejects(folder / REJECTS), lambda row: row.shard)
+    except StampError:
+        rows, rejects = {}, {}
+    for entry in manifest.shards:
+        if len(rows.get(entry.path, [])) == entry.records:
+            receipt = Receipt(entry, rows[entry.path], rejects.get(entry.path, []))
+            write_atomic(receipt_path(work, entry.path), msgspec.json.encode(receipt))
+    (folder / MANIFEST).unlink()
+
+
+def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
+    """Receipts, by shard name, of tasks that are done: same task digest, and a shard that has the bytes it had then."""
+    valid = {}
+    for head in heads:
+        path = receipt_path(folder / WORK, head.shard)
+        try:
+            receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            continue
+        shard = folder / head.shard
+        whole = _has_size(shard, receipt.entry.bytes) and file_digest(shard) == receipt.entry.digest
+        if receipt.entry.task == head.digest and whole:
+            valid[head.shard] = receipt
+    return valid
+
+
+def _group(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _seal(source: Source, config: Config, folder: Path, receipts: list[Receipt], planned: list[Reject]) -> Manifest:
+    """Write index, wids.json and rejects.jsonl, and at last the manifest; shards without a record are left out."""
+    kept = [receipt for receipt in receipts if receipt.entry.records]
+    rejects = sorted(planned, key=reject_order)
+    for receipt in receipts:
+        rejects += receipt.rejects
+    if not kept:
+        raise StampError(
+            f"{folder}: every record was refused, the first because: {rejects[0].detail}",
+            "see which pictures and annotations are there with `stamp-data doctor`",
+        )
+    entries = [receipt.entry for receipt in kept]
+    names = {entry.path for entry in entries}
+    for stale in folder.glob("shard-*.tar"):
+        if stale.name not in names:
+            stale.unlink()
+    index_part = folder / f"{INDEX}.part"
+    write_index(index_part, [receipt.rows for receipt in kept])
+    index_part.rename(folder / INDEX)
+    name = f"{source.name}/{config.settings.split}"
+    write_atomic(folder / WIDS, wids_bytes(name, entries))
+    write_atomic(folder / REJECTS, b"".join(msgspec.json.encode(row) + b"\n" for row in rejects))
+    manifest = Manifest(
+        schema=MANIFEST_SCHEMA,
+        name=name,
+        digest=set_digest(entries),
+        settings=config.settings,
+        generator=GENERATOR,
+        licence=source.licence,
+        homepage=source.homepage,
+        inputs=config.inputs,
+        shards=entries,
+        totals=Totals(
+            records=sum(entry.records for entry in entries),
+            dialogues=sum(entry.dialogues for entry in entries),
+            targets=sum(entry.targets for entry in entries),
+            bytes=sum(entry.bytes for entry in entries),
+            image_tokens=sum(row.image_tokens for receipt in kept for row in receipt.rows),
+            rejects=len(rejects),
+        ),
+        files={file: file_digest(folder / file) for file in (INDEX, WIDS, REJECTS)},
+    )
+    write_atomic(folder / MANIFEST, manifest_bytes(manifest))
+    shutil.rmtree(folder / WORK)
+    return manifest

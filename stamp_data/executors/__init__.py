@@ -1,0 +1,21 @@
+"""Ways of running tasks. Each runs `stamp_data.task.run_task` and nothing else, so all give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from stamp_data.task import Receipt, Workplace
+
+
+class Executor(Protocol):
+    """Runs tasks, in any order, on any machine that sees the same folders."""
+
+    def run(self, tasks: Iterable[Path], place: Workplace) -> Iterator[Receipt]:
+        """The receipt of each task as it is done. StampError or OSError where a task as a whole fails."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the workers, once the shards that they are at are done."""
+        ...

@@ -1,0 +1,90 @@
+"""Qwen2-VL patch grids and how much of each patch a mask covers.
+
+A *merged patch* is 28 × 28 pixels of the resized picture and one language-model token. Patch (i, j) of an h × w picture on
+an H × W grid is the rectangle [j·w/W, (j+1)·w/W) × [i·h/H, (i+1)·h/H) of the original picture.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from stamp_schemas import Grid
+
+PATCH = 28  # pixels: patch size 14, merged 2 × 2
+MAX_ASPECT = 200  # Qwen2-VL refuses pictures that are longer than this
+FULL = 254  # label of a patch that is wholly covered
+IGNORE = 255  # label of a patch that counts neither for nor against
+
+UInt8 = npt.NDArray[np.uint8]
+Float = npt.NDArray[np.floating]
+
+
+def patch_grid(height: int, width: int, min_tokens: int = 1024, max_tokens: int = 1280) -> Grid:
+    """Grid of merged patches that Qwen2-VL's resize rule gives a picture of `height` × `width` pixels.
+
+    Sides are rounded to multiples of 28 (half to even); a picture outside the token bounds is scaled, towards zero when
+    it shrinks and away from it when it grows. Very long pictures may exceed `max_tokens` a little, as the rule has it.
+    Raises ValueError for an aspect ratio over 200.
+    """
+    if max(height, width) / min(height, width) > MAX_ASPECT:
+        raise ValueError(f"{width}×{height}: longer than {MAX_ASPECT}:1")
+    high, wide = round(height / PATCH) * PATCH, round(width / PATCH) * PATCH
+    area = PATCH * PATCH
+    if high * wide > max_tokens * area:
+        shrink = math.sqrt((height * width) / (max_tokens * area))
+        high = max(PATCH, math.floor(height / shrink / PATCH) * PATCH)
+        wide = max(PATCH, math.floor(width / shrink / PATCH) * PATCH)
+    elif high * wide < min_tokens * area:
+        grow = math.sqrt(min_tokens * area / (height * width))
+        high = math.ceil(height * grow / PATCH) * PATCH
+        wide = math.ceil(width * grow / PATCH) * PATCH
+    return Grid(high // PATCH, wide // PATCH)
+
+
+@lru_cache(maxsize=256)
+def _overlap(pixels: int, patches: int, dtype: str) -> Float:
+    """[patches, pixels]: length shared by patch and pixel along one axis, in units of 1/patches pixel: integers."""
+    patch = np.arange(patches)[:, None] * pixels
+    pixel = np.arange(pixels)[None, :] * patches
+    shared = np.minimum(patch + pixels, pixel + patches) - np.maximum(patch, pixel)
+    return np.ascontiguousarray(np.maximum(shared, 0), dtype=dtype)
+
+
+def covered_units(mask: UInt8, grid: Grid) -> Float:
+    """Exact covered area of every patch, [grid.height, grid.width], in units of 1/(H·W) pixel: whole numbers.
+
+    mask: [height, width], 0 or 1. One whole patch holds height·width units. Sums stay below the mantissa of the float
+    type in use, so the matrix products are exact.
+    """
+    height, width = mask.shape
+    dtype = "float32" if height * width < 2**24 else "float64"
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return np.zeros((grid.height, grid.width), dtype)
+    columns = np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    down = _overlap(height, grid.height, dtype)[:, top:bottom]
+    across = _overlap(width, grid.width, dtype)[:, left:right]
+    inside = mask[top:bottom, left:right].astype(dtype)
+    product: Float = down @ inside @ across.T
+    return product
+
+
+def coverage(mask: UInt8, grid: Grid, ignore: UInt8 | None = None) -> UInt8:
+    """Patch labels: round(254 · covered fraction) of every patch, 255 where most of the patch is to be ignored.
+
+    mask, ignore: [height, width], 0 or 1. Returns uint8 [grid.height, grid.width]. Ignored pixels count neither for nor
+    against: the fraction is of the patch's other pixels. Halves round to even.
+    """
+    whole = float(mask.size)
+    units = covered_units(mask, grid).astype(np.float64)
+    if ignore is None or not ignore.any():
+        return np.rint(FULL * units / whole).astype(np.uint8)
+    ignored = covered_units(ignore, grid).astype(np.float64)
+    skipped = 2 * ignored > whole
+    valid = np.where(skipped, whole, whole - ignored)
+    return np.where(skipped, IGNORE, np.rint(FULL * units / valid)).astype(np.uint8)

@@ -1,0 +1,62 @@
+"""Questions and answers around an expression: which wordings there are (data files) and how one is drawn.
+
+The draw is a pure function of (seed, record key, dialogue id), so the same input gives the same bytes in whatever order
+and on however many workers the records are built.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from stamp_schemas import Request
+
+SEG = "<|seg|>"
+
+
+class Templates(msgspec.Struct, frozen=True):
+    """Wordings of one form. `[class_name]` and `{sent}` stand for the expression, `{answer}` for a known answer in words."""
+
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+class Wording(msgspec.Struct, frozen=True):
+    """One complete set of templates; `about` says where it is from and what was decided."""
+
+    about: tuple[str, ...]
+    phrase: Templates
+    description: Templates
+    question: Templates
+    explanation: Templates
+
+
+@lru_cache
+def wording(name: str) -> Wording:
+    """The set of templates called `name`: `paper` or `published`."""
+    text = resources.files(__name__).joinpath(f"{name}.json").read_bytes()
+    return msgspec.json.decode(text, type=Wording)
+
+
+def draw(request: Request, key: str, dialogue_id: str, seed: int, name: str) -> tuple[str, str]:
+    """Question and answer for one dialogue. The answer holds one `<|seg|>` per target of the request.
+
+    Both draws come from one 64-bit hash of (seed, key, dialogue id): low and high half, reduced modulo the number of
+    templates (bias below 3e-9).
+    """
+    templates: Templates = getattr(wording(name), request.form)
+    number = xxh3_64_intdigest(f"{seed}/{key}/{dialogue_id}".encode())
+    question = templates.questions[(number & 0xFFFFFFFF) % len(templates.questions)]
+    answer = templates.answers[(number >> 32) % len(templates.answers)]
+    if len(request.targets) != 1:
+        answer = answer.replace(SEG, " ".join([SEG] * len(request.targets)))
+    return _fill(question, request), _fill(answer, request)
+
+
+def _fill(template: str, request: Request) -> str:
+    """Put the texts in; source text holds no placeholder (`stamp_data.text`), so the order does not matter."""
+    filled = template.replace("[class_name]", request.text).replace("{sent}", request.text)
+    return filled.replace("{answer}", request.answer)

@@ -1,0 +1,135 @@
+"""What a build will do: which record goes into which shard, from the annotations alone.
+
+A plan is cut into tasks, one per shard. A task file holds everything its shard is made from except the pictures, so any
+process anywhere can render it; its digest names its result.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+from blake3 import blake3
+from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
+
+from stamp_data.rejects import RejectLog
+from stamp_data.sources.base import Source
+from stamp_schemas import Annotation, Settings, StampError
+
+KEY_LIMIT = 80  # characters; longest member name of a tar is 100
+RENDERER = 1  # raised when the same task would render to other bytes
+
+_UNSAFE = re.compile(r"[^a-z0-9_+-]+")
+
+
+class Planned(msgspec.Struct):
+    """One record to be. picture_bytes: size of the picture's file when the plan was made, -1 if there is none."""
+
+    key: str
+    picture_bytes: int
+    annotation: Annotation
+
+
+class Task(msgspec.Struct):
+    """One shard to be. shard: its file name. digest: BLAKE3 over settings and records, hex."""
+
+    shard: str
+    digest: str
+    settings: Settings
+    records: list[Planned]
+
+
+class TaskHead(msgspec.Struct):
+    """What the build itself remembers of a task; its file holds the rest."""
+
+    shard: str
+    digest: str
+    path: Path
+    records: int
+
+
+def make_key(set_name: str, split: str, identity: str) -> str:
+    """Record key: `[a-z0-9_+-]`, at most 80 characters, unique if `identity` is. Numbers are padded to twelve digits.
+
+    What has to be replaced or cut to fit leaves eight digits of its hash behind, so that two names cannot fall together.
+    """
+    stem = f"{int(identity):012d}" if identity.isascii() and identity.isdecimal() and len(identity) < 13 else identity
+    safe = _UNSAFE.sub("_", stem.lower())
+    key = f"{set_name}-{split}".lower() + f"-{safe}"
+    if safe == stem and len(key) <= KEY_LIMIT:
+        return key
+    return f"{key[: KEY_LIMIT - 9]}-{xxh3_64_hexdigest(identity.encode('utf-8', 'surrogatepass'))[:8]}"
+
+
+def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: Path) -> list[TaskHead]:
+    """Write the task files of one split into `folder`; returns their heads in shard order.
+
+    Records are put in the order of a hash of their keys: neighbours in a shard are then unrelated, which is the offline
+    half of a shuffle, and the order depends on nothing but the keys. Shards are equally full, to within one record.
+    Records wait in a spool file meanwhile, so that memory holds only their keys.
+    """
+    spool_path = folder / "spool"
+    places: list[tuple[int, str, int, int]] = []
+    taken: set[str] = set()
+    root = source.root.resolve()
+    with spool_path.open("wb+") as spool:
+        for annotation in source.annotations(settings.split, rejects):
+            key = _unique(make_key(source.name, settings.split, annotation.id), taken)
+            record = msgspec.json.encode(Planned(key, _picture_bytes(annotation, root), annotation))
+            places.append((xxh3_64_intdigest(key.encode()), key, spool.tell(), len(record)))
+            spool.write(record)
+        if not places:
+            refused = f"{len(rejects.rows)} inputs were refused, the first because: " if rejects.rows else ""
+            first = rejects.rows[0].detail if rejects.rows else "the annotations name none"
+            raise StampError(f"{source.name}/{settings.split}: no usable record", refused + first)
+        places.sort()
+        count = -(-len(places) // settings.shard_records)
+        bounds = [len(places) * number // count for number in range(count + 1)]
+        heads = []
+        for number in range(count):
+            records = [_read(spool, at, size) for _, _, at, size in places[bounds[number] : bounds[number + 1]]]
+            heads.append(_write_task(f"shard-{number:06d}.tar", settings, records, folder))
+    spool_path.unlink()
+    return heads
+
+
+def load_task(path: Path) -> Task:
+    """Read a task file back."""
+    return msgspec.json.decode(path.read_bytes(), type=Task)
+
+
+def _picture_bytes(annotation: Annotation, root: Path) -> int:
+    if annotation.image is None:
+        return -1
+    try:
+        return os.stat(f"{root}/{annotation.image.path}").st_size  # noqa: PTH116 - once per record; a Path costs double
+    except (OSError, ValueError):
+        return -1  # the renderer says what is wrong with it
+
+
+def _unique(key: str, taken: set[str]) -> str:
+    """`key`, numbered if an earlier record has it (LLaVA's ids repeat); adds the result to `taken`."""
+    unique, times = key, 0
+    while unique in taken:
+        times += 1
+        unique = f"{key[: KEY_LIMIT - 8]}-{times}"
+    taken.add(unique)
+    return unique
+
+
+def _read(spool: BinaryIO, offset: int, size: int) -> bytes:
+    spool.seek(offset)
+    return spool.read(size)
+
+
+def _write_task(shard: str, settings: Settings, records: list[bytes], folder: Path) -> TaskHead:
+    body = b",".join(records)
+    digest = blake3(msgspec.json.encode([RENDERER, shard, settings]))
+    digest.update(body)
+    head = msgspec.json.encode(Task(shard, digest.hexdigest(), settings, []))
+    path = folder / f"{shard}.task"
+    path.write_bytes(head.removesuffix(b"]}") + body + b"]}")
+    return TaskHead(shard, digest.hexdigest(), path, len(records))

@@ -1,0 +1,48 @@
+"""Collecting what is refused, so that nothing is dropped without a row in rejects.jsonl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from stamp_schemas import Reject, StampError
+
+DETAIL_LIMIT = 300  # characters; source text is quoted in details and may be of any length
+
+
+class RejectLog:
+    """A list of `Reject` rows with a shorthand for adding one. shard: the shard that the rows belong to, if any."""
+
+    def __init__(self, shard: str = "") -> None:
+        self.shard = shard
+        self.rows: list[Reject] = []
+
+    def add(
+        self,
+        file: str,
+        record: str,
+        reason: str,
+        detail: str,
+        *,
+        action: Literal["dropped", "cleaned"] = "dropped",
+        expressions: int = 0,
+    ) -> None:
+        """Note one refused or altered input; `Reject` explains the fields."""
+        if len(detail) > DETAIL_LIMIT:
+            detail = detail[: DETAIL_LIMIT - 1] + "…"
+        self.rows.append(Reject(file, record, reason, detail, action, expressions, self.shard))
+
+
+def reject_order(row: Reject) -> tuple[str, str, str, str]:
+    """Sort key that depends on nothing but a row's content."""
+    return row.file, row.record, row.reason, row.detail
+
+
+def read_rejects(path: Path) -> list[Reject]:
+    """The rows of a rejects.jsonl; StampError if it is missing or damaged."""
+    try:
+        return [msgspec.json.decode(line, type=Reject) for line in path.read_bytes().splitlines()]
+    except (OSError, msgspec.MsgspecError) as fault:
+        raise StampError(f"{path}: not a readable reject list: {fault}") from None

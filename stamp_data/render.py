@@ -1,0 +1,267 @@
+"""One annotation in, one record out: picture checked, masks made, patches labelled, dialogues written."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from stamp_data import rle as rles
+from stamp_data.grid import FULL, IGNORE, coverage, patch_grid
+from stamp_data.instructions import SEG, draw
+from stamp_data.masks import CLIPPED, RegionFault, paint
+from stamp_data.picture import Picture, PictureFault, read_picture
+from stamp_data.rejects import RejectLog
+from stamp_data.rle import UInt8
+from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean
+from stamp_schemas import (
+    Annotation,
+    Content,
+    Dialogue,
+    Grid,
+    ImageInfo,
+    Message,
+    Record,
+    Request,
+    Settings,
+    SourceInfo,
+    Target,
+    TargetInfo,
+    Turn,
+)
+from stamp_schemas.record import RECORD_SCHEMA
+
+if TYPE_CHECKING:
+    from stamp_data.tokens import TokenCounter
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A record with its picture and labels. labels: uint8 [targets, grid height, grid width], None without targets."""
+
+    record: Record
+    picture: Picture | None
+    labels: UInt8 | None
+
+    @property
+    def foreground(self) -> float:
+        """Covered share of the patches that count, averaged over targets; 0 without targets."""
+        if self.labels is None:
+            return 0.0
+        counted = self.labels != IGNORE
+        shares = np.where(counted, self.labels, 0).sum((1, 2)) / np.maximum(counted.sum((1, 2)) * FULL, 1)
+        return float(shares.mean())
+
+    def members(self) -> list[tuple[str, str, bytes]]:
+        """(kind, file name, bytes) of the members, in the order of the tar."""
+        key, members = self.record.key, []
+        if self.picture is not None:
+            members.append(("image", f"{key}.{self.picture.extension}", self.picture.data))
+        members.append(("json", f"{key}.json", msgspec.json.encode(self.record)))
+        if self.labels is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, self.labels, allow_pickle=False)
+            members.append(("labels", f"{key}.labels.npy", buffer.getvalue()))
+        return members
+
+
+class Renderer:
+    """Renders annotations of one set under one root; the same annotation always gives the same bytes."""
+
+    def __init__(self, root: Path, settings: Settings, tokens: TokenCounter | None = None) -> None:
+        self.root = root.resolve()
+        self.settings = settings
+        self.tokens = tokens
+
+    def render(self, annotation: Annotation, key: str, rejects: RejectLog) -> Rendered | None:
+        """The record called `key`, or None with rows in `rejects` that say why nothing is left of it."""
+        picture, grid = None, None
+        if annotation.image is not None:
+            try:
+                picture = self._picture(annotation)
+                grid = self._grid(picture, annotation.image.path)
+            except PictureFault as fault:
+                rejects.add(
+                    annotation.image.path,
+                    annotation.where,
+                    fault.reason,
+                    str(fault),
+                    expressions=annotation.expressions,
+                )
+                return None
+        if annotation.conversation:
+            dialogues = self._conversation(annotation, rejects)
+            targets, labels = [], None
+        else:
+            assert picture is not None and grid is not None, "a source gave requests without a picture"
+            requests = self._clean_requests(annotation, rejects)
+            made = {
+                index: target
+                for index in _in_use(requests)
+                if (target := self._target(annotation.targets[index], annotation, picture, grid, rejects))
+            }
+            kept = [request for request in requests if self._has_targets(request, made, annotation, rejects)]
+            place = {index: position for position, index in enumerate(_in_use(kept))}
+            targets = [made[index][0] for index in place]
+            labels = np.stack([made[index][1] for index in place]) if place else None
+            dialogues = self._dialogues(kept, place, key)
+        if not dialogues:
+            return None
+        record = Record(
+            RECORD_SCHEMA,
+            key,
+            self._source(annotation.id),
+            _image_info(annotation, picture),
+            grid,
+            targets,
+            dialogues,
+        )
+        return Rendered(record, picture, labels)
+
+    def _source(self, image_id: str) -> SourceInfo:
+        settings = self.settings
+        number = int(image_id) if image_id.isascii() and image_id.isdecimal() and len(image_id) < 16 else image_id
+        return SourceInfo(settings.dataset, settings.split_by, settings.split, number)
+
+    def _picture(self, annotation: Annotation) -> Picture:
+        image = annotation.image
+        assert image is not None
+        picture = read_picture(self.root, image.path)
+        claimed = (image.width or picture.width, image.height or picture.height)
+        if claimed != (picture.width, picture.height):
+            turned = " (EXIF-rotated: the annotation was made on the turned picture)" if picture.orientation > 4 else ""
+            raise PictureFault(
+                "size-mismatch",
+                f"{image.path} has {picture.width}×{picture.height} pixels, "
+                f"its annotation says {claimed[0]}×{claimed[1]}{turned}",
+            )
+        return picture
+
+    def _grid(self, picture: Picture, path: str) -> Grid:
+        try:
+            return patch_grid(picture.height, picture.width, self.settings.min_tokens, self.settings.max_tokens)
+        except ValueError as fault:
+            raise PictureFault("aspect-ratio", f"{path}: {fault}") from None
+
+    def _clean_requests(self, annotation: Annotation, rejects: RejectLog) -> list[Request]:
+        kept = []
+        for request in annotation.requests:
+            file, limit = _file(request.where), EXPRESSION_LIMIT
+            try:
+                text, removed = clean(request.text, limit, one_line=True)
+                answer, more = clean(request.answer, TURN_LIMIT, one_line=False) if request.answer else ("", [])
+            except TextFault as fault:
+                rejects.add(file, request.where, fault.reason, str(fault), expressions=1)
+                continue
+            if removed or more:
+                detail = f"taken out: {', '.join(removed + more)}"
+                rejects.add(file, request.where, "control-token", detail, action="cleaned")
+            kept.append(msgspec.structs.replace(request, text=text, answer=answer))
+        return kept
+
+    def _target(
+        self, target: Target, annotation: Annotation, picture: Picture, grid: Grid, rejects: RejectLog
+    ) -> tuple[TargetInfo, UInt8] | None:
+        """The target with its labels, or None with a reject row if its mask cannot be made."""
+        where = target.regions[0].where if target.regions else annotation.where
+        try:
+            painted = paint(target.regions, picture.height, picture.width)
+        except RegionFault as fault:
+            rejects.add(_file(where), where, fault.reason, str(fault))
+            return None
+        for note_where, reason, detail in painted.notes:
+            rejects.add(
+                _file(note_where), note_where, reason, detail, action="cleaned" if reason == CLIPPED else "dropped"
+            )
+        area = rles.area(painted.mask)
+        if target.regions and not area:
+            rejects.add(_file(where), where, "empty-mask", "its regions cover no pixel")
+            return None
+        info = TargetInfo(
+            target.id,
+            painted.mask,
+            area,
+            rles.bbox(painted.mask),
+            target.instances,
+            target.categories,
+            painted.ignore,
+        )
+        ignored = rles.decode(painted.ignore) if painted.ignore else None
+        return info, coverage(rles.decode(painted.mask), grid, ignored)
+
+    def _has_targets(
+        self, request: Request, made: dict[int, tuple[TargetInfo, UInt8]], annotation: Annotation, rejects: RejectLog
+    ) -> bool:
+        lost = [annotation.targets[index].id for index in request.targets if index not in made]
+        if lost:
+            detail = f"its target {lost[0]} was refused"
+            rejects.add(_file(request.where), request.where, "target-refused", detail, expressions=1)
+        return not lost
+
+    def _dialogues(self, requests: list[Request], place: dict[int, int], key: str) -> list[Dialogue]:
+        """One dialogue per request and pass; evaluation splits are never drawn twice."""
+        settings = self.settings
+        passes = settings.passes if settings.split == "train" else 1
+        dialogues = []
+        for number in range(passes):
+            for request in requests:
+                name = f"{request.id}-p{number}"
+                question, answer = draw(request, key, name, settings.seed, settings.wording)
+                messages = [
+                    Message("user", [Content("image"), Content("text", question)]),
+                    Message("assistant", [Content("text", answer)]),
+                ]
+                dialogues.append(Dialogue(name, request.text, [place[i] for i in request.targets], messages))
+        return dialogues
+
+    def _conversation(self, annotation: Annotation, rejects: RejectLog) -> list[Dialogue]:
+        messages = []
+        for turn in annotation.conversation:
+            try:
+                text, removed = clean(turn.text, TURN_LIMIT, one_line=False)
+            except TextFault as fault:
+                detail = f"{turn.role} turn: {fault}"
+                rejects.add(_file(annotation.where), annotation.where, fault.reason, detail, expressions=1)
+                return []
+            if removed:
+                detail = f"taken out of {turn.role} turn: {', '.join(removed)}"
+                rejects.add(_file(annotation.where), annotation.where, "control-token", detail, action="cleaned")
+            messages.append(_message(turn, text))
+        return [Dialogue("0", "", [], messages)]
+
+
+def _message(turn: Turn, text: str) -> Message:
+    content = [Content("text", text)]
+    if turn.has_image:
+        content.insert(0 if turn.has_image == "before" else 1, Content("image"))
+    return Message(turn.role, content)
+
+
+def _in_use(requests: list[Request]) -> list[int]:
+    """Target indices that the requests refer to, in their original order."""
+    return sorted({index for request in requests for index in request.targets})
+
+
+def _image_info(annotation: Annotation, picture: Picture | None) -> ImageInfo | None:
+    if annotation.image is None or picture is None:
+        return None
+    return ImageInfo(PurePosixPath(annotation.image.path).name, picture.width, picture.height)
+
+
+def _file(where: str) -> str:
+    """The file part of a `where` that reads `file: record`."""
+    return where.split(": ", 1)[0]
+
+
+def masks_of(dialogue: Dialogue) -> int:
+    """How many `<|seg|>` the assistant's turns hold, hence how many mask blocks the dialogue needs."""
+    return sum(
+        content.text.count(SEG)
+        for message in dialogue.messages
+        if message.role == "assistant"
+        for content in message.content
+    )

@@ -1,0 +1,84 @@
+"""Writing one shard: beside its final name, hashed on the way, renamed when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from blake3 import blake3
+from xxhash import xxh3_64_intdigest
+
+from stamp_data.shards import tar
+
+
+class Span(NamedTuple):
+    """Where a member's bytes lie in the shard, and their xxh3-64."""
+
+    offset: int
+    size: int
+    xxh3: int
+
+
+class ShardWriter:
+    """Writes members to `path` atomically: the final name appears only after a normal exit of the `with` block.
+
+    Until then the data is in `<path>.<pid>.part`, which is removed if the block fails.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        self._hash = blake3()
+
+    def __enter__(self) -> ShardWriter:
+        self._file = self._part.open("wb", buffering=1 << 20)
+        return self
+
+    def add(self, name: str, data: bytes) -> Span:
+        """Append one member; returns where its bytes went."""
+        head = tar.header(name, len(data))
+        offset = self.size + len(head)
+        self._write(head, data, tar.padding(len(data)))
+        return Span(offset, len(data), xxh3_64_intdigest(data))
+
+    def _write(self, *parts: bytes) -> None:
+        for part in parts:
+            self._file.write(part)
+            self._hash.update(part)
+            self.size += len(part)
+
+    @property
+    def digest(self) -> str:
+        """BLAKE3 of all that was written, hex; of the whole file once the block has ended."""
+        return self._hash.hexdigest()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._write(tar.end(self.size))
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._part.rename(self.path)
+        finally:
+            with contextlib.suppress(OSError):  # a full disk fails again here; the first failure is the one to report
+                self._file.close()
+            self._part.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a small file so that `path` holds either its old content or all of the new."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)

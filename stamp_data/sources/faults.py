@@ -1,0 +1,37 @@
+"""Why a raw record is refused or altered: every reason that a source writes into rejects.jsonl, and the exception for it."""
+
+from __future__ import annotations
+
+REASONS: dict[str, str] = {
+    "annotation-missing": "the reference names an annotation that the instances file does not hold",
+    "bad-annotation": "the annotation lacks a key or one of its values has the wrong type",
+    "bad-conversation": "turns are missing, empty, out of turn, or of an unknown speaker",
+    "bad-image": "the image entry lacks a key or one of its values has the wrong type or sign",
+    "bad-reference": "the reference lacks a key or one of its values has the wrong type",
+    "bad-segmentation": "the segmentation is absent or is neither a list nor an object of plain ASCII",
+    "bad-sentence": "the sentence lacks its text, or the text is no string that can be written as UTF-8",
+    "bad-shape": "the shape lacks points, has too few of them, or its mask cannot be read",
+    "duplicate-id": "an earlier entry of the same file has the same id; the earlier one is used",
+    "empty-text": "the expression is empty",
+    "image-marker": "the picture's marker stands where no picture can stand, or more than once; it was taken out",
+    "image-mismatch": "the reference and its annotation name different images",
+    "image-missing": "the image that is named has no entry in the instances file",
+    "no-area": "the shape is a point or a line and covers no area",
+    "no-phrase": "nothing says in words what the annotation shows",
+    "no-target": "no region of the record is a target",
+    "path-escape": "the image's path is absolute, leaves the root or is no file name at all",
+    "picture-missing": "the picture that belongs to the record is not on disk",
+    "several-images": "the conversation is about more than one picture",
+    "unreadable-file": "the file of this one record cannot be read or is not of the expected format",
+    "unused-entry": "the explanatory entry belongs to no record of the split",
+}
+"""Code -> one line. The build adds codes of its own for pictures, masks and texts."""
+
+
+class RecordFault(ValueError):
+    """One record that cannot be used. `reason` is a key of REASONS."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,126 @@
+"""JSON from strangers: bounded, quick, and with every fault of the file as a whole told in one line.
+
+Parsing is by msgspec into typed structs; what may be large or broken stays undecoded (`msgspec.Raw`) until its row is
+needed, so that one bad row costs that row only and a file of 100 MB costs little more than its own size.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from stamp_schemas import StampError
+
+from .faults import RecordFault
+
+T = TypeVar("T")
+Buffer = bytes | mmap.mmap
+
+FILE_LIMIT = 4 << 30  # bytes; the largest published annotation file has 1.1 GB
+SMALL_LIMIT = 64 << 20  # bytes; files that describe one picture, which labelme may embed
+MAPPED_FROM = 256 << 20  # bytes; from here on a file is mapped: the kernel can take those pages back, a copy it cannot
+BOM = b"\xef\xbb\xbf"
+
+# Strings first, so that a literal inside one is passed over; possessive, so that no input makes it backtrack.
+_LITERAL = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)', re.DOTALL)
+
+
+def read_buffer(path: Path, limit: int = FILE_LIMIT) -> Buffer:
+    """The file's bytes, mapped if there are many. StampError if it is missing, no plain file, too large or empty."""
+    try:
+        if not path.is_file():
+            fault = "is not a plain file" if path.exists() else "does not exist"
+            raise StampError(f"{path} {fault}", "stamp-data doctor says what is missing and where it comes from")
+        size = path.stat().st_size
+        if size > limit:
+            raise StampError(f"{path} has {size:,} bytes, more than the {limit:,} that are read", "is it the right file?")
+        if size == 0:
+            raise StampError(f"{path} is empty", "download it again")
+        if size < MAPPED_FROM:
+            return path.read_bytes()
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path, or a file that shrank while it was mapped
+        raise StampError(f"{path} cannot be read: {fault}", "check the path and its permissions") from None
+
+
+def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "utf-8") -> T:
+    """`data` as `kind`. NaN and Infinity, which JSON does not have, count as null; a byte-order mark is passed over.
+
+    encoding: a second one to try where the bytes are not UTF-8. StampError names the file, the fault and its place.
+    """
+    if encoding != "utf-8":
+        data = _recoded(bytes(data), path, encoding)
+    if data[:3] == BOM:
+        data = data[3:]
+    try:
+        return _decode(data, kind)
+    except RecursionError:
+        raise StampError(f"{path}: nested too deeply", "it is not a file of this format") from None
+    except UnicodeDecodeError as fault:
+        raise StampError(f"{path}: not UTF-8 at byte {fault.start} of a text", "download it again, or re-save as UTF-8") from None
+    except msgspec.ValidationError as fault:
+        raise StampError(f"{path}: {fault}", "it is not a file of this format") from None
+    except msgspec.DecodeError as fault:
+        what = f"ends early, after {len(data):,} bytes" if "truncated" in str(fault) else str(fault)
+        raise StampError(f"{path}: {what}", "download it again") from None
+
+
+def load_json(path: Path, kind: type[T], limit: int = FILE_LIMIT, encoding: str = "utf-8") -> T:
+    """The file as `kind`; see `read_buffer` and `decode`."""
+    return decode(read_buffer(path, limit), path, kind, encoding)
+
+
+def decode_row(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], reason: str) -> T:
+    """One undecoded row; RecordFault with `reason` if it is not what the decoder expects."""
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        raise RecordFault(reason, str(fault)) from None
+    except RecursionError:
+        raise RecordFault(reason, "nested too deeply") from None
+
+
+def _decode(data: Buffer, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError:
+        if data.find(b"NaN") < 0 and data.find(b"Infinity") < 0:
+            raise
+    return msgspec.json.decode(_LITERAL.sub(_as_null, data), type=kind)
+
+
+def _as_null(match: re.Match[bytes]) -> bytes:
+    found = match[0]
+    return found if found[:1] == b'"' else b"null"
+
+
+def _recoded(data: bytes, path: Path, encoding: str) -> bytes:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        try:
+            return data.decode(encoding).encode("utf-8")
+        except UnicodeDecodeError as fault:
+            raise StampError(f"{path}: neither UTF-8 nor {encoding} at byte {fault.start}", "re-save it as UTF-8") from None
+    return data
+
+
+def checked_segmentation(raw: msgspec.Raw) -> msgspec.Raw:
+    """The segmentation in memory of its own (a Raw keeps the whole file alive), known to be a list or an object in ASCII."""
+    data = bytes(raw)
+    if data[:1] not in (b"[", b"{") or not data.isascii():
+        raise RecordFault("bad-segmentation", f"segmentation is {data[:40].decode('utf-8', 'replace') or 'absent'}")
+    return msgspec.Raw(data)
+
+
+def numbered(rows: list[msgspec.Raw]) -> Iterator[tuple[int, msgspec.Raw]]:
+    """Rows with their positions, given up one by one so that what is not kept is freed on the way."""
+    rows.reverse()
+    for position in range(len(rows)):
+        yield position, rows.pop()

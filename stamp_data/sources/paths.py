@@ -1,0 +1,37 @@
+"""Names from annotation files turned into paths that cannot leave the root, as far as the name alone tells."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .faults import RecordFault
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_LONGEST = 1_000  # characters; file systems end far below
+
+
+def image_path(folder: str, name: str) -> str:
+    """Posix path `folder/name`, relative to the root; RecordFault `path-escape` if `name` is not a plain relative path.
+
+    Links are not looked at: the build checks them when it opens the file.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or _DRIVE.match(name):
+        raise RecordFault("path-escape", f"image path {name[:100]!r} is absolute")
+    if ".." in parts:
+        raise RecordFault("path-escape", f"image path {name[:100]!r} leaves the root")
+    plain = [part for part in parts if part not in ("", ".")]
+    if not plain or parts[-1] in ("", ".") or not name.isprintable() or len(name) > _LONGEST:
+        raise RecordFault("path-escape", f"image path {name[:100]!r} is no file name")
+    return "/".join([folder, *plain] if folder else plain)
+
+
+def relative(path: Path, root: Path) -> str:
+    """How reject rows name a file: relative to the root where it lies under it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def first_folder(root: Path, candidates: tuple[str, ...]) -> str:
+    """The first of `candidates` that is a folder under `root`, else the first one, which then is reported as missing."""
+    return next((name for name in candidates if (root / name).is_dir()), candidates[0])

@@ -1,0 +1,100 @@
+"""Rendering one task to one shard: the unit of work that every executor runs, wherever it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.plan import Task, load_task
+from stamp_data.rejects import RejectLog
+from stamp_data.render import Rendered, Renderer, masks_of
+from stamp_data.shards.index import IndexRow
+from stamp_data.shards.writer import ShardWriter, Span, write_atomic
+from stamp_data.tokens import TokenCounter
+from stamp_schemas import Reject, ShardEntry
+
+_NO_SPAN = Span(0, 0, 0)
+
+
+class Receipt(msgspec.Struct):
+    """Proof that a shard is done: what it is (`entry.task` names the task, `entry.digest` the bytes) and its index rows."""
+
+    entry: ShardEntry
+    rows: list[IndexRow]
+    rejects: list[Reject]
+
+
+class Workplace(msgspec.Struct, frozen=True):
+    """Where a task finds its pictures and tokenizer and leaves its shard. Paths may differ from node to node."""
+
+    root: Path
+    out: Path
+    work: Path
+    tokenizer: Path | None = None
+
+
+def receipt_path(work: Path, shard: str) -> Path:
+    return work / f"{shard}.receipt"
+
+
+def run_task(path: Path, place: Workplace) -> Receipt:
+    """Render the shard of one task file, then write its receipt. Running it twice gives the same bytes twice."""
+    task = load_task(path)
+    tokens = TokenCounter(place.tokenizer) if place.tokenizer else None
+    renderer, rejects, rows = Renderer(place.root, task.settings, tokens), RejectLog(task.shard), list[IndexRow]()
+    with ShardWriter(place.out / task.shard) as writer:
+        for planned in task.records:
+            rendered = renderer.render(planned.annotation, planned.key, rejects)
+            if rendered is not None:
+                rows.append(_append(writer, rendered, task, len(rows), tokens))
+    entry = ShardEntry(
+        task.shard,
+        writer.size,
+        len(rows),
+        sum(row.dialogues for row in rows),
+        sum(row.targets for row in rows),
+        writer.digest,
+        task.digest,
+    )
+    receipt = Receipt(entry, rows, rejects.rows)
+    write_atomic(receipt_path(place.work, task.shard), msgspec.json.encode(receipt))
+    return receipt
+
+
+def _append(writer: ShardWriter, rendered: Rendered, task: Task, row: int, tokens: TokenCounter | None) -> IndexRow:
+    """Write the members of one record; returns its index row."""
+    record = rendered.record
+    spans = {kind: writer.add(name, data) for kind, name, data in rendered.members()}
+    image, json, labels = (spans.get(kind, _NO_SPAN) for kind in ("image", "json", "labels"))
+    grid = record.grid
+    return IndexRow(
+        shard=task.shard,
+        row=row,
+        key=record.key,
+        image_extension=rendered.picture.extension if rendered.picture else "",
+        image_offset=image.offset,
+        image_bytes=image.size,
+        image_xxh3=image.xxh3,
+        json_offset=json.offset,
+        json_bytes=json.size,
+        json_xxh3=json.xxh3,
+        labels_offset=labels.offset,
+        labels_bytes=labels.size,
+        labels_xxh3=labels.xxh3,
+        width=record.image.width if record.image else 0,
+        height=record.image.height if record.image else 0,
+        grid_height=grid.height if grid else 0,
+        grid_width=grid.width if grid else 0,
+        image_tokens=grid.tokens if grid else 0,
+        dialogues=len(record.dialogues),
+        targets=len(record.targets),
+        foreground=rendered.foreground,
+        turns=[len(dialogue.messages) for dialogue in record.dialogues],
+        masks=[masks_of(dialogue) for dialogue in record.dialogues],
+        text_chars=[
+            sum(len(content.text) for message in dialogue.messages for content in message.content)
+            for dialogue in record.dialogues
+        ],
+        text_tokens=[tokens.count(dialogue) for dialogue in record.dialogues] if tokens else None,
+    )

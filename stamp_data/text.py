@@ -1,0 +1,44 @@
+"""Source text made safe: nothing in it can act as a control token or a placeholder once it stands in a dialogue."""
+
+from __future__ import annotations
+
+import re
+
+EXPRESSION_LIMIT = 2_000  # characters; the longest published expression has a few hundred
+TURN_LIMIT = 32_000  # characters of one turn of a conversation
+
+_TOKEN = re.compile(r"<\|[^<>|]*\|>|\[class_name\]|\{sent\}|\{answer\}|<image>|<video>", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+_SPACES = re.compile(r"\s+")
+
+
+class TextFault(ValueError):
+    """A text that cannot be used at all. `reason` is the stable code of the reject row."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
+    """`text` without control tokens, placeholders and control characters, and the list of what was taken out.
+
+    Tokens are removed until none is left, since removing one can join the halves of another. `one_line` also turns every
+    run of white space into one space, as suits an expression; texts are stripped either way. Raises TextFault if nothing
+    is left or the text is longer than `limit` characters.
+    """
+    if len(text) > limit:
+        raise TextFault("text-too-long", f"{len(text):,} characters; at most {limit:,} are taken")
+    removed: list[str] = []
+    if _CONTROL.search(text):
+        removed.append("control characters")
+        text = _CONTROL.sub(" ", text)
+    while found := _TOKEN.findall(text):
+        removed.extend(found)
+        text = _TOKEN.sub(" ", text)
+    if one_line or removed:
+        text = _SPACES.sub(" ", text) if one_line else re.sub(r"[ \t]+", " ", text)
+    text = text.strip()
+    if not text:
+        raise TextFault("empty-text", "no text" if not removed else f"no text besides {', '.join(removed[:5])}")
+    return text, removed
