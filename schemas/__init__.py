@@ -13,7 +13,7 @@ from stamp_schemas.annotation import (
 )
 from stamp_schemas.errors import StampError, UsageFault
 from stamp_schemas.jsonschema import CONTRACTS, json_schema
-from stamp_schemas.manifest import Input, Manifest, Reject, Settings, ShardEntry, Totals
+from stamp_schemas.manifest import Input, Manifest, Reject, Settings, ShardEntry, Totals, Wording
 from stamp_schemas.record import (
     RLE,
     Content,
@@ -51,5 +51,6 @@ __all__ = [
     "Totals",
     "Turn",
     "UsageFault",
+    "Wording",
     "json_schema",
 ]

@@ -9,6 +9,10 @@ import msgspec
 MANIFEST_SCHEMA: Literal["stamp.manifest/1"] = "stamp.manifest/1"
 
 
+Wording = Literal["paper", "published"]
+"""Which questions and answers stand around an expression (stamp_data/instructions)."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Everything that decides the bytes of a set, besides its inputs. Equal settings and inputs give equal bytes.
 
@@ -23,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True):
     passes: int = 1
     min_tokens: int = 1024
     max_tokens: int = 1280
-    wording: Literal["paper", "published"] = "paper"
+    wording: Wording = "paper"
     shard_records: int = 512
     tokenizer: str = ""
 

@@ -55,6 +55,17 @@ class Built:
     manifest: Manifest
     rendered: int
 
+    def summary(self) -> str:
+        """One line for the terminal."""
+        totals = self.manifest.totals
+        rejects = f", {totals.rejects:,} rejects (see {self.folder / REJECTS})" if totals.rejects else ""
+        kept = len(self.manifest.shards) - self.rendered
+        reuse = f", {kept} shards were there already" if kept > 0 else ""
+        return (
+            f"{self.folder}: {totals.records:,} records, {totals.dialogues:,} dialogues, {totals.targets:,} targets, "
+            f"{totals.bytes / 2**20:,.1f} MiB{reuse}{rejects}"
+        )
+
 
 class Config(msgspec.Struct):
     """What a folder was begun with; another build may only go on with the same."""

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
-from stamp_data.grid import FULL, IGNORE, coverage, patch_grid
+from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverage
 from stamp_data.instructions import SEG, draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
 from stamp_data.picture import Picture, PictureFault, read_picture
@@ -190,8 +190,7 @@ class Renderer:
             target.categories,
             painted.ignore,
         )
-        ignored = rles.decode(painted.ignore) if painted.ignore else None
-        return info, coverage(rles.decode(painted.mask), grid, ignored)
+        return info, rle_coverage(painted.mask, grid, painted.ignore)
 
     def _has_targets(
         self, request: Request, made: dict[int, tuple[TargetInfo, UInt8]], annotation: Annotation, rejects: RejectLog

@@ -32,6 +32,7 @@ class LocalExecutor:
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
         if workers > 1:
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are the parallelism
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(["stamp_data.task"])
             self._pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)

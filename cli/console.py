@@ -1,0 +1,112 @@
+"""What both commands share: results on stdout, talk on stderr, one line per error, exit codes.
+
+0 done, 1 the data or the result is at fault, 2 the call is wrong, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from stamp_schemas.errors import StampError
+
+EPILOG = "Exit codes: 0 done · 1 the data or the result is at fault · 2 the call is wrong · 130 stopped by Ctrl-C"
+QUIET_SECONDS = 10.0  # between two progress lines where no bar can be drawn
+INTERRUPTED = 130
+
+Report = Callable[[int, int, str], None]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"stamp-seg {version('stamp-seg')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+def new_app(summary: str) -> typer.Typer:
+    """An application with this project's habits: `-h`, `--version`, completion, no boxed tracebacks."""
+    app = typer.Typer(
+        help=summary,
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(help=summary)(_options)
+    return app
+
+
+def run(app: typer.Typer) -> None:
+    """Run an application; a StampError becomes one line on stderr and its exit code."""
+    try:
+        app()
+    except StampError as fault:
+        say(f"error: {fault.message}")
+        if fault.hint:
+            say(f"hint: {fault.hint}")
+        sys.exit(fault.exit_code)
+    except KeyboardInterrupt:
+        say("stopped")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output is gone; nothing is left to say, not even by the interpreter
+        sys.exit(1)
+
+
+def say(text: str) -> None:
+    """One line to the person at the terminal."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Report]:
+    """A function to be told (done, total, what): a live bar on a terminal, elsewhere a line every ten seconds."""
+    if sys.stderr.isatty():
+        with _live_bar() as report:
+            yield report
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last, self._what = 0.0, ""
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        if what != self._what or now - self._last >= QUIET_SECONDS:
+            say(f"{what} ({done}/{total})" if total else what)
+            self._last, self._what = now, what
+
+
+@contextmanager
+def _live_bar() -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total or None, description=what)

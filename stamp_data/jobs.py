@@ -1,0 +1,101 @@
+"""What `stamp-data build NAME…` does: which datasets and splits are meant, and each of them built in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.build import Built, Progress, build_split, describe_inputs
+from stamp_data.executors import Executor
+from stamp_data.sources import SOURCES, open_source
+from stamp_data.sources.base import Source
+from stamp_data.tokens import tokenizer_digest
+from stamp_schemas import Settings, StampError, UsageFault, Wording
+
+FAMILIES = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
+"""What `build all` looks for; `coco` and `labelme` are one's own data and are built when named."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it."""
+
+    names: tuple[str, ...]
+    root: Path
+    out: Path
+    splits: tuple[str, ...] = ()
+    split_by: str = ""
+    seed: int = 0
+    passes: int = 1
+    min_tokens: int = 1024
+    max_tokens: int = 1280
+    wording: Wording = "paper"
+    shard_records: int = 512
+    tokenizer: Path | None = None
+    overwrite: bool = False
+
+
+def find_datasets(root: Path) -> list[tuple[str, str]]:
+    """(dataset, split_by) of every family that lies under `root`, in the usual order."""
+    return [(name, split_by) for name in FAMILIES for split_by in SOURCES[name].find(root)]
+
+
+def open_sources(job: Job) -> list[Source]:
+    """The sources that a job names, opened; `all` stands for whatever is there. Nothing is parsed yet."""
+    if not job.root.is_dir() and "coco" not in job.names:
+        raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
+    if "all" not in job.names:
+        return [open_source(name, job.root, job.split_by) for name in job.names]
+    found = find_datasets(job.root)
+    if not found:
+        raise StampError(f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where")
+    return [open_source(name, job.root, split_by) for name, split_by in found]
+
+
+def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]:
+    """Build every split that the job asks for; yields each as it is sealed."""
+    tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
+    for source in open_sources(job):
+        progress(0, 0, f"{source.name}: reading annotations")
+        source.load()
+        inputs = describe_inputs(source)
+        for split in _splits(source, job):
+            settings = Settings(
+                dataset=source.dataset,
+                split_by=source.split_by,
+                split=split,
+                seed=job.seed,
+                passes=job.passes,
+                min_tokens=job.min_tokens,
+                max_tokens=job.max_tokens,
+                wording=job.wording,
+                shard_records=job.shard_records,
+                tokenizer=tokenizer,
+            )
+            label = f"{source.name}/{split}"
+
+            def labelled(done: int, total: int, what: str, label: str = label) -> None:
+                progress(done, total, f"{label}: {what}")
+
+            yield build_split(
+                source,
+                settings,
+                job.out,
+                executor,
+                inputs=inputs,
+                tokenizer=job.tokenizer,
+                overwrite=job.overwrite,
+                progress=labelled,
+            )
+
+
+def _splits(source: Source, job: Job) -> list[str]:
+    there = source.splits()
+    unknown = [split for split in job.splits if split not in there]
+    if unknown and len(job.names) == 1 and "all" not in job.names:
+        guess = get_close_matches(unknown[0], there, n=1)
+        hint = f"did you mean {guess[0]!r}? " if guess else ""
+        raise UsageFault(f"{source.name} has no split {unknown[0]!r}", f"{hint}it has {', '.join(there)}")
+    return [split for split in there if not job.splits or split in job.splits]
