@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from stamp_data.synth import synthesize
 
 IMAGES, SIZE, SEED = 120, (256, 192), 7

@@ -67,8 +67,7 @@ def load_refs(root: Path, name: str, split_by: str) -> list[dict[str, Any]]:
     if name == "grefcoco":
         found: list[dict[str, Any]] = json.loads((root / "refer_seg" / name / f"grefs({split_by}).json").read_text())
         return found
-    found = pickle.loads((root / "refer_seg" / name / f"refs({split_by}).p").read_bytes())
-    return found
+    return list(pickle.loads((root / "refer_seg" / name / f"refs({split_by}).p").read_bytes()))
 
 
 def load_instances(root: Path, name: str) -> dict[str, Any]:
@@ -104,15 +103,13 @@ def meaning(text: str, things: list[Seen], size: tuple[int, int]) -> set[int]:
         text = text[plural.end() :]
     limits: list[set[int]] = []
     text, limits = _corner(text, things, size, limits)
-    text, limits = _beside(text, things, size, limits)
+    text, limits = _beside(text, things, limits)
     found = _head(text.removeprefix("the ").strip(" ,"), things).intersection(*limits)
     assert number is None or len(found) == number, text
     return found
 
 
-def _corner(
-    text: str, things: list[Seen], size: tuple[int, int], limits: list[set[int]]
-) -> tuple[str, list[set[int]]]:
+def _corner(text: str, things: list[Seen], size: tuple[int, int], limits: list[set[int]]) -> tuple[str, list[set[int]]]:
     pattern = r" in the (top|bottom) (left|right) corner(?: of the picture)?"
     if match := re.search(pattern, text):
         down, across = (0 if match[1] == "top" else 1), (0 if match[2] == "left" else 1)
@@ -123,9 +120,7 @@ def _corner(
     return text, limits
 
 
-def _beside(
-    text: str, things: list[Seen], size: tuple[int, int], limits: list[set[int]]
-) -> tuple[str, list[set[int]]]:
+def _beside(text: str, things: list[Seen], limits: list[set[int]]) -> tuple[str, list[set[int]]]:
     pattern = r",?(?: that is| which can be seen)?(?: to the)? (left of|right of|above|below) the ([a-z ]+)"
     if match := re.search(pattern, text):
         (anchor,) = (t for t in things if t.id in _head(match[2], things))

@@ -1,0 +1,95 @@
+"""A small playground of rendered scenes, in the raw on-disk formats of all seven dataset families.
+
+Pictures show a few coloured shapes; every expression is made from a predicate that was evaluated on the scene, so it is
+true of the picture and can be learnt. The tree under OUT is what the published set-up calls `playground/data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from .coco import Entry, annotate
+from .grefcoco import write_grefcoco
+from .llava import write_llava
+from .plan import FEWEST_IMAGES, SMALLEST_SIDE, Slot, plan_pictures
+from .reasonseg import write_reasonseg
+from .refer import SETS, write_refer
+from .render import render
+from .scene import Stream, generator, sample_scene
+
+__all__ = ["FEWEST_IMAGES", "SMALLEST_SIDE", "SynthSummary", "synthesize"]
+
+
+@dataclass(frozen=True)
+class SynthSummary:
+    """What was written: `pictures` per family, and `texts` per set (sentences; for llava conversations)."""
+
+    out: Path
+    images: int
+    size: tuple[int, int]
+    seed: int
+    pictures: dict[str, int]
+    texts: dict[str, int]
+
+
+def synthesize(
+    out: Path,
+    *,
+    images: int = 400,
+    size: tuple[int, int] = (256, 192),
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> SynthSummary:
+    """Write a playground of `images` pictures, each `size` = (width, height) pixels, under `out`.
+
+    `images` counts all pictures together. About 56% are "train2014", which refcoco, refcoco+, refcocog and grefcoco all
+    speak of; the rest is shared by refclef, reason_seg and llava. A picture that one set keeps for evaluation is in no
+    set's training split. Equal arguments write equal bytes (with equal versions of Pillow). `progress` is called with
+    (pictures done, pictures in all). Formats: each writer's module names its source.
+
+    Raises FileExistsError where `out` holds something, ValueError where `images` or `size` is too small.
+    """
+    _check(out, size)
+    slots = plan_pictures(images, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    entries: list[Entry] = []
+    for slot in slots:
+        entries.append(_make_picture(out, slot, size, seed))
+        if progress is not None:
+            progress(len(entries), len(slots))
+    texts = {wanted.name: write_refer(out, wanted, entries, seed) for wanted in SETS}
+    texts["grefcoco"] = write_grefcoco(out, entries, seed)
+    texts["reason_seg"] = write_reasonseg(out, entries, seed)
+    texts["llava"] = write_llava(out, entries, seed)
+    pictures: dict[str, int] = {}
+    for slot in slots:
+        pictures[slot.family] = pictures.get(slot.family, 0) + 1
+    return SynthSummary(out, images, size, seed, pictures, texts)
+
+
+def _check(out: Path, size: tuple[int, int]) -> None:
+    if min(size) < SMALLEST_SIDE:
+        raise ValueError(f"size is {size[0]}x{size[1]}, but both sides need at least {SMALLEST_SIDE} pixels")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is not an empty folder: give a new one, or remove it first")
+
+
+def _make_picture(out: Path, slot: Slot, size: tuple[int, int], seed: int) -> Entry:
+    """Sample, draw and save one picture. Its random numbers depend on its index alone."""
+    scene = sample_scene(generator(seed, Stream.SCENE, slot.index), size)
+    drawing = render(scene, generator(seed, Stream.PAINT, slot.index))
+    path = out / slot.stored
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save(drawing.picture, path)
+    return Entry(slot, scene, annotate(slot, scene, drawing.shown))
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    if path.suffix == ".png":
+        picture.save(path, optimize=False)
+    else:
+        picture.save(path, quality=92)

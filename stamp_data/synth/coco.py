@@ -1,0 +1,113 @@
+"""COCO annotations of rendered scenes: the visible part of every thing, as polygons where these can say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from .plan import Slot
+from .render import Plane
+from .scene import Scene
+from .shapes import SHAPES
+
+Json = dict[str, Any]
+
+_CATEGORY_IDS = {shape: number for number, shape in enumerate(SHAPES, start=1)}
+_FIRST_ANNOTATION = 1_000_000
+_ANNOTATIONS_PER_IMAGE = 10  # more than a scene holds; keeps the identifiers of one picture apart from the next one's
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished picture: where it is, what is in it, and one COCO annotation per thing, in the scene's order."""
+
+    slot: Slot
+    scene: Scene
+    annotations: tuple[Json, ...]
+
+
+def annotate(slot: Slot, scene: Scene, shown: tuple[Plane, ...]) -> tuple[Json, ...]:
+    """COCO annotations; `shown` is what the renderer put into each pixel, and settles the masks with holes."""
+    return tuple(
+        {
+            "segmentation": _segmentation(thing.visible, plane, compressed=number % 2 == 0),
+            "area": round(thing.area, 4),
+            "iscrowd": 0,
+            "image_id": slot.image_id,
+            "bbox": _bbox(thing.visible),
+            "category_id": _CATEGORY_IDS[thing.shape],
+            "id": _FIRST_ANNOTATION + _ANNOTATIONS_PER_IMAGE * slot.index + number,
+        }
+        for number, (thing, plane) in enumerate(zip(scene.things, shown, strict=True))
+    )
+
+
+def parts(geometry: Any) -> list[Any]:
+    """The polygons of a geometry, largest first, crumbs of under a pixel left out."""
+    polygons = [g for g in getattr(geometry, "geoms", [geometry]) if g.geom_type == "Polygon"]
+    return [p for p in sorted(polygons, key=lambda p: -p.area) if p.area >= 1 or p is polygons[0]]
+
+
+def _segmentation(visible: Any, plane: Plane, compressed: bool) -> list[list[float]] | Json:
+    """Polygons [[x, y, x, y, ...], ...]; run lengths where there is a hole, which COCO's polygons cannot express.
+
+    Both ways of writing run lengths that occur in the wild are used: a string, and plain counts.
+    """
+    polygons = parts(visible)
+    if not any(polygon.interiors for polygon in polygons):
+        return [np.round(np.asarray(p.exterior.coords)[:-1, :2], 2).ravel().tolist() for p in polygons]
+    mask = np.asfortranarray(plane >= 0.5, dtype=np.uint8)
+    if compressed:
+        rle = coco_mask.encode(mask)
+        return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")}
+    return {"size": list(mask.shape), "counts": _counts(mask)}
+
+
+def _counts(mask: npt.NDArray[np.uint8]) -> list[int]:
+    """COCO's uncompressed run lengths: column by column, zeros first."""
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return [0, *runs] if flat[0] else runs
+
+
+def _bbox(geometry: Any) -> list[float]:
+    left, top, right, bottom = geometry.bounds
+    return [round(left, 2), round(top, 2), round(right - left, 2), round(bottom - top, 2)]
+
+
+def instances(entries: list[Entry], description: str, folder: str) -> Json:
+    """The contents of an `instances.json`. `folder` is the one that image file names are relative to."""
+    return {
+        "info": {
+            "description": description,
+            "url": "",
+            "version": "1.0",
+            "year": 2014,
+            "contributor": "stamp-data synth",
+            "date_created": "2014-01-01 00:00:00",
+        },
+        "images": [_image(entry, folder) for entry in entries],
+        "licenses": [{"url": "https://creativecommons.org/publicdomain/zero/1.0/", "id": 1, "name": "CC0 1.0"}],
+        "annotations": [annotation for entry in entries for annotation in entry.annotations],
+        "categories": [
+            {"supercategory": SHAPES[name].family, "id": number, "name": name} for name, number in _CATEGORY_IDS.items()
+        ],
+    }
+
+
+def _image(entry: Entry, folder: str) -> Json:
+    return {
+        "license": 1,
+        "file_name": entry.slot.path.removeprefix(f"{folder}/"),
+        "coco_url": "",
+        "height": entry.scene.height,
+        "width": entry.scene.width,
+        "date_captured": "2014-01-01 00:00:00",
+        "flickr_url": "",
+        "id": entry.slot.image_id,
+    }
