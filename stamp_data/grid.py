@@ -77,9 +77,13 @@ def covered_units(mask: UInt8, grid: Grid) -> Float:
 
 @lru_cache(maxsize=64)
 def _overlap_sums(pixels: int, patches: int) -> tuple[Float, Float]:
-    """([pixels, patches] overlap, [pixels + 1, patches] overlap of all pixels before): `_overlap`, laid out for gathering."""
-    overlap = np.ascontiguousarray(_overlap(pixels, patches, "float64").T)
-    return overlap, np.concatenate([np.zeros((1, patches)), overlap.cumsum(axis=0)])
+    """`_overlap` laid out for gathering: [pixels + 1, patches] of each pixel, and of all pixels before it.
+
+    The row after the last pixel belongs to the position behind the end of the scan: nothing lies there, all lies before.
+    """
+    overlap = _overlap(pixels, patches, "float64").T
+    nothing = np.zeros((1, patches))
+    return np.concatenate([overlap, nothing]), np.concatenate([nothing, overlap.cumsum(axis=0)])
 
 
 def run_units(mask: RLE, grid: Grid) -> Float:
@@ -91,16 +95,12 @@ def run_units(mask: RLE, grid: Grid) -> Float:
     height, width = mask.size
     edges = np.cumsum(runs(mask.counts))
     edges = edges[: edges.size // 2 * 2]  # start, end, start, end, …; a last background run bounds nothing
-    if not edges.size:
-        return np.zeros((grid.height, grid.width))
-    sign = np.tile((-1.0, 1.0), edges.size // 2)
     column, row = np.divmod(edges, height)
     across, across_before = _overlap_sums(width, grid.width)
     _, above = _overlap_sums(height, grid.height)
-    whole_columns = height * (sign @ across_before[column])
-    inside = column < width  # the very last edge may lie behind the last column, with nothing above it
-    column, row, sign = column[inside], row[inside], sign[inside]
-    units: Float = above[row].T @ (across[column] * sign[:, None]) + whole_columns
+    part, whole = across[column], across_before[column]
+    part[::2] *= -1  # starts are taken away, ends are added
+    units: Float = above[row].T @ part + height * (whole[1::2].sum(axis=0) - whole[::2].sum(axis=0))
     return units
 
 

