@@ -8,12 +8,13 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, WebPImagePlugin
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 80_000_000  # below the size at which Pillow itself begins to suspect a decompression bomb
 EXIF_ORIENTATION = 0x0112
-FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
+OPENED = ("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP")
+EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
 
 
 class PictureFault(ValueError):
@@ -70,11 +71,11 @@ def check_picture(data: bytes, name: str) -> Picture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; only what cannot be decoded matters
         try:
-            with Image.open(io.BytesIO(data), formats=tuple(FORMATS)) as image:
+            with Image.open(io.BytesIO(data), formats=OPENED) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise PictureFault("picture-too-large", f"{name}: {width}×{height} pixels; at most {MAX_PIXELS:,}")
-                extension = FORMATS[image.format or ""]
+                extension = EXTENSIONS[image.format or ""]
                 orientation = _orientation(data, image)
                 if not (image.format in ("JPEG", "MPO") and _ends_whole(data)):
                     image.draft("L", (width // 8, height // 8))  # JPEG: all coefficients are read, few are transformed

@@ -1,0 +1,41 @@
+"""The raw datasets: one module per family, each turning its files into `Annotation`s and nothing else."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from stamp_schemas import StampError, UsageFault
+
+from .base import Source
+from .coco import COCO
+from .grefcoco import GRefCOCO
+from .labelme import LabelMe
+from .llava import LLaVA
+from .reasonseg import ReasonSeg
+from .refer import RefCLEF, RefCOCO, RefCOCOg, RefCOCOPlus
+
+SOURCES: dict[str, type[Source]] = {
+    source.dataset: source
+    for source in (RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF, GRefCOCO, ReasonSeg, LLaVA, COCO, LabelMe)
+}
+
+
+def open_source(name: str, root: Path, split_by: str = "") -> Source:
+    """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing."""
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(SOURCES)}"
+        raise UsageFault(f"no dataset is called {name!r}", meant)
+    kind = SOURCES[name]
+    if split_by and split_by not in kind.split_bys:
+        known = ", ".join(filter(None, kind.split_bys))
+        raise UsageFault(f"{name} has no split-by {split_by!r}", f"known: {known}" if known else "leave --split-by out")
+    if not root.exists():
+        raise StampError(f"{root} does not exist", "--root names the folder that holds the downloads")
+    source = kind(root, split_by)
+    _ = source.inputs
+    return source
+
+
+__all__ = ["SOURCES", "Source", "open_source"]

@@ -38,7 +38,9 @@ def read_buffer(path: Path, limit: int = FILE_LIMIT) -> Buffer:
             raise StampError(f"{path} {fault}", "stamp-data doctor says what is missing and where it comes from")
         size = path.stat().st_size
         if size > limit:
-            raise StampError(f"{path} has {size:,} bytes, more than the {limit:,} that are read", "is it the right file?")
+            raise StampError(
+                f"{path} has {size:,} bytes, more than the {limit:,} that are read", "is it the right file?"
+            )
         if size == 0:
             raise StampError(f"{path} is empty", "download it again")
         if size < MAPPED_FROM:
@@ -63,7 +65,9 @@ def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "utf-8") -> 
     except RecursionError:
         raise StampError(f"{path}: nested too deeply", "it is not a file of this format") from None
     except UnicodeDecodeError as fault:
-        raise StampError(f"{path}: not UTF-8 at byte {fault.start} of a text", "download it again, or re-save as UTF-8") from None
+        raise StampError(
+            f"{path}: not UTF-8 at byte {fault.start} of a text", "download it again, or re-save as UTF-8"
+        ) from None
     except msgspec.ValidationError as fault:
         raise StampError(f"{path}: {fault}", "it is not a file of this format") from None
     except msgspec.DecodeError as fault:
@@ -107,7 +111,9 @@ def _recoded(data: bytes, path: Path, encoding: str) -> bytes:
         try:
             return data.decode(encoding).encode("utf-8")
         except UnicodeDecodeError as fault:
-            raise StampError(f"{path}: neither UTF-8 nor {encoding} at byte {fault.start}", "re-save it as UTF-8") from None
+            raise StampError(
+                f"{path}: neither UTF-8 nor {encoding} at byte {fault.start}", "re-save it as UTF-8"
+            ) from None
     return data
 
 
@@ -119,8 +125,8 @@ def checked_segmentation(raw: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(data)
 
 
-def numbered(rows: list[msgspec.Raw]) -> Iterator[tuple[int, msgspec.Raw]]:
-    """Rows with their positions, given up one by one so that what is not kept is freed on the way."""
+def numbered(rows: list[T]) -> Iterator[tuple[int, T]]:
+    """Rows with their positions, given up one by one so that what is not kept is freed on the way; `rows` ends empty."""
     rows.reverse()
     for position in range(len(rows)):
         yield position, rows.pop()

@@ -24,7 +24,7 @@ CONTAINER_LIMIT = 8_000_000  # lists and dictionaries; the published ones have u
 
 # Arguments: none; a line (text, memo index, number); two, three, five and nine bytes.
 _PLAIN_RUN = re.compile(
-    rb"(?:[(0-2N\]})aedlsu\x88\x89\x94]"
+    rb"(?:[(0-2N\]}aedlsu\x88\x89\x94]"
     rb"|[SVF][^\n]*+\n|[pg]\d{1,7}\n|I-?\d{1,18}\n|L-?\d{1,18}L?\n"
     rb"|[Kqh\x80].|M..|[Jj].{4}|r.{3}\x00|[G\x95].{8})*+",
     re.DOTALL,
@@ -101,7 +101,7 @@ def _refuse(data: bytes, position: int, path: Path) -> NoReturn:
     code = data[position : position + 1].decode("latin-1")
     if not code:
         raise StampError(f"{path}: ends early, after {len(data):,} bytes", _HINT)
-    known = pickletools.code2op.get(code)
+    known = next((opcode for opcode in pickletools.opcodes if opcode.code == code), None)
     if known is None:
         raise StampError(f"{path}: not a pickle (byte {position:,})", _HINT)
     if known.name in ("GLOBAL", "STACK_GLOBAL", "INST", "REDUCE", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"):

@@ -1,0 +1,81 @@
+"""Areas of labelme shapes as COCO segmentations."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from stamp_data import rle
+
+from .faults import RecordFault
+
+Points = list[tuple[float, float]]
+
+CORNERS = 72  # of a circle: its area is met to 0.13 %
+PIXEL_LIMIT = 200_000_000  # of a picture whose mask is painted
+BASE64_LIMIT = 32 << 20  # characters of an embedded mask
+
+
+def polygon(points: Points) -> msgspec.Raw:
+    """COCO polygon through the points."""
+    return msgspec.Raw(msgspec.json.encode([[value for point in points for value in point]]))
+
+
+def rectangle(points: Points) -> msgspec.Raw:
+    """Polygon of the upright rectangle with two opposite corners, or through four corners."""
+    if len(points) == 4:
+        return polygon(points)
+    (x0, y0), (x1, y1) = _pair(points, "rectangle")
+    return polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+
+
+def circle(points: Points) -> msgspec.Raw:
+    """Polygon of the circle with a centre and a point on its rim."""
+    (x, y), (rim_x, rim_y) = _pair(points, "circle")
+    radius = math.hypot(rim_x - x, rim_y - y)
+    if not math.isfinite(radius):
+        raise RecordFault("bad-shape", "a circle without end")
+    angles = [2 * math.pi * corner / CORNERS for corner in range(CORNERS)]
+    return polygon([(round(x + radius * math.cos(a), 3), round(y + radius * math.sin(a), 3)) for a in angles])
+
+
+def mask(points: Points, encoded: str | None, height: int | None, width: int | None) -> msgspec.Raw:
+    """RLE of a mask that is embedded as a base64 PNG, whose upper left pixel lies at the first point."""
+    if not height or not width or height < 0 or width < 0 or height * width > PIXEL_LIMIT:
+        raise RecordFault("bad-shape", f"a mask in a picture of {width}×{height} pixels")
+    (left, top), _ = _pair(points, "mask")
+    if not encoded or len(encoded) > BASE64_LIMIT:
+        raise RecordFault("bad-shape", f"the mask has {len(encoded or ''):,} characters of base64")
+    if not (0 <= left < width and 0 <= top < height):
+        raise RecordFault("bad-shape", "the mask lies outside of the picture")
+    painted = _png(encoded, height, width)
+    row, column = round(top), round(left)
+    full = np.zeros((height, width), np.uint8, order="F")
+    full[row : row + painted.shape[0], column : column + painted.shape[1]] = painted[: height - row, : width - column]
+    return msgspec.Raw(msgspec.json.encode(rle.encode(full)))
+
+
+def _png(encoded: str, height: int, width: int) -> rle.UInt8:
+    """The picture as 0 and 1; never decoded if it claims to be larger than height × width."""
+    try:
+        data = base64.b64decode(encoded, validate=False)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.width > width + 1 or image.height > height + 1:
+                raise RecordFault("bad-shape", f"a mask of {image.width}×{image.height} in a smaller picture")
+            return (np.asarray(image.convert("L")) > 0).astype(np.uint8)
+    except RecordFault:
+        raise
+    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+        raise RecordFault("bad-shape", f"the mask is no readable PNG: {fault}"[:200]) from None
+
+
+def _pair(points: Points, kind: str) -> Points:
+    if len(points) != 2:
+        raise RecordFault("bad-shape", f"a {kind} has two points, not {len(points)}")
+    return points

@@ -1,0 +1,192 @@
+"""Whether one dataset under a root is whole and readable, compared with what is published about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from stamp_data.rejects import RejectLog
+from stamp_schemas import Annotation, StampError
+
+from .base import Source
+from .refer import ReferSource
+
+OWN_DATA = ("coco", "labelme")  # nothing to download
+SAMPLE = 4  # pictures opened per split
+Level = Literal["ok", "warning", "error"]
+
+
+class Download(msgspec.Struct):
+    """Where a part comes from. into: folder under the root."""
+
+    what: str
+    into: str
+    url: str
+
+
+class Counts(msgspec.Struct, omit_defaults=True):
+    """How much a split holds; None where that is unknown. A conversation counts as a sentence."""
+
+    refs: int | None = None
+    sentences: int | None = None
+    images: int | None = None
+
+
+class Published(msgspec.Struct):
+    """What is published about a dataset. counts: by way of splitting and split."""
+
+    downloads: list[Download]
+    pictures: list[Download]
+    counts: dict[str, dict[str, Counts]]
+
+
+class Finding(msgspec.Struct):
+    """One remark. code: stable, kebab-case. remedy: what to do, "" if nothing."""
+
+    level: Level
+    code: str
+    detail: str
+    remedy: str = ""
+
+
+class SplitReport(msgspec.Struct):
+    """One split. opened, unusable: of a sample of its pictures. refused: raw inputs that a build would refuse, by reason."""
+
+    split: str
+    counts: Counts
+    published: Counts | None
+    opened: int
+    unusable: int
+    refused: dict[str, int]
+    findings: list[Finding]
+
+
+class DatasetReport(msgspec.Struct):
+    """One dataset, split one way. state: `ready` can be built; `broken` has a file that cannot be read; `absent`."""
+
+    dataset: str
+    split_by: str
+    state: Literal["ready", "broken", "absent"]
+    splits: list[SplitReport]
+    findings: list[Finding]
+    downloads: list[Download]
+
+
+@cache
+def published() -> dict[str, Published]:
+    """Published sizes and places to download from, by dataset."""
+    path = Path(__file__).parent / "published.json"
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, Published])
+
+
+def examine_dataset(kind: type[Source], root: Path) -> list[DatasetReport]:
+    """One report per way of splitting that is there, or one that says where to get the dataset."""
+    found = kind.find(root)
+    if found:
+        # the ways of splitting share the instances file, so only the first is examined down to the pictures
+        return [_examined(kind(root, split_by), whole=number == 0) for number, split_by in enumerate(found)]
+    if kind.dataset in OWN_DATA:
+        return []
+    known = published()[kind.dataset]
+    return [DatasetReport(kind.dataset, kind.default_split_by, "absent", [], [], known.downloads + known.pictures)]
+
+
+def _examined(source: Source, whole: bool) -> DatasetReport:
+    report = DatasetReport(source.dataset, source.split_by, "ready", [], [], [])
+    try:
+        if whole:
+            _ = source.inputs
+            source.load()
+        else:
+            assert isinstance(source, ReferSource), "no other family has several ways of splitting"
+            source.load_references()
+    except StampError as fault:
+        report.state = "broken"
+        report.findings.append(Finding("error", "unreadable", fault.message, fault.hint))
+        known = published().get(source.dataset)
+        report.downloads = known.downloads if known else []
+        return report
+    report.splits = [_split(source, split, whole) for split in source.splits()]
+    if not report.splits:
+        report.findings.append(Finding("warning", "no-split", "the files hold no record of any split"))
+    if any(one.code == "picture-unusable" for split in report.splits for one in split.findings):
+        known = published().get(source.dataset)
+        report.downloads = known.pictures if known else []
+    return report
+
+
+def _split(source: Source, split: str, whole: bool) -> SplitReport:
+    report = SplitReport(split, Counts(), None, 0, 0, {}, [])
+    if whole:
+        rejects = RejectLog()
+        sample = _count(source, split, rejects, report)
+        _open_pictures(source.root, sample, report)
+        _refusals(rejects, report)
+    if isinstance(source, ReferSource):
+        report.counts = Counts(*source.counts(split))
+    known = published().get(source.dataset)
+    report.published = known.counts.get(source.split_by, {}).get(split) if known else None
+    if report.published:
+        _compare(report)
+    return report
+
+
+def _count(source: Source, split: str, rejects: RejectLog, report: SplitReport) -> list[Annotation]:
+    """Count what the split yields; returns a sample with pictures, spread over the whole of it."""
+    sample: list[Annotation] = []
+    sentences = images = 0
+    step = 1
+    for annotation in source.annotations(split, rejects):
+        sentences += annotation.expressions
+        if annotation.image is None:
+            continue
+        if images % step == 0:
+            sample.append(annotation)
+            if len(sample) == 2 * SAMPLE:  # twice too many: keep every second and take half as many from here on
+                sample, step = sample[::2], 2 * step
+        images += 1
+    report.counts = Counts(None, sentences, images)
+    return sample[:: max(1, -(-len(sample) // SAMPLE))]
+
+
+def _open_pictures(root: Path, sample: list[Annotation], report: SplitReport) -> None:
+    from stamp_data.picture import PictureFault, read_picture  # Pillow and numpy, which an import of this module spares
+
+    faults: list[str] = []
+    for annotation in sample:
+        image = annotation.image
+        assert image is not None, "the sample is of records with pictures"
+        report.opened += 1
+        try:
+            picture = read_picture(root.resolve(), image.path)
+        except PictureFault as fault:
+            faults.append(str(fault))
+            continue
+        claimed = (image.width or picture.width, image.height or picture.height)
+        if claimed != (picture.width, picture.height):
+            faults.append(f"{image.path} has {picture.width}×{picture.height} pixels, not {claimed[0]}×{claimed[1]}")
+    report.unusable = len(faults)
+    if faults:
+        detail = f"{len(faults)} of {report.opened} sampled pictures cannot be used, as: {faults[0]}"
+        level: Level = "error" if len(faults) == report.opened else "warning"
+        report.findings.append(Finding(level, "picture-unusable", detail, "download the pictures again"))
+
+
+def _refusals(rejects: RejectLog, report: SplitReport) -> None:
+    report.refused = dict(sorted(Counter(row.reason for row in rejects.rows if row.action == "dropped").items()))
+    if report.refused:
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in report.refused.items())
+        report.findings.append(Finding("warning", "refused", f"a build would refuse {counts}", "see its rejects.jsonl"))
+
+
+def _compare(report: SplitReport) -> None:
+    assert report.published is not None, "called only where something is published"
+    for what in Counts.__struct_fields__:
+        wanted, found = getattr(report.published, what), getattr(report.counts, what)
+        if wanted is not None and found is not None and wanted != found:
+            detail = f"{found:,} {what}, published are {wanted:,}"
+            report.findings.append(Finding("warning", "other-count", detail))

@@ -1,0 +1,153 @@
+"""One's own data as COCO instances JSON.
+
+The root is such a file, or a folder with `annotations/*.json` (only `instances*.json` if there are any), with one
+`instances*.json` or `_annotations.coco.json` of its own, or with one of these in each split's folder. The split is the
+word in the file's name (`instances_val2017.json`: val), else in its folder's, else "train" for a single file and the
+file's stem for several. Phrases are `expression`, `expressions` or `caption` of an annotation, else its category's name;
+all annotations of a picture that share a phrase form one target, since the phrase names them all. Pictures of which
+nothing is annotated give no record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from stamp_data.rejects import RejectLog
+from stamp_schemas import Annotation, ImageRef, Region, StampError
+
+from .base import Source
+from .faults import RecordFault
+from .instances import AnnotationRow, Instances, load_instances
+from .paths import first_folder, image_path, relative
+from .phrases import Named, ask
+from .references import checked_text
+
+_WORD = re.compile(r"(?<![a-z])(train|val|testA|testB|test|dev|minival)(?:id|idation|ing)?(\d{4})?(?![a-z])")
+_PATTERNS = ("annotations/instances*.json", "annotations/*.json", "instances*.json", "*annotations.coco.json",
+             "*/_annotations.coco.json")  # fmt: skip
+_PROBES = 3  # images whose files are looked for to find their folder
+
+
+class COCO(Source):
+    dataset = "coco"
+    licence = "that of the data"
+    homepage = ""
+    patterns: ClassVar[tuple[str, ...]] = _PATTERNS
+
+    def __init__(self, root: Path, split_by: str = "") -> None:
+        self.only = root if root.is_file() else None
+        super().__init__(_home(root) if root.is_file() else root, split_by)
+        self._sets: dict[str, tuple[Path, Instances]] = {}
+
+    @classmethod
+    def find(cls, root: Path) -> list[str]:
+        is_one = root.is_file() and root.suffix == ".json"
+        return [""] if is_one or _annotation_files(root) else []
+
+    @property
+    def inputs(self) -> list[Path]:
+        files = [self.only] if self.only else _annotation_files(self.root)
+        if not files:
+            raise StampError(f"{self.root}: no COCO annotations", "name the file itself, or put it into annotations/")
+        return files
+
+    def load(self) -> None:
+        files = self.inputs
+        words = [_split_word(path, self.root) for path in files]
+        for path, word in zip(files, words, strict=True):
+            alone = "train" if len(files) == 1 else path.stem
+            split = word if word and words.count(word) == 1 else path.stem if word else alone
+            self._sets[split] = path, load_instances(path, relative(path, self.root))
+
+    def splits(self) -> list[str]:
+        return list(self._sets)
+
+    def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
+        if split not in self._sets:
+            return
+        path, instances = self._sets[split]
+        rejects.rows.extend(instances.broken.rows)
+        for identity, fault in instances.faulty.items():
+            rejects.add(instances.name, f"annotation {identity}", fault.reason, fault.detail)
+        pictures = self._pictures(path, split, instances)
+        by_image: dict[str, list[AnnotationRow]] = {}
+        for row in instances.annotations.values():
+            by_image.setdefault(str(row.image_id), []).append(row)
+        for image_id, rows in by_image.items():
+            named = _named(rows, instances, rejects)
+            record = f"image {image_id}"
+            try:
+                image = instances.image(image_id)
+                place = image_path(pictures, image.file_name)
+            except RecordFault as fault:
+                rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(named))
+                continue
+            if named:
+                reference = ImageRef(place, image.width, image.height)
+                yield Annotation(image_id, f"{instances.name}: {record}", reference, *ask(named))
+
+    def _pictures(self, path: Path, split: str, instances: Instances) -> str:
+        """The folder that holds the first pictures, else the first likely one that exists."""
+        match = _WORD.search(path.stem)
+        names = dict.fromkeys([match[1] + match[2] if match and match[2] else split, split])
+        beside = "" if path.parent == self.root else relative(path.parent, self.root)
+        likely = [*(f"images/{name}" for name in names), *names, "images", beside, ""]
+        first = [row.file_name for row in list(instances.images.values())[:_PROBES]]
+        for folder in likely:
+            if any(_exists(self.root, folder, name) for name in first):
+                return folder
+        return first_folder(self.root, tuple(likely))
+
+
+def _named(rows: list[AnnotationRow], instances: Instances, rejects: RejectLog) -> list[Named]:
+    """The phrases of one picture with what they name, in the order of the file."""
+    found: dict[str, Named] = {}
+    for row in rows:
+        where = f"{instances.name}: annotation {row.id}"
+        for phrase in _phrases(row, instances, rejects):
+            named = found.setdefault(phrase, Named(phrase, where))
+            named.regions.append(Region(row.segmentation, where))
+            named.instances.append(str(row.id))
+            named.categories.extend(instances.category(row))
+    return list(found.values())
+
+
+def _phrases(row: AnnotationRow, instances: Instances, rejects: RejectLog) -> list[str]:
+    """The distinct usable phrases of an annotation, with rows in `rejects` for those that are not."""
+    given = [row.expression] if row.expression is not None else row.expressions or []
+    if not given:
+        given = [row.caption] if row.caption is not None else instances.category(row)
+    record, usable = f"annotation {row.id}", []
+    if not given:
+        rejects.add(instances.name, record, "no-phrase", f"category {row.category_id} has no name")
+    for text in given:
+        try:
+            usable.append(checked_text(text))
+        except RecordFault as fault:
+            rejects.add(instances.name, record, fault.reason, fault.detail, expressions=1)
+    return list(dict.fromkeys(usable))
+
+
+def _annotation_files(root: Path) -> list[Path]:
+    return next((files for pattern in _PATTERNS if (files := sorted(root.glob(pattern)))), [])
+
+
+def _split_word(path: Path, root: Path) -> str:
+    """The split that a file's name, or else its folder's, speaks of; "" if neither does."""
+    names = [path.stem] if path.parent == root else [path.stem, path.parent.name]
+    return next((match[1] for name in names if (match := _WORD.search(name))), "")
+
+
+def _home(file: Path) -> Path:
+    """The folder that picture names are relative to."""
+    return file.parent.parent if file.parent.name == "annotations" else file.parent
+
+
+def _exists(root: Path, folder: str, name: str) -> bool:
+    try:
+        return (root / image_path(folder, name)).is_file()
+    except RecordFault:
+        return False

@@ -1,0 +1,196 @@
+"""ReasonSeg: one labelme-like JSON beside each picture, with the questions or phrases that ask for its target.
+
+Layout: `reason_seg/[ReasonSeg/]{train,val,test}/<stem>.jpg` and `<stem>.json`; `explanatory/train.json` gives answers in
+words to some training pictures. Sizes are not in the files. Texts are UTF-8 and, rarely, cp1252.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.rejects import RejectLog
+from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
+from stamp_schemas.annotation import Form
+
+from .base import Source
+from .faults import RecordFault
+from .jsonfile import SMALL_LIMIT, decode_row, load_json
+from .paths import first_folder, image_path, relative
+from .references import checked_text
+
+FOLDERS = ("reason_seg/ReasonSeg", "reason_seg", "ReasonSeg")
+SPLITS = ("train", "val", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
+ENCODING = "cp1252"
+
+
+class _Shape(msgspec.Struct):
+    label: str
+    points: list[tuple[float, float]]
+    shape_type: str = "polygon"
+
+
+class _File(msgspec.Struct):
+    text: list[str]
+    is_sentence: bool
+    shapes: list[msgspec.Raw]
+
+
+class _Explanation(msgspec.Struct):
+    image: str
+    query: str
+    outputs: str
+
+
+_SHAPE = msgspec.json.Decoder(_Shape)
+_EXPLANATION = msgspec.json.Decoder(_Explanation)
+
+
+class ReasonSeg(Source):
+    dataset = "reason_seg"
+    licence = "Apache-2.0 (LISA); pictures: OpenImages (CC BY 2.0) and ScanNetv2 (its own terms)"
+    homepage = "https://github.com/dvlab-research/LISA"
+
+    def __init__(self, root: Path, split_by: str = "") -> None:
+        super().__init__(root, split_by)
+        self.folder = _folder(root)
+        self._files: dict[str, list[Path]] = {}
+
+    @classmethod
+    def find(cls, root: Path) -> list[str]:
+        return [""] if any(_annotation_files(root / _folder(root) / split) for split in SPLITS) else []
+
+    @property
+    def explanatory(self) -> Path:
+        """Where the answers in words are, if the download has them."""
+        return self.root / self.folder / "explanatory" / "train.json"
+
+    @property
+    def inputs(self) -> list[Path]:
+        base = self.root / self.folder
+        files = [path for split in SPLITS for path in _annotation_files(base / split)]
+        if not files:
+            raise StampError(f"{base} holds no train, val or test folder with JSON files", "see stamp-data doctor")
+        return [*files, self.explanatory] if self.explanatory.is_file() else files
+
+    def load(self) -> None:
+        base = self.root / self.folder
+        self._files = {split: files for split in SPLITS if (files := _annotation_files(base / split))}
+
+    def splits(self) -> list[str]:
+        return list(self._files)
+
+    def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
+        explanations = self._explanations(rejects) if split == "train" else {}
+        files = self._files.get(split, [])
+        folder = f"{self.folder}/{split}"
+        pictures = {path.name for path in (self.root / folder).iterdir()} if files else set()
+        for path in files:
+            name = next((path.stem + s for s in SUFFIXES if path.stem + s in pictures), f"{path.stem}.jpg")
+            try:
+                annotation = self._annotation(path, image_path(folder, name), rejects)
+            except RecordFault as fault:
+                rejects.add(relative(path, self.root), path.stem, fault.reason, fault.detail)
+                continue
+            if annotation is None:
+                continue
+            annotation.requests.extend(explanations.pop(path.stem, []))
+            yield annotation
+        for stem, requests in explanations.items():
+            detail = f"{stem} is no usable record of this split"
+            file = relative(self.explanatory, self.root)
+            rejects.add(file, requests[0].where, "unused-entry", detail, expressions=len(requests))
+
+    def _annotation(self, path: Path, image: str, rejects: RejectLog) -> Annotation | None:
+        """The record of one file, or None with rows in `rejects` if nothing is left of it."""
+        name = relative(path, self.root)
+        try:
+            file = load_json(path, _File, SMALL_LIMIT, ENCODING)
+        except StampError as fault:
+            raise RecordFault("unreadable-file", fault.message) from None
+        regions, broken = self._regions(file.shapes, name, rejects)
+        if broken or not any(region.role == "target" for region in regions):
+            reason, detail = ("bad-shape", "a shape is unusable") if broken else ("no-target", "no shape is a target")
+            rejects.add(name, path.stem, reason, detail, expressions=len(file.text))
+            return None
+        where = f"{name}: {path.stem}"
+        annotation = Annotation(path.stem, where, ImageRef(image), [Target("0", regions, ["0"])])
+        form: Form = "question" if file.is_sentence else "description"
+        for number, text in enumerate(file.text):
+            try:
+                checked_text(text)
+            except RecordFault as fault:
+                rejects.add(name, f"text {number}", fault.reason, fault.detail, expressions=1)
+                continue
+            annotation.requests.append(Request(str(number), text, [0], f"{name}: text {number}", form))
+        if not file.text:
+            rejects.add(name, path.stem, "empty-text", "text is an empty list")
+        return annotation if annotation.requests else None
+
+    def _regions(self, shapes: list[msgspec.Raw], name: str, rejects: RejectLog) -> tuple[list[Region], bool]:
+        """Regions of a file, and whether a shape that belongs to the mask had to be left out."""
+        regions, broken = [], False
+        for position, raw in enumerate(shapes):
+            try:
+                shape = decode_row(raw, _SHAPE, "bad-shape")
+                region = _region(shape, f"{name}: shapes[{position}]")
+            except RecordFault as fault:
+                rejects.add(name, f"shapes[{position}]", fault.reason, fault.detail)
+                broken = True
+                continue
+            if region is not None:
+                regions.append(region)
+        return regions, broken
+
+    def _explanations(self, rejects: RejectLog) -> dict[str, list[Request]]:
+        """Requests with an answer in words, by the stem of their picture."""
+        found: dict[str, list[Request]] = {}
+        path = self.explanatory
+        if not path.is_file():
+            return found
+        name = relative(path, self.root)
+        try:
+            rows = load_json(path, list[msgspec.Raw], encoding=ENCODING)
+        except StampError as fault:
+            rejects.add(name, "", "unreadable-file", fault.message)
+            return found
+        for position, raw in enumerate(rows):
+            record = f"[{position}]"
+            try:
+                entry = decode_row(raw, _EXPLANATION, "bad-reference")
+                checked_text(entry.query)
+                checked_text(entry.outputs)
+            except RecordFault as fault:
+                rejects.add(name, record, fault.reason, fault.detail, expressions=1)
+                continue
+            stem = Path(entry.image).stem
+            identity = f"e{len(found.get(stem, []))}"
+            request = Request(identity, entry.query, [0], f"{name}: {record}", "explanation", entry.outputs)
+            found.setdefault(stem, []).append(request)
+        return found
+
+
+def _region(shape: _Shape, where: str) -> Region | None:
+    """The shape as a region, None for a `flag`, which marks nothing. RecordFault for labels and kinds that are unknown."""
+    if shape.label == "flag":
+        return None
+    if shape.label not in ("target", "ignore"):
+        raise RecordFault("bad-shape", f"label is {shape.label[:40]!r}, not target, ignore or flag")
+    if shape.shape_type != "polygon":
+        raise RecordFault("bad-shape", f"shape_type is {shape.shape_type[:40]!r}, not polygon")
+    flat = [value for point in shape.points for value in point]
+    segmentation = msgspec.Raw(msgspec.json.encode([flat]))
+    return Region(segmentation, where, "target" if shape.label == "target" else "ignore")
+
+
+def _folder(root: Path) -> str:
+    """Where train, val and test are, relative to the root."""
+    holding = tuple(name for name in FOLDERS if any((root / name / split).is_dir() for split in SPLITS))
+    return first_folder(root, holding or FOLDERS[1:2])
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.json")) if folder.is_dir() else []

@@ -1,0 +1,228 @@
+"""RefCOCO, RefCOCO+, RefCOCOg and RefCLEF: pickled references to single annotations of an instances file.
+
+Layout: `refer_seg/<name>/refs(<splitBy>).p` and `instances.json`, pictures under `refer_seg/images`. The root may be the
+`refer_seg` folder itself.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from stamp_data.rejects import RejectLog
+from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
+
+from .base import Source
+from .faults import RecordFault
+from .instances import Instances, load_instances
+from .jsonfile import numbered
+from .paths import first_folder, image_path
+from .pickles import load_plain
+from .references import Reference, References, collect
+
+COCO_FOLDERS = ("images/coco_2014/train2014", "images/mscoco/images/train2014", "images/train2014")
+CLEF_FOLDERS = ("images/saiapr_tc-12",)
+NOTHING = "none"  # id of the one target of an image that no-target expressions point at
+
+
+class ReferSource(Source):
+    """References joined with the annotations they name: one target per set of annotations, one request per sentence.
+
+    Attributes:
+        several: a reference may name several annotations (their union is the target) or none.
+        pattern: file name of the references, with `{}` for the way of splitting.
+        picture_folders: where the pictures may lie; the first that exists is used.
+    """
+
+    several: ClassVar[bool] = False
+    pattern: ClassVar[str] = "refs({}).p"
+    picture_folders: ClassVar[tuple[str, ...]] = COCO_FOLDERS
+
+    def __init__(self, root: Path, split_by: str = "") -> None:
+        super().__init__(root, split_by)
+        self.prefix = _prefix(root, self.dataset)
+        self.folder = f"{self.prefix}{self.dataset}"
+        self._refs = References()
+        self._instances = Instances("")
+
+    @classmethod
+    def find(cls, root: Path) -> list[str]:
+        folder = root / f"{_prefix(root, cls.dataset)}{cls.dataset}"
+        return [name for name in cls.split_bys if (folder / cls.pattern.format(name)).is_file()]
+
+    @property
+    def refs_file(self) -> str:
+        """The file of references, relative to the root."""
+        return f"{self.folder}/{self.pattern.format(self.split_by)}"
+
+    @property
+    def instances_file(self) -> str:
+        """The instances file, relative to the root."""
+        return f"{self.folder}/instances.json"
+
+    @property
+    def pictures(self) -> str:
+        """The folder of pictures, relative to the root."""
+        return first_folder(self.root, tuple(self.prefix + folder for folder in self.picture_folders))
+
+    @property
+    def inputs(self) -> list[Path]:
+        paths = [self.root / self.refs_file, self.root / self.instances_file]
+        for path in paths:
+            if not path.is_file():
+                there = ", ".join(self.find(self.root)) or "no references at all"
+                raise StampError(f"{path} does not exist", f"split-bys found: {there}; see stamp-data doctor")
+        return paths
+
+    def load(self) -> None:
+        _, instances_path = self.inputs
+        self.load_references()
+        with _no_collection():
+            images, annotations = self._refs.wanted()
+            self._instances = load_instances(instances_path, self.instances_file, images, annotations)
+
+    def load_references(self) -> None:
+        """Parse the references alone, which is enough for `splits` and `counts`."""
+        path = self.root / self.refs_file
+        with _no_collection():
+            self._refs = collect(self._read_refs(path), self.refs_file, several=self.several)
+
+    def splits(self) -> list[str]:
+        return self._refs.ordered()
+
+    def counts(self, split: str) -> tuple[int, int, int]:
+        """References, sentences and images of a split."""
+        refs = self._refs.splits.get(split, [])
+        return len(refs), sum(len(ref.sentences) for ref in refs), len({ref.image_id for ref in refs})
+
+    def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
+        for log in (self._refs.broken, self._refs.faults.get(split), self._instances.broken):
+            rejects.rows.extend(log.rows if log else [])
+        by_image: dict[str, list[Reference]] = {}
+        for ref in self._refs.splits.get(split, []):
+            by_image.setdefault(ref.image_id, []).append(ref)
+        pictures = self.pictures
+        for image_id, refs in by_image.items():
+            annotation = self._annotation(image_id, refs, pictures, rejects)
+            if annotation is not None:
+                yield annotation
+
+    def _read_refs(self, path: Path) -> Iterator[object]:
+        """The raw references, one by one; StampError if the file is not a list of them."""
+        rows = load_plain(path)
+        if not isinstance(rows, list):
+            raise StampError(f"{path}: holds {type(rows).__name__}, not a list of references", "download it again")
+        for _, row in numbered(rows):
+            yield row
+
+    def _annotation(self, image_id: str, refs: list[Reference], pictures: str, rejects: RejectLog) -> Annotation | None:
+        """Everything that the split says about one image, or None with a row in `rejects`."""
+        try:
+            row = self._instances.image(image_id)
+            path = image_path(pictures, row.file_name)
+        except RecordFault as fault:
+            lost = sum(len(ref.sentences) for ref in refs)
+            rejects.add(self.instances_file, f"image {image_id}", fault.reason, fault.detail, expressions=lost)
+            return None
+        where = f"{self.instances_file}: image {image_id}"
+        annotation = Annotation(image_id, where, ImageRef(path, row.width, row.height))
+        places: dict[str, int] = {}
+        for ref in refs:
+            try:
+                target = self._target(ref)
+            except RecordFault as fault:
+                lost = len(ref.sentences)
+                rejects.add(self.refs_file, f"ref {ref.id}", fault.reason, fault.detail, expressions=lost)
+                continue
+            if target.id not in places:
+                places[target.id] = len(annotation.targets)
+                annotation.targets.append(target)
+            annotation.requests.extend(self._requests(ref, places[target.id]))
+        make_unique(annotation.requests)
+        return annotation if annotation.requests else None
+
+    def _target(self, ref: Reference) -> Target:
+        """The mask that a reference means; RecordFault if any of its annotations cannot be used."""
+        names = sorted(ref.annotation_ids, key=_numeric)
+        target = Target("-".join(names) or NOTHING, [], names, [])
+        for name in names:
+            row = self._instances.annotation(name)
+            if str(row.image_id) != ref.image_id:
+                detail = f"annotation {name} belongs to image {row.image_id}, the reference to image {ref.image_id}"
+                raise RecordFault("image-mismatch", detail[:300])
+            target.regions.append(Region(row.segmentation, f"{self.instances_file}: annotation {name}"))
+            target.categories.extend(self._instances.category(row))
+        return target
+
+    def _requests(self, ref: Reference, place: int) -> list[Request]:
+        return [
+            Request(sentence.id, sentence.text, [place], f"{self.refs_file}: ref {ref.id} sentence {sentence.id}")
+            for sentence in ref.sentences
+        ]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Millions of small objects, none of them garbage: looking through them again and again costs half of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def make_unique(requests: list[Request]) -> None:
+    """Number the later requests of equal ids within one record: `7`, `7-2`, `7-3`."""
+    taken = {request.id for request in requests}
+    seen: dict[str, int] = {}
+    for request in requests:
+        times = seen[request.id] = seen.get(request.id, 0) + 1
+        if times == 1:
+            continue
+        name = f"{request.id}-{times}"
+        while name in taken:
+            times += 1
+            name = f"{request.id}-{times}"
+        seen[request.id] = times
+        taken.add(name)
+        request.id = name
+
+
+def _prefix(root: Path, dataset: str) -> str:
+    """`refer_seg/`, or nothing if the root is that folder itself."""
+    return "" if not (root / "refer_seg").is_dir() and (root / dataset).is_dir() else "refer_seg/"
+
+
+def _numeric(name: str) -> tuple[int, int, str]:
+    """Ids in the order of their numbers, those that are none after them."""
+    return (0, int(name), "") if name.isascii() and name.isdecimal() and len(name) < 20 else (1, 0, name)
+
+
+class RefCOCO(ReferSource):
+    dataset = "refcoco"
+    default_split_by = "unc"
+    split_bys = ("unc", "google")
+    licence = "Apache-2.0 (refer); annotations CC BY 4.0 (COCO); pictures under their Flickr licences"
+    homepage = "https://github.com/lichengunc/refer"
+
+
+class RefCOCOPlus(RefCOCO):
+    dataset = "refcoco+"
+
+
+class RefCOCOg(RefCOCO):
+    dataset = "refcocog"
+    default_split_by = "umd"
+    split_bys = ("umd", "google")
+
+
+class RefCLEF(RefCOCO):
+    dataset = "refclef"
+    split_bys = ("unc", "berkeley")
+    picture_folders = CLEF_FOLDERS
+    licence = "Apache-2.0 (refer); pictures and regions: SAIAPR TC-12, research use"

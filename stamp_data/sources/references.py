@@ -1,0 +1,171 @@
+"""References of the REFER family, pickled or JSON, brought into one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from stamp_data.rejects import RejectLog
+from stamp_schemas import StampError
+
+from .faults import RecordFault
+from .pickles import text_of
+
+USUAL_ORDER = ("train", "val", "test", "testA", "testB", "testC")
+NO_TARGET = "-1"
+SIZE_LIMIT = 5_000_000  # expressions and annotation ids of one file; the largest published one has under a million
+NAME_LIMIT = 200  # characters of an id or a split's name
+
+
+class Sentence(msgspec.Struct, gc=False):
+    """One expression as stored. id: as text."""
+
+    id: str
+    text: str
+
+
+class Reference(msgspec.Struct):
+    """One reference: what it points at, in which split, and how that is said. All ids as text."""
+
+    id: str
+    image_id: str
+    annotation_ids: list[str]
+    sentences: list[Sentence]
+
+
+@dataclass
+class References:
+    """All references of a file by split; `broken` are those whose split is not even known."""
+
+    splits: dict[str, list[Reference]] = field(default_factory=dict)
+    faults: dict[str, RejectLog] = field(default_factory=dict)
+    broken: RejectLog = field(default_factory=RejectLog)
+
+    def ordered(self) -> list[str]:
+        """Names of the splits that hold references, the usual ones first."""
+        rest = sorted(name for name in self.splits if name not in USUAL_ORDER)
+        return [name for name in USUAL_ORDER if name in self.splits] + rest
+
+    def wanted(self) -> tuple[set[str], set[str]]:
+        """Ids of all images and annotations that are referred to."""
+        refs = [ref for split in self.splits.values() for ref in split]
+        return {ref.image_id for ref in refs}, {name for ref in refs for name in ref.annotation_ids}
+
+
+def collect(rows: Iterable[object], file: str, *, several: bool) -> References:
+    """Sort raw references into splits. A row may be the RecordFault that came in its place.
+
+    file: how reject rows call it. several: a reference may name any number of annotations, also none; else exactly one.
+    StampError if there are more expressions than any such file has: in a pickle a short list may stand in a million places.
+    """
+    found = References()
+    total = 0
+    for position, row in enumerate(rows):
+        total += _size(row)
+        if total > SIZE_LIMIT:
+            raise StampError(
+                f"{file}: more than {SIZE_LIMIT:,} expressions and annotation ids", "is it the right file?"
+            )
+        try:
+            fields = _fields(row)
+            split = _name(fields.get("split"), "split")
+        except RecordFault as fault:
+            found.broken.add(
+                file, f"refs[{position}]", fault.reason, fault.detail, expressions=_length(row, "sentences")
+            )
+            continue
+        log = found.faults.setdefault(split, RejectLog())
+        refs = found.splits.setdefault(split, [])
+        try:
+            refs.append(_reference(fields, position, file, log, several))
+        except RecordFault as fault:
+            log.add(file, f"refs[{position}]", fault.reason, fault.detail, expressions=_length(row, "sentences"))
+    return found
+
+
+def _fields(row: object) -> dict[str, object]:
+    if isinstance(row, RecordFault):
+        raise row
+    if not isinstance(row, Mapping):
+        raise RecordFault("bad-reference", f"a reference is an object, not {type(row).__name__}")
+    return {text_of(key): value for key, value in row.items() if isinstance(key, str | bytes)}
+
+
+def _name(value: object, what: str) -> str:
+    """An id or a name as text; RecordFault if it is neither number nor short text."""
+    if isinstance(value, str | bytes):
+        text = text_of(value)
+        if 0 < len(text) <= NAME_LIMIT and text.isprintable():
+            return text
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise RecordFault("bad-reference", f"{what} is missing" if value is None else f"{what} is no usable name")
+
+
+def _reference(fields: dict[str, object], position: int, file: str, log: RejectLog, several: bool) -> Reference:
+    identity = _name(fields.get("ref_id", position), "ref_id")
+    image_id = _name(fields.get("image_id"), "image_id")
+    annotation_ids = _annotation_ids(fields, several)
+    sentences = fields.get("sentences")
+    if not isinstance(sentences, list) or not sentences:
+        raise RecordFault("bad-reference", "sentences are missing")
+    kept = []
+    for number, sentence in enumerate(sentences):
+        try:
+            kept.append(_sentence(sentence, f"{identity}.{number}"))
+        except RecordFault as fault:
+            log.add(file, f"ref {identity} sentence {number}", fault.reason, fault.detail, expressions=1)
+    return Reference(identity, image_id, annotation_ids, kept)
+
+
+def _annotation_ids(fields: dict[str, object], several: bool) -> list[str]:
+    """The distinct ids that a reference names; [] where it says that nothing is meant."""
+    value = fields.get("ann_id")
+    names = [_name(one, "ann_id") for one in (value if isinstance(value, list) else [value])]
+    if not several:
+        if len(names) != 1:
+            raise RecordFault("bad-reference", f"{len(names)} annotations where one is meant")
+        return names
+    if names == [NO_TARGET] or (not names and fields.get("no_target") is True):
+        return []
+    if not names or fields.get("no_target") is True:
+        raise RecordFault("bad-reference", f"no_target is {fields.get('no_target')} with {len(names)} annotations")
+    return list(dict.fromkeys(names))
+
+
+def _sentence(sentence: object, default_id: str) -> Sentence:
+    try:
+        fields = _fields(sentence)
+        identity = _name(fields.get("sent_id", default_id), "sent_id")
+    except RecordFault as fault:
+        raise RecordFault("bad-sentence", fault.detail) from None
+    text = fields.get("sent")
+    if not isinstance(text, str | bytes):
+        raise RecordFault("bad-sentence", "sent is missing" if text is None else f"sent is {type(text).__name__}")
+    return Sentence(identity, checked_text(text_of(text)))
+
+
+def checked_text(text: str) -> str:
+    """The text as it is; RecordFault if it is blank or holds lone surrogates, which no file can store."""
+    if not text or text.isspace():
+        raise RecordFault("empty-text", "the expression is empty")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as fault:
+            raise RecordFault("bad-sentence", f"no text: lone surrogate at character {fault.start}") from None
+    return text
+
+
+def _size(row: object) -> int:
+    return _length(row, "sentences") + _length(row, "ann_id")
+
+
+def _length(row: object, key: str) -> int:
+    """Length of the list under a key, which Python 2 may have written as bytes."""
+    if not isinstance(row, Mapping):
+        return 0
+    value = row.get(key, row.get(key.encode()))
+    return len(value) if isinstance(value, list) else 0
