@@ -45,7 +45,13 @@ def make_refer(
                 split = "train" if not train or image <= train else "val"
                 refs.append(_ref(len(refs), number, image, expressions, split, rng))
     categories = [{"supercategory": "thing", "id": i + 1, "name": thing} for i, thing in enumerate(THINGS)]
-    instances = {"info": {}, "images": image_rows, "licenses": [], "annotations": annotation_rows, "categories": categories}
+    instances = {
+        "info": {},
+        "images": image_rows,
+        "licenses": [],
+        "annotations": annotation_rows,
+        "categories": categories,
+    }
     (folder / "instances.json").write_text(json.dumps(instances))
     (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=0))
 
@@ -60,7 +66,9 @@ def _write_pictures(folder: Path, count: int, rng: np.random.Generator) -> None:
 
 def _picture(rng: np.random.Generator) -> bytes:
     """A JPEG of about COCO's size in bytes: smooth patches with some grain."""
-    smooth = Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)).resize(
+        (WIDTH, HEIGHT), Image.Resampling.BICUBIC
+    )
     grain = rng.normal(0, 7, (HEIGHT, WIDTH, 3))
     buffer = io.BytesIO()
     Image.fromarray((np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
@@ -87,7 +95,9 @@ def _annotation(number: int, image: int, rng: np.random.Generator) -> dict[str, 
     }
 
 
-def _ref(number: int, annotation: int, image: int, expressions: int, split: str, rng: np.random.Generator) -> dict[str, object]:
+def _ref(
+    number: int, annotation: int, image: int, expressions: int, split: str, rng: np.random.Generator
+) -> dict[str, object]:
     sentences = []
     for place in range(expressions):
         sent = f"{rng.choice(COLOURS)} {rng.choice(THINGS)} {rng.choice(PLACES)}"

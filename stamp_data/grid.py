@@ -77,30 +77,31 @@ def covered_units(mask: UInt8, grid: Grid) -> Float:
 
 @lru_cache(maxsize=64)
 def _overlap_sums(pixels: int, patches: int) -> tuple[Float, Float]:
-    """`_overlap` laid out for gathering: [pixels + 1, patches] of each pixel, and of all pixels before it.
-
-    The row after the last pixel belongs to the position behind the end of the scan: nothing lies there, all lies before.
-    """
-    overlap = _overlap(pixels, patches, "float64").T
-    nothing = np.zeros((1, patches))
-    return np.concatenate([overlap, nothing]), np.concatenate([nothing, overlap.cumsum(axis=0)])
+    """`_overlap` laid out for gathering: [pixels, patches] of each pixel, [pixels + 1, patches] of all pixels before."""
+    overlap = np.ascontiguousarray(_overlap(pixels, patches, "float64").T)
+    return overlap, np.concatenate([np.zeros((1, patches)), overlap.cumsum(axis=0)])
 
 
 def run_units(mask: RLE, grid: Grid) -> Float:
     """`covered_units` of a run-length mask, without ever drawing it: cost goes with the number of runs, not of pixels.
 
-    The area before position t of the column-major scan is that of the whole columns before t's, plus the part of t's
-    column above t; a run covers the area before its end less the area before its start.
+    A run within one column covers, of each patch, (rows it shares) × (width that the column shares). A run over several
+    columns covers what the column-major scan covers up to its end less what it covers up to its start: that of whole
+    columns, and of parts of the first and the last.
     """
     height, width = mask.size
     edges = np.cumsum(runs(mask.counts))
-    edges = edges[: edges.size // 2 * 2]  # start, end, start, end, …; a last background run bounds nothing
-    column, row = np.divmod(edges, height)
-    across, across_before = _overlap_sums(width, grid.width)
+    start, end = edges[:-1:2], edges[1::2]
+    column, last_column = start // height, (end - 1) // height
+    top, bottom = start - column * height, end - last_column * height
+    across, columns_before = _overlap_sums(width, grid.width)
     _, above = _overlap_sums(height, grid.height)
-    part, whole = across[column], across_before[column]
-    part[::2] *= -1  # starts are taken away, ends are added
-    units: Float = above[row].T @ part + height * (whole[1::2].sum(axis=0) - whole[::2].sum(axis=0))
+    units: Float = (above[bottom] - above[top]).T @ across[column]
+    crossing = np.flatnonzero(last_column != column)
+    if crossing.size:
+        first, last = column[crossing], last_column[crossing]
+        units += above[bottom[crossing]].T @ (across[last] - across[first])
+        units += height * (columns_before[last] - columns_before[first]).sum(axis=0)
     return units
 
 

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
+import stat
+import struct
+import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError, WebPImagePlugin
 
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 80_000_000  # below the size at which Pillow itself begins to suspect a decompression bomb
+_PILLOW_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+    OverflowError,
+    MemoryError,
+    Image.DecompressionBombError,
+)
+"""What Pillow's readers raise for files that are not what they say."""
 EXIF_ORIENTATION = 0x0112
 OPENED = ("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP")
 EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
@@ -36,26 +54,38 @@ class Picture:
     orientation: int = 1
 
 
-def inside(root: Path, relative: str) -> Path:
+def inside(root: Path, relative: str) -> str:
     """The file `relative` under `root`; PictureFault if it leads out of the root, also by a link inside it.
 
     root: already resolved (`Path.resolve`).
     """
-    if "\0" in relative or relative.startswith(("/", "\\")) or ".." in Path(relative).parts:
+    folder, _, name = relative.rpartition("/")
+    if "\0" in relative or relative.startswith(("/", "\\")) or ".." in (*folder.split("/"), name):
         raise PictureFault("path-outside-root", f"{relative!r} leads out of the root")
-    resolved = os.path.realpath(root / relative)
-    if not resolved.startswith(f"{root}{os.sep}"):
+    path = f"{_real_folder(root, folder)}/{name}"
+    if os.path.islink(path):  # noqa: PTH114 - once per record, and a Path costs more than the call
+        path = os.path.realpath(path)
+    if not path.startswith(f"{root}{os.sep}"):
         raise PictureFault("path-outside-root", f"{relative!r} is a link that leads out of the root")
-    return Path(resolved)
+    return path
+
+
+@lru_cache(maxsize=1024)
+def _real_folder(root: Path, folder: str) -> str:
+    return os.path.realpath(root / folder)
 
 
 def read_picture(root: Path, relative: str) -> Picture:
     """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
     path = inside(root, relative)
     try:
-        if path.stat().st_size > MAX_BYTES:
+        status = os.stat(path)  # noqa: PTH116 - see above
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureFault("picture-unreadable", f"{relative}: not a regular file")
+        if status.st_size > MAX_BYTES:
             raise PictureFault("picture-too-large", f"{relative}: more than {MAX_BYTES >> 20} MiB")
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see above
+            data = file.read()
     except FileNotFoundError:
         raise PictureFault("picture-missing", f"{relative}: no such file") from None
     except OSError as fault:
@@ -68,32 +98,22 @@ def check_picture(data: bytes, name: str) -> Picture:
 
     name: for messages. PictureFault for what is no picture, broken or too big.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; only what cannot be decoded matters
-        try:
-            with Image.open(io.BytesIO(data), formats=OPENED) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise PictureFault("picture-too-large", f"{name}: {width}×{height} pixels; at most {MAX_PIXELS:,}")
-                extension = EXTENSIONS[image.format or ""]
-                orientation = _orientation(data, image)
-                if not (image.format in ("JPEG", "MPO") and _ends_whole(data)):
-                    image.draft("L", (width // 8, height // 8))  # JPEG: all coefficients are read, few are transformed
-                    image.load()
-        except UnidentifiedImageError:
-            raise PictureFault("not-a-picture", f"{name}: not a JPEG, PNG, WebP, GIF or BMP") from None
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            EOFError,
-            IndexError,
-            MemoryError,
-            Image.DecompressionBombError,
-        ) as fault:
-            if isinstance(fault, PictureFault):
-                raise
-            raise PictureFault("picture-broken", f"{name}: {fault}") from None
+    try:
+        with Image.open(io.BytesIO(data), formats=OPENED) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise PictureFault("picture-too-large", f"{name}: {width}×{height} pixels; at most {MAX_PIXELS:,}")
+            extension = EXTENSIONS[image.format or ""]
+            orientation = _orientation(data, image)
+            if not (image.format in ("JPEG", "MPO") and _ends_whole(data)):
+                image.draft("L", (width // 8, height // 8))  # JPEG: all coefficients are read, few are transformed
+                image.load()
+    except PictureFault:
+        raise
+    except UnidentifiedImageError:
+        raise PictureFault("not-a-picture", f"{name}: not a JPEG, PNG, WebP, GIF or BMP") from None
+    except _PILLOW_FAULTS as fault:
+        raise PictureFault("picture-broken", f"{name}: {fault}") from None
     return Picture(data, width, height, extension, orientation)
 
 

@@ -59,7 +59,7 @@ def checked(height: int, width: int, size: tuple[int, int], counts: str | list[i
     if total != height * width:
         raise ValueError(f"RLE covers {total} pixels, the picture has {height * width}")
     packed = coco_mask.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
-    return from_coco(packed)
+    return encode(coco_mask.decode(packed))  # runs of no length, which files may hold, are gone after this
 
 
 def from_coco(packed: dict[str, object]) -> RLE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,8 @@ def run_task(path: Path, place: Workplace) -> Receipt:
     task = load_task(path)
     tokens = TokenCounter(place.tokenizer) if place.tokenizer else None
     renderer, rejects, rows = Renderer(place.root, task.settings, tokens), RejectLog(task.shard), list[IndexRow]()
-    with ShardWriter(place.out / task.shard) as writer:
+    with warnings.catch_warnings(), ShardWriter(place.out / task.shard) as writer:
+        warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is worth knowing becomes a reject
         for planned in task.records:
             rendered = renderer.render(planned.annotation, planned.key, rejects)
             if rendered is not None:

@@ -7,7 +7,9 @@ import re
 EXPRESSION_LIMIT = 2_000  # characters; the longest published expression has a few hundred
 TURN_LIMIT = 32_000  # characters of one turn of a conversation
 
-_TOKEN = re.compile(r"<\|[^<>|]*\|>|\[class_name\]|\{sent\}|\{answer\}|<image>|<video>", re.IGNORECASE)
+CONTROL_TOKEN = re.compile(r"<\|[^<>|]*\|>|\[class_name\]|\{sent\}|\{answer\}|<image>|<video>", re.IGNORECASE)
+"""What must never stand in an expression or a message, besides the `<|seg|>` of our own answers."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 _SPACES = re.compile(r"\s+")
 
@@ -33,9 +35,9 @@ def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
     if _CONTROL.search(text):
         removed.append("control characters")
         text = _CONTROL.sub(" ", text)
-    while found := _TOKEN.findall(text):
+    while found := CONTROL_TOKEN.findall(text):
         removed.extend(found)
-        text = _TOKEN.sub(" ", text)
+        text = CONTROL_TOKEN.sub(" ", text)
     if one_line or removed:
         text = _SPACES.sub(" ", text) if one_line else re.sub(r"[ \t]+", " ", text)
     text = text.strip()

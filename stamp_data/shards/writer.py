@@ -35,21 +35,27 @@ class ShardWriter:
         self._hash = blake3()
 
     def __enter__(self) -> ShardWriter:
-        self._file = self._part.open("wb", buffering=1 << 20)
+        self._file = self._part.open("wb", buffering=0)
         return self
 
     def add(self, name: str, data: bytes) -> Span:
         """Append one member; returns where its bytes went."""
         head = tar.header(name, len(data))
         offset = self.size + len(head)
-        self._write(head, data, tar.padding(len(data)))
+        self._write([head, data, tar.padding(len(data))])
         return Span(offset, len(data), xxh3_64_intdigest(data))
 
-    def _write(self, *parts: bytes) -> None:
+    def _write(self, parts: list[bytes]) -> None:
+        """Append `parts` with one system call and no copy: pictures are larger than any buffer worth having."""
         for part in parts:
-            self._file.write(part)
             self._hash.update(part)
-            self.size += len(part)
+        size = sum(map(len, parts))
+        written = os.writev(self._file.fileno(), parts)
+        if written < size:  # the disk is full, or nearly; writing the rest raises what is the matter
+            rest = memoryview(b"".join(parts))[written:]
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self.size += size
 
     @property
     def digest(self) -> str:
@@ -61,8 +67,7 @@ class ShardWriter:
     ) -> None:
         try:
             if kind is None:
-                self._write(tar.end(self.size))
-                self._file.flush()
+                self._write([tar.end(self.size)])
                 os.fsync(self._file.fileno())
                 self._part.rename(self.path)
         finally:

@@ -1,0 +1,44 @@
+# make demo   set up, then the whole job on synthetic scenes       make test   set up, then all tests
+# make lint   ruff and mypy                                         make bench  the benchmarks, with their rivals
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	rm -rf demo
+	$(BIN)/stamp-data synth demo/playground --images 400
+	$(BIN)/stamp-data build all --root demo/playground --out demo/shards --passes 2
+	$(BIN)/stamp-data verify demo/shards
+	$(BIN)/stamp-data inspect demo/shards
+	$(BIN)/stamp-data inspect demo/shards --html demo/gallery.html
+
+test: setup
+	$(BIN)/python -m pytest -n auto
+
+# mypy follows no mapped packages, so it gets a folder in which they have the names that they are imported by.
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/mypy
+	ln -sfn ../../cli $(VENV)/mypy/stamp_cli
+	ln -sfn ../../schemas $(VENV)/mypy/stamp_schemas
+	ln -sfn ../../stamp_data $(VENV)/mypy/stamp_data
+	ln -sfn ../../stamp_train $(VENV)/mypy/stamp_train
+	cd $(VENV)/mypy && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml stamp_cli stamp_schemas stamp_data stamp_train
+
+bench: setup
+	$(BIN)/python bench/build.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

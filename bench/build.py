@@ -1,0 +1,175 @@
+"""Speed, size and memory of `stamp-data build`, against a plain converter and against `tar` (see docs/benchmarks.md).
+
+    python bench/build.py            # both parts, some five minutes
+    python bench/build.py converter  # 2,000 images: against the plain converter and tar
+    python bench/build.py fullsize   # 20,000 images, 200,000 annotations: memory, start, cost of a small part
+
+Runs alternate (ours, rival, ours, …), and medians are printed, since machines drift.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from rawset import make_refer
+
+HERE = Path(__file__).parent
+COMMAND = [sys.executable, "-c", "from stamp_cli.data import main; main()"]
+WORKERS, RUNS, PASSES = 2, 5, 2
+IMAGES, TARGETS, EXPRESSIONS = 2_000, 3, 3
+FULL_IMAGES, FULL_ANNOTATIONS, FULL_TARGETS, FULL_EXPRESSIONS, PART = 20_000, 200_000, 7, 1, 200
+
+
+def main() -> None:
+    parts = sys.argv[1:] or ["converter", "fullsize"]
+    print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as folder:
+        if "converter" in parts:
+            against_converter(Path(folder))
+        if "fullsize" in parts:
+            full_size(Path(folder))
+
+
+def against_converter(folder: Path) -> None:
+    root = folder / "raw"
+    make_refer(root, name="refcoco", images=IMAGES, targets=TARGETS, expressions=EXPRESSIONS)
+    pictures = root / "refer_seg/images/coco_2014/train2014"
+    ours, plain, packed, synced = folder / "ours", folder / "plain", folder / "pictures.tar", folder / "synced.tar"
+    build = [*COMMAND, "build", "refcoco", "--root", str(root), "--out", str(ours), "--passes", str(PASSES)]
+    rival = [sys.executable, str(HERE / "plain_converter.py"), str(root), "refcoco", str(plain), str(WORKERS)]
+    tar = ["tar", "cf", str(packed), "-C", str(pictures), "."]
+    tar_synced = ["sh", "-c", f"tar cf {synced} -C {pictures} . && sync {synced}"]
+    seconds: dict[str, list[float]] = {"ours": [], "plain": [], "tar": [], "tar, synced": []}
+    for _ in range(RUNS):
+        seconds["ours"].append(timed([*build, "--workers", str(WORKERS)], ours))
+        seconds["tar"].append(timed(tar, packed))
+        seconds["tar, synced"].append(timed(tar_synced, synced))
+        seconds["plain"].append(timed(rival, plain))
+    dialogues = IMAGES * TARGETS * EXPRESSIONS * PASSES
+    median = {name: statistics.median(times) for name, times in seconds.items()}
+    print(
+        f"\n{IMAGES:,} images of 640×480, {TARGETS} targets × {EXPRESSIONS} expressions × {PASSES} passes, {WORKERS} processes"
+    )
+    for name, times in seconds.items():
+        print(f"  {name:12} {median[name]:6.2f} s (of {RUNS}: {min(times):.2f}–{max(times):.2f})")
+    print(
+        f"  dialogues/s: ours {dialogues / median['ours']:,.0f}, plain {dialogues / median['plain']:,.0f}: "
+        f"{median['plain'] / median['ours']:.1f}×"
+    )
+    print(
+        f"  against tar of the pictures: {median['ours'] / median['tar']:.1f}×; written through to the disk, as ours is: "
+        f"{median['ours'] / median['tar, synced']:.1f}×"
+    )
+    size, held = written(ours), written(plain)
+    picture_size = sum(path.stat().st_size for path in pictures.iterdir())
+    print(
+        f"  beyond the pictures, bytes of files: ours {(size[0] - picture_size) / 1e6:.1f} MB, plain {held[0] / 1e6:.1f} MB: "
+        f"{(size[0] - picture_size) / held[0]:.2f}×"
+    )
+    print(
+        f"  beyond the pictures, taken on disk:  ours {(size[1] - picture_size) / 1e6:.1f} MB, plain {held[1] / 1e6:.1f} MB: "
+        f"{(size[1] - picture_size) / held[1]:.2f}×"
+    )
+
+
+def full_size(folder: Path) -> None:
+    root, out, part = folder / "full", folder / "full-out", folder / "part-out"
+    make_refer(
+        root,
+        name="refcoco+",
+        images=FULL_IMAGES,
+        targets=FULL_TARGETS,
+        expressions=FULL_EXPRESSIONS,
+        annotations=FULL_ANNOTATIONS,
+        train=PART,
+    )
+    json_size = (root / "refer_seg/refcoco+/instances.json").stat().st_size
+    print(
+        f"\nrefcoco+ of full size: {FULL_IMAGES:,} images, {FULL_ANNOTATIONS:,} annotations, "
+        f"{FULL_IMAGES * FULL_TARGETS * FULL_EXPRESSIONS:,} expressions, instances.json {json_size / 2**20:.0f} MiB"
+    )
+    build = [*COMMAND, "build", "refcoco+", "--root", str(root), "--workers", str(WORKERS), "--out"]
+    with Watch(out) as watch:
+        whole = timed([*build, str(out)], out)
+    small = timed([*build, str(part), "--split", "train"], part)
+    empty = statistics.median(timed([*build, str(part), "--split", "train"]) for _ in range(3))
+    print(
+        f"  whole build {whole:.1f} s, {1e3 * whole / FULL_IMAGES:.2f} ms an image; peak memory {watch.peak / 2**20:.0f} MiB "
+        f"(PSS, all processes); first shard begun after {watch.first:.1f} s"
+    )
+    print(
+        f"  {PART} of its images {small:.2f} s, of which {empty:.2f} s are the start and reading the annotations: "
+        f"{1e3 * (small - empty) / PART:.2f} ms an image beyond that, {1e3 * small / PART:.2f} ms with it"
+    )
+
+
+def timed(command: list[str], result: Path | None = None) -> float:
+    """Wall seconds of a command; `result` is what it writes and is removed first."""
+    if result is not None and result.is_dir():
+        shutil.rmtree(result)
+    elif result is not None:
+        result.unlink(missing_ok=True)
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def written(folder: Path) -> tuple[int, int]:
+    """(bytes of the files, bytes of the disk blocks that they take)."""
+    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum(stat.st_size for stat in stats), sum(stat.st_blocks * 512 for stat in stats)
+
+
+class Watch:
+    """Peak memory of all descendants of this process, and when the first shard was begun below `out`."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.peak, self.first = out, 0, float("nan")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+
+    def __enter__(self) -> Watch:
+        self._start = time.perf_counter()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(0.1):
+            self.peak = max(self.peak, sum(map(proportional_memory, descendants(os.getpid()))))
+            if self.first != self.first and any(self.out.glob("*/*/shard-*.part")):
+                self.first = time.perf_counter() - self._start
+
+
+def descendants(process: int) -> list[int]:
+    """Process ids of all children, and of theirs."""
+    found: list[int] = []
+    for tasks in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, tasks.read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+def proportional_memory(process: int) -> int:
+    """PSS in bytes: shared pages are counted once over all processes that share them."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:  # gone meanwhile
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+if __name__ == "__main__":
+    main()
