@@ -119,7 +119,9 @@ def timed(command: list[str], result: Path | None = None) -> float:
     elif result is not None:
         result.unlink(missing_ok=True)
     start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
     return time.perf_counter() - start
 
 
