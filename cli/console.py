@@ -98,7 +98,14 @@ class _Lines:
 @contextmanager
 def _live_bar() -> Iterator[Report]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -110,3 +117,10 @@ def _live_bar() -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total, what: bar.update(task, completed=done, total=total or None, description=what)
+
+
+def print_json(value: object) -> None:
+    """One JSON value on stdout, for programs."""
+    import msgspec
+
+    print(msgspec.json.encode(value, enc_hook=str).decode())

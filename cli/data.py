@@ -1,135 +1,37 @@
-"""`stamp-data`: raw datasets to shard sets."""
+"""`stamp-data`: raw datasets to shard sets. One command is one function of a module beside this one."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from collections.abc import Callable
 
-import typer
+from stamp_cli import look, make
+from stamp_cli.console import new_app, run
 
-from stamp_cli.console import INTERRUPTED, new_app, progress_bar, run, say
+MAKE, LOOK = "Make", "Look and check"
+COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
+    make.synth: (MAKE, ("stamp-data synth playground", "stamp-data synth big --images 5000 --size 640x480")),
+    make.doctor: (MAKE, ("stamp-data doctor playground/data", "stamp-data doctor playground/data --json")),
+    make.build: (
+        MAKE,
+        (
+            "stamp-data build refcoco --root playground/data --out shards",
+            "stamp-data build all --root playground/data --out shards --passes 2",
+            "stamp-data build coco --root my/instances.json --out shards",
+        ),
+    ),
+    look.verify: (
+        LOOK,
+        ("stamp-data verify shards", "stamp-data verify shards/refcoco-unc/val --repair --root playground/data"),
+    ),
+}
+"""Command -> (panel of the help, examples)."""
 
 app = new_app(
     "Raw referring-segmentation datasets in, WebDataset shard sets out; look at them, check them, take them elsewhere."
 )
-
-MAKE, LOOK = "Make", "Look and check"
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)]
-Root = Annotated[
-    Path,
-    typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; one per core if not given.")]
+for command, (panel, examples) in COMMANDS.items():
+    app.command(rich_help_panel=panel, epilog="Examples: " + " · ".join(f"`{line}`" for line in examples))(command)
 
 
 def main() -> None:
     run(app)
-
-
-@app.command(rich_help_panel=MAKE, epilog="Example: `stamp-data synth playground --images 400`")
-def synth(
-    out: Annotated[Path, typer.Argument(help="New folder for the playground.", show_default=False)],
-    images: Annotated[int, typer.Option(min=1, help="Scenes to render, over all families.")] = 400,
-    size: Annotated[str, typer.Option(help="Size of the pictures, WIDTHxHEIGHT in pixels.")] = "256x192",
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")] = 0,
-) -> None:
-    """Render a small playground: every dataset family in its real raw format, with scenes of which all that is said is true."""
-    from stamp_data.synth import synthesize
-    from stamp_schemas import UsageFault
-
-    width, _, height = size.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
-        raise UsageFault(f"--size {size!r} is not WIDTHxHEIGHT of 64 pixels or more", "for example --size 256x192")
-    try:
-        with progress_bar() as report:
-            synthesize(
-                out,
-                images=images,
-                size=(int(width), int(height)),
-                seed=seed,
-                progress=lambda done, total: report(done, total, "rendering"),
-            )
-    except FileExistsError as fault:
-        raise UsageFault(str(fault), "give a new folder") from None
-    say(f"{out}: {images} scenes. Next: stamp-data build all --root {out} --out shards")
-
-
-@app.command(
-    rich_help_panel=MAKE,
-    epilog="Examples: `stamp-data build refcoco --root playground/data --out shards` · "
-    "`stamp-data build all --root playground/data --out shards --passes 2` · "
-    "`stamp-data build coco --root my/instances.json --out shards`",
-)
-def build(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME…",
-            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava, coco or labelme for your own data, "
-            "or `all` for whatever is under ROOT.",
-            show_default=False,
-        ),
-    ],
-    root: Root,
-    out: Out,
-    split: Annotated[list[str] | None, typer.Option(help="Only these splits; all if not given.")] = None,
-    split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
-    passes: Annotated[int, typer.Option(min=1, help="Draw each training expression this often (published: 2).")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the questions and answers drawn.")] = 0,
-    wording: Annotated[
-        Literal["paper", "published"], typer.Option(help="Questions and answers as in the paper or the published code.")
-    ] = "paper",
-    min_tokens: Annotated[int, typer.Option(min=1, help="Fewest merged patches per picture.")] = 1024,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most merged patches per picture.")] = 1280,
-    shard_records: Annotated[int, typer.Option(min=1, help="Most records per shard.")] = 512,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder of a tokenizer; its token counts then go into the index.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
-    workers: Workers = None,
-    json: Json = False,
-) -> None:
-    """Build shard sets. A build that was stopped goes on where it was when the same command is given again."""
-    from stamp_data.executors.local import LocalExecutor, usable_cores
-    from stamp_data.jobs import Job, run_job
-    from stamp_schemas import UsageFault
-
-    if min_tokens > max_tokens:
-        raise UsageFault(f"--min-tokens {min_tokens} is more than --max-tokens {max_tokens}")
-    job = Job(
-        names=tuple(names),
-        root=root,
-        out=out,
-        splits=tuple(split or ()),
-        split_by=split_by,
-        seed=seed,
-        passes=passes,
-        min_tokens=min_tokens,
-        max_tokens=max_tokens,
-        wording=wording,
-        shard_records=shard_records,
-        tokenizer=tokenizer,
-        overwrite=overwrite,
-    )
-    executor = LocalExecutor(workers or usable_cores())
-    built = []
-    try:
-        with progress_bar() as report:
-            for result in run_job(job, executor, report):
-                built.append(result)
-                say(result.summary())
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from here: finished shards are kept")
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        executor.close()
-    if json:
-        _print_json([{"folder": str(result.folder), "totals": result.manifest.totals} for result in built])
-    say(f"Next: stamp-data inspect {out}")
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.encode(value).decode())

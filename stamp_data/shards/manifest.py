@@ -47,15 +47,20 @@ def read_manifest(folder: Path) -> Manifest:
         raise StampError(
             f"{folder}: no {MANIFEST}", "an unfinished build? the same build command goes on where it stopped"
         ) from None
-    except (msgspec.MsgspecError, OSError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as fault:
         raise StampError(f"{path}: not a manifest of this version: {fault}") from None
 
 
-def find_sets(path: Path) -> list[Path]:
-    """The folders of built splits at or below `path`, sorted; StampError if there are none."""
+def find_sets(path: Path, *, unfinished: bool = False) -> list[Path]:
+    """The folders of built splits at or below `path`, sorted; StampError if there are none.
+
+    unfinished: also those that hold shards but no manifest.
+    """
     if not path.exists():
         raise StampError(f"{path}: no such folder")
-    found = sorted(manifest.parent for manifest in path.rglob(MANIFEST))
+    found = {manifest.parent for manifest in path.rglob(MANIFEST)}
+    if unfinished:
+        found |= {shard.parent for shard in path.rglob("shard-*.tar")}
     if not found:
         raise StampError(f"{path}: no {MANIFEST} here or below", "give the folder that `stamp-data build` wrote")
-    return found
+    return sorted(found)

@@ -1,0 +1,57 @@
+"""`doctor`'s answer as tables."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from stamp_data.doctor import Report
+from stamp_data.sources.checkup import DatasetReport
+
+COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+STATES = {"ready": "green", "broken": "red", "absent": "dim"}
+
+
+def show(report: Report) -> None:
+    """Print datasets with their counts, then remarks with remedies, then what this machine lacks."""
+    console = Console()
+    console.print(_datasets(report))
+    for dataset in report.datasets:
+        _remarks(console, dataset)
+    machine = Table("this machine", "", "remedy", title_justify="left", box=None, pad_edge=False)
+    for fact in report.environment:
+        machine.add_row(fact.name, Text(fact.value, style=COLOURS[fact.level]), Text(fact.remedy))
+    console.print(machine)
+
+
+def _datasets(report: Report) -> Table:
+    table = Table("dataset", "split", "", *_numbers("images", "references", "sentences"), box=None, pad_edge=False)
+    for dataset in report.datasets:
+        name = f"{dataset.dataset} ({dataset.split_by})" if dataset.split_by else dataset.dataset
+        state = Text(dataset.state, style=STATES[dataset.state])
+        if not dataset.splits:
+            table.add_row(name, "", state, "", "", "")
+        for number, split in enumerate(dataset.splits):
+            counts = [split.counts.images, split.counts.refs, split.counts.sentences]
+            shown = ["" if count is None else f"{count:,}" for count in counts]
+            table.add_row(name if number == 0 else "", split.split, state if number == 0 else "", *shown)
+    return table
+
+
+def _numbers(*names: str) -> list[Column]:
+    return [Column(name, justify="right") for name in names]
+
+
+def _remarks(console: Console, dataset: DatasetReport) -> None:
+    findings = [("", finding) for finding in dataset.findings]
+    findings += [(f"/{split.split}", finding) for split in dataset.splits for finding in split.findings]
+    for place, finding in findings:
+        line = Text(f"{finding.level}: ", style=COLOURS[finding.level])
+        line.append(f"{dataset.dataset}{place}: {finding.detail}", style="default")
+        if finding.remedy:
+            line.append(f" ({finding.remedy})", style="dim")
+        console.print(line, soft_wrap=True)
+    if dataset.state == "absent":
+        for download in dataset.downloads:
+            console.print(Text(f"  {download.what} → {download.into}: {download.url}", style="dim"), soft_wrap=True)

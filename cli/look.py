@@ -1,0 +1,82 @@
+"""`stamp-data verify`, `inspect`, `explain` and `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stamp_cli.console import print_json, progress_bar, say
+from stamp_cli.make import Json, Workers
+
+if TYPE_CHECKING:
+    from stamp_data.verify import Fault
+
+Shards = Annotated[Path, typer.Argument(help="A built split, or a folder of them.", show_default=False)]
+
+
+def verify(
+    path: Shards,
+    repair: Annotated[bool, typer.Option("--repair", help="Build the damaged shards anew; needs --root.")] = False,
+    root: Annotated[Path | None, typer.Option("--root", "-r", help="The raw data that the set was built from.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="The tokenizer that the set was built with, if any.")] = None,
+    labels: Annotated[
+        bool, typer.Option(help="Make every label anew from its mask; most of the time goes there.")
+    ] = True,
+    workers: Workers = None,
+    json: Json = False,
+) -> None:
+    """Check every hash, count, mask and label of built sets; list the faults, and exit 1 if there are any."""
+    from stamp_data.executors.local import usable_cores
+    from stamp_data.shards.manifest import find_sets
+    from stamp_data.verify import verify_set
+    from stamp_schemas import UsageFault
+
+    if repair and root is None:
+        raise UsageFault("--repair needs --root", "the folder of the raw data that the set was built from")
+    processes, found = workers or usable_cores(), []
+    sets = find_sets(path, unfinished=True)
+    with progress_bar() as report:
+        for folder in sets:
+            name = f"{folder.parent.name}/{folder.name}"
+            faults = verify_set(
+                folder,
+                workers=processes,
+                labels=labels,
+                progress=lambda done, total, what, name=name: report(done, total, f"{name}: {what}"),
+            )
+            if faults and repair and root is not None:
+                faults = _repair(folder, root, tokenizer, processes)
+            found += [(folder, fault) for fault in faults]
+    if json:
+        print_json([{"folder": str(folder), "fault": fault} for folder, fault in found])
+    else:
+        for folder, fault in found:
+            print(f"{folder}: {fault}")
+    say(f"{len(sets)} sets: {len(found)} faults" if found else f"{len(sets)} sets: no fault")
+    if found:
+        if not repair:
+            say(f"hint: stamp-data verify {path} --repair --root ROOT builds the damaged shards anew")
+        raise typer.Exit(1)
+
+
+def _repair(folder: Path, root: Path, tokenizer: Path | None, processes: int) -> list[Fault]:
+    """Repair one set, say what was done, and return the faults that are left."""
+    from stamp_data.executors.local import LocalExecutor
+    from stamp_data.shards.manifest import read_manifest
+    from stamp_data.sources import open_source
+    from stamp_data.verify import repair
+
+    settings = read_manifest(folder).settings
+    source = open_source(settings.dataset, root, settings.split_by)
+    source.load()
+    executor = LocalExecutor(processes)
+    try:
+        done = repair(folder, source, executor, tokenizer=tokenizer, workers=processes)
+    finally:
+        executor.close()
+    made = done.built.rendered if done.built else 0
+    state = "as it was before the damage" if done.identical else "not as its manifest said: the pictures have changed"
+    say(f"{folder}: {len(done.faults)} faults, {made} shards built anew; the set is {state}")
+    return done.left

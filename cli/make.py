@@ -1,0 +1,133 @@
+"""`stamp-data synth`, `doctor` and `build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
+
+Root = Annotated[
+    Path,
+    typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; one per core if not given.")]
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="New folder for the playground.", show_default=False)],
+    images: Annotated[int, typer.Option(min=1, help="Scenes to render, over all families.")] = 400,
+    size: Annotated[str, typer.Option(help="Size of the pictures, WIDTHxHEIGHT in pixels.")] = "256x192",
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")] = 0,
+) -> None:
+    """Render a small playground: every dataset family in its real raw format, with scenes of which all that is said is true."""
+    from stamp_data.synth import synthesize
+    from stamp_schemas import UsageFault
+
+    width, _, height = size.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
+        raise UsageFault(f"--size {size!r} is not WIDTHxHEIGHT of 64 pixels or more", "for example --size 256x192")
+    try:
+        with progress_bar() as report:
+            synthesize(
+                out,
+                images=images,
+                size=(int(width), int(height)),
+                seed=seed,
+                progress=lambda done, total: report(done, total, "rendering"),
+            )
+    except FileExistsError as fault:
+        raise UsageFault(str(fault), "give a new folder") from None
+    say(f"{out}: {images} scenes. Next: stamp-data build all --root {out} --out shards")
+
+
+def build(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME…",
+            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava, coco or labelme for your own data, "
+            "or `all` for whatever is under ROOT.",
+            show_default=False,
+        ),
+    ],
+    root: Root,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
+    split: Annotated[list[str] | None, typer.Option(help="Only these splits; all if not given.")] = None,
+    split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
+    passes: Annotated[int, typer.Option(min=1, help="Draw each training expression this often (published: 2).")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the questions and answers drawn.")] = 0,
+    wording: Annotated[
+        Literal["paper", "published"], typer.Option(help="Questions and answers as in the paper or the published code.")
+    ] = "paper",
+    min_tokens: Annotated[int, typer.Option(min=1, help="Fewest merged patches per picture.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most merged patches per picture.")] = 1280,
+    shard_records: Annotated[int, typer.Option(min=1, help="Most records per shard.")] = 512,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of a tokenizer; its token counts then go into the index.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
+    workers: Workers = None,
+    json: Json = False,
+) -> None:
+    """Build shard sets. A build that was stopped goes on where it was when the same command is given again."""
+    from stamp_data.executors.local import LocalExecutor, usable_cores
+    from stamp_data.jobs import Job, run_job
+    from stamp_schemas import UsageFault
+
+    if min_tokens > max_tokens:
+        raise UsageFault(f"--min-tokens {min_tokens} is more than --max-tokens {max_tokens}")
+    job = Job(
+        names=tuple(names),
+        root=root,
+        out=out,
+        splits=tuple(split or ()),
+        split_by=split_by,
+        seed=seed,
+        passes=passes,
+        min_tokens=min_tokens,
+        max_tokens=max_tokens,
+        wording=wording,
+        shard_records=shard_records,
+        tokenizer=tokenizer,
+        overwrite=overwrite,
+    )
+    executor = LocalExecutor(workers or usable_cores())
+    built = []
+    try:
+        with progress_bar() as report:
+            for result in run_job(job, executor, report):
+                built.append(result)
+                say(result.summary())
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here: finished shards are kept")
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        executor.close()
+    if json:
+        print_json([{"folder": str(result.folder), "totals": result.manifest.totals} for result in built])
+    say(f"Next: stamp-data inspect {out}")
+
+
+def doctor(
+    root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …", show_default=False)],
+    tokenizer: Annotated[Path | None, typer.Option(help="Folder of a tokenizer that is to count tokens.")] = None,
+    json: Json = False,
+) -> None:
+    """Say which datasets are there, whole and readable, what is missing and where it comes from. Exit 1 on any error."""
+    from stamp_data.doctor import examine
+
+    with progress_bar() as report:
+        report(0, 0, f"examining {root}")
+        result = examine(root, tokenizer)
+    if json:
+        print_json(result)
+    else:
+        from stamp_cli.doctor_page import show
+
+        show(result)
+    if result.worst == "error":
+        raise typer.Exit(1)
