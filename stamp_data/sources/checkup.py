@@ -13,6 +13,7 @@ from stamp_data.rejects import RejectLog
 from stamp_schemas import Annotation, StampError
 
 from .base import Source
+from .reasonseg import ReasonSeg
 from .refer import ReferSource
 
 OWN_DATA = ("coco", "labelme")  # nothing to download
@@ -111,12 +112,23 @@ def _examined(source: Source, whole: bool) -> DatasetReport:
         report.downloads = known.downloads if known else []
         return report
     report.splits = [_split(source, split, whole) for split in source.splits()]
-    if not report.splits:
-        report.findings.append(Finding("warning", "no-split", "the files hold no record of any split"))
-    if any(one.code == "picture-unusable" for split in report.splits for one in split.findings):
-        known = published().get(source.dataset)
-        report.downloads = known.pictures if known else []
+    known = published().get(source.dataset)
+    for split in known.counts.get(source.split_by, {}) if known else {}:
+        if split not in source.splits():
+            report.findings.append(
+                Finding("warning", "split-missing", f"no record of split {split}", "download it again")
+            )
+    report.downloads = _missing_pictures(source, known.pictures) if known else []
+    for part in report.downloads:
+        report.findings.append(Finding("warning", "pictures-missing", f"no folder {part.into} ({part.what})", part.url))
     return report
+
+
+def _missing_pictures(source: Source, parts: list[Download]) -> list[Download]:
+    """The parts whose folder does not exist; some sets' pictures may lie in any of several usual places."""
+    if isinstance(source, ReferSource | ReasonSeg):
+        parts = [Download(part.what, source.pictures, part.url) for part in parts]
+    return [part for part in parts if not (source.root / part.into).is_dir()]
 
 
 def _split(source: Source, split: str, whole: bool) -> SplitReport:

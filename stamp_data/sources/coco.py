@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from stamp_data.rejects import RejectLog
 from stamp_schemas import Annotation, ImageRef, Region, StampError
@@ -35,7 +34,6 @@ class COCO(Source):
     dataset = "coco"
     licence = "that of the data"
     homepage = ""
-    patterns: ClassVar[tuple[str, ...]] = _PATTERNS
 
     def __init__(self, root: Path, split_by: str = "") -> None:
         self.only = root if root.is_file() else None
@@ -70,8 +68,6 @@ class COCO(Source):
             return
         path, instances = self._sets[split]
         rejects.rows.extend(instances.broken.rows)
-        for identity, fault in instances.faulty.items():
-            rejects.add(instances.name, f"annotation {identity}", fault.reason, fault.detail)
         pictures = self._pictures(path, split, instances)
         by_image: dict[str, list[AnnotationRow]] = {}
         for row in instances.annotations.values():
@@ -103,16 +99,24 @@ class COCO(Source):
 
 
 def _named(rows: list[AnnotationRow], instances: Instances, rejects: RejectLog) -> list[Named]:
-    """The phrases of one picture with what they name, in the order of the file."""
+    """The phrases of one picture with what they name. One unusable mask takes its phrase with it: the union would lack it."""
     found: dict[str, Named] = {}
+    spoiled: set[str] = set()
     for row in rows:
         where = f"{instances.name}: annotation {row.id}"
-        for phrase in _phrases(row, instances, rejects):
+        phrases = _phrases(row, instances, rejects)
+        fault = instances.faulty.get(str(row.id))
+        if fault is not None:
+            lost = len(set(phrases) - spoiled)
+            rejects.add(instances.name, f"annotation {row.id}", fault.reason, fault.detail, expressions=lost)
+            spoiled.update(phrases)
+            continue
+        for phrase in phrases:
             named = found.setdefault(phrase, Named(phrase, where))
             named.regions.append(Region(row.segmentation, where))
             named.instances.append(str(row.id))
             named.categories.extend(instances.category(row))
-    return list(found.values())
+    return [named for phrase, named in found.items() if phrase not in spoiled]
 
 
 def _phrases(row: AnnotationRow, instances: Instances, rejects: RejectLog) -> list[str]:
@@ -149,5 +153,5 @@ def _home(file: Path) -> Path:
 def _exists(root: Path, folder: str, name: str) -> bool:
     try:
         return (root / image_path(folder, name)).is_file()
-    except RecordFault:
+    except (RecordFault, OSError):  # OSError: a folder that may not be looked into
         return False

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from stamp_schemas import StampError
+
 REASONS: dict[str, str] = {
     "annotation-missing": "the reference names an annotation that the instances file does not hold",
     "bad-annotation": "the annotation lacks a key or one of its values has the wrong type",
@@ -35,3 +39,8 @@ class RecordFault(ValueError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+def unreadable(fault: StampError, path: Path) -> RecordFault:
+    """The fault of a file that holds one record only, without its full path: rows are the same wherever the root lies."""
+    return RecordFault("unreadable-file", fault.message.replace(str(path), path.name))

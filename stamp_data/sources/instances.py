@@ -54,7 +54,7 @@ class Instances:
     """The wanted part of one instances file, by id as text ("7" and 7 are the same id).
 
     name: how reject rows call the file. broken: rows for entries that cannot be used, valid for every split.
-    A segmentation that is no list or object leaves its annotation out, with a row under `faulty`.
+    faulty: what is wrong with the segmentation of an annotation that is otherwise known.
     """
 
     def __init__(self, name: str) -> None:
@@ -78,12 +78,12 @@ class Instances:
     def annotation(self, annotation_id: str) -> AnnotationRow:
         """RecordFault `annotation-missing` or whatever is wrong with it."""
         row = self.annotations.get(annotation_id)
-        if row is not None:
-            return row
+        if row is None:
+            raise RecordFault("annotation-missing", f"annotation {annotation_id} is not in {self.name}")
         fault = self.faulty.get(annotation_id)
         if fault is not None:
             raise RecordFault(fault.reason, f"annotation {annotation_id}: {fault.detail}")
-        raise RecordFault("annotation-missing", f"annotation {annotation_id} is not in {self.name}")
+        return row
 
     def category(self, row: AnnotationRow) -> list[str]:
         """Name of the annotation's category as a list of one, or of none if the file does not name it."""
@@ -138,12 +138,12 @@ def _add_annotation(found: Instances, position: int, raw: msgspec.Raw, wanted: C
     identity = str(row.id)
     if wanted is not None and identity not in wanted:
         return
-    if identity in found.annotations or identity in found.faulty:
+    if identity in found.annotations:
         found.broken.add(found.name, f"annotations[{position}]", "duplicate-id", f"a second annotation {identity}")
         return
+    found.annotations[identity] = row
     try:
         row.segmentation = checked_segmentation(row.segmentation)
     except RecordFault as fault:
+        row.segmentation = msgspec.Raw()
         found.faulty[identity] = fault
-        return
-    found.annotations[identity] = row

@@ -24,6 +24,8 @@ Buffer = bytes | mmap.mmap
 FILE_LIMIT = 4 << 30  # bytes; the largest published annotation file has 1.1 GB
 SMALL_LIMIT = 64 << 20  # bytes; files that describe one picture, which labelme may embed
 MAPPED_FROM = 256 << 20  # bytes; from here on a file is mapped: the kernel can take those pages back, a copy it cannot
+HALF_PAIR = "a text holds half of a surrogate pair"
+_TRUNCATED = "truncated"  # msgspec's word
 BOM = b"\xef\xbb\xbf"
 
 # Strings first, so that a literal inside one is passed over; possessive, so that no input makes it backtrack.
@@ -71,8 +73,7 @@ def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "utf-8") -> 
     except msgspec.ValidationError as fault:
         raise StampError(f"{path}: {fault}", "it is not a file of this format") from None
     except msgspec.DecodeError as fault:
-        what = f"ends early, after {len(data):,} bytes" if "truncated" in str(fault) else str(fault)
-        raise StampError(f"{path}: {what}", "download it again") from None
+        raise StampError(f"{path}: {_what(fault, data)}", "download it again") from None
 
 
 def load_json(path: Path, kind: type[T], limit: int = FILE_LIMIT, encoding: str = "utf-8") -> T:
@@ -85,9 +86,18 @@ def decode_row(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], reason: str) 
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        raise RecordFault(reason, str(fault)) from None
+        # the row as such is known to be whole
+        raise RecordFault(reason, HALF_PAIR if _TRUNCATED in str(fault) else str(fault)) from None
     except RecursionError:
         raise RecordFault(reason, "nested too deeply") from None
+
+
+def _what(fault: msgspec.DecodeError, data: Buffer) -> str:
+    """The fault in words. msgspec says the same of a text with a lone surrogate as of a file that ends early."""
+    if _TRUNCATED not in str(fault):
+        return str(fault)
+    early = f"ends early, after {len(data):,} bytes"
+    return f"{early}, or {HALF_PAIR}" if data.find(b"\\ud") >= 0 or data.find(b"\\uD") >= 0 else early
 
 
 def _decode(data: Buffer, kind: type[T]) -> T:

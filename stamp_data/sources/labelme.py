@@ -17,7 +17,7 @@ from stamp_data.rejects import RejectLog
 from stamp_schemas import Annotation, ImageRef, Region, StampError
 
 from .base import Source
-from .faults import RecordFault
+from .faults import RecordFault, unreadable
 from .jsonfile import SMALL_LIMIT, decode_row, load_json
 from .paths import image_path
 from .phrases import Named, ask
@@ -66,13 +66,13 @@ class LabelMe(Source):
 
     @property
     def inputs(self) -> list[Path]:
-        files = sorted(self.root.glob("*.json"))
+        files = [path for path in sorted(self.root.glob("*.json")) if path.is_file()]
         if not files:
             raise StampError(f"{self.root} holds no JSON file", "--root names the folder of the labelme files")
         return files
 
     def load(self) -> None:
-        self._files = self.inputs
+        self._files = sorted(self.root.glob("*.json"))
 
     def splits(self) -> list[str]:
         return ["train"]
@@ -83,7 +83,7 @@ class LabelMe(Source):
                 file = load_json(path, _File, SMALL_LIMIT, "cp1252")
                 image = _image(file)
             except StampError as fault:
-                rejects.add(path.name, path.stem, "unreadable-file", fault.message)
+                rejects.add(path.name, path.stem, "unreadable-file", unreadable(fault, path).detail)
                 continue
             except RecordFault as fault:
                 rejects.add(path.name, path.stem, fault.reason, fault.detail, expressions=len(file.shapes))

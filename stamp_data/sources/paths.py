@@ -8,7 +8,7 @@ from pathlib import Path
 from .faults import RecordFault
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_LONGEST = 1_000  # characters; file systems end far below
+_LONGEST = 255  # bytes of one part, as on every usual file system
 
 
 def image_path(folder: str, name: str) -> str:
@@ -22,7 +22,8 @@ def image_path(folder: str, name: str) -> str:
     if ".." in parts:
         raise RecordFault("path-escape", f"image path {name[:100]!r} leaves the root")
     plain = [part for part in parts if part not in ("", ".")]
-    if not plain or parts[-1] in ("", ".") or not name.isprintable() or len(name) > _LONGEST:
+    long = any(len(part.encode("utf-8", "replace")) > _LONGEST for part in plain)
+    if not plain or parts[-1] in ("", ".") or not name.isprintable() or long or len(name) > 4 * _LONGEST:
         raise RecordFault("path-escape", f"image path {name[:100]!r} is no file name")
     return "/".join([folder, *plain] if folder else plain)
 

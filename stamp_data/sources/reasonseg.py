@@ -16,7 +16,7 @@ from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Tar
 from stamp_schemas.annotation import Form
 
 from .base import Source
-from .faults import RecordFault
+from .faults import RecordFault, unreadable
 from .jsonfile import SMALL_LIMIT, decode_row, load_json
 from .paths import first_folder, image_path, relative
 from .references import checked_text
@@ -64,6 +64,11 @@ class ReasonSeg(Source):
         return [""] if any(_annotation_files(root / _folder(root) / split) for split in SPLITS) else []
 
     @property
+    def pictures(self) -> str:
+        """The folder of the splits, relative to the root; pictures lie beside their files."""
+        return self.folder
+
+    @property
     def explanatory(self) -> Path:
         """Where the answers in words are, if the download has them."""
         return self.root / self.folder / "explanatory" / "train.json"
@@ -74,7 +79,8 @@ class ReasonSeg(Source):
         files = [path for split in SPLITS for path in _annotation_files(base / split)]
         if not files:
             raise StampError(f"{base} holds no train, val or test folder with JSON files", "see stamp-data doctor")
-        return [*files, self.explanatory] if self.explanatory.is_file() else files
+        # a folder or a dangling link called x.json is a reject, but nothing to take a digest of
+        return [path for path in (*files, self.explanatory) if path.is_file()]
 
     def load(self) -> None:
         base = self.root / self.folder
@@ -110,7 +116,7 @@ class ReasonSeg(Source):
         try:
             file = load_json(path, _File, SMALL_LIMIT, ENCODING)
         except StampError as fault:
-            raise RecordFault("unreadable-file", fault.message) from None
+            raise unreadable(fault, path) from None
         regions, broken = self._regions(file.shapes, name, rejects)
         if broken or not any(region.role == "target" for region in regions):
             reason, detail = ("bad-shape", "a shape is unusable") if broken else ("no-target", "no shape is a target")
@@ -155,7 +161,7 @@ class ReasonSeg(Source):
         try:
             rows = load_json(path, list[msgspec.Raw], encoding=ENCODING)
         except StampError as fault:
-            rejects.add(name, "", "unreadable-file", fault.message)
+            rejects.add(name, path.stem, "unreadable-file", unreadable(fault, path).detail)
             return found
         for position, raw in enumerate(rows):
             record = f"[{position}]"

@@ -88,7 +88,8 @@ class ReferSource(Source):
         """Parse the references alone, which is enough for `splits` and `counts`."""
         path = self.root / self.refs_file
         with _no_collection():
-            self._refs = collect(self._read_refs(path), self.refs_file, several=self.several)
+            rows = self._read_refs(path)
+            self._refs = collect(rows, self.refs_file, several=self.several, limit=path.stat().st_size)
 
     def splits(self) -> list[str]:
         return self._refs.ordered()

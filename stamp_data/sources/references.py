@@ -15,7 +15,6 @@ from .pickles import text_of
 
 USUAL_ORDER = ("train", "val", "test", "testA", "testB", "testC")
 NO_TARGET = "-1"
-SIZE_LIMIT = 5_000_000  # expressions and annotation ids of one file; the largest published one has under a million
 NAME_LIMIT = 200  # characters of an id or a split's name
 
 
@@ -54,20 +53,19 @@ class References:
         return {ref.image_id for ref in refs}, {name for ref in refs for name in ref.annotation_ids}
 
 
-def collect(rows: Iterable[object], file: str, *, several: bool) -> References:
+def collect(rows: Iterable[object], file: str, *, several: bool, limit: int) -> References:
     """Sort raw references into splits. A row may be the RecordFault that came in its place.
 
     file: how reject rows call it. several: a reference may name any number of annotations, also none; else exactly one.
-    StampError if there are more expressions than any such file has: in a pickle a short list may stand in a million places.
+    limit: expressions and annotation ids that there can be; StampError beyond it, since in a pickle one long list may stand
+    in a million places.
     """
     found = References()
     total = 0
     for position, row in enumerate(rows):
         total += _size(row)
-        if total > SIZE_LIMIT:
-            raise StampError(
-                f"{file}: more than {SIZE_LIMIT:,} expressions and annotation ids", "is it the right file?"
-            )
+        if total > limit:
+            raise StampError(f"{file}: the same expressions over and over, more than it has bytes", "download it again")
         try:
             fields = _fields(row)
             split = _name(fields.get("split"), "split")

@@ -1,0 +1,205 @@
+"""One's own data: COCO instances and labelme folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stamp_data import rle
+from stamp_data.sources import open_source
+from stamp_data.sources.coco import COCO
+from stamp_data.sources.labelme import LabelMe
+from stamp_schemas import RLE, Region, StampError
+
+from .raw import Json, annotation, base64_png, image, instances, read, reasons, shape, two_images, write_json
+
+
+def area(region: Region) -> float:
+    """Pixels under a polygon or an RLE."""
+    value = json.loads(bytes(region.segmentation))
+    if isinstance(value, dict):
+        return rle.area(RLE(tuple(value["size"]), value["counts"]))
+    x, y = np.array(value[0][::2]), np.array(value[0][1::2])
+    return float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
+
+
+def test_a_category_names_all_its_things(tmp_path: Path) -> None:
+    write_json(tmp_path / "annotations/instances_val2017.json", two_images())
+    (one, two), rejects = read("coco", tmp_path, "val")
+    assert [(r.text, r.targets) for r in one.requests] == [("cup", [0])] and not rejects
+    assert one.targets[0].instances == ["11", "12"] and len(one.targets[0].regions) == 2
+    assert two.targets[0].instances == ["21"]
+
+
+def test_phrases_of_annotations(tmp_path: Path) -> None:
+    held = instances(
+        [image(1)],
+        [
+            annotation(1, 1, expression="left"),
+            annotation(2, 1, expressions=["right", "the other", "right"]),
+            annotation(3, 1, caption="both"),
+            annotation(4, 1, caption="both", iscrowd=1, segmentation={"size": [48, 64], "counts": [3072]}),
+            annotation(5, 1, expression=" "),
+        ],
+    )
+    write_json(tmp_path / "mine.json", held)
+    (record,), rejects = read("coco", tmp_path / "mine.json")
+    assert [(r.id, r.text, r.targets) for r in record.requests] == [
+        ("1", "left", [0]), ("2", "right", [1]), ("2-2", "the other", [1]), ("3-4", "both", [2]),
+    ]  # fmt: skip
+    assert reasons(rejects) == [("empty-text", 1)]
+
+
+@pytest.mark.parametrize(
+    ("file", "pictures", "split"),
+    [
+        ("annotations/instances_val2017.json", "val2017", "val"),
+        ("annotations/instances_val.json", "images/val", "val"),
+        ("annotations/mine.json", "images", "train"),
+        ("annotations/mine.json", "", "train"),
+        ("instances_test.json", "test", "test"),
+        ("valid/_annotations.coco.json", "valid", "val"),
+    ],
+)
+def test_splits_and_picture_folders(tmp_path: Path, file: str, pictures: str, split: str) -> None:
+    write_json(tmp_path / file, two_images())
+    (tmp_path / pictures).mkdir(parents=True, exist_ok=True)
+    name = image(1)["file_name"]
+    (tmp_path / pictures / name).touch()
+    assert COCO.find(tmp_path) == [""]
+    source = open_source("coco", tmp_path)
+    source.load()
+    assert source.splits() == [split]
+    (record, _), _ = read("coco", tmp_path, split)
+    assert record.image is not None and record.image.path == f"{pictures}/{name}".lstrip("/")
+
+
+def test_two_files_of_one_split_are_kept_apart(tmp_path: Path) -> None:
+    for year in (2014, 2017):
+        write_json(tmp_path / f"annotations/instances_train{year}.json", two_images())
+    source = open_source("coco", tmp_path)
+    source.load()
+    assert source.splits() == ["instances_train2014", "instances_train2017"]
+
+
+def test_coco_rows(tmp_path: Path) -> None:
+    held = instances(
+        [image(1), image(2, file_name="/abs.jpg")],
+        [
+            annotation(1, 1, category_id=9),
+            annotation(2, 2),
+            annotation(3, 77),
+            annotation(4, 1, segmentation=None),
+            annotation(6, 1),
+            annotation(5, 1, expression="x"),
+            {"id": "no image"},
+        ],
+    )
+    write_json(tmp_path / "annotations/a.json", held)
+    (record,), rejects = read("coco", tmp_path)
+    assert [r.text for r in record.requests] == ["x"]
+    assert reasons(rejects) == [
+        ("bad-annotation", 0), ("bad-segmentation", 1), ("image-missing", 1), ("no-phrase", 0), ("path-escape", 1),
+    ]  # fmt: skip
+
+
+def labelme(shapes: list[Json], path: str = "a.jpg", **other: object) -> Json:
+    return {"shapes": shapes, "imagePath": path, "imageHeight": 40, "imageWidth": 60, "imageData": "x" * 50, **other}
+
+
+def test_labelme_shapes(tmp_path: Path) -> None:
+    mask = np.zeros((5, 7), np.uint8)
+    mask[1:4, 2:6] = 255
+    shapes = [
+        shape("box", [[10, 20], [4, 8]], shape_type="rectangle"),
+        shape("disc", [[20, 20], [25, 20]], shape_type="circle"),
+        shape("cut", [[3, 2], [9, 6]], shape_type="mask", mask=base64_png(mask)),
+        shape("edge", [[58, 38], [64, 42]], shape_type="mask", mask=base64_png(mask)),
+        shape("way", [[1, 1], [2, 2]], shape_type="line"),
+    ]
+    write_json(tmp_path / "a.json", labelme(shapes))
+    (record,), rejects = read("labelme", tmp_path)
+    assert reasons(rejects) == [("no-area", 1)]
+    box, disc, cut, edge = (area(target.regions[0]) for target in record.targets)
+    assert box == 72 and disc == pytest.approx(np.pi * 25, rel=2e-3) and cut == 12 and edge == 0
+
+
+def test_labelme_phrases_groups_and_ignored(tmp_path: Path) -> None:
+    shapes = [
+        shape("cup", group_id=1),
+        shape("cup", group_id=1),
+        shape("cup"),
+        shape("plate", group_id=1, description="the blue plate"),
+        shape("__ignore__"),
+    ]
+    write_json(tmp_path / "a.json", labelme(shapes))
+    (record,), rejects = read("labelme", tmp_path)
+    assert not rejects
+    assert [(r.text, r.targets) for r in record.requests] == [("cup", [0]), ("the blue plate", [1])]
+    assert [t.instances for t in record.targets] == [["0", "2"], ["3"]]
+    assert [[region.role for region in t.regions] for t in record.targets] == [
+        ["target"] * 3 + ["ignore"],
+        ["target", "ignore"],
+    ]
+    assert record.targets[1].categories == ["plate"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (shape("cup", shape_type="spline"), "bad-shape"),
+        (shape("cup", [[1, 1]], shape_type="rectangle"), "bad-shape"),
+        (shape("cup", [[1, 1], [1.7e308, -1.7e308]], shape_type="circle"), "bad-shape"),
+        (shape("cup", [[1, 1], [5, 5]], shape_type="mask", mask="AAAA"), "bad-shape"),
+        (shape("cup", [[1, 1], [5, 5]], shape_type="mask"), "bad-shape"),
+        (shape("cup", [[-1, 1], [5, 5]], shape_type="mask", mask=base64_png(np.ones((5, 5), np.uint8))), "bad-shape"),
+        (shape("cup", [[1, 1], [5, 5]], shape_type="mask", mask=base64_png(np.ones((500, 5), np.uint8))), "bad-shape"),
+    ],
+)
+def test_a_broken_labelme_shape_takes_its_phrase_with_it(tmp_path: Path, broken: Json, reason: str) -> None:
+    write_json(tmp_path / "a.json", labelme([shape("cup"), broken, shape("plate")]))
+    (record,), rejects = read("labelme", tmp_path)
+    assert [r.text for r in record.requests] == ["plate"] and reasons(rejects) == [(reason, 1)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({}, [("unreadable-file", 0)]),
+        (labelme([shape("a")], "../a.jpg"), [("path-escape", 1)]),
+        (labelme([shape("a")], "..\\a.jpg"), [("path-escape", 1)]),
+        (labelme([shape("a")], imageWidth=0), [("bad-image", 1)]),
+        (labelme([shape("")]), [("empty-text", 1)]),
+        (labelme([{"label": 3}]), [("bad-shape", 1)]),
+    ],
+)
+def test_a_broken_labelme_file_is_rows(tmp_path: Path, value: Json, expected: list[tuple[str, int]]) -> None:
+    write_json(tmp_path / "a.json", value)
+    records, rejects = read("labelme", tmp_path)
+    assert not records and reasons(rejects) == expected
+
+
+def test_labelme_is_found_by_pictures_beside_their_files(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", labelme([]))
+    assert LabelMe.find(tmp_path) == [] and LabelMe.find(tmp_path / "a.json") == []
+    (tmp_path / "a.PNG").touch()
+    assert LabelMe.find(tmp_path) == [""]
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(StampError, match="holds no JSON file"):
+        open_source("labelme", tmp_path)
+
+
+def test_real_records(real_data: Path) -> None:
+    people, rejects = read("coco", real_data / "coco", "val")
+    assert [len(r.targets[0].regions) for r in people] == [1, 3, 5] and not rejects
+    hidden, _ = read("coco", real_data / "coco_rle/ochuman_subset.json")
+    assert all(r.image and (real_data / "coco_rle" / r.image.path).is_file() for r in hidden)
+    (crowd,), _ = read("coco", real_data / "coco_crowd_fixture", "val")
+    assert [r.text for r in crowd.requests] == ["a", "b"] and crowd.image and crowd.image.path == "images/val/b.jpg"
+    drawn, rejects = read("labelme", real_data / "labelme")
+    assert reasons(rejects) == [("no-area", 1)] * 3
+    octagon = next(t for r in drawn for t in r.targets if t.categories == ["octagon"])
+    assert 7_000 < area(octagon.regions[0]) < 9_000
