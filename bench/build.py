@@ -98,17 +98,19 @@ def full_size(folder: Path) -> None:
         f"{FULL_IMAGES * FULL_TARGETS * FULL_EXPRESSIONS:,} expressions, instances.json {json_size / 2**20:.0f} MiB"
     )
     build = [*COMMAND, "build", "refcoco+", "--root", str(root), "--workers", str(WORKERS), "--out"]
-    with Watch(out) as watch:
-        whole = timed([*build, str(out)], out)
-    small = timed([*build, str(part), "--split", "train"], part)
-    empty = statistics.median(timed([*build, str(part), "--split", "train"]) for _ in range(3))
+    with Watch(out) as whole:
+        timed([*build, str(out)], out)
+    with Watch(part) as small:
+        timed([*build, str(part), "--split", "train"], part)
+    with Watch(part) as reading:  # one image: what is left is starting and reading the annotations
+        timed([*build, str(part), "--split", "testA"], part)
+    each = 1e3 * (whole.cpu - reading.cpu) / FULL_IMAGES
     print(
-        f"  whole build {whole:.1f} s, {1e3 * whole / FULL_IMAGES:.2f} ms an image; peak memory {watch.peak / 2**20:.0f} MiB "
-        f"(PSS, all processes); first shard begun after {watch.first:.1f} s"
-    )
-    print(
-        f"  {PART} of its images {small:.2f} s, of which {empty:.2f} s are the start and reading the annotations: "
-        f"{1e3 * (small - empty) / PART:.2f} ms an image beyond that, {1e3 * small / PART:.2f} ms with it"
+        f"  peak memory {whole.peak / 2**20:.0f} MiB (PSS, all processes); first shard begun after {whole.first:.1f} s\n"
+        f"  all: {whole.seconds:.1f} s, {whole.cpu:.1f} s of processor, of which start and reading the annotations "
+        f"{reading.cpu:.1f} s; {each:.2f} ms an image beyond that\n"
+        f"  {PART} of them: {small.seconds:.1f} s, {small.cpu:.1f} s of processor; "
+        f"{1e3 * (small.cpu - reading.cpu) / PART:.2f} ms an image beyond start and reading"
     )
 
 
@@ -132,12 +134,21 @@ def written(folder: Path) -> tuple[int, int]:
 
 
 class Watch:
-    """Peak memory of all descendants of this process, and when the first shard was begun below `out`."""
+    """What all processes started within the `with` block take.
+
+    peak: memory in bytes, at most at one time. cpu: processor seconds. seconds: of the clock. first: seconds until the
+    first shard is begun below `out`. Sampled every 50 ms.
+    """
 
     def __init__(self, out: Path) -> None:
-        self.out, self.peak, self.first = out, 0, float("nan")
+        self.out, self.peak, self.first, self.seconds = out, 0, float("nan"), 0.0
+        self._spent: dict[int, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample)
+
+    @property
+    def cpu(self) -> float:
+        return sum(self._spent.values())
 
     def __enter__(self) -> Watch:
         self._start = time.perf_counter()
@@ -145,14 +156,26 @@ class Watch:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.seconds = time.perf_counter() - self._start
         self._stop.set()
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._stop.wait(0.1):
-            self.peak = max(self.peak, sum(map(proportional_memory, descendants(os.getpid()))))
+        while not self._stop.wait(0.05):
+            alive = descendants(os.getpid())
+            self.peak = max(self.peak, sum(map(proportional_memory, alive)))
+            self._spent |= {process: seconds for process in alive if (seconds := processor_seconds(process))}
             if self.first != self.first and any(self.out.glob("*/*/shard-*.part")):
                 self.first = time.perf_counter() - self._start
+
+
+def processor_seconds(process: int) -> float:
+    """User and system seconds that a process has spent so far; 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(process: int) -> list[int]:

@@ -24,7 +24,7 @@ def make_refer(
 
     images: pictures of 640×480; each has `targets` referred objects with `expressions` sentences each. annotations: in
     all, the rest unreferred (COCO annotates more than is referred to); 0 for none. train: this many images are split
-    `train`, the others `val`; 0 for all.
+    `train`, one is `testA`, the others are `val`; 0 for all `train`.
     """
     rng = np.random.default_rng(0)
     folder, pictures = root / "refer_seg" / name, root / "refer_seg/images/coco_2014/train2014"
@@ -42,7 +42,7 @@ def make_refer(
             number = len(annotation_rows) + 1
             annotation_rows.append(_annotation(number, image, rng))
             if place < targets:
-                split = "train" if not train or image <= train else "val"
+                split = "train" if not train or image <= train else "testA" if image == train + 1 else "val"
                 refs.append(_ref(len(refs), number, image, expressions, split, rng))
     categories = [{"supercategory": "thing", "id": i + 1, "name": thing} for i, thing in enumerate(THINGS)]
     instances = {
