@@ -1,0 +1,30 @@
+"""Keeps a broken torchvision from taking transformers down with it.
+
+transformers asks only whether torchvision is installed, then imports it: a build that does not fit torch ("operator
+torchvision::nms does not exist") breaks the import of the Qwen2-VL classes, although nothing here needs torchvision.
+"""
+
+import importlib
+import importlib.util
+import logging
+import sys
+
+logger = logging.getLogger(__name__)
+
+
+def hide_broken_torchvision() -> bool:
+    """Make an installed but unusable torchvision look absent to this process. Call before importing transformers.
+
+    Returns:
+        True if one was found broken and is now hidden.
+    """
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
+        return False
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # whatever a foreign binary raises: RuntimeError, OSError, ImportError, ...
+        logger.warning("torchvision is installed but broken (%s); going on without it, as nothing here needs it", error)
+        # None in sys.modules is Python's own way to say "not importable"; find_spec then answers None too.
+        sys.modules["torchvision"] = None  # type: ignore[assignment]
+        return True
+    return False

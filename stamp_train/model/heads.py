@@ -1,0 +1,96 @@
+"""Readouts: from the final state of the mask tokens to mask logits.
+
+A readout gets, for M mask tokens, their states [M, H], the vision tower's features of the same patches before the 2x2
+merge [M, 4, E] (upper left, upper right, lower left, lower right: the order in which Qwen2-VL lays out a merge block)
+and the grid of every block. It returns [M, side * side] logits, row by row within the patch. `HEADS` is the seam:
+another readout is a class there with a `side`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stamp_train.model.config import StampConfig
+from stamp_train.model.errors import StampModelError
+
+Grid = tuple[int, int]
+
+
+class PatchHead(nn.Linear):
+    """The published classifier: one logit per 28-pixel patch, from the state alone (`classifier.weight`, `.bias`)."""
+
+    side: ClassVar[int] = 1
+    needs_vision: ClassVar[bool] = False
+
+    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:  # noqa: ARG002 - one signature
+        super().__init__(hidden_size, 1)
+
+    def forward(self, states: Tensor, vision: Tensor | None = None, grids: Sequence[Grid] = ()) -> Tensor:  # noqa: ARG002
+        """See the module's text; logits [M, 1]."""
+        return super().forward(states)
+
+
+class FineHead(nn.Module):
+    """4x4 sub-patches of 7 pixels: each 14-pixel patch joins its vision features with the token's state.
+
+    The state is projected once per 14-pixel patch, so it can say where in the patch the object is; the vision features,
+    which no merge has blurred, say where its edge runs.
+    """
+
+    side: ClassVar[int] = 4
+    needs_vision: ClassVar[bool] = True
+
+    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
+        super().__init__()
+        width = config.head_width
+        self.norm = nn.LayerNorm(vision_size)  # the tower ends unnormalised: its own merger begins with a norm too
+        self.vision = nn.Linear(vision_size, width)
+        self.state = nn.Linear(hidden_size, 4 * width)
+        self.act = nn.GELU()
+        self.out = nn.Linear(width, 4)
+
+    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid] = ()) -> Tensor:  # noqa: ARG002
+        """See the module's text; logits [M, 16]."""
+        joined = self.state(states).unflatten(-1, (4, -1)) + self.vision(self.norm(vision))
+        logits = self.out(self.act(joined))  # [M, 14-pixel patch, 7-pixel patch in it]
+        return logits.unflatten(-1, (2, 2)).unflatten(1, (2, 2)).transpose(2, 3).flatten(1)  # type: ignore[no-any-return]
+
+
+HEADS: dict[str, type[PatchHead] | type[FineHead]] = {"patch": PatchHead, "fine": FineHead}
+
+
+def head_class(name: str) -> type[PatchHead] | type[FineHead]:
+    """The readout of that name.
+
+    Raises:
+        StampModelError: there is none.
+    """
+    if name not in HEADS:
+        raise StampModelError(f"no mask head {name!r}", fix=f"Choose one of {', '.join(HEADS)}")
+    return HEADS[name]
+
+
+def patches_to_grid(logits: Tensor, grid: Grid) -> Tensor:
+    """[h * w, side * side] logits of one block as a picture [h * side, w * side]."""
+    height, width = grid
+    side = int(logits.shape[-1] ** 0.5)
+    return logits.reshape(height, width, side, side).transpose(1, 2).reshape(height * side, width * side)
+
+
+def upsample(picture: Tensor, height: int, width: int) -> Tensor:
+    """Mask probabilities at image size from a logit picture: float32 [height, width], foreground above 0.5.
+
+    Bilinear, so that a patch that is covered in part moves the outline between patch centres: what soft labels are for.
+    """
+    probabilities = picture.float().sigmoid()[None, None]
+    return F.interpolate(probabilities, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+
+
+def grid_to_patches(picture: Tensor, side: int) -> Tensor:
+    """A picture [h * side, w * side] as [h * w, side * side], the inverse of `patches_to_grid`."""
+    height, width = picture.shape[0] // side, picture.shape[1] // side
+    return picture.reshape(height, side, width, side).transpose(1, 2).reshape(height * width, side * side)

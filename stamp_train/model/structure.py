@@ -1,0 +1,73 @@
+"""Who may attend to whom: the one rule, and the per-token facts it needs.
+
+A packed sequence holds several documents. A document is a shared prefix (system line and image) followed by branches,
+one per dialogue; a branch is text followed by its mask blocks, one per `<|seg|>`. Each token carries four integers:
+
+`document`  documents never see each other; padding is a document of its own
+`branch`    0 for the shared prefix, 1, 2, ... for the dialogues of the document
+`block`     0 for text and image tokens, otherwise a number unique to the mask block in the whole sequence
+`order`     place on the path prefix -> branch; a mask token has the order of its own `<|seg|>`
+
+Every attention backend derives what it computes from these four; none of them knows the layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def may_attend(
+    q_document: Tensor,
+    q_branch: Tensor,
+    q_block: Tensor,
+    q_order: Tensor,
+    k_document: Tensor,
+    k_branch: Tensor,
+    k_block: Tensor,
+    k_order: Tensor,
+) -> Tensor:
+    """The rule, element by element (the arguments broadcast; bool comes out).
+
+    Same document; key in the shared prefix or in the query's own branch; a mask key only within its own block, any
+    other key only if it does not come later than the query. So text is causal and never sees mask tokens, and mask
+    tokens see the whole history up to their `<|seg|>` and all of their block (the hybrid attention of paper section
+    3.2, extended to several dialogues of one image).
+    """
+    on_path = (k_document == q_document) & ((k_branch == 0) | (k_branch == q_branch))
+    earlier_text = (k_block == 0) & (k_order <= q_order)
+    own_block = (k_block > 0) & (k_block == q_block)
+    return on_path & (earlier_text | own_block)
+
+
+@dataclass(frozen=True)
+class AttentionStructure:
+    """The four facts of every token of a sequence, each an int64 tensor of shape [L]."""
+
+    document: Tensor
+    branch: Tensor
+    block: Tensor
+    order: Tensor
+
+    def __len__(self) -> int:
+        return self.document.shape[0]
+
+    def __getitem__(self, rows: slice | Tensor) -> AttentionStructure:
+        return AttentionStructure(self.document[rows], self.branch[rows], self.block[rows], self.order[rows])
+
+    def to(self, device: torch.device | str) -> AttentionStructure:
+        """The same facts on another device."""
+        return AttentionStructure(*(fact.to(device) for fact in self.facts()))
+
+    def facts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(document, branch, block, order)."""
+        return self.document, self.branch, self.block, self.order
+
+
+def visible(query: AttentionStructure, key: AttentionStructure) -> Tensor:
+    """The rule as a dense mask: bool [len(query), len(key)], true where the query may attend to the key."""
+    queries = [fact[:, None] for fact in query.facts()]
+    keys = [fact[None, :] for fact in key.facts()]
+    return may_attend(*queries, *keys)
