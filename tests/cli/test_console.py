@@ -1,0 +1,143 @@
+"""What a person or a program at the terminal relies on, whatever the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("synth", "doctor", "build", "inspect", "explain", "verify", "export")
+HELP_SECONDS = 0.3
+
+
+def stamp(*arguments: object, program: str = "data", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `stamp-data` (or `stamp-train`) as a process of its own."""
+    command = [sys.executable, "-c", f"from stamp_cli.{program} import main; main()", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100", **environment}, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def playground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli") / "playground"
+    assert stamp("synth", root, "--images", 24, "--size", "96x64").returncode == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def shards(playground: Path) -> Path:
+    out = playground.parent / "shards"
+    done = stamp("build", "refcoco", "grefcoco", "--root", playground, "--out", out, "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize("program", ["data", "train"])
+def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
+    code = (
+        "import sys\n"
+        f"from stamp_cli.{program} import app\n"
+        "from typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pyarrow', 'PIL', 'pycocotools', 'shapely'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("program", ["data", "train"])
+def test_help_answers_at_once(program: str) -> None:
+    """The best of several calls, since the machine may be busy; what it loads is held by the test above."""
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert stamp("--help", program=program).returncode == 0
+        taken.append(time.perf_counter() - start)
+    assert min(taken) < HELP_SECONDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_runnable_examples(command: str) -> None:
+    text = stamp(command, "-h").stdout
+    assert "Usage: " in text
+    assert f"stamp-data {command}" in text.partition("Examples:")[2]
+
+
+def test_version() -> None:
+    assert stamp("--version").stdout.startswith("stamp-seg ")
+    assert stamp("--version", program="train").stdout.startswith("stamp-seg ")
+
+
+def test_completion_script_for_the_shell() -> None:
+    done = stamp("--show-completion", "bash")
+    assert done.returncode == 0
+    assert "complete" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["bild"], "build"),
+        (["build", "refcocoo", "--root", "{root}", "--out", "x"], "refcoco"),
+        (["build", "refcoco", "--root", "{root}", "--out", "x", "--split", "tran"], "train"),
+        (["build", "refcoco", "--root", "/nowhere", "--out", "x"], "/nowhere"),
+        (["synth", "x", "--size", "12"], "WIDTHxHEIGHT"),
+        (["build", "refcoco", "--root", "{root}", "--out", "x", "--min-tokens", "9", "--max-tokens", "8"], "--min-tokens"),
+    ],
+)
+def test_a_wrong_call_says_what_would_be_right(playground: Path, arguments: list[str], expected: str) -> None:
+    done = stamp(*(argument.replace("{root}", str(playground)) for argument in arguments))
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_json_is_all_that_stands_on_stdout(playground: Path, shards: Path, tmp_path: Path) -> None:
+    for arguments in (
+        ["doctor", playground],
+        ["build", "refclef", "--root", playground, "--out", tmp_path, "--workers", 1],
+        ["verify", shards, "--workers", 1],
+        ["inspect", shards],
+    ):
+        done = stamp(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout)
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(playground: Path, tmp_path: Path) -> None:
+    done = stamp("build", "refclef", "--root", playground, "--out", tmp_path, "--workers", 1)
+    assert done.stdout == ""
+    assert "refclef-unc/train: planning" in done.stderr.splitlines()
+    assert "\x1b" not in done.stderr
+
+
+def test_verify_finds_a_flipped_bit_and_repairs_it(playground: Path, shards: Path) -> None:
+    shard = next(shards.glob("refcoco-unc/val/shard-*.tar"))
+    before = shard.read_bytes()
+    shard.write_bytes(before[:5000] + bytes([before[5000] ^ 1]) + before[5001:])
+    found = stamp("verify", shards, "--workers", 1)
+    assert found.returncode == 1
+    assert shard.name in found.stdout
+    repaired = stamp("verify", shards, "--repair", "--root", playground, "--workers", 1)
+    assert repaired.returncode == 0, repaired.stderr
+    assert shard.read_bytes() == before
+
+
+def test_an_unfinished_set_is_a_fault_to_verify(shards: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set/train"
+    folder.mkdir(parents=True)
+    (folder / "shard-000000.tar").write_bytes(next(shards.glob("refcoco-unc/val/shard-*.tar")).read_bytes())
+    done = stamp("verify", tmp_path, "--workers", 1)
+    assert done.returncode == 1
+    assert "manifest" in done.stdout
+
+
+def test_no_color_is_honoured(shards: Path) -> None:
+    assert "\x1b[3" not in stamp("inspect", shards, NO_COLOR="1", FORCE_COLOR="1").stdout

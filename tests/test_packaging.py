@@ -1,0 +1,52 @@
+"""The distribution: every package is named, the base install stays light, the commands are there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FOLDERS = {"cli": "stamp_cli", "schemas": "stamp_schemas", "stamp_data": "stamp_data", "stamp_train": "stamp_train"}
+
+
+def test_every_package_of_the_tree_is_named_in_pyproject() -> None:
+    found = set()
+    for folder, package in FOLDERS.items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join([package, *init.parent.relative_to(ROOT / folder).parts]))
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+def test_every_data_file_is_packaged() -> None:
+    patterns = {pattern.lstrip("*") for pattern in PROJECT["tool"]["setuptools"]["package-data"]["*"]}
+    kinds = {path.suffix or path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()}
+    assert kinds - {".py", ".pyc"} <= patterns | {".typed"}
+
+
+def test_the_base_install_has_neither_torch_nor_transformers() -> None:
+    base = " ".join(PROJECT["project"]["dependencies"])
+    assert "torch" not in base
+    assert "transformers" not in base
+
+
+def test_the_data_side_never_imports_torch() -> None:
+    code = (
+        "import pkgutil, importlib, sys, stamp_data\n"
+        "for module in pkgutil.walk_packages(stamp_data.__path__, 'stamp_data.'):\n"
+        "    if module.name.rpartition('.')[2] not in ('ray', '__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'matplotlib', 'webdataset'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_constraints_pin_every_dependency() -> None:
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = PROJECT["project"]["dependencies"] + extras["train"] + extras["dev"] + extras["hf"] + extras["tokenizer"]
+    names = {entry.partition(">")[0].lower() for entry in wanted if not entry.startswith("stamp-seg")}
+    assert names <= pinned
