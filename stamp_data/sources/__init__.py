@@ -5,15 +5,14 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from stamp_data.sources.base import Source
+from stamp_data.sources.coco import COCO
+from stamp_data.sources.grefcoco import GRefCOCO
+from stamp_data.sources.labelme import LabelMe
+from stamp_data.sources.llava import LLaVA
+from stamp_data.sources.reasonseg import ReasonSeg
+from stamp_data.sources.refer import RefCLEF, RefCOCO, RefCOCOg, RefCOCOPlus
 from stamp_schemas import StampError, UsageFault
-
-from .base import Source
-from .coco import COCO
-from .grefcoco import GRefCOCO
-from .labelme import LabelMe
-from .llava import LLaVA
-from .reasonseg import ReasonSeg
-from .refer import RefCLEF, RefCOCO, RefCOCOg, RefCOCOPlus
 
 SOURCES: dict[str, type[Source]] = {
     source.dataset: source

@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from stamp_data import rle
-
-from .faults import RecordFault
+from stamp_data.sources.faults import RecordFault
 
 Points = list[tuple[float, float]]
 

@@ -10,11 +10,10 @@ from typing import Literal
 import msgspec
 
 from stamp_data.rejects import RejectLog
+from stamp_data.sources.base import Source
+from stamp_data.sources.reasonseg import ReasonSeg
+from stamp_data.sources.refer import ReferSource
 from stamp_schemas import Annotation, StampError
-
-from .base import Source
-from .reasonseg import ReasonSeg
-from .refer import ReferSource
 
 OWN_DATA = ("coco", "labelme")  # nothing to download
 SAMPLE = 4  # pictures opened per split

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stamp_data.rejects import RejectLog
+from stamp_data.sources.base import Source
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.instances import AnnotationRow, Instances, load_instances
+from stamp_data.sources.paths import first_folder, image_path, relative
+from stamp_data.sources.phrases import Named, ask
+from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, StampError
-
-from .base import Source
-from .faults import RecordFault
-from .instances import AnnotationRow, Instances, load_instances
-from .paths import first_folder, image_path, relative
-from .phrases import Named, ask
-from .references import checked_text
 
 _WORD = re.compile(r"(?<![a-z])(train|val|testA|testB|test|dev|minival)(?:id|idation|ing)?(\d{4})?(?![a-z])")
 _PATTERNS = ("annotations/instances*.json", "annotations/*.json", "instances*.json", "*annotations.coco.json",

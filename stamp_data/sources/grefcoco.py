@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from .faults import RecordFault
-from .jsonfile import decode_row, load_json, numbered
-from .refer import ReferSource
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.jsonfile import decode_row, load_json, numbered
+from stamp_data.sources.refer import ReferSource
 
 _REFERENCE = msgspec.json.Decoder(object)
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.rejects import RejectLog
-
-from .faults import RecordFault
-from .jsonfile import checked_segmentation, decode_row, load_json, numbered
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.jsonfile import checked_segmentation, decode_row, load_json, numbered
 
 
 class ImageRow(msgspec.Struct):

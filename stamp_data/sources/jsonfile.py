@@ -14,9 +14,8 @@ from typing import TypeVar
 
 import msgspec
 
+from stamp_data.sources.faults import RecordFault
 from stamp_schemas import StampError
-
-from .faults import RecordFault
 
 T = TypeVar("T")
 Buffer = bytes | mmap.mmap

@@ -14,14 +14,13 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.rejects import RejectLog
+from stamp_data.sources.base import Source
+from stamp_data.sources.faults import RecordFault, unreadable
+from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
+from stamp_data.sources.paths import image_path
+from stamp_data.sources.phrases import Named, ask
+from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, StampError
-
-from .base import Source
-from .faults import RecordFault, unreadable
-from .jsonfile import SMALL_LIMIT, decode_row, load_json
-from .paths import image_path
-from .phrases import Named, ask
-from .references import checked_text
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 IGNORE = "__ignore__"
@@ -155,7 +154,7 @@ def _instances(file: _File, name: str, rejects: RejectLog) -> dict[str, list[tup
 
 
 def _region(shape: _Shape, where: str, file: _File) -> Region:
-    from . import areas  # numpy and Pillow, which a listing of datasets does without
+    from stamp_data.sources import areas  # numpy and Pillow, which a listing of datasets does without
 
     kinds = {
         "polygon": areas.polygon,

@@ -14,12 +14,11 @@ from typing import Literal
 import msgspec
 
 from stamp_data.rejects import RejectLog
+from stamp_data.sources.base import Source
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.jsonfile import decode_row, load_json
+from stamp_data.sources.paths import image_path
 from stamp_schemas import Annotation, ImageRef, StampError, Turn
-
-from .base import Source
-from .faults import RecordFault
-from .jsonfile import decode_row, load_json
-from .paths import image_path
 
 FILE = "llava_v1_5_mix665k.json"
 MARKER = "<image>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .faults import RecordFault
+from stamp_data.sources.faults import RecordFault
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LONGEST = 255  # bytes of one part, as on every usual file system

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from stamp_data.sources.refer import make_unique
 from stamp_schemas import Region, Request, Target
-
-from .refer import make_unique
 
 
 @dataclass

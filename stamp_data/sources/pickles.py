@@ -15,9 +15,8 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
+from stamp_data.sources.jsonfile import read_buffer
 from stamp_schemas import StampError
-
-from .jsonfile import read_buffer
 
 PICKLE_LIMIT = 250 << 20  # bytes; the published ones have up to 60 MB
 CONTAINER_LIMIT = 8_000_000  # lists and dictionaries; the published ones have up to 700,000

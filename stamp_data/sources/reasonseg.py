@@ -12,14 +12,13 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.rejects import RejectLog
+from stamp_data.sources.base import Source
+from stamp_data.sources.faults import RecordFault, unreadable
+from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
+from stamp_data.sources.paths import first_folder, image_path, relative
+from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
 from stamp_schemas.annotation import Form
-
-from .base import Source
-from .faults import RecordFault, unreadable
-from .jsonfile import SMALL_LIMIT, decode_row, load_json
-from .paths import first_folder, image_path, relative
-from .references import checked_text
 
 FOLDERS = ("reason_seg/ReasonSeg", "reason_seg", "ReasonSeg")
 SPLITS = ("train", "val", "test")

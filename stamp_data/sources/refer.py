@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from stamp_data.rejects import RejectLog
+from stamp_data.sources.base import Source
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.instances import Instances, load_instances
+from stamp_data.sources.jsonfile import numbered
+from stamp_data.sources.paths import first_folder, image_path
+from stamp_data.sources.pickles import load_plain
+from stamp_data.sources.references import Reference, References, collect
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
-
-from .base import Source
-from .faults import RecordFault
-from .instances import Instances, load_instances
-from .jsonfile import numbered
-from .paths import first_folder, image_path
-from .pickles import load_plain
-from .references import Reference, References, collect
 
 COCO_FOLDERS = ("images/coco_2014/train2014", "images/mscoco/images/train2014", "images/train2014")
 CLEF_FOLDERS = ("images/saiapr_tc-12",)

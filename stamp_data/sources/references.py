@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from stamp_data.rejects import RejectLog
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.pickles import text_of
 from stamp_schemas import StampError
-
-from .faults import RecordFault
-from .pickles import text_of
 
 USUAL_ORDER = ("train", "val", "test", "testA", "testB", "testC")
 NO_TARGET = "-1"

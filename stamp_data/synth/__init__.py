@@ -12,14 +12,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from .coco import Entry, annotate
-from .grefcoco import write_grefcoco
-from .llava import write_llava
-from .plan import FEWEST_IMAGES, SMALLEST_SIDE, Slot, plan_pictures
-from .reasonseg import write_reasonseg
-from .refer import SETS, write_refer
-from .render import render
-from .scene import Stream, generator, sample_scene
+from stamp_data.synth.coco import Entry, annotate
+from stamp_data.synth.grefcoco import write_grefcoco
+from stamp_data.synth.llava import write_llava
+from stamp_data.synth.plan import FEWEST_IMAGES, SMALLEST_SIDE, Slot, plan_pictures
+from stamp_data.synth.reasonseg import write_reasonseg
+from stamp_data.synth.refer import SETS, write_refer
+from stamp_data.synth.render import render
+from stamp_data.synth.scene import Stream, generator, sample_scene
 
 __all__ = ["FEWEST_IMAGES", "SMALLEST_SIDE", "SynthSummary", "synthesize"]
 

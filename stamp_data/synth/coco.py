@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from .plan import Slot
-from .render import Plane
-from .scene import Scene
-from .shapes import SHAPES
+from stamp_data.synth.plan import Slot
+from stamp_data.synth.render import Plane
+from stamp_data.synth.scene import Scene
+from stamp_data.synth.shapes import SHAPES
 
 Json = dict[str, Any]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .coco import Entry, Json, instances
-from .phrases import SIDES, Beside, Form, Kind, Query, describe, kinds_absent, kinds_present, select
-from .refer import COCO_FOLDER
-from .scene import Scene, Stream, generator
-from .wording import noun, sentence, several, short
+from stamp_data.synth.coco import Entry, Json, instances
+from stamp_data.synth.phrases import SIDES, Beside, Form, Kind, Query, describe, kinds_absent, kinds_present, select
+from stamp_data.synth.refer import COCO_FOLDER
+from stamp_data.synth.scene import Scene, Stream, generator
+from stamp_data.synth.wording import noun, sentence, several, short
 
 Said = tuple[str, frozenset[int]]  # a text and the things it means
 

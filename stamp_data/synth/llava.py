@@ -13,10 +13,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .coco import Entry, Json
-from .phrases import SIDES, Beside, Extreme, Kind, Query, Side, kinds_absent, kinds_present, members, select
-from .scene import Scene, Stream, generator
-from .wording import NUMBERS, noun, with_article
+from stamp_data.synth.coco import Entry, Json
+from stamp_data.synth.phrases import (
+    SIDES,
+    Beside,
+    Extreme,
+    Kind,
+    Query,
+    Side,
+    kinds_absent,
+    kinds_present,
+    members,
+    select,
+)
+from stamp_data.synth.scene import Scene, Stream, generator
+from stamp_data.synth.wording import NUMBERS, noun, with_article
 
 _TEXT_SHARE = 0.2  # text-only records per picture record
 _BRIEFLY = "Answer the question using a single word or phrase."

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from .scene import COLOURS, Scene, Thing
-from .shapes import SHAPES
+from stamp_data.synth.scene import COLOURS, Scene, Thing
+from stamp_data.synth.shapes import SHAPES
 
 Side = Literal["left", "right", "top", "bottom"]
 SIDES: tuple[Side, ...] = ("left", "right", "top", "bottom")

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from .scene import Stream, generator
+from stamp_data.synth.scene import Stream, generator
 
 Family = Literal["train2014", "refclef", "reason_seg", "llava"]
 

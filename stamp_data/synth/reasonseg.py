@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .coco import Entry, Json, parts
-from .phrases import Kind
-from .riddles import RIDDLES, Riddle, doubtful, solve
-from .scene import Scene, Stream, generator
-from .wording import listed
+from stamp_data.synth.coco import Entry, Json, parts
+from stamp_data.synth.phrases import Kind
+from stamp_data.synth.riddles import RIDDLES, Riddle, doubtful, solve
+from stamp_data.synth.scene import Scene, Stream, generator
+from stamp_data.synth.wording import listed
 
 _PHRASE_SHARE = 0.3  # of the files: `is_sentence` false
 _FLAG_SHARE = 0.1  # of the files also carry a two-point "flag", which is no region

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .coco import Entry, Json, instances
-from .phrases import Form, Query, describe
-from .plan import Family
-from .scene import Stream, generator
-from .wording import long, sentence, short
+from stamp_data.synth.coco import Entry, Json, instances
+from stamp_data.synth.phrases import Form, Query, describe
+from stamp_data.synth.plan import Family
+from stamp_data.synth.scene import Stream, generator
+from stamp_data.synth.wording import long, sentence, short
 
 COCO_FOLDER = "refer_seg/images/coco_2014/train2014"
 CLEF_FOLDER = "refer_seg/images/saiapr_tc-12"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from .scene import COLOURS, RGB, Scene, Thing
+from stamp_data.synth.scene import COLOURS, RGB, Scene, Thing
 
 Plane = npt.NDArray[np.float32]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .phrases import Extreme, Kind, Query, members, select
-from .scene import Scene
+from stamp_data.synth.phrases import Extreme, Kind, Query, members, select
+from stamp_data.synth.scene import Scene
 
 
 @dataclass(frozen=True)

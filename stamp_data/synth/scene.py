@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from shapely.geometry import box
 
-from .shapes import SHAPES, outline
+from stamp_data.synth.shapes import SHAPES, outline
 
 RGB = tuple[int, int, int]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .phrases import Beside, Condition, Corner, Extreme, Kind, Query
-from .shapes import SHAPES
+from stamp_data.synth.phrases import Beside, Condition, Corner, Extreme, Kind, Query
+from stamp_data.synth.shapes import SHAPES
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
 
