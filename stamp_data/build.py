@@ -7,6 +7,8 @@ set is sealed; `manifest.json` and `index.parquet` then hold all that the receip
 from __future__ import annotations
 
 import fcntl
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from stamp_data.executors import Executor
-from stamp_data.plan import RENDERER, TaskHead, plan_tasks
+from stamp_data.plan import RENDERER, SetFault, TaskHead, plan_tasks
 from stamp_data.rejects import RejectLog, read_rejects, reject_order
 from stamp_data.shards.index import read_rows, write_index
 from stamp_data.shards.manifest import (
@@ -41,6 +43,7 @@ T = TypeVar("T")
 
 WORK = ".build"
 LOCK = ".lock"
+_FOLDER_NAME = re.compile(r"[^./\\][^/\\]{0,99}")  # split names are read from files: none may lead to another folder
 GENERATOR = {"name": "stamp-data", "renderer": str(RENDERER)}
 
 Progress = Callable[[int, int, str], None]
@@ -91,6 +94,8 @@ def build_split(
     folder holds a set of other settings or inputs and `overwrite` is not given (which still keeps the shards that would
     come out the same), or if another build is at work in it.
     """
+    if not _FOLDER_NAME.fullmatch(settings.split):
+        raise SetFault(f"{source.name}: a split called {settings.split!r} cannot be the name of a folder")
     folder = out / source.name / settings.split
     work = folder / WORK
     config = Config(settings, inputs)
@@ -116,7 +121,7 @@ def build_split(
     except OSError as fault:
         where = f"{fault.filename}: " if fault.filename else f"{folder}: "
         hint = "make room, then run the same command again: finished shards are kept" if fault.errno == 28 else ""
-        raise StampError(f"{where}{fault.strerror}", hint) from None
+        raise StampError(f"{where}{fault.strerror or fault}", hint) from None
 
 
 def describe_inputs(source: Source) -> list[Input]:
@@ -125,40 +130,51 @@ def describe_inputs(source: Source) -> list[Input]:
     found = []
     for path in source.inputs:
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-        found.append(Input(name, path.stat().st_size, file_digest(path)))
+        if path.is_file():  # a folder or a pipe of that name: the source says so when it comes to read it
+            found.append(Input(name, path.stat().st_size, file_digest(path)))
     return sorted(found, key=lambda item: item.path)
 
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Hold the folder alone. The lock is the kernel's, so it goes with the process, however that ends."""
-    with (folder / LOCK).open("w") as file:
+    path = folder / LOCK
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StampError(f"{folder}: another build is at work here", "wait for it, or give another --out") from None
+            current = path.stat().st_ino == os.fstat(file.fileno()).st_ino
+        except (BlockingIOError, FileNotFoundError):
+            current = False
+        if not current:  # held, or already removed by the build that held it a moment ago
+            raise StampError(f"{folder}: another build is at work here", "wait for it, or give another --out")
         try:
             yield
         finally:
-            (folder / LOCK).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | None:
     """The manifest if the folder is already what is asked for; None if there is work to do."""
     there: Config | None = None
     manifest: Manifest | None = None
-    if (folder / MANIFEST).exists():
-        manifest = read_manifest(folder)
-        there = Config(manifest.settings, manifest.inputs)
-    elif (folder / WORK / "config.json").exists():
-        there = msgspec.json.decode((folder / WORK / "config.json").read_bytes(), type=Config)
-    if there is None or overwrite:
+    begun = folder / WORK / "config.json"
+    remedy = "--overwrite builds it anew and keeps the shards that come out the same, or give another --out"
+    if overwrite:
+        return None
+    try:
+        if (folder / MANIFEST).exists():
+            manifest = read_manifest(folder)
+            there = Config(manifest.settings, manifest.inputs)
+        elif begun.exists():
+            there = msgspec.json.decode(begun.read_bytes(), type=Config)
+    except StampError as fault:
+        raise StampError(fault.message, remedy) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise StampError(f"{begun}: damaged: {fault}", remedy) from None
+    if there is None:
         return None
     if there != config:
-        raise StampError(
-            f"{folder}: was built differently: {_difference(there, config)}",
-            "--overwrite builds it anew and keeps the shards that come out the same, or give another --out",
-        )
+        raise StampError(f"{folder}: was built differently: {_difference(there, config)}", remedy)
     if manifest is None:
         return None
     whole = all(_has_size(folder / entry.path, entry.bytes) for entry in manifest.shards)
@@ -188,17 +204,17 @@ def _prepare(folder: Path, config: Config) -> None:
 
 
 def _unseal(folder: Path, work: Path) -> None:
-    """Turn a sealed set back into receipts; a shard whose rows or rejects cannot be recovered gets none."""
-    manifest = read_manifest(folder)
+    """Turn a sealed set back into receipts; none, so that all is made again, if what they would hold is damaged."""
     try:
-        rows = _group(read_rows(folder / INDEX), lambda row: row.shard)
-        rejects = _group(read_rejects(folder / REJECTS), lambda row: row.shard)
-    except StampError:
-        rows, rejects = {}, {}
-    for entry in manifest.shards:
-        if len(rows.get(entry.path, [])) == entry.records:
-            receipt = Receipt(entry, rows[entry.path], rejects.get(entry.path, []))
-            write_atomic(receipt_path(work, entry.path), msgspec.json.encode(receipt))
+        manifest = read_manifest(folder)
+        whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
+        rows = _group(read_rows(folder / INDEX) if whole else [], lambda row: row.shard)
+        rejects = _group(read_rejects(folder / REJECTS) if whole else [], lambda row: row.shard)
+        receipts = [Receipt(one, rows[one.path], rejects.get(one.path, [])) for one in manifest.shards if whole]
+    except (StampError, OSError):
+        receipts = []
+    for receipt in receipts:
+        write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
     (folder / MANIFEST).unlink()
 
 
@@ -209,7 +225,7 @@ def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
         path = receipt_path(folder / WORK, head.shard)
         try:
             receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             continue
         shard = folder / head.shard
         whole = _has_size(shard, receipt.entry.bytes) and file_digest(shard) == receipt.entry.digest
@@ -236,7 +252,7 @@ def _seal(source: Source, config: Config, folder: Path, receipts: list[Receipt],
     for receipt in receipts:
         rejects += receipt.rejects
     if not kept:
-        raise StampError(
+        raise SetFault(
             f"{folder}: every record was refused, the first because: {rejects[0].detail}",
             "see which pictures and annotations are there with `stamp-data doctor`",
         )

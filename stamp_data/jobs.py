@@ -10,6 +10,7 @@ import msgspec
 
 from stamp_data.build import Built, Progress, build_split, describe_inputs
 from stamp_data.executors import Executor
+from stamp_data.plan import SetFault
 from stamp_data.sources import SOURCES, open_source
 from stamp_data.sources.base import Source
 from stamp_data.tokens import tokenizer_digest
@@ -44,7 +45,7 @@ def find_datasets(root: Path) -> list[tuple[str, str]]:
 
 def open_sources(job: Job) -> list[Source]:
     """The sources that a job names, opened; `all` stands for whatever is there. Nothing is parsed yet."""
-    if not job.root.is_dir() and "coco" not in job.names:
+    if not job.root.exists():
         raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
     if "all" not in job.names:
         return [open_source(name, job.root, job.split_by) for name in job.names]
@@ -55,12 +56,24 @@ def open_sources(job: Job) -> list[Source]:
 
 
 def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]:
-    """Build every split that the job asks for; yields each as it is sealed."""
+    """Build every split that the job asks for; yields each as it is sealed.
+
+    A set whose data is at fault does not keep the others from being built: it is told of, as a StampError, at the end.
+    """
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
+    faults: list[SetFault] = []
+    missing = set(job.splits)
     for source in open_sources(job):
         progress(0, 0, f"{source.name}: reading annotations")
-        source.load()
+        try:
+            source.load()
+        except StampError as fault:
+            faults.append(SetFault(fault.message, fault.hint))
+            continue
         inputs = describe_inputs(source)
+        missing.difference_update(source.splits())
+        if not source.splits():
+            faults.append(SetFault(f"{source.name}: no usable record in {source.inputs[0]}", "is it the right file?"))
         for split in _splits(source, job):
             settings = Settings(
                 dataset=source.dataset,
@@ -79,16 +92,24 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
             def labelled(done: int, total: int, what: str, label: str = label) -> None:
                 progress(done, total, f"{label}: {what}")
 
-            yield build_split(
-                source,
-                settings,
-                job.out,
-                executor,
-                inputs=inputs,
-                tokenizer=job.tokenizer,
-                overwrite=job.overwrite,
-                progress=labelled,
-            )
+            try:
+                yield build_split(
+                    source,
+                    settings,
+                    job.out,
+                    executor,
+                    inputs=inputs,
+                    tokenizer=job.tokenizer,
+                    overwrite=job.overwrite,
+                    progress=labelled,
+                )
+            except SetFault as fault:
+                faults.append(fault)
+    if faults:
+        more = f"; {len(faults) - 1} more sets could not be built: " if len(faults) > 1 else ""
+        raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)
+    if missing:
+        raise UsageFault(f"no dataset here has a split {min(missing)!r}", "without --split all of them are built")
 
 
 def _splits(source: Source, job: Job) -> list[str]:

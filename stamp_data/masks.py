@@ -94,7 +94,7 @@ def _decode(segmentation: msgspec.Raw) -> list[list[float]] | RawRLE:
         except msgspec.ValidationError:
             raise RegionFault("bad-segmentation", f"neither polygons nor RLE: {fault}") from None
         raise RegionFault("polygon-not-finite", "a coordinate is not a number") from None
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise RegionFault("bad-segmentation", f"not JSON: {fault}") from None
 
 

@@ -25,6 +25,10 @@ RENDERER = 1  # raised when the same task would render to other bytes
 _UNSAFE = re.compile(r"[^a-z0-9_+-]+")
 
 
+class SetFault(StampError):
+    """One split cannot be built; others that were asked for still can."""
+
+
 class Planned(msgspec.Struct):
     """One record to be. picture_bytes: size of the picture's file when the plan was made, -1 if there is none."""
 
@@ -57,11 +61,11 @@ def make_key(set_name: str, split: str, identity: str) -> str:
     What has to be replaced or cut to fit leaves eight digits of its hash behind, so that two names cannot fall together.
     """
     stem = f"{int(identity):012d}" if identity.isascii() and identity.isdecimal() and len(identity) < 13 else identity
-    safe = _UNSAFE.sub("_", stem.lower())
-    key = f"{set_name}-{split}".lower() + f"-{safe}"
-    if safe == stem and len(key) <= KEY_LIMIT:
+    whole = f"{set_name}-{split}".lower() + f"-{stem}"
+    key = _UNSAFE.sub("_", whole.lower())
+    if key == whole and len(key) <= KEY_LIMIT:
         return key
-    return f"{key[: KEY_LIMIT - 9]}-{xxh3_64_hexdigest(identity.encode('utf-8', 'surrogatepass'))[:8]}"
+    return f"{key[: KEY_LIMIT - 9]}-{xxh3_64_hexdigest(whole.encode('utf-8', 'surrogatepass'))[:8]}"
 
 
 def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: Path) -> list[TaskHead]:
@@ -73,7 +77,7 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
     """
     spool_path = folder / "spool"
     places: list[tuple[int, str, int, int]] = []
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     root = source.root.resolve()
     with spool_path.open("wb+") as spool:
         for annotation in source.annotations(settings.split, rejects):
@@ -84,7 +88,7 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
         if not places:
             refused = f"{len(rejects.rows)} inputs were refused, the first because: " if rejects.rows else ""
             first = rejects.rows[0].detail if rejects.rows else "the annotations name none"
-            raise StampError(f"{source.name}/{settings.split}: no usable record", refused + first)
+            raise SetFault(f"{source.name}/{settings.split}: no usable record", refused + first)
         places.sort()
         count = -(-len(places) // settings.shard_records)
         bounds = [len(places) * number // count for number in range(count + 1)]
@@ -110,13 +114,13 @@ def _picture_bytes(annotation: Annotation, root: Path) -> int:
         return -1  # the renderer says what is wrong with it
 
 
-def _unique(key: str, taken: set[str]) -> str:
-    """`key`, numbered if an earlier record has it (LLaVA's ids repeat); adds the result to `taken`."""
-    unique, times = key, 0
+def _unique(key: str, taken: dict[str, int]) -> str:
+    """`key`, numbered if an earlier record has it (LLaVA's ids repeat). taken: keys, and how often each came again."""
+    unique = key
     while unique in taken:
-        times += 1
-        unique = f"{key[: KEY_LIMIT - 8]}-{times}"
-    taken.add(unique)
+        taken[key] += 1
+        unique = f"{key[: KEY_LIMIT - 8]}-{taken[key]}"
+    taken[unique] = 0
     return unique
 
 

@@ -44,5 +44,5 @@ def read_rejects(path: Path) -> list[Reject]:
     """The rows of a rejects.jsonl; StampError if it is missing or damaged."""
     try:
         return [msgspec.json.decode(line, type=Reject) for line in path.read_bytes().splitlines()]
-    except (OSError, msgspec.MsgspecError) as fault:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise StampError(f"{path}: not a readable reject list: {fault}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ from stamp_schemas.record import RECORD_SCHEMA
 
 if TYPE_CHECKING:
     from stamp_data.tokens import TokenCounter
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,9 @@ class Renderer:
 
     def _source(self, image_id: str) -> SourceInfo:
         settings = self.settings
-        number = int(image_id) if image_id.isascii() and image_id.isdecimal() and len(image_id) < 16 else image_id
-        return SourceInfo(settings.dataset, settings.split_by, settings.split, number)
+        is_number = _NUMBER.fullmatch(image_id) is not None  # others are names, as LLaVA's with zeros in front
+        identity = int(image_id) if is_number else image_id
+        return SourceInfo(settings.dataset, settings.split_by, settings.split, identity)
 
     def _picture(self, annotation: Annotation) -> Picture:
         image = annotation.image
@@ -150,16 +154,16 @@ class Renderer:
     def _clean_requests(self, annotation: Annotation, rejects: RejectLog) -> list[Request]:
         kept = []
         for request in annotation.requests:
-            file, limit = _file(request.where), EXPRESSION_LIMIT
+            place = _place(request.where)
             try:
-                text, removed = clean(request.text, limit, one_line=True)
+                text, removed = clean(request.text, EXPRESSION_LIMIT, one_line=True)
                 answer, more = clean(request.answer, TURN_LIMIT, one_line=False) if request.answer else ("", [])
             except TextFault as fault:
-                rejects.add(file, request.where, fault.reason, str(fault), expressions=1)
+                rejects.add(*place, fault.reason, str(fault), expressions=1)
                 continue
             if removed or more:
                 detail = f"taken out: {', '.join(removed + more)}"
-                rejects.add(file, request.where, "control-token", detail, action="cleaned")
+                rejects.add(*place, "control-token", detail, action="cleaned")
             kept.append(msgspec.structs.replace(request, text=text, answer=answer))
         return kept
 
@@ -171,15 +175,13 @@ class Renderer:
         try:
             painted = paint(target.regions, picture.height, picture.width)
         except RegionFault as fault:
-            rejects.add(_file(where), where, fault.reason, str(fault))
+            rejects.add(*_place(where), fault.reason, str(fault))
             return None
         for note_where, reason, detail in painted.notes:
-            rejects.add(
-                _file(note_where), note_where, reason, detail, action="cleaned" if reason == CLIPPED else "dropped"
-            )
+            rejects.add(*_place(note_where), reason, detail, action="cleaned" if reason == CLIPPED else "dropped")
         area = rles.area(painted.mask)
         if target.regions and not area:
-            rejects.add(_file(where), where, "empty-mask", "its regions cover no pixel")
+            rejects.add(*_place(where), "empty-mask", "its regions cover no pixel")
             return None
         info = TargetInfo(
             target.id,
@@ -198,7 +200,7 @@ class Renderer:
         lost = [annotation.targets[index].id for index in request.targets if index not in made]
         if lost:
             detail = f"its target {lost[0]} was refused"
-            rejects.add(_file(request.where), request.where, "target-refused", detail, expressions=1)
+            rejects.add(*_place(request.where), "target-refused", detail, expressions=1)
         return not lost
 
     def _dialogues(self, requests: list[Request], place: dict[int, int], key: str) -> list[Dialogue]:
@@ -224,11 +226,11 @@ class Renderer:
                 text, removed = clean(turn.text, TURN_LIMIT, one_line=False)
             except TextFault as fault:
                 detail = f"{turn.role} turn: {fault}"
-                rejects.add(_file(annotation.where), annotation.where, fault.reason, detail, expressions=1)
+                rejects.add(*_place(annotation.where), fault.reason, detail, expressions=1)
                 return []
             if removed:
                 detail = f"taken out of {turn.role} turn: {', '.join(removed)}"
-                rejects.add(_file(annotation.where), annotation.where, "control-token", detail, action="cleaned")
+                rejects.add(*_place(annotation.where), "control-token", detail, action="cleaned")
             messages.append(_message(turn, text))
         return [Dialogue("0", "", [], messages)]
 
@@ -251,9 +253,10 @@ def _image_info(annotation: Annotation, picture: Picture | None) -> ImageInfo | 
     return ImageInfo(PurePosixPath(annotation.image.path).name, picture.width, picture.height)
 
 
-def _file(where: str) -> str:
-    """The file part of a `where` that reads `file: record`."""
-    return where.split(": ", 1)[0]
+def _place(where: str) -> tuple[str, str]:
+    """File and record of a `where` that reads `file: record`."""
+    file, _, record = where.partition(": ")
+    return file, record
 
 
 def masks_of(dialogue: Dialogue) -> int:

@@ -48,13 +48,16 @@ def runs(counts: str) -> Runs:
 def checked(height: int, width: int, size: tuple[int, int], counts: str | list[int]) -> RLE:
     """An RLE from a file, proven to fit a picture of height × width pixels, with canonical compressed counts.
 
-    counts: compressed string or plain list of runs. ValueError says what is wrong with it.
+    counts: compressed string or plain list of runs. ValueError says what is wrong with it; OverflowError if a number has
+    more than 64 bits.
     """
     if tuple(size) != (height, width):
         raise ValueError(f"RLE is for {size[1]}×{size[0]} pixels, the picture has {width}×{height}")
     lengths = runs(counts) if isinstance(counts, str) else np.asarray(counts, dtype=np.int64)
     if lengths.size and lengths.min() < 0:
         raise ValueError("RLE holds a negative run")
+    if lengths.size and lengths.max() > height * width:  # before the sum, which a few such runs could bring round to fit
+        raise ValueError("RLE holds a run longer than the picture")
     total = int(lengths.sum())
     if total != height * width:
         raise ValueError(f"RLE covers {total} pixels, the picture has {height * width}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 
 EXPRESSION_LIMIT = 2_000  # characters; the longest published expression has a few hundred
 TURN_LIMIT = 32_000  # characters of one turn of a conversation
+MOST_NESTED = 8  # tokens within tokens within tokens; more is an attack, and would cost a pass over the text each
 
 CONTROL_TOKEN = re.compile(r"<\|[^<>|]*\|>|\[class_name\]|\{sent\}|\{answer\}|<image>|<video>", re.IGNORECASE)
 """What must never stand in an expression or a message, besides the `<|seg|>` of our own answers."""
@@ -27,7 +29,7 @@ def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
 
     Tokens are removed until none is left, since removing one can join the halves of another. `one_line` also turns every
     run of white space into one space, as suits an expression; texts are stripped either way. Raises TextFault if nothing
-    is left or the text is longer than `limit` characters.
+    is left, the text is longer than `limit` characters, or tokens are nested deeper than anyone would by accident.
     """
     if len(text) > limit:
         raise TextFault("text-too-long", f"{len(text):,} characters; at most {limit:,} are taken")
@@ -35,7 +37,12 @@ def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
     if _CONTROL.search(text):
         removed.append("control characters")
         text = _CONTROL.sub(" ", text)
-    while found := CONTROL_TOKEN.findall(text):
+    for depth in count(1):
+        found = CONTROL_TOKEN.findall(text)
+        if not found:
+            break
+        if depth > MOST_NESTED:
+            raise TextFault("control-token", f"tokens nested more than {MOST_NESTED} deep")
         removed.extend(found)
         text = CONTROL_TOKEN.sub(" ", text)
     if one_line or removed:

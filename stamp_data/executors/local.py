@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import multiprocessing.connection
@@ -11,7 +12,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from stamp_data.task import Receipt, Workplace, run_task
@@ -21,6 +24,9 @@ from stamp_schemas import StampError
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_LOST = (BrokenProcessPool, ConnectionError, EOFError)  # the last two: of the server that starts the workers
 
 
 class LocalExecutor:
@@ -40,8 +46,11 @@ class LocalExecutor:
             threading.Thread(target=self._warm_up, args=(self._pool,), daemon=True).start()
 
     def _warm_up(self, pool: ProcessPoolExecutor) -> None:
-        for _ in range(self.workers):
-            pool.submit(os.getpid)
+        resource_tracker.ensure_running()  # it unblocks signals when it starts, so it has to come first
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what this thread starts is spared Ctrl-C from birth
+        with contextlib.suppress(*_LOST, RuntimeError):  # the pool may be closed before it was ever needed
+            for _ in range(self.workers):
+                pool.submit(os.getpid)
 
     def run(self, tasks: Iterable[Path], place: Workplace) -> Iterator[Receipt]:
         if self._pool is None:
@@ -59,15 +68,34 @@ class LocalExecutor:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
-        except BrokenProcessPool:
+        except _LOST:
             raise StampError(
                 "a worker process died (killed, or out of memory)",
                 "run the same command again to go on; fewer --workers need less memory",
             ) from None
+        finally:  # also where the caller gives up: it goes on to unlock the folder, so nobody may be at work in it
+            with _deaf():
+                for future in running:
+                    future.cancel()
+                wait(running)
 
     def close(self) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            with _deaf():
+                self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """A second Ctrl-C changes nothing while the workers end, which takes no longer than a shard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def start_worker() -> None:

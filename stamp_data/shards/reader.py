@@ -86,7 +86,7 @@ class ShardSet:
         """The parsed `K.json` of a record."""
         try:
             return msgspec.json.decode(self.member(row, "json"), type=Record)
-        except msgspec.MsgspecError as fault:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
             raise StampError(f"{self.folder / row.shard}: {row.member_name('json')} is no record: {fault}") from None
 
     def labels(self, row: IndexRow) -> UInt8 | None:

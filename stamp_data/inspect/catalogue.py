@@ -1,0 +1,142 @@
+"""What the served page filters and sorts by: a few facts of every record, gathered by one thread while the page is used."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stamp_data.inspect.corpus import Corpus
+from stamp_data.inspect.facts import Facts
+from stamp_data.inspect.look import Looker
+from stamp_data.inspect.select import Pick, select
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record that can be shown. text: all that search looks at, in lower case."""
+
+    number: int
+    source: str
+    split: str
+    kinds: frozenset[str]
+    codes: frozenset[str]
+    text: str
+    areas: tuple[float, float]
+    ious: tuple[float, float]
+    totals: tuple[float, float]
+    dialogues: int
+    flags: int
+
+
+@dataclass(frozen=True)
+class Query:
+    """The filters of the page, as its script names them; "" for any. sort: as in gallery_state.js."""
+
+    q: str = ""
+    source: str = ""
+    split: str = ""
+    kind: str = ""
+    flag: str = ""
+    flagged: str = ""
+    sort: str = ""
+
+    def fits(self, entry: Entry, words: list[str]) -> bool:
+        """Whether a record passes. words: those of `q`, in lower case."""
+        return (
+            (not self.source or entry.source == self.source)
+            and (not self.split or entry.split == self.split)
+            and (not self.kind or self.kind in entry.kinds)
+            and (not self.flag or self.flag in entry.codes)
+            and (not self.flagged or entry.flags > 0)
+            and all(word in entry.text for word in words)
+        )
+
+
+class Catalogue:
+    """Entries of all records that match `where`, in corpus order or that of `sort`; safe to ask while it grows."""
+
+    def __init__(
+        self, paths: Sequence[Path], *, where: str | None = None, sort: str | None = None, budget: int | None = None
+    ) -> None:
+        self._paths, self._where, self._sort, self._budget = paths, where, sort, budget
+        self._entries: list[Entry] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._gather, name="catalogue", daemon=True)
+        self.scanned = 0
+        self.done = False
+        self.fault = ""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def find(self, query: Query) -> list[Entry]:
+        """The entries so far that fit, in the order asked for."""
+        entries = self._entries[: len(self._entries)]
+        words = query.q.lower().split()
+        found = [entry for entry in entries if query.fits(entry, words)]
+        column, falling = query.sort.removeprefix("-"), query.sort.startswith("-")
+        if column in SORTS:
+            found.sort(key=lambda entry: SORTS[column](entry)[falling], reverse=falling)
+        return found
+
+    def _gather(self) -> None:
+        try:
+            with Corpus(self._paths) as corpus:
+                for pick in select(Looker(corpus, self._budget), limit=None, where=self._where, sort=self._sort):
+                    self._entries.append(_entry(pick))
+                    self.scanned = len(self._entries) if self._sort else pick.facts.number + 1
+                    if self._stop.is_set():
+                        return
+        except Exception as fault:  # a thread has nobody to raise to: the page shows it
+            self.fault = str(fault)
+        finally:
+            self.done = True
+
+
+SORTS: dict[str, Callable[[Entry], tuple[float, float]]] = {
+    "area": lambda entry: entry.areas,
+    "iou": lambda entry: entry.ious,
+    "total": lambda entry: entry.totals,
+    "dialogues": lambda entry: (entry.dialogues, entry.dialogues),
+    "flags": lambda entry: (entry.flags, entry.flags),
+}
+
+
+def _entry(pick: Pick) -> Entry:
+    facts, dialogues = pick.facts, pick.dialogues
+    settings = facts.manifest.settings
+    return Entry(
+        number=facts.number,
+        source=settings.dataset,
+        split=settings.split,
+        kinds=frozenset(dialogue.kind for dialogue in dialogues),
+        codes=frozenset(finding.code for finding in facts.findings),
+        text=_search_text(facts),
+        areas=_range([dialogue.area for dialogue in dialogues]),
+        ious=_range([dialogue.iou for dialogue in dialogues]),
+        totals=_range([dialogue.total_tokens for dialogue in dialogues]),
+        dialogues=len({dialogue.twin for dialogue in dialogues}),
+        flags=len(facts.findings),
+    )
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+def _search_text(facts: Facts) -> str:
+    record = facts.record
+    texts = [record.key, record.image.file_name if record.image else ""]
+    for target in record.targets:
+        texts += [target.id, *target.categories]
+    for dialogue in record.dialogues:
+        texts.append(dialogue.expression)
+        texts += [content.text for message in dialogue.messages for content in message.content]
+    return "\n".join(dict.fromkeys(texts)).lower()

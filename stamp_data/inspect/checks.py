@@ -1,0 +1,262 @@
+"""One function per flag: looks at the facts of a record and yields what it finds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from stamp_data import rle as rles
+from stamp_data.grid import FULL, IGNORE
+from stamp_data.inspect.facts import NO_TARGET, DialogueFacts, Facts, normalised
+from stamp_data.inspect.flags import FLAGS, Finding
+from stamp_data.instructions import SEG
+from stamp_schemas import RLE, Dialogue
+
+SAME_MASK = 0.5  # IoU below which two masks are different things
+WHOLE_PICTURE = 0.95  # share of the picture
+LONG_TEXT = 300  # characters
+SPECK = 0.05  # covered share of a patch that stands apart
+SOLID = 9  # patches a mask needs before a speck beside it is worth a note
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+_TOKEN = re.compile(r"<\|[^<>|]*\|>")
+_ODD_WORD = re.compile(r"[^\W\d_]{19,}|[a-z]{2}[A-Z][a-z]|[a-z]{2}[,.;:!?][a-z]{2}")
+_SIDE = re.compile(
+    r"^(?:the )?(?P<first>left|right|top|bottom)(?:most)?\b(?! (?:of|to|hand|arm|leg|side))|"
+    r"\b(?P<last>left|right|top|bottom)(?:most)?$"
+)
+_ARTICLE = re.compile(r"^(?:a|an|the) ")
+
+
+def check(facts: Facts) -> list[Finding]:
+    """Everything that the record itself shows; what needs other records or pixels is added by `examine`."""
+    findings = [Finding(code, *found) for code, look in CHECKS.items() for found in look(facts)]
+    return sorted(findings, key=lambda finding: (finding.code, finding.dialogue, finding.target))
+
+
+Found = tuple[str, int, int]
+"""(detail, dialogue or -1, target or -1): the arguments of a Finding after its code."""
+
+
+def _sizes(facts: Facts) -> Iterator[Found]:
+    """E002"""
+    record, labels = facts.record, facts.labels
+    image, grid = record.image, record.grid
+    if image is None or grid is None:
+        if record.targets:
+            yield "targets without a picture", -1, -1
+        return
+    for index, target in enumerate(record.targets):
+        for name, rle in (("mask", target.rle), ("ignore mask", target.ignore_rle)):
+            if rle is not None and tuple(rle.size) != (image.height, image.width):
+                size = f"{rle.size[1]}×{rle.size[0]}"
+                yield f"{name} is {size}, the picture {image.width}×{image.height}", -1, index
+    if labels is not None and labels.shape != (len(record.targets), grid.height, grid.width):
+        yield f"labels are {labels.shape}, the record has {len(record.targets)} × {grid.height}×{grid.width}", -1, -1
+
+
+def _empty_masks(facts: Facts) -> Iterator[Found]:
+    """E003"""
+    for index, target in enumerate(facts.record.targets):
+        if not target.area and target.instances:
+            yield f"target {target.id} ({', '.join(target.categories[:2])}) covers no pixel", -1, index
+
+
+def _filled_nothing(facts: Facts) -> Iterator[Found]:
+    """E004"""
+    for index, target in enumerate(facts.record.targets):
+        if target.area and target.id == NO_TARGET:
+            yield f"target {target.id!r} covers {target.area:,} pixels", -1, index
+
+
+def _bad_texts(facts: Facts) -> Iterator[Found]:
+    """E005"""
+    for index, dialogue in enumerate(facts.record.dialogues):
+        for name, text in _texts(dialogue):
+            if not text.strip():
+                yield f"{name} is empty", index, -1
+            elif _CONTROL.search(text):
+                yield f"{name} holds a control character", index, -1
+            elif token := _TOKEN.search(text):
+                yield f"{name} holds {token.group()}", index, -1
+
+
+def _texts(dialogue: Dialogue) -> Iterator[tuple[str, str]]:
+    """(what it is, text) of all that must be plain text; the `<|seg|>` of answers are taken out."""
+    if dialogue.expression or dialogue.targets:
+        yield "expression", dialogue.expression
+    for message in dialogue.messages:
+        for content in message.content:
+            if content.type == "text":
+                text = content.text.replace(SEG, "·") if message.role == "assistant" else content.text
+                yield f"{message.role} turn", text
+
+
+def _unmatched_targets(facts: Facts) -> Iterator[Found]:
+    """E006"""
+    known = len(facts.record.targets)
+    for index, dialogue in enumerate(facts.record.dialogues):
+        for target in dialogue.targets:
+            if not 0 <= target < known:
+                yield f"refers to target {target} of {known}", index, -1
+        masks = facts.dialogues[index].masks
+        if masks != len(dialogue.targets):
+            yield f"{masks} <|seg|> for {len(dialogue.targets)} targets", index, -1
+
+
+def _first_passes(facts: Facts) -> Iterator[DialogueFacts]:
+    """Dialogues that ask for masks, without the later passes of the same expression."""
+    return (one for one in facts.dialogues if one.twin == one.index and one.kind != "chat")
+
+
+def _same_text(facts: Facts) -> list[list[DialogueFacts]]:
+    """Dialogues grouped by expression; groups of two or more."""
+    groups: dict[str, list[DialogueFacts]] = {}
+    for dialogue in _first_passes(facts):
+        groups.setdefault(normalised(dialogue.text), []).append(dialogue)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _repeated(facts: Facts) -> Iterator[Found]:
+    """W001"""
+    for group in _same_text(facts):
+        seen: dict[tuple[str, ...], DialogueFacts] = {}
+        for dialogue in group:
+            masks = tuple(sorted(facts.record.targets[target].rle.counts for target in dialogue.targets))
+            first = seen.setdefault(masks, dialogue)
+            if first is not dialogue:
+                yield f"“{dialogue.text}” as in dialogue {facts.record.dialogues[first.index].id}", dialogue.index, -1
+
+
+def _ambiguous(facts: Facts) -> Iterator[Found]:
+    """W002"""
+    for group in _same_text(facts):
+        first = group[0]
+        for other in group[1:]:
+            if set(other.targets) == set(first.targets):
+                continue
+            iou = _iou(facts, first, other)
+            if iou < SAME_MASK:
+                name = facts.record.dialogues[first.index].id
+                yield f"“{other.text}” means another mask in dialogue {name} (IoU {iou:.2f})", other.index, -1
+
+
+def _iou(facts: Facts, one: DialogueFacts, other: DialogueFacts) -> float:
+    sizes = {tuple(facts.record.targets[target].rle.size) for target in (*one.targets, *other.targets)}
+    if len(sizes) != 1 or not one.targets or not other.targets:
+        return 1.0  # E002 or E006 has said what is wrong
+    return rles.iou(_union(facts, one), _union(facts, other))
+
+
+def _union(facts: Facts, dialogue: DialogueFacts) -> RLE:
+    return rles.union([facts.record.targets[target].rle for target in dialogue.targets])
+
+
+def _vanishing(facts: Facts) -> Iterator[Found]:
+    """W003"""
+    if facts.labels is not None:
+        for index, target in enumerate(facts.targets):
+            if target.area and not target.patches:
+                yield f"{facts.record.targets[index].area:,} pixels, no patch half covered", -1, index
+
+
+def _lossy(facts: Facts) -> Iterator[Found]:
+    """W004"""
+    for index, target in enumerate(facts.targets):
+        if target.area and target.patches and target.iou < SAME_MASK:
+            yield f"IoU {target.iou:.2f} on the patch grid", -1, index
+
+
+def _nearly_all(facts: Facts) -> Iterator[Found]:
+    """W005"""
+    for index, target in enumerate(facts.targets):
+        if target.area > WHOLE_PICTURE:
+            yield f"covers {target.area:.1%} of the picture", -1, index
+
+
+def _contradictions(facts: Facts) -> Iterator[Found]:
+    """W010"""
+    targets = facts.record.targets
+    for dialogue in _first_passes(facts):
+        match = _SIDE.search(normalised(dialogue.text))
+        if dialogue.kind != "single" or len(dialogue.targets) != 1 or match is None:
+            continue
+        side, own = match["first"] or match["last"], targets[dialogue.targets[0]]
+        text = normalised(dialogue.text)
+        if text != side and not any(normalised(name) in text for name in own.categories):
+            continue  # "leftmost red thing" compares with things of other categories
+        peers = [one for one in targets if one.area and len(one.instances) == 1 and one.categories == own.categories]
+        if len(peers) < 2:
+            continue
+        axis = 0 if side in ("left", "right") else 1
+        places = [one.bbox[axis] + one.bbox[axis + 2] / 2 for one in peers]
+        place = own.bbox[axis] + own.bbox[axis + 2] / 2
+        opposite = max(places) if side in ("left", "top") else min(places)
+        if place == opposite and min(places) != max(places):
+            yield f"“{dialogue.text}”, but of {len(peers)} it is the one furthest from the {side}", dialogue.index, -1
+
+
+def _category_only(facts: Facts) -> Iterator[Found]:
+    """I001"""
+    single = [
+        one.categories[0] for one in facts.record.targets if one.area and len(one.instances) == 1 and one.categories
+    ]
+    for dialogue in _first_passes(facts):
+        if dialogue.kind != "single" or len(dialogue.targets) != 1:
+            continue
+        categories = facts.record.targets[dialogue.targets[0]].categories
+        if categories and _ARTICLE.sub("", normalised(dialogue.text)) == normalised(categories[0]):
+            count = single.count(categories[0])
+            if count > 1:
+                yield f"“{dialogue.text}”: one of {count}", dialogue.index, -1
+
+
+def _specks(facts: Facts) -> Iterator[Found]:
+    """I002"""
+    if facts.labels is None or facts.labels.ndim != 3:
+        return
+    touched = (facts.labels > 0) & (facts.labels != IGNORE)
+    padded = np.pad(touched, ((0, 0), (1, 1), (1, 1)))
+    high, wide = touched.shape[1:]
+    rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
+    around = rows[:, :, :-2] | rows[:, :, 2:] | padded[:, :high, 1:-1] | padded[:, 2:, 1:-1]
+    apart = (touched & ~around & (facts.labels < SPECK * FULL)).sum((1, 2))
+    solid = touched.sum((1, 2)) >= SOLID
+    for index in np.flatnonzero((apart > 0) & solid).tolist():
+        yield f"{apart[index]} of {int(touched[index].sum())} patches (on a {high}×{wide} grid)", -1, index
+
+
+def _odd_words(facts: Facts) -> Iterator[Found]:
+    """I003"""
+    for dialogue in _first_passes(facts):
+        if match := _ODD_WORD.search(dialogue.text):
+            yield f"“{match.group()}” in “{dialogue.text[:80]}”", dialogue.index, -1
+
+
+def _long_texts(facts: Facts) -> Iterator[Found]:
+    """I004"""
+    for dialogue in _first_passes(facts):
+        if len(dialogue.text) > LONG_TEXT:
+            yield f"{len(dialogue.text)} characters", dialogue.index, -1
+
+
+CHECKS: dict[str, Callable[[Facts], Iterator[Found]]] = {
+    "STP-E002": _sizes,
+    "STP-E003": _empty_masks,
+    "STP-E004": _filled_nothing,
+    "STP-E005": _bad_texts,
+    "STP-E006": _unmatched_targets,
+    "STP-W001": _repeated,
+    "STP-W002": _ambiguous,
+    "STP-W003": _vanishing,
+    "STP-W004": _lossy,
+    "STP-W005": _nearly_all,
+    "STP-W010": _contradictions,
+    "STP-I001": _category_only,
+    "STP-I002": _specks,
+    "STP-I003": _odd_words,
+    "STP-I004": _long_texts,
+}
+assert CHECKS.keys() <= FLAGS.keys()

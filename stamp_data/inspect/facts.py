@@ -1,0 +1,173 @@
+"""What is known of one record, in plain numbers: computed once, read by flags, filters, statistics and renderers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from stamp_data.grid import FULL, IGNORE
+from stamp_data.inspect.flags import Finding
+from stamp_data.instructions import SEG
+from stamp_data.rle import UInt8
+from stamp_data.shards.index import IndexRow
+from stamp_schemas import Dialogue, Manifest, Record
+
+CHARS_PER_TOKEN = 4.0  # English under Qwen2's tokenizer; used, and said to be used, where the build counted no tokens
+NO_TARGET = "none"  # id of the target that no-target expressions point at
+
+_PASS = re.compile(r"-p\d+$")
+_PUNCTUATION = re.compile(r"[^\w\s]")
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """area: share of the picture's pixels, 0–1. patches: grid patches at least half covered.
+
+    iou: of the mask against those patches at full size (both empty: 1), ignored patches left out.
+    """
+
+    area: float
+    patches: int
+    iou: float
+
+
+@dataclass(frozen=True)
+class DialogueFacts:
+    """kind: single, multi, no_target, or chat where nothing is to be segmented. area: summed over its targets, 0–1.
+
+    text: the expression, of a chat the first question. text_tokens: counted, or estimated from characters.
+    masks: `<|seg|>` in the answers. iou: lowest of its targets with a mask; 1 if none has one. twin: the dialogue of an
+    earlier pass that says the same, itself if there is none.
+    """
+
+    index: int
+    kind: str
+    text: str
+    answer: str
+    targets: tuple[int, ...]
+    turns: int
+    masks: int
+    chars: int
+    text_tokens: float
+    total_tokens: float
+    area: float
+    patches: int
+    iou: float
+    twin: int
+
+
+@dataclass
+class Facts:
+    """One record with what follows from it. labels: uint8 [targets, grid height, grid width], None without targets."""
+
+    number: int
+    manifest: Manifest
+    row: IndexRow
+    record: Record
+    labels: UInt8 | None
+    findings: list[Finding] = field(default_factory=list)
+
+    @cached_property
+    def targets(self) -> list[TargetFacts]:
+        """One entry per target of the record."""
+        if self.labels is None or len(self.labels) != len(self.record.targets):
+            return [TargetFacts(self._area(index), 0, 0.0) for index in range(len(self.record.targets))]
+        patches, ious = patch_quality(self.labels)
+        return [
+            TargetFacts(self._area(index), patches[index], ious[index]) for index in range(len(self.record.targets))
+        ]
+
+    def _area(self, index: int) -> float:
+        image = self.record.image
+        return self.record.targets[index].area / (image.width * image.height) if image else 0.0
+
+    @cached_property
+    def dialogues(self) -> list[DialogueFacts]:
+        """One entry per dialogue of the record."""
+        first: dict[str, int] = {}
+        return [
+            self._dialogue(index, dialogue, first.setdefault(_PASS.sub("", dialogue.id), index))
+            for index, dialogue in enumerate(self.record.dialogues)
+        ]
+
+    def _dialogue(self, index: int, dialogue: Dialogue, twin: int) -> DialogueFacts:
+        row, known = self.row, len(self.record.targets)
+        targets = tuple(dict.fromkeys(target for target in dialogue.targets if 0 <= target < known))
+        facts = [self.targets[target] for target in targets]
+        masks = seg_count(dialogue)
+        chars = sum(len(content.text) for message in dialogue.messages for content in message.content)
+        tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARS_PER_TOKEN
+        return DialogueFacts(
+            index=index,
+            kind=self._kind(targets, masks),
+            text=dialogue.expression or _said(dialogue, "user"),
+            answer=_said(dialogue, "assistant"),
+            targets=targets,
+            turns=len(dialogue.messages),
+            masks=masks,
+            chars=chars,
+            text_tokens=tokens,
+            total_tokens=row.image_tokens * (1 + masks) + tokens,
+            area=sum(fact.area for fact in facts),
+            patches=sum(fact.patches for fact in facts),
+            iou=min((fact.iou for fact in facts if fact.area), default=1.0),
+            twin=twin,
+        )
+
+    def _kind(self, targets: tuple[int, ...], masks: int) -> str:
+        if not targets and not masks:
+            return "chat"
+        if not any(self.targets[target].area for target in targets):
+            return "no_target"
+        several = len(targets) > 1 or any(len(self.record.targets[target].instances) > 1 for target in targets)
+        return "multi" if several else "single"
+
+    def codes(self, dialogue: DialogueFacts) -> list[str]:
+        """Flag codes that concern a dialogue: its own (a later pass shares its twin's), its targets', the record's."""
+        return sorted(
+            {
+                finding.code
+                for finding in self.findings
+                if (finding.dialogue in (dialogue.index, dialogue.twin) if finding.dialogue >= 0 else True)
+                and (finding.target in dialogue.targets if finding.target >= 0 else True)
+            }
+        )
+
+
+def patch_quality(labels: UInt8) -> tuple[list[int], list[float]]:
+    """(patches at least half covered, IoU of the mask with those patches at full size) per target.
+
+    labels: uint8 [targets, grid height, grid width]. The covered fractions give the overlap of mask and patches without
+    the mask itself, exactly up to their rounding (1/508 of a patch each).
+    """
+    counted = labels != IGNORE
+    covered = np.where(counted, labels, 0).astype(np.int32)
+    positive = covered * 2 >= FULL
+    inside = np.where(positive, covered, 0).sum((1, 2))
+    patches = positive.sum((1, 2))
+    union = covered.sum((1, 2)) + FULL * patches - inside
+    ious = np.where(union > 0, inside / np.maximum(union, 1), 1.0)
+    return patches.tolist(), ious.tolist()
+
+
+def seg_count(dialogue: Dialogue) -> int:
+    """`<|seg|>` in the assistant's turns."""
+    return sum(
+        content.text.count(SEG) for turn in dialogue.messages if turn.role == "assistant" for content in turn.content
+    )
+
+
+def normalised(text: str) -> str:
+    """`text` as compared for sameness: no case, no punctuation, single spaces."""
+    return " ".join(_PUNCTUATION.sub(" ", text.casefold()).split())
+
+
+def _said(dialogue: Dialogue, role: str) -> str:
+    """The first text that `role` says."""
+    for message in dialogue.messages:
+        if message.role == role:
+            return " ".join(content.text for content in message.content if content.text)
+    return ""

@@ -1,0 +1,88 @@
+"""`--html`: the gallery as one file that opens from disk and asks nobody for anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stamp_data.inspect.corpus import Corpus
+from stamp_data.inspect.examine import examine
+from stamp_data.inspect.look import Looker
+from stamp_data.inspect.page import Page, page_data
+from stamp_data.inspect.report import InspectReport
+from stamp_data.inspect.select import select
+from stamp_data.inspect.view import RecordView, record_view, thumbnail
+from stamp_data.shards.writer import write_atomic
+from stamp_schemas import StampError, UsageFault
+
+MOST_IMAGES = 200
+PICTURE_BYTES = 18 * 2**20  # of all thumbnails together, as they stand in the file
+BYTES_PER_PIXEL = 0.3  # of a photograph at JPEG quality 80, in base64
+SMALLEST_SIDE, LARGEST_SIDE = 224, 640  # pixels
+
+
+@dataclass(frozen=True)
+class GallerySummary:
+    """What was written. total: records that could have been shown. notice: what was left out, "" if nothing."""
+
+    out: Path
+    records: int
+    total: int
+    bytes: int
+    notice: str
+
+
+def write_gallery(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    max_images: int = MOST_IMAGES,
+    seed: int = 0,
+    where: str | None = None,
+    sort: str | None = None,
+    budget: int | None = None,
+    report: InspectReport | None = None,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> GallerySummary:
+    """Write a gallery of at most `max_images` records. report: the statistics to show; made from a sample if None.
+
+    Thumbnails get as large as fits about 25 MB in all, 640 pixels at most. StampError if no record is left to show.
+    """
+    if max_images < 1:
+        raise UsageFault(f"--max-images {max_images} shows nothing", "give 1 or more")
+    if report is None:
+        progress(0, 0, "statistics")
+        report = examine(paths, seed=seed, where=where, budget=budget)
+    with Corpus(paths) as corpus:
+        side, wanted = thumbnail_side(min(max_images, len(corpus))), min(max_images, len(corpus))
+        views: list[RecordView] = []
+        for pick in select(Looker(corpus, budget), limit=max_images, seed=seed, where=where, sort=sort):
+            views.append(record_view(pick, *thumbnail(corpus, pick.facts, side)))
+            progress(len(views), wanted, "gallery")
+        total = len(corpus)
+    if not views:
+        raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))
+    notice = _notice(len(views), total, max_images, where)
+    data = Page().html(page_data(report, views, mode="file", notice=notice))
+    try:
+        write_atomic(out, data)
+    except OSError as fault:
+        raise StampError(f"{out}: {fault.strerror}") from None
+    return GallerySummary(out, len(views), total, len(data), notice)
+
+
+def thumbnail_side(records: int) -> int:
+    """Longest side of the thumbnails, in pixels, so that `records` of them (4:3) take about `PICTURE_BYTES`."""
+    side = math.sqrt(PICTURE_BYTES / records / (0.75 * BYTES_PER_PIXEL))
+    return round(min(max(side, SMALLEST_SIDE), LARGEST_SIDE))
+
+
+def _notice(shown: int, total: int, max_images: int, where: str | None) -> str:
+    """What the page does not show."""
+    if shown == total:
+        return ""
+    if shown < max_images:
+        return f"{shown:,} of {total:,} records match --where {where}"
+    return f"{shown:,} of {total:,} records are shown; --max-images shows more, --serve all of them"

@@ -1,0 +1,152 @@
+// Putting it together: toolbar, keys, and who redraws when the state changes.
+
+const KEYS = [
+  ["j / k", "next / previous record"], ["Enter", "open the record"], ["Esc", "close"],
+  ...MODES.map((mode) => [mode.key, `overlay: ${mode.name.toLowerCase()}`]),
+  ["f", "flagged records only"], ["/", "search"], ["y", "copy the key"], ["t", "dark or light"], ["?", "these keys"],
+];
+
+/** Buttons of the overlay modes. group: tells several sets of buttons apart. */
+function modeButtons(group) {
+  const button = (mode) => el("button", {
+    role: "radio", "aria-checked": String(state.view === mode.id), "data-mode": mode.id, "data-group": group,
+    title: `${mode.name} (${mode.key})`, onclick: () => change({ view: mode.id }),
+  }, mode.name);
+  return el("div", { class: "segments", role: "radiogroup", "aria-label": "Overlay" }, ...MODES.map(button));
+}
+
+function markModes() {
+  for (const button of document.querySelectorAll("[data-mode]")) {
+    button.setAttribute("aria-checked", String(button.dataset.mode === state.view));
+  }
+}
+
+function picker(name, label, options) {
+  const select = el("select", { id: `filter-${name}`, "aria-label": label }, ...options.map(([value, text]) => el("option", { value }, text)));
+  select.value = state[name];
+  select.addEventListener("change", () => change({ [name]: select.value }));
+  return el("label", { class: "picker" }, el("span", {}, label), select);
+}
+
+function drawFilters() {
+  const inputs = DATA.report.inputs.map((input) => input.settings);
+  const values = (name) => [...new Set(inputs.map((settings) => settings[name]))].sort();
+  const codes = new Set([...DATA.report.flags.map((flag) => flag.code), ...DATA.records.flatMap((record) => [...codesOf(record)])]);
+  const options = (any, pairs) => [["", any], ...pairs];
+  const flagged = el("button", {
+    class: "toggle", id: "filter-flagged", "aria-pressed": String(Boolean(state.flagged)), title: "Flagged only (f)",
+    onclick: () => change({ flagged: state.flagged ? "" : "1" }),
+  }, "Flagged");
+  replace(byId("filters"),
+    picker("source", "Source", options("All", values("dataset").map((value) => [value, value]))),
+    picker("split", "Split", options("All", values("split").map((value) => [value, value]))),
+    picker("kind", "Kind", options("All", Object.entries(KINDS))),
+    picker("flag", "Flag", options("Any", [...codes].sort().map((code) => [code, `${code.slice(4)} ${DATA.codes[code].title}`]))),
+    picker("sort", "Sort", SORTS), flagged);
+}
+
+/** Let the controls show the state, whoever changed it. */
+function markFilters() {
+  for (const name of ["source", "split", "kind", "flag", "sort"]) byId(`filter-${name}`).value = state[name];
+  byId("filter-flagged").setAttribute("aria-pressed", String(Boolean(state.flagged)));
+  if (byId("search").value !== state.q) byId("search").value = state.q;
+  byId("reset").hidden = !FILTERS.some((name) => name !== "sort" && state[name]);
+}
+
+function applyTheme() {
+  if (state.theme) document.documentElement.dataset.theme = state.theme;
+  else delete document.documentElement.dataset.theme;
+}
+
+function toggleTheme() {
+  const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  change({ theme: dark ? "light" : "dark" });
+}
+
+function showKeys() {
+  const dialog = byId("keys");
+  if (dialog.open) return dialog.close();
+  replace(dialog, el("h2", {}, "Keys"),
+    el("dl", {}, ...KEYS.flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
+    el("button", { class: "primary", onclick: () => dialog.close() }, "Close"));
+  return dialog.showModal();
+}
+
+const COMMANDS = {
+  j: () => (detail.record ? neighbour(1) : step(1)),
+  k: () => (detail.record ? neighbour(-1) : step(-1)),
+  f: () => change({ flagged: state.flagged ? "" : "1" }),
+  y: () => { const record = detail.record ?? grid.records[grid.current]; if (record) copy(record.key); },
+  t: toggleTheme,
+  "?": showKeys,
+  "/": () => { if (detail.record) closeDetail(); byId("search").focus(); byId("search").select(); },
+  ...Object.fromEntries(MODES.map((mode) => [mode.key, () => change({ view: mode.id })])),
+};
+
+function onKey(event) {
+  const typing = event.target.closest?.("input:not([type=range]), textarea, select");
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (typing) {
+    if (event.key === "Escape") typing.blur();
+    return;
+  }
+  if (byId("keys").open && event.key !== "?") return;
+  const command = COMMANDS[event.key];
+  if (!command) return;
+  event.preventDefault();
+  command();
+}
+
+function onState(changed) {
+  const has = (...names) => names.some((name) => changed.has(name));
+  if (has("theme")) applyTheme();
+  if (has(...FILTERS)) { markFilters(); reload(); }
+  if (has("view", "opacity")) {
+    markModes();
+    redrawCards();
+    if (detail.record) drawStage();
+  }
+  if (has("key", "set", "d")) showDetail();
+}
+
+let typed = 0;
+
+async function start() {
+  readHash();
+  applyTheme();
+  byId("title").textContent = DATA.title;
+  document.title = `${DATA.title} · STAMP`;
+  byId("headline").textContent = DATA.headline;
+  byId("notice").textContent = DATA.notice;
+  byId("notice").hidden = !DATA.notice;
+  replace(byId("figures"), ...statisticsPanel(DATA.report));
+  byId("stats").open = state.stats === "open";
+  byId("stats").addEventListener("toggle", () => change({ stats: byId("stats").open ? "open" : "closed" }));
+  drawFilters();
+  byId("modes").replaceWith(modeButtons("bar"));
+  markFilters();
+  byId("search").addEventListener("input", (event) => {
+    clearTimeout(typed);
+    typed = setTimeout(() => change({ q: event.target.value }), 120);
+  });
+  byId("theme").addEventListener("click", toggleTheme);
+  byId("help").addEventListener("click", showKeys);
+  byId("reset").addEventListener("click", () => change(Object.fromEntries(FILTERS.map((name) => [name, DEFAULTS[name]]))));
+  byId("detail").addEventListener("cancel", (event) => { event.preventDefault(); closeDetail(); });
+  byId("detail").addEventListener("click", (event) => { if (event.target === byId("detail")) closeDetail(); });
+  document.addEventListener("keydown", onKey);
+  window.addEventListener("hashchange", () => {
+    const before = { ...state };
+    readHash();
+    const changed = new Set(Object.keys(state).filter((name) => state[name] !== before[name]));
+    if (changed.size) onState(changed);
+  });
+  onChange(onState);
+  await reload();
+  new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) more(); }, { rootMargin: "800px" })
+    .observe(byId("sentinel"));
+  if (state.key) showDetail();
+  document.body.dataset.ready = "true";
+}
+
+start();

@@ -1,0 +1,137 @@
+// The grid of records: a card each, more of them as one scrolls.
+
+const PAGE = 48;
+const SOON = 700; // milliseconds until a server that is still reading is asked again
+const SHOWN_LINES = 3; // expressions on a card
+const grid = { records: [], next: 0, matched: 0, busy: false, stale: 0, current: -1, timer: 0 };
+
+/** All targets that the dialogues of a record point at, each once. */
+const targetsOf = (record) => [...new Set(record.dialogues.flatMap((dialogue) => dialogue.targets))];
+
+function swatches(record, dialogue) {
+  const marks = [...new Set(dialogue.targets)].map((index) => {
+    const target = record.targets[index];
+    return target.path ? el("i", { class: "swatch", css: { background: target.colour } }) : el("i", { class: "swatch none", title: "no target" });
+  });
+  return el("span", { class: "swatches" }, ...marks);
+}
+
+/** Picture and overlay of a record; `draw(targets)` shows other targets. */
+function frame(record, alt) {
+  const box = el("div", { class: "frame" });
+  if (record.picture) {
+    const picture = el("img", { src: record.picture, alt, loading: "lazy", decoding: "async", draggable: "false" });
+    picture.addEventListener("error", () => box.classList.add("broken"));
+    box.append(picture);
+  } else if (record.fault) {
+    box.append(el("p", { class: "fault" }, record.fault));
+  } else {
+    box.append(el("blockquote", {}, record.dialogues[0]?.text ?? ""));
+  }
+  box.draw = (targets, mode = state.view) => {
+    box.querySelector(".overlay")?.remove();
+    const layer = record.picture ? overlay(record, targets, mode, Number(state.opacity) / 100) : null;
+    if (layer) box.append(layer);
+  };
+  return box;
+}
+
+function card(record, index) {
+  const lines = record.dialogues.slice(0, SHOWN_LINES);
+  const more = record.dialogues.length - lines.length;
+  const picture = frame(record, record.dialogues.map((dialogue) => dialogue.text).join("; ").slice(0, 400));
+  const all = targetsOf(record);
+  picture.draw(all);
+  const codes = [...codesOf(record)];
+  const open = (dialogue = "") => change({ set: record.set, key: record.key, d: dialogue });
+  const line = (dialogue) => el("li", {
+    class: dialogue.kind,
+    onmouseenter: () => picture.draw(dialogue.targets),
+    onmouseleave: () => picture.draw(all),
+    onclick: (event) => { event.stopPropagation(); open(dialogue.id); },
+  }, swatches(record, dialogue), el("span", {}, dialogue.text || "…"));
+  const node = el("article", {
+    class: "card", tabindex: "0", "data-index": index, "aria-label": record.key,
+    onclick: () => open(),
+    onfocus: () => { grid.current = index; },
+    onkeydown: (event) => { if (event.key === "Enter" && event.target === node) open(); },
+  },
+    picture,
+    codes.length > 0 && el("div", { class: "badges" }, ...codes.slice(0, 4).map(flagBadge)),
+    el("ul", { class: "lines" }, ...lines.map(line)),
+    el("footer", {}, el("span", { class: "set" }, record.set), more > 0 && el("span", { class: "more" }, `+${more} more`)));
+  node.redraw = () => picture.draw(all);
+  return node;
+}
+
+/** Start over with the present filters. */
+async function reload() {
+  grid.stale += 1;
+  Object.assign(grid, { records: [], next: 0, busy: false, current: -1 });
+  await more(true);
+}
+
+/** Show the next page, unless one is on its way or there is none. */
+async function more(first = false) {
+  if (grid.busy || grid.next === null) return;
+  grid.busy = true;
+  const turn = grid.stale;
+  let answer;
+  try {
+    answer = await source.query(filtersNow(), grid.next, PAGE);
+  } catch (fault) {
+    byId("count").textContent = `No answer: ${fault.message}`;
+    grid.busy = false;
+    return;
+  }
+  if (turn !== grid.stale) return; // the filters have changed in the meantime
+  const start = grid.records.length;
+  grid.records.push(...answer.records);
+  Object.assign(grid, { next: answer.next, matched: answer.matched, busy: false });
+  const cards = answer.records.map((record, place) => card(record, start + place));
+  if (first) replace(byId("grid"), ...cards);
+  else byId("grid").append(...cards);
+  describe(answer);
+  if (answer.scanned < answer.total) rescanSoon(turn);
+  else if (grid.next !== null && nearEnd()) more();
+}
+
+function rescanSoon(turn) {
+  clearTimeout(grid.timer);
+  grid.timer = setTimeout(() => rescan(turn), SOON);
+}
+
+/** While the server is still reading, ask again for what has been found since. */
+function rescan(turn) {
+  if (turn !== grid.stale) return;
+  if (grid.next === null) grid.next = grid.records.length;
+  source.query(filtersNow(), grid.records.length, 0).then((answer) => {
+    if (turn !== grid.stale) return;
+    describe(answer);
+    if (answer.scanned < answer.total) rescanSoon(turn);
+    else if (state.sort) reload(); // what was read last may belong first
+    if (nearEnd()) more();
+  }).catch((fault) => toast(`No answer: ${fault.message}`));
+}
+
+function nearEnd() {
+  return byId("sentinel").getBoundingClientRect().top < window.innerHeight + 800;
+}
+
+function describe(answer) {
+  const reading = answer.scanned < answer.total ? ` · reading ${number(answer.scanned)} of ${number(answer.total)}` : "";
+  const all = answer.matched === answer.total;
+  byId("count").textContent = (all ? plural(answer.total, "record") : `${number(answer.matched)} of ${plural(answer.total, "record")}`) + reading;
+  byId("empty").hidden = answer.matched > 0 || reading !== "";
+}
+
+/** Move the focus by some cards. */
+async function step(by) {
+  const place = Math.max(0, grid.current + by);
+  if (place >= grid.records.length) await more();
+  const node = byId("grid").children[Math.min(place, grid.records.length - 1)];
+  node?.focus();
+  node?.scrollIntoView({ block: "nearest" });
+}
+
+const redrawCards = () => { for (const node of byId("grid").children) node.redraw(); };

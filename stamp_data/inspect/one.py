@@ -1,0 +1,130 @@
+"""`--key`: one record in full on the terminal: dialogues, targets, flags, and its patches as blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stamp_data.grid import FULL, IGNORE
+from stamp_data.inspect.corpus import Corpus
+from stamp_data.inspect.facts import DialogueFacts, Facts
+from stamp_data.inspect.flags import FLAGS
+from stamp_data.inspect.look import Broken, Looker
+from stamp_data.inspect.palette import colours
+from stamp_data.inspect.terminal import STYLES, plain
+from stamp_data.instructions import SEG
+from stamp_data.rle import UInt8
+from stamp_schemas import StampError
+
+SHADES = " ░▒▓█"
+NARROW = 80  # characters: below, two patches share one block
+DIALOGUES = 12  # written out; the others as one line each
+
+
+def show_record(paths: Sequence[Path], key: str, console: Console, *, budget: int | None = None) -> None:
+    """Print the record called `key`. StampError if there is none, or it cannot be read."""
+    with Corpus(paths) as corpus:
+        item = next(Looker(corpus, budget).look([corpus.find(key)]))
+    if isinstance(item, Broken):
+        raise StampError(item.finding.detail, f"`stamp-data verify {paths[0]}` names every fault")
+    _print_head(item, console)
+    _print_flags(item, console)
+    if item.record.targets:
+        console.print(_targets(item))
+        console.print()
+        _print_patches(item, console)
+    _print_dialogues(item, console)
+
+
+def _print_head(facts: Facts, console: Console) -> None:
+    record, row = facts.record, facts.row
+    console.print(Text(plain(record.key), style="bold"))
+    parts = [plain(facts.manifest.name), f"{row.shard}, row {row.row}"]
+    if record.image is not None:
+        parts.append(f"{plain(record.image.file_name)} {row.width}×{row.height}, {row.image_bytes / 1024:,.0f} KiB")
+        parts.append(f"{row.grid_height}×{row.grid_width} patches")
+    console.print(Text(" · ".join(parts), style="dim"))
+    console.print()
+
+
+def _print_flags(facts: Facts, console: Console) -> None:
+    for finding in facts.findings:
+        flag = FLAGS[finding.code]
+        line = Text(f"{finding.code} ", style=STYLES[flag.severity]).append(f"{flag.title}: ", style="default")
+        console.print(line.append(plain(finding.detail), style="dim"))
+    if facts.findings:
+        console.print()
+
+
+def _targets(facts: Facts) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("target", no_wrap=True, overflow="ellipsis", max_width=32)
+    table.add_column("category", no_wrap=True, overflow="ellipsis", max_width=24)
+    for name in ("pixels", "area %", "patches", "patch IoU"):
+        table.add_column(name, justify="right", no_wrap=True)
+    shades = colours([target.id for target in facts.record.targets])
+    for target, known, colour in zip(facts.record.targets, facts.targets, shades, strict=True):
+        label = Text("■ " if known.area else "□ ", style=colour).append(plain(target.id), style="default")
+        categories = plain(", ".join(dict.fromkeys(target.categories)))
+        quality = f"{known.iou:.3f}" if known.area else "–"
+        area = f"{100 * known.area:.2f}"
+        table.add_row(label, Text(categories), f"{target.area:,}", area, str(known.patches), quality)
+    return table
+
+
+def _print_patches(facts: Facts, console: Console) -> None:
+    """The strongest label of each patch over all targets, in the colour of the target that has it."""
+    if facts.labels is None:
+        return
+    shades = colours([target.id for target in facts.record.targets])
+    for line in patch_art(facts.labels, shades, wide=console.width >= NARROW):
+        console.print(Padding(line, (0, 0, 0, 2)), no_wrap=True, crop=True)
+    console.print()
+
+
+def patch_art(labels: UInt8, shades: list[str], *, wide: bool) -> list[Text]:
+    """labels [targets, grid height, grid width] as lines of blocks; `wide` gives each patch two characters."""
+    known = np.where(labels == IGNORE, 0, labels)
+    strongest, owner = known.max(axis=0), known.argmax(axis=0)
+    lines = []
+    for levels, owners in zip(strongest.tolist(), owner.tolist(), strict=True):
+        line = Text(no_wrap=True, overflow="crop")
+        for level, target in zip(levels, owners, strict=True):
+            block = SHADES[-(-level * (len(SHADES) - 1) // FULL)] if level else "·"
+            line.append(block * 2 if wide else block, style=shades[target] if level else "bright_black")
+        lines.append(line)
+    return lines
+
+
+def _print_dialogues(facts: Facts, console: Console) -> None:
+    shown = [dialogue for dialogue in facts.dialogues if dialogue.twin == dialogue.index]
+    for dialogue in shown[:DIALOGUES]:
+        _print_dialogue(facts, dialogue, console)
+    for dialogue in shown[DIALOGUES:]:
+        console.print(Text(f"  {plain(dialogue.text)}", overflow="ellipsis", no_wrap=True))
+
+
+def _print_dialogue(facts: Facts, dialogue: DialogueFacts, console: Console) -> None:
+    raw = facts.record.dialogues[dialogue.index]
+    shades = colours([target.id for target in facts.record.targets])
+    passes = sum(other.twin == dialogue.index for other in facts.dialogues)
+    note = f"  {raw.id} · {dialogue.kind.replace('_', ' ')}" + (f" · {passes} passes" if passes > 1 else "")
+    heading = Text(plain(dialogue.text) or "(no expression)", style="bold")
+    console.print(heading.append(plain(note), style="not bold dim"))
+    targets = iter(raw.targets)
+    for message in raw.messages:
+        said = "".join("[picture] " if content.type == "image" else content.text for content in message.content)
+        line = Text(f"{message.role:>9}  ", style="cyan" if message.role == "user" else "green")
+        for number, piece in enumerate(plain(said).split(SEG)):
+            if number:
+                target = next(targets, -1) if message.role == "assistant" else -1
+                line.append(SEG, style=f"bold {shades[target]}" if 0 <= target < len(shades) else "bold")
+            line.append(piece, style="default")
+        console.print(line)
+    console.print()

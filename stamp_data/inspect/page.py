@@ -1,0 +1,108 @@
+"""One HTML file from the page's parts: everything inline, and a policy that lets it load nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+
+import msgspec
+
+from stamp_data.inspect.flags import FLAGS
+from stamp_data.inspect.palette import EXTRA, MISSED
+from stamp_data.inspect.report import InspectReport
+from stamp_data.inspect.view import RecordView
+
+SCRIPTS = (
+    "gallery_dom.js",
+    "gallery_state.js",
+    "gallery_data.js",
+    "gallery_overlay.js",
+    "gallery_charts.js",
+    "gallery_cards.js",
+    "gallery_detail.js",
+    "gallery_app.js",
+)
+
+
+class PageData(msgspec.Struct):
+    """What the page's script reads. records: all of them in a file; none where a server is asked for them."""
+
+    mode: str
+    title: str
+    headline: str
+    notice: str
+    report: InspectReport
+    codes: dict[str, dict[str, str]]
+    colours: dict[str, str]
+    records: list[RecordView]
+
+
+def page_data(report: InspectReport, records: list[RecordView], *, mode: str, notice: str) -> PageData:
+    """The data of a page. mode: `file` or `server`."""
+    inputs = report.inputs
+    title = inputs[0].name if len(inputs) == 1 else f"{len(inputs)} sets"
+    codes = {
+        code: {"severity": flag.severity, "title": flag.title, "why": flag.why, "fix": flag.fix}
+        for code, flag in FLAGS.items()
+    }
+    colours = {"missed": MISSED, "extra": EXTRA}
+    return PageData(mode, title, report.first_line(), notice, report, codes, colours, records)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page's fixed parts and the policy that allows exactly these."""
+
+    @cached_property
+    def style(self) -> str:
+        return _read("gallery.css")
+
+    @cached_property
+    def script(self) -> str:
+        return '(() => {\n"use strict";\n' + "\n".join(_read(name) for name in SCRIPTS) + "\n})();"
+
+    def policy(self, *, served: bool) -> str:
+        """Content-Security-Policy: our own style and script by hash; pictures inline, or from the page's own server."""
+        rules = {
+            "default-src": "'none'",
+            "img-src": "'self' data:" if served else "data:",
+            "style-src": _source_hash(self.style),
+            "script-src": _source_hash(self.script),
+            "base-uri": "'none'",
+            "form-action": "'none'",
+        }
+        if served:
+            rules["connect-src"] = "'self'"
+        return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+    def html(self, data: PageData) -> bytes:
+        """The complete document. Data stands in a script block of its own, where no text of it can end the block."""
+        page = _read("gallery.html")
+        parts = {
+            "policy": self.policy(served=data.mode == "server"),
+            "style": self.style,
+            "data": script_safe(msgspec.json.encode(data)).decode(),
+            "script": self.script,
+        }
+        head, *rest = page.split("{{")
+        pieces = [head]
+        for part in rest:
+            name, _, tail = part.partition("}}")
+            pieces += [parts[name], tail]
+        return "".join(pieces).encode()
+
+
+def script_safe(data: bytes) -> bytes:
+    """JSON in which no character can end a script block or begin a comment; it parses to the same value."""
+    return data.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
+
+
+def _read(name: str) -> str:
+    return resources.files("stamp_data.inspect").joinpath(name).read_text("utf-8")
+
+
+def _source_hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

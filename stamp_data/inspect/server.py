@@ -1,0 +1,237 @@
+"""`--serve`: the gallery over all records, on this machine only, for whoever was given its address.
+
+Read only. Every address begins with a random token; the Host header must name the loopback address (so that no other
+site's name can be pointed at it); records are found by set and key in the index, never by a path.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+import msgspec
+
+from stamp_data.inspect.catalogue import Catalogue, Query
+from stamp_data.inspect.corpus import Corpus
+from stamp_data.inspect.examine import examine
+from stamp_data.inspect.facts import Facts
+from stamp_data.inspect.look import Looker, matching
+from stamp_data.inspect.page import Page, page_data
+from stamp_data.inspect.report import InspectReport
+from stamp_data.inspect.select import Pick
+from stamp_data.inspect.view import RecordView, record_view
+from stamp_data.inspect.where import Filter
+from stamp_schemas import StampError
+
+HOST = "127.0.0.1"
+MOST_RECORDS = 200  # in one answer
+TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
+
+
+class RecordPage(msgspec.Struct):
+    """One answer of `api/records`. next: cursor of the next page, None at the end. matched, scanned, total: records."""
+
+    records: list[RecordView]
+    next: int | None
+    matched: int
+    scanned: int
+    total: int
+    fault: str
+
+
+class Gallery:
+    """What the server answers with. Its corpus is shared by the request threads, one at a time."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        where: str | None = None,
+        sort: str | None = None,
+        seed: int = 0,
+        budget: int | None = None,
+        report: InspectReport | None = None,
+    ) -> None:
+        self.report = report or examine(paths, seed=seed, where=where, budget=budget)
+        self._condition = Filter.parse(where) if where else None
+        self._lock = threading.Lock()
+        self._corpus = Corpus(paths)
+        self._looker = Looker(self._corpus, budget)
+        self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget)
+        self.page = Page()
+
+    def html(self) -> bytes:
+        """The page itself; it asks for its records."""
+        return self.page.html(page_data(self.report, [], mode="server", notice=""))
+
+    def records(self, query: Query, cursor: int, count: int) -> RecordPage:
+        """Records `cursor` … `cursor + count` of those that fit."""
+        found = self.catalogue.find(query)
+        count = min(max(count, 0), MOST_RECORDS)
+        part = found[max(cursor, 0) : max(cursor, 0) + count]
+        end = max(cursor, 0) + len(part)
+        total = len(self._corpus)
+        return RecordPage(
+            records=self._views([entry.number for entry in part]),
+            next=end if end < len(found) else None,
+            matched=len(found),
+            scanned=total if self.catalogue.done else min(self.catalogue.scanned, total - 1),
+            total=total,
+            fault=self.catalogue.fault,
+        )
+
+    def record(self, set_name: str, key: str) -> RecordView:
+        """One record; StampError if there is none of that key, or it cannot be read."""
+        views = self._views([self._corpus_number(set_name, key)])
+        if not views:
+            raise StampError(f"{key} cannot be read")
+        return views[0]
+
+    def picture(self, set_name: str, key: str) -> tuple[bytes, str]:
+        """(original bytes, media type) of a record's picture; b"" if it has none."""
+        with self._lock:
+            number = self._corpus.find(key, set_name)
+            row = self._corpus.row(number)
+            data = self._corpus.open(self._corpus.number_of_set(number)).member(row, "image")
+        return data, TYPES.get(row.image_extension, "application/octet-stream")
+
+    def close(self) -> None:
+        self.catalogue.close()
+        with self._lock, self._corpus:
+            pass
+
+    def _corpus_number(self, set_name: str, key: str) -> int:
+        with self._lock:
+            return self._corpus.find(key, set_name)
+
+    def _views(self, numbers: list[int]) -> list[RecordView]:
+        with self._lock:
+            return [self._view(item) for item in self._looker.look(numbers) if isinstance(item, Facts)]
+
+    def _view(self, facts: Facts) -> RecordView:
+        dialogues = matching(facts, self._condition) or facts.dialogues
+        address = urlencode({"set": facts.manifest.name, "key": facts.record.key}, quote_via=quote)
+        return record_view(Pick(facts, dialogues), f"api/picture?{address}" if facts.row.image_bytes else "")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET only; whatever is not asked for exactly is not there."""
+
+    server_version, sys_version = "stamp", ""
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def __init__(self, gallery: Gallery, token: str, *arguments: object) -> None:
+        self.gallery, self.token = gallery, token
+        super().__init__(*arguments)  # type: ignore[arg-type]  # what socketserver hands over
+
+    def do_GET(self) -> None:
+        """Check who asks, then answer."""
+        address = urlsplit(self.path)
+        token, _, place = address.path.removeprefix("/").partition("/")
+        port = self.connection.getsockname()[1]
+        if self.headers.get("Host", "") not in (f"{HOST}:{port}", f"localhost:{port}"):
+            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
+        if not hmac.compare_digest(token.encode(), self.token.encode()):
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        values = {name: texts[-1] for name, texts in parse_qs(address.query, max_num_fields=20).items()}
+        try:
+            return self._answer(place, values)
+        except StampError:
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        except ValueError:
+            return self._refuse(HTTPStatus.BAD_REQUEST)
+
+    def _answer(self, place: str, values: dict[str, str]) -> None:
+        match place:
+            case "":
+                self._send(self.gallery.html(), "text/html; charset=utf-8")
+            case "api/records":
+                cursor, count = int(values.pop("cursor", "0")), int(values.pop("count", "48"))
+                query = msgspec.convert(values, Query)
+                self._send_json(self.gallery.records(query, cursor, count))
+            case "api/record":
+                self._send_json({"record": self.gallery.record(values.get("set", ""), values.get("key", ""))})
+            case "api/picture":
+                self._send(*self.gallery.picture(values.get("set", ""), values.get("key", "")))
+            case _:
+                self._refuse(HTTPStatus.NOT_FOUND)
+
+    def _send_json(self, value: object) -> None:
+        self._send(msgspec.json.encode(value), "application/json")
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._send(json.dumps({"error": status.phrase}).encode(), "application/json", status)
+
+    def _send(self, data: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(data)),
+            "Content-Security-Policy": self.gallery.page.policy(served=True) + "; frame-ancestors 'none'",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Cache-Control": "private, max-age=3600" if kind.startswith("image/") else "no-store",
+        }
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Requests are not logged: the terminal belongs to the command."""
+
+
+class Server(ThreadingHTTPServer):
+    """A thread per request; no request outlives the server."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - socketserver's own names
+        """A browser that goes away in the middle of an answer is no event; anything else is a bug, and is shown."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            logging.getLogger(__name__).exception("a request failed")
+
+
+def open_server(gallery: Gallery, port: int = 0) -> tuple[Server, str]:
+    """(server, its address with the token) on the loopback interface; port 0 takes any free one."""
+    token = secrets.token_urlsafe(24)
+    try:
+        server = Server((HOST, port), partial(Handler, gallery, token))
+    except (OSError, OverflowError) as fault:
+        raise StampError(f"port {port} cannot be opened: {fault}", "--port 0 takes any free one") from None
+    return server, f"http://{HOST}:{server.server_address[1]}/{token}/"
+
+
+def serve(
+    paths: Sequence[Path],
+    *,
+    port: int = 0,
+    on_ready: Callable[[str], None],
+    where: str | None = None,
+    sort: str | None = None,
+    seed: int = 0,
+    budget: int | None = None,
+    report: InspectReport | None = None,
+) -> None:
+    """Serve the gallery until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the address."""
+    gallery = Gallery(paths, where=where, sort=sort, seed=seed, budget=budget, report=report)
+    server, address = open_server(gallery, port)
+    try:
+        gallery.catalogue.start()
+        on_ready(address)
+        server.serve_forever()
+    finally:
+        server.server_close()
+        gallery.close()

@@ -1,0 +1,197 @@
+"""`--sheet`: a contact sheet as one PNG; and `--sample`: one record as one PNG. Equal input gives equal bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from stamp_data.inspect.corpus import Corpus
+from stamp_data.inspect.decode import open_picture
+from stamp_data.inspect.draw import Overlay, layers, overlaid
+from stamp_data.inspect.facts import DialogueFacts, Facts
+from stamp_data.inspect.flags import FLAGS
+from stamp_data.inspect.look import Broken, Looker
+from stamp_data.inspect.palette import colours
+from stamp_data.inspect.select import Pick, select
+from stamp_data.inspect.terminal import plain
+from stamp_schemas import StampError, UsageFault
+
+CELL, FRAME, CAPTION, GAP = (
+    320,
+    240,
+    74,
+    16,
+)  # pixels: width, height of the picture, of the text under it, between cells
+COLUMNS = 4
+MOST_CELLS = 400
+SAMPLE_SIDE = 1280  # pixels: widest single picture
+INK, QUIET, PAPER, EMPTY = "#1c1f24", "#6b7280", "#ffffff", "#eef0f3"
+BADGES = {"error": "#c2185b", "warning": "#b45309", "info": "#0369a1"}
+
+
+@dataclass(frozen=True)
+class SheetSummary:
+    """What was written: size in pixels, and how many records it shows."""
+
+    out: Path
+    records: int
+    width: int
+    height: int
+
+
+@lru_cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own scalable font, laid out the same way whatever libraries are installed."""
+    base = ImageFont.load_default(size)
+    if not isinstance(base, ImageFont.FreeTypeFont):
+        raise StampError("this Pillow has no FreeType, so it cannot write text", "install Pillow from its wheels")
+    return base.font_variant(layout_engine=ImageFont.Layout.BASIC)
+
+
+def write_sheet(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    limit: int = 48,
+    seed: int = 0,
+    where: str | None = None,
+    sort: str | None = None,
+    overlay: Overlay = "mask",
+) -> SheetSummary:
+    """Write a contact sheet of at most `limit` records as PNG. StampError if none is left to show."""
+    if not 0 < limit <= MOST_CELLS:
+        raise UsageFault(f"a sheet shows 1 to {MOST_CELLS} records, not {limit}", "the gallery (--html) shows more")
+    with Corpus(paths) as corpus:
+        looker = Looker(corpus)
+        cells = [
+            _cell(corpus, pick, overlay) for pick in select(looker, limit=limit, seed=seed, where=where, sort=sort)
+        ]
+    if not cells:
+        raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))
+    columns = min(COLUMNS, len(cells))
+    rows = -(-len(cells) // columns)
+    width, height = columns * (CELL + GAP) + GAP, rows * (FRAME + CAPTION + GAP) + GAP
+    sheet = Image.new("RGB", (width, height), PAPER)
+    for number, cell in enumerate(cells):
+        sheet.paste(cell, (GAP + number % columns * (CELL + GAP), GAP + number // columns * (FRAME + CAPTION + GAP)))
+    save_png(sheet, out)
+    return SheetSummary(out, len(cells), width, height)
+
+
+def write_sample(paths: Sequence[Path], key: str, out: Path, *, overlay: Overlay = "mask") -> SheetSummary:
+    """Write one record as PNG: its picture with all targets, its expressions as a legend below."""
+    with Corpus(paths) as corpus:
+        item = next(Looker(corpus).look([corpus.find(key)]))
+        if isinstance(item, Broken):
+            raise StampError(item.finding.detail)
+        picture = _picture(corpus, item, SAMPLE_SIDE)
+        if picture is None:
+            raise StampError(f"{key} is a conversation without a picture", "`--key` shows it on the terminal")
+    drawn = overlaid(picture, layers(item, range(len(item.record.targets))), overlay)
+    legend = _legend(item, drawn.width, overlay)
+    sheet = Image.new("RGB", (drawn.width, drawn.height + legend.height), PAPER)
+    sheet.paste(drawn, (0, 0))
+    sheet.paste(legend, (0, drawn.height))
+    save_png(sheet, out)
+    return SheetSummary(out, 1, sheet.width, sheet.height)
+
+
+def save_png(image: Image.Image, out: Path) -> None:
+    """Write beside `out`, then rename, so that no half-written picture is left."""
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")
+    try:
+        image.save(part, "PNG", compress_level=6)
+        part.rename(out)
+    except OSError as fault:
+        raise StampError(f"{out}: {fault.strerror or fault}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _picture(corpus: Corpus, facts: Facts, side: int) -> Image.Image | None:
+    data = corpus.open(corpus.number_of_set(facts.number)).member(facts.row, "image")
+    return open_picture(data, facts.row.member_name("image"), side) if data else None
+
+
+def _cell(corpus: Corpus, pick: Pick, overlay: Overlay) -> Image.Image:
+    facts, first = pick.facts, pick.dialogues[0]
+    cell = Image.new("RGB", (CELL, FRAME + CAPTION), PAPER)
+    draw = ImageDraw.Draw(cell)
+    draw.rectangle((0, 0, CELL - 1, FRAME - 1), fill=EMPTY)
+    try:
+        picture = _picture(corpus, facts, CELL)
+    except StampError:
+        draw.text((12, 12), "picture cannot be read", QUIET, font(14))
+        picture = None
+    if picture is not None:
+        picture.thumbnail((CELL, FRAME), Image.Resampling.LANCZOS)
+        drawn = overlaid(picture, layers(facts, first.targets), overlay)
+        cell.paste(drawn, ((CELL - drawn.width) // 2, (FRAME - drawn.height) // 2))
+    _badges(draw, facts.codes(first))
+    _caption(draw, facts, first)
+    return cell
+
+
+def _caption(draw: ImageDraw.ImageDraw, facts: Facts, dialogue: DialogueFacts) -> None:
+    for number, line in enumerate(fitted(dialogue.text, CELL - 4, 2, font(15))):
+        draw.text((2, FRAME + 6 + 20 * number), line, INK, font(15))
+    more = len({one.twin for one in facts.dialogues}) - 1
+    extra = f"  +{more} more" if more else ""
+    key = fitted(f"{facts.record.key}{extra}", CELL - 4, 1, font(11))[0]
+    draw.text((2, FRAME + 52), key, QUIET, font(11))
+
+
+def _badges(draw: ImageDraw.ImageDraw, codes: list[str]) -> None:
+    x = 8
+    for code in codes[:4]:
+        text, style = code.removeprefix("STP-"), font(12)
+        width = int(style.getlength(text)) + 12
+        draw.rounded_rectangle((x, 8, x + width, 27), 5, fill=BADGES[FLAGS[code].severity])
+        draw.text((x + 6, 11), text, "#ffffff", style)
+        x += width + 6
+
+
+def _legend(facts: Facts, width: int, overlay: Overlay) -> Image.Image:
+    """Key and expressions, each with the colours of its targets; with the diff overlay also the IoU that is kept."""
+    shades = colours([target.id for target in facts.record.targets])
+    shown = [dialogue for dialogue in facts.dialogues if dialogue.twin == dialogue.index]
+    legend = Image.new("RGB", (width, 40 + 24 * len(shown)), PAPER)
+    draw = ImageDraw.Draw(legend)
+    draw.text((10, 8), fitted(facts.record.key, width - 20, 1, font(13))[0], QUIET, font(13))
+    for number, dialogue in enumerate(shown):
+        x, y = 10, 34 + 24 * number
+        for target in dialogue.targets:
+            draw.rounded_rectangle(
+                (x, y + 3, x + 12, y + 15), 3, fill=shades[target] if facts.targets[target].area else EMPTY
+            )
+            x += 18
+        note = f"  IoU {dialogue.iou:.3f}" if overlay == "diff" and dialogue.area else ""
+        room = width - x - 14 - int(font(15).getlength(note))
+        draw.text((x + 4, y), fitted(dialogue.text, room, 1, font(15))[0] + note, INK, font(15))
+    return legend
+
+
+def fitted(text: str, width: int, lines: int, style: ImageFont.FreeTypeFont) -> list[str]:
+    """`text` in at most `lines` lines of `width` pixels, words kept whole where they fit, an ellipsis where it is cut."""
+    words, made = plain(text)[:1000].split(), [""]
+    for word in words or [""]:
+        joined = f"{made[-1]} {word}".strip()
+        if made[-1] and style.getlength(joined) > width:
+            if len(made) == lines:
+                made[-1] = _cut(joined, width, style)
+                return made
+            made.append(word)
+        else:
+            made[-1] = joined
+    return [line if style.getlength(line) <= width else _cut(line, width, style) for line in made]
+
+
+def _cut(text: str, width: int, style: ImageFont.FreeTypeFont) -> str:
+    while text and style.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}…"

@@ -1,0 +1,152 @@
+"""Making a damaged set whole again from the raw data, by building only what is damaged."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+from xxhash import xxh3_64_intdigest
+
+from stamp_data.build import WORK, Built, Config, Progress, build_split, describe_inputs
+from stamp_data.executors import Executor
+from stamp_data.rejects import read_rejects
+from stamp_data.shards.index import MEMBERS, IndexRow
+from stamp_data.shards.manifest import MANIFEST, REJECTS, read_manifest
+from stamp_data.shards.writer import write_atomic
+from stamp_data.sources.base import Source
+from stamp_data.task import Receipt, receipt_path
+from stamp_data.tokens import TokenCounter, tokenizer_digest
+from stamp_data.verify.fault import Fault, FaultList
+from stamp_data.verify.record import described, foreground
+from stamp_data.verify.sets import Index, check_index, verify_set
+from stamp_data.verify.shard import groups
+from stamp_data.verify.walk import Member, walk
+from stamp_schemas import Manifest, Record, Reject, ShardEntry, StampError, UsageFault
+
+
+class Repaired(msgspec.Struct):
+    """What a repair found, did and left. built: None if nothing was wrong. identical: the set has its old digests again."""
+
+    faults: list[Fault]
+    built: Built | None
+    left: list[Fault]
+    identical: bool
+
+
+def repair(
+    folder: Path,
+    source: Source,
+    executor: Executor,
+    *,
+    tokenizer: Path | None = None,
+    workers: int = 1,
+    progress: Progress = lambda *_: None,
+) -> Repaired:
+    """Verify a set and build its damaged shards anew, with the settings in its manifest; the others are kept.
+
+    source: loaded, of the dataset and files that the set was built from. Lost index, wids.json or manifest totals are
+    made anew too; rejects.jsonl cannot be known without rendering, so that its loss means building every shard. A repair
+    that is stopped leaves an unfinished build, which the build command finishes. StampError if the manifest is unreadable
+    or the raw files have changed, UsageFault if `source` or `tokenizer` are not those of the set.
+    """
+    folder = folder.resolve()
+    faults = verify_set(folder, workers=workers, progress=progress)
+    if not faults:
+        return Repaired([], None, [], identical=True)
+    manifest = read_manifest(folder)
+    _check_origin(folder, manifest, source, tokenizer)
+    damaged = {fault.shard for fault in faults}
+    receipts = _receipts(folder, manifest, damaged, TokenCounter(tokenizer) if tokenizer else None)
+    _unseal(folder, manifest, receipts)
+    built = build_split(
+        source,
+        manifest.settings,
+        folder.parent.parent,
+        executor,
+        inputs=manifest.inputs,
+        tokenizer=tokenizer,
+        progress=progress,
+    )
+    left = verify_set(folder, workers=workers, progress=progress)
+    return Repaired(faults, built, left, identical=built.manifest == manifest)
+
+
+def _check_origin(folder: Path, manifest: Manifest, source: Source, tokenizer: Path | None) -> None:
+    settings = manifest.settings
+    if (source.dataset, source.split_by) != (settings.dataset, settings.split_by):
+        raise UsageFault(f"{folder}: was built from {settings.dataset}, not from {source.name}")
+    if folder.parts[-2:] != (source.name, settings.split):
+        raise UsageFault(
+            f"{folder}: repair needs the folder's own name, {source.name}/{settings.split}", "rename it for the repair"
+        )
+    if (tokenizer_digest(tokenizer) if tokenizer else "") != settings.tokenizer:
+        raise UsageFault(
+            f"{folder}: was built {'with another' if settings.tokenizer else 'without a'} tokenizer",
+            "give the same --tokenizer as to the build" if settings.tokenizer else "leave --tokenizer out",
+        )
+    there = {item.path: item.digest for item in describe_inputs(source)}
+    changed = [item.path for item in manifest.inputs if there.get(item.path) != item.digest]
+    if changed or len(there) != len(manifest.inputs):
+        raise StampError(
+            f"{source.root}: {', '.join(changed) or 'the annotation files'} changed since the set was built",
+            "give the --root that it was built from, or build it anew",
+        )
+
+
+def _receipts(folder: Path, manifest: Manifest, damaged: set[str], tokens: TokenCounter | None) -> list[Receipt]:
+    """A receipt for every shard that can be kept: rows from the index or, if that is damaged, from the shard itself."""
+    if REJECTS in damaged:
+        return []
+    index, _ = check_index(folder, manifest)
+    rejects: dict[str, list[Reject]] = {}
+    for reject in read_rejects(folder / REJECTS):
+        rejects.setdefault(reject.shard, []).append(reject)
+    receipts = []
+    for entry in manifest.shards:
+        if entry.path not in damaged:
+            rows = _rows(folder, entry, index, tokens)
+            receipts.append(Receipt(entry, rows, rejects.get(entry.path, [])))
+    return receipts
+
+
+def _rows(folder: Path, entry: ShardEntry, index: Index | None, tokens: TokenCounter | None) -> list[IndexRow]:
+    rows = index.rows(entry.path) if index is not None and index.trusted else None
+    return rows if rows is not None else derive_rows(folder / entry.path, tokens)
+
+
+def derive_rows(shard: Path, tokens: TokenCounter | None) -> list[IndexRow]:
+    """The index rows of a good shard, from nothing but the shard. tokens: as the build had it."""
+    with shard.open("rb") as file:
+        members = walk(file, shard.stat().st_size, [], FaultList(shard.name)).members
+        return [_derive_row(file, shard.name, row, group, tokens) for row, group in enumerate(groups(members))]
+
+
+def _derive_row(file: BinaryIO, shard: str, row: int, group: list[Member], tokens: TokenCounter | None) -> IndexRow:
+    names = {member.kind: member.name for member in group}
+    data = {member.kind: member.read(file) for member in group}
+    record = msgspec.json.decode(data["json"], type=Record)
+    labels = np.load(io.BytesIO(data["labels"]), allow_pickle=False) if "labels" in data else None
+    columns: dict[str, object] = {f"{kind}_{what}": 0 for kind in MEMBERS for what in ("offset", "bytes", "xxh3")}
+    for member in group:
+        columns[f"{member.kind}_offset"] = member.offset
+        columns[f"{member.kind}_bytes"] = member.size
+        columns[f"{member.kind}_xxh3"] = xxh3_64_intdigest(data[member.kind])
+    columns |= described(record, names.get("image", ""))
+    columns |= {"shard": shard, "row": row, "key": record.key, "foreground": foreground(record, labels)}
+    columns["text_tokens"] = [tokens.count(dialogue) for dialogue in record.dialogues] if tokens else None
+    return msgspec.convert(columns, IndexRow)
+
+
+def _unseal(folder: Path, manifest: Manifest, receipts: list[Receipt]) -> None:
+    """Turn the set into a build that was stopped when only the shards of `receipts` were done."""
+    work = folder / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    for receipt in receipts:
+        write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
+    write_atomic(work / "config.json", msgspec.json.encode(Config(manifest.settings, manifest.inputs)))
+    (folder / MANIFEST).unlink()

@@ -1,0 +1,241 @@
+"""A whole set: its manifest, its other files, then every shard on its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stamp_data.build import Progress
+from stamp_data.executors.local import start_worker
+from stamp_data.rejects import read_rejects
+from stamp_data.shards.index import IndexRow, read_table
+from stamp_data.shards.manifest import (
+    INDEX,
+    MANIFEST,
+    REJECTS,
+    WIDS,
+    file_digest,
+    manifest_bytes,
+    set_digest,
+    wids_bytes,
+)
+from stamp_data.verify.fault import Fault, FaultList
+from stamp_data.verify.shard import ShardJob, check_shard
+from stamp_schemas import Manifest, StampError, Totals
+
+_SHARD = re.compile(r"shard-[0-9]{6,}\.tar")
+_KEY = re.compile(r"[a-z0-9_+-]{1,80}")
+
+
+def verify_set(
+    folder: Path, *, workers: int = 1, labels: bool = True, progress: Progress = lambda *_: None
+) -> list[Fault]:
+    """Everything that is wrong with one built split, always in the same order: [] if nothing is.
+
+    workers: processes, each at one shard at a time. labels: make every label anew from its mask, which takes most of the
+    time; without it shapes and hashes of the labels are still checked. StampError only if `folder` is no folder or a
+    worker dies; whatever lies in the folder becomes a fault.
+    """
+    if not folder.is_dir():
+        raise StampError(f"{folder}: no such folder")
+    manifest, faults = check_manifest(folder)
+    names = [entry.path for entry in manifest.shards] if manifest else []
+    on_disk = sorted(path.name for path in folder.glob("*.tar"))
+    faults += [Fault(name, "file-extra", "not in the manifest") for name in on_disk if manifest and name not in names]
+    index, found = check_index(folder, manifest)
+    faults += found + _check_lists(folder, manifest)
+    names = [name for name in dict.fromkeys(names) if _SHARD.fullmatch(name)] if manifest else on_disk
+    done = 0
+    progress(done, len(names), "verifying")
+    for found in _run(_jobs(folder, names, manifest, index, labels), workers):
+        faults += found
+        done += 1
+        progress(done, len(names), "verifying")
+    return faults
+
+
+def check_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
+    """The manifest, None if it cannot be read, and what is wrong with it in itself."""
+    faults = FaultList(MANIFEST)
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except FileNotFoundError:
+        faults.add("manifest-missing", "the set was never finished: the same build command goes on where it stopped")
+        return None, faults.faults
+    except OSError as fault:
+        faults.add("file-unreadable", f"{fault.strerror}")
+        return None, faults.faults
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        faults.add("manifest-unreadable", f"not a manifest of this version: {fault}")
+        return None, faults.faults
+    if manifest_bytes(manifest) != data:
+        faults.add("manifest-unreadable", "not in its canonical form: changed by hand?")
+    if manifest.digest != set_digest(manifest.shards):
+        faults.add("manifest-digest", "the set's digest is not that of its shards")
+    settings, shards, totals = manifest.settings, manifest.shards, manifest.totals
+    name = f"{settings.dataset}-{settings.split_by}" if settings.split_by else settings.dataset
+    if manifest.name != f"{name}/{settings.split}":
+        faults.add("manifest-totals", f"name is {manifest.name!r}, the settings make it {name}/{settings.split}")
+    if set(manifest.files) != {INDEX, WIDS, REJECTS}:
+        faults.add("manifest-totals", f"digests of {sorted(manifest.files)}")
+    paths = [entry.path for entry in shards]
+    if paths != sorted(set(paths)) or not paths or not all(map(_SHARD.fullmatch, paths)):
+        faults.add("manifest-totals", "its shards are not shard-000000.tar and so on, each once and in order")
+    sums = Totals(
+        records=sum(entry.records for entry in shards),
+        dialogues=sum(entry.dialogues for entry in shards),
+        targets=sum(entry.targets for entry in shards),
+        bytes=sum(entry.bytes for entry in shards),
+        image_tokens=totals.image_tokens,
+        rejects=totals.rejects,
+    )
+    if sums != totals:
+        faults.add("manifest-totals", "totals are not the sums over its shards")
+    return manifest, faults.faults
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index that could be read. spans: per shard, first row and number of rows. trusted: as the manifest promises."""
+
+    table: pa.Table
+    spans: dict[str, tuple[int, int]]
+    trusted: bool
+
+    def rows(self, shard: str) -> list[IndexRow] | None:
+        """The rows of one shard, None if there are none or they cannot be typed."""
+        if shard not in self.spans:
+            return None
+        start, count = self.spans[shard]
+        try:
+            return msgspec.convert(self.table.slice(start, count).to_pylist(), list[IndexRow])
+        except (msgspec.ValidationError, UnicodeDecodeError):
+            return None
+
+
+def check_index(folder: Path, manifest: Manifest | None) -> tuple[Index | None, list[Fault]]:
+    """The index, None if it cannot be read, and what is wrong with it as a whole."""
+    faults = FaultList(INDEX)
+    trusted = _has_digest(folder / INDEX, manifest, faults)
+    try:
+        table = read_table(folder / INDEX)
+        table.validate(full=True)
+    except (StampError, pa.ArrowException, MemoryError, UnicodeDecodeError) as fault:
+        if not any(known.code == "file-missing" for known in faults.faults):
+            faults.add("index-unreadable", str(fault).splitlines()[0])
+        return None, faults.faults
+    index = Index(table, _spans(table, faults), trusted)
+    keys = table.column("key").to_pylist()
+    for key, times in Counter(keys).items():
+        if times > 1:
+            faults.add("index-rows", f"{times} records have this key", key)
+        if not _KEY.fullmatch(key):
+            faults.add("index-rows", "not a key: other characters than [a-z0-9_+-], or more than 80", key)
+    if manifest is not None:
+        _compare_sums(index, manifest, faults)
+    return index, faults.faults
+
+
+def _spans(table: pa.Table, faults: FaultList) -> dict[str, tuple[int, int]]:
+    spans: dict[str, tuple[int, int]] = {}
+    runs = pc.run_end_encode(table.column("shard").combine_chunks()) if table.num_rows else None
+    ends = [0, *runs.run_ends.to_pylist()] if runs is not None else [0]
+    names = runs.values.to_pylist() if runs is not None else []
+    for name, start, end in zip(names, ends, ends[1:], strict=False):
+        if name in spans:
+            faults.add("index-rows", f"rows of {name} are not together")
+        spans.setdefault(name, (start, end - start))
+    return spans
+
+
+def _compare_sums(index: Index, manifest: Manifest, faults: FaultList) -> None:
+    for name in index.spans.keys() - {entry.path for entry in manifest.shards}:
+        faults.add("index-rows", f"has rows of {name}, which the manifest does not know")
+    for entry in manifest.shards:
+        start, count = index.spans.get(entry.path, (0, 0))
+        rows = index.table.slice(start, count)
+        sums = (count, pc.sum(rows.column("dialogues")).as_py() or 0, pc.sum(rows.column("targets")).as_py() or 0)
+        if sums != (entry.records, entry.dialogues, entry.targets):
+            said = f"{entry.records} records, {entry.dialogues} dialogues, {entry.targets} targets"
+            faults.add("index-rows", f"{entry.path}: {sums[0]}, {sums[1]} and {sums[2]}; the manifest says {said}")
+    tokens = pc.sum(index.table.column("image_tokens")).as_py() or 0
+    if tokens != manifest.totals.image_tokens:
+        faults.add("index-rows", f"{tokens:,} image tokens, the manifest says {manifest.totals.image_tokens:,}")
+
+
+def _check_lists(folder: Path, manifest: Manifest | None) -> list[Fault]:
+    """wids.json and rejects.jsonl."""
+    wids, rejects = FaultList(WIDS), FaultList(REJECTS)
+    _has_digest(folder / WIDS, manifest, wids)
+    _has_digest(folder / REJECTS, manifest, rejects)
+    if not wids.faults and manifest is not None:
+        content = (folder / WIDS).read_bytes()
+        if content != wids_bytes(manifest.name, manifest.shards):
+            wids.add("file-content", "does not list the shards of the manifest")
+    if not any(fault.code == "file-missing" for fault in rejects.faults):
+        try:
+            count = len(read_rejects(folder / REJECTS))
+        except StampError as fault:
+            rejects.add("file-content", fault.message)
+        else:
+            if manifest is not None and count != manifest.totals.rejects:
+                rejects.add("file-content", f"{count} rows, the manifest says {manifest.totals.rejects}")
+    return wids.faults + rejects.faults
+
+
+def _has_digest(path: Path, manifest: Manifest | None, faults: FaultList) -> bool:
+    try:
+        digest = file_digest(path)
+    except FileNotFoundError:
+        faults.add("file-missing", "no such file")
+        return False
+    except OSError as fault:
+        faults.add("file-unreadable", f"{fault.strerror}")
+        return False
+    if manifest is not None and manifest.files.get(path.name) != digest:
+        faults.add("file-digest", "its BLAKE3 is not the manifest's")
+        return False
+    return manifest is not None
+
+
+def _jobs(
+    folder: Path, names: list[str], manifest: Manifest | None, index: Index | None, labels: bool
+) -> Iterator[ShardJob]:
+    entries = {entry.path: entry for entry in manifest.shards} if manifest else {}
+    settings = manifest.settings if manifest else None
+    for name in names:
+        rows = index.rows(name) if index else None
+        trusted = index is not None and (index.trusted or manifest is None)
+        yield ShardJob(folder, name, entries.get(name), rows, trusted, settings, labels)
+
+
+def _run(jobs: Iterator[ShardJob], workers: int) -> Iterator[list[Fault]]:
+    """The faults of each job, in the order of the jobs; few jobs wait at a time, since each holds its rows."""
+    if workers == 1:
+        yield from map(check_shard, jobs)
+        return
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(workers, context, initializer=start_worker)
+    waiting: deque[Future[list[Fault]]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(check_shard, job))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise StampError("a worker process died (killed, or out of memory)", "try again with fewer --workers") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
