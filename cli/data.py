@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stamp_cli import look, make
+from stamp_cli import inspect, look, make
 from stamp_cli.console import new_app, run
 
 MAKE, LOOK = "Make", "Look and check"
@@ -19,6 +19,16 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-data build coco --root my/instances.json --out shards",
         ),
     ),
+    inspect.inspect: (
+        LOOK,
+        (
+            "stamp-data inspect shards",
+            "stamp-data inspect shards/refcoco-unc/val --html gallery.html",
+            "stamp-data inspect shards --where 'kind == \"no_target\" or area < 0.01' --sheet small.png",
+            "stamp-data inspect shards --json --fail-on error,STP-W003",
+        ),
+    ),
+    inspect.explain: (LOOK, ("stamp-data explain STP-W003",)),
     look.verify: (
         LOOK,
         ("stamp-data verify shards", "stamp-data verify shards/refcoco-unc/val --repair --root playground/data"),
