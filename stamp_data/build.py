@@ -20,7 +20,7 @@ import msgspec
 
 from stamp_data.executors import Executor
 from stamp_data.plan import RENDERER, SetFault, TaskHead, plan_tasks
-from stamp_data.rejects import RejectLog, read_rejects, reject_order
+from stamp_data.rejects import RejectLog, read_rejects, reject_order, storable
 from stamp_data.shards.index import read_rows, write_index
 from stamp_data.shards.manifest import (
     INDEX,
@@ -131,7 +131,7 @@ def describe_inputs(source: Source) -> list[Input]:
     for path in source.inputs:
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
         if path.is_file():  # a folder or a pipe of that name: the source says so when it comes to read it
-            found.append(Input(name, path.stat().st_size, file_digest(path)))
+            found.append(Input(storable(name), path.stat().st_size, file_digest(path)))
     return sorted(found, key=lambda item: item.path)
 
 

@@ -12,6 +12,11 @@ from stamp_schemas import Reject, StampError
 DETAIL_LIMIT = 300  # characters; source text is quoted in details and may be of any length
 
 
+def storable(text: str) -> str:
+    """`text` as a UTF-8 file can hold it: bytes of a file's name that are no text are written as escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 class RejectLog:
     """A list of `Reject` rows with a shorthand for adding one. shard: the shard that the rows belong to, if any."""
 
@@ -32,7 +37,8 @@ class RejectLog:
         """Note one refused or altered input; `Reject` explains the fields."""
         if len(detail) > DETAIL_LIMIT:
             detail = detail[: DETAIL_LIMIT - 1] + "…"
-        self.rows.append(Reject(file, record, reason, detail, action, expressions, self.shard))
+        texts = storable(file), storable(record), reason, storable(detail)
+        self.rows.append(Reject(*texts, action, expressions, self.shard))
 
 
 def reject_order(row: Reject) -> tuple[str, str, str, str]:

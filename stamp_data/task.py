@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -42,7 +43,7 @@ def receipt_path(work: Path, shard: str) -> Path:
 def run_task(path: Path, place: Workplace) -> Receipt:
     """Render the shard of one task file, then write its receipt. Running it twice gives the same bytes twice."""
     task = load_task(path)
-    tokens = TokenCounter(place.tokenizer) if place.tokenizer else None
+    tokens = _counter(place.tokenizer, task.settings.tokenizer) if place.tokenizer else None
     renderer, rejects, rows = Renderer(place.root, task.settings, tokens), RejectLog(task.shard), list[IndexRow]()
     with warnings.catch_warnings(), ShardWriter(place.out / task.shard) as writer:
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is worth knowing becomes a reject
@@ -62,6 +63,12 @@ def run_task(path: Path, place: Workplace) -> Receipt:
     receipt = Receipt(entry, rows, rejects.rows)
     write_atomic(receipt_path(place.work, task.shard), msgspec.json.encode(receipt))
     return receipt
+
+
+@lru_cache(maxsize=1)
+def _counter(folder: Path, digest: str) -> TokenCounter:  # noqa: ARG001 - other files in the same folder count otherwise
+    """One tokenizer per process: loading Qwen2's takes as long as rendering a hundred records."""
+    return TokenCounter(folder)
 
 
 def _append(writer: ShardWriter, rendered: Rendered, task: Task, row: int, tokens: TokenCounter | None) -> IndexRow:

@@ -35,6 +35,20 @@ class DialogueExample:
     messages: Sequence[Message]
     coverage: Sequence[NDArray[np.uint8]] = ()
 
+    def check_coverage(self, shape: tuple[int, int]) -> None:
+        """Refuse coverage of another shape or type.
+
+        Raises:
+            StampModelError: an array is not uint8 `shape`.
+        """
+        for target in self.coverage:
+            if tuple(target.shape) != shape or target.dtype != np.uint8:
+                raise StampModelError(
+                    f"coverage is {target.dtype} {tuple(target.shape)}, the image's grid asks for uint8 {shape}",
+                    where=self.name,
+                    fix="Derive the coverage at this grid from the RLE",
+                )
+
 
 @dataclass(frozen=True)
 class ImageExample:

@@ -20,7 +20,7 @@ from torch import Tensor
 from stamp_train.examples import TEXT_LABELS, DialogueExample, ImageExample, LayoutOptions, PackedBatch
 from stamp_train.model.chat import ChatEncoder, EncodedDialogue
 from stamp_train.model.errors import StampModelError
-from stamp_train.model.heads import grid_to_patches
+from stamp_train.model.heads import Grid, grid_to_patches
 from stamp_train.model.inputs import MaskBlock, StampInputs, Targets
 from stamp_train.model.structure import AttentionStructure
 
@@ -126,7 +126,7 @@ class _Sequence:
             self.grids.append(image.grid_thw)
             self.features += grid[0] * grid[1]
 
-    def fit(self, example: DialogueExample, encoded: EncodedDialogue, grid: tuple[int, int] | None) -> EncodedDialogue:
+    def fit(self, example: DialogueExample, encoded: EncodedDialogue, grid: Grid | None) -> EncodedDialogue:
         """Cut a dialogue that is too long after its last turn that fits, never within one."""
         limit = self.options.max_tokens
         patches = grid[0] * grid[1] if grid else 0
@@ -149,7 +149,7 @@ class _Sequence:
         end = fitting[-1]
         return replace(encoded, ids=encoded.ids[:end], answer=encoded.answer[:end])
 
-    def document(self, shared: list[int], branches: list[_Branch], grid: tuple[int, int] | None) -> None:
+    def document(self, shared: list[int], branches: list[_Branch], grid: Grid | None) -> None:
         """A prefix and its branches."""
         self.documents += 1
         prefix = self.prefix(shared, grid)
@@ -161,7 +161,7 @@ class _Sequence:
         for number, branch in enumerate(branches, start=1):
             self.branch(number, branch, prefix, start, grid)
 
-    def prefix(self, shared: list[int], grid: tuple[int, int] | None) -> _Prefix:
+    def prefix(self, shared: list[int], grid: Grid | None) -> _Prefix:
         """Ids and positions of a prefix whose last two tokens are the image placeholder and the end of the image."""
         if grid is None:
             return _Prefix(np.zeros(0, np.int64), np.zeros((3, 0), np.int64), np.zeros(0, np.int64), 0)
@@ -175,9 +175,7 @@ class _Sequence:
         features[before : before + patches] = self.features + np.arange(patches)
         return _Prefix(ids, positions, features, after + 1)
 
-    def branch(
-        self, number: int, branch: _Branch, prefix: _Prefix, prefix_row: int, grid: tuple[int, int] | None
-    ) -> None:
+    def branch(self, number: int, branch: _Branch, prefix: _Prefix, prefix_row: int, grid: Grid | None) -> None:
         """The text of a dialogue, then a mask block for each `<|seg|>` in it."""
         example = branch.example
         self.names.append(example.name)
@@ -199,9 +197,7 @@ class _Sequence:
             self.mask_block(number, example, int(order[at]), int(places[at]) + 1, grid, prefix, target)
         self.check_range(example, grid, int(places[-1]), [int(places[at]) for at in segs])
 
-    def check_masks(
-        self, example: DialogueExample, segs: int, grid: tuple[int, int] | None
-    ) -> Sequence[NDArray[np.uint8]]:
+    def check_masks(self, example: DialogueExample, segs: int, grid: Grid | None) -> Sequence[NDArray[np.uint8]]:
         """The coverage of the `<|seg|>` that are there, if everything fits."""
         given = len(example.coverage)
         if segs and grid is None:
@@ -211,17 +207,10 @@ class _Sequence:
                 f"{segs} <|seg|> but {given} targets", where=example.name, fix="Give one coverage array per <|seg|>"
             )
         if grid is not None:
-            wanted = (grid[0] * self.options.side, grid[1] * self.options.side)
-            for target in example.coverage[:segs]:
-                if tuple(target.shape) != wanted or target.dtype != np.uint8:
-                    raise StampModelError(
-                        f"coverage is {target.dtype} {tuple(target.shape)}, the image's grid asks for uint8 {wanted}",
-                        where=example.name,
-                        fix="Derive the coverage at this grid from the RLE",
-                    )
+            example.check_coverage((grid[0] * self.options.side, grid[1] * self.options.side))
         return example.coverage[:segs]
 
-    def check_range(self, example: DialogueExample, grid: tuple[int, int] | None, last: int, segs: list[int]) -> None:
+    def check_range(self, example: DialogueExample, grid: Grid | None, last: int, segs: list[int]) -> None:
         span = 0 if grid is None else (max(grid) if self.options.mask_positions == "grid" else grid[0] * grid[1])
         highest = max([last, *(place + span for place in segs)])
         if highest >= self.options.max_position:
@@ -237,7 +226,7 @@ class _Sequence:
         example: DialogueExample,
         order: int,
         position: int,
-        grid: tuple[int, int],
+        grid: Grid,
         prefix: _Prefix,
         target: NDArray[np.uint8],
     ) -> None:
@@ -279,9 +268,7 @@ class _Sequence:
     def finish(self) -> PackedBatch:
         """The columns as tensors."""
         self.pad()
-        joined = {
-            name: torch.from_numpy(np.concatenate(stretches, axis=-1)) for name, stretches in self.columns.items()
-        }
+        joined = {name: torch.from_numpy(np.concatenate(parts, axis=-1)) for name, parts in self.columns.items()}
         sizes = torch.tensor([block.size for block in self.blocks], dtype=torch.int64)
         labels = self.options.side**2
         inputs = StampInputs(
@@ -305,7 +292,7 @@ class _Sequence:
         return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated))
 
 
-def _grid_axes(grid: tuple[int, int]) -> Ints:
+def _grid_axes(grid: Grid) -> Ints:
     """(time, row, column) of every patch of an image, row by row: [3, h * w]."""
     rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
     return np.stack([np.zeros_like(rows), rows, columns])

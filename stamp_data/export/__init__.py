@@ -1,0 +1,92 @@
+"""Taking shard sets elsewhere: to the published JSON + PNG layout, COCO, labelme, or a Hugging Face dataset."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from stamp_data.build import Progress
+from stamp_data.export.base import Format, Place
+from stamp_data.export.coco import Coco
+from stamp_data.export.hf import HuggingFace
+from stamp_data.export.json_png import JsonPng
+from stamp_data.export.labelme import LabelMe
+from stamp_data.export.report import Counts, ExportReport, Loss, Tally
+from stamp_data.shards.reader import Loaded, ShardSet
+from stamp_schemas import StampError, UsageFault
+
+FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (JsonPng, Coco, LabelMe, HuggingFace)}
+
+__all__ = ["FORMATS", "Counts", "ExportReport", "Loss", "export_sets"]
+
+_NAME = re.compile(r"([^./\\\0][^/\\\0]*)/([^./\\\0][^/\\\0]*)")
+
+
+def export_sets(
+    folders: Sequence[Path],
+    to: str,
+    out: Path,
+    *,
+    polygons: bool = False,
+    allow_loss: bool = False,
+    keep: Callable[[Loaded], bool] = lambda _: True,
+    progress: Progress = lambda *_: None,
+) -> ExportReport:
+    """Write the sets in `folders` to the new folder `out`, in one of FORMATS; `out` appears whole or not at all.
+
+    polygons: outlines instead of pixels, where the format has both. keep: which records to export. UsageFault for an
+    unknown format or an `out` that holds something; StampError for a damaged set, and for what the format cannot hold
+    unless `allow_loss` is given, in which case the report names it.
+    """
+    if to not in FORMATS:
+        near = get_close_matches(to, FORMATS, n=1)
+        raise UsageFault(
+            f"no format is called {to!r}", f"did you mean {near[0]}?" if near else f"known: {', '.join(FORMATS)}"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageFault(f"{out}: is there already", "give a new folder")
+    tally = Tally()
+    part = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        writer = FORMATS[to](part, tally, polygons)
+        names = _write(folders, writer, keep, progress)
+        if not tally.found.records:
+            raise StampError(f"none of the records of {', '.join(names)} was chosen", "nothing was written")
+        tally.settle(allow_loss)
+        part.rename(out.absolute())
+    except OSError as fault:
+        raise StampError(f"{fault.filename or out}: {fault.strerror}", "nothing was written") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return ExportReport(to, out, names, tally.found, tally.written, tally.losses, list(writer.notes))
+
+
+def _write(folders: Sequence[Path], writer: Format, keep: Callable[[Loaded], bool], progress: Progress) -> list[str]:
+    """Every record of every set, in order; returns the names of the sets."""
+    names: list[str] = []
+    sets = [ShardSet(folder) for folder in folders]
+    done, total = 0, sum(map(len, sets))
+    for one in sets:
+        name = one.manifest.name
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise StampError(f"{one.folder}: the manifest's name {name!r} makes no folder")
+        if name in names:
+            raise UsageFault(f"{one.folder}: another set is called {name} too", "export them to different folders")
+        names.append(name)
+        with one:
+            writer.begin(Place(one.manifest, match[1], match[2]))
+            for loaded in one:
+                if keep(loaded):
+                    writer.tally.meet(loaded)
+                    writer.add(loaded)
+                done += 1
+                progress(done, total, f"exporting {name}")
+            writer.end()
+    writer.finish()
+    return names

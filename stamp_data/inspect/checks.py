@@ -27,6 +27,10 @@ _SIDE = re.compile(
     r"^(?:the )?(?P<first>left|right|top|bottom)(?:most)?\b(?! (?:of|to|hand|arm|leg|side))|"
     r"\b(?P<last>left|right|top|bottom)(?:most)?$"
 )
+_PLACE_WORD = re.compile(
+    r"\b(?:(?:left|right|top|bottom)(?:most)?|the|an?|one|on|in|at|to|of|far|very|most|side|picture|image|photo)\b"
+)
+_EXPLANATION = re.compile(r"^e\d+-p\d+$")  # ReasonSeg: asks the same question once more, for an answer in words
 _ARTICLE = re.compile(r"^(?:a|an|the) ")
 
 
@@ -112,10 +116,11 @@ def _first_passes(facts: Facts) -> Iterator[DialogueFacts]:
 
 
 def _same_text(facts: Facts) -> list[list[DialogueFacts]]:
-    """Dialogues grouped by expression; groups of two or more."""
+    """Dialogues grouped by expression; groups of two or more. An answer in words as well is no repetition."""
     groups: dict[str, list[DialogueFacts]] = {}
     for dialogue in _first_passes(facts):
-        groups.setdefault(normalised(dialogue.text), []).append(dialogue)
+        if not _EXPLANATION.match(facts.record.dialogues[dialogue.index].id):
+            groups.setdefault(normalised(dialogue.text), []).append(dialogue)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -144,14 +149,18 @@ def _ambiguous(facts: Facts) -> Iterator[Found]:
 
 
 def _iou(facts: Facts, one: DialogueFacts, other: DialogueFacts) -> float:
-    sizes = {tuple(facts.record.targets[target].rle.size) for target in (*one.targets, *other.targets)}
-    if len(sizes) != 1 or not one.targets or not other.targets:
-        return 1.0  # E002 or E006 has said what is wrong
-    return rles.iou(_union(facts, one), _union(facts, other))
+    try:
+        return rles.iou(_union(facts, one), _union(facts, other))
+    except (ValueError, OverflowError, LookupError):
+        return 1.0  # broken masks or targets, which have flags of their own
 
 
 def _union(facts: Facts, dialogue: DialogueFacts) -> RLE:
-    return rles.union([facts.record.targets[target].rle for target in dialogue.targets])
+    image = facts.record.image
+    if image is None:
+        raise ValueError("targets without a picture")
+    masks = [facts.record.targets[target].rle for target in dialogue.targets]
+    return rles.union([rles.checked(image.height, image.width, mask.size, mask.counts) for mask in masks])
 
 
 def _vanishing(facts: Facts) -> Iterator[Found]:
@@ -184,12 +193,12 @@ def _contradictions(facts: Facts) -> Iterator[Found]:
         if dialogue.kind != "single" or len(dialogue.targets) != 1 or match is None:
             continue
         side, own = match["first"] or match["last"], targets[dialogue.targets[0]]
-        text = normalised(dialogue.text)
-        if text != side and not any(normalised(name) in text for name in own.categories):
-            continue  # "leftmost red thing" compares with things of other categories
-        peers = [one for one in targets if one.area and len(one.instances) == 1 and one.categories == own.categories]
-        if len(peers) < 2:
-            continue
+        if _PLACE_WORD.sub("", normalised(dialogue.text)).split() not in (
+            [],
+            normalised(" ".join(own.categories)).split(),
+        ):
+            continue  # "leftmost red dog" is compared with red dogs only, and which are red is not known
+        peers = [one for one in targets if one.area and len(one.instances) < 2 and one.categories == own.categories]
         axis = 0 if side in ("left", "right") else 1
         places = [one.bbox[axis] + one.bbox[axis + 2] / 2 for one in peers]
         place = own.bbox[axis] + own.bbox[axis + 2] / 2

@@ -50,7 +50,7 @@ def open_picture(data: bytes, name: str, side: int) -> Image.Image:
 
 
 def safe_mask(rle: RLE, height: int, width: int) -> UInt8:
-    """Decoded mask, uint8 [height, width], of an RLE that need not be good; all 0 if it is not (STP-E002 names it)."""
+    """Decoded mask, uint8 [height, width], of an RLE that need not be good; all 0 if it is not (STP-E001 names it)."""
     try:
         return rles.decode(rles.checked(height, width, rle.size, rle.counts))
     except (ValueError, OverflowError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from stamp_schemas.record import RECORD_SCHEMA
 
 DEFAULT_LIMIT = 2_000
 PICTURES = 100  # decoded in one pass, spread evenly over the records
+STRIDE = 200  # records between two reports of progress
 EXAMPLES = 3  # kept per flag
 
 
@@ -80,18 +81,22 @@ def examine(
     seed: int = 0,
     where: str | None = None,
     budget: int | None = None,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> InspectReport:
     """Statistics and flags of every set at or below `paths`, from at most `limit` records (all if `everything`).
 
     where: a condition on dialogues (`where.COLUMNS`); records are counted with the dialogues that meet it, and not at
     all without one. budget: tokens that a packed sequence may have (STP-W009, and marked in the histogram).
+    progress: told (records done, records in all, what is going on) now and then.
     """
     condition = Filter.parse(where) if where else None
     with Corpus(paths) as corpus:
         numbers = list(range(len(corpus))) if everything else corpus.sample(limit, seed)
         chosen = spread_pictures(corpus, numbers)
         tallies, flags, matched = [Tally() for _ in corpus.sets], _FlagTally(), 0
-        for item in Looker(corpus, budget).look(numbers, chosen):
+        for done, item in enumerate(Looker(corpus, budget).look(numbers, chosen)):
+            if done % STRIDE == 0:
+                progress(done, len(numbers), "statistics")
             tally = tallies[corpus.number_of_set(item.number)]
             if isinstance(item, Broken):
                 findings = [item.finding]

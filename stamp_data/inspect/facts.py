@@ -82,7 +82,7 @@ class Facts:
 
     def _area(self, index: int) -> float:
         image = self.record.image
-        return self.record.targets[index].area / (image.width * image.height) if image else 0.0
+        return self.record.targets[index].area / max(image.width * image.height, 1) if image else 0.0
 
     @cached_property
     def dialogues(self) -> list[DialogueFacts]:

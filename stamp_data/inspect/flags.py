@@ -43,7 +43,7 @@ _TABLE = (
         "STP-E001",
         "picture, mask, record or labels cannot be read",
         "A damaged member stops training or is skipped there. Every record that is looked at is parsed and its bytes are "
-        "compared with the index; pictures are decoded for a sample only.",
+        "compared with the index; pictures and masks are decoded for a sample only.",
         "`stamp-data verify SET --repair` rebuilds the shard from the raw files.",
     ),
     Flag(

@@ -53,8 +53,7 @@ def write_gallery(
     if max_images < 1:
         raise UsageFault(f"--max-images {max_images} shows nothing", "give 1 or more")
     if report is None:
-        progress(0, 0, "statistics")
-        report = examine(paths, seed=seed, where=where, budget=budget)
+        report = examine(paths, seed=seed, where=where, budget=budget, progress=progress)
     with Corpus(paths) as corpus:
         side, wanted = thumbnail_side(min(max_images, len(corpus))), min(max_images, len(corpus))
         views: list[RecordView] = []

@@ -11,12 +11,14 @@ async function showDetail() {
     replace(dialog); // what is gone can no longer be hovered
     return;
   }
+  const asked = `${state.set} ${state.key}`;
   let record = grid.records.find((one) => one.key === state.key && (!state.set || one.set === state.set));
   try {
     record ??= await source.find(state.set, state.key);
   } catch {
     record = null;
   }
+  if (asked !== `${state.set} ${state.key}`) return; // another one has been asked for since
   if (!record) {
     toast(`No record ${state.key} here`);
     change({ set: "", key: "", d: "" });

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from stamp_data import rle as rles
 from stamp_data.inspect.checks import check
 from stamp_data.inspect.columns import dialogue_row
 from stamp_data.inspect.corpus import Corpus
@@ -15,7 +16,7 @@ from stamp_data.inspect.leaks import find_leaks
 from stamp_data.inspect.where import Filter
 from stamp_data.picture import check_picture
 from stamp_data.shards.index import IndexRow
-from stamp_schemas import Manifest, StampError
+from stamp_schemas import Manifest, Record, StampError
 
 PROBE = 64  # pixels: side at which a picture is decoded to see that it can be
 TURNED = 4  # EXIF orientations above this one exchange width and height
@@ -40,11 +41,13 @@ class Looker:
         self.leaks = find_leaks(corpus)
 
     def look(self, numbers: Iterable[int], pictures: frozenset[int] = frozenset()) -> Iterator[Facts | Broken]:
-        """Facts of each record, in order. pictures: numbers of the records whose picture is decoded as well."""
+        """Facts of each record, in order. pictures: numbers of the records whose picture and masks are decoded as well."""
         for number, position, row in self.corpus.rows(numbers):
             one = self.corpus.open(position)
             try:
-                facts = Facts(number, one.manifest, row, one.record(row), one.labels(row))
+                record = one.record(row)
+                _compare(record, row)
+                facts = Facts(number, one.manifest, row, record, one.labels(row))
                 facts.findings = self._findings(facts, one.member(row, "image") if number in pictures else b"")
             except StampError as fault:
                 yield Broken(number, one.manifest, row, Finding("STP-E001", fault.message))
@@ -59,7 +62,18 @@ class Looker:
             findings += _over_budget(facts, self.budget)
         if picture:
             findings += _picture_findings(facts, picture)
+            findings += _mask_findings(facts)
         return findings
+
+
+def _compare(record: Record, row: IndexRow) -> None:
+    """StampError where record and index count differently: nothing could be said about such a record."""
+    counts = {len(record.dialogues), row.dialogues, *((len(row.text_tokens),) if row.text_tokens is not None else ())}
+    if len(counts) > 1 or len(record.targets) != row.targets:
+        raise StampError(
+            f"{row.shard}: {row.member_name('json')} has {len(record.dialogues)} dialogues and {len(record.targets)} "
+            f"targets, the index says {row.dialogues} and {row.targets}"
+        )
 
 
 def _over_budget(facts: Facts, budget: int) -> Iterator[Finding]:
@@ -83,6 +97,16 @@ def _picture_findings(facts: Facts, data: bytes) -> Iterator[Finding]:
         yield Finding("STP-E002", f"the picture is {size}, its record says {image.width}×{image.height}")
     if picture.orientation > TURNED:
         yield Finding("STP-W007", f"EXIF orientation {picture.orientation}")
+
+
+def _mask_findings(facts: Facts) -> Iterator[Finding]:
+    """Masks whose runs are no runs, or not as many as the picture has pixels."""
+    for index, target in enumerate(facts.record.targets):
+        for rle in filter(None, (target.rle, target.ignore_rle)):
+            try:
+                rles.checked(*rle.size, rle.size, rle.counts)
+            except (ValueError, OverflowError) as fault:
+                yield Finding("STP-E001", f"target {target.id}: {fault}", target=index)
 
 
 def matching(facts: Facts, condition: Filter | None) -> list[DialogueFacts]:

@@ -35,6 +35,7 @@ from stamp_schemas import StampError
 
 HOST = "127.0.0.1"
 MOST_RECORDS = 200  # in one answer
+MOST_FIELDS = 20  # in one query
 TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
 
 
@@ -137,16 +138,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Check who asks, then answer."""
-        address = urlsplit(self.path)
-        token, _, place = address.path.removeprefix("/").partition("/")
         port = self.connection.getsockname()[1]
         if self.headers.get("Host", "") not in (f"{HOST}:{port}", f"localhost:{port}"):
             return self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
-        if not hmac.compare_digest(token.encode(), self.token.encode()):
-            return self._refuse(HTTPStatus.NOT_FOUND)
-        values = {name: texts[-1] for name, texts in parse_qs(address.query, max_num_fields=20).items()}
         try:
-            return self._answer(place, values)
+            address = urlsplit(self.path)
+            token, _, place = address.path.removeprefix("/").partition("/")
+            if not hmac.compare_digest(token.encode(), self.token.encode()):
+                return self._refuse(HTTPStatus.NOT_FOUND)
+            fields = parse_qs(address.query, max_num_fields=MOST_FIELDS)
+            return self._answer(place, {name: texts[-1] for name, texts in fields.items()})
         except StampError:
             return self._refuse(HTTPStatus.NOT_FOUND)
         except ValueError:

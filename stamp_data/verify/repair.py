@@ -43,18 +43,21 @@ def repair(
     executor: Executor,
     *,
     tokenizer: Path | None = None,
+    faults: list[Fault] | None = None,
     workers: int = 1,
     progress: Progress = lambda *_: None,
 ) -> Repaired:
     """Verify a set and build its damaged shards anew, with the settings in its manifest; the others are kept.
 
-    source: loaded, of the dataset and files that the set was built from. Lost index, wids.json or manifest totals are
+    source: loaded, of the dataset and files that the set was built from. faults: what verification found, if that was done
+    already. Lost index, wids.json or manifest totals are
     made anew too; rejects.jsonl cannot be known without rendering, so that its loss means building every shard. A repair
     that is stopped leaves an unfinished build, which the build command finishes. StampError if the manifest is unreadable
     or the raw files have changed, UsageFault if `source` or `tokenizer` are not those of the set.
     """
     folder = folder.resolve()
-    faults = verify_set(folder, workers=workers, progress=progress)
+    if faults is None:
+        faults = verify_set(folder, workers=workers, progress=progress)
     if not faults:
         return Repaired([], None, [], identical=True)
     manifest = read_manifest(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -225,7 +226,9 @@ def _run(jobs: Iterator[ShardJob], workers: int) -> Iterator[list[Fault]]:
     if workers == 1:
         yield from map(check_shard, jobs)
         return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are the parallelism
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([check_shard.__module__])
     pool = ProcessPoolExecutor(workers, context, initializer=start_worker)
     waiting: deque[Future[list[Fault]]] = deque()
     try:
@@ -235,7 +238,7 @@ def _run(jobs: Iterator[ShardJob], workers: int) -> Iterator[list[Fault]]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    except BrokenProcessPool:
+    except (BrokenProcessPool, ConnectionError, EOFError):  # the last two: of the server that starts the workers
         raise StampError("a worker process died (killed, or out of memory)", "try again with fewer --workers") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from stamp_schemas import Reject
 WIDTH, HEIGHT = 64, 48
 BOX = [[8.0, 8.0, 40.0, 8.0, 40.0, 32.0, 8.0, 32.0]]
 PICTURES = "refer_seg/images/coco_2014/train2014"
+Command = Callable[..., "subprocess.CompletedProcess[str]"]  # of the fixture `stamp_data`
 FAST = {"min_tokens": 4, "max_tokens": 16}  # small grids: nothing here depends on their size
 FAST_OPTIONS = ("--min-tokens", 4, "--max-tokens", 16)
 

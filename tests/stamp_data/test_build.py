@@ -16,7 +16,7 @@ import pytest
 from stamp_data.jobs import Job
 from stamp_schemas import Settings, StampError
 
-from .raw import FAST_OPTIONS, Raw, Running, build, one_line, picture, plain_set, read_set, reasons, tree
+from .raw import FAST_OPTIONS, Command, Raw, Running, build, one_line, picture, plain_set, read_set, reasons, tree
 
 IMAGES = 40
 
@@ -274,7 +274,7 @@ def test_shard_without_any_record_is_left_out(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == whole
 
 
-def test_second_build_into_the_folder_is_refused_and_the_first_unharmed(stamp_data, tmp_path: Path) -> None:
+def test_second_build_into_the_folder_is_refused_and_the_first_unharmed(stamp_data: Command, tmp_path: Path) -> None:
     root, out = plain_set(tmp_path / "data", 60), tmp_path / "out"
     call = ("build", "refcoco", "--root", root, "--out", out, *FAST_OPTIONS, "--shard-records", 2, "--workers", 1)
     first = Running(*call)
@@ -316,7 +316,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_full_disk_is_one_line_and_goes_on_once_there_is_room(
-    stamp_data, disk: Path, tmp_path: Path, workers: int
+    stamp_data: Command, disk: Path, tmp_path: Path, workers: int
 ) -> None:
     root = plain_set(tmp_path / "data", 200)
     call = ("build", "refcoco", "--root", root, "--out", disk, *FAST_OPTIONS, "--shard-records", 20, "-w", workers)
@@ -332,7 +332,9 @@ def test_full_disk_is_one_line_and_goes_on_once_there_is_room(
 
 
 @pytest.mark.parametrize("room", [0, 3_000, 30_000, 100_000])
-def test_failing_write_of_any_file_is_one_line_and_goes_on_later(stamp_data, tmp_path: Path, room: int) -> None:
+def test_failing_write_of_any_file_is_one_line_and_goes_on_later(
+    stamp_data: Command, tmp_path: Path, room: int
+) -> None:
     """A limit on file size fails in turn the configuration, a task, a shard, and only the largest shard."""
     root, out = plain_set(tmp_path / "data", 40), tmp_path / "out"
     call = ("build", "refcoco", "--root", root, "--out", out, *FAST_OPTIONS, "--shard-records", 20, "--workers", 1)
@@ -347,14 +349,14 @@ def test_failing_write_of_any_file_is_one_line_and_goes_on_later(stamp_data, tmp
     assert tree(out) == tree(tmp_path / "fresh")
 
 
-def test_read_only_folder_is_one_line(stamp_data, disk: Path, small: tuple[Path, Path]) -> None:
+def test_read_only_folder_is_one_line(stamp_data: Command, disk: Path, small: tuple[Path, Path]) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     outcome = stamp_data("build", "refcoco", "--root", small[0], "--out", disk / "sets", *FAST_OPTIONS)
     assert outcome.returncode == 1
     assert "Read-only file system" in one_line(outcome.stderr)
 
 
-def test_out_that_is_a_file_is_one_line(stamp_data, small: tuple[Path, Path]) -> None:
+def test_out_that_is_a_file_is_one_line(stamp_data: Command, small: tuple[Path, Path]) -> None:
     root, out = small
     out.write_text("mine")
     outcome = stamp_data("build", "refcoco", "--root", root, "--out", out, *FAST_OPTIONS)
@@ -375,27 +377,30 @@ WRONG_CALLS = {
 
 
 @pytest.mark.parametrize("case", WRONG_CALLS)
-def test_wrong_call_is_one_line(stamp_data, tmp_path: Path, case: str) -> None:
+def test_wrong_call_is_one_line(stamp_data: Command, tmp_path: Path, case: str) -> None:
     arguments, code, words = WRONG_CALLS[case]
-    outcome = stamp_data("build", *arguments, "--out", "out", cwd=tmp_path)
+    outcome = stamp_data("build", *arguments, "--out", "out", "--workers", 1, cwd=tmp_path)
     assert outcome.returncode == code
     assert words in one_line(outcome.stderr)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("names", [["refcoco"], ["refcoco", "refcoco+"], ["all"]])
-def test_split_that_no_dataset_has_is_refused(stamp_data, tmp_path: Path, names: list[str]) -> None:
+def test_split_that_no_dataset_has_is_refused(stamp_data: Command, tmp_path: Path, names: list[str]) -> None:
     for name in ("refcoco", "refcoco+"):
         raw = Raw(tmp_path / "data", name)
         raw.image(1)
         raw.ref(1, "it")
         raw.save()
-    outcome = stamp_data("build", *names, "--root", tmp_path / "data", "--out", tmp_path / "out", "--split", "tran")
+    call = ("build", *names, "--root", tmp_path / "data", "--out", tmp_path / "out", "--workers", 1)
+    outcome = stamp_data(*call, "--split", "tran")
     assert outcome.returncode == 2
     assert "tran" in one_line(outcome.stderr)
 
 
-def test_set_of_which_nothing_is_left_does_not_keep_the_others_from_being_built(stamp_data, tmp_path: Path) -> None:
+def test_set_of_which_nothing_is_left_does_not_keep_the_others_from_being_built(
+    stamp_data: Command, tmp_path: Path
+) -> None:
     """`build all` where one dataset's pictures were never downloaded: the rest is built, and the exit code tells."""
     raw = Raw(tmp_path / "data", "refcoco")
     raw.image(1, b"")

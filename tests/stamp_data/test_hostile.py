@@ -17,7 +17,21 @@ import pytest
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import Reject, StampError
 
-from .raw import BOX, FAST_OPTIONS, HEIGHT, WIDTH, Raw, build, build_one, one_line, picture, read_set, reasons, texts
+from .raw import (
+    BOX,
+    FAST_OPTIONS,
+    HEIGHT,
+    WIDTH,
+    Command,
+    Raw,
+    build,
+    build_one,
+    one_line,
+    picture,
+    read_set,
+    reasons,
+    texts,
+)
 
 
 def good(tmp_path: Path) -> Raw:
@@ -368,7 +382,7 @@ def test_unreadable_set_is_one_line_and_builds_nothing(
 
 
 @pytest.mark.parametrize("name", ["refs-code-2", "instances-cut", "refs-pipe"])
-def test_unreadable_set_on_the_command_line(name: str, stamp_data, tmp_path: Path) -> None:
+def test_unreadable_set_on_the_command_line(name: str, stamp_data: Command, tmp_path: Path) -> None:
     raw = good(tmp_path)
     raw.save()
     UNREADABLE[name](raw)
@@ -377,7 +391,7 @@ def test_unreadable_set_on_the_command_line(name: str, stamp_data, tmp_path: Pat
     assert "refcoco" in one_line(outcome.stderr)
 
 
-def test_noise_of_the_picture_library_does_not_reach_the_terminal(stamp_data, tmp_path: Path) -> None:
+def test_noise_of_the_picture_library_does_not_reach_the_terminal(stamp_data: Command, tmp_path: Path) -> None:
     raw = good(tmp_path)
     exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\xff\xff\0\0\x06"
     data = picture()
@@ -531,7 +545,7 @@ def test_equal_ids_get_keys_of_their_own_in_no_time(tmp_path: Path) -> None:
         assert len({row.key for row in shards.rows}) == 3000
 
 
-def test_llava_file_may_be_the_root_itself(stamp_data, tmp_path: Path) -> None:
+def test_llava_file_may_be_the_root_itself(stamp_data: Command, tmp_path: Path) -> None:
     llava(tmp_path, [chat("<image>\nwhat?", "this", image="coco/train2017/1.jpg")])
     mine = (tmp_path / "llava_v1_5_mix665k.json").rename(tmp_path / "mine.json")
     outcome = stamp_data("build", "llava", "-r", mine, "-o", tmp_path / "out", "-w", 1)
@@ -589,3 +603,17 @@ def test_pipe_among_annotation_files_does_not_stop_all(tmp_path: Path) -> None:
     os.mkfifo(raw.root / "llava_v1_5_mix665k.json")
     built = build(raw.root, tmp_path / "out", "all")
     assert [one.manifest.name for one in built] == ["refcoco-unc/train"]
+
+
+def test_file_names_that_are_no_utf8_are_told_of(tmp_path: Path) -> None:
+    """As a zip archive from another system leaves them: the name cannot be written into any JSON as it is."""
+    reason_seg(tmp_path, "good")
+    folder = os.fsencode(tmp_path / "reason_seg/ReasonSeg/train")
+    for suffix in (b".json", b".jpg"):
+        shutil.copy(folder + b"/good" + suffix, folder + b"/gr\xfc\xdfe" + suffix)
+    (built,) = build(tmp_path, tmp_path / "out", "reason_seg")
+    records, rejects = read_set(built.folder)
+    assert [loaded.record.source.image_id for loaded in records] == ["good"]
+    assert len(rejects) == 1
+    (again,) = build(tmp_path, tmp_path / "out", "reason_seg")
+    assert again.rendered == 0

@@ -32,10 +32,9 @@ def undisturbed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return tree(out)
 
 
-def start(root: Path, out: Path, workers: int = 2) -> Running:
-    return Running(
-        "build", "refcoco", "-r", root, "-o", out, *FAST_OPTIONS, "--shard-records", RECORDS, "--workers", workers
-    )
+def start(root: Path, out: Path, workers: int = 2, *more: object) -> Running:
+    call = ("build", "refcoco", "-r", root, "-o", out, *FAST_OPTIONS, "--shard-records", RECORDS)
+    return Running(*call, "--workers", workers, *more)
 
 
 def finish(root: Path, out: Path) -> None:
@@ -67,6 +66,22 @@ def test_killed_again_and_again_it_still_ends_in_the_same_bytes(
             shutil.rmtree(out)
     finish(root, out)
     assert tree(out) == undisturbed
+
+
+def test_killed_while_it_overwrites(root: Path, tmp_path: Path) -> None:
+    """A finished set is taken apart, built otherwise and sealed again; it may die anywhere on the way."""
+    out, chance = tmp_path / "out", random.Random("overwrite")
+    finish(root, out)
+    for _ in range(4):
+        running = start(root, out, 2, "--seed", 1, "--overwrite")
+        running.wait_for("reading annotations")
+        time.sleep(chance.uniform(0, 0.3))
+        os.killpg(running.pid, signal.SIGKILL)
+        running.finish()
+    code, said = start(root, out, 2, "--seed", 1, "--overwrite").finish()
+    assert code == 0, said
+    build(root, tmp_path / "fresh", shard_records=RECORDS, seed=1)
+    assert tree(out) == tree(tmp_path / "fresh")
 
 
 def test_killed_just_after_sealing(root: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,4 +90,4 @@ def test_neighbours_in_a_shard_are_not_neighbours_in_the_file(tmp_path: Path) ->
     source = source_of(tmp_path / "data", [str(number) for number in range(200)])
     (head,) = plan_tasks(source, Settings("tiny", "", "train"), RejectLog(), tmp_path)
     order = [int(one.annotation.id) for one in load_task(head.path).records]
-    assert sum(abs(a - b) == 1 for a, b in zip(order, order[1:], strict=False)) < 10
+    assert sum(abs(a - b) == 1 for a, b in pairwise(order)) < 10

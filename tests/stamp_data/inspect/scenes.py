@@ -55,7 +55,9 @@ class Scene:
     targets: list[TargetInfo] = field(default_factory=list)
     dialogues: list[Dialogue] = field(default_factory=list)
 
-    def target(self, name: str, box: Box | None, category: str = "dog", instances: Sequence[str] | None = None) -> Scene:
+    def target(
+        self, name: str, box: Box | None, category: str = "dog", instances: Sequence[str] | None = None
+    ) -> Scene:
         mask = np.zeros((self.height, self.width), np.uint8)
         if box is not None:
             mask[box[1] : box[3], box[0] : box[2]] = 1
@@ -104,11 +106,15 @@ def chat(key: str, *turns: str) -> Made:
     """A conversation without a picture."""
     roles = ("user", "assistant")
     messages = [Message(roles[place % 2], [Content("text", turn)]) for place, turn in enumerate(turns)]  # type: ignore[arg-type]
-    record = Record("stamp.record/1", key, SourceInfo("tiny", "", "train", key), None, None, [], [Dialogue("0", "", [], messages)])
+    record = Record(
+        "stamp.record/1", key, SourceInfo("tiny", "", "train", key), None, None, [], [Dialogue("0", "", [], messages)]
+    )
     return Made(record)
 
 
-def write_set(out: Path, made: Sequence[Made], *, dataset: str = "tiny", split: str = "train", tokens: bool = False) -> Path:
+def write_set(
+    out: Path, made: Sequence[Made], *, dataset: str = "tiny", split: str = "train", tokens: bool = False
+) -> Path:
     """Write records as the set OUT/dataset/split."""
     folder = out / dataset / split
     folder.mkdir(parents=True)
@@ -127,7 +133,17 @@ def write_set(out: Path, made: Sequence[Made], *, dataset: str = "tiny", split: 
     totals = Totals(len(rows), entry.dialogues, entry.targets, entry.bytes, sum(row.image_tokens for row in rows), 0)
     settings = Settings(dataset, "", split, tokenizer="x" if tokens else "")
     manifest = Manifest(
-        "stamp.manifest/1", f"{dataset}/{split}", set_digest([entry]), settings, {}, "CC0-1.0", "", [], [entry], totals, {}
+        "stamp.manifest/1",
+        f"{dataset}/{split}",
+        set_digest([entry]),
+        settings,
+        {},
+        "CC0-1.0",
+        "",
+        [],
+        [entry],
+        totals,
+        {},
     )
     (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
     return folder

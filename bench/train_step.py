@@ -1,0 +1,281 @@
+"""What one training step costs: all dialogues of an image in one pass, against two passes per dialogue.
+
+    python bench/train_step.py                # all three parts; without a GPU the last one says so and ends
+    python bench/train_step.py counts         # tokens and vision passes, counted from the layout; some seconds
+    python bench/train_step.py cpu            # the `tiny` preset, one thread, float32; some five minutes
+    python bench/train_step.py gpu            # the `2b` shapes, random weights, bfloat16, full fine-tuning
+    python bench/train_step.py --out FILE     # the tables also go to FILE
+
+The rival is what the published trainer does, in its cheapest form: rows of a batch are dialogues; one pass for their text
+(causal, no mask, so SDPA's fastest kernel), one for their masks (dense hybrid mask), each with its own vision pass, one
+backward pass over the sum. Left out are its picture per step, its emptying of the CUDA cache, and its logits of tokens
+that our loss does not supervise. Both styles compute the same loss, which is checked before anything is timed.
+
+Steps of all styles alternate, and medians are printed. A step is forward, backward and AdamW; batches are made
+beforehand. Model-flops use counts what a style itself has to compute (of attention only visible pairs, nothing of what
+checkpointing computes again), against the device's dense peak, or where no table has it against the fastest
+2048 x 2048 matrix product of this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from two_pass import OnePass, TwoPass, Work, one_pass_work, two_pass_work
+
+from stamp_data.instructions import wording
+from stamp_train.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.model import ChatEncoder, StampModelError
+from stamp_train.model.presets import build_preset, byte_tokenizer
+
+GRID = (32, 32)  # merged patches: a picture of 896 x 896 pixels
+BACKENDS = ("sdpa", "segments", "flex", "flash")
+DIALOGUES = (1, 2, 4, 7)
+ROUNDS = {"cpu": 3, "cuda": 7}
+LOSS_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+GPU_DIALOGUES = 8  # in a step on a GPU: images are added until there are about as many
+EXPRESSIONS = (
+    "the lady with the blue shirt", "left zebra", "man in the back holding an umbrella", "the slice closest to us",
+    "second chair from the right", "boy catching the ball", "white truck behind the fence",
+)  # fmt: skip
+# Dense bfloat16 operations per second, from the makers' data sheets; the first name found in the device's counts.
+PEAKS = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}  # fmt: skip
+
+
+# --- what is trained on ----------------------------------------------------------------------------------------------
+
+
+def word_tokenizer() -> Any:
+    """About a token per word, as a large tokenizer has it for such texts; trained on them, since none is at hand."""
+    texts = [*wording("paper").phrase.questions, *wording("paper").phrase.answers, *EXPRESSIONS]
+    roles = ["system\n", "user\n", "assistant\n", "You are a helpful assistant."]
+    return byte_tokenizer().train_new_from_iterator(2 * [*texts, *roles], vocab_size=1000)
+
+
+def make_images(images: int, dialogues: int, side: int) -> list[ImageExample]:
+    """Random pictures, each with short questions and answers in the paper's wording and one random mask per answer."""
+    phrase, rng = wording("paper").phrase, np.random.default_rng(0)
+    made = []
+    for number in range(images):
+        examples = []
+        for i, expression in enumerate(EXPRESSIONS[:dialogues]):
+            question = phrase.questions[i % len(phrase.questions)].replace("[class_name]", expression)
+            answer = phrase.answers[i % len(phrase.answers)].replace("[class_name]", expression)
+            content = [{"type": "image"}, {"type": "text", "text": question}]
+            messages = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+            coverage = rng.integers(0, 255, (side * GRID[0], side * GRID[1])).astype(np.uint8)
+            examples.append(DialogueExample(f"{number}.{i}", messages, [coverage]))
+        pixels = torch.from_numpy(rng.standard_normal((4 * GRID[0] * GRID[1], 1176), dtype=np.float32))
+        made.append(ImageExample(examples, pixels, (1, 2 * GRID[0], 2 * GRID[1])))
+    return made
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def step_flops(model: Any, work: Work) -> float:
+    """Multiplications and additions of forward and backward pass (twice the forward): 2 per weight and token, and 4
+    per attention pair and channel (scores and their sum); norms, activations and the small mask head are left out."""
+
+    def weights(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters() if p.dim() > 1)
+
+    text, vision = model.config.text_config, model.config.vision_config
+    patches = 4 * GRID[0] * GRID[1]
+    tower = model.model.visual
+    per_image = 2 * patches * (weights(tower.patch_embed) + weights(tower.blocks) + weights(tower.merger) / 4)
+    per_image += 4 * patches**2 * vision.embed_dim * vision.depth
+    language = 2 * work.tokens * weights(model.model.language_model.layers)
+    language += 4 * work.pairs * text.hidden_size * text.num_hidden_layers
+    return 3 * (language + work.images * per_image + 2 * work.text_rows * weights(model.lm_head))
+
+
+def device_peak(device: torch.device) -> tuple[float, str]:
+    """Operations per second, and where the number is from."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for part, peak in PEAKS.items():
+            if all(word in name for word in part.split()):
+                return peak, f"{part} data sheet, {peak / 1e12:.0f} Tflop/s dense bfloat16"
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    a = torch.randn(2048, 2048, device=device, dtype=dtype)
+    fastest = min(timed(lambda: a @ a, device) for _ in range(10))
+    return 2 * 2048**3 / fastest, f"measured matrix product, {2 * 2048**3 / fastest / 1e9:.0f} Gflop/s"
+
+
+def timed(run: Callable[[], Any], device: torch.device) -> float:
+    """Seconds; on a CPU those of this process alone, since other work on the machine would count otherwise."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        return time.perf_counter() - start
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def peak_memory(run: Callable[[], Any], device: torch.device) -> int:
+    """Most bytes at a time: on a GPU everything, on a CPU what comes on top of weights, gradients and optimizer."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return torch.cuda.max_memory_allocated()
+    ctypes.CDLL(None).malloc_trim(0)  # or freed memory of the step before would count as already there
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    before = resident("VmRSS")
+    run()
+    return resident("VmHWM") - before
+
+
+def resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+# --- the parts -------------------------------------------------------------------------------------------------------
+
+
+def counts(say: Callable[[str], None]) -> None:
+    layout = Layout(ChatEncoder(word_tokenizer()))
+    say(f"Tokens of the language model and vision passes per dialogue; image of {GRID[0] * GRID[1]} merged patches\n")
+    say(
+        "| dialogues of the image | text tokens of one | tokens, two-pass | one-pass | ratio | vision passes, two-pass | one-pass |"
+    )
+    say("| --- | --- | --- | --- | --- | --- | --- |")
+    for k in DIALOGUES:
+        [image] = make_images(1, k, side=1)
+        singles = [layout([replace(image, dialogues=[dialogue])]) for dialogue in image.dialogues]
+        one, two = one_pass_work(layout([image])), two_pass_work(singles)
+        text = np.mean([len(single.inputs.structure) for single in singles]) - 2 * GRID[0] * GRID[1]
+        say(
+            f"| {k} | {text:.0f} | {two.tokens / k:.0f} | {one.tokens / k:.0f} | {one.tokens / two.tokens:.3f} "
+            f"| {two.images / k:g} | {one.images / k:.2g} |"
+        )
+
+
+def steps(say: Callable[[str], None], device: torch.device, rounds: int) -> None:
+    on_gpu = device.type == "cuda"
+    preset, dtype = ("2b", torch.bfloat16) if on_gpu else ("tiny", torch.float32)
+    model, processor = build_preset(preset, word_tokenizer(), dtype=dtype, device=device)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=on_gpu)
+    for parameter in model.parameters():  # an optimizer makes its state in its first step: not in a timed one
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    peak, source = device_peak(device)
+    name = (
+        torch.cuda.get_device_name(device) if on_gpu else f"{platform.machine()} CPU, {torch.get_num_threads()} thread"
+    )
+    say(
+        f"One training step, {preset} ({sum(p.numel() for p in model.parameters()) / 1e6:,.2f} M parameters, "
+        f"{str(dtype).removeprefix('torch.')}); {name}; peak: {source}; medians of {rounds} rounds\n"
+    )
+    say("| dialogues per image | images | checkpointing | style | ms per step | dialogues/s | against two-pass | peak memory, GiB | model-flops use |")  # fmt: skip
+    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for checkpointing in (False, True) if on_gpu else (False,):
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        for k in DIALOGUES:
+            images = max(1, GPU_DIALOGUES // k) if on_gpu else 1
+            row = f"| {k} | {images} | {'yes' if checkpointing else 'no'} |"
+            layout = Layout(processor.chat, LayoutOptions.of(model.config))
+            found = compare(say, row, model, optimizer, layout, make_images(images, k, layout.options.side), rounds)
+            rival = found["two-pass"][0] if "two-pass" in found else float("nan")
+            for style, (seconds, memory, work) in found.items():
+                say(
+                    f"{row} {style} | {1e3 * seconds:.0f} | {k * images / seconds:.3g} | {rival / seconds:.2f}x "
+                    f"| {memory / 2**30:.2f} | {step_flops(model, work) / seconds / peak:.0%} |"
+                )
+
+
+def compare(
+    say: Callable[[str], None],
+    row: str,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    layout: Layout,
+    images: list[ImageExample],
+    rounds: int,
+) -> dict[str, tuple[float, int, Work]]:
+    """Median seconds, peak bytes and work of each style that runs; why another does not is said."""
+    device = model.device
+    batch = layout(images).to(device)
+    styles: dict[str, OnePass | TwoPass] = {"two-pass": TwoPass(model, layout, images, device)}
+    styles |= {f"one pass, {backend}": OnePass(model, batch, backend) for backend in BACKENDS}
+    losses: dict[str, float] = {}
+    memory: dict[str, int] = {}
+
+    def step(name: str) -> None:
+        loss = styles[name].loss()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses[name] = float(loss)
+
+    for name in list(styles):  # the first step of each: compiles what is compiled, and shows what cannot run
+        try:
+            memory[name] = peak_memory(lambda name=name: step(name), device)
+        except (StampModelError, torch.OutOfMemoryError) as error:
+            say(f"{row} {name} | not run: {str(error).splitlines()[0]} | | | | |")
+            del styles[name]
+            optimizer.zero_grad()
+    if max(losses.values()) - min(losses.values()) > LOSS_TOLERANCE[model.dtype] * max(losses.values()):
+        sys.exit(f"the styles do not compute the same loss: {losses}")
+    seconds: dict[str, list[float]] = {name: [] for name in styles}
+    for _ in range(rounds):
+        for name in styles:
+            seconds[name].append(timed(lambda name=name: step(name), device))
+    return {name: (statistics.median(seconds[name]), memory[name], style.work) for name, style in styles.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=[], help="counts, cpu, gpu; all by default")
+    parser.add_argument("--rounds", type=int, help="steps of each style that are timed")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU part")
+    parser.add_argument("--out", type=Path, help="write the tables to this file too")
+    options = parser.parse_args()
+    parts = options.parts or ["counts", "cpu", "gpu"]
+    torch.set_num_threads(options.threads)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        lines.append(line)
+
+    say(
+        f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}"
+    )
+    if "counts" in parts:
+        say("")
+        counts(say)
+    if "cpu" in parts:
+        say("")
+        steps(say, torch.device("cpu"), options.rounds or ROUNDS["cpu"])
+    if "gpu" in parts:
+        say("")
+        if torch.cuda.is_available():
+            steps(say, torch.device("cuda"), options.rounds or ROUNDS["cuda"])
+        else:
+            say("No GPU on this machine: the 2b part was not run.")
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

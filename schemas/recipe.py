@@ -1,0 +1,158 @@
+"""A training recipe: everything that decides a run, apart from the machines that it runs on.
+
+Recipes are YAML files; `stamp_train.recipes` reads them and says where each value came from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+Above = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A section of a recipe; keys that it does not know are refused."""
+
+
+class Lora(Part):
+    """Adapter on the language model, used with `tuning: lora`. style: see `stamp_train.model.lora.lora_config`."""
+
+    rank: Positive = 64
+    alpha: Positive = 128
+    style: Literal["default", "published"] = "default"
+
+
+class Model(Part):
+    """The network that is trained.
+
+    start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count. preset: begin at
+    random weights of that size instead. tokenizer: folder or name for a preset; bytes if empty. head, mask_positions,
+    head_width: see `stamp_train.model.config.StampConfig`. attention: see `stamp_train.model.attention.BACKENDS`.
+    """
+
+    start: str = ""
+    preset: Literal["", "tiny", "2b", "7b"] = ""
+    tokenizer: str = ""
+    head: Literal["fine", "patch"] = "fine"
+    mask_positions: Literal["grid", "sequential"] = "grid"
+    head_width: Positive = 256
+    tuning: Literal["full", "lora"] = "full"
+    lora: Lora = Lora()
+    freeze_vision: bool = False
+    gradient_checkpointing: bool = False
+    precision: Literal["bf16", "float32"] = "bf16"
+    attention: Literal["auto", "sdpa", "segments", "flex", "flash"] = "auto"
+
+    def __post_init__(self) -> None:
+        if bool(self.start) == bool(self.preset):
+            raise ValueError("give either `start` (weights to begin with) or `preset` (random weights of a size)")
+
+
+class Data(Part):
+    """Where the pictures are, and how large the model sees them.
+
+    root: folder that holds the built sets. min_tokens, max_tokens: bounds of merged patches per picture.
+    max_bad_share: the run stops when more of its records than this are unreadable.
+    """
+
+    root: str = "shards"
+    min_tokens: Positive = 1024
+    max_tokens: Positive = 1280
+    max_bad_share: Share = 0.001
+
+    def __post_init__(self) -> None:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens {self.min_tokens} is more than max_tokens {self.max_tokens}")
+
+
+class Batch(Part):
+    """The global batch, whatever the number of devices.
+
+    dialogues: in one optimizer step. dialogues_per_image: at most this many of one picture share its vision pass.
+    pack_tokens: bound of one forward pass on one device; smaller packs mean more accumulation, equal gradients.
+    """
+
+    dialogues: Positive = 96
+    dialogues_per_image: Positive = 4
+    pack_tokens: Positive = 16384
+
+
+class Optimizer(Part):
+    """AdamW. clip: largest norm of the gradient. warmup: share of each stage's steps. A stage begins a new schedule."""
+
+    learning_rate: Above = 3e-5
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    weight_decay: Amount = 0.0
+    clip: Above = 1.0
+    warmup: Share = 0.03
+    schedule: Literal["linear", "constant"] = "linear"
+
+
+class SetUse(Part):
+    """One built set in a stage. set: its folder under `data.root`. passes: how often one epoch goes over it."""
+
+    set: str
+    passes: Above = 1.0
+
+
+class Stage(Part):
+    """A stretch of training with a schedule and an optimizer of its own; it continues the weights of the one before.
+
+    Its length is either `epochs` (passes over its sets) or `steps`.
+    """
+
+    name: str
+    sets: Annotated[list[SetUse], msgspec.Meta(min_length=1)]
+    epochs: Amount = 0.0
+    steps: Count = 0
+
+    def __post_init__(self) -> None:
+        if (self.epochs > 0) == (self.steps > 0):
+            raise ValueError("give either `epochs` or `steps`")
+
+
+class Evaluation(Part):
+    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set."""
+
+    sets: list[str] = []
+    every: Count = 0
+    records: Positive = 200
+    pictures: Count = 8
+
+
+class Saving(Part):
+    """Checkpoints. every: steps between two. keep: the newest so many stay. best: metric whose best one stays as well."""
+
+    every: Positive = 1000
+    keep: Positive = 2
+    best: Literal["", "ciou", "text_accuracy"] = ""
+
+
+class Recipe(Part):
+    """A whole run. loss: see `stamp_train.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice."""
+
+    about: str
+    model: Model
+    stages: Annotated[list[Stage], msgspec.Meta(min_length=1)]
+    data: Data = Data()
+    batch: Batch = Batch()
+    optimizer: Optimizer = Optimizer()
+    loss: Literal["default", "paper", "published"] = "default"
+    evaluation: Evaluation = Evaluation()
+    saving: Saving = Saving()
+    trackers: list[Literal["tensorboard", "wandb"]] = []
+    seed: Count = 0
+    threads: Count = 0
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError("two stages have the same name")
+        if self.saving.best and not (self.evaluation.sets and self.evaluation.every):
+            raise ValueError(f"saving.best {self.saving.best} needs evaluation.sets and evaluation.every")

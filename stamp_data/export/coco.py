@@ -1,0 +1,118 @@
+"""COCO instances JSON with what referring expressions need besides.
+
+    <set>/annotations/instances_<split>.json
+    <set>/images/<split>/KEY.jpg
+
+`annotations` has one entry per mask that is not empty, with the expressions that ask for it alone in `expressions`, and one
+with `iscrowd` 1 for what is to be ignored around a mask (`ignored_by` names the latter). `refs` has one entry per
+dialogue, so that an expression without a target has its place, as have several masks in one answer and conversations:
+`ann_ids` holds one annotation per `<|seg|>`, -1 for an empty mask.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+
+import msgspec
+
+from stamp_data import rle as rles
+from stamp_data.export.base import Format, JsonList, Place, picture_name
+from stamp_data.export.outline import polygons
+from stamp_data.shards.reader import Loaded
+from stamp_schemas import RLE, Record
+
+NO_TARGET = -1  # as in gRefCOCO
+UNNAMED = "object"  # category of a target without one
+_SECTIONS = ("images", "annotations", "refs")
+
+
+class Coco(Format):
+    name = "coco"
+    notes = ("patch labels are left out: they follow from the masks",)
+
+    def begin(self, place: Place) -> None:
+        self._manifest = place.manifest
+        self._file = self.out / place.dataset / "annotations" / f"instances_{place.split}.json"
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._pictures = self.out / place.dataset / "images" / place.split
+        self._pictures.mkdir(parents=True)
+        self._categories: dict[str, int] = {}
+        self._images = self._annotations = self._refs = 0
+        self._stack = ExitStack()
+        self._lists = {
+            name: self._stack.enter_context(JsonList(self._file.with_suffix(f".{name}"))) for name in _SECTIONS
+        }
+
+    def add(self, loaded: Loaded) -> None:
+        record, image_id = loaded.record, None
+        if loaded.image is not None and record.image is not None:
+            name = picture_name(loaded)
+            (self._pictures / name).write_bytes(loaded.image)
+            self._images += 1
+            image_id = self._images
+            source = {"record": record.key, "source_id": record.source.image_id, "source_file": record.image.file_name}
+            size = {"width": record.image.width, "height": record.image.height}
+            self._lists["images"].append({"id": image_id, "file_name": name, **size, **source})
+        ids = self._write_targets(record, image_id)
+        for dialogue in record.dialogues:
+            self._refs += 1
+            entry: dict[str, object] = {"ref_id": self._refs, "image_id": image_id, "record": record.key}
+            entry |= {"ann_ids": [ids[index] for index in dialogue.targets], "dialogue": dialogue.id}
+            self._lists["refs"].append(entry | {"expression": dialogue.expression, "messages": dialogue.messages})
+        self.tally.hold(records=1, pictures=int(image_id is not None), dialogues=len(record.dialogues))
+
+    def _write_targets(self, record: Record, image_id: int | None) -> list[int]:
+        """Annotation id per target; targets are counted here."""
+        expressions: dict[int, dict[str, None]] = {}
+        for dialogue in record.dialogues:
+            if len(dialogue.targets) == 1 and dialogue.expression:
+                expressions.setdefault(dialogue.targets[0], {})[dialogue.expression] = None
+        ids = []
+        for number, target in enumerate(record.targets):
+            own = NO_TARGET
+            if target.area:
+                named = {"expressions": list(expressions.get(number, {})), "target": target.id}
+                more = {"instances": target.instances, "categories": target.categories}
+                own = self._annotate(image_id, target.categories, target.rle, {**named, **more})
+            if target.ignore_rle is not None:
+                self._annotate(image_id, target.categories, target.ignore_rle, {"ignored_by": own, "target": target.id})
+            ids.append(own)
+            self.tally.hold(targets=1, ignored=int(target.ignore_rle is not None))
+        return ids
+
+    def _annotate(self, image_id: int | None, categories: list[str], mask: RLE, more: dict[str, object]) -> int:
+        self._annotations += 1
+        crowd = int("ignored_by" in more)
+        name = categories[0] if categories else UNNAMED
+        entry = {
+            "id": self._annotations,
+            "image_id": image_id,
+            "category_id": self._categories.setdefault(name, len(self._categories) + 1),
+            "segmentation": polygons(mask) if self.polygons and not crowd else mask,
+            "area": rles.area(mask),
+            "bbox": rles.bbox(mask),
+            "iscrowd": crowd,
+        }
+        self._lists["annotations"].append(entry | more)
+        return self._annotations
+
+    def end(self) -> None:
+        """Join the sections to one object."""
+        self._stack.close()
+        manifest = self._manifest
+        info = {"description": manifest.name, "url": manifest.homepage, "digest": manifest.digest}
+        head = {
+            "info": info,
+            "licenses": [{"id": 1, "name": manifest.licence, "url": manifest.homepage}],
+            "categories": [{"id": number, "name": name} for name, number in self._categories.items()],
+        }
+        with self._file.open("wb") as file:
+            file.write(msgspec.json.encode(head).removesuffix(b"}"))
+            for name in _SECTIONS:
+                part = self._lists[name].path
+                file.write(f',\n"{name}": '.encode())
+                with part.open("rb") as section:
+                    shutil.copyfileobj(section, file)
+                part.unlink()
+            file.write(b"}\n")

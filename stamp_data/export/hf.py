@@ -1,0 +1,131 @@
+"""A Hugging Face dataset: Parquet with typed columns, and a README that tells `datasets.load_dataset` what is where.
+
+    README.md                                   one configuration per set, its splits
+    <set>/<split>-00000-of-00047.parquet        one file per shard
+
+Columns: `key`; `image`, an Image feature with the original bytes, null for text-only conversations; `record`, the record
+as in the shard, JSON; `expressions`, those in it, for searching; `labels`, the patch labels, null without targets.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stamp_data.export.base import Format, Place, picture_name
+from stamp_data.export.report import Tally
+from stamp_data.shards.reader import Loaded
+from stamp_schemas import StampError
+
+ROWS = 64  # per row group: a reader that wants one picture reads this many
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")  # what means something else in a pattern for files; splits are stricter
+_LABELS = pa.list_(pa.list_(pa.list_(pa.uint8())))
+_COLUMNS = {
+    "key": pa.string(),
+    "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    "record": pa.string(),
+    "expressions": pa.list_(pa.string()),
+    "labels": _LABELS,
+}
+_FEATURES: dict[str, Any] = {  # lists as lists: a notation that every version of `datasets` understands
+    "key": {"dtype": "string", "_type": "Value"},
+    "image": {"_type": "Image"},
+    "record": {"dtype": "string", "_type": "Value"},
+    "expressions": [{"dtype": "string", "_type": "Value"}],
+    "labels": [[[{"dtype": "uint8", "_type": "Value"}]]],
+}
+_METADATA = {b"huggingface": msgspec.json.encode({"info": {"features": _FEATURES}})}
+SCHEMA = pa.schema(list(_COLUMNS.items()), metadata=_METADATA)
+
+
+class HuggingFace(Format):
+    name = "hf"
+
+    def __init__(self, out: Path, tally: Tally, polygons: bool) -> None:
+        super().__init__(out, tally, polygons)
+        self._places: list[Place] = []
+        self._rows: list[dict[str, Any]] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def begin(self, place: Place) -> None:
+        dataset, split = _UNSAFE.sub("_", place.dataset), re.sub(r"[^A-Za-z0-9_]", "_", place.split)
+        if (dataset, split) in ((other.dataset, other.split) for other in self._places):
+            raise StampError(f"{place.manifest.name}: Hugging Face datasets take its name for that of another set")
+        (self.out / dataset).mkdir(exist_ok=True)
+        self._places.append(Place(place.manifest, dataset, split))
+        self._shard, self._files = "", 0
+
+    def add(self, loaded: Loaded) -> None:
+        record, labels = loaded.record, loaded.labels
+        if loaded.row.shard != self._shard:
+            self._next_file(loaded.row.shard)
+        picture = {"bytes": loaded.image, "path": picture_name(loaded)} if loaded.image is not None else None
+        self._rows.append(
+            {
+                "key": record.key,
+                "image": picture,
+                "record": msgspec.json.encode(record).decode(),
+                "expressions": list(dict.fromkeys(dialogue.expression for dialogue in record.dialogues)),
+                "labels": labels.tolist() if labels is not None else None,
+            }
+        )
+        if len(self._rows) == ROWS:
+            self._flush()
+        self.tally.hold(
+            records=1,
+            pictures=int(picture is not None),
+            dialogues=len(record.dialogues),
+            targets=len(record.targets),
+            ignored=sum(target.ignore_rle is not None for target in record.targets),
+        )
+
+    def _next_file(self, shard: str) -> None:
+        self._close_file()
+        self._shard = shard
+        self._writer = pq.ParquetWriter(self._path(self._files), SCHEMA, compression="zstd")
+        self._files += 1
+
+    def _path(self, number: int, end: str = "") -> Path:
+        place = self._places[-1]
+        return self.out / place.dataset / f"{place.split}-{number:05d}{end}.parquet"
+
+    def _flush(self) -> None:
+        if self._rows and self._writer is not None:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+        self._rows = []
+
+    def _close_file(self) -> None:
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def end(self) -> None:
+        """Close the last file; only now is it known how many there are, which their names say."""
+        self._close_file()
+        for number in range(self._files):
+            self._path(number).rename(self._path(number, f"-of-{self._files:05d}"))
+
+    def finish(self) -> None:
+        """Write README.md. A set of which nothing was kept has no file to be named."""
+        lines = ["---", "configs:"]
+        filled = [place for place in self._places if any((self.out / place.dataset).glob(f"{place.split}-*"))]
+        for name in dict.fromkeys(place.dataset for place in filled):
+            lines += [f'- config_name: "{name}"', "  data_files:"]
+            for place in filled:
+                if place.dataset == name:
+                    lines += [f'  - split: "{place.split}"', f'    path: "{name}/{place.split}-*.parquet"']
+        lines += ["---", "", "# Referring segmentation, exported from shard sets", ""]
+        for place in self._places:
+            manifest, totals = place.manifest, place.manifest.totals
+            counts = (
+                f"{totals.records:,} records, {totals.dialogues:,} dialogues, {totals.targets:,} targets in the set"
+            )
+            lines.append(f"- {manifest.name}: {counts}; {manifest.licence}; {manifest.homepage}; {manifest.digest}")
+        (self.out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,133 @@
+"""labelme: a JSON beside each picture, a shape per expression, the expression in its `description`.
+
+    <set>/<split>/KEY.json, KEY.jpg
+
+A shape has one text and one area, so there is no place for an expression that means nothing in the picture, for several
+masks in one answer, or for conversations; these are losses. What is to be ignored is a shape labelled `__ignore__`,
+labelme's own word, and can only be kept where it is the same for every target of the picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from stamp_data import rle as rles
+from stamp_data.export.base import Format, Place, picture_name, single_round
+from stamp_data.export.outline import polygons
+from stamp_data.shards.reader import Loaded
+from stamp_schemas import RLE, Dialogue, Record
+
+VERSION = "5.5.0"  # of labelme, whose files these are like
+IGNORE = "__ignore__"
+UNNAMED = "object"  # label of a target without a category
+
+
+class LabelMe(Format):
+    name = "labelme"
+    notes = ("questions and answers around the expressions are left out: `stamp-data build labelme` draws them anew",)
+
+    def begin(self, place: Place) -> None:
+        self._folder = self.out / place.dataset / place.split
+        self._folder.mkdir(parents=True)
+
+    def add(self, loaded: Loaded) -> None:
+        record = loaded.record
+        if loaded.image is None or record.image is None:
+            why = "labelme files belong to pictures"
+            self.tally.lose("text-only", "records", why, record.key)
+            self.tally.lose("text-only", "dialogues", why, record.key, len(record.dialogues))
+            return
+        shapes = self._shapes(record)
+        content: dict[str, object] = {
+            "version": VERSION,
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": picture_name(loaded),
+            "imageData": None,
+            "imageHeight": record.image.height,
+            "imageWidth": record.image.width,
+        }
+        (self._folder / picture_name(loaded)).write_bytes(loaded.image)
+        (self._folder / f"{record.key}.json").write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+        self.tally.hold(records=1, pictures=1)
+
+    def _shapes(self, record: Record) -> list[dict[str, object]]:
+        shapes: list[dict[str, object]] = []
+        held: dict[int, set[str]] = {}
+        for dialogue in record.dialogues:
+            loss = _loss(dialogue, record, held)
+            if loss:
+                self.tally.lose(loss[0], "dialogues", loss[1], record.key)
+                continue
+            number = dialogue.targets[0]
+            held.setdefault(number, set()).add(dialogue.expression)
+            target = record.targets[number]
+            label = target.categories[0] if target.categories else UNNAMED
+            shapes += self._areas(target.rle, label, dialogue.expression, group=len(shapes))
+            self.tally.hold(dialogues=1)
+        self.tally.hold(targets=len(held))
+        for number, target in enumerate(record.targets):
+            if number not in held:
+                code, why = ("in-lost-dialogues", "only dialogues that cannot be held ask for them")
+                if not target.area:
+                    code, why = ("no-target", "a shape has to have an area")
+                self.tally.lose(code, "targets", why, record.key)
+        return shapes + self._ignored(record)
+
+    def _ignored(self, record: Record) -> list[dict[str, object]]:
+        masks = {target.ignore_rle.counts if target.ignore_rle else None for target in record.targets if target.area}
+        count = sum(target.ignore_rle is not None for target in record.targets)
+        shared = record.targets[0].ignore_rle if len(masks) == 1 and record.targets else None
+        if shared is not None and all(target.area for target in record.targets):
+            self.tally.hold(ignored=count)
+            return self._areas(shared, IGNORE, "", group=-1)
+        why = "an ignored shape counts for every target of its picture"
+        self.tally.lose("ignored-per-target", "ignored", why, record.key, count)
+        return []
+
+    def _areas(self, mask: RLE, label: str, description: str, group: int) -> list[dict[str, object]]:
+        """Shapes of one mask; `group` joins them if it takes several."""
+        common: dict[str, object] = {"label": label, "description": description, "flags": {}}
+        if not self.polygons:
+            return [common | {"shape_type": "mask", "group_id": None} | _cutout(mask)]
+        rings = polygons(mask)
+        joined = group if len(rings) > 1 else None
+        return [
+            common
+            | {
+                "shape_type": "polygon",
+                "group_id": joined,
+                "points": list(zip(ring[::2], ring[1::2], strict=True)),
+                "mask": None,
+            }
+            for ring in rings
+        ]
+
+
+def _loss(dialogue: Dialogue, record: Record, held: dict[int, set[str]]) -> tuple[str, str] | None:
+    """(code, why) of a dialogue that no shape can hold."""
+    if single_round(dialogue) is None or not dialogue.expression:
+        return "conversation", "a shape has a text, not turns"
+    if len(dialogue.targets) != 1:
+        return "several-masks", "a shape is one area, the expression asks for several"
+    number = dialogue.targets[0]
+    if not record.targets[number].area:
+        return "no-target", "a shape has to have an area"
+    if dialogue.expression in held.get(number, ()):
+        return "repeated", "the same expression of the same target, in other words around it"
+    return None
+
+
+def _cutout(mask: RLE) -> dict[str, object]:
+    """labelme's `mask` shape: corners of the mask's box (the second one inclusive), and its pixels as a base64 PNG."""
+    x, y, width, height = (round(value) for value in rles.bbox(mask))
+    pixels = rles.decode(mask)[y : y + height, x : x + width]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels * 255)).convert("1").save(buffer, "PNG")
+    corners = [[x, y], [x + width - 1, y + height - 1]]
+    return {"points": corners, "mask": base64.b64encode(buffer.getvalue()).decode()}

@@ -1,0 +1,102 @@
+"""Counting what goes into an export and what comes out, so that nothing gets lost without its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.shards.reader import Loaded
+from stamp_schemas import StampError
+
+
+class Counts(msgspec.Struct):
+    """ignored: targets of which some region counts neither for nor against."""
+
+    records: int = 0
+    pictures: int = 0
+    dialogues: int = 0
+    targets: int = 0
+    ignored: int = 0
+
+
+class Loss(msgspec.Struct):
+    """Something that the format cannot hold. what: a field of `Counts`; example: key of the first record concerned."""
+
+    code: str
+    what: str
+    count: int
+    why: str
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.count:,} {self.what} ({self.code}: {self.why}; first in {self.example})"
+
+
+class ExportReport(msgspec.Struct):
+    """Outcome of an export. notes: what the format never holds, for every set alike."""
+
+    format: str
+    folder: Path
+    sets: list[str]
+    found: Counts
+    written: Counts
+    losses: list[Loss]
+    notes: list[str]
+
+    def summary(self) -> str:
+        """One line for the terminal."""
+        counts = ", ".join(f"{getattr(self.written, name):,} {name}" for name in Counts.__struct_fields__[:-1])
+        lost = f"; not held: {'; '.join(map(str, self.losses))}" if self.losses else ""
+        return f"{self.folder}: {counts} as {self.format}{lost}"
+
+
+class Tally:
+    """Both sides of the account while an export runs."""
+
+    def __init__(self) -> None:
+        self.found = Counts()
+        self.written = Counts()
+        self._losses: dict[tuple[str, str], Loss] = {}
+
+    def meet(self, loaded: Loaded) -> None:
+        """Count a record in."""
+        record = loaded.record
+        self.found.records += 1
+        self.found.pictures += loaded.image is not None
+        self.found.dialogues += len(record.dialogues)
+        self.found.targets += len(record.targets)
+        self.found.ignored += sum(target.ignore_rle is not None for target in record.targets)
+
+    def hold(
+        self, *, records: int = 0, pictures: int = 0, dialogues: int = 0, targets: int = 0, ignored: int = 0
+    ) -> None:
+        """Count things out, as they are written."""
+        self.written.records += records
+        self.written.pictures += pictures
+        self.written.dialogues += dialogues
+        self.written.targets += targets
+        self.written.ignored += ignored
+
+    def lose(self, code: str, what: str, why: str, key: str, count: int = 1) -> None:
+        """Note things that cannot be written; `Loss` explains the arguments."""
+        loss = self._losses.setdefault((code, what), Loss(code, what, 0, why, key))
+        loss.count += count
+
+    @property
+    def losses(self) -> list[Loss]:
+        """In the order in which they were first met, those of no extent left out."""
+        return [loss for loss in self._losses.values() if loss.count]
+
+    def settle(self, allow_loss: bool) -> None:
+        """StampError unless everything found was written, or its loss has a name and is allowed."""
+        for name in Counts.__struct_fields__:
+            named = sum(loss.count for loss in self.losses if loss.what == name)
+            missing = getattr(self.found, name) - getattr(self.written, name) - named
+            if missing:
+                raise StampError(
+                    f"{missing:,} {name} got lost in the export without a reason", "this is a bug: report it"
+                )
+        if self.losses and not allow_loss:
+            listed = "; ".join(map(str, self.losses))
+            raise StampError(f"the format cannot hold {listed}", "--allow-loss exports the rest; nothing was written")

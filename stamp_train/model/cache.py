@@ -1,0 +1,208 @@
+"""What generation keeps in memory: keys and values of all it has read, and what to do when there is not enough room.
+
+The cache of a batch is one flat sequence, like a packed training sequence that grows at its end: the prefix of an image
+is in it once, however many dialogues go on from it, and nothing is padded. Who sees what follows from the structure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stamp_train.model.attention import AttentionPlan
+from stamp_train.model.errors import StampModelError
+from stamp_train.model.structure import AttentionStructure, visible
+
+logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def join(parts: Sequence[AttentionStructure]) -> AttentionStructure:
+    """Structures one after another."""
+    return AttentionStructure(*(torch.cat(facts) for facts in zip(*(part.facts() for part in parts), strict=True)))
+
+
+class KeyValues:
+    """Keys and values [1, H_kv, L, D] of every layer, as transformers' attention layers update them.
+
+    A forward pass writes behind the end; only `commit` moves the end. A pass that fails half-way leaves no trace.
+    """
+
+    def __init__(self) -> None:
+        self.structure = AttentionStructure(*(torch.zeros(0, dtype=torch.int64) for _ in range(4)))
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.structure)
+
+    def update(self, key: Tensor, value: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
+        """Write new keys and values [1, H_kv, n, D] of a layer; all of them [1, H_kv, L + n, D] come back."""
+        start, end = len(self), len(self) + key.shape[2]
+        held = self._layers.get(layer_idx)
+        if held is None or held[0].shape[2] < end:
+            held = (self._larger(key, held and held[0], end), self._larger(value, held and held[1], end))
+            self._layers[layer_idx] = held
+        for buffer, new in zip(held, (key, value), strict=True):
+            buffer[:, :, start:end] = new
+        return held[0][:, :, :end], held[1][:, :, :end]
+
+    def _larger(self, like: Tensor, old: Tensor | None, least: int) -> Tensor:
+        """A buffer with room to grow, so that not every token copies all that is there."""
+        buffer = like.new_empty(*like.shape[:2], least + least // 8 + 64, like.shape[3])
+        if old is not None:
+            buffer[:, :, : len(self)] = old[:, :, : len(self)]
+        return buffer
+
+    def commit(self, structure: AttentionStructure) -> None:
+        """Keep what the last pass wrote; `structure` says what it is (on the CPU)."""
+        self.structure = join([self.structure, structure])
+
+    def read(self, layer_idx: int) -> tuple[Tensor, Tensor]:
+        """The kept keys and values of a layer."""
+        key, value = self._layers[layer_idx]
+        return key[:, :, : len(self)], value[:, :, : len(self)]
+
+
+class Glance:
+    """A cache seen by tokens that leave nothing in it: mask blocks, which no later token may see."""
+
+    def __init__(self, cache: KeyValues) -> None:
+        self._cache = cache
+
+    def update(self, key: Tensor, value: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
+        """As `KeyValues.update`; one layer's joined copy lives at a time."""
+        keys, values = self._cache.read(layer_idx)
+        return torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One SDPA call for G groups: rows of queries [G, Q] and keys [G, K], padded; None = all keys, or no mask."""
+
+    query: Tensor
+    key: Tensor | None
+    mask: Tensor | None
+
+
+class CachedPlan(AttentionPlan):
+    """New tokens against a cache and themselves: one call for all text, one without any mask for each mask block.
+
+    Text tokens are grouped by document, so a decoding step reads each document's keys once, for all its dialogues.
+
+    Args:
+        query: structure of the new tokens, on the CPU.
+        key: structure of the cache followed by the new tokens, on the CPU.
+        device: where attention is computed.
+    """
+
+    name = "cached"
+
+    def __init__(self, query: AttentionStructure, key: AttentionStructure, device: torch.device | str) -> None:
+        labels, group_of = torch.stack([query.document, query.block]).unique(dim=1, return_inverse=True)
+        groups = [(group_of == number).nonzero()[:, 0] for number in range(labels.shape[1])]
+        text = [rows for rows, block in zip(groups, labels[1].tolist(), strict=True) if block == 0]
+        batches = [text] if text else []
+        batches += [[rows] for rows, block in zip(groups, labels[1].tolist(), strict=True) if block]
+        found = [_group(query, key, batch) for batch in batches]
+        # Padded queries are left out: where each real one comes out when the calls' outputs are laid end to end.
+        width, starts = [call.query.shape[1] for call in found], [0]
+        for call in found:
+            starts.append(starts[-1] + call.query.numel())
+        self.back = torch.empty(len(query), dtype=torch.int64)
+        for number, batch in enumerate(batches):
+            for place, rows in enumerate(batch):
+                self.back[rows] = starts[number] + place * width[number] + torch.arange(len(rows))
+        self.back = self.back.to(device)
+        self.calls = [_Call(*(part if part is None else part.to(device) for part in vars(c).values())) for c in found]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """See `AttentionPlan.attend`; batch size 1."""
+        heads, kv_heads = query.shape[1], key.shape[1]
+        outputs = []
+        for call in self.calls:
+            groups, length = call.query.shape
+            # Key-value heads join the batch and are broadcast over their group of query heads, never copied for it.
+            q = query[0][:, call.query].unflatten(0, (kv_heads, -1)).permute(2, 0, 1, 3, 4).flatten(0, 1)
+            k, v = (_pick(states[0], call.key).expand(-1, q.shape[1], -1, -1) for states in (key, value))
+            mask = None if call.mask is None else call.mask.repeat_interleave(kv_heads, dim=0)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+            out = out.reshape(groups, heads, length, -1).transpose(0, 1)
+            outputs.append(out.reshape(heads, groups * length, -1))
+        return torch.cat(outputs, dim=1)[:, self.back][None]
+
+
+def _pick(states: Tensor, rows: Tensor | None) -> Tensor:
+    """Rows [G, K] of keys or values [H_kv, L, D] as [G * H_kv, 1, K, D]."""
+    picked = states[:, None] if rows is None else states[:, rows]
+    return picked.transpose(0, 1).flatten(0, 1)[:, None]
+
+
+def _group(query: AttentionStructure, key: AttentionStructure, groups: Sequence[Tensor]) -> _Call:
+    """The call for groups of queries, each within one document and at most one mask block."""
+    keys, masks = [], []
+    for rows in groups:
+        asking = query[rows]
+        # The few facts that all share are looked at first: the exact rule on every pair would cost queries times cache.
+        near = (key.document == asking.document[0]) & ((key.block == 0) | (key.block == asking.block[0]))
+        near &= (key.branch == 0) | torch.isin(key.branch, asking.branch.unique())
+        close = near.nonzero()[:, 0]
+        seen = visible(asking, key[close])
+        used = seen.any(0)
+        keys.append(close[used])
+        masks.append(seen[:, used])
+    if len(groups) == 1:
+        whole = len(keys[0]) == len(key)
+        return _Call(groups[0][None], None if whole else keys[0][None], None if masks[0].all() else masks[0][None, None])
+    longest = max(len(rows) for rows in groups)
+    widest = max(len(rows) for rows in keys)
+    mask = torch.zeros(len(groups), 1, longest, widest, dtype=torch.bool)
+    for number, seen in enumerate(masks):
+        mask[number, 0, : seen.shape[0], : seen.shape[1]] = seen
+        mask[number, 0, seen.shape[0] :] = True  # padded queries see something, or softmax divides by zero
+    return _Call(_pad(groups, longest), _pad(keys, widest), mask)
+
+
+def _pad(rows: Sequence[Tensor], width: int) -> Tensor:
+    return torch.stack([F.pad(part, (0, width - len(part))) for part in rows])
+
+
+def in_halves(
+    items: Sequence[Item], work: Callable[[Sequence[Item]], Iterable[Result]], name: Callable[[Item], str] | None = None
+) -> Iterator[Result]:
+    """Do work on a batch; when memory runs out, halve the batch, say so, and go on.
+
+    Args:
+        items: the batch.
+        work: called with all items or, after a failure, with each half; must skip what it has already done.
+        name: what an item is called in messages.
+
+    Yields:
+        What `work` gives.
+
+    Raises:
+        StampModelError: a single item does not fit; names it.
+        torch.OutOfMemoryError: the same, if there is no `name`: the caller has something left to try.
+    """
+    try:
+        yield from work(items)
+        return
+    except torch.OutOfMemoryError as error:
+        if len(items) == 1:
+            if name is None:
+                raise
+            fix = "Lower the image's token bound, max_new_tokens or mask_tokens, or use a larger device"
+            raise StampModelError("out of memory with this alone", where=name(items[0]), fix=fix) from error
+    # Beyond the except clause, so that the failed pass and its tensors are no longer held by the error.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = (len(items) + 1) // 2
+    logger.warning("out of memory with a batch of %d; going on with %d", len(items), middle)
+    for half in (items[:middle], items[middle:]):
+        yield from in_halves(half, work, name)

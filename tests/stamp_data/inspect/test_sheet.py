@@ -1,0 +1,88 @@
+"""Contact sheets and single pictures: the same bytes each time, whatever the texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stamp_data.inspect.draw import OVERLAYS, Layer, overlaid
+from stamp_data.inspect.palette import COLOURS, colours
+from stamp_data.inspect.sheet import fitted, font, write_sample, write_sheet
+from stamp_schemas import StampError, UsageFault
+
+from .scenes import Scene, chat, write_set
+
+
+def test_sheet_is_the_same_twice(zoo_set: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    summary = write_sheet([zoo_set], one, limit=6, seed=2)
+    write_sheet([zoo_set], other, limit=6, seed=2)
+    assert one.read_bytes() == other.read_bytes()
+    assert (summary.records, summary.width) == (6, Image.open(one).width)
+    write_sheet([zoo_set], other, limit=6, seed=3)
+    assert one.read_bytes() != other.read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_sheet_shows_what_is_asked_for(zoo_set: Path, tmp_path: Path) -> None:
+    assert write_sheet([zoo_set], tmp_path / "a.png", where="'ant' in categories").records == 1
+    assert write_sheet([zoo_set], tmp_path / "a.png", limit=2, sort="-area").records == 2
+    with pytest.raises(StampError, match="no record to show"):
+        write_sheet([zoo_set], tmp_path / "b.png", where="area > 3")
+    with pytest.raises(UsageFault):
+        write_sheet([zoo_set], tmp_path / "b.png", limit=0)
+    assert not (tmp_path / "b.png").exists()
+    with pytest.raises(StampError, match=r"missing/a\.png"):
+        write_sheet([zoo_set], tmp_path / "missing" / "a.png", limit=1)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_sample_in_every_overlay(overlay: str, zoo_set: Path, tmp_path: Path) -> None:
+    out = tmp_path / "one.png"
+    write_sample([zoo_set], "r01", out, overlay=overlay)  # type: ignore[arg-type]
+    assert Image.open(out).size[0] == 160
+    write_sample([zoo_set], "hostile", out, overlay=overlay)  # type: ignore[arg-type]
+
+
+def test_sample_without_a_picture_is_refused(zoo_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(StampError, match="without a picture"):
+        write_sample([zoo_set], "talk", tmp_path / "one.png")
+
+
+def test_broken_pictures_and_conversations_get_a_cell(tmp_path: Path) -> None:
+    broken = Scene("broken").target("a", (5, 5, 50, 50)).says("it", [0]).made()
+    broken.image = b"no picture"
+    folder = write_set(tmp_path, [broken, chat("talk", "Hello", "Hi")])
+    assert write_sheet([folder], tmp_path / "a.png").records == 2
+
+
+def test_diff_marks_what_is_missed_and_what_is_added() -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[0:25, 0:20] = 1  # grid 4×4: row 2 is half covered
+    labels = np.zeros((4, 4), np.uint8)
+    labels[0:2, 0:2] = 254
+    labels[3, 3] = 200
+    white = Image.new("RGB", (40, 40), "white")
+    drawn = np.asarray(overlaid(white, [Layer(mask, labels, (0, 0, 0))], "diff")).astype(int)
+    assert drawn[23, 5, 0] - drawn[23, 5, 2] > 50  # missed: red
+    assert drawn[35, 35, 2] - drawn[35, 35, 0] > 50  # added: blue
+    assert (drawn[5, 5] == 255).all()
+
+
+def test_colours_differ_within_a_picture_and_stay_with_the_target() -> None:
+    names = [f"t{number}" for number in range(len(COLOURS))]
+    assert len(set(colours(names))) == len(COLOURS)
+    assert colours(names[:1]) == colours(names)[:1]
+    assert len(colours([*names, "more"])) == len(names) + 1
+
+
+def test_text_is_cut_where_it_ends() -> None:
+    style = font(15)
+    for text in ("word " * 60, "x" * 400, "", "a", "многа букв " * 20):
+        lines = fitted(text, 200, 2, style)
+        assert 1 <= len(lines) <= 2
+        assert all(style.getlength(line) <= 200 for line in lines)
+    assert fitted("word " * 60, 200, 2, style)[-1].endswith("…")
