@@ -2,7 +2,7 @@
 
     python bench/train_step.py                # all three parts; without a GPU the last one says so and ends
     python bench/train_step.py counts         # tokens and vision passes, counted from the layout; some seconds
-    python bench/train_step.py cpu            # the `tiny` preset, one thread, float32; some five minutes
+    python bench/train_step.py cpu            # the `tiny` preset, one thread, float32; some two minutes
     python bench/train_step.py gpu            # the `2b` shapes, random weights, bfloat16, full fine-tuning
     python bench/train_step.py --out FILE     # the tables also go to FILE
 
@@ -43,15 +43,20 @@ from stamp_train.model.presets import build_preset, byte_tokenizer
 GRID = (32, 32)  # merged patches: a picture of 896 x 896 pixels
 BACKENDS = ("sdpa", "segments", "flex", "flash")
 DIALOGUES = (1, 2, 4, 7)
-ROUNDS = {"cpu": 3, "cuda": 7}
+ROUNDS = {"cpu": 5, "cuda": 7}
 LOSS_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 GPU_DIALOGUES = 8  # in a step on a GPU: images are added until there are about as many
 EXPRESSIONS = (
     "the lady with the blue shirt", "left zebra", "man in the back holding an umbrella", "the slice closest to us",
     "second chair from the right", "boy catching the ball", "white truck behind the fence",
 )  # fmt: skip
-# Dense bfloat16 operations per second, from the makers' data sheets; the first name found in the device's counts.
-PEAKS = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}  # fmt: skip
+# Dense bfloat16 operations per second, from the makers' data sheets; the first whose words are all in a device's name.
+PEAKS = {"B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12}
+COUNT_COLUMNS = ("dialogues of the image", "text tokens of one", "tokens, two-pass", "one-pass", "ratio",
+                 "vision passes, two-pass", "one-pass")  # fmt: skip
+STEP_COLUMNS = ("dialogues per image", "images", "checkpointing", "style", "ms per step", "dialogues/s",
+                "against two-pass", "peak memory, GiB", "model-flops use")  # fmt: skip
+Say = Callable[[str], None]
 
 
 # --- what is trained on ----------------------------------------------------------------------------------------------
@@ -61,7 +66,7 @@ def word_tokenizer() -> Any:
     """About a token per word, as a large tokenizer has it for such texts; trained on them, since none is at hand."""
     texts = [*wording("paper").phrase.questions, *wording("paper").phrase.answers, *EXPRESSIONS]
     roles = ["system\n", "user\n", "assistant\n", "You are a helpful assistant."]
-    return byte_tokenizer().train_new_from_iterator(2 * [*texts, *roles], vocab_size=1000)
+    return byte_tokenizer().train_new_from_iterator(2 * [*texts, *roles], vocab_size=1000, show_progress=False)
 
 
 def make_images(images: int, dialogues: int, side: int) -> list[ImageExample]:
@@ -149,13 +154,14 @@ def resident(name: str) -> int:
 # --- the parts -------------------------------------------------------------------------------------------------------
 
 
-def counts(say: Callable[[str], None]) -> None:
+def header(columns: tuple[str, ...]) -> str:
+    return "\n".join([f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)])
+
+
+def counts(say: Say) -> None:
     layout = Layout(ChatEncoder(word_tokenizer()))
     say(f"Tokens of the language model and vision passes per dialogue; image of {GRID[0] * GRID[1]} merged patches\n")
-    say(
-        "| dialogues of the image | text tokens of one | tokens, two-pass | one-pass | ratio | vision passes, two-pass | one-pass |"
-    )
-    say("| --- | --- | --- | --- | --- | --- | --- |")
+    say(header(COUNT_COLUMNS))
     for k in DIALOGUES:
         [image] = make_images(1, k, side=1)
         singles = [layout([replace(image, dialogues=[dialogue])]) for dialogue in image.dialogues]
@@ -167,79 +173,82 @@ def counts(say: Callable[[str], None]) -> None:
         )
 
 
-def steps(say: Callable[[str], None], device: torch.device, rounds: int) -> None:
-    on_gpu = device.type == "cuda"
-    preset, dtype = ("2b", torch.bfloat16) if on_gpu else ("tiny", torch.float32)
-    model, processor = build_preset(preset, word_tokenizer(), dtype=dtype, device=device)
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=on_gpu)
-    for parameter in model.parameters():  # an optimizer makes its state in its first step: not in a timed one
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    peak, source = device_peak(device)
-    name = (
-        torch.cuda.get_device_name(device) if on_gpu else f"{platform.machine()} CPU, {torch.get_num_threads()} thread"
-    )
-    say(
-        f"One training step, {preset} ({sum(p.numel() for p in model.parameters()) / 1e6:,.2f} M parameters, "
-        f"{str(dtype).removeprefix('torch.')}); {name}; peak: {source}; medians of {rounds} rounds\n"
-    )
-    say("| dialogues per image | images | checkpointing | style | ms per step | dialogues/s | against two-pass | peak memory, GiB | model-flops use |")  # fmt: skip
-    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for checkpointing in (False, True) if on_gpu else (False,):
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-        for k in DIALOGUES:
-            images = max(1, GPU_DIALOGUES // k) if on_gpu else 1
-            row = f"| {k} | {images} | {'yes' if checkpointing else 'no'} |"
-            layout = Layout(processor.chat, LayoutOptions.of(model.config))
-            found = compare(say, row, model, optimizer, layout, make_images(images, k, layout.options.side), rounds)
-            rival = found["two-pass"][0] if "two-pass" in found else float("nan")
-            for style, (seconds, memory, work) in found.items():
-                say(
-                    f"{row} {style} | {1e3 * seconds:.0f} | {k * images / seconds:.3g} | {rival / seconds:.2f}x "
-                    f"| {memory / 2**30:.2f} | {step_flops(model, work) / seconds / peak:.0%} |"
-                )
+class Comparison:
+    """A model that is trained in all styles, on one device."""
 
+    def __init__(self, device: torch.device, rounds: int) -> None:
+        self.device, self.rounds, self.on_gpu = device, rounds, device.type == "cuda"
+        self.preset, dtype = ("2b", torch.bfloat16) if self.on_gpu else ("tiny", torch.float32)
+        self.model, processor = build_preset(self.preset, word_tokenizer(), dtype=dtype, device=device)
+        self.model.train()
+        self.layout = Layout(processor.chat, LayoutOptions.of(self.model.config))
+        # All the work of a step, but the weights stay, so that the losses of the styles can be compared.
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0, fused=self.on_gpu)
+        for parameter in self.model.parameters():  # its state is made in the first step: not in a timed one
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        self.absent: dict[str, str] = {}
 
-def compare(
-    say: Callable[[str], None],
-    row: str,
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    layout: Layout,
-    images: list[ImageExample],
-    rounds: int,
-) -> dict[str, tuple[float, int, Work]]:
-    """Median seconds, peak bytes and work of each style that runs; why another does not is said."""
-    device = model.device
-    batch = layout(images).to(device)
-    styles: dict[str, OnePass | TwoPass] = {"two-pass": TwoPass(model, layout, images, device)}
-    styles |= {f"one pass, {backend}": OnePass(model, batch, backend) for backend in BACKENDS}
-    losses: dict[str, float] = {}
-    memory: dict[str, int] = {}
+    def table(self, say: Say) -> None:
+        peak, source = device_peak(self.device)
+        name = torch.cuda.get_device_name() if self.on_gpu else f"CPU, threads: {torch.get_num_threads()}"
+        size = sum(p.numel() for p in self.model.parameters()) / 1e6
+        precision = str(self.model.dtype).removeprefix("torch.")
+        say(f"One training step; {self.preset}: {size:,.2f} M parameters, {precision}; {name}; peak: {source};")
+        say(f"medians of {self.rounds} rounds\n")
+        say(header(STEP_COLUMNS))
+        for checkpointing in (False, True) if self.on_gpu else (False,):
+            if checkpointing:
+                self.model.gradient_checkpointing_enable()
+            for k in DIALOGUES:
+                self.rows(say, k, "yes" if checkpointing else "no", peak)
+        for style, reason in self.absent.items():
+            say(f"\nNot run: {style}: {reason}")
 
-    def step(name: str) -> None:
-        loss = styles[name].loss()
+    def rows(self, say: Say, k: int, checkpointing: str, peak: float) -> None:
+        """The rows of all styles for `k` dialogues per image."""
+        images = max(1, GPU_DIALOGUES // k) if self.on_gpu else 1
+        examples = make_images(images, k, self.layout.options.side)
+        batch = self.layout(examples).to(self.device)
+        styles: dict[str, OnePass | TwoPass] = {"two-pass": TwoPass(self.model, self.layout, examples, self.device)}
+        styles |= {f"one pass, {backend}": OnePass(self.model, batch, backend) for backend in BACKENDS}
+        memory = self.first_steps(styles, f"k = {k}, checkpointing: {checkpointing}")
+        seconds: dict[str, list[float]] = {name: [] for name in memory}
+        for _ in range(self.rounds):
+            for name in memory:
+                seconds[name].append(timed(lambda name=name: self.step(styles[name]), self.device))
+        rival = statistics.median(seconds.get("two-pass", [float("nan")]))
+        for name, measured in seconds.items():
+            median = statistics.median(measured)
+            say(
+                f"| {k} | {images} | {checkpointing} | {name} | {1e3 * median:.0f} | {k * images / median:.3g} "
+                f"| {rival / median:.2f}x | {memory[name] / 2**30:.2f} "
+                f"| {step_flops(self.model, styles[name].work) / median / peak:.0%} |"
+            )
+
+    def first_steps(self, styles: dict[str, OnePass | TwoPass], where: str) -> dict[str, int]:
+        """Peak memory of each style that runs here. Whatever is compiled is compiled now; the losses have to agree."""
+        memory: dict[str, int] = {}
+        losses: dict[str, float] = {}
+        for name, style in styles.items():
+            try:
+                memory[name] = peak_memory(lambda n=name, s=style: losses.update({n: self.step(s)}), self.device)
+            except StampModelError as error:
+                self.absent[name] = str(error)
+            except torch.OutOfMemoryError as error:
+                self.absent[f"{name} ({where})"] = str(error).split(". ")[0]
+                self.optimizer.zero_grad()
+        tolerance = LOSS_TOLERANCE[self.model.dtype] * max(losses.values(), default=0.0)
+        if losses and max(losses.values()) - min(losses.values()) > tolerance:
+            sys.exit(f"the styles do not compute the same loss: {losses}")
+        return memory
+
+    def step(self, style: OnePass | TwoPass) -> float:
+        loss = style.loss()
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses[name] = float(loss)
-
-    for name in list(styles):  # the first step of each: compiles what is compiled, and shows what cannot run
-        try:
-            memory[name] = peak_memory(lambda name=name: step(name), device)
-        except (StampModelError, torch.OutOfMemoryError) as error:
-            say(f"{row} {name} | not run: {str(error).splitlines()[0]} | | | | |")
-            del styles[name]
-            optimizer.zero_grad()
-    if max(losses.values()) - min(losses.values()) > LOSS_TOLERANCE[model.dtype] * max(losses.values()):
-        sys.exit(f"the styles do not compute the same loss: {losses}")
-    seconds: dict[str, list[float]] = {name: [] for name in styles}
-    for _ in range(rounds):
-        for name in styles:
-            seconds[name].append(timed(lambda name=name: step(name), device))
-    return {name: (statistics.median(seconds[name]), memory[name], style.work) for name, style in styles.items()}
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.item()
 
 
 def main() -> None:
@@ -266,11 +275,11 @@ def main() -> None:
         counts(say)
     if "cpu" in parts:
         say("")
-        steps(say, torch.device("cpu"), options.rounds or ROUNDS["cpu"])
+        Comparison(torch.device("cpu"), options.rounds or ROUNDS["cpu"]).table(say)
     if "gpu" in parts:
         say("")
         if torch.cuda.is_available():
-            steps(say, torch.device("cuda"), options.rounds or ROUNDS["cuda"])
+            Comparison(torch.device("cuda"), options.rounds or ROUNDS["cuda"]).table(say)
         else:
             say("No GPU on this machine: the 2b part was not run.")
     if options.out:

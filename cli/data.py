@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stamp_cli import inspect, look, make
+from stamp_cli import export, inspect, look, make
 from stamp_cli.console import new_app, run
 
-MAKE, LOOK = "Make", "Look and check"
+MAKE, LOOK, TAKE = "Make", "Look and check", "Take elsewhere"
 COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
     make.synth: (MAKE, ("stamp-data synth playground", "stamp-data synth big --images 5000 --size 640x480")),
     make.doctor: (MAKE, ("stamp-data doctor playground/data", "stamp-data doctor playground/data --json")),
@@ -32,6 +32,13 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
     look.verify: (
         LOOK,
         ("stamp-data verify shards", "stamp-data verify shards/refcoco-unc/val --repair --root playground/data"),
+    ),
+    export.export: (
+        TAKE,
+        (
+            "stamp-data export shards/refcoco-unc/val --to coco --out refcoco-coco",
+            "stamp-data export shards --to hf --out dataset",
+        ),
     ),
 }
 """Command -> (panel of the help, examples)."""

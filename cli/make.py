@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from stamp_data.executors import Executor
 
 Root = Annotated[
     Path,
@@ -71,10 +74,16 @@ def build(
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
     workers: Workers = None,
+    executor: Annotated[
+        Literal["local", "ray", "slurm"],
+        typer.Option(help="Where shards are made: here, on a Ray cluster, by an array job of Slurm. The same bytes."),
+    ] = "local",
+    slurm: Annotated[
+        str, typer.Option(help="Options of sbatch, such as 'partition=cpu time=02:00:00 cpus=4'.", show_default=False)
+    ] = "",
     json: Json = False,
 ) -> None:
     """Build shard sets. A build that was stopped goes on where it was when the same command is given again."""
-    from stamp_data.executors.local import LocalExecutor, usable_cores
     from stamp_data.jobs import Job, run_job
     from stamp_schemas import UsageFault
 
@@ -95,21 +104,40 @@ def build(
         tokenizer=tokenizer,
         overwrite=overwrite,
     )
-    executor = LocalExecutor(workers or usable_cores())
+    runner = _executor(executor, workers, slurm)
     built = []
     try:
         with progress_bar() as report:
-            for result in run_job(job, executor, report):
+            for result in run_job(job, runner, report):
                 built.append(result)
                 say(result.summary())
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here: finished shards are kept")
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        executor.close()
+        runner.close()
     if json:
         print_json([{"folder": str(result.folder), "totals": result.manifest.totals} for result in built])
     say(f"Next: stamp-data inspect {out}")
+
+
+def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
+    """Whoever runs the tasks; only what is asked for is imported."""
+    from stamp_schemas import UsageFault
+
+    if slurm and kind != "slurm":
+        raise UsageFault("--slurm is for --executor slurm")
+    if kind == "ray":
+        from stamp_data.executors.ray import RayExecutor
+
+        return RayExecutor(workers)
+    if kind == "slurm":
+        from stamp_data.executors.slurm import SlurmExecutor, parse_slurm
+
+        return SlurmExecutor(workers, parse_slurm(slurm))
+    from stamp_data.executors.local import LocalExecutor, usable_cores
+
+    return LocalExecutor(workers or usable_cores())
 
 
 def doctor(

@@ -14,6 +14,7 @@ from stamp_schemas.annotation import (
 from stamp_schemas.errors import StampError, UsageFault
 from stamp_schemas.jsonschema import CONTRACTS, json_schema
 from stamp_schemas.manifest import Input, Manifest, Reject, Settings, ShardEntry, Totals, Wording
+from stamp_schemas.recipe import Recipe
 from stamp_schemas.record import (
     RLE,
     Content,
@@ -38,6 +39,7 @@ __all__ = [
     "Input",
     "Manifest",
     "Message",
+    "Recipe",
     "Record",
     "Region",
     "Reject",

@@ -114,7 +114,7 @@ class Stage(Part):
 
     def __post_init__(self) -> None:
         if (self.epochs > 0) == (self.steps > 0):
-            raise ValueError("give either `epochs` or `steps`")
+            raise ValueError("give either `epochs` or `steps`; the other is 0")
 
 
 class Evaluation(Part):

@@ -252,13 +252,14 @@ def _seal(source: Source, config: Config, folder: Path, receipts: list[Receipt],
     for receipt in receipts:
         rejects += receipt.rejects
     if not kept:
+        first = next((row for row in rejects if row.expressions), rejects[0])
         raise SetFault(
-            f"{folder}: every record was refused, the first because: {rejects[0].detail}",
+            f"{folder}: every record was refused, the first because: {first.detail}",
             "see which pictures and annotations are there with `stamp-data doctor`",
         )
     entries = [receipt.entry for receipt in kept]
     names = {entry.path for entry in entries}
-    for stale in folder.glob("shard-*.tar"):
+    for stale in folder.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"):
         if stale.name not in names:
             stale.unlink()
     index_part = folder / f"{INDEX}.part"

@@ -19,6 +19,8 @@ from stamp_schemas import Settings, StampError, UsageFault, Wording
 FAMILIES = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
 """What `build all` looks for; `coco` and `labelme` are one's own data and are built when named."""
 
+MOST_TOKENS = 16_384  # merged patches per picture: Qwen2-VL's own limit, of 12,845,056 pixels
+
 
 class Job(msgspec.Struct, frozen=True):
     """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it."""
@@ -60,6 +62,12 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
 
     A set whose data is at fault does not keep the others from being built: it is told of, as a StampError, at the end.
     """
+    if not 1 <= job.min_tokens <= job.max_tokens <= MOST_TOKENS:
+        raise UsageFault(
+            f"{job.min_tokens} to {job.max_tokens} merged patches", f"at most {MOST_TOKENS:,} are possible"
+        )
+    if min(job.passes, job.shard_records) < 1:
+        raise UsageFault(f"{job.passes} passes and {job.shard_records} records per shard", "at least one of each")
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
     faults: list[SetFault] = []
     missing = set(job.splits)

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from stamp_data.tokens import TokenCounter
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
+NUMBERED = frozenset({"refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "coco"})
+"""Sets whose pictures have numbers. The others' have names, even if some look like numbers: readers that put records into
+columns, such as Hugging Face datasets, take either kind, but not both in one set."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Renderer:
 
     def _source(self, image_id: str) -> SourceInfo:
         settings = self.settings
-        is_number = _NUMBER.fullmatch(image_id) is not None  # others are names, as LLaVA's with zeros in front
+        is_number = settings.dataset in NUMBERED and _NUMBER.fullmatch(image_id) is not None
         identity = int(image_id) if is_number else image_id
         return SourceInfo(settings.dataset, settings.split_by, settings.split, identity)
 

@@ -2,9 +2,10 @@
 
     <set>/<split>/KEY.json, KEY.jpg
 
-A shape has one text and one area, so there is no place for an expression that means nothing in the picture, for several
-masks in one answer, or for conversations; these are losses. What is to be ignored is a shape labelled `__ignore__`,
-labelme's own word, and can only be kept where it is the same for every target of the picture.
+A shape has one text and one area; it stands for every pass over its expression. So there is no place for an expression
+that means nothing in the picture, for several masks in one answer, or for conversations; these are losses. What is to be
+ignored is a shape labelled `__ignore__`, labelme's own word, and can only be kept where it is the same for every target
+of the picture.
 """
 
 from __future__ import annotations
@@ -58,18 +59,20 @@ class LabelMe(Format):
 
     def _shapes(self, record: Record) -> list[dict[str, object]]:
         shapes: list[dict[str, object]] = []
-        held: dict[int, set[str]] = {}
+        held: dict[int, dict[str, str]] = {}  # by target and expression: the sentence that it was first drawn from
         for dialogue in record.dialogues:
             loss = _loss(dialogue, record, held)
             if loss:
                 self.tally.lose(loss[0], "dialogues", loss[1], record.key)
                 continue
-            number = dialogue.targets[0]
-            held.setdefault(number, set()).add(dialogue.expression)
+            self.tally.hold(dialogues=1)
+            number, sentence = dialogue.targets[0], _sentence(dialogue)
+            if dialogue.expression in held.setdefault(number, {}):
+                continue  # a further pass over the sentence, which the shape stands for
+            held[number][dialogue.expression] = sentence
             target = record.targets[number]
             label = target.categories[0] if target.categories else UNNAMED
             shapes += self._areas(target.rle, label, dialogue.expression, group=len(shapes))
-            self.tally.hold(dialogues=1)
         self.tally.hold(targets=len(held))
         for number, target in enumerate(record.targets):
             if number not in held:
@@ -109,7 +112,12 @@ class LabelMe(Format):
         ]
 
 
-def _loss(dialogue: Dialogue, record: Record, held: dict[int, set[str]]) -> tuple[str, str] | None:
+def _sentence(dialogue: Dialogue) -> str:
+    """Which sentence of the source a dialogue was drawn from; passes over the same one differ in the end of their ids."""
+    return dialogue.id.rpartition("-p")[0]
+
+
+def _loss(dialogue: Dialogue, record: Record, held: dict[int, dict[str, str]]) -> tuple[str, str] | None:
     """(code, why) of a dialogue that no shape can hold."""
     if single_round(dialogue) is None or not dialogue.expression:
         return "conversation", "a shape has a text, not turns"
@@ -118,8 +126,8 @@ def _loss(dialogue: Dialogue, record: Record, held: dict[int, set[str]]) -> tupl
     number = dialogue.targets[0]
     if not record.targets[number].area:
         return "no-target", "a shape has to have an area"
-    if dialogue.expression in held.get(number, ()):
-        return "repeated", "the same expression of the same target, in other words around it"
+    if held.get(number, {}).get(dialogue.expression, _sentence(dialogue)) != _sentence(dialogue):
+        return "repeated", "the same words for the same target once more"
     return None
 
 

@@ -22,7 +22,7 @@ def dialogue_row(facts: Facts, dialogue: DialogueFacts) -> dict[str, Value]:
         "height": row.height,
         "kind": dialogue.kind,
         "text": dialogue.text,
-        "answer": dialogue.answer,
+        "answer": facts.answer(dialogue),
         "categories": tuple(sorted(categories)),
         "flags": (*codes, *(code.removeprefix("STP-") for code in codes)),
         "dialogues": len(record.dialogues),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -35,6 +35,17 @@ class TargetFacts:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What follows from the targets of a dialogue alone; fields as in DialogueFacts."""
+
+    targets: tuple[int, ...]
+    kind: str
+    area: float
+    patches: int
+    iou: float
+
+
+@dataclass(frozen=True, slots=True)
 class DialogueFacts:
     """kind: single, multi, no_target, or chat where nothing is to be segmented. area: summed over its targets, 0–1.
 
@@ -46,7 +57,6 @@ class DialogueFacts:
     index: int
     kind: str
     text: str
-    answer: str
     targets: tuple[int, ...]
     turns: int
     masks: int
@@ -88,42 +98,50 @@ class Facts:
     def dialogues(self) -> list[DialogueFacts]:
         """One entry per dialogue of the record."""
         first: dict[str, int] = {}
-        return [
-            self._dialogue(index, dialogue, first.setdefault(_PASS.sub("", dialogue.id), index))
-            for index, dialogue in enumerate(self.record.dialogues)
-        ]
+        aims: dict[tuple[int, ...], Aim] = {}
+        found = []
+        for index, dialogue in enumerate(self.record.dialogues):
+            wanted = tuple(dialogue.targets)
+            aim = aims.get(wanted) or aims.setdefault(wanted, self._aim(wanted))
+            found.append(self._dialogue(index, dialogue, aim, first.setdefault(_PASS.sub("", dialogue.id), index)))
+        return found
 
-    def _dialogue(self, index: int, dialogue: Dialogue, twin: int) -> DialogueFacts:
-        row, known = self.row, len(self.record.targets)
-        targets = tuple(dict.fromkeys(target for target in dialogue.targets if 0 <= target < known))
-        facts = [self.targets[target] for target in targets]
-        masks = seg_count(dialogue)
-        chars = sum(len(content.text) for message in dialogue.messages for content in message.content)
+    def _dialogue(self, index: int, dialogue: Dialogue, aim: Aim, twin: int) -> DialogueFacts:
+        row = self.row
+        masks, chars = seg_count(dialogue), row.text_chars[index]
         tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARS_PER_TOKEN
         return DialogueFacts(
             index=index,
-            kind=self._kind(targets, masks),
+            kind=aim.kind if aim.targets or masks else "chat",
             text=dialogue.expression or _said(dialogue, "user"),
-            answer=_said(dialogue, "assistant"),
-            targets=targets,
+            targets=aim.targets,
             turns=len(dialogue.messages),
             masks=masks,
             chars=chars,
             text_tokens=tokens,
             total_tokens=row.image_tokens * (1 + masks) + tokens,
-            area=sum(fact.area for fact in facts),
-            patches=sum(fact.patches for fact in facts),
-            iou=min((fact.iou for fact in facts if fact.area), default=1.0),
+            area=aim.area,
+            patches=aim.patches,
+            iou=aim.iou,
             twin=twin,
         )
 
-    def _kind(self, targets: tuple[int, ...], masks: int) -> str:
-        if not targets and not masks:
-            return "chat"
-        if not any(self.targets[target].area for target in targets):
-            return "no_target"
+    def _aim(self, wanted: tuple[int, ...]) -> Aim:
+        """wanted: indices of targets as the dialogue has them."""
+        targets = tuple(dict.fromkeys(target for target in wanted if 0 <= target < len(self.record.targets)))
+        facts = [self.targets[target] for target in targets]
         several = len(targets) > 1 or any(len(self.record.targets[target].instances) > 1 for target in targets)
-        return "multi" if several else "single"
+        return Aim(
+            targets=targets,
+            kind="no_target" if not any(fact.area for fact in facts) else "multi" if several else "single",
+            area=sum(fact.area for fact in facts),
+            patches=sum(fact.patches for fact in facts),
+            iou=min((fact.iou for fact in facts if fact.area), default=1.0),
+        )
+
+    def answer(self, dialogue: DialogueFacts) -> str:
+        """What the assistant says first."""
+        return _said(self.record.dialogues[dialogue.index], "assistant")
 
     def codes(self, dialogue: DialogueFacts) -> list[str]:
         """Flag codes that concern a dialogue: its own (a later pass shares its twin's), its targets', the record's."""
@@ -160,6 +178,7 @@ def seg_count(dialogue: Dialogue) -> int:
     )
 
 
+@lru_cache(maxsize=4096)
 def normalised(text: str) -> str:
     """`text` as compared for sameness: no case, no punctuation, single spaces."""
     return " ".join(_PUNCTUATION.sub(" ", text.casefold()).split())

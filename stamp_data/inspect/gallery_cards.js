@@ -8,7 +8,9 @@ const grid = { records: [], next: 0, matched: 0, busy: false, stale: 0, current:
 /** All targets that the dialogues of a record point at, each once. */
 const targetsOf = (record) => [...new Set(record.dialogues.flatMap((dialogue) => dialogue.targets))];
 
+/** The colours of a dialogue's targets; nothing where it asks for none. */
 function swatches(record, dialogue) {
+  if (!dialogue.targets.length) return null;
   const marks = [...new Set(dialogue.targets)].map((index) => {
     const target = record.targets[index];
     return target.path ? el("i", { class: "swatch", css: { background: target.colour } }) : el("i", { class: "swatch none", title: "no target" });
@@ -36,6 +38,12 @@ function frame(record, alt) {
   return box;
 }
 
+/** The expression; under a conversation without a picture, whose question stands above already, the answer. */
+function caption(record, dialogue) {
+  const answer = dialogue.turns.find((turn) => turn.role === "assistant");
+  return (record.width || !answer ? dialogue.text : answer.text) || "…";
+}
+
 function card(record, index) {
   const lines = record.dialogues.slice(0, SHOWN_LINES);
   const more = record.dialogues.length - lines.length;
@@ -49,7 +57,7 @@ function card(record, index) {
     onmouseenter: () => picture.draw(dialogue.targets),
     onmouseleave: () => picture.draw(all),
     onclick: (event) => { event.stopPropagation(); open(dialogue.id); },
-  }, swatches(record, dialogue), el("span", {}, dialogue.text || "…"));
+  }, swatches(record, dialogue), el("span", {}, caption(record, dialogue)));
   const node = el("article", {
     class: "card", tabindex: "0", "data-index": index, "aria-label": record.key,
     onclick: () => open(),

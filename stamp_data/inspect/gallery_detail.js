@@ -69,6 +69,7 @@ function mark(index) {
 function readout(indices) {
   const targets = indices.map((index) => detail.record.targets[index]).filter((target) => target.path);
   if (!detail.record.width) return "A conversation without a picture";
+  if (!indices.length) return "Asks for no mask";
   if (!targets.length) return "No target";
   if (state.view !== "diff") return plural(targets.length, "target");
   const lost = targets.map((target) => 1 - target.iou);
@@ -105,7 +106,8 @@ function opacitySlider() {
 
 function panel(record) {
   const grid = record.width ? `${record.grid[0]}×${record.grid[1]} patches` : "";
-  const facts = [record.set, record.width && `${record.width}×${record.height}`, grid, plural(record.dialogues.length, "expression"), record.file];
+  const dialogues = plural(record.dialogues.length, record.dialogues[0]?.kind === "chat" ? "conversation" : "expression");
+  const facts = [record.set, record.width && `${record.width}×${record.height}`, grid, dialogues, record.file];
   return el("aside", { class: "panel" },
     el("header", {},
       el("div", { class: "nav" },
@@ -142,8 +144,12 @@ function expression(record, dialogue, place) {
 function numbers(dialogue) {
   const masked = dialogue.area > 0;
   const parts = [
-    KINDS[dialogue.kind], masked && `${percent(dialogue.area)} of the picture`, masked && plural(dialogue.patches, "patch").replace("patchs", "patches"),
-    masked && `patch IoU ${dialogue.iou.toFixed(3)}`, `${number(dialogue.total)} tokens`, dialogue.passes > 1 && `${dialogue.passes} passes`,
+    KINDS[dialogue.kind],
+    masked && `${percent(dialogue.area)} of the picture`,
+    masked && `${number(dialogue.patches)} ${dialogue.patches === 1 ? "patch" : "patches"}`,
+    masked && `patch IoU ${dialogue.iou.toFixed(3)}`,
+    `${number(dialogue.total)} tokens`,
+    dialogue.passes > 1 && `${dialogue.passes} passes`,
   ];
   return el("p", { class: "numbers" }, ...parts.filter(Boolean).map((part) => el("span", {}, part)));
 }

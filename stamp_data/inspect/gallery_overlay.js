@@ -118,7 +118,10 @@ function drawDiff(layer, record, targets, opacity) {
     const blocks = patchPath(record, target);
     layer.append(
       shape(target, { fill: DATA.colours.missed, "fill-opacity": strength, "clip-path": without(blocks) }),
-      svg("path", { d: blocks, fill: DATA.colours.extra, "fill-opacity": strength, "clip-path": without(target.path), "shape-rendering": "crispEdges" }),
+      svg("path", {
+        d: blocks, fill: DATA.colours.extra, "fill-opacity": strength, "clip-path": without(target.path),
+        "shape-rendering": "crispEdges",
+      }),
       shape(target, { fill: "none", class: "edge white" }));
   }
 }

@@ -68,7 +68,7 @@ class Looker:
 
 def _compare(record: Record, row: IndexRow) -> None:
     """StampError where record and index count differently: nothing could be said about such a record."""
-    counts = {len(record.dialogues), row.dialogues, *((len(row.text_tokens),) if row.text_tokens is not None else ())}
+    counts = {len(record.dialogues), row.dialogues, len(row.text_chars), len(row.text_tokens or row.text_chars)}
     if len(counts) > 1 or len(record.targets) != row.targets:
         raise StampError(
             f"{row.shard}: {row.member_name('json')} has {len(record.dialogues)} dialogues and {len(record.targets)} "

@@ -15,21 +15,29 @@ hide_broken_torchvision()
 if TYPE_CHECKING:
     from stamp_train.model.chat import ChatEncoder, EncodedDialogue
     from stamp_train.model.config import StampConfig
+    from stamp_train.model.generate import Conversation, StampGenerator
     from stamp_train.model.inputs import MaskBlock, StampInputs
     from stamp_train.model.load import load_checkpoint, start_from
     from stamp_train.model.modeling import StampForQwen2_5VL, StampForQwen2VL, StampOutput
     from stamp_train.model.presets import build_preset
     from stamp_train.model.processor import StampProcessor
+    from stamp_train.model.replies import Answer, Event
+    from stamp_train.model.sampling import GenerationOptions
     from stamp_train.model.structure import AttentionStructure
 
 _HOME = {
+    "Answer": "replies",
     "AttentionStructure": "structure",
     "ChatEncoder": "chat",
+    "Conversation": "generate",
     "EncodedDialogue": "chat",
+    "Event": "replies",
+    "GenerationOptions": "sampling",
     "MaskBlock": "inputs",
     "StampConfig": "config",
     "StampForQwen2VL": "modeling",
     "StampForQwen2_5VL": "modeling",
+    "StampGenerator": "generate",
     "StampInputs": "inputs",
     "StampOutput": "modeling",
     "StampProcessor": "processor",
@@ -39,13 +47,18 @@ _HOME = {
 }
 
 __all__ = [
+    "Answer",
     "AttentionStructure",
     "ChatEncoder",
+    "Conversation",
     "EncodedDialogue",
+    "Event",
+    "GenerationOptions",
     "MaskBlock",
     "StampConfig",
     "StampForQwen2VL",
     "StampForQwen2_5VL",
+    "StampGenerator",
     "StampInputs",
     "StampModelError",
     "StampOutput",

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from stamp_train.model.attention import AttentionPlan
 from stamp_train.model.errors import StampModelError
@@ -84,11 +85,18 @@ class Glance:
 
 @dataclass(frozen=True)
 class _Call:
-    """One SDPA call for G groups: rows of queries [G, Q] and keys [G, K], padded; None = all keys, or no mask."""
+    """One SDPA call for G groups: rows of queries [G, Q] and of keys [G, K], padded with -1, and mask [G, 1, Q, K].
+
+    None for the keys means all, in order; None for the mask that every query sees all its keys.
+    """
 
     query: Tensor
     key: Tensor | None
     mask: Tensor | None
+
+    def to(self, device: torch.device | str) -> _Call:
+        key, mask = (None if part is None else part.to(device) for part in (self.key, self.mask))
+        return _Call(self.query.to(device), key, mask)
 
 
 class CachedPlan(AttentionPlan):
@@ -105,22 +113,11 @@ class CachedPlan(AttentionPlan):
     name = "cached"
 
     def __init__(self, query: AttentionStructure, key: AttentionStructure, device: torch.device | str) -> None:
-        labels, group_of = torch.stack([query.document, query.block]).unique(dim=1, return_inverse=True)
-        groups = [(group_of == number).nonzero()[:, 0] for number in range(labels.shape[1])]
-        text = [rows for rows, block in zip(groups, labels[1].tolist(), strict=True) if block == 0]
-        batches = [text] if text else []
-        batches += [[rows] for rows, block in zip(groups, labels[1].tolist(), strict=True) if block]
-        found = [_group(query, key, batch) for batch in batches]
-        # Padded queries are left out: where each real one comes out when the calls' outputs are laid end to end.
-        width, starts = [call.query.shape[1] for call in found], [0]
-        for call in found:
-            starts.append(starts[-1] + call.query.numel())
-        self.back = torch.empty(len(query), dtype=torch.int64)
-        for number, batch in enumerate(batches):
-            for place, rows in enumerate(batch):
-                self.back[rows] = starts[number] + place * width[number] + torch.arange(len(rows))
-        self.back = self.back.to(device)
-        self.calls = [_Call(*(part if part is None else part.to(device) for part in vars(c).values())) for c in found]
+        self.calls = [_call(query, key, groups).to(device) for groups in _batches(query)]
+        # Where each query's output is when those of all calls are laid end to end; padding is nobody's.
+        rows = torch.cat([call.query.flatten() for call in self.calls])
+        places = (rows >= 0).nonzero()[:, 0]
+        self.back = places[rows[places].argsort()]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See `AttentionPlan.attend`; batch size 1."""
@@ -129,7 +126,8 @@ class CachedPlan(AttentionPlan):
         for call in self.calls:
             groups, length = call.query.shape
             # Key-value heads join the batch and are broadcast over their group of query heads, never copied for it.
-            q = query[0][:, call.query].unflatten(0, (kv_heads, -1)).permute(2, 0, 1, 3, 4).flatten(0, 1)
+            q = query[0][:, call.query].reshape(kv_heads, -1, groups, length, query.shape[3])
+            q = q.permute(2, 0, 1, 3, 4).flatten(0, 1)
             k, v = (_pick(states[0], call.key).expand(-1, q.shape[1], -1, -1) for states in (key, value))
             mask = None if call.mask is None else call.mask.repeat_interleave(kv_heads, dim=0)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
@@ -144,33 +142,41 @@ def _pick(states: Tensor, rows: Tensor | None) -> Tensor:
     return picked.transpose(0, 1).flatten(0, 1)[:, None]
 
 
-def _group(query: AttentionStructure, key: AttentionStructure, groups: Sequence[Tensor]) -> _Call:
+def _batches(query: AttentionStructure) -> list[list[Tensor]]:
+    """Rows of queries, in groups that share document and block; the groups of text together, each mask block alone."""
+    facts = torch.stack([query.document, query.block])
+    labels, group_of = facts.unique(dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
+    groups = [(group_of == number).nonzero()[:, 0] for number in range(labels.shape[1])]
+    text = [rows for rows in groups if query.block[rows[0]] == 0]
+    return [text] * bool(text) + [[rows] for rows in groups if query.block[rows[0]] > 0]
+
+
+def _call(query: AttentionStructure, key: AttentionStructure, groups: Sequence[Tensor]) -> _Call:
     """The call for groups of queries, each within one document and at most one mask block."""
     keys, masks = [], []
     for rows in groups:
         asking = query[rows]
         # The few facts that all share are looked at first: the exact rule on every pair would cost queries times cache.
         near = (key.document == asking.document[0]) & ((key.block == 0) | (key.block == asking.block[0]))
-        near &= (key.branch == 0) | torch.isin(key.branch, asking.branch.unique())
+        near &= (key.branch == 0) | torch.isin(key.branch, asking.branch)
         close = near.nonzero()[:, 0]
         seen = visible(asking, key[close])
         used = seen.any(0)
         keys.append(close[used])
         masks.append(seen[:, used])
     if len(groups) == 1:
-        whole = len(keys[0]) == len(key)
-        return _Call(groups[0][None], None if whole else keys[0][None], None if masks[0].all() else masks[0][None, None])
-    longest = max(len(rows) for rows in groups)
-    widest = max(len(rows) for rows in keys)
-    mask = torch.zeros(len(groups), 1, longest, widest, dtype=torch.bool)
+        all_keys, no_mask = len(keys[0]) == len(key), bool(masks[0].all())
+        return _Call(groups[0][None], None if all_keys else keys[0][None], None if no_mask else masks[0][None, None])
+    # Padded queries see everything: with nothing to see, softmax would divide by zero.
+    mask = torch.ones(len(groups), 1, max(map(len, groups)), max(map(len, keys)), dtype=torch.bool)
     for number, seen in enumerate(masks):
-        mask[number, 0, : seen.shape[0], : seen.shape[1]] = seen
-        mask[number, 0, seen.shape[0] :] = True  # padded queries see something, or softmax divides by zero
-    return _Call(_pad(groups, longest), _pad(keys, widest), mask)
+        mask[number, 0, : len(seen)] = False
+        mask[number, 0, : len(seen), : seen.shape[1]] = seen
+    return _Call(_pad(groups), _pad(keys), mask)
 
 
-def _pad(rows: Sequence[Tensor], width: int) -> Tensor:
-    return torch.stack([F.pad(part, (0, width - len(part))) for part in rows])
+def _pad(rows: Sequence[Tensor]) -> Tensor:
+    return pad_sequence(list(rows), batch_first=True, padding_value=-1)
 
 
 def in_halves(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -10,13 +10,41 @@ import torch
 from torch import Tensor
 
 from stamp_train.model.attention import AttentionPlan, make_plan
-from stamp_train.model.cache import CachedPlan, Glance, KeyValues, join
+from stamp_train.model.branches import Branch, Document, Stretch
+from stamp_train.model.cache import CachedPlan, Glance, KeyValues, in_halves, join
 from stamp_train.model.chat import ChatEncoder
-from stamp_train.model.dialogues import Branch, Document, Reply, SourceImage, Stretch
 from stamp_train.model.errors import StampModelError
 from stamp_train.model.heads import patches_to_grid
 from stamp_train.model.inputs import MaskBlock, StampInputs
 from stamp_train.model.modeling import ImageFeatures
+from stamp_train.model.replies import Event, Reply, SourceImage
+from stamp_train.model.sampling import GenerationOptions, choose, penalise
+from stamp_train.model.structure import AttentionStructure
+
+Block = tuple[Branch, int]  # a mask to draw: the index of its <|seg|> in the reply's ids
+
+
+def encode(model: Any, sources: Sequence[SourceImage]) -> None:
+    """Run the vision tower once over each image that it has not seen.
+
+    Raises:
+        StampModelError: memory does not suffice for a single image; names it.
+    """
+
+    @torch.no_grad()
+    def work(some: Sequence[SourceImage]) -> Iterable[SourceImage]:
+        pixels = torch.cat([source.pixel_values for source in some]).to(model.device)
+        grids = torch.tensor([source.grid_thw for source in some], device=model.device)
+        found = model.encode_images(pixels, grids)
+        sizes = [source.patches for source in some]
+        for source, merged, patches in zip(some, found.merged.split(sizes), found.patches.split(sizes), strict=True):
+            source.features = ImageFeatures(merged, patches)
+        return some
+
+    unseen = [source for source in dict.fromkeys(sources) if source.features is None]
+    if unseen:
+        for _ in in_halves(unseen, work, lambda source: source.name):
+            pass
 
 
 class Batch:
@@ -106,8 +134,41 @@ class Batch:
         _check_numbers("text", [branch.reply for branch in branches], logits)
         return logits
 
+    def answers(self, options: GenerationOptions) -> Iterator[Event]:
+        """Decode all replies to their ends, then draw their masks; `options` are complete."""
+        going = [branch for branch in self.branches if branch.reply.finish is None]
+        penalty = options.repetition_penalty or 1.0
+        while going:
+            replies = [branch.reply for branch in going]
+            logits = self.next_logits(going)
+            seen = [{*reply.opening, *reply.ids} for reply in replies] if penalty != 1 else []
+            draws = [reply.random.random() for reply in replies]
+            tokens = choose(penalise(logits, seen, penalty), draws, options.temperature, options.top_p)
+            for reply, token in zip(replies, tokens, strict=True):
+                yield from reply.events(reply.take(token))
+            going = [branch for branch in going if branch.reply.finish is None]
+        self.draw_all(options.mask_tokens)
+        for branch in self.branches:
+            yield branch.reply.answer(self.chat.seg_id)
+
+    def draw_all(self, most: int) -> None:
+        """All masks that are still to be drawn, in as few passes of at most so many mask tokens as it takes."""
+        blocks = [
+            (branch, at)
+            for branch in self.branches
+            for at in branch.reply.segs(self.chat.seg_id)
+            if at not in branch.reply.masks
+        ]
+        # The last token of an answer has been decoded but not read, and a mask needs its own <|seg|> in the cache.
+        unread = list(dict.fromkeys(branch for branch, at in blocks if at >= branch.held))
+        if unread:
+            self.read(unread)
+        for portion in _portions(blocks, most):
+            for _ in in_halves(portion, self.draw):
+                pass
+
     @torch.no_grad()
-    def draw(self, blocks: Sequence[tuple[Branch, int]]) -> Iterable[Reply]:
+    def draw(self, blocks: Sequence[Block]) -> Iterable[Reply]:
         """One pass over mask blocks: branches and the indices of their `<|seg|>`, which the cache must hold.
 
         Returns:
@@ -143,6 +204,20 @@ class Batch:
             use_cache=True,
         ).last_hidden_state[0]
         return found
+
+
+def _portions(blocks: Sequence[Block], most: int) -> list[list[Block]]:
+    """Blocks in order, in lists of at most so many mask tokens, or of one."""
+    portions: list[list[Block]] = []
+    size = 0
+    for block in blocks:
+        patches = block[0].document.patches
+        if not portions or size + patches > most:
+            portions.append([])
+            size = 0
+        portions[-1].append(block)
+        size += patches
+    return portions
 
 
 def _inputs(stretches: Sequence[Stretch], structure: AttentionStructure) -> StampInputs:

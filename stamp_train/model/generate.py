@@ -10,76 +10,17 @@ then all mask tokens of all their `<|seg|>` go through the language model at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from stamp_train.model.cache import in_halves
-from stamp_train.model.chat import Message
-from stamp_train.model.decoding import Batch
-from stamp_train.model.dialogues import Branch, Reply, SourceImage
+from stamp_train.model.decoding import Batch, encode
 from stamp_train.model.errors import StampModelError
-from stamp_train.model.heads import upsample
-from stamp_train.model.modeling import ImageFeatures
-from stamp_train.model.processor import PixelBatch, StampProcessor
-from stamp_train.model.sampling import GenerationOptions, TextStream, choose, penalise
-
-Prompt = str | Sequence[Message]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model says to one prompt.
-
-    Attributes:
-        text: what is meant to be read, without control tokens.
-        content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their places: what an assistant message holds when
-            the dialogue goes on.
-        ids: token ids, the stop token included.
-        masks: for each `<|seg|>` in order, logits float32 [h * side, w * side] on the CPU, foreground above 0.
-        finish: `stop`, or `length` when a limit ended it.
-        image_size: height and width of the image in pixels, None if it was given as patches or not at all.
-    """
-
-    text: str
-    content: str
-    ids: tuple[int, ...]
-    masks: tuple[Tensor, ...]
-    finish: str
-    image_size: tuple[int, int] | None = None
-
-    def probabilities(self, size: tuple[int, int] | None = None) -> list[Tensor]:
-        """Masks as float32 [height, width], foreground above 0.5; by default at the image's size.
-
-        Raises:
-            StampModelError: the image's size is not known and none is given.
-        """
-        found = size or self.image_size
-        if found is None:
-            raise StampModelError("the image's size is not known", fix="Pass size=(height, width)")
-        return [upsample(mask, *found) for mask in self.masks]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to one answer.
-
-    Attributes:
-        image: index of the image in the call.
-        prompt: index of the prompt among the image's.
-        kind: `text` (whole characters), `control` (`<|seg|>`, `<|yes|>` or `<|no|>` was said), or `answer`, the last one.
-        text: the text, or the name of the control token.
-        answer: the finished answer.
-    """
-
-    image: int
-    prompt: int
-    kind: str
-    text: str = ""
-    answer: Answer | None = None
+from stamp_train.model.processor import StampProcessor
+from stamp_train.model.prompts import Prompt, check_rows, complete, go_on, open_image, open_reply
+from stamp_train.model.replies import Answer, Event, Reply, SourceImage
+from stamp_train.model.sampling import GenerationOptions
 
 
 class StampGenerator:
@@ -94,20 +35,24 @@ class StampGenerator:
     """
 
     def __init__(self, model: Any, processor: StampProcessor) -> None:
+        check_rows(model, processor.chat)
         self.model, self.processor, self.chat = model, processor, processor.chat
-        rows = model.get_input_embeddings().weight.shape[0]
-        lacking = [token for token, i in self.chat.control.items() if i >= rows]
-        if lacking:
-            raise StampModelError(
-                f"the model has {rows} embedding rows, none for {', '.join(lacking)}",
-                fix="Load the tokenizer of the same checkpoint, or see stamp_train.model.tokens.prepare_rows",
-            )
+
+    def complete(self, options: GenerationOptions | None) -> GenerationOptions:
+        """Options with what the checkpoint says about those left open.
+
+        Raises:
+            StampModelError: the model is in training mode.
+        """
+        return complete(options, self.model, self.chat)
 
     def ask(self, image: Any, prompt: Prompt, options: GenerationOptions | None = None) -> Answer:
         """The answer to one prompt about one image (None for text alone), see `generate`."""
         return self.generate([image], [[prompt]], options)[0][0]
 
-    def segment(self, images: Sequence[Any], prompts: Sequence[Sequence[Prompt]], begin: str = "<|seg|>") -> list[list[Answer]]:
+    def segment(
+        self, images: Sequence[Any], prompts: Sequence[Sequence[Prompt]], begin: str = "<|seg|>"
+    ) -> list[list[Answer]]:
         """Masks without decoding any text: every answer is `begin`, with the masks of its `<|seg|>`; see `generate`."""
         return self.generate(images, prompts, GenerationOptions(begin=begin, max_new_tokens=0))
 
@@ -147,16 +92,87 @@ class StampGenerator:
         self, images: Sequence[Any], prompts: Sequence[Sequence[Prompt]], options: GenerationOptions | None = None
     ) -> Iterator[Event]:
         """As `generate`, but the events themselves as they happen; answers of a batch take turns."""
-        chosen = self._resolve(options)
         if len(images) != len(prompts):
             raise StampModelError(f"{len(images)} images but {len(prompts)} lists of prompts")
-        sources = [self._source(image, f"image {i}") for i, image in enumerate(images)]
-        replies = [
-            [self._reply(source, i, j, prompt, chosen) for j, prompt in enumerate(asked)]
-            for i, (source, asked) in enumerate(zip(sources, prompts, strict=True))
-        ]
-        return self._stream(replies, chosen)
+        return self._stream(images, prompts, self.complete(options))
 
-    def conversation(self, image: Any, options: GenerationOptions | None = None, system: str | None = None) -> Conversation:
+    def conversation(self, image: Any, options: GenerationOptions | None = None) -> Conversation:
         """A dialogue about an image (None for text alone) that goes on from turn to turn over one cache."""
-        return Conversation(self, self._source(image, "conversation"), self._resolve(options), system)
+        return Conversation(self, open_image(self.processor, image, "conversation"), options)
+
+    def _stream(
+        self, images: Sequence[Any], prompts: Sequence[Sequence[Prompt]], options: GenerationOptions
+    ) -> Iterator[Event]:
+        """As many images at a time as have about `batch_size` prompts, so that only theirs are held."""
+        taken: list[int] = []
+        for number in range(len(prompts)):
+            taken.append(number)
+            enough = sum(len(prompts[i]) for i in taken) >= options.batch_size
+            if enough or number == len(prompts) - 1:
+                yield from self._portion({i: (images[i], prompts[i]) for i in taken}, options)
+                taken = []
+
+    def _portion(
+        self, asked: Mapping[int, tuple[Any, Sequence[Prompt]]], options: GenerationOptions
+    ) -> Iterator[Event]:
+        """Some of the images, by number, and the prompts about them."""
+        replies = []
+        for i, (image, prompts) in asked.items():
+            source = open_image(self.processor, image, f"image {i}")
+            replies += [
+                open_reply(self.model, self.chat, source, (i, j), prompt, options) for j, prompt in enumerate(prompts)
+            ]
+        for reply in replies:
+            yield from reply.events(reply.pieces)
+        encode(self.model, [reply.source for reply in replies if reply.source])
+        for first in range(0, len(replies), options.batch_size):
+            some = replies[first : first + options.batch_size]
+            yield from in_halves(some, lambda half: self.batch(half, options).answers(options), lambda one: one.name)
+
+    def batch(self, replies: Sequence[Reply], options: GenerationOptions) -> Batch:
+        """Replies whose images have been encoded, over a new cache."""
+        return Batch(self.model, self.chat, replies, options.attention)
+
+
+class Conversation:
+    """A dialogue that goes on over one cache: each turn reads only what is new. See `StampGenerator.conversation`."""
+
+    def __init__(
+        self, generator: StampGenerator, source: SourceImage | None, options: GenerationOptions | None
+    ) -> None:
+        self._generator, self._source = generator, source
+        self._options = generator.complete(options)
+        self._batch: Batch | None = None
+
+    def ask(self, prompt: Prompt, begin: str | None = None) -> Answer:
+        """The answer to the next turn; arguments and errors as those of `stream`."""
+        *_, last = self.stream(prompt, begin)
+        assert last.answer is not None  # a stream ends with its answer
+        return last.answer
+
+    def stream(self, prompt: Prompt, begin: str | None = None) -> Iterator[Event]:
+        """The next turn as events, whose `prompt` counts the turns.
+
+        Args:
+            prompt: a question; the first may also be messages, which hold what was said before.
+            begin: how the answer begins, instead of what the options say.
+
+        Raises:
+            StampModelError: see `StampGenerator.generate`. The dialogue stays as it is and may go on; so it does, with
+                an answer cut off, if the events are not read to their end.
+        """
+        generator, options = self._generator, self._options
+        if begin is not None:
+            options = replace(options, begin=begin)
+        if self._batch is None:
+            reply = open_reply(generator.model, generator.chat, self._source, (0, 0), prompt, options)
+            encode(generator.model, [self._source] if self._source else [])
+            self._batch = generator.batch([reply], options)
+        elif isinstance(prompt, str):
+            reply = self._batch.branches[0].reply
+            go_on(generator.model, generator.chat, reply, prompt, options)
+        else:
+            raise StampModelError("messages in a dialogue that has begun", fix="Pass the question as a string")
+        batch = self._batch
+        yield from reply.events(reply.pieces)
+        yield from in_halves([reply], lambda _: batch.answers(options), lambda _: "conversation")

@@ -211,6 +211,28 @@ def test_missing_or_cut_file_of_a_finished_set_is_made_again(small: tuple[Path, 
     assert tree(out) == whole
 
 
+def test_files_that_are_not_of_the_set_are_left_alone(small: tuple[Path, Path]) -> None:
+    root, out = small
+    folder = out / "refcoco-unc" / "train"
+    folder.mkdir(parents=True)
+    mine = [folder / name for name in ("notes.txt", "shard-mine.tar", "index.parquet.old")]
+    for path in mine:
+        path.write_text("mine")
+    build(root, out)
+    build(root, out, seed=1, overwrite=True)
+    assert [path.read_text() for path in mine] == ["mine"] * 3
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "shard-000000.tar", "index.parquet", "wids.json"])
+def test_folder_where_a_file_belongs_is_one_line(small: tuple[Path, Path], name: str) -> None:
+    root, out = small
+    (out / "refcoco-unc" / "train" / name / "mine").mkdir(parents=True)
+    with pytest.raises(StampError) as fault:
+        build(root, out)
+    assert name in fault.value.message
+    assert (out / "refcoco-unc" / "train" / name / "mine").is_dir()
+
+
 def test_missing_shard_of_a_finished_set_is_made_again_unasked(small: tuple[Path, Path]) -> None:
     root, out = small
     (built,) = build(root, out, shard_records=4)
@@ -372,6 +394,7 @@ WRONG_CALLS = {
     "nothing-there": (["refcoco", "--root", "."], 1, "refs(unc).p"),
     "all-of-nothing": (["all", "--root", "."], 1, "no dataset found"),
     "bounds": (["refcoco", "--root", ".", "--min-tokens", "9", "--max-tokens", "8"], 2, "--min-tokens 9"),
+    "too-many": (["refcoco", "--root", ".", "--max-tokens", "16385"], 2, "16385"),
     "no-tokenizer": (["refcoco", "--root", ".", "--tokenizer", "nowhere"], 2, "nowhere"),
 }
 

@@ -101,10 +101,13 @@ def test_killed_just_after_sealing(root: Path, undisturbed: dict[str, bytes], tm
     assert tree(out) == undisturbed
 
 
-def test_interrupted_it_says_how_to_go_on(root: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_interrupted_it_says_how_to_go_on(
+    workers: int, root: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
     """Ctrl-C reaches every process of the group, as it does from a terminal."""
     out = tmp_path / "out"
-    running = start(root, out)
+    running = start(root, out, workers)
     running.wait_for("building")
     os.killpg(running.pid, signal.SIGINT)
     code, said = running.finish()

@@ -18,7 +18,7 @@ from stamp_data import rle as rles
 from stamp_data.export import export_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.sources.labelme import LabelMe
-from stamp_schemas import Annotation
+from stamp_schemas import Annotation, Request
 
 from ..making import ListSource, box, build, pictured
 
@@ -38,6 +38,10 @@ def mask_of(shapes: list[dict[str, Any]], height: int, width: int) -> np.ndarray
     return mask
 
 
+def texts(file: dict[str, Any]) -> set[str]:
+    return {shape["description"] for shape in file["shapes"]}
+
+
 @pytest.mark.parametrize("polygons", [False, True])
 def test_shapes_are_the_masks(mixed: Path, tmp_path: Path, polygons: bool) -> None:
     report = export_sets([mixed], "labelme", tmp_path / "out", polygons=polygons, allow_loss=True)
@@ -52,6 +56,7 @@ def test_shapes_are_the_masks(mixed: Path, tmp_path: Path, polygons: bool) -> No
             size = loaded.record.image.height, loaded.record.image.width
             assert (file["imageHeight"], file["imageWidth"]) == size
             assert (path.parent / file["imagePath"]).read_bytes() == loaded.image
+            held += sum(len(talk.messages) == 2 and talk.expression in texts(file) for talk in loaded.record.dialogues)
             by_text: dict[str, list[dict[str, Any]]] = {}
             for shape in file["shapes"]:
                 by_text.setdefault(shape["description"], []).append(shape)
@@ -60,7 +65,6 @@ def test_shapes_are_the_masks(mixed: Path, tmp_path: Path, polygons: bool) -> No
                 target = loaded.record.targets[dialogue.targets[0]]
                 assert {shape["label"] for shape in shapes} == set(target.categories)
                 assert np.array_equal(mask_of(shapes, *size), rles.decode(target.rle) == 1)
-                held += 1
     assert held == report.written.dialogues > 0
 
 
@@ -71,7 +75,6 @@ def test_every_loss_has_its_name(mixed: Path, tmp_path: Path) -> None:
     assert lost == {
         ("several-masks", "dialogues"): 2 * pictures,
         ("no-target", "dialogues"): 2 * pictures,
-        ("repeated", "dialogues"): pictures,
         ("no-target", "targets"): pictures,
         ("in-lost-dialogues", "targets"): pictures,
         ("ignored-per-target", "ignored"): pictures,
@@ -79,6 +82,16 @@ def test_every_loss_has_its_name(mixed: Path, tmp_path: Path) -> None:
         ("text-only", "records"): talks - 3,
         ("text-only", "dialogues"): talks - 3,
     }
+
+
+def test_the_same_words_twice_are_one_shape_and_a_loss(tmp_path: Path) -> None:
+    annotation = pictured(tmp_path / "raw", 1)
+    annotation.requests = [Request(str(n), "the dog", [0], "tiny.json: 1") for n in range(3)]
+    folder = build(ListSource(tmp_path / "raw", [annotation]), tmp_path / "set", passes=2)
+    report = export_sets([folder], "labelme", tmp_path / "out", allow_loss=True)
+    assert [(loss.code, loss.count) for loss in report.losses] == [("repeated", 4)]
+    (path,) = (tmp_path / "out").rglob("*.json")
+    assert len(json.loads(path.read_text())["shapes"]) == 1
 
 
 def with_ignored_regions(root: Path) -> list[Annotation]:

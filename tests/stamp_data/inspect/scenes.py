@@ -174,7 +174,10 @@ def _write(writer: ShardWriter, made: Made, number: int, tokens: bool) -> IndexR
         "foreground": 0.0,
         "turns": [len(dialogue.messages) for dialogue in record.dialogues],
         "masks": [len(dialogue.targets) for dialogue in record.dialogues],
-        "text_chars": [0 for _ in record.dialogues],
+        "text_chars": [
+            sum(len(content.text) for message in dialogue.messages for content in message.content)
+            for dialogue in record.dialogues
+        ],
         "text_tokens": [11 for _ in record.dialogues] if tokens else None,
     }
     for kind, (offset, size, xxh3) in spans.items():

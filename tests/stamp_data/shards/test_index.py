@@ -102,11 +102,12 @@ def manifest(shards: list[ShardEntry]) -> Manifest:
 
 
 def test_manifest_comes_back(tmp_path: Path) -> None:
-    made = manifest([entry(0, "a"), entry(1, "b")])
-    (tmp_path / "manifest.json").write_bytes(manifest_bytes(made))
-    assert read_manifest(tmp_path) == made
+    made, folder = manifest([entry(0, "a"), entry(1, "b")]), tmp_path / "tiny" / "train"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(manifest_bytes(made))
+    assert read_manifest(folder) == made
     assert json.loads(manifest_bytes(made))["homepage"] == "https://example.org/π"
-    assert find_sets(tmp_path.parent) == [tmp_path]
+    assert find_sets(tmp_path) == [folder]
 
 
 def test_the_set_s_digest_is_of_its_content_not_of_names_or_order() -> None:

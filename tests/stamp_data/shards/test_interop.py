@@ -19,7 +19,7 @@ from stamp_data.shards.reader import ShardSet
 from stamp_data.verify import verify_set
 from stamp_schemas import Annotation, ImageRef, Record, Request, Target, Turn
 
-from ..making import ListSource, assorted, box, build, draw, pictured
+from ..making import ListSource, assorted, box, build, draw, pictured, spoken
 
 WIDTH, HEIGHT = 52, 40
 Members = dict[str, dict[str, bytes]]
@@ -176,6 +176,20 @@ def test_hf_datasets_streams_the_shards(hf: Any, tmp_path: Path) -> None:
         assert np.array_equal(np.array(row["labels.npy"], np.uint8), np.load(io.BytesIO(members["labels.npy"])))
         assert record.image is not None
         assert row["jpg"].size == (record.image.width, record.image.height)
+
+
+class Talks(ListSource):
+    dataset = "llava"
+
+
+def test_image_ids_of_a_set_are_of_one_type(hf: Any, tmp_path: Path) -> None:
+    """Conversations are called by numbers and by hashes; as two types they could not stand in one column."""
+    talks = [spoken(tmp_path / "raw", number, picture=True) for number in range(6)]
+    for number, talk in enumerate(talks):
+        talk.id = ("000000123456", "12345", "0a1b2c")[number % 3] + str(number)
+    folder = build(Talks(tmp_path / "raw", talks), tmp_path / "out")
+    ids = [row["json"]["source"]["image_id"] for row in stream(hf, folder)]
+    assert sorted(ids) == sorted(talk.id for talk in talks)
 
 
 def test_hf_datasets_streams_mixed_sets_with_given_features(hf: Any, tmp_path: Path) -> None:

@@ -1,109 +1,19 @@
-"""Dialogues in the making: what has been said, and where each of its tokens belongs.
+"""Where each token of a dialogue belongs: positions and structure of what a batch reads.
 
-Positions and structure are those of `stamp_train.layout`, written for tokens that come one by one: a test holds the two
-together. They are always explicit; the state that transformers keeps on the model for positions (`rope_deltas`) is never
-looked at.
+They are those of `stamp_train.layout`, written for tokens that come one by one: a test holds the two together. They are
+always explicit; the state that transformers keeps on the model for positions (`rope_deltas`) is never looked at.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stamp_train.model.heads import Grid
-from stamp_train.model.modeling import ImageFeatures
-from stamp_train.model.sampling import TextStream
+from stamp_train.model.replies import Reply, SourceImage
 from stamp_train.model.structure import AttentionStructure
-
-
-@dataclass(eq=False)
-class SourceImage:
-    """An image of the call: pixels on their way in, features once the vision tower has run.
-
-    Attributes:
-        name: for messages.
-        pixel_values: float32 [patches, 1176].
-        grid_thw: patches in (time, height, width) before the 2x2 merge.
-        size: height and width in pixels, None if only patches were given.
-        features: of this image alone.
-    """
-
-    name: str
-    pixel_values: Tensor
-    grid_thw: tuple[int, int, int]
-    size: tuple[int, int] | None = None
-    features: ImageFeatures | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """Merged patches (height, width)."""
-        return self.grid_thw[1] // 2, self.grid_thw[2] // 2
-
-    @property
-    def patches(self) -> int:
-        """Number of merged patches."""
-        return self.grid[0] * self.grid[1]
-
-
-@dataclass(eq=False)
-class Reply:
-    """An answer in the making. It holds all that is needed to go on, so a batch can be given up and begun again.
-
-    Attributes:
-        image: index of the image in the call.
-        prompt: index of the prompt among the image's.
-        name: for messages.
-        source: the image, None for text alone.
-        opening: ids up to the end of the image, its placeholder not repeated; what dialogues of the image share.
-        ids: ids after the opening: what was asked and what is answered.
-        start: index in `ids` where the answer begins.
-        room: most tokens that may still be decoded.
-        stop_ids: tokens that end the answer.
-        stream: turns the answer's tokens into text.
-        random: what sampling draws from.
-        finish: why it ended, `stop` or `length`; None while it goes on.
-        pieces: the text so far, as `TextStream` gives it.
-        masks: logit picture for the `<|seg|>` at each index of `ids`.
-    """
-
-    image: int
-    prompt: int
-    name: str
-    source: SourceImage | None
-    opening: tuple[int, ...]
-    ids: list[int]
-    start: int
-    room: int
-    stop_ids: frozenset[int]
-    stream: TextStream
-    random: random.Random
-    finish: str | None = None
-    pieces: list[tuple[str, str]] = field(default_factory=list)
-    masks: dict[int, Tensor] = field(default_factory=dict)
-
-    def take(self, token: int) -> list[tuple[str, str]]:
-        """Append a decoded token; the pieces of text that it completes."""
-        self.ids.append(token)
-        self.room -= 1
-        if token in self.stop_ids:
-            self.finish = "stop"
-        pieces = [] if self.finish else self.stream.push(token)
-        if self.finish is None and self.room == 0:
-            self.finish = "length"
-        if self.finish:
-            pieces += self.stream.flush()
-        self.pieces += pieces
-        return pieces
-
-    def segs(self, seg_id: int) -> list[int]:
-        """Indices of the answer's `<|seg|>`; what others said before has no masks."""
-        if self.source is None:
-            return []
-        return [at for at in range(self.start, len(self.ids)) if self.ids[at] == seg_id]
 
 
 @dataclass(frozen=True)
@@ -120,8 +30,10 @@ class Stretch:
 
     def structure(self) -> AttentionStructure:
         """Who may attend to them."""
-        facts = [torch.full_like(self.order, fact) for fact in (self.document, self.branch, self.block)]
-        return AttentionStructure(*facts, self.order)
+        document, branch, block = (
+            torch.full_like(self.order, fact) for fact in (self.document, self.branch, self.block)
+        )
+        return AttentionStructure(document, branch, block, self.order)
 
 
 @dataclass(eq=False)
@@ -164,11 +76,20 @@ class Document:
         """Rotary position of the first token that is not shared: an image spans as much as its longer side."""
         return len(self.opening) - 1 + max(self.grid) if self.opening else 0
 
+    def reach(self, length: int, scheme: str) -> int:
+        """The highest rotary position of `length` ids after the opening and a mask block at their end."""
+        span = max(self.grid) if scheme == "grid" else self.patches
+        return self.text_starts + length - 1 + span
+
     def prefix(self) -> Stretch:
         """The opening, whose last two ids are placeholder and end of image, the placeholder once for every patch."""
         *ids, placeholder, end = self.opening
         before = len(ids)
-        places = [torch.arange(before).expand(3, -1), before + _axes(self.grid), torch.full((3, 1), self.text_starts - 1)]
+        places = [
+            torch.arange(before).expand(3, -1),
+            before + _axes(self.grid),
+            torch.full((3, 1), self.text_starts - 1),
+        ]
         features = torch.full((self.length,), -1)
         features[before : before + self.patches] = self.rows()
         return Stretch(

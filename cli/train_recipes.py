@@ -1,0 +1,87 @@
+"""`stamp-train recipes`, and the page of `stamp-train run --dry-run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stamp_cli.console import print_json, say
+from stamp_cli.make import Json
+
+if TYPE_CHECKING:
+    from stamp_train.recipes import Resolved
+    from stamp_train.recipes.dryrun import DryRun
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one value, for example optimizer.learning_rate=1e-5."),
+]
+
+
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="A recipe or a YAML file; without one, all are listed.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """List the recipes, or print one in full: every value, and where it comes from."""
+    from stamp_train.recipes import names, resolve
+
+    if name is not None:
+        resolved = resolve(name, overrides or ())
+        return (
+            print_json({"name": resolved.name, "recipe": resolved.recipe, "origins": resolved.origins})
+            if json
+            else (print(resolved.yaml(), end=""))
+        )
+    found = [resolve(known) for known in names()]
+    if json:
+        return print_json([{"name": one.name, "about": one.recipe.about} for one in found])
+    width = max(len(one.name) for one in found)
+    for one in found:
+        print(f"{one.name:{width}}  {one.recipe.about}")
+    return say("hint: stamp-train recipes NAME prints one in full; stamp-train run NAME --dry-run says what it costs")
+
+
+def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, memory: float) -> None:
+    """Stages, tokens and costs as tables on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    recipe, console = resolved.recipe, Console()
+    sizes = found.sizes
+    trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
+    console.print(f"{resolved.name}: {recipe.about}", highlight=False)
+    console.print(f"{sizes.parameters:,} parameters, {trained:,} trained; {found.steps:,} steps", highlight=False)
+    table = Table("stage", box=None, pad_edge=False)
+    for column in ("steps", "dialogues", "pictures", "LM tokens", "text", "image", "mask", "FLOP", "hours"):
+        table.add_column(column, justify="right")
+    for cost in found.stages:
+        work = cost.stage.work
+        amounts = (work.dialogues, work.visits, work.tokens)
+        shares = (work.text, work.image, work.mask)
+        table.add_row(
+            cost.stage.name,
+            f"{cost.stage.steps:,}",
+            *(f"{amount:,.0f}" for amount in amounts),
+            *(f"{share / work.tokens:.0%}" for share in shares),
+            f"{cost.operations:.2g}",
+            f"{cost.hours:,.2f}",
+        )
+    console.print(table)
+    held = found.memory
+    console.print(
+        f"memory per device, estimated: {held.total:.1f} GiB (weights {held.weights:.1f}, gradients and moments "
+        f"{held.training:.1f}, activations {held.activations:.1f}); {device} has {memory:g} GiB",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"time: {sum(cost.hours for cost in found.stages):,.2f} hours on {devices} × {device}", highlight=False
+    )
+    if held.total > memory:
+        say(
+            "hint: it does not fit; lower batch.pack_tokens, set model.gradient_checkpointing, or use model.tuning=lora"
+        )

@@ -1,0 +1,108 @@
+"""Sizes of the network of a recipe, counted on a model without memory (torch's meta device)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stamp_schemas import UsageFault
+from stamp_schemas.recipe import Model
+
+_RELEASED = re.compile(r"Qwen2-VL-(2B|7B)", re.IGNORECASE)
+_PROJECTION = re.compile(r"language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.weight$")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Parameters by part, and the sizes that activations depend on.
+
+    Attributes:
+        language: of the language model's layers.
+        vision: of the tower with its merger.
+        embeddings: of embedding and output matrix, once if they are tied.
+        head: of the mask readout.
+        adapter: of a LoRA adapter with what it trains in full; 0 without.
+        layers, hidden, inner, vocabulary: of the language model.
+        vision_layers, vision_width: of the tower.
+    """
+
+    language: int
+    vision: int
+    embeddings: int
+    head: int
+    adapter: int
+    layers: int
+    hidden: int
+    inner: int
+    vocabulary: int
+    vision_layers: int
+    vision_width: int
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model, without an adapter."""
+        return self.language + self.vision + self.embeddings + self.head
+
+
+def architecture(model: Model) -> Architecture:
+    """Count the network that a recipe trains; nothing is downloaded.
+
+    Raises:
+        UsageFault: `start` is neither a folder nor the name of a released Qwen2-VL, so its size is unknown here.
+    """
+    import torch
+
+    from stamp_train.model.load import model_class
+    from stamp_train.model.modeling import vision_width
+
+    config = _config(model)
+    with torch.device("meta"):
+        network: Any = model_class(config.model_type)._from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+    sizes = {name: weight.numel() for name, weight in network.named_parameters()}
+
+    def total(*parts: str) -> int:
+        return sum(size for name, size in sizes.items() if any(part in name for part in parts))
+
+    embeddings, head = total("embed_tokens", "lm_head"), total("classifier")
+    adapter = 0
+    if model.tuning == "lora":
+        wrapped = [shape for name, shape in shapes.items() if _PROJECTION.search(name)]
+        adapter = head + sum(model.lora.rank * (rows + columns) for rows, columns in wrapped)
+        adapter += embeddings if model.lora.style == "published" else 0
+    text = config.text_config
+    return Architecture(
+        language=total("language_model.layers", "language_model.norm"),
+        vision=total("visual."),
+        embeddings=embeddings,
+        head=head,
+        adapter=adapter,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        inner=text.intermediate_size,
+        vocabulary=text.vocab_size,
+        vision_layers=config.vision_config.depth,
+        vision_width=vision_width(config),
+    )
+
+
+def _config(model: Model) -> Any:
+    from transformers import AutoConfig
+
+    from stamp_train.model.config import StampConfig
+    from stamp_train.model.presets import byte_tokenizer, preset_config
+
+    stamp = StampConfig(model.head, model.mask_positions, model.head_width)
+    if model.start and Path(model.start, "config.json").is_file():
+        config = AutoConfig.from_pretrained(model.start)
+        if getattr(config, "stamp", None) is None:
+            stamp.store(config)
+        return config
+    released = _RELEASED.search(model.start)
+    if not (model.preset or released):
+        raise UsageFault(
+            f"the size of {model.start!r} is not known here", "give a folder with a config.json, or a released Qwen2-VL"
+        )
+    return preset_config(model.preset or released[1].lower(), byte_tokenizer(), stamp)  # type: ignore[index]

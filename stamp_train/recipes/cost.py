@@ -1,0 +1,73 @@
+"""Memory per device and time of a stage, from sizes and token counts: an estimate, whose assumptions are named here.
+
+Multiply-adds count as two operations, a backward pass as two forward passes, or one where weights take no gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stamp_schemas.recipe import Recipe
+from stamp_train.recipes.architecture import Architecture
+from stamp_train.recipes.devices import Device
+from stamp_train.recipes.workload import StageWork
+
+UTILISATION = 0.35  # share of the stated speed that training reaches; an assumption, not a measurement
+_WEIGHT, _ADAM, _GRADIENT = 4, 8, 4  # bytes per parameter: float32 weights and gradients, two moments
+_GIB = 2.0**30
+_PATCHES = 4  # of the vision tower in a merged patch
+
+
+@dataclass(frozen=True)
+class Memory:
+    """GiB on each device. weights: of all parameters; training: gradients and moments; activations: of one pack."""
+
+    weights: float
+    training: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.training + self.activations
+
+
+def memory(recipe: Recipe, sizes: Architecture) -> Memory:
+    """Memory of one device under plain data parallelism, every device holding the whole model."""
+    trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
+    held = sizes.parameters + sizes.adapter
+    tokens = recipe.batch.pack_tokens
+    width = 2 if recipe.model.precision == "bf16" else 4
+    # What a layer keeps for its backward pass, per token: input, norms, q k v, attention, MLP halves and product.
+    language = width * (9 * sizes.hidden + 3 * sizes.inner)
+    patches = _PATCHES * tokens / (1 + recipe.batch.dialogues_per_image)  # the mask blocks share the image's pass
+    vision = width * (9 + 3 * 4) * sizes.vision_width
+    if recipe.model.gradient_checkpointing:
+        kept = sizes.layers * width * sizes.hidden * tokens + language * tokens
+        kept += sizes.vision_layers * width * sizes.vision_width * patches + vision * patches
+    else:
+        kept = sizes.layers * language * tokens + sizes.vision_layers * vision * patches
+    if recipe.model.precision == "bf16":
+        kept += width * held  # autocast keeps a cast copy of the weights during a pass
+    supervised = 0.05 * tokens  # answers are a small share of a pack, most of which is image and mask tokens
+    kept += supervised * sizes.vocabulary * (4 + 4 + width)
+    return Memory(_WEIGHT * held / _GIB, (_ADAM + _GRADIENT) * trained / _GIB, kept / _GIB)
+
+
+def operations(recipe: Recipe, sizes: Architecture, stage: StageWork) -> float:
+    """Floating-point operations of a stage, what gradient checkpointing computes again included."""
+    work = stage.work
+    visible = work.tokens / max(work.dialogues, 1)  # keys that a token sees, within a factor of two
+    forward_language = work.tokens * (2 * sizes.language + 4 * sizes.layers * sizes.hidden * visible)
+    forward_language += 2 * work.text * sizes.hidden * sizes.vocabulary
+    patches = _PATCHES * work.image
+    per_picture = patches / max(work.visits, 1)
+    forward_vision = patches * (2 * sizes.vision + 4 * sizes.vision_layers * sizes.vision_width * per_picture)
+    again = 1 if recipe.model.gradient_checkpointing else 0
+    backward = 1 if sizes.adapter else 2
+    frozen = recipe.model.freeze_vision or bool(sizes.adapter)
+    return forward_language * (1 + again + backward) + forward_vision * (1 if frozen else 3 + again)
+
+
+def hours(recipe: Recipe, sizes: Architecture, stage: StageWork, device: Device, devices: int) -> float:
+    """Time of a stage on that many devices, if reading keeps up."""
+    return operations(recipe, sizes, stage) / (device.teraflops * 1e12 * UTILISATION * devices) / 3600

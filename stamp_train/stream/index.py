@@ -1,0 +1,234 @@
+"""One shard set as a plan sees it: shards from the manifest, their rows from the index, one shard's at a time.
+
+Nothing here reads the whole index. It is in one row group per shard, and reading all of 10 million records takes some
+twenty times as long as the five seconds in which a run should start, so rows are taken when a window reaches them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stamp_data.shards.index import MEMBERS, SCHEMA
+from stamp_data.shards.manifest import INDEX, MANIFEST
+from stamp_schemas import Manifest, ShardEntry, StampError
+from stamp_schemas.manifest import MANIFEST_SCHEMA
+from stamp_train.stream.store import Store, open_store
+
+Ints = NDArray[np.int64]
+HEADER = 512  # bytes of a tar header, right before the data of its member
+KEPT_SHARDS = 96  # shards whose rows are kept in memory, some 100 kB each
+_SPANS = [f"{member}_{what}" for member in MEMBERS for what in ("offset", "bytes", "xxh3")]
+_PER_DIALOGUE = ("turns", "masks", "text_chars", "text_tokens")
+_COLUMNS = ["shard", *_SPANS, "width", "height", "image_tokens", "dialogues", *_PER_DIALOGUE]
+
+
+class Member(NamedTuple):
+    """Where a member's data lies in its shard, and its xxh3-64. size: 0 if the record has no such member."""
+
+    offset: int
+    size: int
+    xxh3: int
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """The rows of one shard with R records and D dialogues.
+
+    Attributes:
+        entry: the shard in the manifest.
+        dialogues: int64 [R], dialogues of each record.
+        starts: int64 [R + 1], where the dialogues of each record begin in the arrays below.
+        turns, masks, characters: int64 [D], messages, `<|seg|>` and characters of each dialogue.
+        tokens: int64 [D], text tokens; None if the set was built without a tokenizer.
+        image_tokens: int64 [R], merged patches; 0 without a picture.
+        sizes: int64 [R, 2], width and height of each picture in pixels.
+        spans: int64 [R, 3, 2], offset and bytes of each record's image, JSON and labels.
+        hashes: uint64 [R, 3], their xxh3.
+    """
+
+    entry: ShardEntry
+    dialogues: Ints
+    starts: Ints
+    turns: Ints
+    masks: Ints
+    characters: Ints
+    tokens: Ints | None
+    image_tokens: Ints
+    sizes: Ints
+    spans: Ints
+    hashes: NDArray[np.uint64]
+
+    def members(self, row: int) -> list[Member]:
+        """Image, JSON and labels of a record."""
+        places, hashes = self.spans[row].tolist(), self.hashes[row].tolist()
+        return [Member(*place, xxh3) for place, xxh3 in zip(places, hashes, strict=True)]
+
+
+class SetIndex:
+    """One built split at `place`: a folder, or the URL of one.
+
+    keep: shards whose rows are kept in memory. Safe to share between threads. Raises StampError for a manifest or an index that is missing, of another version, or
+    not of the other.
+    """
+
+    def __init__(self, place: Store | str) -> None:
+        self.store = place if isinstance(place, Store) else open_store(place)
+        self.manifest = _decode_manifest(self.store)
+        self.shards: Sequence[ShardEntry] = self.manifest.shards
+        self.keep = KEPT_SHARDS
+        self._rows: OrderedDict[int, ShardRows] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """`<set>/<split>`."""
+        return self.manifest.name
+
+    @property
+    def digest(self) -> str:
+        """The name of the data: BLAKE3 over the shards."""
+        return self.manifest.digest
+
+    @cached_property
+    def shard_dialogues(self) -> Ints:
+        """Dialogues of every shard, from the manifest: int64 [shards]."""
+        return np.array([entry.dialogues for entry in self.shards], np.int64)
+
+    @cached_property
+    def dialogues(self) -> int:
+        """Dialogues of the set."""
+        return int(self.shard_dialogues.sum())
+
+    @cached_property
+    def _parquet(self) -> pq.ParquetFile:
+        try:
+            parquet = pq.ParquetFile(self.store.seekable(INDEX))
+        except (pa.ArrowException, OSError) as fault:
+            raise StampError(f"{self.store}/{INDEX}: not a readable index: {str(fault).splitlines()[0]}") from None
+        if parquet.num_row_groups != len(self.shards):
+            raise self._fault(f"{parquet.num_row_groups} row groups for {len(self.shards)} shards")
+        schema = parquet.schema_arrow
+        for name in _COLUMNS:
+            if name not in schema.names or schema.field(name).type != SCHEMA.field(name).type:
+                raise self._fault(f"column {name!r} is missing or of another type")
+        return parquet
+
+    def counts(self, shards: Sequence[int]) -> list[Ints]:
+        """Dialogues of every record of each of `shards`: int64 [records] each."""
+        with self._lock:
+            column = self._table(shards, ["dialogues"])["dialogues"]
+        return self._split(column.to_numpy().astype(np.int64), shards)
+
+    def rows(self, shards: Sequence[int]) -> list[ShardRows]:
+        """All rows of each of `shards`; those not at hand are read together."""
+        with self._lock:
+            there = {shard: self._rows[shard] for shard in shards if shard in self._rows}
+            missing = [shard for shard in dict.fromkeys(shards) if shard not in there]
+            if missing:
+                table = self._table(missing, _COLUMNS)
+                ends = np.cumsum([self.shards[shard].records for shard in missing])
+                for shard, end in zip(missing, ends.tolist(), strict=True):
+                    records = self.shards[shard].records
+                    there[shard] = self._shard_rows(shard, table.slice(end - records, records))
+            for shard in there:
+                self._rows[shard] = there[shard]
+                self._rows.move_to_end(shard)
+            while len(self._rows) > max(self.keep, len(there)):
+                self._rows.popitem(last=False)
+        return [there[shard] for shard in shards]
+
+    def key(self, shard: int, row: int) -> str:
+        """The key of one record."""
+        with self._lock:
+            key: str = self._table([shard], ["key"])["key"][row].as_py()
+        return key
+
+    def _table(self, shards: Sequence[int], columns: list[str]) -> pa.Table:
+        try:
+            table = self._parquet.read_row_groups(list(shards), columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as fault:
+            raise StampError(f"{self.store}/{INDEX}: not a readable index: {str(fault).splitlines()[0]}") from None
+        if table.num_rows != sum(self.shards[shard].records for shard in shards):
+            raise self._fault(f"{table.num_rows} rows for {[self.shards[shard].path for shard in shards][:3]}")
+        return table
+
+    def _split(self, counts: Ints, shards: Sequence[int]) -> list[Ints]:
+        """The counts of each shard, checked against the manifest."""
+        parts = np.split(counts, np.cumsum([self.shards[shard].records for shard in shards])[:-1])
+        for shard, part in zip(shards, parts, strict=True):
+            entry = self.shards[shard]
+            if int(part.sum()) != entry.dialogues or (len(part) and part.min() < 1):
+                raise self._fault(f"{entry.path} has {part.sum()} dialogues in one, {entry.dialogues} in the other")
+        return parts
+
+    def _shard_rows(self, shard: int, table: pa.Table) -> ShardRows:
+        entry = self.shards[shard]
+        if table["shard"].unique().to_pylist() != [entry.path]:
+            raise self._fault(f"row group {shard} is not of {entry.path}")
+        column = {name: table[name].to_numpy() for name in (*_SPANS, "width", "height", "image_tokens", "dialogues")}
+        counts = self._split(column["dialogues"].astype(np.int64), [shard])[0]
+        ragged = {name: _flat(table[name]) for name in _PER_DIALOGUE}
+        if any(values is not None and len(values) != entry.dialogues for values in ragged.values()):
+            raise self._fault(f"{entry.path}: lists that have not one entry per dialogue")
+        places = [[column[f"{member}_{what}"] for what in ("offset", "bytes")] for member in MEMBERS]
+        spans = np.array(places, np.int64).transpose(2, 0, 1)
+        if spans.min() < 0 or spans.sum(axis=2).max() > entry.bytes:
+            raise self._fault(f"{entry.path} has {entry.bytes} bytes, members end at {spans.sum(axis=2).max()}")
+        turns, masks, characters = ragged["turns"], ragged["masks"], ragged["text_chars"]
+        assert turns is not None and masks is not None and characters is not None  # their columns hold no nulls
+        return ShardRows(
+            entry=entry,
+            dialogues=counts,
+            starts=np.concatenate([[0], np.cumsum(counts)]),
+            turns=turns,
+            masks=masks,
+            characters=characters,
+            tokens=ragged["text_tokens"],
+            image_tokens=column["image_tokens"].astype(np.int64),
+            sizes=np.stack([column["width"], column["height"]], 1).astype(np.int64),
+            spans=spans,
+            hashes=np.stack([column[f"{member}_xxh3"] for member in MEMBERS], 1),
+        )
+
+    def _fault(self, what: str) -> StampError:
+        return StampError(
+            f"{self.store}: {INDEX} and {MANIFEST} disagree: {what}",
+            f"files of two builds? `stamp-data verify {self.store}` says more",
+        )
+
+
+def _decode_manifest(store: Store) -> Manifest:
+    data = store.get(MANIFEST)
+    try:
+        schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
+        if schema != MANIFEST_SCHEMA:
+            raise StampError(
+                f"{store}/{MANIFEST}: is of schema {schema!r}, this version reads {MANIFEST_SCHEMA!r}",
+                "build the set anew, or install the version that wrote it",
+            )
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise StampError(f"{store}/{MANIFEST}: not a manifest: {fault}") from None
+    if not manifest.shards:
+        raise StampError(f"{store}: a set without shards")
+    return manifest
+
+
+def _flat(column: pa.ChunkedArray) -> Ints | None:
+    """The values of a column of lists, one after another; None if any list is missing."""
+    if column.null_count:
+        return None
+    return pc.list_flatten(column).to_numpy().astype(np.int64)
+
