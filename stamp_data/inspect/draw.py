@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +12,11 @@ from PIL import Image
 from stamp_data.grid import FULL, IGNORE, coverage
 from stamp_data.inspect.decode import safe_mask
 from stamp_data.inspect.facts import Facts
+from stamp_data.inspect.overlays import Overlay
 from stamp_data.inspect.palette import EXTRA, MISSED, colours, rgb
 from stamp_data.rle import UInt8
 from stamp_schemas import Grid
 
-Overlay = Literal["mask", "contour", "cutout", "grid28", "grid14", "diff", "none"]
-OVERLAYS: tuple[Overlay, ...] = get_args(Overlay)
 FILL = 0.45  # opacity of a mask
 SHADE = 0.75  # opacity of a patch that is wholly covered
 LINE = 0.28  # opacity of grid lines

@@ -130,6 +130,7 @@ function describe(answer) {
   const reading = answer.scanned < answer.total ? ` · reading ${number(answer.scanned)} of ${number(answer.total)}` : "";
   const all = answer.matched === answer.total;
   byId("count").textContent = (all ? plural(answer.total, "record") : `${number(answer.matched)} of ${plural(answer.total, "record")}`) + reading;
+  if (answer.fault) byId("count").textContent += ` · reading stopped: ${answer.fault}`;
   byId("empty").hidden = answer.matched > 0 || reading !== "";
 }
 

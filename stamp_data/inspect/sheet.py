@@ -12,10 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.decode import open_picture
-from stamp_data.inspect.draw import Overlay, layers, overlaid
+from stamp_data.inspect.draw import layers, overlaid
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.look import Broken, Looker
+from stamp_data.inspect.overlays import Overlay
 from stamp_data.inspect.palette import colours
 from stamp_data.inspect.select import Pick, select
 from stamp_data.inspect.terminal import plain

@@ -34,20 +34,20 @@ class Found:
     data: dict[str, bytes]
 
 
+@dataclass(frozen=True)
 class RecordCheck:
-    """Checks one record after another of one shard; what is wrong goes into `faults`.
+    """The check of one record; what is wrong goes into `faults`.
 
     settings: the manifest's, None if it could not be read. labels: whether to make every label anew from its mask.
     """
 
-    def __init__(self, faults: FaultList, settings: Settings | None, labels: bool) -> None:
-        self.faults = faults
-        self.settings = settings
-        self.labels = labels
+    found: Found
+    faults: FaultList
+    settings: Settings | None
+    labels: bool
 
-    def check(self, found: Found, row: IndexRow | None) -> None:
-        """Every check of one record; `row`: what the index says about it, if that is to be believed."""
-        self.key, self.found = found.key, found
+    def run(self, row: IndexRow | None) -> None:
+        """Every check of the record; `row`: what the index says about it, if that is to be believed."""
         record = self._parse()
         if record is None:
             return
@@ -65,7 +65,7 @@ class RecordCheck:
             self._row(record, labels, row)
 
     def _note(self, code: Code, detail: str, kind: str = "json") -> None:
-        self.faults.add(code, detail, self.key, self.found.names.get(kind, ""))
+        self.faults.add(code, detail, self.found.key, self.found.names.get(kind, ""))
 
     def _parse(self) -> Record | None:
         data = self.found.data.get("json")
@@ -82,7 +82,7 @@ class RecordCheck:
 
     def _identity(self, record: Record) -> None:
         """Key, origin, grid, and which members such a record has."""
-        if record.key != self.key:
+        if record.key != self.found.key:
             self._note("record-differs", f"its key is {record.key!r}")
         if (record.image is None) != (record.grid is None) or (record.targets and record.image is None):
             self._note("record-differs", "picture, grid and targets do not go together")
@@ -120,7 +120,7 @@ class RecordCheck:
             claimed = f"{record.image.width}×{record.image.height}"
             detail = f"{picture.width}×{picture.height} pixels, the record says {claimed}"
             self._note("picture-size", detail, "image")
-        if self.found.names["image"] != f"{self.key}.{picture.extension}":
+        if self.found.names["image"] != f"{self.found.key}.{picture.extension}":
             self._note("picture-unreadable", f"really a .{picture.extension}", "image")
 
     def _masks(self, record: Record) -> bool:

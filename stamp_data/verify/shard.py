@@ -75,11 +75,10 @@ def _check_content(file: BinaryIO, size: int, job: ShardJob, rows: list[IndexRow
         _check_end(walked, faults)
     else:
         _compare(known, walked, faults)
-    check = RecordCheck(faults, job.settings, job.labels)
     by_key = {row.key: row for row in rows or []}
     found = _by_tar(file, walked.members) if rows is None else _by_index(file, rows, faults)
     for record in found:
-        check.check(record, by_key.get(record.key))
+        RecordCheck(record, faults, job.settings, job.labels).run(by_key.get(record.key))
 
 
 def _member(row: IndexRow, kind: str) -> Member:

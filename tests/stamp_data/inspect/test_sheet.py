@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stamp_data.inspect.draw import OVERLAYS, Layer, overlaid
+from stamp_data.inspect.draw import Layer, overlaid
+from stamp_data.inspect.overlays import OVERLAYS
 from stamp_data.inspect.palette import COLOURS, colours
 from stamp_data.inspect.sheet import fitted, font, write_sample, write_sheet
 from stamp_schemas import StampError, UsageFault
