@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from stamp_cli.console import print_json, progress_bar, say
 from stamp_cli.make import Json
+from stamp_data.inspect.overlays import Overlay
 
 Paths = Annotated[list[Path], typer.Argument(help="Built splits, or folders of them.", show_default=False)]
-Overlay = Literal["mask", "contour", "cutout", "grid28", "grid14", "diff", "none"]
 WHICH, SHOW = "Which records", "How they are shown"
 
 
@@ -63,13 +63,14 @@ def inspect(
     if quiet:
         from stamp_data.inspect.select import record_keys
 
-        for name in record_keys(paths, limit=None if everything else limit, seed=seed, where=where, sort=sort):
+        for name in record_keys(paths, seed=seed, where=where, sort=sort):
             print(name)
         return None
     from stamp_data.inspect.examine import examine
     from stamp_data.inspect.report import failures
 
-    report = examine(paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget)
+    with progress_bar() as bar:
+        report = examine(paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget, progress=bar)
     objections = failures(report, fail_on) if fail_on else []
     if html is not None:
         from stamp_data.inspect.gallery import write_gallery

@@ -24,9 +24,12 @@ def run(
         str, typer.Option(help="auto: go on from the newest checkpoint of the run folder; or a checkpoint's folder.")
     ] = "",
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="Check every path, print what the run costs, and stop.", rich_help_panel=PLAN)
+        bool,
+        typer.Option("--dry-run", help="Check every path, print what the run costs, and stop.", rich_help_panel=PLAN),
     ] = False,
-    device: Annotated[str, typer.Option(help="Accelerator that --dry-run reckons with.", rich_help_panel=PLAN)] = "a100-80",
+    device: Annotated[
+        str, typer.Option(help="Accelerator that --dry-run reckons with.", rich_help_panel=PLAN)
+    ] = "a100-80",
     devices: Annotated[int, typer.Option(min=1, help="How many of them.", rich_help_panel=PLAN)] = 8,
     json: Json = False,
 ) -> None:

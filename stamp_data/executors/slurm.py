@@ -26,6 +26,7 @@ from stamp_schemas import StampError, UsageFault
 _OURS = {"array", "job-name", "output", "error", "parsable", "wrap", "wait", "chdir", "ntasks", "open-mode"}
 _ALIASES = {"cpus": "cpus-per-task", "p": "partition", "t": "time", "A": "account", "q": "qos", "c": "cpus-per-task"}
 _GIVE_UP = 60  # times that squeue may fail in a row
+_END_SECONDS = 60.0  # given to elements that were cancelled: Slurm kills what has not gone after KillWait, 30 s
 
 
 class Slurm(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,8 +168,11 @@ class SlurmExecutor:
 
     def _end(self) -> None:
         """Cancel what the queue still holds of the array, and wait until it has let go of the folder."""
-        until = time.monotonic() + 60
-        while self._queue().stdout.strip() and time.monotonic() < until:
+        until = time.monotonic() + _END_SECONDS
+        while time.monotonic() < until:
+            queue = self._queue()
+            if queue.returncode == 0 and not queue.stdout.strip():
+                return
             _call("scancel", f"--name={self._name}")
             time.sleep(min(self.slurm.poll, 1))
 

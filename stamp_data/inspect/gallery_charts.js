@@ -63,7 +63,8 @@ function setTable(groups) {
   const row = (group) => el("tr", {},
     el("th", { scope: "row" }, el("button", { class: "link", onclick: () => change({ source: group.source, split: group.split }) }, group.set)),
     ...[number(group.records), number(group.dialogues), number(group.targets), `${group.no_target_percent.toFixed(1)}%`,
-      `${group.multi_target_percent.toFixed(1)}%`, percent(group.mask_area.p50), group.quantisation_iou.mean.toFixed(3),
+      `${group.multi_target_percent.toFixed(1)}%`, group.mask_area.count ? percent(group.mask_area.p50) : "–",
+      group.quantisation_iou.count ? group.quantisation_iou.mean.toFixed(3) : "–",
     ].map((text) => el("td", {}, text)));
   return el("div", { class: "scroll" }, el("table", {},
     el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))),

@@ -28,6 +28,11 @@ def plain(text: str) -> str:
     return _CONTROL.sub("·", text)
 
 
+def _of_masks(row: Row, number: str) -> str:
+    """A number that a set without any mask does not have."""
+    return number if row.mask_area.count else "–"
+
+
 @dataclass(frozen=True)
 class Column:
     """One number per set. rank: columns of a higher rank go first where the terminal is narrow."""
@@ -47,11 +52,11 @@ COLUMNS = (
     Column("text", 6, lambda row: f"{row.text.mean:,.1f}"),
     Column("image", 9, lambda row: f"{row.image_tokens.mean:,.0f}"),
     Column("total", 7, lambda row: f"{row.total_tokens.mean:,.0f}"),
-    Column("area % p5", 12, lambda row: f"{100 * row.mask_area.p5:.2f}"),
-    Column("p50", 5, lambda row: f"{100 * row.mask_area.p50:.2f}"),
-    Column("p95", 11, lambda row: f"{100 * row.mask_area.p95:.2f}"),
-    Column("patches", 10, lambda row: f"{row.foreground_patches.p50:,.0f}"),
-    Column("patch IoU", 4, lambda row: f"{row.quantisation_iou.mean:.3f}"),
+    Column("area % p5", 12, lambda row: _of_masks(row, f"{100 * row.mask_area.p5:.2f}")),
+    Column("p50", 5, lambda row: _of_masks(row, f"{100 * row.mask_area.p50:.2f}")),
+    Column("p95", 11, lambda row: _of_masks(row, f"{100 * row.mask_area.p95:.2f}")),
+    Column("patches", 10, lambda row: _of_masks(row, f"{row.foreground_patches.p50:,.0f}")),
+    Column("patch IoU", 4, lambda row: _of_masks(row, f"{row.quantisation_iou.mean:.3f}")),
     Column("E/W/I", 1, lambda row: "/".join(str(count) for count in row.flags.values())),
 )
 

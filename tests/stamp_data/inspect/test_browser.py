@@ -22,7 +22,7 @@ class Watched:
 
     def __init__(self, browser: Any, address: str, **options: Any) -> None:
         self.page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
-        self.page.set_default_timeout(5000)
+        self.page.set_default_timeout(20_000)
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
@@ -42,7 +42,7 @@ class Watched:
 
     def wait(self, condition: str) -> None:
         """Until a JavaScript condition holds. (Playwright's own waiting evaluates strings, which the policy forbids.)"""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while not self.page.evaluate(condition):
             assert time.monotonic() < deadline, f"still not: {condition}"
             self.page.wait_for_timeout(15)

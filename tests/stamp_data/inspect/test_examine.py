@@ -128,6 +128,6 @@ def test_three_hundred_records_take_no_time(tmp_path: Path) -> None:
         for number in range(300)
     ]
     write_set(tmp_path, made)
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock on the wall: other tests run beside this one
     examine([tmp_path], everything=True)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 1.5

@@ -1,0 +1,120 @@
+"""From a recipe to a network that can be trained, and from a trained one to a plain checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from stamp_data.grid import PATCH
+from stamp_schemas.recipe import Recipe
+from stamp_train.model.chat import ADDED_TOKENS
+from stamp_train.model.config import StampConfig
+from stamp_train.model.load import load_checkpoint, start_from
+from stamp_train.model.lora import load_adapter, lora_config, merge_adapter
+from stamp_train.model.presets import build_preset
+from stamp_train.model.processor import StampProcessor
+from stamp_train.model.tokens import add_tokens, prepare_rows
+
+ADAPTER = "adapter"  # folder of a checkpoint that holds an adapter instead of a whole model
+
+
+def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, StampProcessor]:
+    """The network of a recipe in training mode, and its processor.
+
+    Weights that are trained are float32 whatever the precision of the layers: bfloat16 has too few digits to add small
+    steps to. Frozen ones under an adapter are in the precision of the layers.
+
+    Args:
+        recipe: what to build.
+        checkpoint: weights to go on from, instead of those that the recipe starts with.
+
+    Raises:
+        StampModelError: weights that do not fit.
+    """
+    adapted = recipe.model.tuning == "lora"
+    dtype = torch.bfloat16 if adapted and recipe.model.precision == "bf16" else torch.float32
+    network, processor = _base(recipe, None if adapted else checkpoint, dtype)
+    if adapted:
+        network = _adapt(network, processor, recipe, checkpoint)
+    if recipe.model.freeze_vision or adapted:
+        _plain(network).model.visual.requires_grad_(False)
+    for weight in network.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    if recipe.model.gradient_checkpointing:
+        network.gradient_checkpointing_enable()
+    network.train()
+    return network, processor
+
+
+def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[Any, StampProcessor]:
+    """The model without an adapter, and its processor with the recipe's bounds of the image size."""
+    model, data = recipe.model, recipe.data
+    stamp = StampConfig(model.head, model.mask_positions, model.head_width)
+    if checkpoint is not None:
+        processor = StampProcessor.from_pretrained(checkpoint, min_tokens=data.min_tokens, max_tokens=data.max_tokens)
+        return load_checkpoint(checkpoint, dtype=dtype), processor
+    pixels = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
+    if model.preset:
+        network, made = build_preset(model.preset, model.tokenizer or None, stamp=stamp, seed=recipe.seed, dtype=dtype)
+        return network, StampProcessor(made.tokenizer, Qwen2VLImageProcessorPil(**pixels))
+    tokenizer = AutoTokenizer.from_pretrained(model.start)
+    images = Qwen2VLImageProcessorPil.from_pretrained(model.start, **pixels)
+    return _open_start(model.start, stamp, tokenizer, recipe.seed, dtype), StampProcessor(tokenizer, images)
+
+
+def _open_start(start: str, stamp: StampConfig, tokenizer: Any, seed: int, dtype: torch.dtype) -> Any:
+    """A STAMP checkpoint as it is; a base model with a new head, and rows for the tokens that its tokenizer lacks."""
+    new_ids = add_tokens(tokenizer)
+    if not new_ids:
+        return load_checkpoint(start, dtype=dtype)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # the head is drawn at random
+        network = start_from(start, stamp, dtype=dtype)
+    prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))
+    return network
+
+
+def _adapt(network: Any, processor: StampProcessor, recipe: Recipe, checkpoint: Path | None) -> Any:
+    if checkpoint is not None:
+        return load_adapter(network, checkpoint / ADAPTER, trainable=True)
+    from peft import get_peft_model
+
+    ids = processor.tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
+    lora = recipe.model.lora
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)  # LoRA's first matrix is drawn at random
+        return get_peft_model(
+            network, lora_config(network, ids, style=lora.style, rank=lora.rank, alpha=lora.alpha)
+        )
+
+
+def _plain(network: Any) -> Any:
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def save_network(network: Any, processor: StampProcessor, folder: Path, weights: dict[str, Any] | None = None) -> None:
+    """Write what training has to go on from: the whole model as a Hugging Face folder, or the adapter alone.
+
+    Args:
+        network: as `build_network` made it.
+        processor: saved beside it.
+        folder: an existing one.
+        weights: its state, if a copy is to be written in place of the live one.
+    """
+    target = folder / ADAPTER if hasattr(network, "peft_config") else folder
+    network.save_pretrained(target, state_dict=weights)
+    processor.save_pretrained(folder)
+
+
+def save_final(network: Any, processor: StampProcessor, folder: Path, precision: str) -> None:
+    """Write the finished model: adapters merged, weights in the precision that the layers ran in."""
+    plain = merge_adapter(network) if hasattr(network, "peft_config") else network
+    if precision == "bf16":
+        plain = plain.to(torch.bfloat16)
+    plain.save_pretrained(folder)
+    processor.save_pretrained(folder)

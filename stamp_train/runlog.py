@@ -1,0 +1,66 @@
+"""`log.jsonl`: one row per optimizer step, and none twice, however often the run was stopped."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stamp_train.files import replace_file
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One optimizer step.
+
+    step: from 1, over all stages. loss_text, loss_mask: means over the global batch, `loss` their sum. lr: learning rate of
+    the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language model.
+    batch_digest: names the dialogues (`stamp-train plan show`). padding: share of the packs' room that was left empty,
+    averaged over the ranks. seconds: wall time of the step.
+    """
+
+    step: int
+    stage: str
+    loss: float
+    loss_text: float
+    loss_mask: float
+    lr: float
+    grad_norm: float
+    dialogues: int
+    tokens: int
+    padding: float
+    batch_digest: str
+    seconds: float
+
+
+class RunLog:
+    """Appends rows; a row is in the file before the next step begins.
+
+    Args:
+        path: the file.
+        done: steps that the run goes on from; later rows, which the run will write again, are removed.
+    """
+
+    def __init__(self, path: Path, done: int) -> None:
+        self.path = path
+        kept = [row for row in read_rows(path) if row["step"] <= done]
+        replace_file(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
+
+    def add(self, row: Row) -> None:
+        """Append one row."""
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(row) + b"\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; a last line that was cut off when the run was killed is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            rows.append(msgspec.json.decode(line))
+        except msgspec.DecodeError:
+            continue
+    return [row for row in rows if isinstance(row, dict) and not math.isnan(row.get("step", math.nan))]

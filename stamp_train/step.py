@@ -1,0 +1,132 @@
+"""One optimizer step: the gradient of the global batch's mean loss, however the batch is split over packs and ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from blake3 import blake3
+
+from stamp_schemas import StampError
+from stamp_train.layout import DialogueExample, ImageExample, Layout, PackedBatch
+from stamp_train.losses import LossCounts, LossSettings, count, loss_sums
+
+_SAID = 3  # dialogues named in a message
+_NOTHING = ImageExample([DialogueExample("nothing", [{"role": "user", "content": ""}])])
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Losses of a step over the global batch, the norm of its gradient before clipping, and tokens on all ranks.
+
+    padding: share of the time in which ranks wait for the longest pack of a micro-step.
+    """
+
+    loss_text: float
+    loss_mask: float
+    grad_norm: float
+    tokens: int
+    padding: float
+
+    @property
+    def loss(self) -> float:
+        return self.loss_text + self.loss_mask
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Make all random numbers of a step (dropout) a function of (seed, step, rank), so that none need be saved."""
+    number = int.from_bytes(blake3(f"{seed}/{step}/{rank}".encode()).digest(8), "little")
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002 - libraries below us draw from the global generator
+
+
+class StepRunner:
+    """Turns the packs of a step into gradients on the parameters.
+
+    Args:
+        accelerator: the engine.
+        network: prepared by it.
+        layout: of the model's tokenizer.
+        settings: of the losses.
+        attention: backend.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, network: Any, layout: Layout, settings: LossSettings, attention: str
+    ) -> None:
+        self.accelerator = accelerator
+        self.network = network
+        self.layout = layout
+        self.settings = settings
+        self.attention = attention
+
+    def gradients(self, packs: Sequence[Sequence[ImageExample]], clip: float, name: str) -> StepResult:
+        """Forward and backward over this rank's packs; gradients are summed over ranks, and clipped.
+
+        Args:
+            packs: as many on every rank; an empty one takes part without a say.
+            clip: largest norm.
+            name: of the step, for messages.
+
+        Raises:
+            StampError: a loss or a gradient is not finite; names the dialogues of the packs at fault.
+        """
+        laid = [self.layout(pack or [_NOTHING]) for pack in packs]
+        real = [float(bool(pack)) for pack in packs]
+        sizes = [len(pack.inputs.structure) * present for pack, present in zip(laid, real, strict=True)]
+        own = [count(pack.targets) for pack, present in zip(laid, real, strict=True) if present]
+        ranks, tokens, padding, counts = self._shared(sizes, sum(own, LossCounts(0.0, 0.0)))
+        losses = torch.zeros(len(laid), 2, dtype=torch.float64)
+        for number, (pack, present) in enumerate(zip(laid, real, strict=True)):
+            last = number == len(laid) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
+                losses[number] = self._backward(pack, counts, present, ranks)
+        text, mask = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
+        self._check(text + mask, losses, laid, name, "loss")
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
+        self._check(float(norm), losses, laid, name, "gradient")
+        return StepResult(text, mask, float(norm), tokens, padding)
+
+    def _backward(self, pack: PackedBatch, counts: LossCounts, present: float, ranks: int) -> torch.Tensor:
+        """Gradients of one pack; returns its share of both mean losses, float64 [2] on the CPU."""
+        pack = pack.to(self._device)
+        output = self.network(inputs=pack.inputs, attention=self.attention)
+        sums = loss_sums(output, pack.targets, self.settings)
+        over = counts if self.settings.divide_by == "global" else sums.counts
+        # Data parallelism averages gradients over ranks, while ours are parts of a sum.
+        self.accelerator.backward(sums.total(over) * (present * ranks))
+        shares = [sums.text.detach() / max(over.text, 1.0), sums.mask.detach() / max(over.masks, 1.0)]
+        return torch.stack(shares).double().cpu() * present
+
+    def _shared(self, sizes: list[float], own: LossCounts) -> tuple[int, int, float, LossCounts]:
+        """(ranks, tokens, padding, counts) of the whole step, from what this rank has."""
+        mine = torch.tensor([[*sizes, own.text, own.masks]], dtype=torch.float64, device=self._device)
+        everyone = self.accelerator.gather(mine).cpu()
+        lengths, totals = everyone[:, :-2], everyone[:, -2:].sum(0).tolist()
+        tokens, waited = float(lengths.sum()), float(lengths.max(0).values.sum()) * len(everyone)
+        return len(everyone), int(tokens), 1 - tokens / waited if waited else 0.0, LossCounts(*totals)
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = self.accelerator.device
+        return device
+
+    def _check(self, value: float, losses: torch.Tensor, laid: list[PackedBatch], name: str, what: str) -> None:
+        """Stop on every rank if a number that all ranks share is not finite."""
+        if np.isfinite(value):
+            return
+        bad = [pack for pack, pair in zip(laid, losses, strict=True) if not bool(torch.isfinite(pair).all())]
+        named = gather_object([dialogue for pack in bad or laid for dialogue in pack.dialogues])
+        more = f" and {len(named) - _SAID} more" if len(named) > _SAID else ""
+        raise StampError(
+            f"{name}: the {what} is {value}, in a pack with {', '.join(named[:_SAID])}{more}",
+            "the last checkpoint is untouched; lower optimizer.learning_rate, or look at these records",
+        )

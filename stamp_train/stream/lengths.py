@@ -1,0 +1,102 @@
+"""How many tokens a group takes in a sequence, from the index alone: packing is planned before anything is read."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stamp_train.stream.index import ShardRows
+from stamp_train.stream.order import Group
+
+if TYPE_CHECKING:
+    from stamp_train.stream.plan import Plan
+
+_log = logging.getLogger(__name__)
+SEG = "<|seg|>"
+
+
+@dataclass(frozen=True)
+class TokenCosts:
+    """Tokens of a sequence that no text accounts for; the defaults are those of Qwen2-VL's tokenizer.
+
+    Attributes:
+        system: the default system turn that stands in front of a dialogue.
+        turn: start, role, end and line break of a turn.
+        header: those of a turn that precede its content; before the picture, dialogues share them.
+        vision: start and end of the picture.
+        characters: characters per token, for sets that were built without a tokenizer.
+    """
+
+    system: int = 11
+    turn: int = 5
+    header: int = 3
+    vision: int = 2
+    characters: float = 3.5
+
+
+@dataclass(frozen=True)
+class GroupTokens:
+    """Tokens of a group. shared: of the picture and what stands before it, once. own: of each dialogue with its masks."""
+
+    shared: int
+    own: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.shared + sum(self.own)
+
+
+class Lengths:
+    """Tokens of the groups of a plan.
+
+    Exact where the index has token counts from the model's own tokenizer, dialogues begin with their picture, and grids
+    are those of the build; otherwise an estimate, which the log says once per set.
+    """
+
+    def __init__(self, plan: Plan, costs: TokenCosts | None = None) -> None:
+        self._plan = plan
+        self._costs = costs or TokenCosts()
+        self._estimated: set[int] = set()
+
+    def __call__(self, groups: tuple[Group, ...]) -> list[GroupTokens]:
+        """Tokens of each group."""
+        rows = self._rows(groups)
+        return [self._measure(group, rows[group.source, group.shard]) for group in groups]
+
+    def _rows(self, groups: tuple[Group, ...]) -> dict[tuple[int, int], ShardRows]:
+        """The rows of every shard that the groups are of; those of one set are read together."""
+        wanted: dict[int, dict[int, None]] = {}
+        for group in groups:
+            wanted.setdefault(group.source, {})[group.shard] = None
+        return {
+            (source, shard): rows
+            for source, shards in wanted.items()
+            for shard, rows in zip(shards, self._plan.sets[source].rows(list(shards)), strict=True)
+        }
+
+    def _measure(self, group: Group, rows: ShardRows) -> GroupTokens:
+        costs, picture = self._costs, int(rows.image_tokens[group.row])
+        shared = costs.system + costs.header + costs.vision + picture if picture else 0
+        alone = -costs.header if picture else costs.system
+        at = [int(rows.starts[group.row]) + dialogue for dialogue in group.dialogues]
+        own = tuple(
+            alone + costs.turn * int(rows.turns[i]) + self._text(group, rows, i) + picture * int(rows.masks[i])
+            for i in at
+        )
+        return GroupTokens(shared, own)
+
+    def _text(self, group: Group, rows: ShardRows, at: int) -> int:
+        """Tokens of the texts of dialogue number `at` of a shard; every `<|seg|>` is one."""
+        if rows.tokens is not None:
+            return int(rows.tokens[at])
+        if group.source not in self._estimated:
+            self._estimated.add(group.source)
+            _log.warning(
+                "%s: built without a tokenizer, so lengths are estimated at %s characters a token; packs may be uneven",
+                self._plan.sets[group.source].name,
+                self._costs.characters,
+            )
+        masks = int(rows.masks[at])
+        return masks + round((int(rows.characters[at]) - len(SEG) * masks) / self._costs.characters)
