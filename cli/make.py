@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -104,20 +105,23 @@ def build(
         tokenizer=tokenizer,
         overwrite=overwrite,
     )
-    runner = _executor(executor, workers, slurm)
     built = []
+    runner: Executor | None = None
     try:
+        runner = _executor(executor, workers, slurm)
         with progress_bar() as report:
             for result in run_job(job, runner, report):
                 built.append(result)
                 say(result.summary())
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; another Ctrl-C would only disturb the clearing up
         say("stopped; the same command goes on from here: finished shards are kept")
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        runner.close()
-    if json:
-        print_json([{"folder": str(result.folder), "totals": result.manifest.totals} for result in built])
+        if runner is not None:
+            runner.close()
+        if json:  # also what was built beside a set that could not be
+            print_json([{"folder": str(result.folder), "totals": result.manifest.totals} for result in built])
     say(f"Next: stamp-data inspect {out}")
 
 

@@ -178,7 +178,7 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
     if manifest is None:
         return None
     whole = all(_has_size(folder / entry.path, entry.bytes) for entry in manifest.shards)
-    if not whole or not (folder / INDEX).exists():
+    if not whole or not all((folder / name).is_file() for name in manifest.files):
         return None
     shutil.rmtree(folder / WORK, ignore_errors=True)  # left by a build that was killed just after sealing
     return manifest

@@ -100,9 +100,12 @@ class StepRunner:
         pack = pack.to(self._device)
         output = self.network(inputs=pack.inputs, attention=self.attention)
         sums = loss_sums(output, pack.targets, self.settings)
-        over = counts if self.settings.divide_by == "global" else sums.counts
-        # Data parallelism averages gradients over ranks, while ours are parts of a sum.
-        self.accelerator.backward(sums.total(over) * (present * ranks))
+        if self.settings.divide_by == "global":
+            # Data parallelism averages gradients over ranks, while ours are parts of a sum.
+            over, weight = counts, float(ranks)
+        else:
+            over, weight = sums.counts, 1.0
+        self.accelerator.backward(sums.total(over) * (present * weight))
         shares = [sums.text.detach() / max(over.text, 1.0), sums.mask.detach() / max(over.masks, 1.0)]
         return torch.stack(shares).double().cpu() * present
 

@@ -135,7 +135,14 @@ class Batch:
         return logits
 
     def answers(self, options: GenerationOptions) -> Iterator[Event]:
-        """Decode all replies to their ends, then draw their masks; `options` are complete."""
+        """Decode all replies to their ends, then draw their masks; `options` are complete, see `prompts.complete`."""
+        yield from self.decode(options)
+        self.draw_all(options.mask_tokens)
+        for branch in self.branches:
+            yield branch.reply.answer(self.chat.seg_id)
+
+    def decode(self, options: GenerationOptions) -> Iterator[Event]:
+        """The text of all replies, a token each at a time, until the last has ended."""
         going = [branch for branch in self.branches if branch.reply.finish is None]
         penalty = options.repetition_penalty or 1.0
         while going:
@@ -147,9 +154,6 @@ class Batch:
             for reply, token in zip(replies, tokens, strict=True):
                 yield from reply.events(reply.take(token))
             going = [branch for branch in going if branch.reply.finish is None]
-        self.draw_all(options.mask_tokens)
-        for branch in self.branches:
-            yield branch.reply.answer(self.chat.seg_id)
 
     def draw_all(self, most: int) -> None:
         """All masks that are still to be drawn, in as few passes of at most so many mask tokens as it takes."""

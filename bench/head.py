@@ -1,0 +1,294 @@
+"""Which small readout draws the best masks: all designs trained alike, on synthetic scenes from shards, scored held-out.
+
+    python bench/head.py                                  # the whole table: all designs, two seeds
+    python bench/head.py --designs patch,fine --steps 600 # some of them, another length
+    python bench/head.py --folder /tmp/scenes             # keep pictures and shards there, and use them again
+    python bench/head.py --size demo --designs fine       # a larger model: what a short training on a CPU reaches
+
+Per seed, every design gets the same initial weights elsewhere, the same batches in the same order (two dialogues of each of
+16 pictures) and the same schedule. Masks are read at the places of the given answers (teacher-forced), brought to the
+size of the picture and cut at one half. cIoU: all intersections over all unions. Outline: mean IoU over the masks that hit their
+target (IoU at least one half), which tells how masks are drawn apart from what they are drawn of. Seconds are processor
+seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import platform
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from head_designs import DESIGNS
+from PIL import Image
+from torch import Tensor
+from transformers import Qwen2VLConfig
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from stamp_data.executors.local import LocalExecutor
+from stamp_data.grid import rle_coverage
+from stamp_data.jobs import Job, run_job
+from stamp_data.rle import decode
+from stamp_data.shards.reader import ShardSet
+from stamp_data.synth import synthesize
+from stamp_schemas import Grid
+from stamp_train.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.losses import LOSSES, LossSettings, loss_sums
+from stamp_train.model import ChatEncoder
+from stamp_train.model.config import StampConfig
+from stamp_train.model.heads import HEADS, patches_to_grid, upsample
+from stamp_train.model.modeling import StampForQwen2VL
+from stamp_train.model.presets import byte_tokenizer, preset_config
+from stamp_train.model.processor import StampProcessor
+
+PICTURES, SIDE, TOKENS = 1500, 224, 8  # pictures in all (700 of them for training), their pixels and patches per side
+HELD_OUT = ("val", "testA", "testB")
+IMAGES, DIALOGUES, RATE, WARM_UP = 16, 2, 1.5e-3, 0.05
+SCORED = 160  # held-out pictures, two dialogues each
+# (language layers, hidden, heads, key-value heads, vision layers, vision width, vision heads, width of the head)
+SIZES = {"small": (3, 96, 3, 1, 2, 64, 2, 64), "demo": (4, 128, 4, 2, 3, 64, 4, 64)}
+# name in the table -> (design, smooth: soft labels and bilinear upsampling)
+VARIANTS = {"patch, hard, nearest": ("patch", False), "patch": ("patch", True), "fine": ("fine", True)}
+VARIANTS |= {name: (name, True) for name in DESIGNS}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture with its dialogues. pixels: float16 [256, 1176]; masks: one uint8 [224, 224] per dialogue; coverage: per side
+    (1, 4) and dialogue."""
+
+    pixels: Tensor
+    messages: list[list[dict[str, Any]]]
+    masks: list[np.ndarray]
+    coverage: dict[int, list[np.ndarray]]
+
+
+def make_scenes(folder: Path) -> Path:
+    """Draw, build, read and decode everything once: `scenes.pt` in `folder`."""
+    scenes = folder / "scenes.pt"
+    if scenes.exists():
+        return scenes
+    shards = folder / "shards" / "refcoco-unc"
+    if not (shards / HELD_OUT[-1] / "manifest.json").exists():
+        synthesize(folder / "raw", images=PICTURES, size=(SIDE, SIDE))
+        tokens = TOKENS * TOKENS
+        job = Job(("refcoco",), folder / "raw", folder / "shards", split_by="unc", min_tokens=tokens, max_tokens=tokens)
+        for built in run_job(job, LocalExecutor(1), lambda *_: None):
+            print(built.summary(), flush=True)
+    found = {"train": read_scenes(shards, ("train",)), "held out": read_scenes(shards, HELD_OUT)[:SCORED]}
+    torch.save(found, scenes)
+    return scenes
+
+
+def read_scenes(shards: Path, splits: tuple[str, ...]) -> list[Scene]:
+    area = (28 * TOKENS) ** 2
+    processor = StampProcessor(byte_tokenizer(), Qwen2VLImageProcessorPil(min_pixels=area, max_pixels=area))
+    found = []
+    for split in splits:
+        with ShardSet(shards / split) as opened:
+            for one in opened:
+                [pixels] = processor.images([Image.open(io.BytesIO(one.image or b"")).convert("RGB")])
+                dialogues = [dialogue for dialogue in one.record.dialogues if len(dialogue.targets) == 1]
+                rles = [one.record.targets[dialogue.targets[0]].rle for dialogue in dialogues]
+                coverage = {
+                    side: [rle_coverage(rle, Grid(side * TOKENS, side * TOKENS)) for rle in rles] for side in (1, 4)
+                }
+                messages = [[as_dict(message) for message in dialogue.messages] for dialogue in dialogues]
+                found.append(Scene(pixels.pixel_values.half(), messages, [decode(rle) for rle in rles], coverage))
+    return found
+
+
+def as_dict(message: Any) -> dict[str, Any]:
+    parts = [{"type": part.type} | ({"text": part.text} if part.type == "text" else {}) for part in message.content]
+    return {"role": message.role, "content": parts}
+
+
+def build_model(scenes: list[Scene], design: str, size: str, seed: int) -> tuple[Any, Layout]:
+    """A model of random weights, with a tokenizer that knows the words of the scenes."""
+    texts = [part["text"] for s in scenes for m in s.messages for turn in m for part in turn["content"] if "text" in part]
+    roles = ["system\n", "user\n", "assistant\n", "You are a helpful assistant."]
+    tokenizer = byte_tokenizer().train_new_from_iterator([*texts, *2 * roles], vocab_size=1000, show_progress=False)
+    layers, hidden, heads, kv_heads, depth, width, vision_heads, head_width = SIZES[size]
+    config = preset_config("tiny", tokenizer, StampConfig(head=design, head_width=head_width)).to_dict()
+    third = hidden // heads * 3 // 16
+    sections = [hidden // heads // 2 - 2 * third, third, third]
+    config["text_config"] |= {
+        "vocab_size": len(tokenizer), "num_hidden_layers": layers, "hidden_size": hidden, "intermediate_size": 2 * hidden,
+        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "layer_types": ["full_attention"] * layers,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": sections},
+    }  # fmt: skip
+    config["vision_config"] |= {
+        "depth": depth, "embed_dim": width, "num_heads": vision_heads, "mlp_ratio": 2, "hidden_size": hidden
+    }  # fmt: skip
+    torch.manual_seed(seed)  # the head is made last, so that all else is the same for every design
+    model = StampForQwen2VL._from_config(Qwen2VLConfig(**config))
+    return model, Layout(ChatEncoder(tokenizer), LayoutOptions.of(model.config))
+
+
+def example(scene: Scene, chosen: list[int], side: int) -> ImageExample:
+    dialogues = [DialogueExample(str(i), scene.messages[i], [scene.coverage[side][i]]) for i in chosen]
+    return ImageExample(dialogues, scene.pixels.float(), (1, 2 * TOKENS, 2 * TOKENS))
+
+
+@dataclass(frozen=True)
+class Result:
+    variant: str
+    seed: int
+    head_parameters: int
+    parameters: int
+    seconds: float
+    half_way: Score
+    final: Score
+
+
+@dataclass(frozen=True)
+class Score:
+    ciou: float
+    outline: float
+    found: float
+    text: float
+
+
+def train(scenes_path: Path, variant: str, size: str, steps: int, seed: int) -> Result:
+    torch.set_num_threads(1)
+    HEADS.update(DESIGNS)
+    scenes = torch.load(scenes_path, mmap=True, weights_only=False)
+    design, smooth = VARIANTS[variant]
+    settings = LossSettings(hard_labels=not smooth)
+    model, layout = build_model(scenes["train"], design, size, seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, steps))
+    rng = np.random.default_rng(seed)
+    half_way, seconds = None, 0.0
+    model.train()
+    for step in range(steps):
+        if step == steps // 2:
+            half_way = score(model, layout, scenes["held out"], smooth)
+            model.train()
+        start = time.process_time()
+        batch = layout([draw(scenes["train"], rng, layout.options.side) for _ in range(IMAGES)])
+        loss = loss_sums(model(inputs=batch.inputs), batch.targets, settings).total()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        seconds += time.process_time() - start
+    final = score(model, layout, scenes["held out"], smooth)
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (model.classifier, model)]
+    assert half_way is not None
+    return Result(variant, seed, sizes[0], sizes[1], seconds, half_way, final)
+
+
+def draw(scenes: list[Scene], rng: np.random.Generator, side: int) -> ImageExample:
+    scene = scenes[rng.integers(len(scenes))]
+    chosen = rng.choice(len(scene.masks), min(DIALOGUES, len(scene.masks)), replace=False)
+    return example(scene, chosen.tolist(), side)
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine down to nothing, as a share of the highest rate."""
+    warm = max(1, int(WARM_UP * steps))
+    return min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / (steps - warm))))
+
+
+@torch.no_grad()
+def score(model: Any, layout: Layout, scenes: list[Scene], smooth: bool) -> Score:
+    model.eval()
+    ious, overlaps, unions, right, said = [], 0, 0, 0, 0
+    for start in range(0, len(scenes), IMAGES):
+        some = scenes[start : start + IMAGES]
+        places = [(scene, i) for scene in some for i in range(min(DIALOGUES, len(scene.masks)))]
+        batch = layout([example(s, list(range(min(DIALOGUES, len(s.masks)))), layout.options.side) for s in some])
+        output = model(inputs=batch.inputs)
+        right += int((output.text_logits.argmax(-1) == batch.targets.text_ids).sum())
+        said += len(batch.targets.text_ids)
+        for logits, (scene, i) in zip(output.mask_grids(), places, strict=True):
+            enlarged = upsample(logits, SIDE, SIDE) > 0.5 if smooth else nearest(logits) > 0
+            drawn, truth = enlarged.numpy(), scene.masks[i] > 0
+            overlap, union = int((drawn & truth).sum()), int((drawn | truth).sum())
+            overlaps, unions = overlaps + overlap, unions + union
+            ious.append(overlap / max(union, 1))
+    hits = [iou for iou in ious if iou >= 0.5]
+    outline = sum(hits) / len(hits) if hits else float("nan")
+    return Score(overlaps / unions, outline, len(hits) / len(ious), right / said)
+
+
+def nearest(logits: Tensor) -> Tensor:
+    return F.interpolate(logits[None, None].float(), size=(SIDE, SIDE), mode="nearest")[0, 0]
+
+
+def labels_ceiling(scenes: list[Scene], side: int, smooth: bool) -> float:
+    """cIoU of a model whose logits are its labels."""
+    overlaps = unions = 0
+    for scene in scenes:
+        for coverage, mask in zip(scene.coverage[side], scene.masks, strict=True):
+            share = torch.from_numpy(coverage).float() / 254
+            logits = torch.logit(share, eps=1e-6) if smooth else share - 0.5
+            drawn = ((upsample(logits, SIDE, SIDE) > 0.5) if smooth else nearest(logits) > 0).numpy()
+            overlaps, unions = overlaps + int((drawn & (mask > 0)).sum()), unions + int((drawn | (mask > 0)).sum())
+    return overlaps / unions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--designs", default="", help="names out of the table, with semicolons between; all by default")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--size", choices=tuple(SIZES), default="small")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time, one thread each")
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args()
+    names = [name.strip() for name in options.designs.split(";") if name.strip()] or list(VARIANTS)
+    print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, torch {torch.__version__}, {options}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = make_scenes(folder)
+        scenes = torch.load(path, weights_only=False)["held out"]
+        for side, smooth in ((1, False), (1, True), (4, True)):
+            print(f"labels themselves, side {side}, {'smooth' if smooth else 'hard'}: {labels_ceiling(scenes, side, smooth):.3f}")
+        del scenes
+        results: list[Result] = []
+        with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+            jobs = [
+                pool.submit(train, path, name, options.size, options.steps, seed)
+                for seed in range(options.seeds)
+                for name in names
+            ]
+            for job in as_completed(jobs):
+                results.append(job.result())
+                print(results[-1], file=sys.stderr, flush=True)
+    print(table(results, names, options.steps))
+
+
+def table(results: list[Result], names: list[str], steps: int) -> str:
+    columns = ["design", "head parameters", "model parameters", f"cIoU at {steps // 2}", f"cIoU at {steps}", "of seeds"]
+    columns += ["found", "outline", "text accuracy", "ms per step"]
+    lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    for name in names:
+        runs = [result for result in results if result.variant == name]
+        mean = {key: np.mean([getattr(run.final, key) for run in runs]) for key in ("ciou", "found", "outline", "text")}
+        early = np.mean([run.half_way.ciou for run in runs])
+        seeds = ", ".join(f"{run.final.ciou:.3f}" for run in sorted(runs, key=lambda run: run.seed))
+        speed = 1e3 * np.mean([run.seconds for run in runs]) / steps
+        lines.append(
+            f"| {name} | {runs[0].head_parameters:,} | {runs[0].parameters:,} | {early:.3f} | {mean['ciou']:.3f} | {seeds} "
+            f"| {mean['found']:.2f} | {mean['outline']:.3f} | {mean['text']:.3f} | {speed:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

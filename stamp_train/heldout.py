@@ -1,0 +1,165 @@
+"""A look at held-out records while training: cIoU of the masks and accuracy of the text, teacher-forced.
+
+One packed forward pass per record gives both: the model is shown the true answer up to each `<|seg|>`, as in training. A
+full evaluation lets it answer for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from stamp_data.rle import decode
+from stamp_data.shards.reader import ShardSet
+from stamp_schemas import Record
+from stamp_train.collate import image_example, pixels_of
+from stamp_train.layout import ImageExample, Layout
+from stamp_train.model.heads import patches_to_grid, upsample
+from stamp_train.model.inputs import FULL, IGNORE
+from stamp_train.model.modeling import StampOutput
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One record, ready to be laid out. image: its picture's bytes."""
+
+    record: Record
+    image: bytes
+    example: ImageExample
+
+
+@dataclass
+class Tally:
+    """Sums that metrics are made of; they add up over records and ranks."""
+
+    intersection: float = 0.0
+    union: float = 0.0
+    label_intersection: float = 0.0
+    label_union: float = 0.0
+    tokens_right: float = 0.0
+    tokens: float = 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """ciou: intersections over unions, both summed over all masks. label_ciou: what the labels themselves reach when
+        they are decoded like a prediction. text_accuracy: share of the answers' tokens that are the likeliest ones.
+        """
+        return {
+            "ciou": self.intersection / max(self.union, 1.0),
+            "label_ciou": self.label_intersection / max(self.label_union, 1.0),
+            "text_accuracy": self.tokens_right / max(self.tokens, 1.0),
+        }
+
+
+@dataclass
+class Prediction:
+    """One mask of a record, as truth and prediction, bool [height, width] of the picture."""
+
+    held_out: HeldOut
+    expression: str
+    truth: Mask
+    predicted: Mask
+
+
+@dataclass
+class Examiner:
+    """Holds held-out records, decoded once, and examines models on them.
+
+    Args:
+        folders: of the sets.
+        records: at most this many of each.
+        layout: of the model's tokenizer.
+        processor: of the model.
+    """
+
+    folders: Sequence[Path]
+    records: int
+    layout: Layout
+    processor: Any
+    held_out: list[HeldOut] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.held_out = [record for folder in self.folders for record in self._read(folder)]
+
+    def _read(self, folder: Path) -> Iterator[HeldOut]:
+        with ShardSet(folder) as records:
+            for row in records.rows[: self.records]:
+                loaded = records.load(row)
+                if loaded.image is None or not loaded.record.targets:
+                    continue
+                pixels = pixels_of(loaded.image, self.processor)
+                yield HeldOut(
+                    loaded.record,
+                    loaded.image,
+                    image_example(loaded.record, pixels, self.layout.options.side),
+                )
+
+    @torch.no_grad()
+    def examine(
+        self, network: Any, accelerator: Accelerator, attention: str = "auto", pictures: int = 0
+    ) -> tuple[dict[str, float], list[Prediction]]:
+        """Metrics over all records, every rank doing its share, and the first `pictures` predictions of this rank.
+
+        The network comes back in the mode that it was in.
+        """
+        tally, shown = Tally(), []
+        was_training = network.training
+        network.eval()
+        for held_out in self.held_out[accelerator.process_index :: accelerator.num_processes]:
+            pack = self.layout([held_out.example]).to(accelerator.device)
+            output: StampOutput = network(inputs=pack.inputs, attention=attention)
+            right = output.text_logits.argmax(-1) == pack.targets.text_ids
+            tally.tokens_right += float(right.sum())
+            tally.tokens += right.numel()
+            for prediction, label in self._masks(held_out, output):
+                _add(tally, prediction, label)
+                if len(shown) < pictures:
+                    shown.append(prediction)
+        network.train(was_training)
+        sums = torch.tensor(list(vars(tally).values()), dtype=torch.float64, device=accelerator.device)
+        return Tally(*accelerator.reduce(sums, "sum").tolist()).metrics(), shown
+
+    def _masks(self, held_out: HeldOut, output: StampOutput) -> Iterator[tuple[Prediction, Mask]]:
+        """Every mask of a record with what was predicted, and what its labels decode to."""
+        image = held_out.record.image
+        assert image is not None  # _read keeps records with a picture only
+        side = self.layout.options.side
+        grids = iter(zip(output.mask_grids(), output.blocks, strict=True))
+        for dialogue, example in zip(held_out.record.dialogues, held_out.example.dialogues, strict=True):
+            for target, coverage in zip(dialogue.targets, example.coverage, strict=True):
+                logits, block = next(grids)
+                assert block.name == example.name  # blocks come in the order of the dialogues
+                truth = decode(held_out.record.targets[target].rle).astype(bool)
+                predicted = (upsample(logits.cpu(), image.height, image.width) > 0.5).numpy()
+                yield (
+                    Prediction(held_out, dialogue.expression, truth, predicted),
+                    decode_labels(coverage, side, image.height, image.width),
+                )
+
+
+def decode_labels(coverage: NDArray[np.uint8], side: int, height: int, width: int) -> Mask:
+    """The mask that a perfect model's answer would decode to, bool [height, width].
+
+    Args:
+        coverage: uint8 [h * side, w * side]; patches to be ignored count as background.
+        side: labels per side of a merged patch.
+        height, width: of the picture.
+    """
+    share = torch.from_numpy(np.where(coverage == IGNORE, 0, coverage).astype(np.float32) / FULL)
+    return (upsample(torch.logit(share.clamp(1e-6, 1 - 1e-6)), height, width) > 0.5).numpy()
+
+
+def _add(tally: Tally, prediction: Prediction, label: Mask) -> None:
+    truth = prediction.truth
+    tally.intersection += float((prediction.predicted & truth).sum())
+    tally.union += float((prediction.predicted | truth).sum())
+    tally.label_intersection += float((label & truth).sum())
+    tally.label_union += float((label | truth).sum())
