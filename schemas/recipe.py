@@ -28,17 +28,31 @@ class Lora(Part):
     style: Literal["default", "published"] = "default"
 
 
+class Shape(Part):
+    """Another size than the preset's; 0 keeps that. kv_heads divides heads; hidden / heads is a multiple of 16."""
+
+    layers: Count = 0
+    hidden: Count = 0
+    heads: Count = 0
+    kv_heads: Count = 0
+    vision_layers: Count = 0
+    vision_width: Count = 0
+    vision_heads: Count = 0
+
+
 class Model(Part):
     """The network that is trained.
 
     start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count. preset: begin at
-    random weights of that size instead. tokenizer: folder or name for a preset; bytes if empty. head, mask_positions,
-    head_width: see `stamp_train.model.config.StampConfig`. attention: see `stamp_train.model.attention.BACKENDS`.
+    random weights of that size instead, or of `shape`. tokenizer: folder or name for a preset; if empty, one of `vocabulary`
+    tokens is trained on the texts of the stages, or every byte is a token if that is 0. head, mask_positions, head_width: see `stamp_train.model.config.StampConfig`. attention: see `stamp_train.model.attention.BACKENDS`.
     """
 
     start: str = ""
     preset: Literal["", "tiny", "2b", "7b"] = ""
+    shape: Shape = Shape()
     tokenizer: str = ""
+    vocabulary: Count = 0
     head: Literal["fine", "patch"] = "fine"
     mask_positions: Literal["grid", "sequential"] = "grid"
     head_width: Positive = 256
@@ -58,12 +72,13 @@ class Data(Part):
     """Where the pictures are, and how large the model sees them.
 
     root: folder that holds the built sets. min_tokens, max_tokens: bounds of merged patches per picture.
-    max_bad_share: the run stops when more of its records than this are unreadable.
+    threads: read and decode ahead, 0 = none. max_bad_share: the run stops when more of its records are unreadable.
     """
 
     root: str = "shards"
     min_tokens: Positive = 1024
     max_tokens: Positive = 1280
+    threads: Count = 2
     max_bad_share: Share = 0.001
 
     def __post_init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from stamp_data.masks import CLIPPED, RegionFault, paint
 from stamp_data.picture import Picture, PictureFault, read_picture
 from stamp_data.rejects import RejectLog
 from stamp_data.rle import UInt8
+from stamp_data.shards.labels import labels_bytes
 from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean
 from stamp_schemas import (
     Annotation,
@@ -69,9 +69,7 @@ class Rendered:
             members.append(("image", f"{key}.{self.picture.extension}", self.picture.data))
         members.append(("json", f"{key}.json", msgspec.json.encode(self.record)))
         if self.labels is not None:
-            buffer = io.BytesIO()
-            np.save(buffer, self.labels, allow_pickle=False)
-            members.append(("labels", f"{key}.labels.npy", buffer.getvalue()))
+            members.append(("labels", f"{key}.labels.npy", labels_bytes(self.labels)))
         return members
 
 

@@ -56,7 +56,9 @@ def checked(height: int, width: int, size: tuple[int, int], counts: str | list[i
     lengths = runs(counts) if isinstance(counts, str) else np.asarray(counts, dtype=np.int64)
     if lengths.size and lengths.min() < 0:
         raise ValueError("RLE holds a negative run")
-    if lengths.size and lengths.max() > height * width:  # before the sum, which a few such runs could bring round to fit
+    if (
+        lengths.size and lengths.max() > height * width
+    ):  # before the sum, which a few such runs could bring round to fit
         raise ValueError("RLE holds a run longer than the picture")
     total = int(lengths.sum())
     if total != height * width:

@@ -15,9 +15,9 @@ from stamp_train.model.chat import ADDED_TOKENS
 from stamp_train.model.config import StampConfig
 from stamp_train.model.load import load_checkpoint, start_from
 from stamp_train.model.lora import load_adapter, lora_config, merge_adapter
-from stamp_train.model.presets import build_preset
 from stamp_train.model.processor import StampProcessor
 from stamp_train.model.tokens import add_tokens, prepare_rows
+from stamp_train.scratch import build_scratch, scratch_tokenizer
 
 ADAPTER = "adapter"  # folder of a checkpoint that holds an adapter instead of a whole model
 
@@ -54,14 +54,14 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
 def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[Any, StampProcessor]:
     """The model without an adapter, and its processor with the recipe's bounds of the image size."""
     model, data = recipe.model, recipe.data
-    stamp = StampConfig(model.head, model.mask_positions, model.head_width)
     if checkpoint is not None:
         processor = StampProcessor.from_pretrained(checkpoint, min_tokens=data.min_tokens, max_tokens=data.max_tokens)
         return load_checkpoint(checkpoint, dtype=dtype), processor
     pixels = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
     if model.preset:
-        network, made = build_preset(model.preset, model.tokenizer or None, stamp=stamp, seed=recipe.seed, dtype=dtype)
-        return network, StampProcessor(made.tokenizer, Qwen2VLImageProcessorPil(**pixels))
+        tokenizer = scratch_tokenizer(recipe)
+        return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
+    stamp = StampConfig(model.head, model.mask_positions, model.head_width)
     tokenizer = AutoTokenizer.from_pretrained(model.start)
     images = Qwen2VLImageProcessorPil.from_pretrained(model.start, **pixels)
     return _open_start(model.start, stamp, tokenizer, recipe.seed, dtype), StampProcessor(tokenizer, images)

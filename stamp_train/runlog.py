@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,13 @@ class Row(msgspec.Struct, kw_only=True):
     seconds: float
 
 
+class Measured(msgspec.Struct, kw_only=True):
+    """One evaluation. step: after how many steps."""
+
+    step: int
+    metrics: dict[str, float]
+
+
 class RunLog:
     """Appends rows; a row is in the file before the next step begins.
 
@@ -47,7 +53,7 @@ class RunLog:
         kept = [row for row in read_rows(path) if row["step"] <= done]
         replace_file(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row | Measured) -> None:
         """Append one row."""
         with self.path.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
@@ -57,10 +63,5 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a log; a last line that was cut off when the run was killed is left out."""
     if not path.exists():
         return []
-    rows = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            rows.append(msgspec.json.decode(line))
-        except msgspec.DecodeError:
-            continue
-    return [row for row in rows if isinstance(row, dict) and not math.isnan(row.get("step", math.nan))]
+    *lines, _ = path.read_bytes().split(b"\n")
+    return [msgspec.json.decode(line) for line in lines]

@@ -58,6 +58,11 @@ class IndexRow(msgspec.Struct):
         return getattr(self, f"{member}_offset"), getattr(self, f"{member}_bytes"), getattr(self, f"{member}_xxh3")
 
     @property
+    def labels_shape(self) -> tuple[int, int, int]:
+        """(targets, grid height, grid width) of the labels."""
+        return self.targets, self.grid_height, self.grid_width
+
+    @property
     def members(self) -> list[str]:
         """The members that this record has, in tar order."""
         return [member for member in MEMBERS if getattr(self, f"{member}_bytes")]

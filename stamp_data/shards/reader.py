@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow, read_rows
+from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.manifest import INDEX, read_manifest
 from stamp_schemas import Manifest, Record, StampError
 
@@ -92,7 +91,7 @@ class ShardSet:
     def labels(self, row: IndexRow) -> UInt8 | None:
         """The patch labels of a record, uint8 [targets, grid height, grid width]; None without targets."""
         data = self.member(row, "labels")
-        return parse_labels(data, row) if data else None
+        return parse_labels(data, row.labels_shape, row.member_name("labels")) if data else None
 
     def load(self, row: IndexRow) -> Loaded:
         """All members of a record."""
@@ -120,15 +119,3 @@ class ShardSet:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def parse_labels(data: bytes, row: IndexRow) -> UInt8:
-    """A labels member as an array of the shape that the index promises; StampError if it is anything else."""
-    shape = (row.targets, row.grid_height, row.grid_width)
-    try:
-        labels: UInt8 = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as fault:
-        raise StampError(f"{row.member_name('labels')} is no array: {fault}") from None
-    if labels.dtype != np.uint8 or labels.shape != shape:
-        raise StampError(f"{row.member_name('labels')}: {labels.dtype} {labels.shape}, the index says uint8 {shape}")
-    return labels

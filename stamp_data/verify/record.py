@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,9 +16,10 @@ from stamp_data.picture import MAX_PIXELS, PictureFault, check_picture
 from stamp_data.render import Rendered, masks_of
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
+from stamp_data.shards.labels import parse_labels
 from stamp_data.text import CONTROL_TOKEN
 from stamp_data.verify.fault import Code, FaultList
-from stamp_schemas import RLE, Dialogue, Record, Settings
+from stamp_schemas import RLE, Dialogue, Record, Settings, StampError
 
 _DECODER = msgspec.json.Decoder(Record)
 
@@ -148,11 +147,11 @@ class RecordCheck:
         if data is None or record.grid is None or not record.targets:
             return None
         shape = (len(record.targets), record.grid.height, record.grid.width)
-        head = _npy_header(shape)
-        if not data.startswith(head) or len(data) != len(head) + shape[0] * shape[1] * shape[2]:
+        try:
+            stored = parse_labels(data, shape, "labels")
+        except StampError:
             self._note("labels-differ", f"not an array of uint8 {list(shape)}", "labels")
             return None
-        stored = np.frombuffer(data, np.uint8, offset=len(head)).reshape(shape)
         if self.labels and good:
             for number, target in enumerate(record.targets):
                 ignore = rles.decode(target.ignore_rle) if target.ignore_rle else None
@@ -244,14 +243,6 @@ def _rle_problem(mask: RLE, height: int, width: int) -> str:
     if lengths.sum() != height * width:
         return f"covers {lengths.sum()} pixels of {height * width}"
     return ""
-
-
-@lru_cache(maxsize=256)
-def _npy_header(shape: tuple[int, int, int]) -> bytes:
-    """What numpy's format 1.0 writes before the data of a uint8 array of this shape."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
 
 
 def _listed(kinds: set[str]) -> str:

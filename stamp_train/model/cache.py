@@ -113,7 +113,11 @@ class CachedPlan(AttentionPlan):
     name = "cached"
 
     def __init__(self, query: AttentionStructure, key: AttentionStructure, device: torch.device | str) -> None:
-        self.calls = [_call(query, key, groups).to(device) for groups in _batches(query)]
+        text = (query.block == 0).nonzero()[:, 0]
+        blocks = [(query.block == block).nonzero()[:, 0] for block in _values(query.block) if block]
+        calls = [_text_call(query, key, text)] if len(text) else []
+        calls += [_block_call(query, key, rows) for rows in blocks]
+        self.calls = [call.to(device) for call in calls]
         # Where each query's output is when those of all calls are laid end to end; padding is nobody's.
         rows = torch.cat([call.query.flatten() for call in self.calls])
         places = (rows >= 0).nonzero()[:, 0]
@@ -142,27 +146,26 @@ def _pick(states: Tensor, rows: Tensor | None) -> Tensor:
     return picked.transpose(0, 1).flatten(0, 1)[:, None]
 
 
-def _batches(query: AttentionStructure) -> list[list[Tensor]]:
-    """Rows of queries, in groups that share document and block; the groups of text together, each mask block alone."""
-    facts = torch.stack([query.document, query.block])
-    labels, group_of = facts.unique(dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
-    groups = [(group_of == number).nonzero()[:, 0] for number in range(labels.shape[1])]
-    text = [rows for rows in groups if query.block[rows[0]] == 0]
-    return [text] * bool(text) + [[rows] for rows in groups if query.block[rows[0]] > 0]
+def _values(fact: Tensor) -> list[int]:
+    return sorted(set(fact.tolist()))
 
 
-def _call(query: AttentionStructure, key: AttentionStructure, groups: Sequence[Tensor]) -> _Call:
-    """The call for groups of queries, each within one document and at most one mask block."""
-    keys, masks = [], []
-    for rows in groups:
-        asking = query[rows]
-        # The few facts that all share are looked at first: the exact rule on every pair would cost queries times cache.
-        near = (key.document == asking.document[0]) & ((key.block == 0) | (key.block == asking.block[0]))
-        near &= (key.branch == 0) | torch.isin(key.branch, asking.branch)
-        close = near.nonzero()[:, 0]
-        seen = visible(asking, key[close])
+def _block_call(query: AttentionStructure, key: AttentionStructure, rows: Tensor) -> _Call:
+    """The call for a mask block, whose tokens all see the same: the structure gives them the same four facts."""
+    seen = visible(query[rows[:1]], key)[0]
+    return _Call(rows[None], None if seen.all() else seen.nonzero()[None, :, 0], None)
+
+
+def _text_call(query: AttentionStructure, key: AttentionStructure, text: Tensor) -> _Call:
+    """The call for all text, a group for each document."""
+    groups, keys, masks = [], [], []
+    for document in _values(query.document[text]):
+        rows = text[query.document[text] == document]
+        near = (key.document == document).nonzero()[:, 0]
+        seen = visible(query[rows], key[near])
         used = seen.any(0)
-        keys.append(close[used])
+        groups.append(rows)
+        keys.append(near[used])
         masks.append(seen[:, used])
     if len(groups) == 1:
         all_keys, no_mask = len(keys[0]) == len(key), bool(masks[0].all())
@@ -177,6 +180,19 @@ def _call(query: AttentionStructure, key: AttentionStructure, groups: Sequence[T
 
 def _pad(rows: Sequence[Tensor]) -> Tensor:
     return pad_sequence(list(rows), batch_first=True, padding_value=-1)
+
+
+def portions(items: Iterable[Item], size: Callable[[Item], int], most: int) -> list[list[Item]]:
+    """Items in order, in lists of at most so much size; an item that is larger has a list of its own."""
+    found: list[list[Item]] = []
+    room = 0
+    for item in items:
+        if not found or size(item) > room:
+            found.append([])
+            room = most
+        found[-1].append(item)
+        room -= size(item)
+    return found
 
 
 def in_halves(

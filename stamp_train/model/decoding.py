@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stamp_train.model.attention import AttentionPlan, make_plan
 from stamp_train.model.branches import Branch, Document, Stretch
-from stamp_train.model.cache import CachedPlan, Glance, KeyValues, in_halves, join
+from stamp_train.model.cache import CachedPlan, Glance, KeyValues, in_halves, join, portions
 from stamp_train.model.chat import ChatEncoder
 from stamp_train.model.errors import StampModelError
 from stamp_train.model.heads import patches_to_grid
@@ -167,7 +167,7 @@ class Batch:
         unread = list(dict.fromkeys(branch for branch, at in blocks if at >= branch.held))
         if unread:
             self.read(unread)
-        for portion in _portions(blocks, most):
+        for portion in portions(blocks, lambda block: block[0].document.patches, most):
             for _ in in_halves(portion, self.draw):
                 pass
 
@@ -208,20 +208,6 @@ class Batch:
             use_cache=True,
         ).last_hidden_state[0]
         return found
-
-
-def _portions(blocks: Sequence[Block], most: int) -> list[list[Block]]:
-    """Blocks in order, in lists of at most so many mask tokens, or of one."""
-    portions: list[list[Block]] = []
-    size = 0
-    for block in blocks:
-        patches = block[0].document.patches
-        if not portions or size + patches > most:
-            portions.append([])
-            size = 0
-        portions[-1].append(block)
-        size += patches
-    return portions
 
 
 def _inputs(stretches: Sequence[Stretch], structure: AttentionStructure) -> StampInputs:

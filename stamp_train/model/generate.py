@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stamp_train.model.cache import in_halves
+from stamp_train.model.cache import in_halves, portions
 from stamp_train.model.decoding import Batch, encode
 from stamp_train.model.errors import StampModelError
 from stamp_train.model.processor import StampProcessor
@@ -103,14 +103,9 @@ class StampGenerator:
     def _stream(
         self, images: Sequence[Any], prompts: Sequence[Sequence[Prompt]], options: GenerationOptions
     ) -> Iterator[Event]:
-        """As many images at a time as have about `batch_size` prompts, so that only theirs are held."""
-        taken: list[int] = []
-        for number in range(len(prompts)):
-            taken.append(number)
-            enough = sum(len(prompts[i]) for i in taken) >= options.batch_size
-            if enough or number == len(prompts) - 1:
-                yield from self._portion({i: (images[i], prompts[i]) for i in taken}, options)
-                taken = []
+        """As many images at a time as have `batch_size` prompts, so that only theirs are held."""
+        for numbers in portions(range(len(prompts)), lambda i: len(prompts[i]), options.batch_size):
+            yield from self._portion({i: (images[i], prompts[i]) for i in numbers}, options)
 
     def _portion(
         self, asked: Mapping[int, tuple[Any, Sequence[Prompt]]], options: GenerationOptions

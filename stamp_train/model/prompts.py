@@ -114,8 +114,8 @@ def go_on(model: Any, chat: ChatEncoder, reply: Reply, question: str, options: G
     before = len(chat.encode(head).ids)
     turn = chat.encode([*head, {"role": "user", "content": question}], generation_prompt=True).ids[before:]
     asked = [chat.control["<|im_end|>"], *chat.text_ids("\n"), *turn]
-    reply.prompt += 1
     _begin(reply, asked, chat.answer_ids(options.begin), options, model)
+    reply.prompt += 1
 
 
 def _messages(prompt: Prompt, image: bool, begin: str, name: str) -> tuple[Sequence[Message], str]:

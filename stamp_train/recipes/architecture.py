@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Model
 
@@ -92,17 +94,20 @@ def _config(model: Model) -> Any:
     from transformers import AutoConfig
 
     from stamp_train.model.config import StampConfig
-    from stamp_train.model.presets import byte_tokenizer, preset_config
+    from stamp_train.model.presets import byte_tokenizer
+    from stamp_train.scratch import scratch_config
 
-    stamp = StampConfig(model.head, model.mask_positions, model.head_width)
-    if model.start and Path(model.start, "config.json").is_file():
+    if model.preset:
+        return scratch_config(model, byte_tokenizer())
+    if Path(model.start, "config.json").is_file():
         config = AutoConfig.from_pretrained(model.start)
         if getattr(config, "stamp", None) is None:
-            stamp.store(config)
+            StampConfig(model.head, model.mask_positions, model.head_width).store(config)
         return config
     released = _RELEASED.search(model.start)
-    if not (model.preset or released):
+    if not released:
         raise UsageFault(
             f"the size of {model.start!r} is not known here", "give a folder with a config.json, or a released Qwen2-VL"
         )
-    return preset_config(model.preset or released[1].lower(), byte_tokenizer(), stamp)  # type: ignore[index]
+    as_preset: Any = released[1].lower()
+    return scratch_config(msgspec.structs.replace(model, start="", preset=as_preset), byte_tokenizer())

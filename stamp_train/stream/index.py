@@ -24,6 +24,7 @@ from stamp_data.shards.index import MEMBERS, SCHEMA
 from stamp_data.shards.manifest import INDEX, MANIFEST
 from stamp_schemas import Manifest, ShardEntry, StampError
 from stamp_schemas.manifest import MANIFEST_SCHEMA
+from stamp_train.stream.cache import CachedStore, ShardCache
 from stamp_train.stream.store import Store, open_store
 
 Ints = NDArray[np.int64]
@@ -73,20 +74,32 @@ class ShardRows:
     def members(self, row: int) -> list[Member]:
         """Image, JSON and labels of a record."""
         places, hashes = self.spans[row].tolist(), self.hashes[row].tolist()
-        return [Member(*place, xxh3) for place, xxh3 in zip(places, hashes, strict=True)]
+        return [Member(at, size, xxh3) for (at, size), xxh3 in zip(places, hashes, strict=True)]
 
 
 class SetIndex:
-    """One built split at `place`: a folder, or the URL of one.
+    """One built split.
 
-    keep: shards whose rows are kept in memory. Safe to share between threads. Raises StampError for a manifest or an index that is missing, of another version, or
-    not of the other.
+    Safe to share between threads.
+
+    Args:
+        place: a folder, the URL of one, or a store.
+        cache: keeps whole shards on this machine.
+
+    Attributes:
+        store, tars: where manifest and index, and where the shards, are read from.
+        keep: shards whose rows are kept in memory.
+
+    Raises:
+        StampError: a manifest or an index that is missing, of another version, or not of the other.
     """
 
-    def __init__(self, place: Store | str) -> None:
+    def __init__(self, place: Store | str, cache: ShardCache | None = None) -> None:
         self.store = place if isinstance(place, Store) else open_store(place)
         self.manifest = _decode_manifest(self.store)
         self.shards: Sequence[ShardEntry] = self.manifest.shards
+        digests = {entry.path: entry.digest for entry in self.shards}
+        self.tars = CachedStore(self.store, cache, digests) if cache else self.store
         self.keep = KEPT_SHARDS
         self._rows: OrderedDict[int, ShardRows] = OrderedDict()
         self._lock = threading.Lock()
@@ -230,5 +243,5 @@ def _flat(column: pa.ChunkedArray) -> Ints | None:
     """The values of a column of lists, one after another; None if any list is missing."""
     if column.null_count:
         return None
-    return pc.list_flatten(column).to_numpy().astype(np.int64)
-
+    values: Ints = pc.list_flatten(column).to_numpy().astype(np.int64)
+    return values

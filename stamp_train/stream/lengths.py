@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 SEG = "<|seg|>"
+
+
+@dataclass(frozen=True)
+class GroupTokens:
+    """Tokens of a group. shared: of the picture and what stands before it, once. own: of each dialogue with its masks."""
+
+    shared: int
+    own: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.shared + sum(self.own)
 
 
 @dataclass(frozen=True)
@@ -34,18 +48,19 @@ class TokenCosts:
     vision: int = 2
     characters: float = 3.5
 
+    def text(self, characters: int, masks: int) -> int:
+        """Tokens of a dialogue's texts, estimated; every `<|seg|>` is one."""
+        return masks + round((characters - len(SEG) * masks) / self.characters)
 
-@dataclass(frozen=True)
-class GroupTokens:
-    """Tokens of a group. shared: of the picture and what stands before it, once. own: of each dialogue with its masks."""
-
-    shared: int
-    own: tuple[int, ...]
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.shared + sum(self.own)
+    def group(self, picture: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int]) -> GroupTokens:
+        """Tokens of a group. picture: its merged patches, 0 without one; the rest: of each dialogue."""
+        shared = self.system + self.header + self.vision + picture if picture else 0
+        alone = -self.header if picture else self.system
+        own = (
+            alone + self.turn * turn + text + picture * mask
+            for text, turn, mask in zip(texts, turns, masks, strict=True)
+        )
+        return GroupTokens(shared, tuple(own))
 
 
 class Lengths:
@@ -77,20 +92,12 @@ class Lengths:
         }
 
     def _measure(self, group: Group, rows: ShardRows) -> GroupTokens:
-        costs, picture = self._costs, int(rows.image_tokens[group.row])
-        shared = costs.system + costs.header + costs.vision + picture if picture else 0
-        alone = -costs.header if picture else costs.system
         at = [int(rows.starts[group.row]) + dialogue for dialogue in group.dialogues]
-        own = tuple(
-            alone + costs.turn * int(rows.turns[i]) + self._text(group, rows, i) + picture * int(rows.masks[i])
-            for i in at
-        )
-        return GroupTokens(shared, own)
+        masks = rows.masks[at].tolist()
+        texts = rows.tokens[at].tolist() if rows.tokens is not None else self._estimate(group, rows, at, masks)
+        return self._costs.group(int(rows.image_tokens[group.row]), texts, rows.turns[at].tolist(), masks)
 
-    def _text(self, group: Group, rows: ShardRows, at: int) -> int:
-        """Tokens of the texts of dialogue number `at` of a shard; every `<|seg|>` is one."""
-        if rows.tokens is not None:
-            return int(rows.tokens[at])
+    def _estimate(self, group: Group, rows: ShardRows, at: list[int], masks: list[int]) -> list[int]:
         if group.source not in self._estimated:
             self._estimated.add(group.source)
             _log.warning(
@@ -98,5 +105,5 @@ class Lengths:
                 self._plan.sets[group.source].name,
                 self._costs.characters,
             )
-        masks = int(rows.masks[at])
-        return masks + round((int(rows.characters[at]) - len(SEG) * masks) / self._costs.characters)
+        characters = rows.characters[at].tolist()
+        return [self._costs.text(count, mask) for count, mask in zip(characters, masks, strict=True)]

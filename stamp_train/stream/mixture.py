@@ -91,7 +91,9 @@ class MixedOrder:
         """
         overrun = sum(order.group - 1 for order in self.orders)
         counts = self._counts(max(start - overrun, 0))
-        begin = [next(order.walk(count)).start if count else 0 for order, count in zip(self.orders, counts, strict=True)]
+        begin = [
+            next(order.walk(count)).start if count else 0 for order, count in zip(self.orders, counts, strict=True)
+        ]
         return sum(begin), begin
 
     def _counts(self, total: int) -> list[int]:

@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,8 +94,9 @@ class Store(ABC):
 class LocalStore(Store):
     """A folder of this machine or of a network file system."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, open_files: int = OPEN_FILES) -> None:
         super().__init__(str(folder))
+        self._limit = open_files
         self._open = threading.local()  # descriptors of one thread are never closed under another's read
 
     def seekable(self, name: str) -> Any:
@@ -119,7 +121,7 @@ class LocalStore(Store):
             files.move_to_end(name)
             return files[name].descriptor
         files[name] = _File(f"{self.place}/{name}")
-        if len(files) > OPEN_FILES:
+        if len(files) > self._limit:
             files.popitem(last=False)
         return files[name].descriptor
 
@@ -142,12 +144,15 @@ class FsspecStore(Store):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         try:
-            import fsspec
+            fsspec = import_module("fsspec.core")
         except ModuleNotFoundError:
             raise UsageFault(f"{url}: reading it needs fsspec", "pip install 'stamp-seg[remote]'") from None
         try:
-            self._files, self._root = fsspec.core.url_to_fs(self.place)
-        except (ImportError, ValueError) as fault:  # the protocol's own package is missing, or there is no such protocol
+            self._files, self._root = fsspec.url_to_fs(self.place)
+        except (
+            ImportError,
+            ValueError,
+        ) as fault:  # the protocol's own package is missing, or there is no such protocol
             raise UsageFault(f"{url}: {fault}") from None
 
     def _read(self, name: str, offset: int, length: int) -> bytes:
@@ -167,7 +172,9 @@ class FsspecStore(Store):
             raise
         except PermissionError as fault:
             raise StampError(f"{self}: not permitted: {fault}", "are the credentials of this machine right?") from None
-        except Exception as fault:  # every file system has exceptions of its own; all of them are tried again, then told
+        except (
+            Exception
+        ) as fault:  # every file system has exceptions of its own; all of them are tried again, then told
             raise PassingFault(f"{type(fault).__name__}: {fault}") from None
 
 

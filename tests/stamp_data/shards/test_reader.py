@@ -11,7 +11,8 @@ import pytest
 
 from stamp_data.shards import reader
 from stamp_data.shards.index import write_index
-from stamp_data.shards.reader import ShardSet, parse_labels
+from stamp_data.shards.labels import parse_labels
+from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
 
 from ..making import ListSource, assorted, build, pictured
@@ -107,7 +108,7 @@ def test_labels_of_another_kind_are_refused(pristine: Path, array: np.ndarray) -
         row = next(row for row in shards.rows if row.targets)
         for data in (buffer.getvalue(), buffer.getvalue()[:20], b""):
             with pytest.raises(StampError, match=rf"{row.key}\.labels\.npy"):
-                parse_labels(data, row)
+                parse_labels(data, row.labels_shape, row.member_name("labels"))
 
 
 def test_the_same_annotations_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:

@@ -1,0 +1,243 @@
+"""A whole run: the stages of a recipe one after another, with checkpoints that it can be taken up from bit by bit.
+
+    OUT/recipe.yaml                  the recipe, every value with its origin
+    OUT/log.jsonl                    one row per step
+    OUT/evaluations.jsonl            metrics on held-out records
+    OUT/predictions/                 pictures of some of them, with the true mask and the predicted one
+    OUT/checkpoints/step-000100/     what to go on from
+    OUT/quarantine.jsonl             records that could not be read
+    OUT/final/                       the finished model
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from accelerate import Accelerator
+
+from stamp_schemas import StampError, UsageFault
+from stamp_schemas.recipe import Recipe
+from stamp_train.checkpoint import CheckpointWriter, Progress, copied, find, read_optimizer, read_progress
+from stamp_train.exact import make_exact, make_optimizer
+from stamp_train.feed import open_feed, stage_steps, state_of
+from stamp_train.files import replace_file, replace_folder
+from stamp_train.heldout import Examiner
+from stamp_train.layout import Layout, LayoutOptions
+from stamp_train.losses import loss_settings
+from stamp_train.network import build_network, save_final, save_network
+from stamp_train.pictures import draw
+from stamp_train.recipes import Resolved
+from stamp_train.runlog import Measured, Row, RunLog
+from stamp_train.schedule import learning_rate
+from stamp_train.step import StepRunner, seed_step
+from stamp_train.stream import StepBatch, StreamLoader
+
+CHECKPOINTS, FINAL, PICTURES, RECIPE = "checkpoints", "final", "predictions", "recipe.yaml"
+LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a run tells those who watch it after each step. total: steps of all stages."""
+
+    row: Row
+    total: int
+    metrics: dict[str, float]
+
+
+Watch = Callable[[Watched], None]
+
+
+def find_start(out: Path, resume: str) -> Path | None:
+    """The checkpoint to go on from, or None to begin.
+
+    Args:
+        out: run folder.
+        resume: empty, `auto`, or a checkpoint's folder.
+
+    Raises:
+        UsageFault: the run folder holds a run already and nobody asked to go on with it.
+    """
+    found = find(out / CHECKPOINTS)
+    if resume == "auto":
+        return found[-1] if found else None
+    if resume:
+        read_progress(Path(resume))
+        return Path(resume)
+    if found or (out / FINAL).exists():
+        raise UsageFault(f"{out} holds a run already", f"--resume auto goes on with it; --out names another folder")
+    return None
+
+
+class Run:
+    """One process of a run.
+
+    Args:
+        resolved: the recipe.
+        out: run folder; made if it is not there.
+        start: checkpoint to go on from.
+        watch: told of every step, on the main process.
+
+    Raises:
+        StampError: sets, weights or checkpoint at fault.
+    """
+
+    def __init__(self, resolved: Resolved, out: Path, start: Path | None = None, watch: Watch | None = None) -> None:
+        self.recipe: Recipe = resolved.recipe
+        self.out = out
+        self.watch = watch or (lambda _: None)
+        make_exact(self.recipe)
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if self.recipe.model.precision == "bf16" else "no",
+            cpu=not torch.cuda.is_available(),
+            log_with=list(self.recipe.trackers) or None,
+            project_dir=str(out),
+        )
+        self.progress = read_progress(start) if start else Progress(step=0, stage=0, stage_step=0, stream={})
+        self.network, self.processor = build_network(self.recipe, start)
+        self.network.to(self.accelerator.device)
+        self.prepared = self.accelerator.prepare(self.network)
+        self.moments = read_optimizer(start) if start else None
+        config = self.network.config
+        settings = loss_settings(self.recipe.loss)
+        layout = Layout(self.processor.chat, LayoutOptions.of(config, text_labels=settings.text_labels))
+        self.side = layout.options.side
+        self.steps = StepRunner(self.accelerator, self.prepared, layout, settings, self.recipe.model.attention)
+        self.stage_steps = [stage_steps(self.recipe, index) for index in range(len(self.recipe.stages))]
+        if self.main:
+            out.mkdir(parents=True, exist_ok=True)
+            replace_file(out / RECIPE, resolved.yaml().encode())
+            self.log = RunLog(out / LOG, self.progress.step)
+            self.evaluations = RunLog(out / EVALUATIONS, self.progress.step)
+        self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes."""
+        return bool(self.accelerator.is_main_process)
+
+    def train(self) -> dict[str, float]:
+        """Do what is left of the run.
+
+        Returns:
+            The metrics of the last evaluation; empty without held-out sets.
+
+        Raises:
+            StampError: a loss that is not finite, unreadable data, or a checkpoint that cannot be written.
+        """
+        if self.recipe.trackers:
+            self.accelerator.init_trackers("stamp", config=msgspec.to_builtins(self.recipe))
+        try:
+            for index in range(self.progress.stage, len(self.recipe.stages)):
+                self._stage(index)
+        finally:
+            self.writer.close()
+        metrics = self.progress.metrics
+        if self.main:
+            fill = functools.partial(
+                save_final, self.network, self.processor, precision=self.recipe.model.precision
+            )
+            replace_folder(self.out / FINAL, fill)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return metrics
+
+    def _stage(self, index: int) -> None:
+        """What is left of one stage; its weights go on, its optimizer and schedule are its own."""
+        going_on = self.progress.stage == index and self.progress.stage_step > 0
+        if self.progress.stage < index:
+            self.progress = Progress(step=self.progress.step, stage=index, stage_step=0, stream={})
+        optimizer = make_optimizer(self.recipe, self.network)
+        if going_on and self.moments is not None:
+            optimizer.load_state_dict(self.moments)
+        self.moments = None
+        optimizer = self.accelerator.prepare(optimizer)
+        left = self.stage_steps[index] - self.progress.stage_step
+        if not left:
+            return
+        ranks = self.accelerator.process_index, self.accelerator.num_processes
+        feed = open_feed(self.recipe, index, self.processor, self.side, *ranks, self.out)
+        if going_on:
+            feed.load_state_dict(self.progress.stream)
+        for _, batch in zip(range(left), feed, strict=False):
+            self._step(index, optimizer, feed, batch)
+        if self.progress.stage_step < self.stage_steps[index]:
+            raise StampError(f"stage {self.recipe.stages[index].name}: its stream ended early")
+
+    def _step(self, index: int, optimizer: Any, feed: StreamLoader, batch: StepBatch) -> None:
+        began, done = time.perf_counter(), self.progress
+        stage, total = self.recipe.stages[index], self.stage_steps[index]
+        rate = learning_rate(self.recipe.optimizer, done.stage_step, total)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        seed_step(self.recipe.seed, done.step, self.accelerator.process_index)
+        number = done.step + 1
+        result = self.steps.gradients(batch.packs, self.recipe.optimizer.clip, f"step {number} ({batch.digest})")
+        optimizer.step()
+        optimizer.zero_grad()
+        self.progress = Progress(
+            step=number, stage=index, stage_step=done.stage_step + 1, stream=state_of(feed)
+        )
+        row = Row(
+            step=number,
+            stage=stage.name,
+            loss=result.loss,
+            loss_text=result.loss_text,
+            loss_mask=result.loss_mask,
+            lr=rate,
+            grad_norm=result.grad_norm,
+            dialogues=batch.dialogues,
+            tokens=result.tokens,
+            padding=result.padding,
+            batch_digest=batch.digest,
+            seconds=time.perf_counter() - began,
+        )
+        self._after(row, optimizer)
+
+    def _after(self, row: Row, optimizer: Any) -> None:
+        """What follows a step: its row, and an evaluation and a checkpoint where they are due."""
+        recipe, done = self.recipe, self.progress
+        if self.main:
+            self.log.add(row)
+        stage_ends = done.stage_step == self.stage_steps[done.stage]
+        ends = stage_ends and done.stage + 1 == len(self.stage_steps)
+        every = recipe.evaluation.every
+        if recipe.evaluation.sets and (ends or (every and done.step % every == 0)):
+            self._evaluate()
+        if recipe.trackers:
+            self.accelerator.log({**msgspec.to_builtins(row), **self.progress.metrics}, step=done.step)
+        if self.main:
+            self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics))
+        if stage_ends or done.step % recipe.saving.every == 0:
+            self._save(optimizer)
+
+    @functools.cached_property
+    def _examiner(self) -> Examiner:
+        evaluation = self.recipe.evaluation
+        folders = [Path(self.recipe.data.root, name) for name in evaluation.sets]
+        layout = Layout(self.processor.chat, LayoutOptions.of(self.network.config))
+        return Examiner(folders, evaluation.records, layout, self.processor)
+
+    def _evaluate(self) -> None:
+        metrics, shown = self._examiner.examine(
+            self.network, self.accelerator, self.recipe.model.attention, self.recipe.evaluation.pictures
+        )
+        self.progress = msgspec.structs.replace(self.progress, metrics=metrics)
+        if self.main:
+            self.evaluations.add(Measured(step=self.progress.step, metrics=metrics))
+            draw(shown, self.out / PICTURES)
+
+    def _save(self, optimizer: Any) -> None:
+        """Begin a checkpoint; the copy that is written does not change with the steps that follow."""
+        if not self.main:
+            return
+        weights = copied(self.network.state_dict())
+        save = functools.partial(save_network, self.network, self.processor, weights=weights)
+        self.writer.write(self.progress, copied(optimizer.state_dict()), save)

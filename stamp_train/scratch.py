@@ -1,0 +1,89 @@
+"""Networks that begin at random weights, of any shape, with a tokenizer that knows the words of their data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, Qwen2VLConfig
+
+from stamp_data.shards.reader import ShardSet
+from stamp_schemas.recipe import Model, Recipe, Shape
+from stamp_train.model.chat import DEFAULT_SYSTEM
+from stamp_train.model.config import StampConfig
+from stamp_train.model.modeling import StampForQwen2VL
+from stamp_train.model.presets import byte_tokenizer, preset_config
+from stamp_train.model.tokens import add_tokens
+
+_ALWAYS = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n")  # what the layout writes into every dialogue
+
+
+def scratch_tokenizer(recipe: Recipe) -> Any:
+    """The tokenizer that a recipe without pretrained weights names, trains, or falls back to (single bytes)."""
+    model = recipe.model
+    if model.tokenizer:
+        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer)
+        add_tokens(tokenizer)
+        return tokenizer
+    if not model.vocabulary:
+        return byte_tokenizer()
+    sets = [Path(recipe.data.root, use.set) for stage in recipe.stages for use in stage.sets]
+    texts = [*dict.fromkeys(_texts(sets)), *_ALWAYS, *_ALWAYS]  # twice: a pair that is seen once is never merged
+    return byte_tokenizer().train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
+
+
+def _texts(sets: Sequence[Path]) -> Iterator[str]:
+    """Every text of some sets."""
+    for folder in dict.fromkeys(sets):
+        with ShardSet(folder) as records:
+            for row in records.rows:
+                for dialogue in records.record(row).dialogues:
+                    for message in dialogue.messages:
+                        yield from (part.text for part in message.content if part.text)
+
+
+def scratch_config(model: Model, tokenizer: Any) -> Qwen2VLConfig:
+    """Configuration of a preset with the recipe's shape laid over it.
+
+    Raises:
+        StampModelError: no such preset.
+    """
+    stamp = StampConfig(model.head, model.mask_positions, model.head_width)
+    config = preset_config(model.preset, tokenizer, stamp)
+    return config if model.shape == Shape() else _reshaped(config, model.shape, len(tokenizer))
+
+
+def _reshaped(config: Qwen2VLConfig, shape: Shape, vocabulary: int) -> Qwen2VLConfig:
+    values = config.to_dict()
+    text, vision = values["text_config"], values["vision_config"]
+    hidden, layers = shape.hidden or text["hidden_size"], shape.layers or text["num_hidden_layers"]
+    heads = shape.heads or text["num_attention_heads"]
+    half, third = hidden // heads // 2, hidden // heads * 3 // 16  # rows and columns turn 3/8 of a head each, as in Qwen2-VL
+    sections = [half - 2 * third, third, third]
+    text |= {
+        "vocab_size": vocabulary,
+        "num_hidden_layers": layers,
+        "layer_types": ["full_attention"] * layers,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_attention_heads": heads,
+        "num_key_value_heads": shape.kv_heads or text["num_key_value_heads"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": sections},
+    }
+    vision |= {
+        "depth": shape.vision_layers or vision["depth"],
+        "embed_dim": shape.vision_width or vision["embed_dim"],
+        "num_heads": shape.vision_heads or vision["num_heads"],
+        "hidden_size": hidden,
+    }
+    return Qwen2VLConfig(**values)
+
+
+def build_scratch(recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
+    """A network with random weights drawn from the recipe's seed."""
+    config = scratch_config(recipe.model, tokenizer)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return StampForQwen2VL._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]

@@ -1,0 +1,144 @@
+"""Shard sets for the tests of the stream: made-up ones of index and manifest alone, and what real ones are read with."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import torch
+from blake3 import blake3
+from PIL import Image
+from torch import Tensor
+
+from stamp_data.grid import patch_grid
+from stamp_data.shards.index import IndexRow, write_index
+from stamp_data.shards.manifest import INDEX, MANIFEST, manifest_bytes, set_digest
+from stamp_schemas import Manifest, Settings, ShardEntry, Totals
+from stamp_schemas.manifest import MANIFEST_SCHEMA
+
+MIN_TOKENS, MAX_TOKENS = 16, 64
+
+
+def write_set(
+    folder: Path, shards: Sequence[Sequence[int]], *, seed: int = 0, tokens: bool = True, pictures: bool = True
+) -> str:
+    """A set whose shards have records of so many dialogues; lengths are drawn by `seed`. No tars. Returns the folder."""
+    rng = np.random.default_rng(seed)
+    rows, entries = [], []
+    for number, records in enumerate(shards):
+        name = f"shard-{number:06d}.tar"
+        rows.append([_row(name, row, count, rng, tokens, pictures) for row, count in enumerate(records)])
+        digest = blake3(f"{folder.name} {seed} {name} {list(records)}".encode()).hexdigest()
+        entries.append(ShardEntry(name, 10**6, len(records), sum(records), 0, digest, ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_index(folder / INDEX, rows)
+    manifest = Manifest(
+        schema=MANIFEST_SCHEMA,
+        name=f"{folder.name}/train",
+        digest=set_digest(entries),
+        settings=Settings(folder.name, "", "train"),
+        generator={},
+        licence="",
+        homepage="",
+        inputs=[],
+        shards=entries,
+        totals=Totals(),
+        files={},
+    )
+    (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
+    return str(folder)
+
+
+def _row(shard: str, row: int, dialogues: int, rng: np.random.Generator, tokens: bool, pictures: bool) -> IndexRow:
+    grid = (int(rng.integers(26, 34)), 38) if pictures else (0, 0)
+    masks = rng.integers(0, 3, dialogues).tolist() if pictures else [0] * dialogues
+    return IndexRow(
+        shard=shard,
+        row=row,
+        key=f"made-{shard[6:12]}-{row:06d}",
+        image_extension="jpg" if pictures else "",
+        image_offset=512 if pictures else 0,
+        image_bytes=100 if pictures else 0,
+        image_xxh3=1,
+        json_offset=1536,
+        json_bytes=100,
+        json_xxh3=2,
+        labels_offset=0,
+        labels_bytes=0,
+        labels_xxh3=0,
+        width=640,
+        height=480,
+        grid_height=grid[0],
+        grid_width=grid[1],
+        image_tokens=grid[0] * grid[1],
+        dialogues=dialogues,
+        targets=dialogues,
+        foreground=0.1,
+        turns=[2] * dialogues,
+        masks=masks,
+        text_chars=rng.integers(60, 200, dialogues).tolist(),
+        text_tokens=rng.integers(20, 60, dialogues).tolist() if tokens else None,
+    )
+
+
+def prepare(image: Image.Image) -> tuple[Tensor, tuple[int, int, int]]:
+    """Stands in for the model's processor: the mean colour of every 14-pixel patch. Depends on every pixel."""
+    grid = patch_grid(image.height, image.width, MIN_TOKENS, MAX_TOKENS)
+    height, width = 2 * grid.height, 2 * grid.width
+    small = image.resize((width, height), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(small, np.float32).reshape(height * width, 3).copy()), (1, height, width)
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves files, and single ranges of them; `failures` many requests are answered 503 first."""
+
+    failures = 0
+    ranges = True
+    requests: tuple[str, ...] = ()
+
+    def do_GET(self) -> None:
+        cls = type(self)
+        cls.requests = (*cls.requests, f"{self.command} {self.path} {self.headers.get('Range', '')}")
+        if cls.failures:
+            cls.failures -= 1
+            self.send_error(503)
+            return
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        asked = self.headers.get("Range") if cls.ranges else None
+        first, last = (int(number) for number in (asked or f"=0-{len(data) - 1}").partition("=")[2].split("-"))
+        part = data[first : last + 1]
+        self.send_response(206 if asked and part else 416 if asked else 200)
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(part)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Silence."""
+
+
+@contextmanager
+def serve(folder: Path, **settings: object) -> Iterator[tuple[str, type[Handler]]]:
+    """The URL of a server of `folder`, and its handler, whose settings and list of requests can be looked at."""
+    handler = type("OwnHandler", (Handler,), {"protocol_version": "HTTP/1.1", **settings})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", handler
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
