@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -166,8 +168,9 @@ class Run:
         feed = open_feed(self.recipe, index, self.processor, self.side, *ranks, self.out)
         if going_on:
             feed.load_state_dict(self.progress.stream)
-        for _, batch in zip(range(left), feed, strict=False):
-            self._step(index, optimizer, feed, batch)
+        with contextlib.closing(iter(feed)) as batches:  # its threads end with it
+            for batch in itertools.islice(batches, left):
+                self._step(index, optimizer, feed, batch)
         if self.progress.stage_step < self.stage_steps[index]:
             raise StampError(f"stage {self.recipe.stages[index].name}: its stream ended early")
 

@@ -26,6 +26,8 @@ class LossSettings:
         dice: weight of its Dice loss.
         dice_smooth: added above and below in Dice.
         hard_labels: patches are foreground or not (coverage above one half) instead of covered to a fraction.
+        label_rule: what the layout is to be given as coverage: the exact `coverage` of `stamp_data.grid`, or what
+            `stamp_train.labels.sampled_labels` makes, for which the head must be `patch`.
         text_labels: which tokens are supervised, for `LayoutOptions.text_labels`.
         divide_by: `global` counts, or those of the `micro` batch.
     """
@@ -34,6 +36,7 @@ class LossSettings:
     dice: float = 1.0
     dice_smooth: float = 1.0
     hard_labels: bool = False
+    label_rule: str = "coverage"
     text_labels: str = "answers"
     divide_by: str = "global"
 
@@ -43,8 +46,11 @@ LOSSES: dict[str, LossSettings] = {
     "default": LossSettings(),
     # Paper section 3.3: BCE + Dice unweighted, two classes, text loss over the response.
     "paper": LossSettings(hard_labels=True),
-    # The published trainer: 0.3 BCE + 0.7 Dice, every token supervised, means over each micro-batch.
-    "published": LossSettings(bce=0.3, dice=0.7, hard_labels=True, text_labels="all", divide_by="micro"),
+    # The published trainer: 0.3 BCE + 0.7 Dice, every token supervised, labels by
+    # point sampling, means over each micro-batch.
+    "published": LossSettings(
+        bce=0.3, dice=0.7, hard_labels=True, label_rule="sampled", text_labels="all", divide_by="micro"
+    ),
 }
 
 

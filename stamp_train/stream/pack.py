@@ -128,7 +128,8 @@ def _fill(parts: Sequence[_Part], world: int, budget: int, *, cut: bool) -> list
             if not (bins.exchange() or (cut and bins.cut())):
                 break
         if bins.loads.max() <= limit:
-            return bins.filled()
+            bins.fill_empty()
+            return bins.by_load()
         rounds += 1
 
 
@@ -184,7 +185,24 @@ class _Bins:
         self.place = np.append(self.place, least)
         return True
 
-    def filled(self) -> list[list[_Part]]:
+    def fill_empty(self) -> None:
+        """Give every empty bin something of the fullest one that has more than one dialogue, while there is any."""
+        for empty in np.flatnonzero(self.loads == 0).tolist():
+            dialogues = np.bincount(self.place, [part.last - part.first for part in self.parts], len(self.loads))
+            if dialogues.max(initial=0) < 2:
+                return
+            full = int(np.where(dialogues > 1, self.loads, -1).argmax())
+            at = max(np.flatnonzero(self.place == full).tolist(), key=lambda part: self.parts[part].tokens)
+            if np.count_nonzero(self.place == full) > 1:
+                self.place[at] = empty
+            else:
+                before, after = self.parts[at].at((self.parts[at].first + self.parts[at].last) // 2)
+                self.parts[at] = before
+                self.parts.append(after)
+                self.place = np.append(self.place, empty)
+            self.loads = np.bincount(self.place, [part.tokens for part in self.parts], len(self.loads))
+
+    def by_load(self) -> list[list[_Part]]:
         """The parts of each bin, the fullest first, so that neighbours, which share a micro-step, are alike."""
         bins: list[list[_Part]] = [[] for _ in self.loads]
         for part, bin_ in zip(self.parts, self.place.tolist(), strict=True):

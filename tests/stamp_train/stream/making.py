@@ -122,7 +122,8 @@ class Handler(SimpleHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(part)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Silence."""

@@ -115,12 +115,10 @@ def test_any_position_gives_what_the_unbroken_stream_has_there(
     """State is one number: a fresh plan with another batch size goes on exactly where any other stands."""
     places = [make(folder, shape, f"s{number}") for number, shape in enumerate(shapes)]
     mixture = Mixture(weights=tuple(range(1, len(places) + 1)))
-    whole = names(
-        Plan(places, mixture, PlanOptions(batch=500, dialogues_per_image=group, window=2)).batch(0).groups
-    )
+    whole = names(Plan(places, mixture, PlanOptions(batch=500, dialogues_per_image=group, window=2)).batch(0).groups)
     for start, size in zip(starts, sizes, strict=True):
         fresh = Plan(places, mixture, PlanOptions(batch=size, dialogues_per_image=group, window=2))
-        assert names(fresh.draw(start).groups) == whole[start : start + size][: max(500 - start, 0)] or start + size > 500
+        assert names(fresh.draw(start).groups) == whole[start : start + size]
 
 
 @settings(max_examples=30)
@@ -169,11 +167,11 @@ def test_another_set_in_the_mixture_leaves_a_stream_as_it_is(folder: Path) -> No
     assert [name[1:] for name in mixed if name[0] == 1][:36] == alone[:36]
 
 
-def test_the_order_is_mixed_as_well_as_a_full_shuffle(folder: Path) -> None:
-    """Mean distance of neighbours in the set's own order: a third of the set, as for a permutation of everything."""
-    plan = Plan([make(folder, [[1] * 50] * 60)], options=PlanOptions(batch=3000, window=8))
-    places = np.array([50 * group.shard + group.row for group in plan.batch(0).groups])
-    assert abs(np.abs(np.diff(places)).mean() / 3000 - 1 / 3) < 0.02
+def test_the_order_is_mixed_nearly_as_well_as_by_a_full_shuffle(folder: Path) -> None:
+    """Mean distance of neighbours in the set's own order: a third of the set for a permutation of everything."""
+    plan = Plan([make(folder, [[1] * 20] * 128)], options=PlanOptions(batch=2560))
+    places = np.array([20 * group.shard + group.row for group in plan.batch(0).groups])
+    assert 0.31 < np.abs(np.diff(places)).mean() / 2560 < 0.35
 
 
 def test_the_digest_of_a_batch_ignores_how_it_is_cut_and_ordered(folder: Path) -> None:
@@ -194,7 +192,10 @@ def test_the_digest_of_a_plan_names_the_order_and_not_the_batch(folder: Path) ->
         Plan([other]),
         Plan([place, place]),
         Plan([place], Mixture(passes=(2,))),
-        *(Plan([place], options=PlanOptions(**one)) for one in ({"seed": 1}, {"window": 2}, {"dialogues_per_image": 3})),
+        *(
+            Plan([place], options=PlanOptions(**one))
+            for one in ({"seed": 1}, {"window": 2}, {"dialogues_per_image": 3})
+        ),
     ]
     assert len({base, *(plan.digest for plan in changed)}) == 7
 
@@ -210,10 +211,16 @@ def test_another_process_draws_the_same(folder: Path) -> None:
     assert done.stdout.split(maxsplit=2) == [plan.digest, plan.batch(0).digest, "[]\n"]
 
 
-def test_permutations_are_those_of_every_other_machine() -> None:
-    assert permutation(8, key_of(0, "set", 1)).tolist() == [1, 7, 0, 6, 4, 3, 5, 2]
-    assert permutation(0, 1).tolist() == []
-    assert sorted(permutation(1000, 5).tolist()) == list(range(1000))
+@settings(max_examples=20)
+@given(count=st.integers(0, 60), key=st.integers(0, 2**64 - 1))
+def test_permutations_are_those_of_any_other_machine(count: int, key: int) -> None:
+    def mixed(place: int) -> int:
+        word = ((place + 1) * 0x9E3779B97F4A7C15 + key) % 2**64
+        word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        word = (word ^ (word >> 27)) * 0x94D049BB133111EB % 2**64
+        return word ^ (word >> 31)
+
+    assert permutation(count, key).tolist() == sorted(range(count), key=mixed)
 
 
 @pytest.mark.parametrize(
