@@ -1,4 +1,4 @@
-"""Speed, size and memory of `stamp-data build`, against a plain converter and against `tar` (see docs/benchmarks.md).
+"""Speed, size and memory of `stamp-data build`, against a plain converter and against `tar` (see docs/benchmarks/data.md).
 
     python bench/build.py            # both parts, some five minutes
     python bench/build.py converter  # 2,000 images: against the plain converter and tar
