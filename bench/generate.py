@@ -77,9 +77,8 @@ def compare(preset: str, device: torch.device, dtype: torch.dtype) -> None:
     model, processor = build_preset(preset, stamp=StampConfig.published(), dtype=dtype, device=device)
     generator = StampGenerator(model, processor)
     clock = "seconds" if CLOCK is time.perf_counter else "CPU seconds of one thread"
-    print(
-        f"\n{preset}, {device.type}, {str(dtype)[6:]}, {SIDE * SIDE} patches, {TOKENS} tokens decoded, medians of {RUNS}, {clock}"
-    )
+    print(f"\n{preset}, {device.type}, {str(dtype)[6:]}, {SIDE * SIDE} patches, {TOKENS} tokens decoded")
+    print(f"  medians of {RUNS} runs, {clock}")
     stock = stock_model(model)
     check(generator, stock, dtype)
     for images, expressions in SHAPES:

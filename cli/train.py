@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stamp_cli import train_recipes, train_run
-from stamp_cli import console
+from stamp_cli import console, train_recipes, train_run
 
 TRAIN = "Train"
 COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
@@ -28,3 +27,7 @@ for command, (panel, examples) in COMMANDS.items():
 
 def main() -> None:
     console.run(app)
+
+
+if __name__ == "__main__":  # torchrun starts modules
+    main()

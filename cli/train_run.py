@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stamp_cli.console import print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
+from stamp_train.launch.local import STARTED, start
+
+if TYPE_CHECKING:
+    from stamp_train.recipes import Resolved
 
 PLAN = "Dry run"
 
@@ -23,6 +29,9 @@ def run(
     resume: Annotated[
         str, typer.Option(help="auto: go on from the newest checkpoint of the run folder; or a checkpoint's folder.")
     ] = "",
+    processes: Annotated[
+        int, typer.Option("--processes", "-p", min=1, help="Processes on this machine, one per GPU or CPU core.")
+    ] = 1,
     dry: Annotated[
         bool,
         typer.Option("--dry-run", help="Check every path, print what the run costs, and stop.", rich_help_panel=PLAN),
@@ -44,4 +53,27 @@ def run(
         accelerator = named(device)
         found = dry_run(resolved.recipe, accelerator, devices)
         return print_json(found) if json else show_dry_run(resolved, found, device, devices, accelerator.memory)
-    return say("")
+    if processes > 1 and STARTED not in os.environ:
+        start(processes, sys.argv[1:])
+    return _train(resolved, out or Path("runs", resolved.name), resume, json)
+
+
+def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
+    from stamp_train.loop import FINAL, Run, find_start
+    from stamp_train.panel import watching
+
+    start = find_start(out, resume)
+    with watching() as watch:
+        running = Run(resolved, out, start, watch)
+        if running.main:
+            say(f"{resolved.name}: {running.accelerator.num_processes} processes on {running.accelerator.device}")
+            say(f"from {start}" if start else f"{sum(running.stage_steps):,} steps")
+        metrics = running.train()
+    if running.main:
+        print_json({"steps": running.progress.step, **metrics}) if json else _print_metrics(metrics)
+        say(f"{out / FINAL}: the finished model")
+
+
+def _print_metrics(metrics: dict[str, float]) -> None:
+    for name, value in metrics.items():
+        print(f"{name}  {value:.4f}")

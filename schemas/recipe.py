@@ -20,7 +20,7 @@ class Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     """A section of a recipe; keys that it does not know are refused."""
 
 
-class Lora(Part):
+class Lora(Part, frozen=True):
     """Adapter on the language model, used with `tuning: lora`. style: see `stamp_train.model.lora.lora_config`."""
 
     rank: Positive = 64
@@ -28,7 +28,7 @@ class Lora(Part):
     style: Literal["default", "published"] = "default"
 
 
-class Shape(Part):
+class Shape(Part, frozen=True):
     """Another size than the preset's; 0 keeps that. kv_heads divides heads; hidden / heads is a multiple of 16."""
 
     layers: Count = 0
@@ -40,12 +40,14 @@ class Shape(Part):
     vision_heads: Count = 0
 
 
-class Model(Part):
+class Model(Part, frozen=True):
     """The network that is trained.
 
     start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count. preset: begin at
-    random weights of that size instead, or of `shape`. tokenizer: folder or name for a preset; if empty, one of `vocabulary`
-    tokens is trained on the texts of the stages, or every byte is a token if that is 0. head, mask_positions, head_width: see `stamp_train.model.config.StampConfig`. attention: see `stamp_train.model.attention.BACKENDS`.
+    random weights of that size instead, or of `shape`. tokenizer: of a preset, folder or name; if empty, one of
+    `vocabulary` tokens is trained on the texts of the stages, or every byte is a token if that is 0. head,
+    mask_positions, head_width: see `stamp_train.model.config.StampConfig`. attention: see
+    `stamp_train.model.attention.BACKENDS`.
     """
 
     start: str = ""
@@ -68,7 +70,7 @@ class Model(Part):
             raise ValueError("give either `start` (weights to begin with) or `preset` (random weights of a size)")
 
 
-class Data(Part):
+class Data(Part, frozen=True):
     """Where the pictures are, and how large the model sees them.
 
     root: folder that holds the built sets. min_tokens, max_tokens: bounds of merged patches per picture.
@@ -86,7 +88,7 @@ class Data(Part):
             raise ValueError(f"min_tokens {self.min_tokens} is more than max_tokens {self.max_tokens}")
 
 
-class Batch(Part):
+class Batch(Part, frozen=True):
     """The global batch, whatever the number of devices.
 
     dialogues: in one optimizer step. dialogues_per_image: at most this many of one picture share its vision pass.
@@ -98,7 +100,7 @@ class Batch(Part):
     pack_tokens: Positive = 16384
 
 
-class Optimizer(Part):
+class Optimizer(Part, frozen=True):
     """AdamW. clip: largest norm of the gradient. warmup: share of each stage's steps. A stage begins a new schedule."""
 
     learning_rate: Above = 3e-5
@@ -109,14 +111,14 @@ class Optimizer(Part):
     schedule: Literal["linear", "constant"] = "linear"
 
 
-class SetUse(Part):
+class SetUse(Part, frozen=True):
     """One built set in a stage. set: its folder under `data.root`. passes: how often one epoch goes over it."""
 
     set: str
     passes: Above = 1.0
 
 
-class Stage(Part):
+class Stage(Part, frozen=True):
     """A stretch of training with a schedule and an optimizer of its own; it continues the weights of the one before.
 
     Its length is either `epochs` (passes over its sets) or `steps`.
@@ -132,7 +134,7 @@ class Stage(Part):
             raise ValueError("give either `epochs` or `steps`; the other is 0")
 
 
-class Evaluation(Part):
+class Evaluation(Part, frozen=True):
     """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set."""
 
     sets: list[str] = []
@@ -141,7 +143,7 @@ class Evaluation(Part):
     pictures: Count = 8
 
 
-class Saving(Part):
+class Saving(Part, frozen=True):
     """Checkpoints. every: steps between two. keep: the newest so many stay. best: metric whose best one stays as well."""
 
     every: Positive = 1000
@@ -149,7 +151,7 @@ class Saving(Part):
     best: Literal["", "ciou", "text_accuracy"] = ""
 
 
-class Recipe(Part):
+class Recipe(Part, frozen=True):
     """A whole run. loss: see `stamp_train.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice."""
 
     about: str

@@ -9,7 +9,6 @@ There are no random states to keep: whatever a step draws is drawn from (seed, s
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ from safetensors import SafetensorError
 
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Saving
-from stamp_train.files import replace_folder, sync_file
+from stamp_train.files import replace_folder
 
 STATE, OPTIMIZER = "state.json", "optimizer.pt"
 _WRITE_FAULTS = (OSError, SafetensorError, RuntimeError)  # what torch and safetensors raise for a full disk

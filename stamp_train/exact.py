@@ -1,7 +1,8 @@
-"""What makes two runs of the same recipe the same: threads, deterministic kernels, one optimizer."""
+"""The process and its optimizer: threads, kernels that give equal bits for equal input, memory."""
 
 from __future__ import annotations
 
+import resource
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ def make_exact(recipe: Recipe) -> None:
         torch.set_num_threads(recipe.threads)
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a help for finding bugs, paid in every step
+        # A help for finding bugs that every allocation would pay for.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def make_optimizer(recipe: Recipe, network: Any) -> torch.optim.AdamW:
@@ -31,3 +33,10 @@ def make_optimizer(recipe: Recipe, network: Any) -> torch.optim.AdamW:
         weight_decay=settings.weight_decay,
         fused=True,
     )
+
+
+def memory_held() -> float:
+    """The most memory that this process has held so far, in GiB: on its GPU, or on a CPU all of it."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB

@@ -12,6 +12,7 @@ from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
 from stamp_train.model.processor import StampProcessor
 from stamp_train.stream import LoaderOptions, Mixture, Plan, StreamLoader, TokenCosts
+from stamp_train.stream.examples import Prepare
 from stamp_train.stream.plan import PlanOptions
 
 QUARANTINE = "quarantine.jsonl"
@@ -64,11 +65,6 @@ def open_feed(
         rank, world: which of how many processes.
         out: run folder, for the list of unreadable records.
     """
-
-    def prepare(image: Image.Image) -> tuple[Tensor, tuple[int, int, int]]:
-        batch = processor.images([image])[0]
-        return batch.pixel_values, batch.grid_thw
-
     options = LoaderOptions(
         rank=rank,
         world=world,
@@ -79,12 +75,22 @@ def open_feed(
         quarantine=out / QUARANTINE,
     )
     costs = _BYTES if counts_bytes(recipe) else None
-    return StreamLoader(stage_plan(recipe, index), prepare, options, costs)
+    return StreamLoader(stage_plan(recipe, index), prepare_with(processor), options, costs)
+
+
+def prepare_with(processor: StampProcessor) -> Prepare:
+    """The processor as the stream calls it."""
+
+    def prepare(image: Image.Image) -> tuple[Tensor, tuple[int, int, int]]:
+        batch = processor.images([image])[0]
+        return batch.pixel_values, batch.grid_thw
+
+    return prepare
 
 
 def counts_bytes(recipe: Recipe) -> bool:
     """Whether the model's tokenizer is the presets' own, to which every character is a token."""
-    return bool(recipe.model.preset) and not recipe.model.tokenizer
+    return bool(recipe.model.preset) and not recipe.model.tokenizer and not recipe.model.vocabulary
 
 
 def state_of(feed: StreamLoader) -> dict[str, Any]:

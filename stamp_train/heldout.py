@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import Record
-from stamp_train.collate import image_example, pixels_of
+from stamp_train.feed import prepare_with
 from stamp_train.layout import ImageExample, Layout
-from stamp_train.model.heads import patches_to_grid, upsample
+from stamp_train.model.heads import upsample
 from stamp_train.model.inputs import FULL, IGNORE
 from stamp_train.model.modeling import StampOutput
+from stamp_train.stream.examples import ExampleMaker
+from stamp_train.stream.records import Parsed
 
 Mask = NDArray[np.bool_]
 
@@ -90,17 +92,14 @@ class Examiner:
         self.held_out = [record for folder in self.folders for record in self._read(folder)]
 
     def _read(self, folder: Path) -> Iterator[HeldOut]:
+        make = ExampleMaker(prepare_with(self.processor), self.layout.options.side)
         with ShardSet(folder) as records:
             for row in records.rows[: self.records]:
                 loaded = records.load(row)
                 if loaded.image is None or not loaded.record.targets:
                     continue
-                pixels = pixels_of(loaded.image, self.processor)
-                yield HeldOut(
-                    loaded.record,
-                    loaded.image,
-                    image_example(loaded.record, pixels, self.layout.options.side),
-                )
+                parsed = Parsed(loaded.record, memoryview(loaded.image), loaded.labels)
+                yield HeldOut(loaded.record, loaded.image, make(parsed, range(len(loaded.record.dialogues))))
 
     @torch.no_grad()
     def examine(
@@ -110,7 +109,8 @@ class Examiner:
 
         The network comes back in the mode that it was in.
         """
-        tally, shown = Tally(), []
+        tally = Tally()
+        shown: list[Prediction] = []
         was_training = network.training
         network.eval()
         for held_out in self.held_out[accelerator.process_index :: accelerator.num_processes]:
@@ -131,7 +131,6 @@ class Examiner:
         """Every mask of a record with what was predicted, and what its labels decode to."""
         image = held_out.record.image
         assert image is not None  # _read keeps records with a picture only
-        side = self.layout.options.side
         grids = iter(zip(output.mask_grids(), output.blocks, strict=True))
         for dialogue, example in zip(held_out.record.dialogues, held_out.example.dialogues, strict=True):
             for target, coverage in zip(dialogue.targets, example.coverage, strict=True):
@@ -141,16 +140,15 @@ class Examiner:
                 predicted = (upsample(logits.cpu(), image.height, image.width) > 0.5).numpy()
                 yield (
                     Prediction(held_out, dialogue.expression, truth, predicted),
-                    decode_labels(coverage, side, image.height, image.width),
+                    decode_labels(coverage, image.height, image.width),
                 )
 
 
-def decode_labels(coverage: NDArray[np.uint8], side: int, height: int, width: int) -> Mask:
+def decode_labels(coverage: NDArray[np.uint8], height: int, width: int) -> Mask:
     """The mask that a perfect model's answer would decode to, bool [height, width].
 
     Args:
         coverage: uint8 [h * side, w * side]; patches to be ignored count as background.
-        side: labels per side of a merged patch.
         height, width: of the picture.
     """
     share = torch.from_numpy(np.where(coverage == IGNORE, 0, coverage).astype(np.float32) / FULL)

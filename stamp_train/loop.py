@@ -1,12 +1,12 @@
 """A whole run: the stages of a recipe one after another, with checkpoints that it can be taken up from bit by bit.
 
-    OUT/recipe.yaml                  the recipe, every value with its origin
-    OUT/log.jsonl                    one row per step
-    OUT/evaluations.jsonl            metrics on held-out records
-    OUT/predictions/                 pictures of some of them, with the true mask and the predicted one
-    OUT/checkpoints/step-000100/     what to go on from
-    OUT/quarantine.jsonl             records that could not be read
-    OUT/final/                       the finished model
+OUT/recipe.yaml                  the recipe, every value with its origin
+OUT/log.jsonl                    one row per step
+OUT/evaluations.jsonl            metrics on held-out records
+OUT/predictions/                 pictures of some of them, with the true mask and the predicted one
+OUT/checkpoints/step-000100/     what to go on from
+OUT/quarantine.jsonl             records that could not be read
+OUT/final/                       the finished model
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,14 @@ from accelerate import Accelerator
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.checkpoint import CheckpointWriter, Progress, copied, find, read_optimizer, read_progress
-from stamp_train.exact import make_exact, make_optimizer
+from stamp_train.exact import make_exact, make_optimizer, memory_held
 from stamp_train.feed import open_feed, stage_steps, state_of
 from stamp_train.files import replace_file, replace_folder
 from stamp_train.heldout import Examiner
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import loss_settings
 from stamp_train.network import build_network, save_final, save_network
+from stamp_train.panel import Watch, Watched
 from stamp_train.pictures import draw
 from stamp_train.recipes import Resolved
 from stamp_train.runlog import Measured, Row, RunLog
@@ -43,18 +42,6 @@ from stamp_train.stream import StepBatch, StreamLoader
 
 CHECKPOINTS, FINAL, PICTURES, RECIPE = "checkpoints", "final", "predictions", "recipe.yaml"
 LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What a run tells those who watch it after each step. total: steps of all stages."""
-
-    row: Row
-    total: int
-    metrics: dict[str, float]
-
-
-Watch = Callable[[Watched], None]
 
 
 def find_start(out: Path, resume: str) -> Path | None:
@@ -74,7 +61,7 @@ def find_start(out: Path, resume: str) -> Path | None:
         read_progress(Path(resume))
         return Path(resume)
     if found or (out / FINAL).exists():
-        raise UsageFault(f"{out} holds a run already", f"--resume auto goes on with it; --out names another folder")
+        raise UsageFault(f"{out} holds a run already", "--resume auto goes on with it; --out names another folder")
     return None
 
 
@@ -143,9 +130,7 @@ class Run:
             self.writer.close()
         metrics = self.progress.metrics
         if self.main:
-            fill = functools.partial(
-                save_final, self.network, self.processor, precision=self.recipe.model.precision
-            )
+            fill = functools.partial(save_final, self.network, self.processor, precision=self.recipe.model.precision)
             replace_folder(self.out / FINAL, fill)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
@@ -168,7 +153,8 @@ class Run:
         feed = open_feed(self.recipe, index, self.processor, self.side, *ranks, self.out)
         if going_on:
             feed.load_state_dict(self.progress.stream)
-        with contextlib.closing(iter(feed)) as batches:  # its threads end with it
+        stream: Any = iter(feed)
+        with contextlib.closing(stream) as batches:  # its threads end with it
             for batch in itertools.islice(batches, left):
                 self._step(index, optimizer, feed, batch)
         if self.progress.stage_step < self.stage_steps[index]:
@@ -185,9 +171,7 @@ class Run:
         result = self.steps.gradients(batch.packs, self.recipe.optimizer.clip, f"step {number} ({batch.digest})")
         optimizer.step()
         optimizer.zero_grad()
-        self.progress = Progress(
-            step=number, stage=index, stage_step=done.stage_step + 1, stream=state_of(feed)
-        )
+        self.progress = Progress(step=number, stage=index, stage_step=done.stage_step + 1, stream=state_of(feed))
         row = Row(
             step=number,
             stage=stage.name,
@@ -217,7 +201,7 @@ class Run:
         if recipe.trackers:
             self.accelerator.log({**msgspec.to_builtins(row), **self.progress.metrics}, step=done.step)
         if self.main:
-            self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics))
+            self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics, memory_held()))
         if stage_ends or done.step % recipe.saving.every == 0:
             self._save(optimizer)
 

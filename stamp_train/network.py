@@ -57,7 +57,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     if checkpoint is not None:
         processor = StampProcessor.from_pretrained(checkpoint, min_tokens=data.min_tokens, max_tokens=data.max_tokens)
         return load_checkpoint(checkpoint, dtype=dtype), processor
-    pixels = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
+    pixels: dict[str, Any] = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
     if model.preset:
         tokenizer = scratch_tokenizer(recipe)
         return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
@@ -88,9 +88,7 @@ def _adapt(network: Any, processor: StampProcessor, recipe: Recipe, checkpoint: 
     lora = recipe.model.lora
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # LoRA's first matrix is drawn at random
-        return get_peft_model(
-            network, lora_config(network, ids, style=lora.style, rank=lora.rank, alpha=lora.alpha)
-        )
+        return get_peft_model(network, lora_config(network, ids, style=lora.style, rank=lora.rank, alpha=lora.alpha))
 
 
 def _plain(network: Any) -> Any:

@@ -31,7 +31,8 @@ def scratch_tokenizer(recipe: Recipe) -> Any:
         return byte_tokenizer()
     sets = [Path(recipe.data.root, use.set) for stage in recipe.stages for use in stage.sets]
     texts = [*dict.fromkeys(_texts(sets)), *_ALWAYS, *_ALWAYS]  # twice: a pair that is seen once is never merged
-    return byte_tokenizer().train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
+    start: Any = byte_tokenizer()
+    return start.train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
 
 
 def _texts(sets: Sequence[Path]) -> Iterator[str]:
@@ -60,7 +61,10 @@ def _reshaped(config: Qwen2VLConfig, shape: Shape, vocabulary: int) -> Qwen2VLCo
     text, vision = values["text_config"], values["vision_config"]
     hidden, layers = shape.hidden or text["hidden_size"], shape.layers or text["num_hidden_layers"]
     heads = shape.heads or text["num_attention_heads"]
-    half, third = hidden // heads // 2, hidden // heads * 3 // 16  # rows and columns turn 3/8 of a head each, as in Qwen2-VL
+    half, third = (
+        hidden // heads // 2,
+        hidden // heads * 3 // 16,
+    )  # rows and columns turn 3/8 of a head each, as in Qwen2-VL
     sections = [half - 2 * third, third, third]
     text |= {
         "vocab_size": vocabulary,

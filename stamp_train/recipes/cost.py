@@ -34,9 +34,10 @@ class Memory:
 def memory(recipe: Recipe, sizes: Architecture) -> Memory:
     """Memory of one device under plain data parallelism, every device holding the whole model."""
     trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
-    held = sizes.parameters + sizes.adapter
+    width = 2.0 if recipe.model.precision == "bf16" else 4.0  # bytes of an activation
+    # Under an adapter the base is frozen, in the precision of the layers; what is trained is always float32.
+    weights = _WEIGHT * sizes.adapter + width * sizes.parameters if sizes.adapter else _WEIGHT * sizes.parameters
     tokens = recipe.batch.pack_tokens
-    width = 2 if recipe.model.precision == "bf16" else 4
     # What a layer keeps for its backward pass, per token: input, norms, q k v, attention, MLP halves and product.
     language = width * (9 * sizes.hidden + 3 * sizes.inner)
     patches = _PATCHES * tokens / (1 + recipe.batch.dialogues_per_image)  # the mask blocks share the image's pass
@@ -47,10 +48,10 @@ def memory(recipe: Recipe, sizes: Architecture) -> Memory:
     else:
         kept = sizes.layers * language * tokens + sizes.vision_layers * vision * patches
     if recipe.model.precision == "bf16":
-        kept += width * held  # autocast keeps a cast copy of the weights during a pass
+        kept += width * trained  # autocast keeps a cast copy of float32 weights during a pass
     supervised = 0.05 * tokens  # answers are a small share of a pack, most of which is image and mask tokens
     kept += supervised * sizes.vocabulary * (4 + 4 + width)
-    return Memory(_WEIGHT * held / _GIB, (_ADAM + _GRADIENT) * trained / _GIB, kept / _GIB)
+    return Memory(weights / _GIB, (_ADAM + _GRADIENT) * trained / _GIB, kept / _GIB)
 
 
 def operations(recipe: Recipe, sizes: Architecture, stage: StageWork) -> float:

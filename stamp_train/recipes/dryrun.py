@@ -65,7 +65,7 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
         more = "".join(f"\n       {fault}" for fault in faults[1:])
         raise StampError(f"{faults[0]}{more}", "built sets lie under data.root: --set data.root=FOLDER")
     sizes = architecture(recipe.model)
-    bytes_as_tokens = bool(recipe.model.preset) and not recipe.model.tokenizer
+    bytes_as_tokens = bool(recipe.model.preset and not recipe.model.tokenizer and not recipe.model.vocabulary)
     stages = []
     for stage in recipe.stages:
         work = stage_work(recipe, stage, bytes_as_tokens)
@@ -75,7 +75,5 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
                 f"batch.pack_tokens is {recipe.batch.pack_tokens:,}",
                 "raise batch.pack_tokens, or lower batch.dialogues_per_image or data.max_tokens",
             )
-        stages.append(
-            StageCost(work, operations(recipe, sizes, work), hours(recipe, sizes, work, device, devices))
-        )
+        stages.append(StageCost(work, operations(recipe, sizes, work), hours(recipe, sizes, work, device, devices)))
     return DryRun(stages, sizes, memory(recipe, sizes))

@@ -54,8 +54,14 @@ class Work:
 
     def times(self, factor: float) -> Work:
         """The same mixture, `factor` times as much of it."""
-        amounts = (self.dialogues, self.visits, self.text, self.image, self.mask)
-        return Work(*(amount * factor for amount in amounts), longest=self.longest)
+        return Work(
+            self.dialogues * factor,
+            self.visits * factor,
+            self.text * factor,
+            self.image * factor,
+            self.mask * factor,
+            self.longest,
+        )
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,5 @@ def _text_tokens(row: dict[str, list[int]], bytes_as_tokens: bool) -> list[float
         return [float(tokens) for tokens in row["text_tokens"]]
     per_token = 1.0 if bytes_as_tokens else CHARS_PER_TOKEN
     return [
-        chars / per_token + turns * _TURN_TOKENS
-        for chars, turns in zip(row["text_chars"], row["turns"], strict=True)
+        chars / per_token + turns * _TURN_TOKENS for chars, turns in zip(row["text_chars"], row["turns"], strict=True)
     ]

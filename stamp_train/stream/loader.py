@@ -116,7 +116,8 @@ class StreamLoader:
     ) -> None:
         self.plan = plan
         self.options = options or LoaderOptions()
-        self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share)
+        records = sum(entry.records for one in plan.sets for entry in one.shards)
+        self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share, records)
         self._lengths = Lengths(plan, costs)
         self._reader = RecordReader(plan.sets)
         self._make = ExampleMaker(prepare, self.options.side)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 _PILLOW_FAULTS = (
     OSError,
@@ -44,6 +44,8 @@ def decode(data: bytes | memoryview) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
+    except UnidentifiedImageError:  # its text has an address in memory
+        raise UndecodableError("not a picture of a kind that Pillow knows") from None
     except _PILLOW_FAULTS as fault:
         raise UndecodableError(str(fault) or type(fault).__name__) from None
 

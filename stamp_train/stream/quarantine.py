@@ -12,7 +12,7 @@ import msgspec
 from stamp_schemas import StampError
 
 _log = logging.getLogger(__name__)
-GRACE = 1000  # records; before so many are read, the share is taken of this number
+GRACE = 1000  # records; of fewer, the share is taken as if there were so many
 LISTED = 5
 
 
@@ -34,31 +34,33 @@ class Quarantine:
 
     Args:
         path: of quarantine.jsonl; None to keep none. A record that it names already is not named again.
-        max_bad_share: stop when more than this share of the records read was bad.
+        max_bad_share: stop when more than this share of the records was bad.
+        records: how many there are, if that is known: one that is read again in another group or epoch counts once.
     """
 
-    def __init__(self, path: Path | None, max_bad_share: float) -> None:
+    def __init__(self, path: Path | None, max_bad_share: float, records: int | None = None) -> None:
         self.path, self.max_bad_share = path, max_bad_share
         self.read = 0
-        self.bad: list[BadRow] = []
-        self._known = set() if path is None or not path.exists() else _named_in(path)
+        self.bad: dict[tuple[str, str], BadRow] = {}
+        self._records = records
+        self._named = set() if path is None or not path.exists() else _named_in(path)
 
     def note(self, bad: Sequence[BadRow], read: int) -> None:
         """`read` more records were wanted, of which some were bad. StampError if that makes too many."""
         self.read += read
         for row in bad:
-            self.bad.append(row)
-            if (row.digest, row.key) not in self._known:
-                self._known.add((row.digest, row.key))
-                _log.warning(
-                    "%s: %s of %s: %s; %s stands in", row.key, row.reason, row.shard, row.detail, row.replacement
-                )
+            self.bad[row.digest, row.key] = row
+            if (row.digest, row.key) not in self._named:
+                self._named.add((row.digest, row.key))
+                instead = f"{row.replacement} stands in" if row.replacement else "left out"
+                _log.warning("%s: %s: %s; %s", row.shard, row.key, row.detail, instead)
                 self._write(row)
-        if len(self.bad) > self.max_bad_share * max(self.read, GRACE):
-            named = "; ".join(f"{row.set} {row.shard} {row.key}: {row.detail}" for row in self.bad[-LISTED:])
+        seen = self.read if self._records is None else min(self.read, self._records)
+        if len(self.bad) > self.max_bad_share * max(seen, GRACE):
+            last = "; ".join(f"{row.set} {row.shard} {row.key}: {row.detail}" for row in [*self.bad.values()][-LISTED:])
             raise StampError(
-                f"{len(self.bad)} of {self.read:,} records were bad, more than max_bad_share={self.max_bad_share} allows; "
-                f"the last: {named}",
+                f"{len(self.bad)} of {seen:,} records were bad, more than max_bad_share={self.max_bad_share} allows; "
+                f"the last: {last}",
                 f"{self.path} has all of them" if self.path else "`stamp-data verify` finds all of them",
             )
 

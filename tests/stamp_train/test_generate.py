@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
@@ -39,9 +39,11 @@ from stamp_train.model import (
     build_preset,
     load_checkpoint,
 )
-from stamp_train.model.cache import in_halves
+from stamp_train.model.attention.dense import DensePlan
+from stamp_train.model.cache import CachedPlan, in_halves
 from stamp_train.model.presets import preset_config
 from stamp_train.model.processor import PixelBatch
+from stamp_train.model.prompts import open_reply
 from stamp_train.model.sampling import TextStream, choose, penalise
 
 FORMS = {
@@ -257,6 +259,7 @@ def test_cached_masks_are_those_of_the_packed_pass(form: SimpleNamespace) -> Non
 
 
 @settings(max_examples=12)
+@example(shape=[(0, [0, 4, 1, 5]), (2, [2, 3])], form_name="fine", batch_size=16, mask_tokens=10_000)
 @given(
     shape=st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 5), min_size=1, max_size=4)), max_size=3),
     form_name=st.sampled_from(sorted(FORMS)),
@@ -357,6 +360,17 @@ def test_batched_is_single_and_nothing_is_computed_twice(form: SimpleNamespace) 
     for image, prompts, found in zip(IMAGES, PROMPTS, answers, strict=True):
         for prompt, answer in zip(prompts, found, strict=True):
             assert_same(answer, form.generator.ask(image, prompt, SHORT))
+
+
+def test_plan_over_a_cache_is_the_rule(pack: Callable[..., Any]) -> None:
+    """New tokens in any order, of several documents, text and mask blocks, against the brute-force mask."""
+    key = pack([((2, 3), [0, 3, 4]), (None, [2]), ((3, 5), [1, 0])]).inputs.structure
+    order = torch.randperm(len(key), generator=torch.Generator().manual_seed(0))
+    for rows in (order[: len(key) // 2], order[:1], (key.block == 2).nonzero()[:, 0], torch.arange(len(key))):
+        query = key[rows]
+        q, k, v = (torch.randn(1, h, n, 16) for h, n in ((4, len(query)), (2, len(key)), (2, len(key))))
+        expected = DensePlan(query, key).attend(q, k, v, 0.25)
+        torch.testing.assert_close(CachedPlan(query, key, "cpu").attend(q, k, v, 0.25), expected, atol=1e-5, rtol=0)
 
 
 def test_small_batches_see_each_image_once(fine: SimpleNamespace) -> None:
@@ -462,6 +476,15 @@ def test_text_comes_in_whole_characters(text: str, cut: int) -> None:
         assert shown + rest == text
 
 
+def test_a_character_cut_off_by_the_end_is_still_shown(fine: SimpleNamespace) -> None:
+    half, stop = fine.chat.text_ids("é")[0], fine.chat.control["<|im_end|>"]
+    for room, tokens in ((1, [half]), (5, [half, stop])):
+        options = GenerationOptions(max_new_tokens=room, stop_ids=(stop,))
+        reply = open_reply(fine.model, fine.chat, None, (0, 0), "x", options)
+        assert [piece for token in tokens for piece in reply.take(token)] == [("text", "\ufffd")]
+        assert reply.answer(fine.chat.seg_id).answer.text == "\ufffd"
+
+
 def test_control_tokens_are_events_or_nothing(fine: SimpleNamespace) -> None:
     chat, stream = fine.chat, TextStream(fine.chat)
     broken = chat.text_ids("é")[:1]
@@ -481,6 +504,9 @@ def test_sampling_depends_on_seed_and_dialogue_alone(fine: SimpleNamespace) -> N
     one, again, apart, other = sample(1), sample(1), sample(1, batch_size=1), sample(2)
     assert [a.ids for a in flat(one)] == [a.ids for a in flat(again)] == [a.ids for a in flat(apart)]
     assert all(a.ids != b.ids for a, b in zip(flat(one), flat(other), strict=True))
+    options = GenerationOptions(max_new_tokens=10, temperature=3.0)
+    twice = fine.generator.generate(IMAGES[:1], [["the cup", "the cup"]], options)[0]
+    assert twice[0].ids != twice[1].ids
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.6), (2.0, 0.9), (1.0, 1e-9)])

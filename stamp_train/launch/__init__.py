@@ -1,0 +1,1 @@
+"""Starting a run on more than one process."""

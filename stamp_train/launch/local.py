@@ -1,0 +1,28 @@
+"""Several processes of a run on this machine, started by torchrun, which ends all of them when one dies."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+STARTED = "LOCAL_RANK"  # set by torchrun in every process that it starts
+
+
+def torchrun(processes: int, arguments: Sequence[str]) -> list[str]:
+    """The command line that runs `stamp-train ARGUMENTS…` in so many processes.
+
+    Args:
+        processes: one per GPU; on a CPU one per core at most.
+        arguments: of `stamp-train`.
+    """
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return [*launcher, "--module", "stamp_cli.train", *arguments]
+
+
+def start(processes: int, arguments: Sequence[str]) -> None:
+    """Become torchrun; does not return."""
+    # One thread per process unless the recipe says otherwise: torchrun would set the same, with a warning.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    command = torchrun(processes, arguments)
+    os.execv(command[0], command)

@@ -1,0 +1,110 @@
+"""What a run shows while it runs: a live panel on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from stamp_train.runlog import Row
+
+QUIET_SECONDS = 10.0  # between two lines where no panel can be drawn
+_STEPS = 20  # that rates are averaged over
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a run tells after each step. total: steps of all stages. memory: most GiB held so far on this device."""
+
+    row: Row
+    total: int
+    metrics: dict[str, float]
+    memory: float
+
+
+Watch = Callable[[Watched], None]
+
+
+@dataclass
+class _Rates:
+    """Rates over the last steps, waiting for data included."""
+
+    seen: deque[tuple[float, Row]] = field(default_factory=lambda: deque(maxlen=_STEPS))
+
+    def add(self, row: Row) -> None:
+        self.seen.append((time.monotonic(), row))
+
+    def facts(self, watched: Watched) -> dict[str, str]:
+        """Everything worth a line, by name."""
+        row = watched.row
+        facts = {
+            "stage": row.stage,
+            "loss": f"{row.loss:.4f}",
+            "text": f"{row.loss_text:.4f}",
+            "mask": f"{row.loss_mask:.4f}",
+            "learning rate": f"{row.lr:.2e}",
+            "gradient": f"{row.grad_norm:.3f}",
+            "memory": f"{watched.memory:.1f} GiB",
+            **{name: f"{value:.3f}" for name, value in watched.metrics.items()},
+        }
+        if len(self.seen) > 1:
+            rows = [row for _, row in self.seen][1:]
+            seconds = max(self.seen[-1][0] - self.seen[0][0], 1e-9)
+            left = (watched.total - row.step) * seconds / len(rows)
+            facts |= {
+                "dialogues/s": f"{sum(row.dialogues for row in rows) / seconds:,.1f}",
+                "tokens/s": f"{sum(row.tokens for row in rows) / seconds:,.0f}",
+                "padding": f"{sum(row.padding for row in rows) / len(rows):.1%}",
+                "left": f"{left / 3600:.0f}:{left / 60 % 60:02.0f}:{left % 60:02.0f}",
+            }
+        return facts
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A function to be told of every step; what it shows goes to stderr."""
+    rates = _Rates()
+    if not sys.stderr.isatty():
+        yield _Lines(rates)
+        return
+    with Live(console=Console(stderr=True), refresh_per_second=4) as live:
+
+        def show(watched: Watched) -> None:
+            rates.add(watched.row)
+            live.update(_panel(watched, rates.facts(watched)))
+
+        yield show
+
+
+class _Lines:
+    """A line for the first and the last step, and every ten seconds."""
+
+    def __init__(self, rates: _Rates) -> None:
+        self._rates, self._last = rates, float("-inf")
+
+    def __call__(self, watched: Watched) -> None:
+        self._rates.add(watched.row)
+        now = time.monotonic()
+        if now - self._last < QUIET_SECONDS and watched.row.step < watched.total:
+            return
+        self._last = now
+        facts = ", ".join(f"{name} {value}" for name, value in self._rates.facts(watched).items())
+        print(f"step {watched.row.step}/{watched.total}: {facts}", file=sys.stderr, flush=True)
+
+
+def _panel(watched: Watched, facts: dict[str, str]) -> Group:
+    table = Table.grid(padding=(0, 2))
+    items = [f"[dim]{name}[/dim] {value}" for name, value in facts.items()]
+    for first in range(0, len(items), 4):
+        table.add_row(*items[first : first + 4])
+    return Group(
+        ProgressBar(total=watched.total, completed=watched.row.step), f"step {watched.row.step}/{watched.total}", table
+    )
