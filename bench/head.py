@@ -137,7 +137,7 @@ def train(folder: Path, variant: str, size: str, steps: int, seed: int) -> Resul
 
 def draw(scenes: list[Scene], rng: np.random.Generator, side: int) -> ImageExample:
     scene = scenes[rng.integers(len(scenes))]
-    chosen = rng.choice(len(scene.masks), DIALOGUES, replace=False)
+    chosen = rng.choice(len(scene.masks), min(DIALOGUES, len(scene.masks)), replace=False)
     return scene.example(chosen.tolist(), side)
 
 

@@ -46,10 +46,10 @@ def make_scenes(folder: Path) -> None:
     """Draw, build, read and decode everything once, into `folder`; also a tokenizer that knows the words."""
     if (folder / SCENES).exists():
         return
-    shards = folder / "shards" / "refcoco-unc"
+    shards = folder / "shards" / "refcoco+-unc"
     synthesize(folder / "raw", images=PICTURES, size=(SIDE, SIDE))
     tokens = TOKENS * TOKENS
-    job = Job(("refcoco",), folder / "raw", folder / "shards", split_by="unc", min_tokens=tokens, max_tokens=tokens)
+    job = Job(("refcoco+",), folder / "raw", folder / "shards", split_by="unc", min_tokens=tokens, max_tokens=tokens)
     for built in run_job(job, LocalExecutor(1), lambda *_: None):
         print(built.summary(), flush=True)
     scenes = {"train": read_scenes(shards, ("train",)), "held out": read_scenes(shards, HELD_OUT)[:SCORED]}

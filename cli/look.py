@@ -40,14 +40,13 @@ def verify(
     with progress_bar() as report:
         for folder in sets:
             name = f"{folder.parent.name}/{folder.name}"
-            faults = verify_set(
-                folder,
-                workers=processes,
-                labels=labels,
-                progress=lambda done, total, what, name=name: report(done, total, f"{name}: {what}"),
-            )
+
+            def labelled(done: int, total: int, what: str, name: str = name) -> None:
+                report(done, total, f"{name}: {what}")
+
+            faults = verify_set(folder, workers=processes, labels=labels, progress=labelled)
             if faults and repair and root is not None:
-                faults = _repair(folder, root, tokenizer, processes)
+                faults = _repair(folder, faults, root, tokenizer, processes)
             found += [(folder, fault) for fault in faults]
     if json:
         print_json([{"folder": str(folder), "fault": fault} for folder, fault in found])
@@ -61,7 +60,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _repair(folder: Path, root: Path, tokenizer: Path | None, processes: int) -> list[Fault]:
+def _repair(folder: Path, faults: list[Fault], root: Path, tokenizer: Path | None, processes: int) -> list[Fault]:
     """Repair one set, say what was done, and return the faults that are left."""
     from stamp_data.executors.local import LocalExecutor
     from stamp_data.shards.manifest import read_manifest
@@ -73,7 +72,7 @@ def _repair(folder: Path, root: Path, tokenizer: Path | None, processes: int) ->
     source.load()
     executor = LocalExecutor(processes)
     try:
-        done = repair(folder, source, executor, tokenizer=tokenizer, workers=processes)
+        done = repair(folder, source, executor, tokenizer=tokenizer, faults=faults, workers=processes)
     finally:
         executor.close()
     made = done.built.rendered if done.built else 0

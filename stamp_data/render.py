@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -35,9 +34,6 @@ from stamp_schemas import (
     Turn,
 )
 from stamp_schemas.record import RECORD_SCHEMA
-
-if TYPE_CHECKING:
-    from stamp_data.tokens import TokenCounter
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 NUMBERED = frozenset({"refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "coco"})
@@ -76,10 +72,9 @@ class Rendered:
 class Renderer:
     """Renders annotations of one set under one root; the same annotation always gives the same bytes."""
 
-    def __init__(self, root: Path, settings: Settings, tokens: TokenCounter | None = None) -> None:
+    def __init__(self, root: Path, settings: Settings) -> None:
         self.root = root.resolve()
         self.settings = settings
-        self.tokens = tokens
 
     def render(self, annotation: Annotation, key: str, rejects: RejectLog) -> Rendered | None:
         """The record called `key`, or None with rows in `rejects` that say why nothing is left of it."""
@@ -97,34 +92,30 @@ class Renderer:
                     expressions=annotation.expressions,
                 )
                 return None
+        record = Record(RECORD_SCHEMA, key, self._source(annotation.id), _image_info(annotation, picture), grid, [], [])
+        labels = None
         if annotation.conversation:
-            dialogues = self._conversation(annotation, rejects)
-            targets, labels = [], None
+            record.dialogues = self._conversation(annotation, rejects)
         else:
             assert picture is not None and grid is not None, "a source gave requests without a picture"
-            requests = self._clean_requests(annotation, rejects)
-            made = {
-                index: target
-                for index in _in_use(requests)
-                if (target := self._target(annotation.targets[index], annotation, picture, grid, rejects))
-            }
-            kept = [request for request in requests if self._has_targets(request, made, annotation, rejects)]
-            place = {index: position for position, index in enumerate(_in_use(kept))}
-            targets = [made[index][0] for index in place]
-            labels = np.stack([made[index][1] for index in place]) if place else None
-            dialogues = self._dialogues(kept, place, key)
-        if not dialogues:
-            return None
-        record = Record(
-            RECORD_SCHEMA,
-            key,
-            self._source(annotation.id),
-            _image_info(annotation, picture),
-            grid,
-            targets,
-            dialogues,
-        )
-        return Rendered(record, picture, labels)
+            labels = self._add_requests(record, annotation, picture, grid, rejects)
+        return Rendered(record, picture, labels) if record.dialogues else None
+
+    def _add_requests(
+        self, record: Record, annotation: Annotation, picture: Picture, grid: Grid, rejects: RejectLog
+    ) -> UInt8 | None:
+        """Put the dialogues of the requests into the record, with the targets that they need; returns their labels."""
+        requests = self._clean_requests(annotation, rejects)
+        made = {
+            index: target
+            for index in _in_use(requests)
+            if (target := self._target(annotation.targets[index], annotation, picture, grid, rejects))
+        }
+        kept = [request for request in requests if self._has_targets(request, made, annotation, rejects)]
+        place = {index: position for position, index in enumerate(_in_use(kept))}
+        record.targets = [made[index][0] for index in place]
+        record.dialogues = self._dialogues(kept, place, record.key)
+        return np.stack([made[index][1] for index in place]) if place else None
 
     def _source(self, image_id: str) -> SourceInfo:
         settings = self.settings

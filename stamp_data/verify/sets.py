@@ -58,7 +58,7 @@ def verify_set(
     names = [name for name in dict.fromkeys(names) if _SHARD.fullmatch(name)] if manifest else on_disk
     done = 0
     progress(done, len(names), "verifying")
-    for found in _run(_jobs(folder, names, manifest, index, labels), workers):
+    for found in _run(_jobs(folder, names, manifest, index, labels), min(workers, len(names))):
         faults += found
         done += 1
         progress(done, len(names), "verifying")
@@ -223,7 +223,7 @@ def _jobs(
 
 def _run(jobs: Iterator[ShardJob], workers: int) -> Iterator[list[Fault]]:
     """The faults of each job, in the order of the jobs; few jobs wait at a time, since each holds its rows."""
-    if workers == 1:
+    if workers <= 1:
         yield from map(check_shard, jobs)
         return
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are the parallelism

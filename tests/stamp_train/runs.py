@@ -1,0 +1,76 @@
+"""Small shard sets and whole runs on them, as real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stamp_data.executors.local import LocalExecutor
+from stamp_data.jobs import Job, run_job
+from stamp_data.synth import synthesize
+from stamp_train.launch.local import torchrun
+
+TIMEOUT = 300  # seconds
+RECIPE = """
+about: two short stages on a few small scenes
+model: {preset: tiny, head_width: 16, precision: float32}
+data: {min_tokens: 4, max_tokens: 16, threads: 1}
+batch: {dialogues: 8, dialogues_per_image: 2, pack_tokens: 600}
+optimizer: {learning_rate: 2.0e-3}
+stages:
+  - {name: first, steps: 6, sets: [{set: refcoco-unc/train}, {set: llava/train}]}
+  - {name: second, steps: 4, sets: [{set: grefcoco-unc/train, passes: 2}]}
+evaluation: {sets: [refcoco-unc/val], records: 2, pictures: 1}
+saving: {every: 2, keep: 2}
+threads: 1
+"""
+
+
+def make_shards(folder: Path) -> Path:
+    """Built sets of 96x64 pictures, small enough for 2x3 merged patches."""
+    synthesize(folder / "raw", images=48, size=(96, 64))
+    job = Job(names=("refcoco", "grefcoco", "llava"), root=folder / "raw", out=folder / "shards", min_tokens=4, max_tokens=16)
+    executor = LocalExecutor(1)
+    try:
+        for _ in run_job(job, executor, lambda *_: None):
+            pass
+    finally:
+        executor.close()
+    return folder / "shards"
+
+
+def write_recipe(folder: Path) -> Path:
+    """The recipe of these tests as a file."""
+    path = folder / "two-stages.yaml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+def command(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> list[str]:
+    """A `stamp-train run` in so many processes."""
+    arguments = ["run", str(recipe), "--set", f"data.root={shards}", "--out", str(out), *more]
+    return torchrun(processes, arguments) if processes > 1 else [sys.executable, "-m", "stamp_cli.train", *arguments]
+
+
+def train(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    """Run to the end."""
+    return subprocess.run(
+        command(recipe, shards, out, *more, processes=processes),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+def log_of(out: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log, without what the clock decides; a row that is being written is left out."""
+    lines = (out / "log.jsonl").read_bytes().split(b"\n")[:-1]
+    rows = [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
