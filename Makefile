@@ -39,6 +39,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python bench/build.py
+	$(BIN)/python bench/gallery.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -114,12 +114,23 @@ class _StampMixin:
         if vision is not None:
             self.model.visual.set_attn_implementation(vision, **kwargs)
 
-    def forward(self, *args: Any, inputs: StampInputs | None = None, attention: str = "auto", **kwargs: Any) -> Any:
+    def forward(
+        self,
+        *args: Any,
+        inputs: StampInputs | None = None,
+        attention: str = "auto",
+        pixel_values: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """One pass over a packed sequence; without `inputs`, the forward pass of transformers' own class.
 
         Args:
             inputs: the packed sequence, on the model's device.
             attention: backend, see `stamp_train.model.attention.BACKENDS`.
+            pixel_values, image_grid_thw, mm_token_type_ids: for transformers' forward pass; its `generate` takes only
+                arguments that stand here by name.
 
         Returns:
             StampOutput.
@@ -128,7 +139,12 @@ class _StampMixin:
             StampModelError: a backend that is not there.
         """
         if inputs is None:
-            return super().forward(*args, **kwargs)  # type: ignore[misc]
+            images = {
+                "pixel_values": pixel_values,
+                "image_grid_thw": image_grid_thw,
+                "mm_token_type_ids": mm_token_type_ids,
+            }
+            return super().forward(*args, **images, **kwargs)  # type: ignore[misc]
         features = self.image_features(inputs)
         embeds = self.embed(inputs, features)
         device = embeds.device.type

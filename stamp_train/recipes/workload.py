@@ -90,7 +90,8 @@ def stage_work(recipe: Recipe, stage: Stage, bytes_as_tokens: bool = False) -> S
     if not epoch.dialogues:
         raise StampError(f"stage {stage.name}: its sets hold no dialogue")
     steps = stage.steps or math.ceil(stage.epochs * epoch.dialogues / recipe.batch.dialogues)
-    return StageWork(stage.name, steps, epoch.times(steps * recipe.batch.dialogues / epoch.dialogues))
+    epochs = stage.epochs or stage.steps * recipe.batch.dialogues / epoch.dialogues
+    return StageWork(stage.name, steps, epoch.times(epochs))
 
 
 def set_work(folder: Path, recipe: Recipe, bytes_as_tokens: bool = False) -> Work:

@@ -133,8 +133,10 @@ def uncached(form: SimpleNamespace, image: PixelBatch, messages: Sequence[Any], 
         return form.model(inputs=batch.inputs, attention="sdpa").mask_grids()  # type: ignore[no-any-return]
 
 
-def own_generation(form: SimpleNamespace, image: PixelBatch | None, ids: Sequence[int], **options: Any) -> list[int]:
-    """What transformers' own class answers to a prompt's ids."""
+def own_generation(
+    form: SimpleNamespace, image: PixelBatch | None, ids: Sequence[int], model: Any = None, **options: Any
+) -> list[int]:
+    """What transformers' own `generate` answers to a prompt's ids, on its own class or on the `model` given."""
     patches = image.pixel_values.shape[0] // 4 if image else 0
     chat = form.chat
     full = torch.tensor([[i for token in ids for i in [token] * (patches if token == chat.image_id else 1)]])
@@ -144,8 +146,16 @@ def own_generation(form: SimpleNamespace, image: PixelBatch | None, ids: Sequenc
         given |= {"pixel_values": image.pixel_values, "image_grid_thw": grid}
         given["mm_token_type_ids"] = (full == chat.image_id).int()
     with torch.no_grad():
-        out = form.stock.generate(**given, do_sample=False, **options)
+        out = (model or form.stock).generate(**given, do_sample=False, **options)
     return [int(i) for i in out[0, full.shape[1] :].tolist()]
+
+
+def test_our_class_still_generates_as_transformers_own_does(form: SimpleNamespace) -> None:
+    """Its argument check refuses pictures unless `forward` names them."""
+    for image in (IMAGES[0], None):
+        ids = form.chat.encode([user("the cup", image is not None)], generation_prompt=True).ids
+        ours = own_generation(form, image, ids, form.model, max_new_tokens=8)
+        assert ours == own_generation(form, image, ids, max_new_tokens=8)
 
 
 class Watch:

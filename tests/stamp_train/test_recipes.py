@@ -77,7 +77,17 @@ def test_the_7b_recipe_has_the_published_adapter() -> None:
 @pytest.mark.parametrize("name", PAPER)
 def test_every_number_of_the_paper_says_where_it_is_from(name: str) -> None:
     text = (Path("stamp_train/recipes") / f"{name}.yaml").read_text(encoding="utf-8")
-    for key in ("learning_rate", "betas", "weight_decay", "clip", "warmup", "schedule", "epochs", "dialogues", "tuning"):
+    for key in (
+        "learning_rate",
+        "betas",
+        "weight_decay",
+        "clip",
+        "warmup",
+        "schedule",
+        "epochs",
+        "dialogues",
+        "tuning",
+    ):
         line = next(line for line in text.splitlines() if line.strip().startswith(f"{key}:"))
         assert "# S1" in line, line
 
@@ -126,7 +136,10 @@ def test_a_wrong_override_is_refused_by_name(override: str, message: str, hint: 
         ("about: a\nabout: b\n", "wrong.yaml:2: about is given twice"),
         ("about: [a\n", "not YAML"),
         ("- a\n", "not a mapping"),
-        ("about: a\nmodel:\n  preset: tiny\nstages:\n  - name: x\n    sets: []\n    steps: 1\n", "wrong.yaml:6: stages.0.sets"),
+        (
+            "about: a\nmodel:\n  preset: tiny\nstages:\n  - name: x\n    sets: []\n    steps: 1\n",
+            "wrong.yaml:6: stages.0.sets",
+        ),
         ("about: a\nmodel: {preset: tiny}\nstages: [{name: x, sets: [{set: s}]}]\n", "either `epochs` or `steps`"),
     ],
 )

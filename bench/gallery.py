@@ -1,6 +1,6 @@
 """Seconds to statistics and to a gallery, against one plain pass of webdataset over the same tars.
 
-    python bench/inspect.py
+    python bench/gallery.py
 
 Some 10,000 records are synthesized and built first. The plain pass parses every record and its labels and computes nothing.
 """
