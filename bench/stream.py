@@ -108,13 +108,13 @@ def run_case(name: str, folder: Path) -> None:
 
 
 def endless(folder: Path, group: int) -> Plan:
-    options = PlanOptions(dialogues_per_image=group)
+    options = PlanOptions(batch=96 * group, dialogues_per_image=group)
     return Plan([str(folder / "shards/refcoco-unc/train")], Mixture(weights=(1,)), options)
 
 
 def raw_ours(folder: Path) -> Iterator[int]:
     """Members' bytes, in the shuffled order of the plan, every one checked by its hash; one record a group."""
-    plan = endless(folder, 10**6)
+    plan = endless(folder, TARGETS * EXPRESSIONS * PASSES)
     reader = RecordReader(plan.sets)
     position = 0
     while True:
@@ -127,7 +127,7 @@ def raw_ours(folder: Path) -> Iterator[int]:
 
 def decoded_ours(folder: Path) -> Iterator[int]:
     """Pixels, parsed record and labels, by two threads; one record a group."""
-    plan = endless(folder, 10**6)
+    plan = endless(folder, TARGETS * EXPRESSIONS * PASSES)
     reader = RecordReader(plan.sets)
 
     def read(place: tuple[int, int, int]) -> int:

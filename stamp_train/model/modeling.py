@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,23 +115,12 @@ class _StampMixin:
         if vision is not None:
             self.model.visual.set_attn_implementation(vision, **kwargs)
 
-    def forward(
-        self,
-        *args: Any,
-        inputs: StampInputs | None = None,
-        attention: str = "auto",
-        pixel_values: Tensor | None = None,
-        image_grid_thw: Tensor | None = None,
-        mm_token_type_ids: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def forward(self, *args: Any, inputs: StampInputs | None = None, attention: str = "auto", **kwargs: Any) -> Any:
         """One pass over a packed sequence; without `inputs`, the forward pass of transformers' own class.
 
         Args:
             inputs: the packed sequence, on the model's device.
             attention: backend, see `stamp_train.model.attention.BACKENDS`.
-            pixel_values, image_grid_thw, mm_token_type_ids: for transformers' forward pass; its `generate` takes only
-                arguments that stand here by name.
 
         Returns:
             StampOutput.
@@ -139,12 +129,7 @@ class _StampMixin:
             StampModelError: a backend that is not there.
         """
         if inputs is None:
-            images = {
-                "pixel_values": pixel_values,
-                "image_grid_thw": image_grid_thw,
-                "mm_token_type_ids": mm_token_type_ids,
-            }
-            return super().forward(*args, **images, **kwargs)  # type: ignore[misc]
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
         features = self.image_features(inputs)
         embeds = self.embed(inputs, features)
         device = embeds.device.type
@@ -232,6 +217,19 @@ class StampForQwen2VL(_StampMixin, Qwen2VLForConditionalGeneration):  # type: ig
 class StampForQwen2_5VL(_StampMixin, Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc,no-untyped-call]  # noqa: N801
     """STAMP on Qwen2.5-VL."""
 
+
+def _name_parameters(forward: Any, *theirs: Any) -> None:
+    """Let `forward` show the parameters that it passes on: transformers' `generate` gives it only what it names."""
+    ours = inspect.signature(forward).parameters
+    named = {name: found for their in theirs for name, found in inspect.signature(their).parameters.items()}
+    together = {**named, **ours}
+    kept = [found for found in together.values() if found.kind is not inspect.Parameter.VAR_POSITIONAL]
+    forward.__signature__ = inspect.Signature(sorted(kept, key=lambda found: found.kind))
+
+
+_name_parameters(
+    _StampMixin.forward, Qwen2_5_VLForConditionalGeneration.forward, Qwen2VLForConditionalGeneration.forward
+)
 
 # Published files name the tower `visual` and the language model `model`; transformers renames that for its own classes by
 # their name (one mapping for both), and would leave a subclass with random weights and a warning.

@@ -86,15 +86,20 @@ class MixedOrder:
     def _near(self, start: int) -> tuple[int, list[int]]:
         """A position of the stream, at most `start` and little less, and where each set stands there.
 
-        Were dialogues drawn one by one as they are due, each set's count at any position would follow by arithmetic. Groups
-        that begin before those counts come before all others, and run past them by less than a group each.
+        Were dialogues drawn one by one as they are due, each set's count at any position would follow by arithmetic. The
+        groups that begin before those counts come before all others, but may run past them, so the search steps back by
+        as much as they do.
         """
-        overrun = sum(order.group - 1 for order in self.orders)
-        counts = self._counts(max(start - overrun, 0))
-        begin = [
-            next(order.walk(count)).start if count else 0 for order, count in zip(self.orders, counts, strict=True)
-        ]
-        return sum(begin), begin
+        aim = start
+        while True:
+            counts = self._counts(max(aim, 0))
+            begin = [
+                next(order.walk(count)).start if count else 0 for order, count in zip(self.orders, counts, strict=True)
+            ]
+            position = sum(begin)
+            if position <= start:
+                return position, begin
+            aim -= position - start
 
     def _counts(self, total: int) -> list[int]:
         """Dialogues of each set among the first `total` that are due."""

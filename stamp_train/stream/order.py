@@ -99,13 +99,15 @@ class SetOrder:
             epoch, offset = epoch + 1, 0
 
     def _at(self, epoch: int, window: _Window, place: int) -> Group:
-        """One group; its dialogues are a run of the record's, permuted for the epoch."""
+        """One group: all dialogues of the record, or a run of them, permuted for the epoch."""
         shard, row = int(window.shards[place]), int(window.rows[place])
         dialogues, part = int(window.dialogues[place]), int(window.parts[place])
+        start = epoch * self.index.dialogues + int(window.starts[place])
+        if dialogues <= self.group:
+            return Group(self.source, epoch, start, shard, row, tuple(range(dialogues)))
         parts = -(-dialogues // self.group)
         order = permutation(dialogues, key_of(self.key, epoch, shard, row))
         chosen = order[dialogues * part // parts : dialogues * (part + 1) // parts]
-        start = epoch * self.index.dialogues + int(window.starts[place])
         return Group(self.source, epoch, start, shard, row, tuple(chosen.tolist()))
 
     def _make_epoch(self, epoch: int) -> _Epoch:
