@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,21 +60,27 @@ def run(
 
 
 def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
     from stamp_train.loop import FINAL, Run, find_start
     from stamp_train.panel import watching
 
+    began = time.monotonic()
+    disable_progress_bar()  # of every file that a checkpoint consists of
     start = find_start(out, resume)
     with watching() as watch:
         running = Run(resolved, out, start, watch)
         if running.main:
-            say(f"{resolved.name}: {running.accelerator.num_processes} processes on {running.accelerator.device}")
-            say(f"from {start}" if start else f"{sum(running.stage_steps):,} steps")
-        metrics = running.train()
+            processes = running.accelerator.num_processes
+            where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"
+            say(f"{resolved.name}: {sum(running.stage_steps):,} steps, {where}{f', from {start}' if start else ''}")
+        metrics = {**running.train(), "seconds": round(time.monotonic() - began, 1)}
     if running.main:
         print_json({"steps": running.progress.step, **metrics}) if json else _print_metrics(metrics)
         say(f"{out / FINAL}: the finished model")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:
+    width = max(map(len, metrics))
     for name, value in metrics.items():
-        print(f"{name}  {value:.4f}")
+        print(f"{name:{width}}  {value:.4g}")

@@ -29,7 +29,10 @@ class Lora(Part, frozen=True):
 
 
 class Shape(Part, frozen=True):
-    """Another size than the preset's; 0 keeps that. kv_heads divides heads; hidden / heads is a multiple of 16."""
+    """Another size than the preset's; 0 keeps that. kv_heads divides heads; hidden / heads is a multiple of 16.
+
+    initializer_range: standard deviation of the random weights.
+    """
 
     layers: Count = 0
     hidden: Count = 0
@@ -38,6 +41,7 @@ class Shape(Part, frozen=True):
     vision_layers: Count = 0
     vision_width: Count = 0
     vision_heads: Count = 0
+    initializer_range: Amount = 0.0
 
 
 class Model(Part, frozen=True):

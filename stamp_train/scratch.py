@@ -82,6 +82,9 @@ def _reshaped(config: Qwen2VLConfig, shape: Shape, vocabulary: int) -> Qwen2VLCo
         "num_heads": shape.vision_heads or vision["num_heads"],
         "hidden_size": hidden,
     }
+    if shape.initializer_range:
+        for part in (values, text, vision):
+            part["initializer_range"] = shape.initializer_range
     return Qwen2VLConfig(**values)
 
 

@@ -15,12 +15,19 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _MOVED = {301, 302, 303, 307, 308}
 
 
+class _Connections(threading.local):
+    """The connections of a thread, by scheme and server."""
+
+    def __init__(self) -> None:
+        self.connections: dict[tuple[str, str], HTTPConnection] = {}
+
+
 class HttpStore(Store):
     """Files below an http or https URL."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._local = threading.local()
+        self._open = _Connections()
 
     def _read(self, name: str, offset: int, length: int) -> bytes:
         if not length:
@@ -58,7 +65,7 @@ class HttpStore(Store):
 
     def _send(self, method: str, url: str, headers: dict[str, str]) -> tuple[HTTPResponse, bytes]:
         parts = urlsplit(url)
-        connections: dict[tuple[str, str], HTTPConnection] = self._local.__dict__.setdefault("connections", {})
+        connections = self._open.connections
         server = parts.scheme, parts.netloc
         if server not in connections:
             kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection

@@ -30,7 +30,8 @@ from stamp_train.stream.store import Store, open_store
 Ints = NDArray[np.int64]
 HEADER = 512  # bytes of a tar header, right before the data of its member
 KEPT_SHARDS = 96  # shards whose rows are kept in memory, some 100 kB each
-_SPANS = [f"{member}_{what}" for member in MEMBERS for what in ("offset", "bytes", "xxh3")]
+_SPAN = ("offset", "bytes", "xxh3")
+_SPANS = [f"{member}_{what}" for member in MEMBERS for what in _SPAN]
 _PER_DIALOGUE = ("turns", "masks", "text_chars", "text_tokens")
 _COLUMNS = ["shard", *_SPANS, "width", "height", "image_tokens", "dialogues", *_PER_DIALOGUE]
 
@@ -55,8 +56,7 @@ class ShardRows:
         tokens: int64 [D], text tokens; None if the set was built without a tokenizer.
         image_tokens: int64 [R], merged patches; 0 without a picture.
         sizes: int64 [R, 2], width and height of each picture in pixels.
-        spans: int64 [R, 3, 2], offset and bytes of each record's image, JSON and labels.
-        hashes: uint64 [R, 3], their xxh3.
+        spans: uint64 [R, 3, 3], offset, bytes and xxh3 of each record's image, JSON and labels.
     """
 
     entry: ShardEntry
@@ -68,13 +68,12 @@ class ShardRows:
     tokens: Ints | None
     image_tokens: Ints
     sizes: Ints
-    spans: Ints
-    hashes: NDArray[np.uint64]
+    spans: NDArray[np.uint64]
 
-    def members(self, row: int) -> list[Member]:
+    def members(self, row: int) -> tuple[Member, Member, Member]:
         """Image, JSON and labels of a record."""
-        places, hashes = self.spans[row].tolist(), self.hashes[row].tolist()
-        return [Member(at, size, xxh3) for (at, size), xxh3 in zip(places, hashes, strict=True)]
+        image, json, labels = self.spans[row].tolist()
+        return Member(*image), Member(*json), Member(*labels)
 
 
 class SetIndex:
@@ -144,6 +143,15 @@ class SetIndex:
             column = self._table(shards, ["dialogues"])["dialogues"]
         return self._split(column.to_numpy().astype(np.int64), shards)
 
+    def shard(self, number: int) -> ShardRows:
+        """All rows of one shard."""
+        with self._lock:
+            rows = self._rows.get(number)
+            if rows is not None:
+                self._rows.move_to_end(number)
+                return rows
+        return self.rows([number])[0]
+
     def rows(self, shards: Sequence[int]) -> list[ShardRows]:
         """All rows of each of `shards`; those not at hand are read together."""
         with self._lock:
@@ -195,10 +203,11 @@ class SetIndex:
         ragged = {name: _flat(table[name]) for name in _PER_DIALOGUE}
         if any(values is not None and len(values) != entry.dialogues for values in ragged.values()):
             raise self._fault(f"{entry.path}: lists that have not one entry per dialogue")
-        places = [[column[f"{member}_{what}"] for what in ("offset", "bytes")] for member in MEMBERS]
-        spans = np.array(places, np.int64).transpose(2, 0, 1)
-        if spans.min() < 0 or spans.sum(axis=2).max() > entry.bytes:
-            raise self._fault(f"{entry.path} has {entry.bytes} bytes, members end at {spans.sum(axis=2).max()}")
+        columns = [[column[f"{member}_{what}"].astype(np.uint64) for what in _SPAN] for member in MEMBERS]
+        spans = np.array(columns).transpose(2, 0, 1).copy()
+        offsets, sizes = spans[:, :, 0], spans[:, :, 1]  # unsigned: one below zero is a large one
+        if offsets.max() > entry.bytes or sizes.max() > entry.bytes or (offsets + sizes).max() > entry.bytes:
+            raise self._fault(f"{entry.path} has {entry.bytes:,} bytes, the index places members beyond")
         turns, masks, characters = ragged["turns"], ragged["masks"], ragged["text_chars"]
         assert turns is not None and masks is not None and characters is not None  # their columns hold no nulls
         return ShardRows(
@@ -212,7 +221,6 @@ class SetIndex:
             image_tokens=column["image_tokens"].astype(np.int64),
             sizes=np.stack([column["width"], column["height"]], 1).astype(np.int64),
             spans=spans,
-            hashes=np.stack([column[f"{member}_xxh3"] for member in MEMBERS], 1),
         )
 
     def _fault(self, what: str) -> StampError:

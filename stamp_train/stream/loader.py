@@ -192,7 +192,7 @@ class StreamLoader:
     def _read(self, group: Group) -> _Read:
         """A group's record; if that is bad, the next good one of its shard, with as many dialogues."""
         one = self.plan.sets[group.source]
-        counts = one.rows([group.shard])[0].dialogues
+        counts = one.shard(group.shard).dialogues
         bad: list[tuple[int, BadRecord]] = []
         for step in range(len(counts)):
             row = (group.row + step) % len(counts)

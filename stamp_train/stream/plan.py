@@ -165,7 +165,7 @@ class Plan:
 
     def _name(self, group: Group) -> Named:
         one = self.sets[group.source]
-        rows = one.rows([group.shard])[0]
+        rows = one.shard(group.shard)
         json = rows.members(group.row)[MEMBERS.index("json")]
         data = one.store.read(rows.entry.path, json.offset, json.size)
         try:

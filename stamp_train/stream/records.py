@@ -14,7 +14,7 @@ from xxhash import xxh3_64_intdigest
 
 from stamp_schemas import Record, StampError
 from stamp_schemas.record import RECORD_SCHEMA
-from stamp_train.stream.index import HEADER, Member, SetIndex, ShardRows
+from stamp_train.stream.index import HEADER, SetIndex, ShardRows
 
 _NPY = b"\x93NUMPY\x01\x00"  # version 1 of the format
 
@@ -58,20 +58,20 @@ class RecordReader:
     def raw(self, source: int, shard: int, row: int) -> Raw:
         """The members of record `row` of a shard of set number `source`."""
         one = self._sets[source]
-        rows = one.rows([shard])[0]
+        rows = one.shard(shard)
         if (source, shard) not in self._whole:
             _check_size(one, rows)
             self._whole.add((source, shard))
-        members = rows.members(row)
-        there = [member for member in members if member.size]
-        start = there[0].offset - HEADER
-        data = memoryview(one.tars.read(rows.entry.path, start, there[-1].offset + there[-1].size - start))
+        spans = rows.spans[row].tolist()
+        (image, image_size, _), (json, json_size, _), (labels, labels_size, _) = spans
+        start = (image if image_size else json) - HEADER
+        end = labels + labels_size if labels_size else json + json_size
+        data = memoryview(one.tars.read(rows.entry.path, start, end - start))
         parts = []
-        for member in members:
-            at = member.offset - start
-            part = data[at : at + member.size] if member.size else data[:0]
-            if member.size and xxh3_64_intdigest(part) != member.xxh3:
-                raise _damage(one, shard, row, member, bytes(data[at - HEADER : at]))
+        for offset, size, xxh3 in spans:
+            part = data[offset - start : offset - start + size] if size else data[:0]
+            if size and xxh3_64_intdigest(part) != xxh3:
+                raise _damage(one, shard, row, offset, bytes(data[offset - start - HEADER : offset - start]))
             parts.append(part)
         return Raw(*parts)
 
@@ -79,7 +79,7 @@ class RecordReader:
         """The record itself."""
         parsed = parse(*self.raw(source, shard, row))
         one = self._sets[source]
-        promised = int(one.rows([shard])[0].dialogues[row])
+        promised = int(one.shard(shard).dialogues[row])
         if len(parsed.record.dialogues) != promised:
             raise StampError(
                 f"{one.tars}/{one.shards[shard].path}: {parsed.record.key} has {len(parsed.record.dialogues)} dialogues, "
@@ -138,7 +138,7 @@ def _check_size(one: SetIndex, rows: ShardRows) -> None:
         )
 
 
-def _damage(one: SetIndex, shard: int, row: int, member: Member, header: bytes) -> Exception:
+def _damage(one: SetIndex, shard: int, row: int, offset: int, header: bytes) -> Exception:
     """What it means that a member's bytes are not those of the index.
 
     If the tar's own header names another record, index and tar are of two builds, and nothing more should be read.
@@ -147,7 +147,7 @@ def _damage(one: SetIndex, shard: int, row: int, member: Member, header: bytes) 
     name = header[:100].rstrip(b"\0").decode("ascii", "replace")
     if not name.startswith(f"{key}."):
         return StampError(
-            f"{one.tars}/{one.shards[shard].path}: the index has {key} at byte {member.offset:,}, the tar has {name[:90]!r}",
+            f"{one.tars}/{one.shards[shard].path}: the index has {key} at byte {offset:,}, the tar has {name[:90]!r}",
             f"files of two builds? `stamp-data verify {one.store}` says more",
         )
     return BadRecord("damaged", f"{name}: bytes differ from the index")

@@ -97,7 +97,7 @@ class LocalStore(Store):
     def __init__(self, folder: str | Path, open_files: int = OPEN_FILES) -> None:
         super().__init__(str(folder))
         self._limit = open_files
-        self._open = threading.local()  # descriptors of one thread are never closed under another's read
+        self._open = _OpenFiles()
 
     def seekable(self, name: str) -> Any:
         if not Path(self.place, name).is_file():
@@ -116,7 +116,7 @@ class LocalStore(Store):
         return os.fstat(self._descriptor(name)).st_size
 
     def _descriptor(self, name: str) -> int:
-        files: OrderedDict[str, _File] = self._open.__dict__.setdefault("files", OrderedDict())
+        files = self._open.files
         if name in files:
             files.move_to_end(name)
             return files[name].descriptor
@@ -124,6 +124,13 @@ class LocalStore(Store):
         if len(files) > self._limit:
             files.popitem(last=False)
         return files[name].descriptor
+
+
+class _OpenFiles(threading.local):
+    """The files that a thread has open: none is closed under another thread's read."""
+
+    def __init__(self) -> None:
+        self.files: OrderedDict[str, _File] = OrderedDict()
 
 
 class _File:

@@ -146,7 +146,7 @@ def test_a_wrong_override_is_refused_by_name(override: str, message: str, hint: 
 def test_a_wrong_file_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(UsageFault, match="(?s).*") as fault:
+    with pytest.raises(UsageFault) as fault:
         resolve(str(path))
     assert message in fault.value.message
 
@@ -207,7 +207,7 @@ def test_the_schedule_rises_then_falls_to_nothing(steps: int, warmup: float) -> 
     settings = Optimizer(learning_rate=2.0, warmup=warmup)
     rates = [learning_rate(settings, step, steps) for step in range(steps)]
     top = rates.index(max(rates))
-    assert 0 < min(rates) and max(rates) <= 2.0
+    assert min(rates) > 0 and max(rates) <= 2.0
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
 

@@ -87,7 +87,9 @@ def test_two_processes_see_the_same_batches_and_losses(shards: Path, undisturbed
     assert done.returncode == 0, done.stderr
     same_curve(out, undisturbed)
     moved = tmp_path / "moved"
-    assert train(recipe, shards, moved, "--set", "stages.0.steps=6", "--set", "saving.keep=5", processes=2).returncode == 0
+    assert (
+        train(recipe, shards, moved, "--set", "stages.0.steps=6", "--set", "saving.keep=5", processes=2).returncode == 0
+    )
     for checkpoint in find(moved / "checkpoints")[2:]:
         shutil.rmtree(checkpoint)
     shutil.rmtree(moved / "final")
@@ -120,7 +122,11 @@ def test_a_rank_that_dies_ends_the_run(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = command(write_recipe(tmp_path), shards, out, "--set", "stages.0.steps=100000", processes=2)
     process = subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or not log_of(out):

@@ -80,7 +80,7 @@ def test_faults_are_one_line(refcoco: str, copy_of: Callable[[str], Path]) -> No
 def test_a_broken_picture_is_left_out_and_named(refcoco: str, copy_of: Callable[[str], Path], tmp_path: Path) -> None:
     folder = copy_of(refcoco)
     one = Plan([str(folder)]).sets[0]
-    member = one.rows([0])[0].members(1)[0]
+    member = one.shard(0).members(1)[0]
     flip(folder / one.shards[0].path, member.offset)  # no JPEG any more
     loader = ForeignLoader(
         [str(folder / one.shards[0].path)],

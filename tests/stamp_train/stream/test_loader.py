@@ -240,7 +240,7 @@ def damaged(refcoco: str, copy_of: Copy) -> tuple[str, str]:
     """A copy with one damaged picture, and the key of its record."""
     folder = copy_of(refcoco)
     one = SetIndex(str(folder))
-    member = one.rows([1])[0].members(4)[0]
+    member = one.shard(1).members(4)[0]
     flip(folder / one.shards[1].path, member.offset + 700)
     return str(folder), one.key(1, 4)
 

@@ -80,7 +80,7 @@ def cut_shard(folder: Path) -> None:
 def cut_at_member(folder: Path) -> None:
     """Ends right after a record: a whole tar to whoever does not know how long it was."""
     one = SetIndex(str(folder))
-    last = one.rows([1])[0].members(2)[-1]
+    last = one.shard(1).members(2)[-1]
     shard = folder / one.shards[1].path
     end = last.offset + last.size
     shard.write_bytes(shard.read_bytes()[: end + -end % 512] + bytes(1024))
@@ -206,7 +206,7 @@ def test_the_same_over_http(refcoco: str, copy_of: Copy) -> None:
 def test_a_flipped_bit_is_found_in_every_member(refcoco: str, copy_of: Copy, member: int) -> None:
     folder = copy_of(refcoco)
     one = SetIndex(str(folder))
-    span = one.rows([0])[0].members(3)[member]
+    span = one.shard(0).members(3)[member]
     flip(folder / one.shards[0].path, span.offset + span.size // 2)
     reader = RecordReader([one])
     reader.raw(0, 0, 2)
