@@ -53,11 +53,11 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
     recipe, console = resolved.recipe, Console()
     sizes = found.sizes
     trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
-    console.print(f"{resolved.name}: {recipe.about}", highlight=False)
+    console.print(f"{resolved.name}: {recipe.about}", highlight=False, soft_wrap=True)
     console.print(f"{sizes.parameters:,} parameters, {trained:,} trained; {found.steps:,} steps", highlight=False)
     table = Table("stage", box=None, pad_edge=False)
-    for column in ("steps", "dialogues", "pictures", "LM tokens", "text", "image", "mask", "FLOP", "hours"):
-        table.add_column(column, justify="right")
+    for column in ("steps", "dialogues", "pictures", "tokens", "text", "image", "mask", "FLOP", "hours"):
+        table.add_column(column, justify="right", no_wrap=True)
     for cost in found.stages:
         work = cost.stage.work
         amounts = (work.dialogues, work.visits, work.tokens)
@@ -65,7 +65,7 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
         table.add_row(
             cost.stage.name,
             f"{cost.stage.steps:,}",
-            *(f"{amount:,.0f}" for amount in amounts),
+            *map(short, amounts),
             *(f"{share / work.tokens:.0%}" for share in shares),
             f"{cost.operations:.2g}",
             f"{cost.hours:,.2f}",
@@ -85,3 +85,11 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
         say(
             "hint: it does not fit; lower batch.pack_tokens, set model.gradient_checkpointing, or use model.tuning=lora"
         )
+
+
+def short(amount: float) -> str:
+    """A number in three digits: 31.2M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if amount >= size:
+            return f"{amount / size:.3g}{unit}"
+    return f"{amount:.3g}"

@@ -62,12 +62,16 @@ def run(
 def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     from transformers.utils.logging import disable_progress_bar
 
-    from stamp_train.loop import FINAL, Run, find_start
+    from stamp_train.loop import FINAL, RECIPE, Run, find_start
     from stamp_train.panel import watching
+    from stamp_train.recipes import changes, resolve
 
     began = time.monotonic()
-    disable_progress_bar()  # of every file that a checkpoint consists of
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
     start = find_start(out, resume)
+    if start and (out / RECIPE).is_file() and STARTED not in os.environ:
+        for change in changes(resolve(str(out / RECIPE)), resolved):
+            say(f"changed since the run began: {change}")
     with watching() as watch:
         running = Run(resolved, out, start, watch)
         if running.main:

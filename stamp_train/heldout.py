@@ -26,17 +26,26 @@ from stamp_train.model.inputs import FULL, IGNORE
 from stamp_train.model.modeling import StampOutput
 from stamp_train.stream.examples import ExampleMaker
 from stamp_train.stream.records import Parsed
+from stamp_train.wordings import right_tokens
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One record, ready to be laid out. image: its picture's bytes."""
+    """One record, ready to be laid out.
+
+    Attributes:
+        record: as read.
+        image: its picture's bytes.
+        example: for the layout.
+        right: for each token that the assistant says, in order, all that would be right in its place.
+    """
 
     record: Record
     image: bytes
     example: ImageExample
+    right: list[frozenset[int]]
 
 
 @dataclass
@@ -51,8 +60,11 @@ class Tally:
     tokens: float = 0.0
 
     def metrics(self) -> dict[str, float]:
-        """ciou: intersections over unions, both summed over all masks. label_ciou: what the labels themselves reach when
-        they are decoded like a prediction. text_accuracy: share of the answers' tokens that are the likeliest ones.
+        """Metrics of all that was added.
+
+        ciou: intersections over unions, both summed over all masks. label_ciou: what the labels themselves reach when they
+        are decoded like a prediction. text_accuracy: share of the answers' places where the likeliest token is right, in the
+        answer's wording or in another that the build could have drawn (`stamp_train.wordings`).
         """
         return {
             "ciou": self.intersection / max(self.union, 1.0),
@@ -98,8 +110,16 @@ class Examiner:
                 loaded = records.load(row)
                 if loaded.image is None or not loaded.record.targets:
                     continue
-                parsed = Parsed(loaded.record, memoryview(loaded.image), loaded.labels)
-                yield HeldOut(loaded.record, loaded.image, make(parsed, range(len(loaded.record.dialogues))))
+                record = loaded.record
+                example = make(Parsed(record, memoryview(loaded.image), loaded.labels), range(len(record.dialogues)))
+                said = [
+                    token
+                    for dialogue in record.dialogues
+                    for token in right_tokens(dialogue, records.manifest.settings.wording, self.layout.chat)
+                ]
+                # The layout supervises just what assistants say, dialogue after dialogue.
+                assert [token for token, _ in said] == self.layout([example]).targets.text_ids.tolist()
+                yield HeldOut(record, loaded.image, example, [right for _, right in said])
 
     @torch.no_grad()
     def examine(
@@ -115,10 +135,11 @@ class Examiner:
         network.eval()
         for held_out in self.held_out[accelerator.process_index :: accelerator.num_processes]:
             pack = self.layout([held_out.example]).to(accelerator.device)
-            output: StampOutput = network(inputs=pack.inputs, attention=attention)
-            right = output.text_logits.argmax(-1) == pack.targets.text_ids
-            tally.tokens_right += float(right.sum())
-            tally.tokens += right.numel()
+            with accelerator.autocast():  # `network` is the bare one, which knows nothing of the run's precision
+                output: StampOutput = network(inputs=pack.inputs, attention=attention)
+            likeliest = output.text_logits.argmax(-1).tolist()
+            tally.tokens_right += sum(token in right for token, right in zip(likeliest, held_out.right, strict=True))
+            tally.tokens += len(likeliest)
             for prediction, label in self._masks(held_out, output):
                 _add(tally, prediction, label)
                 if len(shown) < pictures:

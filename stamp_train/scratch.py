@@ -53,11 +53,11 @@ def scratch_config(model: Model, tokenizer: Any) -> Qwen2VLConfig:
     """
     stamp = StampConfig(model.head, model.mask_positions, model.head_width)
     config = preset_config(model.preset, tokenizer, stamp)
-    return config if model.shape == Shape() else _reshaped(config, model.shape, len(tokenizer))
+    return config if model.shape == Shape() else _reshaped(config, model)
 
 
-def _reshaped(config: Qwen2VLConfig, shape: Shape, vocabulary: int) -> Qwen2VLConfig:
-    values = config.to_dict()
+def _reshaped(config: Qwen2VLConfig, model: Model) -> Qwen2VLConfig:
+    values, shape = config.to_dict(), model.shape
     text, vision = values["text_config"], values["vision_config"]
     hidden, layers = shape.hidden or text["hidden_size"], shape.layers or text["num_hidden_layers"]
     heads = shape.heads or text["num_attention_heads"]
@@ -67,7 +67,7 @@ def _reshaped(config: Qwen2VLConfig, shape: Shape, vocabulary: int) -> Qwen2VLCo
     )  # rows and columns turn 3/8 of a head each, as in Qwen2-VL
     sections = [half - 2 * third, third, third]
     text |= {
-        "vocab_size": vocabulary,
+        "vocab_size": max(text["vocab_size"], model.vocabulary),
         "num_hidden_layers": layers,
         "layer_types": ["full_attention"] * layers,
         "hidden_size": hidden,

@@ -46,6 +46,16 @@ class Resolved:
         return "\n".join(lines) + "\n"
 
 
+def changes(before: Resolved, after: Resolved) -> list[str]:
+    """What differs between two recipes, one line for each value."""
+    old, new = before.leaves(), after.leaves()
+    return [
+        f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+
+
 def names() -> list[str]:
     """The recipes that come with the package."""
     return sorted(entry.name.removesuffix(".yaml") for entry in _HERE.iterdir() if entry.name.endswith(".yaml"))

@@ -9,8 +9,9 @@ random sample of its set, and a window of shards one of its epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,7 @@ from stamp_train.stream.shuffle import key_of, permutation
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Some dialogues of one record, drawn together so that its picture is laid out once.
 
     Attributes:
@@ -42,7 +42,7 @@ class Group:
 
     def cut(self, first: int, last: int) -> Group:
         """Its dialogues number `first` to `last` - 1."""
-        return replace(self, start=self.start + first, dialogues=self.dialogues[first:last])
+        return self._replace(start=self.start + first, dialogues=self.dialogues[first:last])
 
 
 @dataclass(frozen=True)

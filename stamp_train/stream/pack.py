@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stamp_schemas import UsageFault
 from stamp_train.stream.lengths import GroupTokens
@@ -139,7 +140,7 @@ class _Bins:
     def __init__(self, parts: Sequence[_Part], count: int) -> None:
         self.parts = list(parts)
         self.place = np.zeros(len(parts), np.int64)
-        self.loads = np.zeros(count)
+        self.loads: NDArray[np.float64] = np.zeros(count)
         for part in np.argsort([-part.tokens for part in parts], kind="stable").tolist():
             self.place[part] = self.loads.argmin()
             self.loads[self.place[part]] += parts[part].tokens
@@ -200,7 +201,8 @@ class _Bins:
                 self.parts[at] = before
                 self.parts.append(after)
                 self.place = np.append(self.place, empty)
-            self.loads = np.bincount(self.place, [part.tokens for part in self.parts], len(self.loads))
+            sizes = np.array([part.tokens for part in self.parts], np.float64)
+            self.loads = np.bincount(self.place, sizes, len(self.loads)).astype(np.float64)
 
     def by_load(self) -> list[list[_Part]]:
         """The parts of each bin, the fullest first, so that neighbours, which share a micro-step, are alike."""

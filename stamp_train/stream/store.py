@@ -47,7 +47,7 @@ class Store(ABC):
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """`length` bytes of a file from `offset` on; StampError if they cannot be had, or the file ends before."""
-        data = self._patiently(lambda: self._read(name, offset, length), name)
+        data = self._patiently(self._read, name, offset, length)
         if len(data) != length:
             raise StampError(
                 f"{self}/{name}: ends at byte {offset + len(data):,}, before byte {offset + length:,}", "cut off?"
@@ -56,7 +56,7 @@ class Store(ABC):
 
     def size(self, name: str) -> int:
         """Bytes of a file; StampError if it is not there."""
-        return self._patiently(lambda: self._size(name), name)
+        return self._patiently(self._size, name)
 
     def get(self, name: str) -> bytes:
         """A whole file."""
@@ -66,11 +66,11 @@ class Store(ABC):
         """A file, or the path of one, that a Parquet reader can take."""
         return _Seekable(self, name)
 
-    def _patiently(self, action: Callable[[], T], name: str) -> T:
+    def _patiently(self, action: Callable[..., T], name: str, *span: int) -> T:
         wait = self.wait
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return action()
+                return action(name, *span)
             except FileNotFoundError:
                 raise StampError(f"{self}/{name}: no such file") from None
             except PassingFault as fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import resource
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from stamp_data.instructions import wording
+from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
 from stamp_train.checkpoint import CheckpointWriter, Progress, copied, find, read_optimizer, read_progress
@@ -27,9 +30,10 @@ from stamp_train.network import build_network
 from stamp_train.panel import watching
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.step import StepRunner, seed_step
+from stamp_train.wordings import right_tokens
 
 from .conftest import make_dialogue, make_image
-from .runs import log_of, make_shards, write_recipe
+from .runs import log_of, make_shards, train, write_recipe
 
 TURNS = [("where is it", "there: <|seg|>."), ("and that", "no"), ("both", "<|seg|> and <|seg|>"), ("what", "a thing")]
 
@@ -283,6 +287,22 @@ def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path) -> No
     assert len(shown) == 3
 
 
+def test_another_wording_of_an_answer_is_right_too(shards: Path) -> None:
+    """Only up to where it parts from the one that stands there; and the expression has one wording alone."""
+    chat = build_preset("tiny")[1].chat
+    with ShardSet(shards / "refcoco-unc" / "val") as records:
+        dialogue = records.record(records.rows[0]).dialogues[0]
+    tokens = right_tokens(dialogue, "paper", chat)
+    said = chat.tokenizer.decode([token for token, _ in tokens])
+    assert said == "".join(part.text for part in dialogue.messages[-1].content) + "<|im_end|>"
+    assert all(token in right for token, right in tokens)
+    first = {chat.tokenizer.decode([token]) for token in tokens[0][1]}
+    assert first == {answer[0] for answer in wording("paper").phrase.answers}
+    seg = next(place for place, (token, _) in enumerate(tokens) if token == chat.seg_id)
+    assert tokens[seg - 2][1] == {tokens[seg - 2][0]}
+    assert right_tokens(dialogue, "published", chat)[0][1] == {tokens[0][0]}
+
+
 def test_metrics_sum_before_they_divide() -> None:
     assert Tally(1, 4, 3, 4, 1, 2).metrics() == {"ciou": 0.25, "label_ciou": 0.75, "text_accuracy": 0.5}
 
@@ -301,3 +321,28 @@ def test_without_a_terminal_a_run_is_told_in_lines(
     assert lines[0].startswith("step 1/10: stage first, loss ")
     assert lines[-1].startswith("step 10/10: stage second")
     assert "ciou" in lines[-1] and "dialogues/s" in lines[-1]
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_one_object_for_programs(shards: Path, tmp_path: Path) -> None:
+    done = train(write_recipe(tmp_path), shards, tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)) == {"steps", "ciou", "label_ciou", "text_accuracy", "seconds"}
+    assert "run/final" in done.stderr.splitlines()[-1]
+
+
+def test_half_precision_keeps_whole_weights_until_the_end(shards: Path, tmp_path: Path) -> None:
+    half = ("--set", "model.precision=bf16", "--set", "optimizer.learning_rate=1e-3")
+    out = tmp_path / "run"
+    done = train(write_recipe(tmp_path), shards, out, *half)
+    assert done.returncode == 0, done.stderr
+    rows = log_of(out)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    kept = load_checkpoint(find(out / "checkpoints")[-1])
+    assert {weight.dtype for weight in kept.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in load_checkpoint(out / "final").parameters()} == {torch.bfloat16}
+    done = train(write_recipe(tmp_path), shards, out, *half[:2], "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert "changed since the run began: optimizer.learning_rate: 0.001 -> 0.002" in done.stderr
