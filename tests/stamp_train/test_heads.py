@@ -50,14 +50,16 @@ def fine_head(hidden: int, vision: int) -> FineHead:
 def in_merge_order(picture: Tensor) -> Tensor:
     """[2h, 2w, E], a value for each 14-pixel patch in its place, as the vision tower gives it: [h * w, 4, E]."""
     height, width = picture.shape[0] // 2, picture.shape[1] // 2
-    tokens = [picture[2 * r : 2 * r + 2, 2 * c : 2 * c + 2].reshape(4, -1) for r, c in product(range(height), range(width))]
+    tokens = [
+        picture[2 * r : 2 * r + 2, 2 * c : 2 * c + 2].reshape(4, -1) for r, c in product(range(height), range(width))
+    ]
     return torch.stack(tokens)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_each_logit_comes_out_at_the_place_of_its_vision_feature(grid: Grid) -> None:
     """Features that encode the place of their 14-pixel patch: each of its four logits lies within it."""
-    head = alone(fine_head(16, 3))
+    head = fine_head(16, 3)
     rows, columns = 2 * grid[0], 2 * grid[1]
     places = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), -1).float()
     features = torch.cat([places, 10 - places.sum(-1, keepdim=True)], -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import subprocess
@@ -198,6 +199,7 @@ def examples(steps: Iterable[StepBatch]) -> list[ImageExample]:
 @pytest.mark.parametrize("side", [1, 4])
 def test_examples_can_be_laid_out(golden_processor: Any, refcoco: str, llava: str, side: int) -> None:
     """Through the real processor: grids, coverage and messages are what the layout asks for."""
+    golden_processor = copy.deepcopy(golden_processor)  # others share it
     golden_processor.image_processor.size = {"shortest_edge": 16 * 784, "longest_edge": 64 * 784}
 
     def real(image: Image.Image) -> tuple[Tensor, tuple[int, int, int]]:
