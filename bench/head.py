@@ -48,8 +48,8 @@ IMAGES, DIALOGUES, RATE, WARM_UP = 12, 4, 1.5e-3, 0.05
 INITIAL = 0.08  # about one over the square root of the width: the usual 0.02 is made for wide models
 SCORED_DIALOGUES = 4  # of each held-out picture
 # (language layers, hidden, heads, key-value heads, vision layers, vision width, vision heads, width of the head)
-SIZES = {"small": (3, 96, 3, 1, 2, 64, 2, 64), "demo": (4, 128, 4, 2, 3, 64, 4, 64)}
-# name in the table -> (design, smooth: soft labels and bilinear upsampling)
+SIZES = {"small": (3, 96, 3, 1, 2, 64, 2, 64), "middle": (4, 128, 4, 2, 3, 64, 4, 64)}
+# row of the table -> (design, smooth: soft labels and bilinear enlarging; else hard labels and nearest)
 VARIANTS = {"patch, hard, nearest": ("patch", False), "patch": ("patch", True), "fine": ("fine", True)}
 VARIANTS |= {name: (name, True) for name in DESIGNS}
 
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--trunk-steps", type=int, default=400)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--size", choices=tuple(SIZES), default="demo")
+    parser.add_argument("--size", choices=tuple(SIZES), default="middle")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time, one thread each")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()

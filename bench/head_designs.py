@@ -1,8 +1,4 @@
-"""Small readouts that `head.py` compares: from a mask token's state and its patch's vision features to 16 logits.
-
-The interface is that of `stamp_train.model.heads`. Logits of a 14-pixel patch are written quadrant by quadrant, as the
-vision features come, and `by_rows` puts the sixteen of a token in rows.
-"""
+"""The readouts that lost against `fine` in `head.py`, or won nothing over it: to 16 logits, as in stamp_train.model.heads."""
 
 from __future__ import annotations
 
@@ -13,12 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stamp_train.model.config import StampConfig
-from stamp_train.model.heads import Grid
-
-
-def by_rows(logits: Tensor) -> Tensor:
-    """[M, 14-pixel patch, 7-pixel patch in it], each 2 x 2 row by row, as [M, 16], the 4 x 4 row by row."""
-    return logits.unflatten(-1, (2, 2)).unflatten(1, (2, 2)).transpose(2, 3).flatten(1)
+from stamp_train.model.heads import FineHead, Grid, by_rows
 
 
 class Design(nn.Module):
@@ -67,66 +58,35 @@ class Add(Design):
         self.state = nn.Linear(hidden_size, 4 * width)
         self.out = nn.Linear(width, 4)
 
-    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
-        joined = self.state(states).unflatten(-1, (4, -1)) + self.vision(self.norm(vision))
-        return by_rows(self.out(nn.functional.gelu(joined)))
-
-
-class Gate(Design):
-    """Per 14-pixel patch: the state multiplies the vision feature, channel by channel, and shifts it."""
-
-    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
-        super().__init__()
-        width = config.head_width
-        self.norm = nn.LayerNorm(vision_size)
-        self.vision = nn.Linear(vision_size, width)
-        self.gate = nn.Linear(hidden_size, width)
-        self.shift = nn.Linear(hidden_size, 4 * width)
-        self.out = nn.Linear(width, 4)
-
     def joined(self, states: Tensor, vision: Tensor) -> Tensor:
-        seen = self.vision(self.norm(vision)) * self.gate(states)[:, None]
-        return nn.functional.gelu(seen + self.shift(states).unflatten(-1, (4, -1)))
+        added = self.state(states).unflatten(-1, (4, -1)) + self.vision(self.norm(vision))
+        return nn.functional.gelu(added)
 
     def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
         return by_rows(self.out(self.joined(states, vision)))
 
 
-class Residual(Gate):
-    """Sixteen logits straight from the state, corrected by what `gate` sees."""
+class ConvAdd(Add):
+    """As `add`, then each 14-pixel patch looks at its eight neighbours: a depthwise 3 x 3 convolution, added."""
 
     def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
         super().__init__(hidden_size, vision_size, config)
-        self.coarse = nn.Linear(hidden_size, 16)
-
-    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:
-        return self.coarse(states) + super().forward(states, vision, grids)
-
-
-class Conv(Gate):
-    """As `gate`, then each 14-pixel patch looks at its eight neighbours: a depthwise 3 x 3 convolution, added."""
-
-    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
-        super().__init__(hidden_size, vision_size, config)
-        width = config.head_width
-        self.around = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.around = nn.Conv2d(config.head_width, config.head_width, 3, padding=1, groups=config.head_width)
 
     def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:
         joined = self.joined(states, vision)
         return by_rows(self.out(joined + around(self.around, joined, grids)))
 
 
-class ConvAdd(Add):
-    """As `add`, with the same convolution."""
+class ConvFine(FineHead):
+    """As `fine`, the one that was chosen, with the same convolution."""
 
     def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
         super().__init__(hidden_size, vision_size, config)
-        width = config.head_width
-        self.around = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.around = nn.Conv2d(config.head_width, config.head_width, 3, padding=1, groups=config.head_width)
 
-    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:
-        joined = self.state(states).unflatten(-1, (4, -1)) + self.vision(self.norm(vision))
-        joined = nn.functional.gelu(joined)
+    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid] = ()) -> Tensor:
+        joined = self.joined(states, vision)
         return by_rows(self.out(joined + around(self.around, joined, grids)))
 
 
@@ -140,12 +100,10 @@ def around(conv: nn.Conv2d, features: Tensor, grids: Sequence[Grid]) -> Tensor:
     return torch.cat(found)
 
 
-DESIGNS: dict[str, type[Design]] = {
+DESIGNS: dict[str, type[nn.Module]] = {
     "state": State,
     "concat": Concat,
     "add": Add,
-    "gate": Gate,
-    "residual": Residual,
-    "conv add": ConvAdd,
-    "conv gate": Conv,
+    "add, conv": ConvAdd,
+    "fine, conv": ConvFine,
 }

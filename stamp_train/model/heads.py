@@ -56,14 +56,18 @@ class FineHead(nn.Module):
 
     def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid] = ()) -> Tensor:  # noqa: ARG002
         """See the module's text; logits [M, 16]."""
+        return by_rows(self.out(self.joined(states, vision)))
+
+    def joined(self, states: Tensor, vision: Tensor) -> Tensor:
+        """State and vision features of every 14-pixel patch: [M, 4, width]."""
         weights, offsets = self.state(states).unflatten(-1, (5, -1)).split((1, 4), dim=1)
-        logits = self.out(self.act(weights * self.vision(self.norm(vision)) + offsets))
-        return by_rows(logits)
+        joined: Tensor = self.act(weights * self.vision(self.norm(vision)) + offsets)
+        return joined
 
 
 def by_rows(logits: Tensor) -> Tensor:
     """[M, 14-pixel patch, 7-pixel patch in it], both 2x2 row by row, as [M, 16], the 4x4 row by row."""
-    return logits.unflatten(-1, (2, 2)).unflatten(1, (2, 2)).transpose(2, 3).flatten(1)
+    return logits.reshape(len(logits), 2, 2, 2, 2).transpose(2, 3).flatten(1)
 
 
 HEADS: dict[str, type[PatchHead] | type[FineHead]] = {"patch": PatchHead, "fine": FineHead}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,7 +102,7 @@ def bilinear(picture: Tensor, down: float, right: float) -> float:
     return value
 
 
-def test_the_patch_head_is_the_published_classifier(tiny: SimpleNamespace) -> None:
+def test_the_patch_head_is_the_published_classifier() -> None:
     head = PatchHead(64, 32, StampConfig.published())
     assert {name: tuple(p.shape) for name, p in head.named_parameters()} == {"weight": (1, 64), "bias": (1,)}
     states = torch.randn(3, 64)
