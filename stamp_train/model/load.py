@@ -72,6 +72,8 @@ def _open(
     path: str | Path, config: Any, may_be_new: tuple[str, ...], dtype: torch.dtype | str, options: dict[str, Any]
 ) -> StampModel:
     opener: Any = model_class(config.model_type).from_pretrained
+    # transformers 5.10 reads the flag of published files into the text part only, and ties by that of the whole.
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings
     model: StampModel
     model, report = opener(path, config=config, dtype=dtype, output_loading_info=True, **options)
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(may_be_new or ("\0",)))
