@@ -45,7 +45,9 @@ def test_the_data_side_never_imports_torch() -> None:
 
 
 def test_constraints_pin_every_dependency() -> None:
-    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()
+    }
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = PROJECT["project"]["dependencies"] + extras["train"] + extras["dev"] + extras["hf"] + extras["tokenizer"]
     names = {entry.partition(">")[0].lower() for entry in wanted if not entry.startswith("stamp-seg")}

@@ -76,7 +76,7 @@ def test_version() -> None:
 
 
 def test_completion_script_for_the_shell() -> None:
-    done = stamp("--show-completion", "bash")
+    done = stamp("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert done.returncode == 0
     assert "complete" in done.stdout
 
