@@ -29,7 +29,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from head_designs import DESIGNS
 from scenes import SCENES, SIDE, Scene, make_scenes
 from torch import Tensor
@@ -40,9 +39,10 @@ from stamp_train.layout import ImageExample, Layout, LayoutOptions
 from stamp_train.losses import LossSettings, loss_sums
 from stamp_train.model import ChatEncoder
 from stamp_train.model.config import StampConfig
-from stamp_train.model.heads import HEADS, upsample
+from stamp_train.model.heads import HEADS
 from stamp_train.model.modeling import StampForQwen2VL
 from stamp_train.model.presets import preset_config
+from stamp_train.predict.upsample import to_mask
 
 IMAGES, DIALOGUES, RATE, WARM_UP = 12, 4, 1.5e-3, 0.05
 INITIAL = 0.08  # about one over the square root of the width: the usual 0.02 is made for wide models
@@ -188,9 +188,7 @@ def score(model: Any, layout: Layout, scenes: list[Scene], smooth: bool) -> Scor
 
 def enlarge(logits: Tensor, smooth: bool) -> np.ndarray:
     """A logit picture as a mask, bool [224, 224]: cut at one half after smooth, or before nearest enlarging."""
-    if smooth:
-        return (upsample(logits, SIDE, SIDE) > 0.5).numpy()
-    return (F.interpolate(logits[None, None], size=(SIDE, SIDE), mode="nearest")[0, 0] > 0).numpy()
+    return to_mask(logits, SIDE, SIDE, "bilinear" if smooth else "published")
 
 
 def labels_ceiling(scenes: list[Scene], side: int, smooth: bool) -> float:

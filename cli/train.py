@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stamp_cli import console, train_recipes, train_run
+from stamp_cli import chat, console, evaluate, export_model, predict, train_plan, train_recipes, train_run
 
-TRAIN = "Train"
+TRAIN, USE = "Train", "Use"
 COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
     train_recipes.recipes: (TRAIN, ("stamp-train recipes", "stamp-train recipes stamp-7b-lora")),
     train_run.run: (
@@ -17,12 +17,37 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-train run tiny --out runs/tiny --resume auto",
         ),
     ),
+    evaluate.eval: (
+        USE,
+        (
+            "stamp-train eval runs/tiny shards/refcoco-unc/val shards/grefcoco-unc/val",
+            "stamp-train eval runs/tiny shards/refcoco-unc/val --mode both --refine sam:sam_vit_h_4b8939.pth -p 8",
+            "stamp-train eval --oracle shards/refcoco-unc/val",
+        ),
+    ),
+    predict.predict: (
+        USE,
+        (
+            "stamp-train predict runs/tiny photo.jpg --expression 'left dog'",
+            "stamp-train predict runs/tiny photos --text 'What is in the picture?' --out answers",
+            "stamp-train predict runs/tiny requests.jsonl --json",
+        ),
+    ),
+    export_model.export: (
+        USE,
+        (
+            "stamp-train export runs/tiny stamp-tiny",
+            "stamp-train export runs/tiny stamp-tiny --results runs/tiny/eval/results.json --overwrite",
+        ),
+    ),
+    chat.chat: (USE, ("stamp-train chat runs/tiny photo.jpg", "stamp-train chat runs/tiny photo.jpg --web")),
 }
 """Command -> (panel of the help, examples)."""
 
 app = console.new_app("Train, evaluate and use STAMP models on shard sets.")
 for command, (panel, examples) in COMMANDS.items():
     app.command(rich_help_panel=panel, epilog="Examples: " + " · ".join(f"`{line}`" for line in examples))(command)
+app.add_typer(train_plan.app, name="plan", rich_help_panel=TRAIN)
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one value, for example optimizer.learning_rate=1e-5."),
 ]
 
+WASTEFUL = 0.05  # padding above which the page says so
+
 
 def recipes(
     name: Annotated[
@@ -56,7 +58,7 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
     console.print(f"{resolved.name}: {recipe.about}", highlight=False, soft_wrap=True)
     console.print(f"{sizes.parameters:,} parameters, {trained:,} trained; {found.steps:,} steps", highlight=False)
     table = Table("stage", box=None, pad_edge=False)
-    for column in ("steps", "dialogues", "pictures", "tokens", "text", "image", "mask", "FLOP", "hours"):
+    for column in ("steps", "dialogues", "pictures", "tokens", "text", "image", "mask", "padding", "FLOP", "hours"):
         table.add_column(column, justify="right", no_wrap=True)
     for cost in found.stages:
         work = cost.stage.work
@@ -67,6 +69,7 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
             f"{cost.stage.steps:,}",
             *map(short, amounts),
             *(f"{share / work.tokens:.0%}" for share in shares),
+            f"{cost.padding:.1%}",
             f"{cost.operations:.2g}",
             f"{cost.hours:,.2f}",
         )
@@ -81,6 +84,10 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
     console.print(
         f"time: {sum(cost.hours for cost in found.stages):,.2f} hours on {devices} × {device}", highlight=False
     )
+    if max(cost.padding for cost in found.stages) > WASTEFUL:
+        say(
+            f"hint: {recipe.batch.dialogues} dialogues are too few to be even on {devices} devices; raise batch.dialogues"
+        )
     if held.total > memory:
         say(
             "hint: it does not fit; lower batch.pack_tokens, set model.gradient_checkpointing, or use model.tuning=lora"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
+from contextlib import nullcontext
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import print_json, say
+from stamp_cli import train_launch as at
+from stamp_cli.console import INTERRUPTED, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
-from stamp_train.launch.local import STARTED, start
+from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
 
 if TYPE_CHECKING:
     from stamp_train.recipes import Resolved
@@ -28,11 +29,25 @@ def run(
         Path | None, typer.Option("--out", "-o", help="Run folder; runs/RECIPE if not given.", show_default=False)
     ] = None,
     resume: Annotated[
-        str, typer.Option(help="auto: go on from the newest checkpoint of the run folder; or a checkpoint's folder.")
+        str,
+        typer.Option(
+            help="auto: go on from the newest checkpoint of the run folder; or a checkpoint's folder.",
+            show_default=False,
+        ),
     ] = "",
-    processes: Annotated[
-        int, typer.Option("--processes", "-p", min=1, help="Processes on this machine, one per GPU or CPU core.")
-    ] = 1,
+    json: Json = False,
+    launcher: at.Launcher = "local",
+    processes: at.Processes = None,
+    nodes: at.Nodes = "",
+    node_rank: at.NodeRank = None,
+    rendezvous: at.Rendezvous = "",
+    max_restarts: at.Restarts = 0,
+    gpus_per_node: at.Gpus = 0,
+    time: at.TimeLimit = "",
+    partition: at.Partition = "",
+    account: at.Account = "",
+    slurm_option: at.SlurmOptions = None,
+    print_script: at.PrintScript = False,
     dry: Annotated[
         bool,
         typer.Option("--dry-run", help="Check every path, print what the run costs, and stop.", rich_help_panel=PLAN),
@@ -41,47 +56,127 @@ def run(
         str, typer.Option(help="Accelerator that --dry-run reckons with.", rich_help_panel=PLAN)
     ] = "a100-80",
     devices: Annotated[int, typer.Option(min=1, help="How many of them.", rich_help_panel=PLAN)] = 8,
-    json: Json = False,
 ) -> None:
-    """Train: all stages of a recipe, checkpoints on the way, the finished model in OUT/final."""
+    """Train: all stages of a recipe, checkpoints on the way, the finished model in OUT/final.
+
+    SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75.
+    """
+    from stamp_train.launch.slurm import Job, parse_options
     from stamp_train.recipes import resolve
 
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are stacks of C++ calls
     resolved = resolve(recipe, overrides or ())
     if dry:
-        from stamp_train.recipes.devices import device as named
-        from stamp_train.recipes.dryrun import dry_run
+        return _dry_run(resolved, device, devices, json)
+    out = out or Path("runs", resolved.name)
+    if launcher != "slurm":
+        at.refuse(launcher, gpus_per_node=gpus_per_node, time=time, partition=partition, account=account)
+        at.refuse(launcher, slurm_option=slurm_option, print_script=print_script)
+    if launcher != "torchrun":
+        at.refuse(launcher, node_rank=node_rank, rendezvous=rendezvous)
+    if launcher == "local":
+        at.refuse(launcher, nodes=nodes)
+    try:
+        if is_worker():
+            return _train(resolved, out, resume, json)
+        _find_start(out, resume)  # a wrong call is told here, not by every process
+        again = at.arguments(recipe, overrides or (), out, resume or ("auto" if launcher == "slurm" else ""), json)
+        if launcher == "slurm":
+            job = Job(
+                nodes=parse_nodes(nodes or "1"),
+                gpus=gpus_per_node,
+                processes=processes,
+                restarts=max_restarts,
+                time=time,
+                partition=partition,
+                account=account,
+                options=parse_options(slurm_option or ()),
+            )
+            return at.submit(again, job, out, print_script)
+        if launcher == "torchrun":
+            return at.start_node(again, nodes, node_rank, rendezvous, processes, max_restarts)
+        if (processes or 1) > 1 or max_restarts:
+            return at.start_here(again, processes or 1, max_restarts)
+        return _train(resolved, out, resume, json)
+    except KeyboardInterrupt:
+        if not is_worker():
+            say(f"stopped; {_how_to_go_on(out)}")
+        raise typer.Exit(INTERRUPTED) from None
 
-        accelerator = named(device)
-        found = dry_run(resolved.recipe, accelerator, devices)
-        return print_json(found) if json else show_dry_run(resolved, found, device, devices, accelerator.memory)
-    if processes > 1 and STARTED not in os.environ:
-        start(processes, sys.argv[1:])
-    return _train(resolved, out or Path("runs", resolved.name), resume, json)
+
+def _dry_run(resolved: Resolved, device: str, devices: int, json: bool) -> None:
+    from stamp_train.recipes.devices import device as named
+    from stamp_train.recipes.dryrun import dry_run
+
+    accelerator = named(device)
+    found = dry_run(resolved.recipe, accelerator, devices)
+    return print_json(found) if json else show_dry_run(resolved, found, device, devices, accelerator.memory)
+
+
+def _find_start(out: Path, resume: str) -> Path | None:
+    """As asked for; but what was started anew by a scheduler goes on from its own checkpoints, if it has any."""
+    from stamp_train.checkpoint import find, find_start
+    from stamp_train.runlog import CHECKPOINTS
+
+    return find_start(out, "auto" if restarted() and find(out / CHECKPOINTS) else resume)
+
+
+def _how_to_go_on(out: Path) -> str:
+    from stamp_train.checkpoint import find
+    from stamp_train.runlog import CHECKPOINTS
+
+    found = find(out / CHECKPOINTS)
+    return f"--resume auto goes on from {found[-1]}" if found else "there is no checkpoint yet"
 
 
 def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     from transformers.utils.logging import disable_progress_bar
 
-    from stamp_train.loop import FINAL, RECIPE, Run, find_start
+    from stamp_schemas import StampError
+    from stamp_train.launch.peers import lost_peer
+    from stamp_train.launch.signals import STOPPED, Stopped
+    from stamp_train.loop import Run
     from stamp_train.panel import watching
-    from stamp_train.recipes import changes, resolve
+    from stamp_train.runlog import FINAL
 
-    began = time.monotonic()
+    began = monotonic()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
-    start = find_start(out, resume)
-    if start and (out / RECIPE).is_file() and STARTED not in os.environ:
-        for change in changes(resolve(str(out / RECIPE)), resolved):
-            say(f"changed since the run began: {change}")
-    with watching() as watch:
+    start = _find_start(out, resume)
+    if start and not is_worker():
+        _say_changes(resolved, out)
+    with watching() if is_first() else nullcontext() as watch:
         running = Run(resolved, out, start, watch)
         if running.main:
             processes = running.accelerator.num_processes
             where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"
             say(f"{resolved.name}: {sum(running.stage_steps):,} steps, {where}{f', from {start}' if start else ''}")
-        metrics = {**running.train(), "seconds": round(time.monotonic() - began, 1)}
+        try:
+            metrics = {**running.train(), "seconds": round(monotonic() - began, 1)}
+        except Stopped as stopped:
+            if running.main:
+                say(f"{stopped}; {_how_to_go_on(out)}")
+            raise typer.Exit(STOPPED) from None
+        except RuntimeError as fault:
+            if not (reason := lost_peer(fault)):
+                raise
+            rank = running.accelerator.process_index
+            raise StampError(
+                f"process {rank}: another process of the run is gone, or hangs: {reason}",
+                "it may have said why; --resume auto goes on from the last checkpoint",
+            ) from None
     if running.main:
         print_json({"steps": running.progress.step, **metrics}) if json else _print_metrics(metrics)
         say(f"{out / FINAL}: the finished model")
+
+
+def _say_changes(resolved: Resolved, out: Path) -> None:
+    """What of the recipe is other than when the run began."""
+    from stamp_train.recipes import changes, resolve
+    from stamp_train.runlog import RECIPE
+
+    if (out / RECIPE).is_file():
+        for change in changes(resolve(str(out / RECIPE)), resolved):
+            say(f"changed since the run began: {change}")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

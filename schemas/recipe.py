@@ -101,12 +101,17 @@ class Batch(Part, frozen=True):
 
     dialogues: Positive = 96
     dialogues_per_image: Positive = 4
-    pack_tokens: Positive = 16384
+    pack_tokens: Positive = 24576
 
 
 class Optimizer(Part, frozen=True):
-    """AdamW. clip: largest norm of the gradient. warmup: share of each stage's steps. A stage begins a new schedule."""
+    """How weights are moved. A stage begins a new schedule.
 
+    kind: `adamw`, or `muon` for all matrices of the layers and AdamW for the rest: small networks from random weights learn
+    in fewer steps. clip: largest norm of the gradient. warmup: share of each stage's steps.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: Above = 3e-5
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: Amount = 0.0
@@ -156,7 +161,11 @@ class Saving(Part, frozen=True):
 
 
 class Recipe(Part, frozen=True):
-    """A whole run. loss: see `stamp_train.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice."""
+    """A whole run. loss: see `stamp_train.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice.
+
+    engine: every process holds the whole model (`ddp`) or a share of it (`fsdp`); `fsdp-zero2` keeps layers whole from
+    forward to backward pass, for more memory and less communication.
+    """
 
     about: str
     model: Model
@@ -167,6 +176,7 @@ class Recipe(Part, frozen=True):
     loss: Literal["default", "paper", "published"] = "default"
     evaluation: Evaluation = Evaluation()
     saving: Saving = Saving()
+    engine: Literal["ddp", "fsdp", "fsdp-zero2"] = "ddp"
     trackers: list[Literal["tensorboard", "wandb"]] = []
     seed: Count = 0
     threads: Count = 0
@@ -175,5 +185,7 @@ class Recipe(Part, frozen=True):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("two stages have the same name")
+        if self.optimizer.kind == "muon" and self.engine != "ddp":
+            raise ValueError(f"optimizer.kind muon needs whole matrices, which engine {self.engine} cuts up; use ddp")
         if self.saving.best and not (self.evaluation.sets and self.evaluation.every):
             raise ValueError(f"saving.best {self.saving.best} needs evaluation.sets and evaluation.every")

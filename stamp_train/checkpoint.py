@@ -18,10 +18,12 @@ from typing import Any
 import msgspec
 import torch
 from safetensors import SafetensorError
+from torch.distributed.tensor import DTensor
 
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Saving
 from stamp_train.files import replace_folder
+from stamp_train.runlog import CHECKPOINTS, FINAL
 
 STATE, OPTIMIZER = "state.json", "optimizer.pt"
 _WRITE_FAULTS = (OSError, SafetensorError, RuntimeError)  # what torch and safetensors raise for a full disk
@@ -58,6 +60,27 @@ def read_progress(checkpoint: Path) -> Progress:
         raise UsageFault(f"{checkpoint}: not a checkpoint of a run: {fault}") from None
 
 
+def find_start(out: Path, resume: str) -> Path | None:
+    """The checkpoint to go on from, or None to begin.
+
+    Args:
+        out: run folder.
+        resume: empty, `auto`, or a checkpoint's folder.
+
+    Raises:
+        UsageFault: the run folder holds a run already and nobody asked to go on with it.
+    """
+    found = find(out / CHECKPOINTS)
+    if resume == "auto":
+        return found[-1] if found else None
+    if resume:
+        read_progress(Path(resume))
+        return Path(resume)
+    if found or (out / FINAL).exists():
+        raise UsageFault(f"{out} holds a run already", "--resume auto goes on with it; --out names another folder")
+    return None
+
+
 def read_optimizer(checkpoint: Path) -> dict[str, Any]:
     """State of the optimizer, on the CPU.
 
@@ -71,17 +94,24 @@ def read_optimizer(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def copied(tree: Any, seen: dict[int, torch.Tensor] | None = None) -> Any:
-    """A copy of nested tensors on the CPU; tensors that share memory (tied weights) share it in the copy too."""
+def copied(tree: Any, *, keep: bool = True, seen: dict[int, torch.Tensor] | None = None) -> Any:
+    """A copy of nested tensors on the CPU, whole where they are in shards; one that comes twice (a tied weight) does so again.
+
+    Args:
+        tree: dicts, lists and tuples of tensors and other values. Where there are shards, all ranks have to call this.
+        keep: whether this rank wants the copy; its tensors are empty otherwise.
+        seen: copies so far, by the `id` of the original.
+    """
     seen = {} if seen is None else seen
     if isinstance(tree, torch.Tensor):
-        if tree.data_ptr() not in seen or not tree.numel():
-            seen[tree.data_ptr()] = tree.detach().to("cpu", copy=True)
-        return seen[tree.data_ptr()]
+        if id(tree) not in seen:
+            whole = tree.detach().full_tensor() if isinstance(tree, DTensor) else tree.detach()
+            seen[id(tree)] = whole.to("cpu", copy=True) if keep else torch.empty(0)
+        return seen[id(tree)]
     if isinstance(tree, dict):
-        return {key: copied(value, seen) for key, value in tree.items()}
+        return {key: copied(value, keep=keep, seen=seen) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(copied(value, seen) for value in tree)
+        return type(tree)(copied(value, keep=keep, seen=seen) for value in tree)
     return tree
 
 
@@ -130,8 +160,12 @@ class CheckpointWriter:
         finally:
             self._thread.shutdown()
 
+    def path(self, progress: Progress) -> Path:
+        """Folder of the checkpoint at that step."""
+        return self.folder / f"step-{progress.step:06d}"
+
     def _write(self, progress: Progress, optimizer: dict[str, Any], save_model: Callable[[Path], None]) -> None:
-        name = f"step-{progress.step:06d}"
+        target = self.path(progress)
 
         def fill(folder: Path) -> None:
             save_model(folder)
@@ -139,14 +173,12 @@ class CheckpointWriter:
             (folder / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(progress), indent=2) + b"\n")
 
         try:
-            replace_folder(self.folder / name, fill)
+            replace_folder(target, fill)
         except _WRITE_FAULTS as fault:
             kept = find(self.folder)
             last = f"the last good one is {kept[-1]}" if kept else "there is none before it"
             reason = getattr(fault, "strerror", None) or str(fault).splitlines()[0]
-            raise StampError(
-                f"{self.folder / name}: not written: {reason}", f"{last}; make room, then --resume auto"
-            ) from fault
+            raise StampError(f"{target}: not written: {reason}", f"{last}; make room, then --resume auto") from fault
         self._prune()
 
     def _prune(self) -> None:

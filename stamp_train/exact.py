@@ -1,9 +1,8 @@
-"""The process and its optimizer: threads, kernels that give equal bits for equal input, memory."""
+"""The process: threads, kernels that give equal bits for equal input, memory."""
 
 from __future__ import annotations
 
 import resource
-from typing import Any
 
 import torch
 
@@ -21,18 +20,6 @@ def make_exact(recipe: Recipe) -> None:
         torch.use_deterministic_algorithms(True)
         # A help for finding bugs that every allocation would pay for.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def make_optimizer(recipe: Recipe, network: Any) -> torch.optim.AdamW:
-    """AdamW over what is trained, with the recipe's settings."""
-    settings = recipe.optimizer
-    return torch.optim.AdamW(
-        [weight for weight in network.parameters() if weight.requires_grad],
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
 
 
 def memory_held() -> float:

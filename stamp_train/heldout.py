@@ -11,24 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import Record
+from stamp_train.eval.oracle import decode_labels
 from stamp_train.feed import prepare_with
 from stamp_train.layout import ImageExample, Layout
-from stamp_train.model.heads import upsample
-from stamp_train.model.inputs import FULL, IGNORE
 from stamp_train.model.modeling import StampOutput
+from stamp_train.predict.upsample import Mask, to_mask
 from stamp_train.stream.examples import ExampleMaker
 from stamp_train.stream.records import Parsed
 from stamp_train.wordings import right_tokens
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -133,10 +129,14 @@ class Examiner:
         shown: list[Prediction] = []
         was_training = network.training
         network.eval()
-        for held_out in self.held_out[accelerator.process_index :: accelerator.num_processes]:
+        mine = self.held_out[accelerator.process_index :: accelerator.num_processes]
+        passes = -(-len(self.held_out) // accelerator.num_processes)
+        for number, held_out in enumerate([*mine, *self.held_out[: passes - len(mine)]]):
             pack = self.layout([held_out.example]).to(accelerator.device)
             with accelerator.autocast():  # `network` is the bare one, which knows nothing of the run's precision
                 output: StampOutput = network(inputs=pack.inputs, attention=attention)
+            if number == len(mine):
+                break  # for the others' sake: where the network is in shards, every pass takes all ranks
             likeliest = output.text_logits.argmax(-1).tolist()
             tally.tokens_right += sum(token in right for token, right in zip(likeliest, held_out.right, strict=True))
             tally.tokens += len(likeliest)
@@ -158,22 +158,11 @@ class Examiner:
                 logits, block = next(grids)
                 assert block.name == example.name  # blocks come in the order of the dialogues
                 truth = decode(held_out.record.targets[target].rle).astype(bool)
-                predicted = (upsample(logits.cpu(), image.height, image.width) > 0.5).numpy()
+                predicted = to_mask(logits.cpu(), image.height, image.width)
                 yield (
                     Prediction(held_out, dialogue.expression, truth, predicted),
                     decode_labels(coverage, image.height, image.width),
                 )
-
-
-def decode_labels(coverage: NDArray[np.uint8], height: int, width: int) -> Mask:
-    """The mask that a perfect model's answer would decode to, bool [height, width].
-
-    Args:
-        coverage: uint8 [h * side, w * side]; patches to be ignored count as background.
-        height, width: of the picture.
-    """
-    share = torch.from_numpy(np.where(coverage == IGNORE, 0, coverage).astype(np.float32) / FULL)
-    return (upsample(torch.logit(share.clamp(1e-6, 1 - 1e-6)), height, width) > 0.5).numpy()
 
 
 def _add(tally: Tally, prediction: Prediction, label: Mask) -> None:

@@ -19,50 +19,31 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
-from accelerate import Accelerator
 
-from stamp_schemas import StampError, UsageFault
+from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
-from stamp_train.checkpoint import CheckpointWriter, Progress, copied, find, read_optimizer, read_progress
-from stamp_train.exact import make_exact, make_optimizer, memory_held
-from stamp_train.feed import open_feed, stage_steps, state_of
+from stamp_train.checkpoint import CheckpointWriter, Progress, copied, read_optimizer, read_progress
+from stamp_train.engine import distribute, load_moments, open_accelerator
+from stamp_train.exact import make_exact, memory_held
+from stamp_train.feed import open_feed, state_of
 from stamp_train.files import replace_file, replace_folder
 from stamp_train.heldout import Examiner
+from stamp_train.launch.signals import Stopped, StopRequest
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import loss_settings
 from stamp_train.network import build_network, save_final, save_network
+from stamp_train.optimizer import make_optimizer
 from stamp_train.panel import Watch, Watched
 from stamp_train.pictures import draw
 from stamp_train.recipes import Resolved
-from stamp_train.runlog import Measured, Row, RunLog
+from stamp_train.runlog import CHECKPOINTS, EVALUATIONS, FINAL, LOG, RECIPE, Measured, Row, RunLog
 from stamp_train.schedule import learning_rate
+from stamp_train.stages import stage_steps
 from stamp_train.step import StepRunner, seed_step
 from stamp_train.stream import StepBatch, StreamLoader
+from stamp_train.trackers import log_row, open_trackers
 
-CHECKPOINTS, FINAL, PICTURES, RECIPE = "checkpoints", "final", "predictions", "recipe.yaml"
-LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
-
-
-def find_start(out: Path, resume: str) -> Path | None:
-    """The checkpoint to go on from, or None to begin.
-
-    Args:
-        out: run folder.
-        resume: empty, `auto`, or a checkpoint's folder.
-
-    Raises:
-        UsageFault: the run folder holds a run already and nobody asked to go on with it.
-    """
-    found = find(out / CHECKPOINTS)
-    if resume == "auto":
-        return found[-1] if found else None
-    if resume:
-        read_progress(Path(resume))
-        return Path(resume)
-    if found or (out / FINAL).exists():
-        raise UsageFault(f"{out} holds a run already", "--resume auto goes on with it; --out names another folder")
-    return None
+PICTURES = "predictions"
 
 
 class Run:
@@ -83,16 +64,11 @@ class Run:
         self.out = out
         self.watch = watch or (lambda _: None)
         make_exact(self.recipe)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if self.recipe.model.precision == "bf16" else "no",
-            cpu=not torch.cuda.is_available(),
-            log_with=list(self.recipe.trackers) or None,
-            project_dir=str(out),
-        )
+        self.accelerator = open_accelerator(self.recipe)
         self.progress = read_progress(start) if start else Progress(step=0, stage=0, stage_step=0, stream={})
+        self.trackers = open_trackers(resolved, out, self.progress.step) if self.main else []
         self.network, self.processor = build_network(self.recipe, start)
-        self.network.to(self.accelerator.device)
-        self.prepared = self.accelerator.prepare(self.network)
+        self.prepared = distribute(self.accelerator, self.network, self.recipe)
         self.moments = read_optimizer(start) if start else None
         config = self.network.config
         settings = loss_settings(self.recipe.loss)
@@ -120,9 +96,12 @@ class Run:
 
         Raises:
             StampError: a loss that is not finite, unreadable data, or a checkpoint that cannot be written.
+            Stopped: a signal asked for it; there is a checkpoint of the last step.
         """
-        if self.recipe.trackers:
-            self.accelerator.init_trackers("stamp", config=msgspec.to_builtins(self.recipe))
+        with StopRequest(self.accelerator) as self.stop:
+            return self._train()
+
+    def _train(self) -> dict[str, float]:
         try:
             for index in range(self.progress.stage, len(self.recipe.stages)):
                 self._stage(index)
@@ -130,8 +109,13 @@ class Run:
             self.writer.close()
         metrics = self.progress.metrics
         if self.main:
-            fill = functools.partial(save_final, self.network, self.processor, precision=self.recipe.model.precision)
-            replace_folder(self.out / FINAL, fill)
+            # Of the last checkpoint, which is whole where the network at hand may be in shards.
+            last = build_network(self.recipe, self.writer.path(self.progress))
+            replace_folder(
+                self.out / FINAL, functools.partial(save_final, *last, precision=self.recipe.model.precision)
+            )
+        for tracker in self.trackers:
+            tracker.close()  # only a run that is done: W&B takes up one that was cut off
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return metrics
@@ -143,9 +127,8 @@ class Run:
             self.progress = Progress(step=self.progress.step, stage=index, stage_step=0, stream={})
         optimizer = make_optimizer(self.recipe, self.network)
         if going_on and self.moments is not None:
-            optimizer.load_state_dict(self.moments)
+            load_moments(optimizer, self.moments)
         self.moments = None
-        optimizer = self.accelerator.prepare(optimizer)
         left = self.stage_steps[index] - self.progress.stage_step
         if not left:
             return
@@ -198,12 +181,17 @@ class Run:
         every = recipe.evaluation.every
         if recipe.evaluation.sets and (ends or (every and done.step % every == 0)):
             self._evaluate()
-        if recipe.trackers:
-            self.accelerator.log({**msgspec.to_builtins(row), **self.progress.metrics}, step=done.step)
+        log_row(self.trackers, row, self.progress.metrics)
         if self.main:
             self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics, memory_held()))
-        if stage_ends or done.step % recipe.saving.every == 0:
+        stopping = self.stop.agreed() and not ends
+        if stage_ends or stopping or done.step % recipe.saving.every == 0:
             self._save(optimizer)
+        if stopping:
+            self.writer.wait()
+            self.accelerator.wait_for_everyone()  # a process that ends takes the others along, even one that still writes
+            self.accelerator.end_training()
+            raise Stopped(done.step)
 
     @functools.cached_property
     def _examiner(self) -> Examiner:
@@ -223,8 +211,8 @@ class Run:
 
     def _save(self, optimizer: Any) -> None:
         """Begin a checkpoint; the copy that is written does not change with the steps that follow."""
-        if not self.main:
-            return
-        weights = copied(self.network.state_dict())
-        save = functools.partial(save_network, self.network, self.processor, weights=weights)
-        self.writer.write(self.progress, copied(optimizer.state_dict()), save)
+        weights = copied(self.network.state_dict(keep_vars=True), keep=self.main)
+        moments = copied(optimizer.state_dict(), keep=self.main)
+        if self.main:
+            save = functools.partial(save_network, self.network, self.processor, weights=weights)
+            self.writer.write(self.progress, moments, save)

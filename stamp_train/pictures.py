@@ -6,13 +6,12 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw
 
-from stamp_train.heldout import Mask, Prediction
+from stamp_train.heldout import Prediction
+from stamp_train.predict.overlay import overlay
 
-_TRUTH, _PREDICTED = (0, 158, 115), (213, 94, 0)  # green and orange of Okabe and Ito, apart for colour-blind eyes too
-_OPACITY = 0.5
+_TRUTH, _PREDICTED = "#009e73", "#d55e00"  # green and orange of Okabe and Ito, apart for colour-blind eyes too
 _LINE = 16  # pixels of a line of text
 _LONGEST = 80  # characters
 
@@ -30,16 +29,10 @@ def picture(prediction: Prediction) -> Image.Image:
         image = opened.convert("RGB")
     width, height = image.size
     page = Image.new("RGB", (2 * width, height + _LINE), "white")
-    page.paste(_tinted(image, prediction.truth, _TRUTH), (0, 0))
-    page.paste(_tinted(image, prediction.predicted, _PREDICTED), (width, 0))
+    page.paste(overlay(image, [prediction.truth], [_TRUTH]), (0, 0))
+    page.paste(overlay(image, [prediction.predicted], [_PREDICTED]), (width, 0))
     union = int((prediction.truth | prediction.predicted).sum())
     score = int((prediction.truth & prediction.predicted).sum()) / union if union else 1.0
     text = prediction.expression.encode("ascii", "replace").decode()[:_LONGEST]
     ImageDraw.Draw(page).text((4, height + 2), f"{score:.2f}  {text}", fill="black")
     return page
-
-
-def _tinted(image: Image.Image, mask: Mask, colour: tuple[int, int, int]) -> Image.Image:
-    pixels = np.asarray(image, np.float32)
-    blended = (1 - _OPACITY) * pixels + _OPACITY * np.array(colour, np.float32)
-    return Image.fromarray(np.where(mask[..., None], blended, pixels).astype(np.uint8))

@@ -9,6 +9,9 @@ import msgspec
 
 from stamp_train.files import replace_file
 
+RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
+CHECKPOINTS, FINAL = "checkpoints", "final"
+
 
 class Row(msgspec.Struct, kw_only=True):
     """One optimizer step.

@@ -13,8 +13,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from blake3 import blake3
+from torch.distributed.tensor import DTensor
 
 from stamp_schemas import StampError
+from stamp_train.engine import in_shards
 from stamp_train.layout import DialogueExample, ImageExample, Layout, PackedBatch
 from stamp_train.losses import LossCounts, LossSettings, count, loss_sums
 
@@ -87,13 +89,16 @@ class StepRunner:
         losses = torch.zeros(len(laid), 2, dtype=torch.float64)
         for number, (pack, present) in enumerate(zip(laid, real, strict=True)):
             last = number == len(laid) - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
+            # In shards, gradients are summed at once: keeping them whole until the last pack would take the memory saved.
+            at_once = last or in_shards(self.network)
+            with contextlib.nullcontext() if at_once else self.accelerator.no_sync(self.network):
                 losses[number] = self._backward(pack, counts, present, ranks)
         text, mask = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
         self._check(text + mask, losses, laid, name, "loss")
-        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
-        self._check(float(norm), losses, laid, name, "gradient")
-        return StepResult(text, mask, float(norm), tokens, padding)
+        found = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
+        norm = float(found.full_tensor() if isinstance(found, DTensor) else found)
+        self._check(norm, losses, laid, name, "gradient")
+        return StepResult(text, mask, norm, tokens, padding)
 
     def _backward(self, pack: PackedBatch, counts: LossCounts, present: float, ranks: int) -> torch.Tensor:
         """Gradients of one pack; returns its share of both mean losses, float64 [2] on the CPU."""

@@ -1,8 +1,7 @@
-"""Several processes of a run on this machine, started by torchrun, which ends all of them when one dies."""
+"""Several processes of a command on this machine, started by torchrun, which ends all of them when one dies."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -18,11 +17,3 @@ def torchrun(processes: int, arguments: Sequence[str]) -> list[str]:
     """
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return [*launcher, "--module", "stamp_cli.train", *arguments]
-
-
-def start(processes: int, arguments: Sequence[str]) -> None:
-    """Become torchrun; does not return."""
-    # One thread per process unless the recipe says otherwise: torchrun would set the same, with a warning.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    command = torchrun(processes, arguments)
-    os.execv(command[0], command)

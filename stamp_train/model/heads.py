@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stamp_train.model.config import StampConfig
@@ -89,15 +88,6 @@ def patches_to_grid(logits: Tensor, grid: Grid) -> Tensor:
     height, width = grid
     side = int(logits.shape[-1] ** 0.5)
     return logits.reshape(height, width, side, side).transpose(1, 2).reshape(height * side, width * side)
-
-
-def upsample(picture: Tensor, height: int, width: int) -> Tensor:
-    """Mask probabilities at image size from a logit picture: float32 [height, width], foreground above 0.5.
-
-    Bilinear, so that a patch that is covered in part moves the outline between patch centres: what soft labels are for.
-    """
-    probabilities = picture.float().sigmoid()[None, None]
-    return F.interpolate(probabilities, size=(height, width), mode="bilinear", align_corners=False)[0, 0]
 
 
 def grid_to_patches(picture: Tensor, side: int) -> Tensor:

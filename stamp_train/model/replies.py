@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from stamp_train.model.errors import StampModelError
-from stamp_train.model.heads import Grid, upsample
+from stamp_train.model.heads import Grid
 from stamp_train.model.modeling import ImageFeatures
 from stamp_train.model.sampling import TextStream
+from stamp_train.predict import upsample
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Answer:
         found = size or self.image_size
         if found is None:
             raise StampModelError("the image's size is not known", fix="Pass size=(height, width)")
-        return [upsample(mask, *found) for mask in self.masks]
+        return [upsample.probabilities(mask, *found) for mask in self.masks]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,19 @@ from stamp_train.recipes.architecture import Architecture, architecture
 from stamp_train.recipes.cost import Memory, hours, memory, operations
 from stamp_train.recipes.devices import Device
 from stamp_train.recipes.workload import StageWork, stage_work
+from stamp_train.stages import counts_bytes, stage_padding
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage with its cost: floating-point operations, and hours on the devices asked for."""
+    """One stage with its cost on the devices asked for.
+
+    padding: share of the time in which they wait for the longest pack, measured on a sample of steps. operations: in floating
+    point. hours: with that waiting.
+    """
 
     stage: StageWork
+    padding: float
     operations: float
     hours: float
 
@@ -65,15 +71,16 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
         more = "".join(f"\n       {fault}" for fault in faults[1:])
         raise StampError(f"{faults[0]}{more}", "built sets lie under data.root: --set data.root=FOLDER")
     sizes = architecture(recipe.model)
-    bytes_as_tokens = bool(recipe.model.preset and not recipe.model.tokenizer and not recipe.model.vocabulary)
     stages = []
-    for stage in recipe.stages:
-        work = stage_work(recipe, stage, bytes_as_tokens)
+    for index, stage in enumerate(recipe.stages):
+        work = stage_work(recipe, stage, counts_bytes(recipe))
         if work.work.longest > recipe.batch.pack_tokens:
             raise StampError(
                 f"stage {stage.name}: a picture with its dialogues takes {work.work.longest:,} tokens, "
                 f"batch.pack_tokens is {recipe.batch.pack_tokens:,}",
                 "raise batch.pack_tokens, or lower batch.dialogues_per_image or data.max_tokens",
             )
-        stages.append(StageCost(work, operations(recipe, sizes, work), hours(recipe, sizes, work, device, devices)))
+        padding = stage_padding(recipe, index, devices)
+        busy = hours(recipe, sizes, work, device, devices)
+        stages.append(StageCost(work, padding, operations(recipe, sizes, work), busy / (1 - padding)))
     return DryRun(stages, sizes, memory(recipe, sizes))

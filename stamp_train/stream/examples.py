@@ -11,8 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from stamp_data.grid import rle_coverage
-from stamp_schemas import Dialogue, Grid
+from stamp_data.rle import decode as decode_rle
+from stamp_schemas import Dialogue, Grid, UsageFault
 from stamp_train.examples import DialogueExample, ImageExample
+from stamp_train.labels import sampled_labels
+from stamp_train.model.inputs import IGNORE
 from stamp_train.stream.pictures import UndecodableError, decode
 from stamp_train.stream.records import BadRecord, Parsed
 
@@ -28,10 +31,20 @@ class ExampleMaker:
     Args:
         prepare: the model's processor.
         side: labels per side of a merged patch, as `LayoutOptions.side`.
+        label_rule: `coverage` or `sampled`, see `LossSettings.label_rule`.
+
+    Raises:
+        UsageFault: sampled labels within a merged patch, which the published code does not have.
     """
 
-    def __init__(self, prepare: Prepare, side: int = 1) -> None:
+    def __init__(self, prepare: Prepare, side: int = 1, label_rule: str = "coverage") -> None:
+        if label_rule == "sampled" and side != 1:
+            raise UsageFault(
+                "labels by point sampling are one per patch, the fine head wants more",
+                "model.head=patch, or another loss",
+            )
         self._prepare, self._side = prepare, side
+        self._labels = _sampled if label_rule == "sampled" else _coverage
 
     def __call__(self, parsed: Parsed, dialogues: Sequence[int]) -> ImageExample:
         """The record with the dialogues at those places; BadRecord if its picture cannot be used."""
@@ -41,7 +54,7 @@ class ExampleMaker:
             return ImageExample([DialogueExample(f"{record.key}/{one.id}", _messages(one)) for one in chosen])
         pixels, (time, height, width) = self._pixels(parsed)
         grid = Grid(height // 2 * self._side, width // 2 * self._side)
-        coverage = {target: _coverage(parsed, target, grid) for one in chosen for target in one.targets}
+        coverage = {target: self._labels(parsed, target, grid) for one in chosen for target in one.targets}
         examples = [
             DialogueExample(f"{record.key}/{one.id}", _messages(one), [coverage[target] for target in one.targets])
             for one in chosen
@@ -70,6 +83,12 @@ def _coverage(parsed: Parsed, target: int, grid: Grid) -> NDArray[np.uint8]:
         return labels
     info = parsed.record.targets[target]
     return rle_coverage(info.rle, grid, info.ignore_rle)
+
+
+def _sampled(parsed: Parsed, target: int, grid: Grid) -> NDArray[np.uint8]:
+    """Labels as the published trainer makes them, which knows no pixels to ignore: those stay ours."""
+    labels = sampled_labels(decode_rle(parsed.record.targets[target].rle), (grid.height, grid.width))
+    return np.where(_coverage(parsed, target, grid) == IGNORE, np.uint8(IGNORE), labels)
 
 
 def _messages(dialogue: Dialogue) -> list[dict[str, Any]]:

@@ -161,9 +161,10 @@ class Plan:
 
     def describe(self, step: int) -> list[Named]:
         """What a step saw, by the names in its records, in the order of the plan."""
-        return [self._name(group) for group in self.batch(step).groups]
+        return [self.name(group) for group in self.batch(step).groups]
 
-    def _name(self, group: Group) -> Named:
+    def name(self, group: Group) -> Named:
+        """A group by the names in its record; StampError if that cannot be read."""
         one = self.sets[group.source]
         rows = one.shard(group.shard)
         json = rows.members(group.row)[MEMBERS.index("json")]

@@ -13,7 +13,6 @@ import msgspec
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.jobs import Job, run_job
 from stamp_data.synth import synthesize
-from stamp_train.launch.local import torchrun
 
 TIMEOUT = 300  # seconds
 RECIPE = """
@@ -56,7 +55,7 @@ def write_recipe(folder: Path) -> Path:
 def command(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> list[str]:
     """A `stamp-train run` in so many processes."""
     arguments = ["run", str(recipe), "--set", f"data.root={shards}", "--out", str(out), *more]
-    return torchrun(processes, arguments) if processes > 1 else [sys.executable, "-m", "stamp_cli.train", *arguments]
+    return [sys.executable, "-m", "stamp_cli.train", *arguments, "--processes", str(processes)]
 
 
 def train(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> subprocess.CompletedProcess[str]:

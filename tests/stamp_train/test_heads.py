@@ -13,7 +13,7 @@ from torch import Tensor
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import LOSSES, loss_sums
 from stamp_train.model.config import StampConfig
-from stamp_train.model.heads import FineHead, Grid, PatchHead, grid_to_patches, patches_to_grid, upsample
+from stamp_train.model.heads import FineHead, Grid, PatchHead, grid_to_patches, patches_to_grid
 from stamp_train.model.presets import build_preset
 
 GRIDS = [(1, 1), (1, 5), (4, 1), (2, 3), (3, 2)]
@@ -81,25 +81,6 @@ def test_pictures_and_patches_are_inverse(height: int, width: int, side: int) ->
     for number, patch in enumerate(patches):
         row, column = divmod(number, width)
         assert torch.equal(patch.reshape(side, side), picture[row * side :, column * side :][:side, :side])
-
-
-@given(shape=st.tuples(SIDES, SIDES), size=st.tuples(st.integers(1, 24), st.integers(1, 24)), seed=st.integers(0, 9))
-def test_upsampling_is_bilinear_between_centres(shape: Grid, size: Grid, seed: int) -> None:
-    logits = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    expected = torch.empty(size)
-    for row, column in product(range(size[0]), range(size[1])):
-        expected[row, column] = bilinear(logits.sigmoid(), (row + 0.5) / size[0], (column + 0.5) / size[1])
-    torch.testing.assert_close(upsample(logits, *size), expected, atol=1e-5, rtol=0)
-
-
-def bilinear(picture: Tensor, down: float, right: float) -> float:
-    """Value at a place (0 to 1 from edge to edge) between the centres of four cells; outside them the nearest counts."""
-    value = 0.0
-    y, x = (max(0.0, place * length - 0.5) for place, length in zip((down, right), picture.shape, strict=True))
-    for row, column in product((int(y), int(y) + 1), (int(x), int(x) + 1)):
-        share = (1 - abs(y - row)) * (1 - abs(x - column))
-        value += share * float(picture[min(row, picture.shape[0] - 1), min(column, picture.shape[1] - 1)])
-    return value
 
 
 def test_the_patch_head_is_the_published_classifier() -> None:

@@ -18,11 +18,19 @@ from stamp_data.instructions import wording
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
-from stamp_train.checkpoint import CheckpointWriter, Progress, copied, find, read_optimizer, read_progress
+from stamp_train.checkpoint import (
+    CheckpointWriter,
+    Progress,
+    copied,
+    find,
+    find_start,
+    read_optimizer,
+    read_progress,
+)
 from stamp_train.files import replace_folder
-from stamp_train.heldout import Examiner, Tally, decode_labels
+from stamp_train.heldout import Examiner, Tally
 from stamp_train.layout import ImageExample, Layout, LayoutOptions
-from stamp_train.loop import Run, find_start
+from stamp_train.loop import Run
 from stamp_train.losses import LOSSES
 from stamp_train.model.load import load_checkpoint
 from stamp_train.model.presets import build_preset
@@ -305,11 +313,6 @@ def test_another_wording_of_an_answer_is_right_too(shards: Path) -> None:
 
 def test_metrics_sum_before_they_divide() -> None:
     assert Tally(1, 4, 3, 4, 1, 2).metrics() == {"ciou": 0.25, "label_ciou": 0.75, "text_accuracy": 0.5}
-
-
-def test_whole_and_empty_labels_decode_to_whole_and_empty_masks() -> None:
-    assert decode_labels(np.full((4, 4), 254, np.uint8), 10, 20).all()
-    assert not decode_labels(np.full((4, 4), 255, np.uint8), 10, 20).any()
 
 
 def test_without_a_terminal_a_run_is_told_in_lines(

@@ -24,7 +24,7 @@ from stamp_train.model import (
     load_checkpoint,
     start_from,
 )
-from stamp_train.model.heads import HEADS, grid_to_patches, patches_to_grid, upsample
+from stamp_train.model.heads import HEADS, grid_to_patches, patches_to_grid
 from stamp_train.model.presets import build_preset, preset_config
 
 Make = Callable[..., Any]
@@ -199,15 +199,6 @@ def test_the_fine_head_teaches_the_vision_tower_directly(images_of: Make, grid: 
     logits.square().sum().backward()
     assert all(float(p.grad.abs().sum()) > 0 for p in model.model.visual.blocks.parameters())
     assert all(p.grad is None for p in model.model.visual.merger.parameters())
-
-
-@pytest.mark.parametrize("fraction", [0.05, 0.25, 0.45, 0.55, 0.75, 0.95])
-def test_smooth_decoding_finds_the_edge_within_a_patch(fraction: float) -> None:
-    """A straight edge through the third of four patches of 8 pixels; hard labels are up to 4 pixels off."""
-    coverage = torch.tensor([1.0, 1.0, fraction, 0.0]).expand(4, 4)
-    mask = upsample(torch.logit(coverage, eps=1e-6), 64, 32) > 0.5
-    assert mask.shape == (64, 32)
-    assert mask.sum(1).unique().tolist() == [pytest.approx(16 + 8 * fraction, abs=1)]
 
 
 def test_mixed_precision(tiny: SimpleNamespace, pack: Make) -> None:

@@ -25,14 +25,25 @@ MIN_TOKENS, MAX_TOKENS = 16, 64
 
 
 def write_set(
-    folder: Path, shards: Sequence[Sequence[int]], *, seed: int = 0, tokens: bool = True, pictures: bool = True
+    folder: Path,
+    shards: Sequence[Sequence[int]],
+    *,
+    seed: int = 0,
+    tokens: bool = True,
+    pictures: bool = True,
+    masks: Sequence[int] = (0, 1, 2),
 ) -> str:
-    """A set whose shards have records of so many dialogues; lengths are drawn by `seed`. No tars. Returns the folder."""
+    """A set whose shards have records of so many dialogues, each of one of those numbers of masks. No tars.
+
+    Lengths are drawn by `seed`. Returns the folder.
+    """
     rng = np.random.default_rng(seed)
     rows, entries = [], []
     for number, records in enumerate(shards):
         name = f"shard-{number:06d}.tar"
-        rows.append([_row(name, row, count, rng, tokens, pictures) for row, count in enumerate(records)])
+        rows.append(
+            [_row(name, row, count, rng, tokens, masks if pictures else ()) for row, count in enumerate(records)]
+        )
         digest = blake3(f"{folder.name} {seed} {name} {list(records)}".encode()).hexdigest()
         entries.append(ShardEntry(name, 10**6, len(records), sum(records), 0, digest, ""))
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,9 +65,12 @@ def write_set(
     return str(folder)
 
 
-def _row(shard: str, row: int, dialogues: int, rng: np.random.Generator, tokens: bool, pictures: bool) -> IndexRow:
+def _row(
+    shard: str, row: int, dialogues: int, rng: np.random.Generator, tokens: bool, choice: Sequence[int]
+) -> IndexRow:
+    pictures = bool(choice)
     grid = (int(rng.integers(26, 34)), 38) if pictures else (0, 0)
-    masks = rng.integers(0, 3, dialogues).tolist() if pictures else [0] * dialogues
+    masks = rng.choice(choice, dialogues).tolist() if pictures else [0] * dialogues
     return IndexRow(
         shard=shard,
         row=row,

@@ -1,0 +1,117 @@
+"""`stamp-train chat`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from stamp_cli.console import say
+from stamp_cli.predict import ANSWER, Checkpoint, Device, Dtype, Refine, Upsampling
+
+if TYPE_CHECKING:
+    from stamp_train.predict import Segmenter
+    from stamp_train.predict.chat.inline import Way
+
+PAGE, TERMINAL = "As a page", "On the terminal"
+
+
+def chat(
+    checkpoint: Checkpoint,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for masks, overlays and /save; chats/IMAGE-TIME if not given.",
+            show_default=False,
+            rich_help_panel=TERMINAL,
+        ),
+    ] = None,
+    pictures: Annotated[
+        Literal["auto", "kitty", "iterm", "blocks", "off"],
+        typer.Option(help="How the terminal shows overlays.", rich_help_panel=TERMINAL),
+    ] = "auto",
+    web: Annotated[
+        bool,
+        typer.Option(
+            "--web", help="Talk on a page of this machine, at the address that is printed.", rich_help_panel=PAGE
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --web; 0 takes any.", rich_help_panel=PAGE)] = 0,
+    force_mask: Annotated[
+        bool, typer.Option("--force-mask", help="Answers begin with a mask (/mask).", rich_help_panel=ANSWER)
+    ] = False,
+    upsampling: Upsampling = "bilinear",
+    refine: Refine = "",
+    max_new_tokens: Annotated[
+        int, typer.Option(min=0, help="Longest answer, in tokens.", rich_help_panel=ANSWER)
+    ] = 1024,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 says what is likeliest; above, answers are drawn.", rich_help_panel=ANSWER)
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_panel=ANSWER)] = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Talk with a model about a picture, over several rounds.
+
+    A line is a question; `/help` lists the commands. Masks are written as PNG, and their paths printed. Standard input may
+    be a file or a pipe: answers and paths go to stdout, the rest to stderr.
+    """
+    from stamp_train.predict.picture import open_picture
+
+    options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    picture = open_picture(image)  # at fault more often than the checkpoint, and sooner known
+    segmenter = _open(checkpoint, device, dtype, upsampling, refine, seed)
+    if web:
+        from stamp_train.predict.chat.conversations import Conversations
+        from stamp_train.predict.chat.server import serve
+
+        conversations = Conversations(segmenter, str(checkpoint), (picture, image.name), options)
+        serve(conversations, port, on_ready=lambda address: say(f"{address}\nCtrl-C ends it"))
+    else:
+        folder = out or Path("chats", f"{image.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+        _talk(segmenter, image, options, folder, str(checkpoint), pictures, force_mask)
+
+
+def _open(checkpoint: Path, device: str, dtype: str, upsampling: str, refine: str, seed: int) -> Segmenter:
+    from transformers.utils.logging import disable_progress_bar
+
+    from stamp_train.predict import Segmenter
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
+    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling)
+    if refine:
+        from stamp_train.predict.refine import load_refiner
+
+        segmenter.refiner = load_refiner(refine, segmenter.device, seed=seed, say=say)
+    return segmenter
+
+
+def _talk(
+    segmenter: Segmenter,
+    image: Path,
+    options: dict[str, Any],
+    folder: Path,
+    model: str,
+    pictures: Way,
+    force_mask: bool,
+) -> None:
+    from rich.console import Console
+
+    from stamp_train.predict.chat.inline import best_way
+    from stamp_train.predict.chat.keeping import Keeper
+    from stamp_train.predict.chat.terminal import TerminalChat, lines
+
+    console = Console(highlight=False)
+    way = best_way(console, os.environ) if pictures == "auto" else pictures
+    talk = TerminalChat(
+        lambda path: segmenter.chat(path, **options), image, Keeper(folder, model), console, say, way, force_mask
+    )
+    say(f"{model} on {segmenter.device.type}, about {image}; /help lists the commands")
+    talk.run(lines("> ", say))

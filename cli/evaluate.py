@@ -1,0 +1,206 @@
+"""`stamp-train eval`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stamp_cli.console import print_json, progress_bar, say
+from stamp_cli.make import Json
+from stamp_train.launch import is_worker
+
+if TYPE_CHECKING:
+    from stamp_train.eval.results import Results
+    from stamp_train.eval.session import Asked
+
+SHOWN = 20  # damaged cases that are named on stderr; results.json names all
+ASK, DRAW, RUN = "How the model is asked", "How masks are made and scored", "How it runs"
+
+
+def eval(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CKPT SHARDS…",
+            help="A checkpoint or a run's folder, and built splits or folders of them; with --oracle only these.",
+            show_default=False,
+        ),
+    ],
+    mode: Annotated[
+        Literal["free", "forced", "both"],
+        typer.Option(
+            help="free: the model answers for itself; forced: the true answer is given up to its <|seg|>.",
+            rich_help_panel=ASK,
+        ),
+    ] = "free",
+    prompt: Annotated[
+        Literal["record", "fixed"],
+        typer.Option(
+            help="record: each question as the build drew it; fixed: always the first of its templates.",
+            rich_help_panel=ASK,
+        ),
+    ] = "record",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.", rich_help_panel=ASK)] = 512,
+    min_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Least merged patches of a picture; the checkpoint's if not given.", rich_help_panel=ASK
+        ),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most, likewise.", rich_help_panel=ASK)] = None,
+    oracle: Annotated[
+        bool,
+        typer.Option("--oracle", help="Score the labels themselves, what a model could reach.", rich_help_panel=ASK),
+    ] = False,
+    labels: Annotated[
+        Literal["soft", "hard", "sampled"], typer.Option(help="With --oracle: their rule.", rich_help_panel=ASK)
+    ] = "soft",
+    side: Annotated[
+        int, typer.Option(min=1, max=28, help="With --oracle: labels along a patch's side.", rich_help_panel=ASK)
+    ] = 1,
+    upsampling: Annotated[
+        Literal["bilinear", "published", "guided"],
+        typer.Option(help="From the patch grid to the picture.", rich_help_panel=DRAW),
+    ] = "bilinear",
+    refine: Annotated[
+        str, typer.Option(help="Also score masks that this refiner redraws, such as sam:PATH.", rich_help_panel=DRAW)
+    ] = "",
+    refine_preset: Annotated[str, typer.Option(help="Its settings: stamp, published.", rich_help_panel=DRAW)] = "stamp",
+    convention: Annotated[
+        Literal["stamp", "lisa", "rela", "published"],
+        typer.Option(help="Whose metrics the tables show; results.json has all of them.", rich_help_panel=DRAW),
+    ] = "stamp",
+    no_target_pixels: Annotated[
+        int, typer.Option(min=0, help="A mask of fewer pixels says that there is no target.", rich_help_panel=DRAW)
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder; evaluations/CKPT if not given.", show_default=False, rich_help_panel=RUN
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", "-p", min=1, help="On this machine, one per GPU or core.", rich_help_panel=RUN)
+    ] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cases answered at a time.", rich_help_panel=RUN)] = 16,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …, mps.", rich_help_panel=RUN)] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto (as stored), bfloat16, float16 or float32.", rich_help_panel=RUN)
+    ] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the refiner, and of the page's cases.", rich_help_panel=RUN)] = 0,
+    allow_damaged: Annotated[
+        int, typer.Option(min=0, help="Exit 0 with as many damaged cases.", rich_help_panel=RUN)
+    ] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew, whatever evaluation OUT holds.", rich_help_panel=RUN)
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Score masks on shard sets; a killed evaluation goes on when called again."""
+    from stamp_schemas import UsageFault
+
+    checkpoint, shards = (None, paths) if oracle else (paths[0], paths[1:])
+    if not shards:
+        raise UsageFault("no shards given", "stamp-train eval CKPT SHARDS…")
+    from stamp_train.eval.page import write_page
+    from stamp_train.eval.session import Asked, Session
+    from stamp_train.eval.workers import run_workers
+
+    _quiet()
+    asked = Asked(
+        checkpoint=checkpoint,
+        shards=shards,
+        out=out or Path("evaluations", _name(checkpoint)),
+        mode=mode,
+        labels=labels,
+        side=side,
+        prompt=prompt,
+        upsampling=upsampling,
+        refine=refine,
+        refine_preset=refine_preset,
+        no_target_pixels=no_target_pixels,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        min_tokens=min_tokens,
+        max_tokens=max_tokens,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+    )
+    if is_worker():
+        return _share(asked)
+    session = Session(asked, overwrite)
+    for name in session.without_masks:
+        say(f"{name}: no masks to score, left out")
+    if not session.finished:
+        if processes > 1:
+            run_workers(processes, [argument for argument in sys.argv[1:] if argument != "--overwrite"])
+        else:
+            with progress_bar() as bar:
+                session.work(lambda done, total: bar(done, total, "cases"))
+    results, lines = session.results()
+    shown = write_page(session.folder, results, lines, session.sets, convention, seed)
+    print_json(results) if json else _print_tables(results, convention)
+    say(f"{session.folder}: results.json, cases.jsonl, page.html ({shown} masks)")
+    return _judge(results, allow_damaged)
+
+
+def _share(asked: Asked) -> None:
+    """What one of several processes does."""
+    from stamp_train.eval.session import Session
+    from stamp_train.eval.workers import my_rank
+
+    rank, world = my_rank()
+    with progress_bar() as bar:
+        Session(asked).work(
+            lambda done, total: bar(done, total, f"cases of process 1 of {world}") if rank == 0 else None, rank, world
+        )
+
+
+def _name(checkpoint: Path | None) -> str:
+    """Of the folder of an evaluation that has been given none: `tiny-final` for runs/tiny/final."""
+    return "labels" if checkpoint is None else "-".join(checkpoint.resolve().parts[-2:])
+
+
+def _quiet() -> None:
+    """No bar for every file of a checkpoint."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _print_tables(results: Results, convention: str) -> None:
+    from rich.console import Console
+
+    from stamp_train.eval.tables import WHOLE, terminal_tables
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WHOLE)  # a file or a pipe has no width of its own
+    for table in terminal_tables(results, convention, console.width):
+        console.print(table)
+    for one in results.sets:
+        for variant, flags in one.flags.items():
+            if flags:
+                print(f"{one.name}, {variant}: " + ", ".join(f"{count:,} {flag}" for flag, count in flags.items()))
+
+
+def _judge(results: Results, allowed: int) -> None:
+    """Name what was not scored, and fail if it is too much.
+
+    Raises:
+        StampError: more damaged cases than allowed.
+    """
+    from stamp_schemas import StampError
+
+    found = results.damaged
+    for one in found[:SHOWN]:
+        say(f"damaged: {one.set} {one.id}: {one.fault}")
+    if len(found) > allowed:
+        raise StampError(
+            f"{len(found)} damaged cases are not in these numbers",
+            "`stamp-data verify SHARDS` says more; --allow-damaged N accepts them",
+        )

@@ -1,0 +1,37 @@
+"""`stamp-train export`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stamp_cli.console import print_json, say
+from stamp_cli.make import Json
+from stamp_cli.predict import Checkpoint
+
+
+def export(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the model.", show_default=False)],
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--results", help="results.json of `stamp-train eval` on this checkpoint, for the model card."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is in OUT.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a model to hand on: adapters merged, weights, tokenizer, image processor and a model card (README.md)."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from stamp_train.export import export as export_model
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
+    with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
+        source = export_model(checkpoint, out, results or (), overwrite=overwrite)
+    if json:
+        print_json({"checkpoint": source, "out": out})
+    say(f"{out}: the model of {source}; stamp-train predict {out} PICTURE")

@@ -1,0 +1,199 @@
+"""`stamp-train predict`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stamp_cli.console import print_json, progress_bar, say
+from stamp_cli.make import Json
+
+if TYPE_CHECKING:
+    from stamp_train.predict import Segmenter
+    from stamp_train.predict.writing import Prediction
+
+ASKED, ANSWER, MACHINE = "What is asked", "How it answers", "The machine"
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="Folder of a model, or of a training run.", show_default=False)
+]
+Device = Annotated[
+    str, typer.Option(help="auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …", rich_help_panel=MACHINE)
+]
+Dtype = Annotated[
+    Literal["auto", "bfloat16", "float16", "float32"],
+    typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=MACHINE),
+]
+Upsampling = Annotated[
+    Literal["bilinear", "published", "guided"],
+    typer.Option(help="From the patch grid to the picture's size.", rich_help_panel=ANSWER),
+]
+Refine = Annotated[
+    str, typer.Option(help="Refine masks with SAM: sam:FILE or sam:FOLDER.", show_default=False, rich_help_panel=ANSWER)
+]
+
+
+def predict(
+    checkpoint: Checkpoint,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE…",
+            help="Pictures, folders of pictures, or lists of requests: FILE.jsonl with a row "
+            '`{"image": …, "text" or "expression": …, "id": …}` for each.',
+            show_default=False,
+        ),
+    ],
+    texts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            "-t",
+            help="Ask this, word for word, about every picture.",
+            rich_help_panel=ASKED,
+            show_default=False,
+        ),
+    ] = None,
+    expressions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expression",
+            "-e",
+            help="Segment this, such as 'left dog': asked with the question that models are trained on.",
+            rich_help_panel=ASKED,
+            show_default=False,
+        ),
+    ] = None,
+    image_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that paths in a .jsonl begin at and cannot leave; if not given, the folder of the .jsonl.",
+            rich_help_panel=ASKED,
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for rows, masks and overlays.")] = Path(
+        "predictions"
+    ),
+    overwrite: Annotated[
+        bool, typer.Option(help="Begin anew in a folder of predictions; else requests done before are kept.")
+    ] = False,
+    force_mask: Annotated[
+        bool,
+        typer.Option("--force-mask", help="A mask also where the answer has no <|seg|>.", rich_help_panel=ANSWER),
+    ] = False,
+    upsampling: Upsampling = "bilinear",
+    refine: Refine = "",
+    refine_preset: Annotated[
+        Literal["stamp", "published"], typer.Option(help="Settings of --refine.", rich_help_panel=ANSWER)
+    ] = "stamp",
+    max_new_tokens: Annotated[
+        int, typer.Option(min=0, help="Longest answer, in tokens.", rich_help_panel=ANSWER)
+    ] = 1024,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 says what is likeliest; above, answers are drawn.", rich_help_panel=ANSWER)
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_panel=ANSWER)] = 0,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size", "-b", min=1, help="Requests at a time; halved where memory ends.", rich_help_panel=MACHINE
+        ),
+    ] = 16,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    json: Json = False,
+) -> None:
+    """Answer questions about pictures in words and masks.
+
+    Writes `OUT/predictions.jsonl` (a row per request, masks as COCO RLE), `OUT/masks/*.png` at the size of the picture
+    (photos are turned upright first, as their EXIF data says) and `OUT/overlays/*.jpg`. A call that was stopped goes on when
+    it is given again. What cannot be read is named, the rest is done, and the exit code is 1.
+    """
+    from stamp_schemas import StampError
+    from stamp_train.predict.checkpoints import find_checkpoint, fingerprint
+    from stamp_train.predict.inputs import read_requests
+    from stamp_train.predict.work import answer_all
+    from stamp_train.predict.writing import PredictionFolder
+
+    asked = list(read_requests(inputs, texts or (), expressions or (), image_root))
+    settings = {
+        "checkpoint": str(checkpoint.resolve()),
+        "weights": fingerprint(find_checkpoint(checkpoint)),
+        "dtype": dtype,
+        "upsampling": upsampling,
+        "refine": [refine, refine_preset] if refine else [],
+        "force_mask": force_mask,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    folder = PredictionFolder(out, settings, overwrite=overwrite)
+
+    def open_segmenter() -> Segmenter:
+        from transformers.utils.logging import disable_progress_bar
+
+        from stamp_train.predict import Segmenter
+        from stamp_train.predict.refine import load_refiner
+
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
+        with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
+            segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling)
+        if refine:
+            segmenter.refiner = load_refiner(refine, segmenter.device, refine_preset, seed, say=say)
+        return segmenter
+
+    outcomes = answer_all(
+        asked,
+        folder,
+        open_segmenter,
+        force_mask=force_mask,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    rows: list[Prediction] = []
+    told: set[str] = set()  # a picture that cannot be read is a fault of each of its requests
+    faults: list[StampError] = []
+    with progress_bar() if json else nullcontext(lambda *_: None) as report:  # otherwise the answers show how far it is
+        for outcome in outcomes:
+            if isinstance(outcome, StampError):
+                faults.append(outcome)
+                if str(outcome) not in told:
+                    say(f"error: {printable(str(outcome))}")
+                told.add(str(outcome))
+            else:
+                rows.append(outcome)
+                _tell(outcome, out, quiet=json)
+            report(len(rows) + len(faults), len(asked), "predicting")
+    if json:
+        print_json({"out": out, "predictions": rows, "faults": faults})
+    masks = sum(len(row.masks) for row in rows)
+    say(f"{folder.rows}: {len(rows)} answers, {masks} masks" + (f"; {len(faults)} faults" if faults else ""))
+    if faults:
+        raise typer.Exit(1)
+
+
+def _tell(row: Prediction, out: Path, quiet: bool) -> None:
+    """One answer: what was asked, what is said, and where its masks are."""
+    if not quiet:
+        print(f"{printable(row.image)}: {printable(row.prompt)}")
+        for line in printable(row.content.strip()).splitlines():
+            print(f"  {line}")
+        for mask in row.masks:
+            print(f"  {out / mask.file}  {mask.area:,} of {row.width * row.height:,} pixels")
+    if row.forced:
+        say(f"{printable(row.image)}: the answer has no <|seg|> of its own; --force-mask drew its mask")
+    elif not row.masks:
+        say(f"{printable(row.image)}: no <|seg|> in the answer, so no mask; --force-mask draws one")
+    if row.finish == "length":
+        say(f"{printable(row.image)}: the answer was cut off; --max-new-tokens sets its length")
+
+
+def printable(text: str) -> str:
+    """A text that a terminal shows and does not obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,138 @@
+"""Where `stamp-train run` runs: its options, and whoever starts the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stamp_cli.console import say
+
+if TYPE_CHECKING:
+    from stamp_train.launch.slurm import Job
+
+LAUNCH, SLURM = "Launch", "Slurm"
+
+Launcher = Annotated[
+    Literal["local", "torchrun", "slurm"],
+    typer.Option(
+        help="local: this machine. torchrun: this node of several, given on each of them. slurm: submit a batch job.",
+        rich_help_panel=LAUNCH,
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        "-p",
+        min=1,
+        help="Processes per node; one if not given, and with torchrun or slurm one per GPU.",
+        rich_help_panel=LAUNCH,
+        show_default=False,
+    ),
+]
+Nodes = Annotated[
+    str,
+    typer.Option(help="N, or LEAST:MOST for a group that may shrink.", rich_help_panel=LAUNCH, show_default=False),
+]
+NodeRank = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="torchrun: of this node; Slurm and Kubernetes tell it.", rich_help_panel=LAUNCH, show_default=False
+    ),
+]
+Rendezvous = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="torchrun: where nodes meet, the host being node 0; else from MASTER_ADDR, or Slurm.",
+        rich_help_panel=LAUNCH,
+        show_default=False,
+    ),
+]
+Restarts = Annotated[
+    int,
+    typer.Option(
+        "--max-restarts",
+        min=0,
+        help="Start all processes anew, from the last checkpoint, so often after one died.",
+        rich_help_panel=LAUNCH,
+    ),
+]
+Gpus = Annotated[int, typer.Option("--gpus-per-node", min=0, help="GPUs to ask for.", rich_help_panel=SLURM)]
+TimeLimit = Annotated[
+    str, typer.Option(help="Limit as sbatch takes it, 12:00:00.", rich_help_panel=SLURM, show_default=False)
+]
+Partition = Annotated[str, typer.Option(help="Of the cluster.", rich_help_panel=SLURM, show_default=False)]
+Account = Annotated[str, typer.Option(help="Who pays.", rich_help_panel=SLURM, show_default=False)]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm-option",
+        metavar="KEY=VALUE",
+        help="Any other option of sbatch, for example cpus-per-task=64.",
+        rich_help_panel=SLURM,
+    ),
+]
+PrintScript = Annotated[
+    bool, typer.Option("--print-script", help="Print the batch script, and stop.", rich_help_panel=SLURM)
+]
+
+
+def refuse(launcher: str, **given: object) -> None:
+    """Stop at an option that says nothing to this launcher.
+
+    Raises:
+        UsageFault: there is one.
+    """
+    from stamp_schemas import UsageFault
+
+    for name, value in given.items():
+        if value not in (None, "", 0, False):
+            raise UsageFault(f"--{name.replace('_', '-')} is not for --launcher {launcher}")
+
+
+def arguments(recipe: str, overrides: Sequence[str], out: Path, resume: str, json: bool) -> list[str]:
+    """Those of `stamp-train` for a process that is to train."""
+    changes = [word for override in overrides for word in ("--set", override)]
+    return ["run", recipe, *changes, "--out", str(out), *(["--resume", resume] if resume else []), *["--json"] * json]
+
+
+def start_here(again: Sequence[str], processes: int, max_restarts: int) -> None:
+    """Run processes on this machine; ends the command unless all is well."""
+    from stamp_train.launch.torchrun import Group, launch
+
+    _end(launch(again, Group(processes=processes, restarts=max_restarts)))
+
+
+def start_node(
+    again: Sequence[str], nodes: str, node_rank: int | None, rendezvous: str, processes: int | None, max_restarts: int
+) -> None:
+    """Run the processes of this node of several; ends the command unless all is well."""
+    from stamp_train.launch.torchrun import find_group, launch
+
+    group = find_group(nodes, node_rank, rendezvous, processes, max_restarts)
+    if group.most > 1:
+        say(f"meeting at {group.rendezvous}: {nodes or group.most} nodes with {group.processes} processes each")
+    _end(launch(again, group))
+
+
+def _end(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+def submit(again: Sequence[str], job: Job, out: Path, print_script: bool) -> None:
+    """Print the batch script, or hand it to Slurm."""
+    from stamp_train.launch import slurm
+
+    script = slurm.write_script(again, job, out)
+    if print_script:
+        print(script, end="")
+        return
+    number = slurm.submit(script, out)
+    print(number)
+    folder = out / slurm.FOLDER
+    say(f"submitted {folder / slurm.SCRIPT}; it writes to {folder / number}.log, and is requeued when it is preempted")

@@ -1,0 +1,71 @@
+"""How weights, gradients and moments lie over the processes of a run: copied (DDP) or in shards (FSDP2).
+
+Whichever it is, a checkpoint holds whole tensors, so a run may go on with another engine or another number of processes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from stamp_schemas.recipe import Recipe
+
+_PATIENCE = timedelta(
+    minutes=30
+)  # with a process that hangs, or writes to slow storage; one that died is noticed at once
+
+
+def open_accelerator(recipe: Recipe) -> Accelerator:
+    """The processes of a run."""
+    return Accelerator(
+        mixed_precision="bf16" if recipe.model.precision == "bf16" else "no",
+        cpu=not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
+
+
+def distribute(accelerator: Accelerator, network: Any, recipe: Recipe) -> Any:
+    """Lay a network over the processes, in place; what is returned is called in its stead.
+
+    accelerate's own FSDP is passed over in silence where there is no GPU, so shards are torch's.
+    """
+    if recipe.engine == "ddp" or accelerator.num_processes == 1:
+        return accelerator.prepare(network.to(accelerator.device))
+    _shard(network, accelerator, reshard=recipe.engine == "fsdp")
+    return network
+
+
+def _shard(network: Any, accelerator: Accelerator, *, reshard: bool) -> None:
+    """Cut every weight along its first dimension. A layer's are gathered when it runs, embeddings and heads for the whole step.
+
+    reshard: layers let go of them after their forward pass, and gather them again for the backward pass.
+    """
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    half = accelerator.mixed_precision == "bf16"
+    # Gradients of ranks are summed in float32, as in DDP.
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
+    layers = set(network._no_split_modules)
+    for module in network.modules():
+        if type(module).__name__ in layers:
+            fully_shard(module, mesh=mesh, reshard_after_forward=reshard, mp_policy=policy)
+    fully_shard(network, mesh=mesh, reshard_after_forward=False, mp_policy=policy)
+
+
+def in_shards(network: Any) -> bool:
+    """Whether the weights of a network are in shards."""
+    return isinstance(network, FSDPModule)
+
+
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put the whole tensors of a checkpoint into an optimizer, in shards where its weights are in shards."""
+    optimizer.load_state_dict(state)
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(weight, DTensor) and value.shape == weight.shape:
+                moments[name] = distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)

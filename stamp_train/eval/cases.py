@@ -1,0 +1,229 @@
+"""What an evaluation asks: every sentence of a shard set is a case, with a question, a true answer and true masks.
+
+A case is one answer of a dialogue that holds `<|seg|>`; what was said before belongs to its question. Which cases there are
+follows from the index alone, so that a damaged record leaves a gap with a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stamp_data import rle as rles
+from stamp_data.instructions import SEG, wording
+from stamp_data.picture import PictureFault, check_picture
+from stamp_data.shards.index import IndexRow
+from stamp_data.shards.manifest import find_sets
+from stamp_data.shards.reader import ShardSet
+from stamp_schemas import RLE, Content, Dialogue, Message, Record, StampError, UsageFault
+from stamp_train.stream.pictures import UndecodableError, decode
+
+Mask = NDArray[np.bool_]
+Prompting = Literal["record", "fixed"]
+"""Where questions come from: `record` asks as the build drew it, `fixed` always with the first of its templates."""
+
+_FORMS = ("phrase", "question", "description")  # of templates that ask for one thing by its expression
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One true mask, bool [height, width] of the picture. ignore: pixels that are not scored, None if all are."""
+
+    mask: Mask
+    ignore: Mask | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question about a picture.
+
+    Attributes:
+        id: `RECORD/DIALOGUE`, and `/TURN` for later answers of a dialogue.
+        expression: what is to be found, as the data set has it.
+        messages: all that comes before the answer, as `ChatEncoder.encode` takes it.
+        begin: the true answer up to its last `<|seg|>`.
+        truths: for each `<|seg|>` of the true answer.
+    """
+
+    id: str
+    expression: str
+    messages: list[dict[str, Any]]
+    begin: str
+    truths: list[Truth]
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A picture with its cases, and what was wrong with others of its record: id and fault."""
+
+    key: str
+    image: Image.Image | None
+    cases: list[Case]
+    damaged: list[tuple[str, str]]
+
+
+class CaseSet:
+    """One shard set as an examination.
+
+    Args:
+        folder: of the set.
+        prompting: where questions come from.
+
+    Raises:
+        StampError: the folder holds no shard set.
+    """
+
+    def __init__(self, folder: Path, prompting: Prompting = "record") -> None:
+        self.shards = ShardSet(folder)
+        self.manifest = self.shards.manifest
+        self.prompting = prompting
+        self.rows = [row for row in self.shards.rows if self.count(row)]
+
+    @property
+    def name(self) -> str:
+        """Such as `refcoco-unc/val`."""
+        return self.manifest.name
+
+    def count(self, row: IndexRow) -> int:
+        """Dialogues of a record that ask for masks."""
+        return len(self._asking(row))
+
+    def __len__(self) -> int:
+        return sum(map(self.count, self.rows))
+
+    def load(self, row: IndexRow) -> Pictured:
+        """The cases of a record; of what cannot be read, the ids and the reason."""
+        try:
+            record = self.shards.record(row)
+            image = _picture(self.shards.member(row, "image"), record, row.member_name("image"))
+        except StampError as fault:
+            return Pictured(row.key, None, [], [(f"{row.key}/#{i}", fault.message) for i in self._asking(row)])
+        cases: list[Case] = []
+        damaged: list[tuple[str, str]] = []
+        for number in self._asking(row):
+            try:
+                cases += list(self._cases(record, record.dialogues[number]))  # all of a dialogue or none
+            except (ValueError, OverflowError, IndexError) as fault:
+                damaged.append((f"{row.key}/#{number}", f"{row.member_name('json')}: {fault}"))
+        return Pictured(row.key, image, cases, damaged)
+
+    def close(self) -> None:
+        self.shards.close()
+
+    def _asking(self, row: IndexRow) -> list[int]:
+        """Numbers of the dialogues with masks; where expressions were drawn more than once, of the first pass."""
+        settings = self.manifest.settings
+        passes = settings.passes if settings.split == "train" else 1
+        return [number for number in range(row.dialogues // passes) if row.masks[number]]
+
+    def _cases(self, record: Record, dialogue: Dialogue) -> Iterator[Case]:
+        """ValueError or IndexError for targets that the record does not have, or that do not fit its picture."""
+        before, answers = 0, 0
+        for turn, message in enumerate(dialogue.messages):
+            answer = _text(message)
+            segs = answer.count(SEG) if message.role == "assistant" else 0
+            if segs:
+                asked = self._asked(dialogue, dialogue.messages[:turn])
+                targets = dialogue.targets[before : before + segs]
+                yield Case(
+                    id=f"{record.key}/{dialogue.id}" + (f"/{turn}" if answers else ""),
+                    expression=dialogue.expression,
+                    messages=[_plain(one) for one in asked],
+                    begin=answer[: answer.rindex(SEG) + len(SEG)],
+                    truths=[_truth(record, target) for target in targets],
+                )
+                before, answers = before + segs, answers + 1
+        if before != len(dialogue.targets):
+            raise ValueError(f"dialogue {dialogue.id} has {len(dialogue.targets)} targets, its answers {before} {SEG}")
+
+    def _asked(self, dialogue: Dialogue, messages: list[Message]) -> list[Message]:
+        """The messages before an answer; with fixed prompts a lone question is worded anew."""
+        if self.prompting == "record" or len(messages) != 1 or not dialogue.expression:
+            return messages
+        question = fixed_question(_text(messages[0]), dialogue.expression, self.manifest.settings.wording)
+        return [Message(messages[0].role, [Content("image"), Content("text", question)])]
+
+
+def open_sets(paths: Sequence[Path], prompting: Prompting = "record") -> tuple[list[CaseSet], list[str]]:
+    """All sets at or below some paths that have masks, and the names of those that have none.
+
+    Raises:
+        StampError: no set has masks.
+        UsageFault: two sets have one name.
+    """
+    folders = dict.fromkeys(folder for path in paths for folder in find_sets(path))
+    sets = [CaseSet(folder, prompting) for folder in folders]
+    scored = [one for one in sets if len(one)]
+    without = [one.name for one in sets if not len(one)]
+    if not scored:
+        raise StampError(
+            f"{', '.join(without)}: no masks to score", "answers in words are scored by lmms-eval, see docs/vqa.md"
+        )
+    names = [one.name for one in scored]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UsageFault(f"two sets are called {twice[0]}", "evaluate them one after the other")
+    return scored, without
+
+
+def fixed_question(question: str, expression: str, name: str) -> str:
+    """The first question of the templates that a question was drawn from; the question itself if it was not.
+
+    Args:
+        question: as built.
+        expression: that it asks for.
+        name: of the wording that its set was built with.
+    """
+    for form in _FORMS:
+        filled = [_fill(template, expression) for template in getattr(wording(name), form).questions]
+        if question in filled:
+            return filled[0]
+    return question
+
+
+def _fill(template: str, expression: str) -> str:
+    return template.replace("[class_name]", expression).replace("{sent}", expression)
+
+
+def _picture(data: bytes, record: Record, name: str) -> Image.Image:
+    """The picture in RGB as stored. StampError if it is none, or not of the size that the masks have."""
+    if record.image is None or not data:
+        raise StampError(f"{record.key}: masks without a picture")
+    try:
+        check_picture(data, name)
+        image = decode(data)
+    except (PictureFault, UndecodableError) as fault:
+        raise StampError(f"{name}: {fault}") from None
+    if image.size != (record.image.width, record.image.height):
+        raise StampError(f"{name}: {image.size} pixels, the record says {(record.image.width, record.image.height)}")
+    return image
+
+
+def _truth(record: Record, number: int) -> Truth:
+    if not 0 <= number < len(record.targets):
+        raise ValueError(f"target {number} of {len(record.targets)}")
+    assert record.image is not None  # checked with the picture
+    target, size = record.targets[number], (record.image.height, record.image.width)
+    ignore = None if target.ignore_rle is None else _mask(target.ignore_rle, *size)
+    return Truth(_mask(target.rle, *size), ignore)
+
+
+def _mask(rle: RLE, height: int, width: int) -> Mask:
+    return rles.decode(rles.checked(height, width, rle.size, rle.counts)).astype(bool)
+
+
+def _text(message: Message) -> str:
+    return "".join(part.text for part in message.content if part.type == "text")
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    parts = [
+        {"type": "image"} if part.type == "image" else {"type": "text", "text": part.text} for part in message.content
+    ]
+    return {"role": message.role, "content": parts}

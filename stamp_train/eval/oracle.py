@@ -1,0 +1,98 @@
+"""What labels themselves score: a prediction as a perfect model would give it, which is the ceiling of any trained on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stamp_data.grid import coverage, patch_grid
+from stamp_schemas import Grid, StampError
+from stamp_train.labels import sampled_labels
+from stamp_train.model.inputs import FULL, IGNORE
+from stamp_train.predict.upsample import BILINEAR, Mask, Picture, to_mask
+
+SOFT, HARD, SAMPLED = RULES = ("soft", "hard", "sampled")
+_SURE = 1e-6  # probability of background in a patch that is wholly covered: its logit has to be finite
+
+
+def oracle(
+    truth: Mask,
+    min_tokens: int = 1024,
+    max_tokens: int = 1280,
+    *,
+    side: int = 1,
+    rule: str = SOFT,
+    method: str = BILINEAR,
+    image: Picture | None = None,
+    ignore: Mask | None = None,
+) -> Mask:
+    """The mask that a model would answer which has learnt the labels of a true one without a fault.
+
+    Args:
+        truth: bool [height, width].
+        min_tokens: fewest merged patches of the picture's grid.
+        max_tokens: most of them.
+        side: labels per patch, along one side, of the model's readout.
+        rule: `soft`, the share that is covered; `hard`, whether that is above one half; `sampled`, as the published trainer
+            has it (`stamp_train.labels`), which knows one label per patch.
+        method: of upsampling, one of `stamp_train.predict.upsample.METHODS`.
+        image: uint8 [height, width, 3], for upsampling that looks at it.
+        ignore: bool [height, width], pixels that count neither for nor against.
+
+    Returns:
+        bool [height, width].
+
+    Raises:
+        StampError: there is no such rule, or it has no labels of that side.
+        StampModelError: as `stamp_train.predict.upsample.probabilities`.
+        ValueError: the picture is longer than the model takes (`stamp_data.grid.patch_grid`).
+    """
+    height, width = truth.shape
+    patches = patch_grid(height, width, min_tokens, max_tokens)
+    grid = Grid(patches.height * side, patches.width * side)
+    return decode_labels(make_labels(truth, grid, rule, ignore, side), height, width, method, image)
+
+
+def make_labels(
+    truth: Mask, grid: Grid, rule: str = SOFT, ignore: Mask | None = None, side: int = 1
+) -> NDArray[np.uint8]:
+    """Labels of a mask by one of `RULES`: uint8 [grid.height, grid.width], 0 to `FULL`, or `IGNORE`."""
+    if rule not in RULES or (rule == SAMPLED and side != 1):
+        raise StampError(f"no {rule!r} labels with {side}x{side} to a patch", f"choose one of {', '.join(RULES[:2])}")
+    pixels = truth.astype(np.uint8)
+    soft = coverage(pixels, grid, None if ignore is None else ignore.astype(np.uint8))
+    if rule == SOFT:
+        return soft
+    if rule == SAMPLED:
+        hard = sampled_labels(pixels, (grid.height, grid.width))
+    else:
+        hard = np.where(2 * soft.astype(int) > FULL, FULL, 0).astype(np.uint8)
+    hard[soft == IGNORE] = IGNORE
+    return hard
+
+
+def decode_labels(
+    labels: NDArray[np.uint8], height: int, width: int, method: str = BILINEAR, image: Picture | None = None
+) -> Mask:
+    """The mask that labels decode to when a model gives them as its probabilities, bool [height, width].
+
+    Args:
+        labels: uint8 [h * side, w * side]; cells to be ignored count as background.
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        method: of upsampling, one of `stamp_train.predict.upsample.METHODS`.
+        image: uint8 [height, width, 3], for upsampling that looks at it.
+    """
+    return to_mask(label_logits(labels), height, width, method, image)
+
+
+def label_logits(labels: NDArray[np.uint8]) -> Tensor:
+    """What a model would answer whose probabilities are the labels: float32 [h * side, w * side], as `Answer.masks`.
+
+    Args:
+        labels: uint8 [h * side, w * side]; cells to be ignored count as background.
+    """
+    share = torch.from_numpy(np.where(labels == IGNORE, 0, labels).astype(np.float32) / FULL)
+    return torch.logit(share, eps=_SURE)

@@ -1,0 +1,129 @@
+"""Who answers: a model, or the labels that one is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stamp_data.grid import PATCH, patch_grid
+from stamp_schemas import Grid, UsageFault
+from stamp_train.eval.card import Opened
+from stamp_train.eval.cases import Case, Pictured
+from stamp_train.eval.oracle import RULES, SAMPLED, make_labels
+from stamp_train.eval.scoring import FORCED
+from stamp_train.model.attention.select import resolve
+from stamp_train.model.generate import StampGenerator
+from stamp_train.model.inputs import FULL, IGNORE
+from stamp_train.model.processor import StampProcessor
+from stamp_train.model.replies import Answer
+from stamp_train.model.sampling import GenerationOptions
+from stamp_train.predict.faults import told
+from stamp_train.predict.opening import open_checkpoint
+from stamp_train.predict.refine import Refiner
+
+_SURE = 1e-6  # probability of background in a patch that is wholly covered: its logit has to be finite
+
+
+@dataclass(frozen=True)
+class ModelRespondent:
+    """A model. The cases of a picture go through it together: one vision pass, and what they share is read once."""
+
+    generator: StampGenerator
+    options: GenerationOptions
+
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+        """See `stamp_train.eval.evaluate.Respondent`."""
+        forced = mode == FORCED
+        options = replace(self.options, max_new_tokens=0) if forced else self.options
+        prompts = [[_prompt(case, forced) for case in one.cases] for one in pictures]
+        return self.generator.generate([one.image for one in pictures], prompts, options)
+
+    def facts(self, refiner: Refiner | None) -> Opened:
+        """What the card says of it."""
+        model, processor = self.generator.model, self.generator.processor
+        return Opened(
+            family=model.config.model_type,
+            head=model.stamp_config.head,
+            mask_positions=model.stamp_config.mask_positions,
+            dtype=str(model.dtype).removeprefix("torch."),
+            attention=resolve(self.options.attention, model.device, model.dtype),
+            min_tokens=processor.image_processor.size["shortest_edge"] // PATCH**2,
+            max_tokens=processor.image_processor.size["longest_edge"] // PATCH**2,
+            images=processor.backend,
+            repetition_penalty=self.options.repetition_penalty or 1.0,
+            refiner=refiner.name if refiner else "",
+        )
+
+
+def open_model(
+    checkpoint: Path,
+    device: str,
+    dtype: str,
+    options: GenerationOptions,
+    min_tokens: int | None = None,
+    max_tokens: int | None = None,
+) -> ModelRespondent:
+    """The model of a checkpoint; bounds of merged patches instead of its own, if given.
+
+    Raises:
+        StampError: the checkpoint is at fault.
+    """
+    model, processor = open_checkpoint(checkpoint, device, dtype)
+    _bound(processor, min_tokens, max_tokens)
+    with told(str(checkpoint)):
+        generator = StampGenerator(model, processor)
+        return ModelRespondent(generator, generator.complete(options))
+
+
+class LabelRespondent:
+    """Answers with the labels of the true masks: the ceiling of any model that is trained on them.
+
+    Args:
+        rule: of labels, see `stamp_train.eval.oracle`.
+        side: labels per patch, along one side, of the readout that would learn them.
+        min_tokens, max_tokens: bounds of merged patches per picture.
+
+    Raises:
+        UsageFault: there is no such rule.
+    """
+
+    def __init__(self, rule: str, side: int, min_tokens: int, max_tokens: int) -> None:
+        if rule not in RULES or (rule == SAMPLED and side != 1):
+            raise UsageFault(f"no {rule} labels with {side}x{side} to a patch", f"choose one of {', '.join(RULES)}")
+        self.rule, self.side, self.bounds = rule, side, (min_tokens, max_tokens)
+
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:  # noqa: ARG002 - says the same in any
+        """See `stamp_train.eval.evaluate.Respondent`."""
+        return [[self._answer(case) for case in one.cases] for one in pictures]
+
+    def _answer(self, case: Case) -> Answer:
+        height, width = case.truths[0].mask.shape
+        patches = patch_grid(height, width, *self.bounds)
+        grid = Grid(patches.height * self.side, patches.width * self.side)
+        labels = [make_labels(truth.mask, grid, self.rule, truth.ignore, self.side) for truth in case.truths]
+        return Answer(case.begin, case.begin, (), tuple(map(_logits, labels)), "stop", (height, width))
+
+
+def _logits(labels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    share = torch.from_numpy(np.where(labels == IGNORE, 0, labels).astype(np.float32) / FULL)
+    return torch.logit(share, eps=_SURE)
+
+
+def _prompt(case: Case, forced: bool) -> list[dict[str, Any]]:
+    return [*case.messages, {"role": "assistant", "content": case.begin}] if forced else case.messages
+
+
+def _bound(processor: StampProcessor, least: int | None, most: int | None) -> None:
+    """Put other bounds on the merged patches of a picture."""
+    images = processor.image_processor
+    edges = {
+        "shortest_edge": images.size["shortest_edge"] if least is None else least * PATCH**2,
+        "longest_edge": images.size["longest_edge"] if most is None else most * PATCH**2,
+    }
+    images.size = type(images.size)(**edges)

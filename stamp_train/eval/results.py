@@ -1,0 +1,135 @@
+"""What comes out of an evaluation: `results.json` with a card that says how its numbers were made, and a line per mask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from stamp_data.shards.writer import write_atomic
+from stamp_schemas import StampError
+from stamp_train.eval.card import CASES, RESULTS, Card
+from stamp_train.eval.journal import DAMAGED, Line
+from stamp_train.eval.metrics import CONVENTIONS, Summary
+
+RESULTS_SCHEMA: Literal["stamp.evaluation/1"] = "stamp.evaluation/1"
+
+Metrics = dict[str, float]
+
+
+class Rule(msgspec.Struct):
+    """A convention in words. source: the code that computes it. formulas: of its metrics."""
+
+    source: str
+    formulas: dict[str, str]
+
+
+class Damage(msgspec.Struct):
+    """A case that was not scored, or a number of cases of one record that cannot be read."""
+
+    set: str
+    id: str
+    fault: str
+
+
+class SetResult(msgspec.Struct):
+    """Scores of one set.
+
+    Attributes:
+        name: such as `refcoco-unc/val`.
+        dataset, split_by, split: the same in parts.
+        digest: of the set.
+        cases: sentences scored.
+        masks: true masks scored, at least one a sentence.
+        damaged: cases not scored.
+        scores: variant -> convention -> metric -> share of one.
+        flags: variant -> how many cases raise which flag.
+    """
+
+    name: str
+    dataset: str
+    split_by: str
+    split: str
+    digest: str
+    cases: int
+    masks: int
+    damaged: int
+    scores: dict[str, dict[str, Metrics]]
+    flags: dict[str, dict[str, int]]
+
+
+class Results(msgspec.Struct):
+    """An evaluation. damaged: every case that was not scored, with the reason."""
+
+    schema: Literal["stamp.evaluation/1"]
+    card: Card
+    conventions: dict[str, Rule]
+    sets: list[SetResult]
+    damaged: list[Damage]
+
+
+def make_results(card: Card, lines: Sequence[Line]) -> Results:
+    """Results from the lines of all cases."""
+    damaged = {(line.set, line.id): line.fault for line in lines if DAMAGED in line.flags}
+    scored = [line for line in lines if line.score]
+    return Results(
+        RESULTS_SCHEMA,
+        card,
+        {name: Rule(rule.source, dict(rule.formulas)) for name, rule in CONVENTIONS.items()},
+        [
+            SetResult(
+                name=one.name,
+                dataset=one.dataset,
+                split_by=one.split_by,
+                split=one.split,
+                digest=one.digest,
+                cases=len({line.id for line in scored if line.set == one.name}),
+                masks=len({(line.id, line.target) for line in scored if line.set == one.name}),
+                damaged=sum(name == one.name for name, _ in damaged),
+                scores={variant: _scores(some) for variant, some in _variants(scored, one.name)},
+                flags={variant: _flags(some) for variant, some in _variants(scored, one.name)},
+            )
+            for one in card.settings.sets
+        ],
+        [Damage(name, case, fault) for (name, case), fault in damaged.items()],
+    )
+
+
+def _variants(lines: Iterable[Line], name: str) -> list[tuple[str, list[Line]]]:
+    """Lines of a set by variant, in order of appearance."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        if line.set == name:
+            found.setdefault(line.variant, []).append(line)
+    return list(found.items())
+
+
+def _scores(lines: Iterable[Line]) -> dict[str, Metrics]:
+    summary = Summary([line.score for line in lines if line.score])
+    return {name: summary.metrics(name) for name in CONVENTIONS}
+
+
+def _flags(lines: Iterable[Line]) -> dict[str, int]:
+    cases = {(line.id, flag) for line in lines for flag in line.flags}
+    return dict(sorted(Counter(flag for _, flag in cases).items()))
+
+
+def write_results(folder: Path, results: Results, lines: Sequence[Line]) -> None:
+    """Write `results.json` and `cases.jsonl`; each is there whole or not at all."""
+    write_atomic(folder / CASES, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    write_atomic(folder / RESULTS, msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+
+
+def read_results(path: Path) -> Results:
+    """Results as written.
+
+    Raises:
+        StampError: the file is none, or of another version.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Results)
+    except (OSError, msgspec.MsgspecError) as fault:
+        raise StampError(f"{path}: not results of an evaluation: {fault}") from None

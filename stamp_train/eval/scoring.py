@@ -1,0 +1,90 @@
+"""From answers to scores: masks at the picture's size, refined or not, each against its true mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from stamp_data import rle as rles
+from stamp_train.eval.cases import Case, Mask, Pictured
+from stamp_train.eval.journal import Line
+from stamp_train.eval.metrics import CONVENTIONS, score_case
+from stamp_train.model.replies import Answer
+from stamp_train.predict.refine import Refiner
+from stamp_train.predict.upsample import to_mask
+
+MASK_RULE = "mask k goes to target k, all that are left to the last target: with one target their union"
+FREE, FORCED, LABELS, REFINED = "free", "forced", "labels", "refined"
+"""Modes: the model answers for itself; the true answer is given up to its last `<|seg|>`, so that only masks are drawn; labels
+answer in its place. `REFINED` in a variant's name (`free+refined`) says that a refiner has redrawn the masks."""
+
+
+class Scorer:
+    """Scores answers.
+
+    Args:
+        upsampling: one of `stamp_train.predict.upsample.METHODS`.
+        no_target_pixels: a mask of fewer pixels says that there is no target; 0: only one of none at all does.
+        refiner: masks are scored as they are and as it redraws them.
+    """
+
+    def __init__(self, upsampling: str, no_target_pixels: int = 0, refiner: Refiner | None = None) -> None:
+        self.upsampling, self.no_target_pixels, self.refiner = upsampling, no_target_pixels, refiner
+
+    def lines(self, name: str, pictured: Pictured, mode: str, answers: Sequence[Answer]) -> Iterator[Line]:
+        """Lines of a picture's cases, one for each true mask, and another for each with the refiner's masks.
+
+        Args:
+            name: of the set.
+            pictured: the cases.
+            mode: by which they were answered.
+            answers: to each of them.
+        """
+        image = np.asarray(pictured.image)
+        height, width = image.shape[:2]
+        for case, answer in zip(pictured.cases, answers, strict=True):
+            masks = [to_mask(logits, height, width, self.upsampling, image) for logits in answer.masks]
+            yield from self._lines(name, case, mode, answer, masks)
+            if self.refiner:
+                failed = self.refiner.failed
+                redrawn = self.refiner.refine_all(image, [logits.numpy() for logits in answer.masks], masks)
+                unrefined = self.refiner.failed > failed
+                yield from self._lines(name, case, f"{mode}+{REFINED}", answer, redrawn, unrefined)
+
+    def _lines(
+        self, name: str, case: Case, variant: str, answer: Answer, masks: Sequence[Mask], unrefined: bool = False
+    ) -> Iterator[Line]:
+        found, asked = len(masks), len(case.truths)
+        flags = {
+            "no_seg": not found,
+            "several_masks": found > asked,
+            "fewer_masks": 0 < found < asked,
+            "cut_off": answer.finish == "length" and not variant.startswith(FORCED),
+            "unrefined": unrefined,
+        }
+        for target, (truth, mask) in enumerate(zip(case.truths, dealt(masks, case), strict=True)):
+            score = score_case(mask, truth.mask, truth.ignore, not truth.mask.any(), self.no_target_pixels)
+            yield Line(
+                set=name,
+                id=case.id,
+                target=target,
+                variant=variant,
+                expression=case.expression,
+                answer=answer.content,
+                masks=found,
+                iou=round(CONVENTIONS["stamp"].terms(score).iou, 6),
+                score=score,
+                flags=[flag for flag, raised in flags.items() if raised],
+                size=(mask.shape[0], mask.shape[1]),
+                counts=rles.encode(mask.astype(np.uint8)).counts,
+            )
+
+
+def dealt(masks: Sequence[Mask], case: Case) -> list[Mask]:
+    """For each true mask of a case what was predicted for it (`MASK_RULE`); nothing where there are too few masks."""
+    last = len(case.truths) - 1
+    groups = [*([mask] for mask in masks[:last]), masks[last:]]
+    nothing = np.zeros_like(case.truths[0].mask)
+    found = [np.logical_or.reduce([nothing, *group]) for group in groups]
+    return found + [nothing] * (len(case.truths) - len(found))

@@ -1,0 +1,187 @@
+"""An evaluation from beginning to end: asked for, claimed, done by one process or several, gathered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stamp_schemas import UsageFault
+from stamp_train.eval.card import (
+    MODEL,
+    Card,
+    Opened,
+    Settings,
+    agree,
+    checkpoint_digest,
+    claim,
+    read_part,
+    set_cards,
+    software,
+)
+from stamp_train.eval.cases import Prompting, open_sets
+from stamp_train.eval.evaluate import Examination, Report, Respondent, gather, make_batches
+from stamp_train.eval.journal import Line, read_batches
+from stamp_train.eval.respondents import LabelRespondent, open_model
+from stamp_train.eval.results import Results, make_results, write_results
+from stamp_train.eval.scoring import FORCED, FREE, LABELS, MASK_RULE, Scorer
+from stamp_train.model.sampling import GenerationOptions
+from stamp_train.predict.opening import find_checkpoint, pick_device
+from stamp_train.predict.refine import load_refiner
+from stamp_train.predict.upsample import METHODS, PUBLISHED
+
+MODES = {"free": [FREE], "forced": [FORCED], "both": [FREE, FORCED]}
+_DECODING = "greedy; a repetition penalty if the checkpoint's generation config has one"
+_ENLARGED_FIRST = "probabilities are enlarged, then cut off at 0.5"
+_CUT_OFF_FIRST = "logits are cut off at 0, then enlarged to the nearest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What an evaluation is asked for; see `Settings` for fields that are not told here.
+
+    Attributes:
+        checkpoint: folder of a checkpoint or of a run; None to score labels themselves.
+        shards: built splits, or folders of them.
+        out: folder of the evaluation.
+        mode: one of `MODES`.
+        labels, side: rule and number per patch of the labels that are scored without a checkpoint.
+        refine: specification of a refiner (`stamp_train.predict.refine.load_refiner`), "" for none.
+        device: as torch names them, or `auto`.
+    """
+
+    checkpoint: Path | None
+    shards: Sequence[Path]
+    out: Path
+    mode: str = "free"
+    labels: str = "soft"
+    side: int = 1
+    prompt: Prompting = "record"
+    upsampling: str = "bilinear"
+    refine: str = ""
+    refine_preset: str = "stamp"
+    no_target_pixels: int = 0
+    max_new_tokens: int = 512
+    batch_size: int = 16
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+
+
+class Session:
+    """An evaluation in its folder.
+
+    Args:
+        asked: what for.
+        overwrite: begin anew, whatever evaluation the folder holds.
+
+    Attributes:
+        sets: that are scored, open.
+        without_masks: names of sets that have nothing to score.
+
+    Raises:
+        UsageFault: the folder holds an evaluation with other settings, or something else; or an unknown choice.
+        StampError: no checkpoint, no shard sets, or none with masks.
+    """
+
+    def __init__(self, asked: Asked, overwrite: bool = False) -> None:
+        if asked.upsampling not in METHODS:
+            raise UsageFault(f"no upsampling {asked.upsampling!r}", f"choose one of {', '.join(METHODS)}")
+        self.asked, self.folder = asked, asked.out
+        self.device = pick_device(asked.device)
+        self.sets, self.without_masks = open_sets(asked.shards, asked.prompt)
+        self.batches = make_batches(self.sets, asked.batch_size)
+        self.checkpoint = None if asked.checkpoint is None else find_checkpoint(asked.checkpoint)
+        self.settings = self._settings()
+        claim(self.folder, self.settings, overwrite)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all cases are done."""
+        return {batch.number for batch in self.batches} <= read_batches(self.folder).keys()
+
+    def work(self, report: Report, rank: int = 0, world: int = 1) -> None:
+        """Do a process's share of what is left.
+
+        Args:
+            report: told (cases done, cases) of this process.
+            rank, world: which of how many processes.
+
+        Raises:
+            StampError: the checkpoint is at fault, or another process does the same share.
+            UsageFault: what was done before, was done by a model that was opened otherwise.
+        """
+        asked, place = self.asked, self._place()
+        refiner = load_refiner(asked.refine, place, asked.refine_preset, asked.seed) if asked.refine else None
+        respondent: Respondent
+        if self.checkpoint is None:
+            least, most = self._bounds()
+            respondent = LabelRespondent(asked.labels, asked.side, least, most)
+        else:
+            options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
+            respondent = open_model(self.checkpoint, place, asked.dtype, options, asked.min_tokens, asked.max_tokens)
+            agree(self.folder, MODEL, respondent.facts(refiner))
+        works = refiner if refiner and refiner.name != "none" else None
+        examination = Examination(
+            respondent, Scorer(asked.upsampling, asked.no_target_pixels, works), self.settings.modes
+        )
+        examination.run(self.batches, self.folder, rank, world, report)
+
+    def results(self) -> tuple[Results, list[Line]]:
+        """Results of all cases, written to the folder too.
+
+        Raises:
+            StampError: some are not done.
+        """
+        lines = gather(self.batches, self.folder)
+        results = make_results(self._card(), lines)
+        write_results(self.folder, results, lines)
+        return results, lines
+
+    def _settings(self) -> Settings:
+        asked = self.asked
+        labels = f"{asked.labels} labels, {asked.side}x{asked.side} to a patch"
+        return Settings(
+            checkpoint=labels if asked.checkpoint is None else str(asked.checkpoint),
+            checkpoint_digest=labels if self.checkpoint is None else checkpoint_digest(self.checkpoint),
+            sets=set_cards(self.sets),
+            prompt=asked.prompt,
+            modes=[LABELS] if asked.checkpoint is None else MODES[asked.mode],
+            max_new_tokens=asked.max_new_tokens,
+            batch_size=asked.batch_size,
+            upsampling=asked.upsampling,
+            refiner=f"{asked.refine}, {asked.refine_preset}" if asked.refine else "",
+            no_target_pixels=asked.no_target_pixels,
+            min_tokens=asked.min_tokens,
+            max_tokens=asked.max_tokens,
+            device=self.device.type,
+            dtype=asked.dtype,
+            seed=asked.seed,
+            versions=software(),
+        )
+
+    def _card(self) -> Card:
+        pixels = self.asked.no_target_pixels
+        return Card(
+            decoding=_DECODING,
+            threshold=_CUT_OFF_FIRST if self.asked.upsampling == PUBLISHED else _ENLARGED_FIRST,
+            masks=MASK_RULE,
+            no_target=f"no <|seg|> in the answer, or a mask of {f'fewer than {pixels}' if pixels > 1 else 'no'} pixels",
+            settings=self.settings,
+            model=None if self.checkpoint is None else read_part(self.folder, MODEL, Opened),
+        )
+
+    def _bounds(self) -> tuple[int, int]:
+        """Of merged patches where there is no checkpoint that has some: those that the first set was built with."""
+        built = self.sets[0].manifest.settings
+        return self.asked.min_tokens or built.min_tokens, self.asked.max_tokens or built.max_tokens
+
+    def _place(self) -> str:
+        """The device of this process."""
+        local = os.environ.get("LOCAL_RANK")
+        return (
+            f"cuda:{local}" if local and self.device.type == "cuda" and self.device.index is None else str(self.device)
+        )

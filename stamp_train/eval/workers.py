@@ -1,0 +1,56 @@
+"""Several processes of one evaluation on this machine. They share files and never talk, so no process group is needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from stamp_schemas import StampError
+from stamp_train.launch.local import STARTED
+
+_POLL = 0.1  # seconds between two looks at them
+
+
+def run_workers(processes: int, arguments: Sequence[str]) -> None:
+    """Run `stamp-train ARGUMENTS…` in several processes that know which of them they are, as torchrun would tell them.
+
+    Args:
+        processes: one per GPU; on a CPU one per core at most.
+        arguments: of each.
+
+    Raises:
+        StampError: one of them failed, or was killed; the others are ended.
+    """
+    command = [sys.executable, "-m", "stamp_cli.train", *arguments]
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank in range(processes):
+            environment = {
+                "OMP_NUM_THREADS": "1",
+                **os.environ,
+                "RANK": str(rank),
+                "WORLD_SIZE": str(processes),
+                STARTED: str(rank),
+            }
+            workers.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL))
+        while None in (codes := [worker.poll() for worker in workers]) and not any(codes):
+            time.sleep(_POLL)
+    finally:
+        for worker in workers:
+            worker.terminate()  # does nothing to those that have ended
+        for worker in workers:
+            worker.wait()
+    for rank, code in enumerate(codes):
+        if code:
+            raise StampError(
+                f"process {rank + 1} of {processes} ended with exit code {code}",
+                "what it said is above; the same command goes on",
+            )
+
+
+def my_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """(which process this is, of how many), as whoever started it says."""
+    return int(environment["RANK"]), int(environment["WORLD_SIZE"])

@@ -1,0 +1,219 @@
+"""Processes of a run on one node or many: torch's elastic agent, which is what torchrun runs on every node.
+
+Two things differ from torchrun. Where it kills processes 30 seconds after a signal, these may take whatever time the
+sender grants to write their checkpoint. And how they ended is told in one line and an exit code, not in a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import msgspec
+import torch
+from torch.distributed.elastic.agent.server import RunResult, WorkerGroup, WorkerSpec
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousParameters
+from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
+
+from stamp_schemas import StampError, UsageFault
+from stamp_train.launch import parse_nodes
+from stamp_train.launch.signals import ASKING, STOPPED
+
+PORT = 29500  # where nodes meet if nothing else is said; the one that torchrun uses
+MEET_SECONDS = 900  # that a node waits for the others: images are pulled, file systems mounted
+_HERE = "localhost:0"
+_NODE_RANKS = ("SLURM_NODEID", "JOB_COMPLETION_INDEX")  # of a Slurm step, of an indexed Job of Kubernetes
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Processes that train together, as one node sees them.
+
+    processes: on each node. least, most: nodes. rendezvous: HOST:PORT where they meet. node_rank: of this node; the one
+    of rank 0 is HOST, and if it is None the nodes find out which one that is. restarts: how often the processes are
+    started anew after one died.
+    """
+
+    processes: int
+    least: int = 1
+    most: int = 1
+    rendezvous: str = _HERE
+    node_rank: int | None = None
+    restarts: int = 0
+
+
+def find_group(
+    nodes: str = "",
+    node_rank: int | None = None,
+    rendezvous: str = "",
+    processes: int | None = None,
+    restarts: int = 0,
+    environment: Mapping[str, str] = os.environ,
+) -> Group:
+    """The group that this node belongs to; what is not given is taken from Slurm, Kubernetes or MASTER_ADDR.
+
+    Args:
+        nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow.
+        node_rank: from 0.
+        rendezvous: HOST or HOST:PORT, the host being the node of rank 0.
+        processes: on this node; one per GPU if None, or one.
+        restarts: see `Group`.
+        environment: variables.
+
+    Raises:
+        UsageFault: the nodes cannot be told, or not where they meet.
+    """
+    least, most = parse_nodes(nodes or environment.get("SLURM_STEP_NUM_NODES", "1"))
+    if node_rank is None:
+        node_rank = next(
+            (int(environment[name]) for name in _NODE_RANKS if environment.get(name, "").isdecimal()), None
+        )
+    if not rendezvous and most > 1:
+        rendezvous = _meeting_place(environment)
+    if rendezvous and ":" not in rendezvous:
+        rendezvous = f"{rendezvous}:{PORT}"
+    return Group(
+        processes=processes or torch.cuda.device_count() or 1,
+        least=least,
+        most=most,
+        rendezvous=rendezvous or _HERE,
+        node_rank=node_rank if rendezvous else None,
+        restarts=restarts,
+    )
+
+
+def _meeting_place(environment: Mapping[str, str]) -> str:
+    if host := environment.get("MASTER_ADDR"):
+        return f"{host}:{environment.get('MASTER_PORT', PORT)}"
+    if nodes := environment.get("SLURM_STEP_NODELIST"):
+        listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=False)
+        if listed.returncode == 0:
+            return listed.stdout.split()[0]
+    raise UsageFault("where the nodes meet is not known", "give every node the same --rendezvous HOST:PORT")
+
+
+def launch(arguments: Sequence[str], group: Group) -> int:
+    """Run `stamp-train ARGUMENTS…` in the processes of this node until all of them have ended.
+
+    Returns:
+        Exit code: 0, or `STOPPED` for a run that wrote its checkpoint because a signal asked for it, or 128 and the
+        number of the signal if there was nothing to write.
+
+    Raises:
+        StampError: a process died, or the nodes did not meet.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    # One thread per process unless the recipe says otherwise: torchrun sets the same.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    logging.disable()  # all that the agent has to say is said below
+    alone = group.rendezvous == _HERE
+    meeting = RendezvousParameters(
+        backend="c10d",
+        endpoint=group.rendezvous,
+        run_id="stamp-train",
+        min_nodes=group.least,
+        max_nodes=group.most,
+        local_addr="localhost" if alone else None,
+        timeout=MEET_SECONDS,
+        join_timeout=MEET_SECONDS,
+        read_timeout=MEET_SECONDS,
+        **({} if group.node_rank is None else {"is_host": group.node_rank == 0}),
+    )
+    agent = None
+    try:
+        handler = get_rendezvous_handler(meeting)
+        agent = _Agent(
+            WorkerSpec(
+                role="train",
+                local_world_size=group.processes,
+                entrypoint=sys.executable,
+                args=("-u", "-m", "stamp_cli.train", *arguments),
+                rdzv_handler=handler,
+                max_restarts=group.restarts,
+                local_addr=meeting.local_addr,
+            ),
+            DefaultLogsSpecs(),
+        )
+        result = agent.run()
+    except SignalException as caught:
+        if caught.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        return agent.code if agent and agent.code is not None else 128 + caught.sigval
+    except RendezvousError as fault:
+        if agent is not None and agent.started:
+            raise StampError(
+                f"the node at {group.rendezvous} is gone: {fault}", "--resume auto goes on from the last checkpoint"
+            ) from None
+        raise StampError(
+            f"the nodes did not meet at {group.rendezvous}: {fault}",
+            "all need the same --rendezvous and --nodes, and node 0 is the one that it names",
+        ) from None
+    handler.shutdown()
+    return _outcome(result)
+
+
+class _Agent(LocalElasticAgent):
+    """Passes on the signals that ask a run to stop, and waits for it to have stopped.
+
+    started: whether there have been processes. code: after a signal, the exit code if these ended as they should.
+    """
+
+    started = False
+    code: int | None = None
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        workers = super()._start_workers(worker_group)
+        pids = tuple(workers.values())
+        self.started = True
+
+        def pass_on(number: int, _: FrameType | None) -> None:
+            for again in ASKING:
+                signal.signal(again, signal.SIG_IGN)
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            codes = {_wait(pid) for pid in pids}
+            self.code = STOPPED if STOPPED in codes else 0 if codes == {0} else None
+            raise SignalException("asked to stop", signal.Signals(number))
+
+        for number in ASKING:
+            signal.signal(number, pass_on)
+        return workers
+
+
+def _wait(pid: int) -> int | None:
+    """How a child ends, without taking that from whoever waits for it next; None if that has happened."""
+    try:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
+def _outcome(result: RunResult | None) -> int:
+    if result is None or not result.is_failed():
+        return 0
+    failures = result.failures
+    if any(failure.exitcode == STOPPED for failure in failures.values()):  # then all had agreed, and the rest was ended
+        return STOPPED
+    rank = min(failures, key=lambda rank: failures[rank].timestamp)
+    first = failures[rank]
+    where = f"process {rank} of the run, on {socket.gethostname()}"
+    if first.exitcode < 0:
+        name = signal.Signals(-first.exitcode).name
+        raise StampError(
+            f"{where} was ended by {name}; so were the others here",
+            "--resume auto goes on from the last checkpoint; an unexpected SIGKILL is mostly for want of memory",
+        )
+    raise StampError(f"{where} ended with exit code {first.exitcode}; what it said is above")

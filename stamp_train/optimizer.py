@@ -1,0 +1,69 @@
+"""What moves the weights: AdamW, or Muon for the matrices and AdamW for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon
+
+from stamp_schemas.recipe import Optimizer, Recipe
+
+
+def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimizer over what is trained."""
+    settings = recipe.optimizer
+    weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    if settings.kind == "adamw":
+        return _adamw(list(weights.values()), settings)
+    # Muon is for maps between hidden states. Rows of an embedding are no such map, nor is the patches' convolution.
+    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    matrices = [weight for weight in weights.values() if weight.ndim == 2 and id(weight) not in tables]
+    chosen = set(map(id, matrices))
+    others = [weight for weight in weights.values() if id(weight) not in chosen]
+    # Updates scaled to the size of AdamW's: one learning rate serves both (Liu et al., "Muon is scalable for LLM training").
+    muon = Muon(
+        matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return Together(muon, _adamw(others, settings))
+
+
+def _adamw(weights: list[nn.Parameter], settings: Optimizer) -> AdamW:
+    return AdamW(
+        weights, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+    )
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimizers over different weights, as one.
+
+    Args:
+        parts: whose groups of weights are this one's.
+    """
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._share()
+
+    def _share(self) -> None:
+        """A learning rate that is set in one of our groups is set in the part's."""
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step of every part; no closure is called."""
+        assert closure is None  # gradients are there already
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """States of the parts, in their order."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put the states of the parts back."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self._share()

@@ -1,0 +1,110 @@
+"""The conversations of a page server, and the one thread that works for the model."""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from typing import Any
+
+from PIL import Image
+
+from stamp_train.predict.dialogue import Chat, ChatEvent, Turn
+from stamp_train.predict.segmenter import Segmenter
+
+MOST_HELD = 8  # conversations; each holds what the model has read
+PATIENCE = 5.0  # seconds that the end of a single answer is waited for
+
+
+@dataclass(eq=False)
+class Conversation:
+    """A page's conversation.
+
+    Attributes:
+        chat: the conversation itself.
+        name: of its picture.
+        id: what the page calls it by.
+        answering: held while an answer is in the making.
+        stopped: set to end it.
+        outlines: SVG paths of masks, which take too long to trace them again whenever the page is drawn.
+    """
+
+    chat: Chat
+    name: str
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    answering: Lock = field(default_factory=Lock)
+    stopped: Event = field(default_factory=Event)
+    outlines: dict[Turn, list[str]] = field(default_factory=dict)
+
+    def picture(self) -> bytes:
+        """The picture as the model sees it, a JPEG: upright, and without whatever else was in the file."""
+        assert self.chat.picture is not None  # conversations are opened with one
+        buffer = io.BytesIO()
+        self.chat.picture.save(buffer, "JPEG", quality=92, subsampling=0)
+        return buffer.getvalue()
+
+
+class Conversations:
+    """Conversations by id, the oldest forgotten; steps of their answers take turns at the model.
+
+    Args:
+        segmenter: the model.
+        model: its name.
+        picture: that the command was given, and its name.
+        options: fields of `GenerationOptions`.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, model: str, picture: tuple[Image.Image, str], options: Mapping[str, Any]
+    ) -> None:
+        self.model = model
+        self._segmenter, self._picture, self._options = segmenter, picture, options
+        self._held: dict[str, Conversation] = {}
+        self._lock = Lock()
+        # Its queue is what is fair: pages that answer at the same time get a token each by turns.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+
+    def open(self, picture: tuple[Image.Image, str] | None = None) -> Conversation:
+        """A new conversation about a picture of that name, or about the one that the command was given."""
+        image, name = picture or self._picture
+        chat = self._worker.submit(self._segmenter.chat, image, **self._options).result()
+        made = Conversation(chat, name)
+        with self._lock:
+            idle = [one for one in self._held.values() if not one.answering.locked()]
+            for old in idle[: max(0, len(self._held) + 1 - MOST_HELD)]:
+                del self._held[old.id]
+            self._held[made.id] = made
+        return made
+
+    def find(self, name: str) -> Conversation | None:
+        """The conversation of that id, from now on the youngest; None if there is none."""
+        with self._lock:
+            found = self._held.pop(name, None)
+            if found is not None:
+                self._held[name] = found
+            return found
+
+    def answer(self, conversation: Conversation, question: str, begin: str | None) -> Iterator[ChatEvent]:
+        """The events of the next round, until its end or until `conversation.stopped`; called with `answering` held."""
+        events = conversation.chat.stream(question, begin)
+        try:
+            while not conversation.stopped.is_set():
+                event = self._worker.submit(next, events, None).result()
+                if event is None:
+                    return
+                yield event
+        finally:
+            self._worker.submit(events.close).result()  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """End what is being answered, and the model's thread."""
+        with self._lock:
+            held = list(self._held.values())
+        for conversation in held:
+            conversation.stopped.set()
+        for conversation in held:
+            conversation.answering.acquire(timeout=PATIENCE)  # never released: nothing is answered any more
+        self._worker.shutdown()

@@ -1,0 +1,124 @@
+"""Checkpoints of any kind, ready to answer: finished models, runs, LoRA checkpoints (merged), published folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+
+from stamp_schemas import StampError, UsageFault
+from stamp_train.model.load import StampModel, load_checkpoint, model_class
+from stamp_train.model.processor import StampProcessor
+from stamp_train.predict.checkpoints import ADAPTER, CONFIG, find_checkpoint, run_folder
+from stamp_train.predict.faults import told
+from stamp_train.runlog import RECIPE
+
+_EXPECTED = ("tokenizer.json", "preprocessor_config.json")
+_READING_FAULTS = (OSError, ValueError, TypeError, KeyError, msgspec.MsgspecError, SafetensorError)
+"""What the libraries raise for files that are missing, damaged or not what they say."""
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+
+class _Family(msgspec.Struct):
+    """What config.json says about the family of a model."""
+
+    model_type: str = ""
+
+
+def open_checkpoint(path: str | Path, device: str = "auto", dtype: str = "auto") -> tuple[StampModel, StampProcessor]:
+    """The model of a checkpoint in evaluation mode, and its processor.
+
+    Args:
+        path: see `find_checkpoint`.
+        device: `auto` (see `pick_device`), or as torch names them.
+        dtype: one of `DTYPES`; `auto` is the stored one, but float32 on a CPU, which has few kernels for the others.
+
+    Raises:
+        UsageFault: no such device or dtype.
+        StampError: no such folder, a damaged one, another family of models, tokens or weights that are missing.
+    """
+    place, precision = pick_device(device), _precision(dtype)
+    if precision is None and place.type == "cpu":
+        precision = torch.float32
+    folder = find_checkpoint(Path(path))
+    model, processor = load_folder(folder, precision)
+    try:
+        model.to(place)  # type: ignore[arg-type]
+    except RuntimeError as fault:  # torch's own error for memory is one of these
+        reason = str(fault).splitlines()[0]
+        raise StampError(f"{folder}: does not go to {place}: {reason}", "try bfloat16, or another device") from None
+    return model, processor
+
+
+def load_folder(folder: Path, dtype: torch.dtype | None = None) -> tuple[StampModel, StampProcessor]:
+    """The model of a folder in evaluation mode on the CPU, and its processor.
+
+    Args:
+        folder: as `find_checkpoint` gives it.
+        dtype: None for the stored one; of an adapter that is the precision of its run.
+
+    Raises:
+        StampError: a damaged folder, another family of models, tokens or weights that are missing.
+    """
+    try:
+        with told(str(folder)):
+            model, processor = _merged(folder, dtype) if (folder / ADAPTER).is_file() else _plain(folder, dtype)
+    except (*_READING_FAULTS, RuntimeError) as fault:
+        lacking = [name for name in _EXPECTED if not (folder / name).is_file()]
+        reason = str(fault).strip().splitlines()[0]
+        hint = f"it has no {', '.join(lacking)}" if lacking else ""
+        raise StampError(f"{folder}: cannot be opened: {reason}", hint) from fault
+    model.eval()  # type: ignore[no-untyped-call]
+    return model, processor
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UsageFault: there is none of that name here.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageFault(f"no device {name!r}", "choose auto, cpu, cuda, cuda:1, …, or mps") from None
+    if not available.get(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        there = ", ".join(kind for kind, found in available.items() if found)
+        raise UsageFault(f"no device {name!r} here", f"here: {there}")
+    return device
+
+
+def _precision(name: str) -> torch.dtype | None:
+    if name not in DTYPES:
+        raise UsageFault(f"no dtype {name!r}", f"choose one of {', '.join(DTYPES)}")
+    found: torch.dtype | None = None if name == "auto" else getattr(torch, name)
+    return found
+
+
+def _plain(folder: Path, dtype: torch.dtype | None) -> tuple[StampModel, StampProcessor]:
+    """A Hugging Face folder. What can be wrong with it is looked at in the order of what it costs."""
+    model_class(msgspec.json.decode((folder / CONFIG).read_bytes(), type=_Family).model_type)
+    processor = StampProcessor.from_pretrained(folder)
+    return load_checkpoint(folder, dtype=dtype or "auto"), processor
+
+
+def _merged(folder: Path, dtype: torch.dtype | None) -> tuple[StampModel, StampProcessor]:
+    """A LoRA checkpoint of a run: the weights that the run began with, and the adapter worked into them."""
+    from stamp_train.model.lora import merge_adapter
+    from stamp_train.network import build_network
+    from stamp_train.recipes import resolve
+
+    run = run_folder(folder)
+    if run is None:
+        raise StampError(f"{folder}: an adapter away from its run", f"leave it in the run's folder, beside {RECIPE}")
+    recipe = resolve(str(run / RECIPE)).recipe
+    network, processor = build_network(recipe, folder)
+    model: StampModel = merge_adapter(network)
+    if dtype is None and recipe.model.precision == "bf16":
+        dtype = torch.bfloat16  # as the run's own finished model has it
+    return (model if dtype is None else model.to(dtype)), processor  # type: ignore[arg-type]

@@ -1,0 +1,51 @@
+"""Pictures as people hand them over: a path, a PIL picture or an array."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from stamp_data.picture import OPENED, PictureFault, read_picture
+from stamp_schemas import StampError
+
+Source = str | Path | Image.Image | np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def open_picture(source: Source) -> Image.Image:
+    """A picture in RGB.
+
+    Files are turned upright as their EXIF orientation says, which is what people see when they write about them; pixels
+    that come decoded are taken as they are.
+
+    Args:
+        source: a path, a PIL picture, or uint8 [height, width, 3].
+
+    Raises:
+        StampError: no such file, no picture, broken, or larger than `stamp_data.picture` takes; an array of another kind.
+    """
+    if isinstance(source, Image.Image):
+        return source.convert("RGB")
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+            raise StampError(f"picture {source.dtype} {list(source.shape)}", "pass uint8 [height, width, 3]")
+        return Image.fromarray(source)
+    path = Path(source)
+    # A link that someone names is followed; those that a list of requests names are checked where it is read.
+    folder = path.resolve().parent
+    try:
+        found = read_picture(folder, path.resolve().name)
+        with Image.open(io.BytesIO(found.data), formats=OPENED) as image:
+            upright = ImageOps.exif_transpose(image) if found.orientation != 1 else image
+            return upright.convert("RGB")
+    except PictureFault as fault:
+        raise StampError(f"{path}: {_without(str(fault), path.resolve().name)}") from None
+    except (OSError, SyntaxError, ValueError) as fault:
+        raise StampError(f"{path}: cannot be decoded: {fault}") from None
+
+
+def _without(text: str, name: str) -> str:
+    return text.removeprefix(f"{name}: ")

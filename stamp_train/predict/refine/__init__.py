@@ -1,0 +1,10 @@
+"""Masks made better with SAM, as an extra that never makes anything fail.
+
+`load_refiner("sam:PATH")` gives a `Refiner`; docs/refinement.md says where weights come from and what the presets do.
+"""
+
+from stamp_train.predict.refine.load import load_refiner
+from stamp_train.predict.refine.presets import PRESETS, Preset
+from stamp_train.predict.refine.refiner import Refiner
+
+__all__ = ["PRESETS", "Preset", "Refiner", "load_refiner"]

@@ -1,0 +1,240 @@
+"""Text and masks from pictures and sentences, in one call.
+
+    >>> from stamp_train.predict import Request, Segmenter, question
+    >>> segmenter = Segmenter.from_pretrained("checkpoint")
+    >>> found = segmenter.segment("dog.jpg", question("left dog"), begin="It is <|seg|>", max_new_tokens=4)
+    >>> found.masks[0].shape == found.image_size, found.masks[0].dtype
+    (True, dtype('bool'))
+
+Many requests go through the model in batches; those about one picture share what it costs to look at it:
+
+    >>> requests = [Request("dog.jpg", question(name)) for name in ("left dog", "ball")]
+    >>> [len(found.masks) > 0 for found in segmenter.segment_all(requests, force_mask=True, max_new_tokens=4)]
+    [True, True]
+
+A conversation goes on over several rounds:
+
+    >>> chat = segmenter.chat("dog.jpg", max_new_tokens=4)
+    >>> masks = chat.say("Where is the ball?", begin="Here: <|seg|>").masks
+    >>> answer = chat.say("And what colour is it?").text
+    >>> len(chat.history)
+    2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from stamp_data.instructions import SEG
+from stamp_schemas import StampError, UsageFault
+from stamp_train.model.errors import StampModelError
+from stamp_train.model.generate import StampGenerator
+from stamp_train.model.prompts import Prompt
+from stamp_train.model.replies import Answer
+from stamp_train.model.sampling import GenerationOptions
+from stamp_train.predict.batches import Batcher, Job
+from stamp_train.predict.opening import open_checkpoint
+from stamp_train.predict.picture import Source, open_picture
+from stamp_train.predict.requests import Request
+from stamp_train.predict.upsample import BILINEAR, METHODS, probabilities
+
+if TYPE_CHECKING:
+    from stamp_train.predict.dialogue import Chat
+    from stamp_train.predict.refine import Refiner
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What the model says and draws.
+
+    Attributes:
+        text: what is meant to be read.
+        content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their places.
+        masks: for each `<|seg|>` in order, bool [height, width] of the picture.
+        probabilities: for each mask float32 [height, width], foreground above 0.5; before any refinement.
+        logits: for each mask float32 [h, w], the logit picture on the patch grid, foreground above 0.
+        picture: RGB, what the masks lie on: files are turned upright; None without one.
+        finish: `stop`, or `length` when a limit ended the answer.
+        forced: the model said no `<|seg|>` by itself; the mask was asked for all the same.
+    """
+
+    text: str
+    content: str
+    masks: tuple[NDArray[np.bool_], ...]
+    probabilities: tuple[NDArray[np.float32], ...]
+    logits: tuple[NDArray[np.float32], ...]
+    picture: Image.Image | None
+    finish: str
+    forced: bool = False
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the picture in pixels."""
+        return None if self.picture is None else (self.picture.height, self.picture.width)
+
+    def overlay(self) -> Image.Image:
+        """The picture with the masks drawn over it, a colour for each.
+
+        Raises:
+            UsageFault: there is no picture.
+        """
+        from stamp_train.predict.overlay import overlay
+
+        if self.picture is None:
+            raise UsageFault("an answer without a picture has no overlay")
+        return overlay(self.picture, self.masks)
+
+
+class Segmenter:
+    """A model that answers about pictures in text and masks.
+
+    Args:
+        generator: model and processor.
+        upsampling: from the patch grid to the picture's size, one of `stamp_train.predict.upsample.METHODS`.
+        refiner: improves every mask at the picture's size, see `stamp_train.predict.refine.load_refiner`.
+
+    Raises:
+        UsageFault: no such upsampling.
+    """
+
+    def __init__(self, generator: StampGenerator, upsampling: str = BILINEAR, refiner: Refiner | None = None) -> None:
+        if upsampling not in METHODS:
+            raise UsageFault(f"no upsampling {upsampling!r}", f"choose one of {', '.join(METHODS)}")
+        self.generator, self.upsampling, self.refiner = generator, upsampling, refiner
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        dtype: str = "auto",
+        upsampling: str = BILINEAR,
+        refiner: Refiner | None = None,
+    ) -> Segmenter:
+        """Open a checkpoint.
+
+        Args:
+            path: folder of a model, of a training run (its finished model, else its newest checkpoint), or of a LoRA
+                checkpoint within a run.
+            device: `auto` takes CUDA, then MPS, then the CPU; or as torch names them.
+            dtype: `bfloat16`, `float16` or `float32`; `auto` is the stored one, on a CPU float32.
+            upsampling, refiner: see the class.
+
+        Raises:
+            UsageFault: no such device, dtype or upsampling.
+            StampError: the checkpoint is at fault; says how.
+        """
+        model, processor = open_checkpoint(path, device, dtype)
+        try:
+            return cls(StampGenerator(model, processor), upsampling, refiner)
+        except StampModelError as fault:
+            raise StampError(f"{path}: {fault}") from fault
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self.generator.model.device
+        return device
+
+    def segment(self, image: Source | None, text: Prompt, *, force_mask: bool = False, **options: Any) -> Segmentation:
+        """The answer to one question about one picture.
+
+        Args:
+            image, text: see `Request`.
+            force_mask: see `segment_all`.
+            options: fields of `stamp_train.model.GenerationOptions`.
+
+        Raises:
+            StampError: the picture or the question cannot be used, or memory does not suffice.
+        """
+        (found,) = self.segment_all([Request(image, text)], force_mask=force_mask, **options)
+        return found
+
+    def segment_all(
+        self, requests: Iterable[Request], *, force_mask: bool = False, **options: Any
+    ) -> Iterator[Segmentation]:
+        """The answers to many requests, in their order, while they are being read.
+
+        Requests about the same picture that follow one another share its encoding. A batch that memory does not suffice
+        for is halved, which is said by a warning in the log.
+
+        Args:
+            requests: read as far as the next batch needs.
+            force_mask: an answer without `<|seg|>` gets one mask, as if `<|seg|>` had been all that was said.
+            options: fields of `stamp_train.model.GenerationOptions`; `batch_size` is the number of requests at a time.
+
+        Raises:
+            StampError: as `segment`, at the first request at fault; `outcomes` goes on.
+        """
+        for outcome in self.outcomes(requests, force_mask=force_mask, **options):
+            if isinstance(outcome, StampError):
+                raise outcome
+            yield outcome
+
+    def outcomes(
+        self, requests: Iterable[Request], *, force_mask: bool = False, **options: Any
+    ) -> Iterator[Segmentation | StampError]:
+        """As `segment_all`, but a request at fault gives its error in place of an answer, and the others go on."""
+        try:
+            batcher = Batcher(self.generator, GenerationOptions(**options), force_mask)
+        except StampModelError as fault:
+            raise UsageFault(str(fault)) from fault
+        for job in batcher.jobs((r.image, r.text, r.name) for r in requests):
+            yield job.fault or self._finished(job)
+
+    def chat(self, image: Source | None, **options: Any) -> Chat:
+        """A conversation about a picture.
+
+        Args:
+            image: see `Request`.
+            options: fields of `stamp_train.model.GenerationOptions`.
+
+        Raises:
+            StampError: the picture cannot be used.
+        """
+        from stamp_train.predict.dialogue import Chat
+
+        return Chat(self, None if image is None else open_picture(image), GenerationOptions(**options))
+
+    def finished(self, answer: Answer, picture: Image.Image | None, forced: bool = False) -> Segmentation:
+        """An answer of the model with its masks at the picture's size, refined if there is a refiner."""
+        masks, smooth = self._drawn(answer, picture)
+        return Segmentation(
+            text=answer.text,
+            content=answer.content,
+            masks=masks,
+            probabilities=smooth,
+            logits=tuple(logits.numpy() for logits in answer.masks),
+            picture=picture,
+            finish=answer.finish,
+            forced=forced,
+        )
+
+    def _drawn(
+        self, answer: Answer, picture: Image.Image | None
+    ) -> tuple[tuple[NDArray[np.bool_], ...], tuple[NDArray[np.float32], ...]]:
+        """Masks and probabilities at the picture's size."""
+        if picture is None:
+            return (), ()
+        pixels = np.asarray(picture)
+        height, width = pixels.shape[:2]
+        smooth = [probabilities(logits, height, width, self.upsampling, pixels).numpy() for logits in answer.masks]
+        masks = [mask > 0.5 for mask in smooth]
+        if self.refiner is not None and masks:
+            masks = self.refiner.refine_all(pixels, [logits.numpy() for logits in answer.masks], masks)
+        return tuple(masks), tuple(smooth)
+
+    def _finished(self, job: Job) -> Segmentation:
+        assert job.answer is not None  # a job ends with an answer or a fault
+        if job.forced is None:
+            return self.finished(job.answer, job.picture)
+        drawn = self.finished(job.forced, job.picture, forced=True)
+        return replace(drawn, text=job.answer.text, content=job.answer.content + SEG, finish=job.answer.finish)

@@ -1,0 +1,210 @@
+"""Predictions as files.
+
+OUT/predictions.jsonl       one row per request, see `Prediction`; a row is there only when its files are
+OUT/masks/ID-1.png          the mask of the first `<|seg|>`: 0 or 255, the picture's size
+OUT/overlays/ID.jpg         the picture with all masks of the answer drawn over it
+OUT/predict.json            what they were made with; the same settings go on in the same folder
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from PIL import Image
+from xxhash import xxh3_64_hexdigest
+
+from stamp_data import rle
+from stamp_schemas import RLE, StampError, UsageFault
+from stamp_train.files import replace_file
+from stamp_train.runlog import read_rows
+
+if TYPE_CHECKING:
+    from stamp_train.predict.segmenter import Segmentation
+
+ROWS, SETTINGS, MASKS, OVERLAYS = "predictions.jsonl", "predict.json", "masks", "overlays"
+_QUALITY = 90  # of the overlays' JPEG
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Mask(msgspec.Struct, frozen=True):
+    """One mask. file: PNG, relative to the folder; rle: COCO's, compressed; area: pixels; bbox: x, y, width, height."""
+
+    file: str
+    rle: RLE
+    area: int
+    bbox: tuple[float, float, float, float]
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """One row.
+
+    id: of the request. image: the picture as it was named. prompt: what was asked, word for word. text: the answer as it
+    is meant to be read; content: with `<|seg|>` in its places, one mask for each. finish: `stop`, `length` or `stopped`.
+    forced: the mask was asked for although the answer has no `<|seg|>` of its own. width, height: of the picture as it is
+    seen (EXIF rotation applied), 0 without one. overlay: JPEG, relative to the folder, None without masks.
+    """
+
+    id: str
+    image: str
+    prompt: str
+    text: str
+    content: str
+    finish: str
+    forced: bool
+    width: int
+    height: int
+    masks: list[Mask]
+    overlay: str | None
+
+
+class PredictionFolder:
+    """A folder that predictions are written into, one by one; nothing in it changes before the first.
+
+    Args:
+        folder: made if it is not there.
+        settings: plain values that tell what the predictions are made with.
+        overwrite: begin anew in a folder of predictions, whatever they were made with.
+
+    Attributes:
+        rows: path of `predictions.jsonl`.
+
+    Raises:
+        UsageFault: the folder holds predictions made with other settings, or files of others under our names.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
+        self.folder, self.rows = folder, folder / ROWS
+        self._settings = msgspec.json.decode(msgspec.json.encode(settings))
+        self._begun = False
+        self._check(overwrite)
+        self._done = {} if overwrite else {row.id: row for row in _whole_rows(self.rows)}
+
+    def found(self, name: str, image: str, prompt: str) -> Prediction | None:
+        """The row of a request, None if it is still to be done.
+
+        Raises:
+            StampError: the row of that id is of another request.
+        """
+        row = self._done.get(name)
+        if row is not None and (row.image, row.prompt) != (image, prompt):
+            raise StampError(
+                f"{image}: {self.rows} has an id {name!r} of another request", "--out names another folder"
+            )
+        return row
+
+    def add(self, name: str, image: str, prompt: str, answer: Segmentation) -> Prediction:
+        """Write one answer.
+
+        Args:
+            name: id of the request, unlike any other in the folder.
+            image: the picture as it was named.
+            prompt: what was asked.
+            answer: what came of it.
+
+        Returns:
+            The row.
+
+        Raises:
+            UsageFault: the folder cannot be written to.
+        """
+        if not self._begun:
+            self._begin()
+        stem = file_name(name)
+        masks = [self._mask(f"{MASKS}/{stem}-{number}.png", mask) for number, mask in enumerate(answer.masks, start=1)]
+        drawn = None
+        if masks:
+            drawn = f"{OVERLAYS}/{stem}.jpg"
+            self._write(drawn, answer.overlay(), quality=_QUALITY)
+        height, width = answer.image_size or (0, 0)
+        row = Prediction(
+            id=name,
+            image=image,
+            prompt=prompt,
+            text=answer.text,
+            content=answer.content,
+            finish=answer.finish,
+            forced=answer.forced,
+            width=width,
+            height=height,
+            masks=masks,
+            overlay=drawn,
+        )
+        with self.rows.open("ab") as file:
+            file.write(msgspec.json.encode(row) + b"\n")
+        self._done[name] = row
+        return row
+
+    def _check(self, overwrite: bool) -> None:
+        """Refuse a folder whose contents must stay."""
+        path = self.folder / SETTINGS
+        if not path.is_file():
+            there = next(
+                (self.folder / name for name in (ROWS, MASKS, OVERLAYS) if (self.folder / name).exists()), None
+            )
+            if there is not None:
+                raise UsageFault(f"{there} is there already and not from here", "--out names another folder")
+        elif not overwrite:
+            before = _decoded(path)
+            names = sorted(before.keys() | self._settings.keys())
+            changed = [name for name in names if before.get(name) != self._settings.get(name)]
+            if changed:
+                raise UsageFault(
+                    f"{self.folder} holds predictions made with other settings ({', '.join(changed)})",
+                    "--out names another folder; --overwrite begins anew",
+                )
+
+    def _begin(self) -> None:
+        """Leave what is kept, whole rows and their files, and nothing else."""
+        folders = self.folder / MASKS, self.folder / OVERLAYS
+        if not self._done:
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+        try:
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            replace_file(
+                self.folder / SETTINGS, msgspec.json.format(msgspec.json.encode(self._settings), indent=2) + b"\n"
+            )
+            replace_file(self.rows, b"".join(msgspec.json.encode(row) + b"\n" for row in self._done.values()))
+        except OSError as fault:
+            raise UsageFault(f"{self.folder}: cannot be written to: {fault.strerror}") from None
+        self._begun = True
+
+    def _mask(self, file: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Mask:
+        self._write(file, Image.fromarray(mask.astype(np.uint8) * np.uint8(255)))
+        packed = rle.encode(mask.astype(np.uint8))
+        return Mask(file, packed, rle.area(packed), rle.bbox(packed))
+
+    def _write(self, file: str, picture: Image.Image, **options: Any) -> None:
+        data = io.BytesIO()
+        picture.save(data, "JPEG" if file.endswith(".jpg") else "PNG", **options)
+        replace_file(self.folder / file, data.getvalue())
+
+
+def file_name(name: str) -> str:
+    """A name for files: `name` itself where that is harmless, else what is harmless of it and its hash."""
+    if _SAFE_NAME.fullmatch(name):
+        return name
+    harmless = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-")[:60]
+    return f"{harmless}-{xxh3_64_hexdigest(name.encode(errors='surrogatepass'))}".lstrip("-")
+
+
+def _decoded(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):
+        return {}  # settings that nobody can have: whoever asks is told so, and may overwrite
+
+
+def _whole_rows(path: Path) -> list[Prediction]:
+    """The rows of a file; one that was cut off when a process was killed is left out."""
+    try:
+        return [msgspec.convert(row, Prediction) for row in read_rows(path)]
+    except msgspec.MsgspecError as fault:
+        raise UsageFault(f"{path}: damaged: {fault}", "--overwrite begins anew") from None

@@ -1,0 +1,216 @@
+"""Evaluations in their folders: what the model answers, what may be gone on with, what may not, what is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from stamp_data.rle import decode
+from stamp_schemas import RLE, StampError, UsageFault
+from stamp_train.eval.card import changes
+from stamp_train.eval.cases import CaseSet
+from stamp_train.eval.journal import Journal, Line
+from stamp_train.eval.metrics import score_case
+from stamp_train.eval.oracle import oracle
+from stamp_train.eval.page import choose, write_page
+from stamp_train.eval.results import Results, read_results
+from stamp_train.eval.session import Asked, Session
+from stamp_train.model import GenerationOptions, StampGenerator, StampProcessor, load_checkpoint
+from stamp_train.predict import refine
+from stamp_train.predict.upsample import to_mask
+
+from ..runs import make_shards
+from .exams import save_lively
+
+VAL = "refcoco-unc/val"
+SEG = "<|seg|>"
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return save_lively(tmp_path_factory.mktemp("checkpoint") / "lively")
+
+
+def labels_of(shards: Path, out: Path) -> Asked:
+    """What costs least: labels instead of a model."""
+    return Asked(checkpoint=None, shards=[shards / VAL], out=out, min_tokens=64, max_tokens=96, batch_size=4)
+
+
+def finished(asked: Asked, overwrite: bool = False) -> tuple[Results, list[Line]]:
+    session = Session(asked, overwrite)
+    session.work(lambda *_: None)
+    assert session.finished
+    return session.results()
+
+
+def drawn(line: Line) -> np.ndarray:
+    return decode(RLE(line.size, line.counts)).astype(bool)
+
+
+def test_answers_are_those_of_the_generator(
+    shards: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text and masks as of one call per question; a refiner's masks are scored beside them, from the same answers."""
+
+    def refine_all(image: np.ndarray, logits: list, masks: list[np.ndarray]) -> list[np.ndarray]:
+        assert all(isinstance(one, np.ndarray) for one in logits) and image.dtype == np.uint8
+        return [~mask for mask in masks]
+
+    inverse = SimpleNamespace(name="inverse", failed=0, refine_all=refine_all)
+    monkeypatch.setattr("stamp_train.eval.session.load_refiner", lambda *_: inverse)
+    asked = Asked(
+        checkpoint=checkpoint,
+        shards=[shards / VAL],
+        out=tmp_path / "out",
+        mode="both",
+        max_tokens=16,
+        max_new_tokens=8,
+        refine="sam:weights",
+    )
+    results, lines = finished(asked)
+    assert results.card.model is not None and results.card.model.refiner == "inverse"
+    found = {(line.id, line.variant): line for line in lines}
+    processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
+    generator = StampGenerator(load_checkpoint(checkpoint).eval(), processor)
+    source = CaseSet(shards / VAL)
+    pictured = source.load(source.rows[0])
+    dialogues = source.shards.record(source.rows[0]).dialogues
+    height, width = pictured.cases[0].truths[0].mask.shape
+    masks_seen = 0
+    for case, one in zip(pictured.cases, dialogues, strict=True):
+        question, answer = (message.content[-1].text for message in one.messages)
+        free = generator.ask(pictured.image, question, GenerationOptions(max_new_tokens=8))
+        begin = answer.partition(SEG)[0] + SEG
+        forced = generator.ask(pictured.image, question, GenerationOptions(begin=begin, max_new_tokens=0))
+        for variant, said in (("free", free), ("forced", forced)):
+            line = found[case.id, variant]
+            assert (line.answer, line.masks) == (said.content, len(said.masks))
+            parts = [to_mask(logits, height, width) for logits in said.masks]
+            masks_seen += len(parts)
+            for variant_now, shown in ((variant, parts), (f"{variant}+refined", [~part for part in parts])):
+                union = np.logical_or.reduce([np.zeros((height, width), bool), *shown])
+                line = found[case.id, variant_now]
+                assert (drawn(line) != union).mean() < 0.01  # batches round otherwise than single calls
+                assert line.score == score_case(drawn(line), case.truths[0].mask, None, not case.truths[0].mask.any())
+    assert masks_seen > len(dialogues)  # in both modes
+
+
+def test_the_refiner_that_cannot_be_had(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said, and nothing passes for refined."""
+    asked = replace(labels_of(shards, tmp_path / "out"), refine="sam:nowhere")
+    results, _ = finished(asked)
+    assert list(results.sets[0].scores) == ["labels"]
+    assert "masks stay unrefined" in capsys.readouterr().err
+    assert refine.load_refiner("sam:nowhere", say=lambda _: None).name == "none"
+
+
+@pytest.mark.parametrize(("rule", "side", "method"), [("soft", 1, "bilinear"), ("hard", 4, "published")])
+def test_labels_score_as_the_oracle_draws_them(rule: str, side: int, method: str, shards: Path, tmp_path: Path) -> None:
+    asked = replace(labels_of(shards, tmp_path), labels=rule, side=side, upsampling=method)
+    results, lines = finished(replace(asked, out=tmp_path / "out"))
+    source = CaseSet(shards / VAL)
+    truths = {case.id: case.truths[0].mask for row in source.rows for case in source.load(row).cases}
+    assert len(lines) == len(truths)
+    shared = either = 0
+    for line in lines:
+        truth = truths[line.id]
+        predicted = oracle(truth, 64, 96, side=side, rule=rule, method=method)
+        assert np.array_equal(drawn(line), predicted)
+        shared, either = shared + (predicted & truth).sum(), either + (predicted | truth).sum()
+    assert results.sets[0].scores["labels"]["stamp"]["ciou"] == pytest.approx(shared / either)
+
+
+def test_going_on_and_beginning_anew(shards: Path, tmp_path: Path) -> None:
+    asked = labels_of(shards, tmp_path / "out")
+    results, lines = finished(asked)
+    parts = tmp_path / "out/parts"
+    before = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
+    assert finished(asked) == (results, lines)
+    assert {path.name: path.stat().st_mtime_ns for path in parts.iterdir()} == before
+    assert read_results(tmp_path / "out/results.json") == results
+    changed = replace(asked, upsampling="published", seed=1)
+    with pytest.raises(UsageFault, match=r"upsampling was bilinear, is published; seed was 0, is 1"):
+        Session(changed)
+    again, _ = finished(changed, overwrite=True)
+    assert again.sets[0].scores != results.sets[0].scores
+
+
+def test_what_makes_another_evaluation(shards: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """Other weights do, the place where they lie does not."""
+    asked = Asked(checkpoint=checkpoint, shards=[shards / VAL], out=tmp_path / "out")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in checkpoint.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    first = Session(asked).settings
+    assert changes(first, Session(replace(asked, checkpoint=moved)).settings) == []
+    weights = moved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(UsageFault, match="checkpoint_digest was"):
+        Session(replace(asked, checkpoint=moved))
+
+
+def test_folders_of_others_stay(shards: Path, tmp_path: Path) -> None:
+    """Neither a folder of something else nor a file of the name of ours is begun in or removed."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("all of it")
+    for overwrite in (False, True):
+        with pytest.raises(UsageFault, match=r"holds thesis.txt, but no evaluation"):
+            Session(labels_of(shards, out), overwrite)
+    (out / "settings.json").write_text('{"editor": "vi"}')
+    for overwrite in (False, True):
+        with pytest.raises(StampError, match=r"settings.json"):
+            Session(labels_of(shards, out), overwrite)
+    assert {path.name for path in out.iterdir()} == {"thesis.txt", "settings.json"}
+    finished(labels_of(shards, tmp_path / "mine"))
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    finished(labels_of(shards, tmp_path / "mine"), overwrite=True)
+    assert (tmp_path / "mine/notes.txt").read_text() == "mine"
+
+
+def test_two_at_once_are_refused(shards: Path, tmp_path: Path) -> None:
+    asked = labels_of(shards, tmp_path / "out")
+    session = Session(asked)
+    with Journal(tmp_path / "out", 0), pytest.raises(StampError, match="another process is writing"):
+        session.work(lambda *_: None)
+    with pytest.raises(StampError, match=r"27 of 27 cases are not done"):
+        session.results()
+
+
+def test_the_page(shards: Path, tmp_path: Path) -> None:
+    """The worst come first, nothing is shown twice, and text cannot become markup."""
+    session = Session(labels_of(shards, tmp_path / "out"))
+    session.work(lambda *_: None)
+    results, lines = session.results()
+    lines[0].expression, lines[0].iou = '<script>alert(1)</script> & "quoted"', 0.0
+    worst, others = choose(lines, 0)
+    assert max(line.iou for line in worst) <= min(line.iou for line in others)
+    shown = [line.id for line in (*worst, *others)]
+    assert len(shown) == len(set(shown)) == len(lines) and choose(lines, 1)[0] == worst
+    assert write_page(tmp_path / "out", results, lines, session.sets, "stamp") == len(lines)
+    page = (tmp_path / "out/page.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quoted" in page
+    assert page.count('<path class="truth" d="M') == sum(line.score.target > 0 for line in lines if line.score)
+    assert page.count("data:image/jpeg;base64,") == len(lines) and len(page) < 1_000_000
+
+
+def test_the_page_without_a_record(shards: Path, tmp_path: Path) -> None:
+    """A record that has become unreadable since is shown without its picture."""
+    session = Session(labels_of(shards, tmp_path / "out"))
+    session.work(lambda *_: None)
+    results, lines = session.results()
+    lines[0].id = "gone/0"
+    write_page(tmp_path / "out", results, lines, session.sets, "stamp")
+    assert (tmp_path / "out/page.html").read_text().count("data:image/jpeg;base64,") == len(lines) - 1

@@ -1,0 +1,84 @@
+"""Being asked to stop: a checkpoint after the step, and from there the bits of a run that nobody stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from stamp_train.checkpoint import find
+from stamp_train.launch import is_first, is_worker, restarted
+from stamp_train.launch.signals import ASKING, Stopped, StopRequest
+from stamp_train.loop import Run
+from stamp_train.panel import Watched
+from stamp_train.recipes import Resolved, resolve
+
+from ..runs import log_of, write_recipe
+
+
+@pytest.fixture(autouse=True)
+def _exact() -> Iterator[None]:
+    """A run makes kernels deterministic for its process; the tests of other modules should not notice."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def recipe(shards: Path, tmp_path: Path) -> Resolved:
+    changes = [f"data.root={shards}", "evaluation.sets=[]", "saving.every=100"]
+    return resolve(str(write_recipe(tmp_path)), changes)
+
+
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGUSR1, 6)])
+def test_a_run_that_was_stopped_goes_on_in_the_same_bits(
+    number: signal.Signals, step: int, recipe: Resolved, tmp_path: Path
+) -> None:
+    """In the middle of a stage, and at its end."""
+
+    def ask(watched: Watched) -> None:
+        if watched.row.step == step:
+            os.kill(os.getpid(), number)
+
+    out = tmp_path / "run"
+    before = [signal.getsignal(known) for known in ASKING]
+    with pytest.raises(Stopped, match=f"after step {step}"):
+        Run(recipe, out, None, ask).train()
+    assert [signal.getsignal(known) for known in ASKING] == before
+    (start,) = find(out / "checkpoints")
+    assert start.name == f"step-{step:06d}"
+    assert not (out / "final").exists()
+    Run(recipe, out, start).train()
+    Run(recipe, tmp_path / "whole").train()
+    assert log_of(out) == log_of(tmp_path / "whole")
+    files = [(folder / "final" / "model.safetensors").read_bytes() for folder in (out, tmp_path / "whole")]
+    assert files[0] == files[1]
+
+
+def test_a_run_that_is_done_anyway_is_finished(recipe: Resolved, tmp_path: Path) -> None:
+    Run(
+        recipe,
+        tmp_path / "run",
+        None,
+        lambda watched: os.kill(os.getpid(), signal.SIGTERM) if watched.row.step == 10 else None,
+    ).train()
+    assert (tmp_path / "run" / "final" / "model.safetensors").exists()
+
+
+def test_a_request_is_heard_only_while_somebody_listens() -> None:
+    with StopRequest(Accelerator(cpu=True)) as stop:
+        assert not stop.agreed()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop.agreed()
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def test_a_process_knows_how_it_was_started() -> None:
+    assert not is_worker({}) and is_worker({"LOCAL_RANK": "0"})
+    assert is_first({}) and is_first({"RANK": "0"}) and not is_first({"RANK": "1"})
+    assert not restarted({}) and not restarted({"TORCHELASTIC_RESTART_COUNT": "0"})
+    assert restarted({"TORCHELASTIC_RESTART_COUNT": "1"}) and restarted({"SLURM_RESTART_COUNT": "2"})

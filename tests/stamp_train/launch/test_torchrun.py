@@ -1,0 +1,175 @@
+"""Processes on one node or many: who belongs to them, and what happens when one is signalled, killed or missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stamp_schemas import UsageFault
+from stamp_train.checkpoint import find
+from stamp_train.launch.torchrun import Group, find_group
+
+from ..runs import TIMEOUT, command, log_of, train, write_recipe
+
+LONG = ("--set", "stages.0.steps=100000", "--set", "saving.every=100000", "--set", "evaluation.sets=[]")
+
+
+# --- who belongs to the group -----------------------------------------------------------------------------------------
+
+SLURM = {"SLURM_STEP_NUM_NODES": "4", "SLURM_NODEID": "2", "MASTER_ADDR": "node1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "expected"),
+    [
+        ({}, {}, Group(processes=2)),
+        ({"nodes": "1"}, SLURM, Group(processes=2)),
+        ({}, SLURM, Group(processes=2, least=4, most=4, rendezvous="node1:29500", node_rank=2)),
+        (
+            {"rendezvous": "a:1", "node_rank": 0, "nodes": "1:4", "restarts": 3},
+            {**SLURM, "MASTER_PORT": "7"},
+            Group(processes=2, least=1, most=4, rendezvous="a:1", node_rank=0, restarts=3),
+        ),
+        (
+            {"nodes": "2", "rendezvous": "train-0.train"},
+            {"JOB_COMPLETION_INDEX": "1"},
+            Group(processes=2, least=2, most=2, rendezvous="train-0.train:29500", node_rank=1),
+        ),
+        (
+            {"nodes": "2"},
+            {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "7"},
+            Group(processes=2, least=2, most=2, rendezvous="10.0.0.1:7"),
+        ),
+    ],
+)
+def test_what_is_not_given_is_taken_from_the_surroundings(
+    given: dict[str, object], environment: dict[str, str], expected: Group
+) -> None:
+    assert find_group(**given, processes=2, environment=environment) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("nodes", ["0", "two", "3:2", "1:", "-1", "1:2:3"])
+def test_senseless_numbers_of_nodes_are_refused(nodes: str) -> None:
+    with pytest.raises(UsageFault, match="--nodes"):
+        find_group(nodes, environment={})
+
+
+def test_nodes_that_do_not_know_where_to_meet_are_told_so() -> None:
+    with pytest.raises(UsageFault) as fault:
+        find_group("2", environment={})
+    assert "--rendezvous HOST:PORT" in fault.value.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rendezvous", "a:1"),
+        ("--node-rank", "0"),
+        ("--launcher", "torchrun", "--partition", "gpu"),
+        ("--launcher", "slurm", "--node-rank", "1"),
+    ],
+)
+def test_options_of_another_launcher_are_refused(options: tuple[str, ...], tmp_path: Path) -> None:
+    done = train(write_recipe(tmp_path), tmp_path, tmp_path / "run", *options)
+    assert done.returncode == 2
+    assert f"is not for --launcher {options[1] if options[0] == '--launcher' else 'local'}" in done.stderr
+
+
+# --- real processes ---------------------------------------------------------------------------------------------------
+
+
+def workers(launcher: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text("ascii").split()]
+
+
+def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
+    """Do something to a run once it has logged so many steps; its exit code, what it said, seconds that it still took."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    until = time.monotonic() + TIMEOUT
+    while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.005)
+    began = time.monotonic()
+    act(process.pid)
+    _, said = process.communicate(timeout=TIMEOUT)
+    return process.returncode, said, time.monotonic() - began
+
+
+def checkpoint_of(out: Path) -> list[str]:
+    return [f"step-{len(log_of(out)):06d}"]
+
+
+def test_one_process_that_is_asked_to_stop_says_how_to_go_on(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = command(write_recipe(tmp_path), shards, out, *LONG)
+    code, said, _ = disturb(arguments, out, 2, lambda pid: os.kill(pid, signal.SIGTERM))
+    assert code == 75
+    assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)
+    assert f"stopped as asked after step {len(log_of(out))}; --resume auto goes on from {out}/checkpoints/" in said
+    code, said, _ = disturb([*arguments, "--resume", "auto"], out, len(log_of(out)), lambda pid: os.kill(pid, 2))
+    assert code == 130
+    assert f"stopped; --resume auto goes on from {out}/checkpoints/" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_of_two_stops_both_after_the_same_step(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = command(write_recipe(tmp_path), shards, out, *LONG, processes=2)
+    code, said, _ = disturb(arguments, out, 2, lambda pid: os.kill(workers(pid)[-1], signal.SIGUSR1))
+    assert code == 75, said
+    assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)
+    assert said.count("stopped as asked") == 1
+    assert "Traceback" not in said and "error" not in said
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_within_a_minute(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = command(write_recipe(tmp_path), shards, out, *LONG, processes=2)
+    code, said, seconds = disturb(arguments, out, 2, lambda pid: os.kill(workers(pid)[-1], signal.SIGKILL))
+    assert code == 1
+    assert seconds < 60
+    assert "error: process 1 of the run, on " in said and "was ended by SIGKILL" in said
+    assert "error: process 0: another process of the run is gone, or hangs: " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_processes_are_started_anew_and_end_in_the_same_bits(shards: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = command(write_recipe(tmp_path), shards, out, "--max-restarts", "1", processes=2)
+    code, said, _ = disturb(arguments, out, 5, lambda pid: os.kill(workers(pid)[0], signal.SIGKILL))
+    assert code == 0, said
+    assert f"from {out}/checkpoints/" in said
+    assert log_of(out) == log_of(undisturbed)
+    weights = [(run / "final" / "model.safetensors").read_bytes() for run in (out, undisturbed)]
+    assert weights[0] == weights[1]
+
+
+def test_a_run_folder_that_is_taken_is_told_once(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "final").mkdir(parents=True)
+    done = train(write_recipe(tmp_path), shards, tmp_path / "run", processes=2)
+    assert done.returncode == 2
+    assert done.stderr.count("holds a run already") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of a plain torchrun")
+@pytest.mark.slow
+def test_a_plain_torchrun_does_as_well(shards: Path, tmp_path: Path) -> None:
+    """It passes SIGTERM on, and waits half a minute; its own exit code is another."""
+    out = tmp_path / "run"
+    ours = command(write_recipe(tmp_path), shards, out, *LONG)[1:]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *ours]
+    code, said, _ = disturb(torchrun, out, 2, lambda pid: os.kill(pid, signal.SIGTERM))
+    assert code != 0
+    assert "stopped as asked after step" in said
+    assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)

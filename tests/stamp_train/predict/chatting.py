@@ -1,0 +1,96 @@
+"""A tiny model to talk with, pictures to talk about, and a running page server to ask."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from PIL import Image, ImageDraw
+
+from stamp_train.model import StampGenerator, build_preset
+from stamp_train.predict import Segmenter
+from stamp_train.predict.chat.conversations import Conversations
+from stamp_train.predict.chat.loopback import open_server
+from stamp_train.predict.chat.server import ChatHandler
+
+
+@cache
+def tiny_segmenter() -> Segmenter:
+    return Segmenter(StampGenerator(*build_preset("tiny")))
+
+
+def scene(width: int = 112, height: int = 84) -> Image.Image:
+    picture = Image.new("RGB", (width, height), (90, 140, 90))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((10, 15, 50, 60), fill=(210, 60, 40))
+    draw.rectangle((70, 30, 100, 75), fill=(40, 70, 200))
+    return picture
+
+
+def save_checkpoint(folder: Path) -> Path:
+    generator = tiny_segmenter().generator
+    generator.model.save_pretrained(folder)
+    generator.processor.save_pretrained(folder)
+    return folder
+
+
+class Served:
+    """A page server of the tiny model, and a way to ask it. options: of generation."""
+
+    def __init__(self, **options: Any) -> None:
+        self.conversations = Conversations(tiny_segmenter(), "tiny", (scene(), "scene.png"), options)
+        self.server, self.address = open_server(ChatHandler, self.conversations)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        self.port, self.path = urlsplit(self.address).port, urlsplit(self.address).path
+
+    def request(
+        self, place: str, method: str = "GET", body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        """The response, its body unread; place: a path beginning with /, or what follows the token."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        given = {"Host": f"127.0.0.1:{self.port}", **(headers or {})}
+        connection.request(method, place if place.startswith("/") else f"{self.path}{place}", body, given)
+        return connection.getresponse()
+
+    def status(self, place: str, method: str = "GET", **options: Any) -> int:
+        response = self.request(place, method, **options)
+        response.read()
+        return response.status
+
+    def json(self, place: str, method: str = "GET", body: bytes | None = None) -> Any:
+        response = self.request(place, method, body)
+        data = response.read()
+        assert response.status == 200, data
+        return json.loads(data)
+
+    def open(self, picture: bytes = b"") -> Any:
+        return self.json("api/open", "POST", picture)
+
+    def say(self, chat: str, text: str, force_mask: bool = False) -> http.client.HTTPResponse:
+        body = json.dumps({"text": text, "force_mask": force_mask}).encode()
+        return self.request(f"api/say?{urlencode({'chat': chat})}", "POST", body)
+
+    def answer(self, chat: str, text: str, force_mask: bool = False) -> Any:
+        """The last round of the conversation after a question."""
+        *_, last = events(self.say(chat, text, force_mask))
+        return last["state"]["rounds"][-1]
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+        self.conversations.close()
+
+
+def events(response: http.client.HTTPResponse) -> Iterator[Any]:
+    """The lines of an answer as they come."""
+    assert response.status == 200, response.read()
+    for line in iter(response.readline, b""):
+        yield json.loads(line)

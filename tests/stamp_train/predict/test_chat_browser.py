@@ -1,0 +1,253 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .chatting import Served, scene
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script> & 'the circle'"
+
+
+class Watched:
+    """A page that remembers every complaint and every request."""
+
+    def __init__(self, browser: Any, served: Served, **options: Any) -> None:
+        self.served = served
+        self.page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
+        self.page.set_default_timeout(20_000)
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda fault: self.complaints.append(str(fault)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(served.address)
+        self.page.wait_for_selector("body[data-ready]")
+
+    def count(self, selector: str) -> int:
+        return int(self.page.locator(selector).count())
+
+    def wait(self, condition: str) -> None:
+        """Until a JavaScript condition holds. (Playwright's own waiting evaluates strings, which the policy forbids.)"""
+        deadline = time.monotonic() + 20
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, f"still not: {condition}"
+            self.page.wait_for_timeout(15)
+
+    def ask(self, text: str) -> None:
+        """Ask, and wait until the answer is there."""
+        rounds = self.count("article")
+        self.page.fill("#question", text)
+        self.page.press("#question", "Enter")
+        self.wait(f"document.querySelectorAll('article .note').length === {rounds + 1}")
+
+    def outlined(self) -> int:
+        return self.count("#overlay path")
+
+    def close(self) -> None:
+        self.page.close()
+        assert self.complaints == []
+        assert all(url.startswith((self.served.address, "data:")) for url in self.requests)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A real browser, started once."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    running = Served(max_new_tokens=1)  # a forced mask, and the one that this model says after it
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def watched(chromium: Any, served: Served) -> Iterator[Watched]:
+    watched = Watched(chromium, served)
+    yield watched
+    watched.close()
+
+
+def test_rounds_with_masks(watched: Watched) -> None:
+    page = watched.page
+    watched.wait("document.querySelector('#picture').naturalWidth === 112")
+    page.click(".example >> nth=0")
+    assert page.input_value("#question") == "What is in this picture?"
+    watched.ask("What is it?")
+    assert page.inner_text("article .user .bubble") == "What is it?"
+    assert "no mask" in page.inner_text("article .note")
+    page.click("#force")
+    watched.ask("the circle")
+    assert watched.count("article") == 2
+    assert watched.count("button.chip") == watched.outlined() == 2
+    chips = page.locator("button.chip")
+    fills = page.evaluate("[...document.querySelectorAll('#overlay path')].map((path) => path.getAttribute('fill'))")
+    assert len(set(fills)) == 2
+    chips.nth(0).click()
+    assert watched.outlined() == 1
+    assert chips.nth(0).get_attribute("aria-pressed") == "false"
+    page.fill("#opacity", "80")
+    assert page.get_attribute("#overlay path", "fill-opacity") == "0.8"
+    watched.ask("the square")  # its masks are shown, the older ones no longer
+    assert watched.count("button.chip") == 4
+    assert watched.outlined() == 2
+    chips.nth(0).click()
+    assert watched.outlined() == 3
+    page.click("#masks")
+    assert watched.outlined() == 0
+    page.click("#masks")
+    assert watched.outlined() == 3
+
+
+def test_undo_gives_the_question_back(watched: Watched) -> None:
+    assert watched.page.is_disabled("#undo")
+    watched.ask("one")
+    watched.ask("two")
+    watched.page.click("#undo")
+    watched.wait("document.querySelectorAll('article').length === 1")
+    assert watched.page.input_value("#question") == "two"
+
+
+def test_keys(watched: Watched) -> None:
+    page = watched.page
+    page.keyboard.type("one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("more? 1")
+    assert page.input_value("#question") == "one\nmore? 1"
+    page.keyboard.press("Escape")
+    page.keyboard.press("m")
+    assert page.get_attribute("#force", "aria-pressed") == "true"
+    page.keyboard.press("/")
+    page.keyboard.press("Enter")
+    watched.wait("document.querySelectorAll('button.chip').length === 2")
+    page.keyboard.press("Escape")
+    page.keyboard.press("2")
+    assert watched.outlined() == 1
+    page.keyboard.press("9")
+    page.keyboard.press("a")
+    assert watched.outlined() == 0
+    page.keyboard.press("t")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.keyboard.press("?")
+    page.wait_for_selector("#keys[open]")
+    page.keyboard.press("?")
+    watched.wait("!document.querySelector('#keys').open")
+    page.keyboard.press("z")
+    watched.wait("document.querySelectorAll('article').length === 0")
+
+
+def test_text_and_names_are_only_text(watched: Watched, tmp_path: Path) -> None:
+    path = tmp_path / "<img src=x onerror=window.hacked=1>.png"
+    scene(84, 84).save(path)
+    watched.page.set_input_files("#file", path)
+    watched.wait("document.querySelector('#picture').naturalWidth === 84")
+    assert "<img src=x" in watched.page.inner_text("#facts")
+    watched.ask(HOSTILE)
+    assert watched.page.inner_text("article .user .bubble") == HOSTILE
+    assert watched.page.evaluate("window.hacked") is None
+    assert watched.count("img") == 1
+
+
+def test_saving_downloads_the_conversation(watched: Watched) -> None:
+    watched.page.click("#force")
+    watched.ask("the circle")
+    with watched.page.expect_download() as download:
+        watched.page.click("#save")
+    saved = json.loads(Path(download.value.path()).read_bytes())
+    assert saved["image"]["name"] == "scene.png"
+    assert saved["rounds"][0]["masks"][0]["size"] == [84, 112]
+
+
+def test_another_picture_or_none(watched: Watched, tmp_path: Path) -> None:
+    watched.ask("one")
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    watched.page.set_input_files("#file", bad)
+    watched.wait("document.querySelector('#toast').textContent.includes('not a JPEG')")
+    assert watched.count("article") == 1
+    scene(168, 84).save(tmp_path / "wide.png")
+    watched.page.set_input_files("#file", tmp_path / "wide.png")
+    watched.wait("document.querySelector('#picture').naturalWidth === 168")
+    assert watched.count("article") == 0
+    assert watched.page.inner_text("#facts") == "wide.png · 168×84"
+    assert any("422" in complaint for complaint in watched.complaints)
+    watched.complaints.clear()  # the browser itself reports what the server refused
+
+
+def test_pages_have_conversations_of_their_own_and_keep_them(chromium: Any, served: Served) -> None:
+    pages = [Watched(chromium, served) for _ in range(2)]
+    for name, watched in zip(("one", "two"), pages, strict=True):
+        watched.ask(name)
+    for name, watched in zip(("one", "two"), pages, strict=True):
+        watched.page.reload()
+        watched.page.wait_for_selector("body[data-ready]")
+        assert watched.page.locator("article .user .bubble").all_inner_texts() == [name]
+        watched.close()
+
+
+@pytest.mark.parametrize("by", ["button", "key"])
+def test_an_answer_is_streamed_and_can_be_stopped(by: str, chromium: Any) -> None:
+    served = Served(max_new_tokens=4000)
+    watched = Watched(chromium, served)
+    try:
+        page = watched.page
+        page.fill("#question", "one")
+        page.press("#question", "Enter")
+        watched.wait("(document.querySelector('.going .bubble')?.textContent.length ?? 0) > 3")
+        assert page.inner_text("#go") == "Stop"
+        assert page.is_disabled("#undo")
+        if by == "button":
+            page.click("#go")
+        else:
+            page.keyboard.press("Escape")
+        watched.wait("document.querySelector('article .note')?.textContent === 'stopped'")
+        assert page.inner_text("#go") == "Send"
+        assert watched.count(".going") == 0
+    finally:
+        watched.close()
+        served.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (390, "light"), (900, "dark"), (1900, "light")])
+def test_no_width_scrolls_sideways(width: int, scheme: str, chromium: Any, served: Served) -> None:
+    watched = Watched(chromium, served, viewport={"width": width, "height": 760}, color_scheme=scheme)
+    watched.page.click("#force")
+    watched.ask("averyveryverylongwordwithoutanyspaces" * 8)
+    assert watched.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert watched.page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    frame, question = (watched.page.locator(name).bounding_box() for name in ("#frame", "#question"))
+    assert abs(frame["width"] / frame["height"] - 112 / 84) < 0.02
+    assert frame["width"] > 150
+    assert question["y"] + question["height"] <= 760
+    watched.close()
+
+
+def test_a_server_that_does_not_answer_is_said(watched: Watched) -> None:
+    watched.page.context.set_offline(True)
+    watched.page.fill("#question", "one")
+    watched.page.click("#go")
+    watched.wait("document.querySelector('#toast').textContent.includes('still running')")
+    assert watched.page.input_value("#question") == "one"
+    watched.page.context.set_offline(False)
+    watched.ask("one")
+    assert all("ERR_INTERNET_DISCONNECTED" in complaint for complaint in watched.complaints)
+    watched.complaints.clear()  # the browser's own

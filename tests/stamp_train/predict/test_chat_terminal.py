@@ -1,0 +1,351 @@
+"""Conversations on the terminal: scripted through a pipe, by a person at a (pseudo) terminal, and pictures within it."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from rich.console import Console
+
+from stamp_train.predict.chat.inline import best_way, half_blocks, show_picture
+from stamp_train.predict.chat.keeping import Keeper
+from stamp_train.predict.chat.terminal import TerminalChat
+from stamp_train.predict.chat.transcript import printable
+
+from .chatting import save_checkpoint, scene, tiny_segmenter
+
+COMMAND = [sys.executable, "-c", "from stamp_cli.train import main; main()", "chat"]
+TIMEOUT = 120  # seconds
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    scene().save(tmp_path / "scene.png")
+    return tmp_path / "scene.png"
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    pixels = np.asarray(Image.open(path))
+    assert set(np.unique(pixels)) <= {0, 255}
+    return pixels > 0
+
+
+class Spoken:
+    """A conversation within this process, and what it printed and said."""
+
+    def __init__(self, tmp_path: Path, picture: Path, *, way: str = "off", tokens: int = 1, **console: object) -> None:
+        self.out, self.printed, self.said = tmp_path / "out", io.StringIO(), list[str]()
+        self.talk = TerminalChat(
+            lambda path: tiny_segmenter().chat(path, max_new_tokens=tokens),
+            picture,
+            Keeper(self.out, "tiny"),
+            Console(file=self.printed, width=60, highlight=False, **console),  # type: ignore[arg-type]
+            self.said.append,
+            way,  # type: ignore[arg-type]
+        )
+
+    def hear(self, *lines: str) -> str:
+        """What is printed after these lines."""
+        before = len(self.printed.getvalue())
+        self.talk.run(iter(lines))
+        return self.printed.getvalue()[before:]
+
+
+@pytest.fixture
+def spoken(tmp_path: Path, picture: Path) -> Spoken:
+    return Spoken(tmp_path, picture)
+
+
+def test_a_session_through_a_pipe(tmp_path: Path, checkpoint: Path, picture: Path) -> None:
+    Image.new("RGB", (56, 84), "red").save(tmp_path / "tall one.png")
+    lines = (
+        "the circle", "/nonsense", "/undo", "the square", "/save talk.json", "/save talk.json", "/image nowhere.png",
+        f"/image {tmp_path / 'tall one.png'}", "/undo", "all of it", "/mask", "what?", "/quit", "not heard",
+    )  # fmt: skip
+    done = subprocess.run(
+        [*COMMAND, checkpoint, picture, "--out", "kept", "--force-mask", "--max-new-tokens", "0"],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[mask 1]\n") == 3
+    paths = re.findall(r"^mask 1: (\S+) \(\d+\.\d% of the picture\)$", done.stdout, re.M)
+    assert paths == [f"kept/masks/answer-00{number}-1.png" for number in (1, 2, 3)]
+    assert re.findall(r"^overlay: (\S+)$", done.stdout, re.M) == [f"kept/overlays/answer-00{n}.jpg" for n in (1, 2, 3)]
+    faults = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    for fault, wanted in zip(faults, ("/nonsense", "there already", "nowhere.png", "take back"), strict=True):
+        assert wanted in fault
+    assert "taken back: the circle" in done.stderr
+    assert "no mask" in done.stderr
+    assert "Traceback" not in done.stderr
+
+    for path, asked, image in zip(
+        paths, ("the circle", "the square", "all of it"), (picture,) * 2 + (tmp_path / "tall one.png",), strict=True
+    ):
+        (expected,) = tiny_segmenter().chat(image, max_new_tokens=0).say(asked, "<|seg|>").masks
+        np.testing.assert_array_equal(read_mask(tmp_path / path), expected)
+    saved = json.loads((tmp_path / "talk.json").read_bytes())
+    assert saved["image"] == {"name": str(picture), "width": 112, "height": 84}
+    (row,) = saved["rounds"]
+    assert (row["prompt"], row["content"], row["text"]) == ("the square", "<|seg|>", "")
+    (rle,) = row["masks"]
+    decoded = coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode()})
+    np.testing.assert_array_equal(decoded > 0, read_mask(tmp_path / paths[1]))
+    assert Image.open(tmp_path / row["overlay"]).size == (112, 84)
+
+
+@pytest.mark.parametrize(("image", "fault"), [("nothing.png", "nothing.png"), ("text.png", "not a JPEG")])
+def test_a_bad_picture_is_one_line(image: str, fault: str, tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "text.png").write_text("text")
+    done = subprocess.run(
+        [*COMMAND, checkpoint, tmp_path / image],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert fault in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_the_page_is_served_until_ctrl_c(checkpoint: Path, picture: Path) -> None:
+    command = [*COMMAND, checkpoint, picture, "--web"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        line = next(line for line in running.stderr if line.startswith("http"))
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/\n", line)
+        running.send_signal(signal.SIGINT)
+        out, rest = running.communicate(timeout=TIMEOUT)
+    assert (running.returncode, out) == (130, "")
+    assert "Traceback" not in rest
+
+
+def own_terminal() -> None:
+    """Make standard input what a process' Ctrl-C comes from."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+class Person:
+    """Someone at a terminal."""
+
+    def __init__(self, command: list[object], cwd: Path) -> None:
+        self.master, slave = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+        environment = {name: value for name, value in environment.items() if name not in ("NO_COLOR", "TMUX")}
+        self.process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=cwd,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=own_terminal,
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def see(self, text: str) -> str:
+        """What comes up to and with a text that is not seen yet."""
+        deadline = time.monotonic() + TIMEOUT
+        while text not in self.seen:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.seen!r}"
+            if select.select([self.master], [], [], 1)[0]:
+                self.seen += self._read()
+        before, _, self.seen = self.seen.partition(text)
+        return before + text
+
+    def _read(self) -> str:
+        try:
+            data = os.read(self.master, 65536)
+        except OSError as fault:
+            if fault.errno != errno.EIO:  # what Linux says when the other side is closed
+                raise
+            data = b""
+        assert data, f"it ended: {self.seen!r}"
+        return data.decode(errors="replace")
+
+    def leave(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def person(tmp_path: Path, checkpoint: Path, picture: Path) -> Iterator[Person]:
+    person = Person([*COMMAND, checkpoint, picture, "--max-new-tokens", 5000], tmp_path)
+    yield person
+    person.leave()
+
+
+def test_ctrl_c_stops_the_answer_and_ctrl_d_the_conversation(person: Person) -> None:
+    person.see("/help lists the commands")
+    person.see("> ")
+    person.type("\x03")
+    person.see("Ctrl-D or /quit ends the conversation")
+    person.see("> ")
+    person.type("what is it?\n")
+    person.see("\n\r\n\r\n")  # this model says nothing but new lines
+    person.type("\x03")
+    person.see("stopped: no masks")
+    person.see("> ")
+    person.type("/undo\n")
+    person.see("taken back: what is it?")
+    person.see("> ")
+    person.type("\x04")
+    person.see("\n")
+    assert person.process.wait(timeout=TIMEOUT) == 0
+
+
+def test_rounds_and_commands(spoken: Spoken, tmp_path: Path) -> None:
+    spoken.hear("", "/save")
+    assert spoken.said == ["error: nothing has been said yet"]
+    assert not spoken.out.exists()
+    spoken.hear("one", "two")
+    assert [turn.question for turn in spoken.talk.chat.history] == ["one", "two"]
+    assert not spoken.out.exists()  # nothing to keep without masks
+    assert spoken.hear("/mask", "three").startswith("[mask 1][mask 2]\n")
+    assert "begin with a mask" in "".join(spoken.said)
+    spoken.said.clear()
+    spoken.hear("/save", "/save", f"/save {tmp_path / 'scene.png'}")
+    assert {path.name for path in spoken.out.glob("*.json")} >= {"conversation-1.json", "conversation-2.json"}
+    assert "scene.png is there already" in spoken.said[0]
+    spoken.said.clear()
+    spoken.hear("/help")
+    assert [line.split()[0] for line in spoken.said[:-1]] == ["/save", "/undo", "/image", "/mask", "/help", "/quit"]
+    spoken.hear("/undo", "/undo", "/undo", "/undo")
+    assert spoken.said[-1].startswith("error: nothing to take back")
+
+
+def test_a_second_conversation_goes_on_in_the_folder_of_the_first(tmp_path: Path, picture: Path) -> None:
+    for _ in range(2):
+        Spoken(tmp_path, picture, tokens=0).hear("/mask", "the circle")
+    assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == [
+        "answer-001-1.png",
+        "answer-002-1.png",
+    ]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["answer-001", "answer-002"]
+
+
+def test_a_question_that_is_too_long_is_one_line_and_the_talk_goes_on(spoken: Spoken) -> None:
+    spoken.hear("x " * 60_000, "short")
+    assert spoken.said[0].startswith("error:")
+    assert [turn.question for turn in spoken.talk.chat.history] == ["short"]
+
+
+def test_text_cannot_command_the_terminal(tmp_path: Path, picture: Path) -> None:
+    assert printable("a\x1b[2J\x9b1m\x07\r\n\tb\u202e\u200f é 漢") == "a�[2J�1m��\n\tb�� é 漢"
+    spoken = Spoken(tmp_path, picture, force_terminal=True)
+    spoken.hear("x\x1b]0;title\x07", "/undo")
+    assert "\x1b" not in spoken.said[-1]
+
+
+def cells(text: str) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+    """(upper, lower) colours of every cell of half blocks as a terminal is told them."""
+    rows = []
+    for line in text.splitlines():
+        row, style = [], ((0,), (0,))
+        for codes, blocks in re.findall(r"\x1b\[([\d;]*)m(▀*)", line):
+            numbers = [int(code) for code in codes.split(";") if code]
+            if len(numbers) == 10:
+                assert (numbers[0:2], numbers[5:7]) == ([38, 2], [48, 2])
+                style = (tuple(numbers[2:5]), tuple(numbers[7:10]))
+            row += [style] * len(blocks)
+        rows.append(row)
+    return rows
+
+
+def test_half_blocks_are_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, color_system="truecolor", width=40)
+    console.print(half_blocks(Image.fromarray(pixels), 5), end="")
+    found = np.array(cells(file.getvalue()))  # [rows, columns, upper and lower, colour]
+    np.testing.assert_array_equal(found.transpose(0, 2, 1, 3).reshape(6, 5, 3), pixels)
+
+
+@pytest.mark.parametrize("way", ["kitty", "iterm", "blocks", "off"])
+def test_the_overlay_is_shown(way: str, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    spoken = Spoken(tmp_path, picture, way=way, force_terminal=True, color_system="truecolor")
+    _, _, shown = spoken.hear("/mask", "the circle").partition(".jpg\n")
+    expected = spoken.talk.chat.history[0].answer.overlay()
+    if way == "off":
+        assert shown == ""
+    elif way == "blocks":
+        assert len(cells(shown)) == 22
+        assert {len(row) for row in cells(shown)} == {59}
+    else:
+        if way == "kitty":
+            parts = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", shown)
+            assert parts[0][0].startswith("a=T,f=100,c=59,")
+            assert [part[0][-3:] for part in parts] == ["m=1"] * (len(parts) - 1) + ["m=0"]
+            assert all(len(data) <= 4096 for _, data in parts)
+            data = "".join(data for _, data in parts)
+        else:
+            ((size, data),) = re.findall(r"\x1b\]1337;File=inline=1;size=(\d+);width=59;[^:]*:([^\a]*)\a", shown)
+            assert int(size) == len(base64.b64decode(data))
+        sent = Image.open(io.BytesIO(base64.b64decode(data)))
+        np.testing.assert_array_equal(np.asarray(sent), np.asarray(expected))
+
+
+def test_large_pictures_are_sent_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    file = io.StringIO()
+    show_picture(scene(4000, 1000), Console(file=file, force_terminal=True, width=100), "iterm")
+    sent = Image.open(io.BytesIO(base64.b64decode(file.getvalue().partition(":")[2].rstrip("\a\n"))))
+    assert sent.size == (960, 240)
+
+
+@pytest.mark.parametrize(
+    ("environ", "way"),
+    [
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, "kitty"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "ghostty"}, "kitty"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "iterm"),
+        ({"TERM": "xterm-256color", "LC_TERMINAL": "iTerm2"}, "iterm"),
+        ({"TERM": "screen-256color", "LC_TERMINAL": "iTerm2"}, "blocks"),
+        ({"TERM": "xterm-kitty", "TMUX": "/tmp/x"}, "blocks"),
+        ({"TERM": "xterm-256color"}, "blocks"),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, "off"),
+        ({"TERM": "dumb"}, "off"),
+    ],
+)
+def test_the_way_follows_from_what_the_terminal_says(environ: dict[str, str], way: str) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, _environ=environ)
+    assert best_way(console, environ) == way
+    assert best_way(Console(file=io.StringIO(), _environ=environ), environ) == "off"
