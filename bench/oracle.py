@@ -1,12 +1,12 @@
 """What labels themselves score under every way of making and of enlarging them, and what the picture's edges add.
 
-    python bench/oracle.py                    # synthetic scenes; some three minutes of one core
-    python bench/oracle.py --real FOLDER      # and real masks, in the layout of the sets that tests/conftest.py names
+    python bench/oracle.py                    # synthetic scenes; some six minutes of one core
+    python bench/oracle.py --real FOLDER      # and real masks: the folder that the tests know as STAMP_REAL_DATA
     python bench/oracle.py --scenes 4         # fewer scenes
 
 A mask is turned into labels of a grid of about 256, 576, 1024 or 4096 patches, the labels into a mask of the picture's
-size, and that is scored against the first: the ceiling of any model that is trained on such labels. A model is never
-sure, so the second table asks the same of labels that were blurred and shaken as its answers are.
+size, and that is scored against the first: the ceiling of any model that is trained on such labels. No model is that
+sure, so the second table asks the same of labels that were blurred and shaken (docs/benchmarks/labels.md).
 """
 
 from __future__ import annotations

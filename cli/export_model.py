@@ -21,6 +21,10 @@ def export(
         list[Path] | None,
         typer.Option("--results", help="results.json of `stamp-train eval` on this checkpoint, for the model card."),
     ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the base model, if CKPT is an adapter by itself.", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is in OUT.")] = False,
     json: Json = False,
 ) -> None:
@@ -31,7 +35,7 @@ def export(
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
     with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
-        source = export_model(checkpoint, out, results or (), overwrite=overwrite)
+        source = export_model(checkpoint, out, results or (), base=base, overwrite=overwrite)
     if json:
         print_json({"checkpoint": source, "out": out})
     say(f"{out}: the model of {source}; stamp-train predict {out} PICTURE")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
 from stamp_cli.make import Json
 
 if TYPE_CHECKING:
+    from stamp_schemas import StampError
     from stamp_train.predict import Segmenter
     from stamp_train.predict.writing import Prediction
 
@@ -113,7 +115,6 @@ def predict(
     (photos are turned upright first, as their EXIF data says) and `OUT/overlays/*.jpg`. A call that was stopped goes on when
     it is given again. What cannot be read is named, the rest is done, and the exit code is 1.
     """
-    from stamp_schemas import StampError
     from stamp_train.predict.checkpoints import find_checkpoint, fingerprint
     from stamp_train.predict.inputs import read_requests
     from stamp_train.predict.work import answer_all
@@ -156,10 +157,29 @@ def predict(
         seed=seed,
         batch_size=batch_size,
     )
+    try:
+        rows, faults = _follow(outcomes, len(asked), out, json)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        raise typer.Exit(INTERRUPTED) from None
+    if json:
+        print_json({"out": out, "predictions": rows, "faults": faults})
+    masks = sum(len(row.masks) for row in rows)
+    say(f"{folder.rows}: {len(rows)} answers, {masks} masks" + (f"; {len(faults)} faults" if faults else ""))
+    if faults:
+        raise typer.Exit(1)
+
+
+def _follow(
+    outcomes: Iterator[Prediction | StampError], total: int, out: Path, quiet: bool
+) -> tuple[list[Prediction], list[StampError]]:
+    """Tell outcomes as they come; a bar is drawn where answers, which show the progress as well, are not printed."""
+    from stamp_schemas import StampError
+
     rows: list[Prediction] = []
-    told: set[str] = set()  # a picture that cannot be read is a fault of each of its requests
     faults: list[StampError] = []
-    with progress_bar() if json else nullcontext(lambda *_: None) as report:  # otherwise the answers show how far it is
+    told: set[str] = set()  # a picture that cannot be read is a fault of each of its requests
+    with progress_bar() if quiet else nullcontext(lambda *_: None) as report:
         for outcome in outcomes:
             if isinstance(outcome, StampError):
                 faults.append(outcome)
@@ -168,14 +188,9 @@ def predict(
                 told.add(str(outcome))
             else:
                 rows.append(outcome)
-                _tell(outcome, out, quiet=json)
-            report(len(rows) + len(faults), len(asked), "predicting")
-    if json:
-        print_json({"out": out, "predictions": rows, "faults": faults})
-    masks = sum(len(row.masks) for row in rows)
-    say(f"{folder.rows}: {len(rows)} answers, {masks} masks" + (f"; {len(faults)} faults" if faults else ""))
-    if faults:
-        raise typer.Exit(1)
+                _tell(outcome, out, quiet)
+            report(len(rows) + len(faults), total, "predicting")
+    return rows, faults
 
 
 def _tell(row: Prediction, out: Path, quiet: bool) -> None:

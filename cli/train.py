@@ -15,6 +15,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-train run stamp-2b --set data.root=shards --dry-run --device h100",
             "stamp-train run tiny --set data.root=shards --out runs/tiny",
             "stamp-train run tiny --out runs/tiny --resume auto",
+            "stamp-train run stamp-2b --launcher slurm --nodes 4 --gpus-per-node 8 --print-script",
         ),
     ),
     evaluate.eval: (

@@ -61,7 +61,10 @@ Restarts = Annotated[
         rich_help_panel=LAUNCH,
     ),
 ]
-Gpus = Annotated[int, typer.Option("--gpus-per-node", min=0, help="GPUs to ask for.", rich_help_panel=SLURM)]
+Gpus = Annotated[
+    int | None,
+    typer.Option("--gpus-per-node", min=0, help="GPUs to ask for.", rich_help_panel=SLURM, show_default=False),
+]
 TimeLimit = Annotated[
     str, typer.Option(help="Limit as sbatch takes it, 12:00:00.", rich_help_panel=SLURM, show_default=False)
 ]
@@ -90,7 +93,7 @@ def refuse(launcher: str, **given: object) -> None:
     from stamp_schemas import UsageFault
 
     for name, value in given.items():
-        if value not in (None, "", 0, False):
+        if value is not None and value is not False and value != "":
             raise UsageFault(f"--{name.replace('_', '-')} is not for --launcher {launcher}")
 
 

@@ -14,7 +14,7 @@ from stamp_cli.train_recipes import Overrides
 if TYPE_CHECKING:
     from stamp_train.stages import StepPlan
 
-Row = dict[str, str | int | float]
+Row = dict[str, str | int]
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -52,7 +52,7 @@ def show(
     if folder:
         _check_log(folder, step, found)
     rows = [row for row in _rows(found) if rank in (None, row["rank"])]
-    facts = {
+    facts: dict[str, object] = {
         "step": step,
         "stage": found.stage,
         "batch_digest": found.batch.digest,
@@ -95,7 +95,7 @@ def _rows(found: StepPlan) -> list[Row]:
     ]
 
 
-def _print(facts: Row, rows: list[Row]) -> None:
+def _print(facts: dict[str, object], rows: list[Row]) -> None:
     say("  ".join(f"{name} {value}" for name, value in facts.items()))
     lines = [list(rows[0]) if rows else [], *([str(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

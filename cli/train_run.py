@@ -42,7 +42,7 @@ def run(
     node_rank: at.NodeRank = None,
     rendezvous: at.Rendezvous = "",
     max_restarts: at.Restarts = 0,
-    gpus_per_node: at.Gpus = 0,
+    gpus_per_node: at.Gpus = None,
     time: at.TimeLimit = "",
     partition: at.Partition = "",
     account: at.Account = "",
@@ -84,7 +84,7 @@ def run(
         if launcher == "slurm":
             job = Job(
                 nodes=parse_nodes(nodes or "1"),
-                gpus=gpus_per_node,
+                gpus=gpus_per_node or 0,
                 processes=processes,
                 restarts=max_restarts,
                 time=time,

@@ -105,7 +105,8 @@ def copied(tree: Any, *, keep: bool = True, seen: dict[int, torch.Tensor] | None
     seen = {} if seen is None else seen
     if isinstance(tree, torch.Tensor):
         if id(tree) not in seen:
-            whole = tree.detach().full_tensor() if isinstance(tree, DTensor) else tree.detach()
+            whole: Any = tree.detach()
+            whole = whole.full_tensor() if isinstance(whole, DTensor) else whole
             seen[id(tree)] = whole.to("cpu", copy=True) if keep else torch.empty(0)
         return seen[id(tree)]
     if isinstance(tree, dict):

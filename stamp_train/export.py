@@ -17,7 +17,9 @@ from stamp_train.predict.opening import load_folder
 CARD = "README.md"
 
 
-def export(checkpoint: Path, out: Path, results: Sequence[Path] = (), *, overwrite: bool = False) -> Path:
+def export(
+    checkpoint: Path, out: Path, results: Sequence[Path] = (), *, base: Path | None = None, overwrite: bool = False
+) -> Path:
     """Write the model of a checkpoint as a folder that `Segmenter` and transformers open.
 
     Adapters are merged. The base class (`Qwen2VLForConditionalGeneration`) opens the folder as well; it answers in the
@@ -27,6 +29,7 @@ def export(checkpoint: Path, out: Path, results: Sequence[Path] = (), *, overwri
         checkpoint: see `stamp_train.predict.checkpoints.find_checkpoint`.
         out: new folder; it is there whole or not at all.
         results: `results.json` of evaluations of this checkpoint, for the card.
+        base: folder of the base model, if the checkpoint is an adapter by itself, such as the published 7B one.
         overwrite: replace a model that is in the folder.
 
     Returns:
@@ -37,9 +40,11 @@ def export(checkpoint: Path, out: Path, results: Sequence[Path] = (), *, overwri
         StampError: the checkpoint or the results cannot be read, or the folder not be written.
     """
     source = find_checkpoint(checkpoint)
+    if base is not None and not (base / CONFIG).is_file():
+        raise UsageFault(f"{base} is not the folder of a model: no {CONFIG}")
     _check_free(out, source, overwrite)
-    card = model_card(source, out.resolve().name, results)
-    model, processor = load_folder(source)
+    card = model_card(source, out.resolve().name, results, base)
+    model, processor = load_folder(source, base=base)
 
     def fill(folder: Path) -> None:
         model.save_pretrained(folder)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
@@ -31,11 +32,15 @@ from stamp_train.heldout import Examiner
 from stamp_train.launch.signals import Stopped, StopRequest
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import loss_settings
-from stamp_train.network import build_network, save_final, save_network
+from stamp_train.network import build_network, save_final, save_network, without_weights
 from stamp_train.optimizer import make_optimizer
 from stamp_train.panel import Watch, Watched
 from stamp_train.pictures import draw
 from stamp_train.recipes import Resolved
+from stamp_train.recipes.architecture import Architecture, measured
+from stamp_train.recipes.cost import operations
+from stamp_train.recipes.devices import recognised
+from stamp_train.recipes.workload import Work
 from stamp_train.runlog import CHECKPOINTS, EVALUATIONS, FINAL, LOG, RECIPE, Measured, Row, RunLog
 from stamp_train.schedule import learning_rate
 from stamp_train.stages import stage_steps
@@ -68,6 +73,7 @@ class Run:
         self.progress = read_progress(start) if start else Progress(step=0, stage=0, stage_step=0, stream={})
         self.trackers = open_trackers(resolved, out, self.progress.step) if self.main else []
         self.network, self.processor = build_network(self.recipe, start)
+        self.outline = without_weights(self.network)
         self.prepared = distribute(self.accelerator, self.network, self.recipe)
         self.moments = read_optimizer(start) if start else None
         config = self.network.config
@@ -164,14 +170,14 @@ class Run:
             lr=rate,
             grad_norm=result.grad_norm,
             dialogues=batch.dialogues,
-            tokens=result.tokens,
+            tokens=int(result.work.tokens),
             padding=result.padding,
             batch_digest=batch.digest,
             seconds=time.perf_counter() - began,
         )
-        self._after(row, optimizer)
+        self._after(row, optimizer, result.work)
 
-    def _after(self, row: Row, optimizer: Any) -> None:
+    def _after(self, row: Row, optimizer: Any, work: Work) -> None:
         """What follows a step: its row, and an evaluation and a checkpoint where they are due."""
         recipe, done = self.recipe, self.progress
         if self.main:
@@ -180,12 +186,15 @@ class Run:
         ends = stage_ends and done.stage + 1 == len(self.stage_steps)
         every = recipe.evaluation.every
         if recipe.evaluation.sets and (ends or (every and done.step % every == 0)):
-            self._evaluate()
+            done = self._evaluate()
         log_row(self.trackers, row, self.progress.metrics)
         if self.main:
-            self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics, memory_held()))
+            needed = operations(recipe, self._sizes, work)
+            held = memory_held()
+            self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics, held, needed, self._peak))
         stopping = self.stop.agreed() and not ends
-        if stage_ends or stopping or done.step % recipe.saving.every == 0:
+        compared = bool(recipe.saving.best and done.metrics)  # whether it is the best is seen when it is saved
+        if stage_ends or stopping or compared or done.step % recipe.saving.every == 0:
             self._save(optimizer)
         if stopping:
             self.writer.wait()
@@ -194,13 +203,25 @@ class Run:
             raise Stopped(done.step)
 
     @functools.cached_property
+    def _sizes(self) -> Architecture:
+        return measured(self.network.config, self.recipe.model)
+
+    @functools.cached_property
+    def _peak(self) -> float:
+        """Operations per second of all devices as their makers state them, for bfloat16; 0 where that is not known."""
+        found = recognised(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        if found is None or self.recipe.model.precision != "bf16":
+            return 0.0
+        return found.teraflops * 1e12 * int(self.accelerator.num_processes)
+
+    @functools.cached_property
     def _examiner(self) -> Examiner:
         evaluation = self.recipe.evaluation
         folders = [Path(self.recipe.data.root, name) for name in evaluation.sets]
         layout = Layout(self.processor.chat, LayoutOptions.of(self.network.config))
         return Examiner(folders, evaluation.records, layout, self.processor)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> Progress:
         metrics, shown = self._examiner.examine(
             self.network, self.accelerator, self.recipe.model.attention, self.recipe.evaluation.pictures
         )
@@ -208,11 +229,12 @@ class Run:
         if self.main:
             self.evaluations.add(Measured(step=self.progress.step, metrics=metrics))
             draw(shown, self.out / PICTURES)
+        return self.progress
 
     def _save(self, optimizer: Any) -> None:
         """Begin a checkpoint; the copy that is written does not change with the steps that follow."""
         weights = copied(self.network.state_dict(keep_vars=True), keep=self.main)
         moments = copied(optimizer.state_dict(), keep=self.main)
         if self.main:
-            save = functools.partial(save_network, self.network, self.processor, weights=weights)
+            save = functools.partial(save_network, self.outline, self.processor, weights=weights)
             self.writer.write(self.progress, moments, save)

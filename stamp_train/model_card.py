@@ -36,7 +36,7 @@ answer.text, answer.masks  # one bool [height, width] for each <|seg|>
 """
 
 
-def model_card(checkpoint: Path, name: str, results: Sequence[Path] = ()) -> str:
+def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: Path | None = None) -> str:
     """The card of a checkpoint as Markdown.
 
     What it says comes from the run's folder, if the checkpoint lies in one, and from the results; the digests of shard sets
@@ -46,6 +46,7 @@ def model_card(checkpoint: Path, name: str, results: Sequence[Path] = ()) -> str
         checkpoint: folder with the weights.
         name: of the model.
         results: `results.json` of evaluations.
+        base: what an adapter was put on.
 
     Raises:
         UsageFault: results of another model.
@@ -53,7 +54,7 @@ def model_card(checkpoint: Path, name: str, results: Sequence[Path] = ()) -> str
     """
     run = run_folder(checkpoint)
     recipe = resolve(str(run / RECIPE)).recipe if run else None
-    sections = {"Use": _USE.format(name=name), "Model": _model(checkpoint, recipe)}
+    sections = {"Use": _USE.format(name=name), "Model": _model(checkpoint, recipe, base)}
     if run and recipe:
         sections["Training"] = _training(recipe)
         sections["Scores on held-out records while training"] = _held_out(run)
@@ -79,11 +80,13 @@ def _head(recipe: Recipe | None) -> str:
     )
 
 
-def _model(checkpoint: Path, recipe: Recipe | None) -> str:
+def _model(checkpoint: Path, recipe: Recipe | None, base: Path | None) -> str:
     facts: dict[str, object] = {"digest of the checkpoint (BLAKE3)": f"`{checkpoint_digest(checkpoint)}`"}
     if (checkpoint / CONFIG).is_file():
         config = json.loads((checkpoint / CONFIG).read_bytes())
         facts |= {"family": config.get("model_type"), "mask side": _listed(config.get("stamp")) or "as published"}
+    if base:
+        facts["adapter on"] = base.resolve().name
     if recipe:
         facts["begun from"] = recipe.model.start or f"random weights ({recipe.model.preset})"
     return _table(("", ""), [(key, str(value)) for key, value in facts.items()])

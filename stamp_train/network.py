@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,27 @@ def _plain(network: Any) -> Any:
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
+def without_weights(network: Any) -> Any:
+    """A copy that holds no numbers (torch's meta device), to be saved with weights from elsewhere.
+
+    Saving asks a network for its state, which one that trains in another thread does not bear: FSDP then cuts up the weights
+    that are in use.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    empty: dict[int, Any] = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
+    for weight in network.parameters():
+        empty[id(weight)] = torch.nn.Parameter(empty[id(weight)], weight.requires_grad)
+    return copy.deepcopy(network, empty)
+
+
 def save_network(network: Any, processor: StampProcessor, folder: Path, weights: dict[str, Any] | None = None) -> None:
     """Write what training has to go on from: the whole model as a Hugging Face folder, or the adapter alone.
 
     Args:
-        network: as `build_network` made it.
+        network: of the kind that `build_network` makes; may be `without_weights`.
         processor: saved beside it.
         folder: an existing one.
-        weights: its state, if a copy is to be written in place of the live one.
+        weights: its state, if it holds none itself.
     """
     target = folder / ADAPTER if hasattr(network, "peft_config") else folder
     network.save_pretrained(target, state_dict=weights)

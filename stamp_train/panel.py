@@ -22,12 +22,18 @@ _STEPS = 20  # that rates are averaged over
 
 @dataclass(frozen=True)
 class Watched:
-    """What a run tells after each step. total: steps of all stages. memory: most GiB held so far on this device."""
+    """What a run tells after each step.
+
+    total: steps of all stages. memory: most GiB held so far on this device. operations: floating-point ones that the step
+    needed (`stamp_train.recipes.cost.operations`). peak: operations per second of all devices, 0 if that is not known.
+    """
 
     row: Row
     total: int
     metrics: dict[str, float]
     memory: float
+    operations: float
+    peak: float
 
 
 Watch = Callable[[Watched], None]
@@ -37,10 +43,10 @@ Watch = Callable[[Watched], None]
 class _Rates:
     """Rates over the last steps, waiting for data included."""
 
-    seen: deque[tuple[float, Row]] = field(default_factory=lambda: deque(maxlen=_STEPS))
+    seen: deque[tuple[float, Watched]] = field(default_factory=lambda: deque(maxlen=_STEPS))
 
-    def add(self, row: Row) -> None:
-        self.seen.append((time.monotonic(), row))
+    def add(self, watched: Watched) -> None:
+        self.seen.append((time.monotonic(), watched))
 
     def facts(self, watched: Watched) -> dict[str, str]:
         """Everything worth a line, by name."""
@@ -56,16 +62,26 @@ class _Rates:
             **{name: f"{value:.3f}" for name, value in watched.metrics.items()},
         }
         if len(self.seen) > 1:
-            rows = [row for _, row in self.seen][1:]
+            rows = [one.row for _, one in self.seen][1:]
             seconds = max(self.seen[-1][0] - self.seen[0][0], 1e-9)
             left = (watched.total - row.step) * seconds / len(rows)
+            speed = sum(one.operations for _, one in list(self.seen)[1:]) / seconds
             facts |= {
                 "dialogues/s": f"{sum(row.dialogues for row in rows) / seconds:,.1f}",
                 "tokens/s": f"{sum(row.tokens for row in rows) / seconds:,.0f}",
+                **({"model flops use": f"{speed / watched.peak:.1%}"} if watched.peak else {"flops/s": _short(speed)}),
                 "padding": f"{sum(row.padding for row in rows) / len(rows):.1%}",
                 "left": f"{left / 3600:.0f}:{left / 60 % 60:02.0f}:{left % 60:02.0f}",
             }
         return facts
+
+
+def _short(speed: float) -> str:
+    """Operations per second in three digits: 31.2 T."""
+    for unit, size in (("P", 1e15), ("T", 1e12)):
+        if speed >= size:
+            return f"{speed / size:.3g} {unit}"
+    return f"{speed / 1e9:.3g} G"
 
 
 @contextmanager
@@ -78,7 +94,7 @@ def watching() -> Iterator[Watch]:
     with Live(console=Console(stderr=True), refresh_per_second=4) as live:
 
         def show(watched: Watched) -> None:
-            rates.add(watched.row)
+            rates.add(watched)
             live.update(_panel(watched, rates.facts(watched)))
 
         yield show
@@ -91,7 +107,7 @@ class _Lines:
         self._rates, self._last = rates, float("-inf")
 
     def __call__(self, watched: Watched) -> None:
-        self._rates.add(watched.row)
+        self._rates.add(watched)
         now = time.monotonic()
         if now - self._last < QUIET_SECONDS and watched.row.step < watched.total:
             return

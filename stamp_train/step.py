@@ -19,6 +19,7 @@ from stamp_schemas import StampError
 from stamp_train.engine import in_shards
 from stamp_train.layout import DialogueExample, ImageExample, Layout, PackedBatch
 from stamp_train.losses import LossCounts, LossSettings, count, loss_sums
+from stamp_train.recipes.workload import Work
 
 _SAID = 3  # dialogues named in a message
 _NOTHING = ImageExample([DialogueExample("nothing", [{"role": "user", "content": ""}])])
@@ -26,7 +27,7 @@ _NOTHING = ImageExample([DialogueExample("nothing", [{"role": "user", "content":
 
 @dataclass(frozen=True)
 class StepResult:
-    """Losses of a step over the global batch, the norm of its gradient before clipping, and tokens on all ranks.
+    """Losses of a step over the global batch, the norm of its gradient before clipping, and what all ranks computed.
 
     padding: share of the time in which ranks wait for the longest pack of a micro-step.
     """
@@ -34,7 +35,7 @@ class StepResult:
     loss_text: float
     loss_mask: float
     grad_norm: float
-    tokens: int
+    work: Work
     padding: float
 
     @property
@@ -48,6 +49,15 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(number)
     random.seed(number)
     np.random.seed(number % 2**32)  # noqa: NPY002 - libraries below us draw from the global generator
+
+
+def _work(pack: PackedBatch) -> Work:
+    """What is in a pack."""
+    inputs, grids = pack.inputs, pack.inputs.image_grid_thw
+    mask = len(inputs.mask_rows)
+    image = int((inputs.feature_rows >= 0).sum()) - mask
+    text = len(inputs.structure) - image - mask
+    return Work(len(pack.dialogues), 0 if grids is None else len(grids), text, image, mask)
 
 
 class StepRunner:
@@ -84,8 +94,8 @@ class StepRunner:
         laid = [self.layout(pack or [_NOTHING]) for pack in packs]
         real = [float(bool(pack)) for pack in packs]
         sizes = [len(pack.inputs.structure) * present for pack, present in zip(laid, real, strict=True)]
-        own = [count(pack.targets) for pack, present in zip(laid, real, strict=True) if present]
-        ranks, tokens, padding, counts = self._shared(sizes, sum(own, LossCounts(0.0, 0.0)))
+        given = [pack for pack, present in zip(laid, real, strict=True) if present]
+        ranks, padding, counts, work = self._shared(sizes, given)
         losses = torch.zeros(len(laid), 2, dtype=torch.float64)
         for number, (pack, present) in enumerate(zip(laid, real, strict=True)):
             last = number == len(laid) - 1
@@ -98,12 +108,13 @@ class StepRunner:
         found = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
         norm = float(found.full_tensor() if isinstance(found, DTensor) else found)
         self._check(norm, losses, laid, name, "gradient")
-        return StepResult(text, mask, norm, tokens, padding)
+        return StepResult(text, mask, norm, work, padding)
 
     def _backward(self, pack: PackedBatch, counts: LossCounts, present: float, ranks: int) -> torch.Tensor:
         """Gradients of one pack; returns its share of both mean losses, float64 [2] on the CPU."""
         pack = pack.to(self._device)
-        output = self.network(inputs=pack.inputs, attention=self.attention)
+        with self.accelerator.autocast():  # in shards, nobody else sees to the precision of what is between layers
+            output = self.network(inputs=pack.inputs, attention=self.attention)
         sums = loss_sums(output, pack.targets, self.settings)
         if self.settings.divide_by == "global":
             # Data parallelism averages gradients over ranks, while ours are parts of a sum.
@@ -114,13 +125,16 @@ class StepRunner:
         shares = [sums.text.detach() / max(over.text, 1.0), sums.mask.detach() / max(over.masks, 1.0)]
         return torch.stack(shares).double().cpu() * present
 
-    def _shared(self, sizes: list[float], own: LossCounts) -> tuple[int, int, float, LossCounts]:
-        """(ranks, tokens, padding, counts) of the whole step, from what this rank has."""
-        mine = torch.tensor([[*sizes, own.text, own.masks]], dtype=torch.float64, device=self._device)
+    def _shared(self, sizes: list[float], packs: list[PackedBatch]) -> tuple[int, float, LossCounts, Work]:
+        """(ranks, padding, counts, work) of the whole step, from the packs of this rank."""
+        own = sum((count(pack.targets) for pack in packs), LossCounts(0.0, 0.0))
+        work = sum(map(_work, packs), Work())
+        sums = [own.text, own.masks, work.dialogues, work.visits, work.text, work.image, work.mask]
+        mine = torch.tensor([[*sizes, *sums]], dtype=torch.float64, device=self._device)
         everyone = self.accelerator.gather(mine).cpu()
-        lengths, totals = everyone[:, :-2], everyone[:, -2:].sum(0).tolist()
+        lengths, totals = everyone[:, : len(sizes)], everyone[:, len(sizes) :].sum(0).tolist()
         tokens, waited = float(lengths.sum()), float(lengths.max(0).values.sum()) * len(everyone)
-        return len(everyone), int(tokens), 1 - tokens / waited if waited else 0.0, LossCounts(*totals)
+        return len(everyone), 1 - tokens / waited if waited else 0.0, LossCounts(*totals[:2]), Work(*totals[2:])
 
     @property
     def _device(self) -> torch.device:

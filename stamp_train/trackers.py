@@ -34,7 +34,7 @@ class TensorBoard:
     def __init__(self, resolved: Resolved, out: Path, done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1)
         self._writer.add_text("recipe", "".join(f"    {line}\n" for line in resolved.yaml().splitlines()), done)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -92,7 +92,7 @@ def open_trackers(resolved: Resolved, out: Path, done: int) -> list[Tracker]:
     """
     for name in resolved.recipe.trackers:
         if find_spec(name) is None:
-            raise UsageFault(f"trackers: {name} is not installed", "pip install 'stamp-seg[track]'")
+            raise UsageFault(f"trackers: {name} is not installed", "pip install 'stamp-seg[trackers]'")
     out.mkdir(parents=True, exist_ok=True)
     return [_TRACKERS[name](resolved, out, done) for name in resolved.recipe.trackers]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,6 +130,15 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     model: Opened | None
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it whatever the disk refuses becomes a StampError that names `path`."""
+    try:
+        yield
+    except OSError as fault:
+        raise StampError(f"{path}: {fault.strerror}", "make room or give another --out, then call again") from None
+
+
 def set_cards(sets: Sequence[CaseSet]) -> list[SetCard]:
     """What the card says of sets."""
     found = []
@@ -173,9 +182,8 @@ def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
     Raises:
         UsageFault: the folder holds an evaluation with other settings, or something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageFault(f"{folder}: not a folder", "give another --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if overwrite and _is_ours(folder):
         return _begin_anew(folder, settings)
     foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith(SETTINGS))
@@ -190,7 +198,8 @@ def agree(folder: Path, name: str, part: Part) -> None:
     Raises:
         UsageFault: the folder holds something else.
     """
-    _write_first(folder / name, _text(part))
+    with writing(folder / name):
+        _write_first(folder / name, _text(part))
     changed = changes(read_part(folder, name, type(part)), part)
     if changed:
         raise UsageFault(

@@ -104,14 +104,17 @@ class CaseSet:
             image = _picture(self.shards.member(row, "image"), record, row.member_name("image"))
         except StampError as fault:
             return Pictured(row.key, None, [], [(f"{row.key}/#{i}", fault.message) for i in self._asking(row)])
-        cases: list[Case] = []
+        cases: dict[str, Case] = {}
         damaged: list[tuple[str, str]] = []
         for number in self._asking(row):
             try:
-                cases += list(self._cases(record, record.dialogues[number]))  # all of a dialogue or none
+                found = {case.id: case for case in self._cases(record, record.dialogues[number])}
+                if found.keys() & cases.keys():
+                    raise ValueError(f"two dialogues are called {record.dialogues[number].id!r}")
+                cases |= found
             except (ValueError, OverflowError, IndexError) as fault:
                 damaged.append((f"{row.key}/#{number}", f"{row.member_name('json')}: {fault}"))
-        return Pictured(row.key, image, cases, damaged)
+        return Pictured(row.key, image, list(cases.values()), damaged)
 
     def close(self) -> None:
         self.shards.close()
@@ -139,7 +142,7 @@ class CaseSet:
                     truths=[_truth(record, target) for target in targets],
                 )
                 before, answers = before + segs, answers + 1
-        if before != len(dialogue.targets):
+        if not before or before != len(dialogue.targets):
             raise ValueError(f"dialogue {dialogue.id} has {len(dialogue.targets)} targets, its answers {before} {SEG}")
 
     def _asked(self, dialogue: Dialogue, messages: list[Message]) -> list[Message]:

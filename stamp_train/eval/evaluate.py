@@ -14,7 +14,7 @@ from typing import Protocol
 from stamp_data.shards.index import IndexRow
 from stamp_schemas import StampError
 from stamp_train.eval.cases import CaseSet, Pictured
-from stamp_train.eval.journal import DAMAGED, Journal, Line, read_batches
+from stamp_train.eval.journal import DAMAGED, Journal, Line, done_batches, read_batches
 from stamp_train.eval.scoring import Scorer
 from stamp_train.model.cache import portions
 from stamp_train.model.errors import StampModelError
@@ -83,7 +83,7 @@ class Examination:
         mine = batches[rank::world]
         total, done = sum(batch.cases for batch in mine), 0
         with Journal(folder, rank) as journal:
-            finished = read_batches(folder).keys()
+            finished = done_batches(folder)
             for batch in mine:
                 if batch.number not in finished:
                     journal.add(batch.number, list(self.examine(batch)))
@@ -111,13 +111,15 @@ class Examination:
         if not pictures:
             return
         try:
-            yield from zip(pictures, self.respondent.answer(pictures, mode), strict=True)
+            answers = self.respondent.answer(pictures, mode)
         except StampModelError as fault:
             if len(pictures) == 1:
                 yield pictures[0], fault
                 return
             for one in pictures:
                 yield from self._answers([one], mode)
+        else:
+            yield from zip(pictures, answers, strict=True)
 
 
 def gather(batches: Sequence[Batch], folder: Path) -> list[Line]:

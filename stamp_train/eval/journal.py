@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from stamp_schemas import StampError
-from stamp_train.eval.card import PARTS
+from stamp_train.eval.card import PARTS, writing
 from stamp_train.eval.metrics import CaseScore
 
 DAMAGED = "damaged"
@@ -72,9 +72,10 @@ class Journal:
     """
 
     def __init__(self, folder: Path, rank: int) -> None:
-        path = folder / PARTS / f"rank-{rank:05d}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b", buffering=0)
+        self._path = path = folder / PARTS / f"rank-{rank:05d}.jsonl"
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -86,11 +87,16 @@ class Journal:
             self._file.truncate(whole)  # what was cut off is done again
 
     def add(self, batch: int, lines: Sequence[Line]) -> None:
-        """Append a batch; it is on the disk when this returns."""
+        """Append a batch; it is on the disk when this returns.
+
+        Raises:
+            StampError: the disk refuses it.
+        """
         data = b"".join(msgspec.json.encode(one) + b"\n" for one in (*lines, Whole(batch)))
-        while data:
-            data = data[self._file.write(data) :]
-        os.fsync(self._file.fileno())
+        with writing(self._path):
+            while data:
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
@@ -102,13 +108,29 @@ class Journal:
         self.close()
 
 
+def done_batches(folder: Path) -> set[int]:
+    """Numbers of all whole batches of all processes, those of now and those of earlier runs."""
+    return {batch for path in _parts(folder) for batch, _, _ in _batches(path)}
+
+
 def read_batches(folder: Path) -> dict[int, list[Line]]:
-    """All whole batches of all processes, those of now and those of earlier runs."""
-    return {
-        batch: msgspec.json.decode(b"[" + b",".join(lines) + b"]", type=list[Line])
-        for path in sorted((folder / PARTS).glob("rank-*.jsonl"))
-        for batch, lines, _ in _batches(path)
-    }
+    """The lines of these batches.
+
+    Raises:
+        StampError: a file is damaged.
+    """
+    found = {}
+    for path in _parts(folder):
+        for batch, lines, _ in _batches(path):
+            try:
+                found[batch] = [msgspec.json.decode(line, type=Line) for line in lines]
+            except msgspec.MsgspecError as fault:
+                raise _damage(path, fault) from None
+    return found
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted((folder / PARTS).glob("rank-*.jsonl"))
 
 
 def _batches(path: Path) -> Iterator[tuple[int, list[bytes], int]]:
@@ -124,7 +146,11 @@ def _batches(path: Path) -> Iterator[tuple[int, list[bytes], int]]:
         except msgspec.ValidationError:  # has no `batch`: a line of a case
             lines.append(line)
             continue
-        except msgspec.DecodeError:
-            raise StampError(f"{path}: damaged", "--overwrite begins anew") from None
+        except msgspec.DecodeError as fault:
+            raise _damage(path, fault) from None
         yield whole.batch, lines, size
         lines, size = [], 0
+
+
+def _damage(path: Path, fault: msgspec.MsgspecError) -> StampError:
+    return StampError(f"{path}: damaged: {fault}", "--overwrite begins anew")

@@ -19,7 +19,7 @@ from stamp_data import rle as rles
 from stamp_data.inspect.trace import mask_path
 from stamp_data.shards.writer import write_atomic
 from stamp_schemas import RLE, StampError
-from stamp_train.eval.card import PAGE
+from stamp_train.eval.card import PAGE, writing
 from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.journal import Line
 from stamp_train.eval.results import Results
@@ -70,7 +70,8 @@ def write_page(
         *_card(results),
         "</body></html>\n",
     ]
-    write_atomic(folder / PAGE, "\n".join(parts).encode())
+    with writing(folder / PAGE):
+        write_atomic(folder / PAGE, "\n".join(parts).encode())
     return len(worst) + len(others)
 
 

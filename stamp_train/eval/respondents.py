@@ -73,6 +73,7 @@ def open_model(
 
     Raises:
         StampError: the checkpoint is at fault.
+        UsageFault: the bounds leave nothing.
     """
     model, processor = open_checkpoint(checkpoint, device, dtype)
     _bound(processor, min_tokens, max_tokens)
@@ -90,12 +91,13 @@ class LabelRespondent:
         min_tokens, max_tokens: bounds of merged patches per picture.
 
     Raises:
-        UsageFault: there is no such rule.
+        UsageFault: there is no such rule, or the bounds leave nothing.
     """
 
     def __init__(self, rule: str, side: int, min_tokens: int, max_tokens: int) -> None:
         if rule not in RULES or (rule == SAMPLED and side != 1):
             raise UsageFault(f"no {rule} labels with {side}x{side} to a patch", f"choose one of {', '.join(RULES)}")
+        check_bounds(min_tokens, max_tokens)
         self.rule, self.side, self.bounds = rule, side, (min_tokens, max_tokens)
 
     def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:  # noqa: ARG002 - says the same in any
@@ -108,6 +110,18 @@ class LabelRespondent:
         grid = Grid(patches.height * self.side, patches.width * self.side)
         labels = [make_labels(truth.mask, grid, self.rule, truth.ignore, self.side) for truth in case.truths]
         return Answer(case.begin, case.begin, (), tuple(map(_logits, labels)), "stop", (height, width))
+
+
+def check_bounds(least: int, most: int) -> None:
+    """Refuse bounds of merged patches that leave none.
+
+    Raises:
+        UsageFault: the lower is above the upper.
+    """
+    if least > most:
+        raise UsageFault(
+            f"at least {least} and at most {most} patches of a picture", "give --min-tokens and --max-tokens"
+        )
 
 
 def _logits(labels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
@@ -126,4 +140,5 @@ def _bound(processor: StampProcessor, least: int | None, most: int | None) -> No
         "shortest_edge": images.size["shortest_edge"] if least is None else least * PATCH**2,
         "longest_edge": images.size["longest_edge"] if most is None else most * PATCH**2,
     }
+    check_bounds(edges["shortest_edge"] // PATCH**2, edges["longest_edge"] // PATCH**2)
     images.size = type(images.size)(**edges)

@@ -19,15 +19,17 @@ from stamp_train.eval.card import (
     read_part,
     set_cards,
     software,
+    writing,
 )
 from stamp_train.eval.cases import Prompting, open_sets
 from stamp_train.eval.evaluate import Examination, Report, Respondent, gather, make_batches
-from stamp_train.eval.journal import Line, read_batches
+from stamp_train.eval.journal import Line, done_batches
 from stamp_train.eval.respondents import LabelRespondent, open_model
 from stamp_train.eval.results import Results, make_results, write_results
 from stamp_train.eval.scoring import FORCED, FREE, LABELS, MASK_RULE, Scorer
 from stamp_train.model.sampling import GenerationOptions
-from stamp_train.predict.opening import find_checkpoint, pick_device
+from stamp_train.predict.checkpoints import find_checkpoint
+from stamp_train.predict.opening import pick_device
 from stamp_train.predict.refine import load_refiner
 from stamp_train.predict.upsample import METHODS, PUBLISHED
 
@@ -101,7 +103,7 @@ class Session:
     @property
     def finished(self) -> bool:
         """Whether all cases are done."""
-        return {batch.number for batch in self.batches} <= read_batches(self.folder).keys()
+        return {batch.number for batch in self.batches} <= done_batches(self.folder)
 
     def work(self, report: Report, rank: int = 0, world: int = 1) -> None:
         """Do a process's share of what is left.
@@ -138,12 +140,14 @@ class Session:
         """
         lines = gather(self.batches, self.folder)
         results = make_results(self._card(), lines)
-        write_results(self.folder, results, lines)
+        with writing(self.folder):
+            write_results(self.folder, results, lines)
         return results, lines
 
     def _settings(self) -> Settings:
         asked = self.asked
         labels = f"{asked.labels} labels, {asked.side}x{asked.side} to a patch"
+        least, most = (asked.min_tokens, asked.max_tokens) if asked.checkpoint else self._bounds()
         return Settings(
             checkpoint=labels if asked.checkpoint is None else str(asked.checkpoint),
             checkpoint_digest=labels if self.checkpoint is None else checkpoint_digest(self.checkpoint),
@@ -155,8 +159,8 @@ class Session:
             upsampling=asked.upsampling,
             refiner=f"{asked.refine}, {asked.refine_preset}" if asked.refine else "",
             no_target_pixels=asked.no_target_pixels,
-            min_tokens=asked.min_tokens,
-            max_tokens=asked.max_tokens,
+            min_tokens=least,
+            max_tokens=most,
             device=self.device.type,
             dtype=asked.dtype,
             seed=asked.seed,

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import torch
-from torch.distributed.elastic.agent.server import RunResult, WorkerGroup, WorkerSpec
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousParameters
@@ -114,6 +114,9 @@ def launch(arguments: Sequence[str], group: Group) -> int:
     """
     # One thread per process unless the recipe says otherwise: torchrun sets the same.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Processes that are started anew would find the addresses of those that died in a store that the agent had kept:
+    # https://github.com/pytorch/pytorch/issues/135712
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     logging.disable()  # all that the agent has to say is said below
     alone = group.rendezvous == _HERE
     meeting = RendezvousParameters(
@@ -171,7 +174,7 @@ class _Agent(LocalElasticAgent):
     code: int | None = None
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        workers = super()._start_workers(worker_group)
+        workers: dict[int, Any] = super()._start_workers(worker_group)
         pids = tuple(workers.values())
         self.started = True
 

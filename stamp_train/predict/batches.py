@@ -114,7 +114,8 @@ class Batcher:
         except (StampModelError, RuntimeError) as error:
             if not isinstance(error, StampModelError) and not any(word in str(error) for word in _OUT_OF_MEMORY):
                 raise
-            fault = error if isinstance(error, StampModelError) else None
+            # Its text alone: the error holds the frames of the failed pass, and they its tensors.
+            fault = str(error) if isinstance(error, StampModelError) else None
         if len(jobs) == 1:
             jobs[0].fault = _fault(jobs[0], fault)
             return
@@ -167,11 +168,11 @@ def _opened(source: Source | None) -> Image.Image | StampError | None:
         return fault
 
 
-def _fault(job: Job, fault: StampModelError | None) -> StampError:
-    """The error of a request that failed alone, under its own name."""
+def _fault(job: Job, fault: str | None) -> StampError:
+    """The error of a request that failed alone, under its own name; without a text, memory did not suffice."""
     if fault is None:
         return StampError(
             f"{job.name}: out of memory with this alone", "lower the picture's size or the longest answer"
         )
-    told = str(fault).removeprefix("image 0, prompt 0: ").removeprefix("image 0: ")
+    told = fault.removeprefix("image 0, prompt 0: ").removeprefix("image 0: ")
     return StampError(f"{job.name}: {told}")

@@ -9,7 +9,8 @@ from xxhash import xxh3_64_hexdigest
 from stamp_schemas import StampError
 from stamp_train.runlog import CHECKPOINTS, FINAL, RECIPE
 
-CONFIG, ADAPTER = "config.json", Path("adapter", "adapter_config.json")
+CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+ADAPTER = Path("adapter", ADAPTER_CONFIG)  # in a LoRA checkpoint of a run
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -47,4 +48,4 @@ def run_folder(checkpoint: Path) -> Path | None:
 
 
 def _holds_model(folder: Path) -> bool:
-    return (folder / CONFIG).is_file() or (folder / ADAPTER).is_file()
+    return any((folder / name).is_file() for name in (CONFIG, ADAPTER, ADAPTER_CONFIG))

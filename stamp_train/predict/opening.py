@@ -11,9 +11,8 @@ from safetensors import SafetensorError
 from stamp_schemas import StampError, UsageFault
 from stamp_train.model.load import StampModel, load_checkpoint, model_class
 from stamp_train.model.processor import StampProcessor
-from stamp_train.predict.checkpoints import ADAPTER, CONFIG, find_checkpoint, run_folder
+from stamp_train.predict.checkpoints import ADAPTER, CONFIG, find_checkpoint
 from stamp_train.predict.faults import told
-from stamp_train.runlog import RECIPE
 
 _EXPECTED = ("tokenizer.json", "preprocessor_config.json")
 _READING_FAULTS = (OSError, ValueError, TypeError, KeyError, msgspec.MsgspecError, SafetensorError)
@@ -52,19 +51,22 @@ def open_checkpoint(path: str | Path, device: str = "auto", dtype: str = "auto")
     return model, processor
 
 
-def load_folder(folder: Path, dtype: torch.dtype | None = None) -> tuple[StampModel, StampProcessor]:
+def load_folder(
+    folder: Path, dtype: torch.dtype | None = None, base: Path | None = None
+) -> tuple[StampModel, StampProcessor]:
     """The model of a folder in evaluation mode on the CPU, and its processor.
 
     Args:
-        folder: as `find_checkpoint` gives it.
-        dtype: None for the stored one; of an adapter that is the precision of its run.
+        folder: as `find_checkpoint` gives it; adapters are merged.
+        dtype: None for the stored one; of a run's adapter that is the precision of the run.
+        base: folder of the base model of an adapter that comes by itself.
 
     Raises:
         StampError: a damaged folder, another family of models, tokens or weights that are missing.
     """
     try:
         with told(str(folder)):
-            model, processor = _merged(folder, dtype) if (folder / ADAPTER).is_file() else _plain(folder, dtype)
+            model, processor = _open(folder, dtype, base)
     except (*_READING_FAULTS, RuntimeError) as fault:
         lacking = [name for name in _EXPECTED if not (folder / name).is_file()]
         reason = str(fault).strip().splitlines()[0]
@@ -100,25 +102,17 @@ def _precision(name: str) -> torch.dtype | None:
     return found
 
 
+def _open(folder: Path, dtype: torch.dtype | None, base: Path | None) -> tuple[StampModel, StampProcessor]:
+    if (folder / CONFIG).is_file():
+        return _plain(folder, dtype)
+    from stamp_train.predict.adapters import of_run, on_base  # needs peft
+
+    model, processor = of_run(folder) if (folder / ADAPTER).is_file() else on_base(folder, base)
+    return (model if dtype is None else model.to(dtype)), processor  # type: ignore[arg-type]
+
+
 def _plain(folder: Path, dtype: torch.dtype | None) -> tuple[StampModel, StampProcessor]:
     """A Hugging Face folder. What can be wrong with it is looked at in the order of what it costs."""
     model_class(msgspec.json.decode((folder / CONFIG).read_bytes(), type=_Family).model_type)
     processor = StampProcessor.from_pretrained(folder)
     return load_checkpoint(folder, dtype=dtype or "auto"), processor
-
-
-def _merged(folder: Path, dtype: torch.dtype | None) -> tuple[StampModel, StampProcessor]:
-    """A LoRA checkpoint of a run: the weights that the run began with, and the adapter worked into them."""
-    from stamp_train.model.lora import merge_adapter
-    from stamp_train.network import build_network
-    from stamp_train.recipes import resolve
-
-    run = run_folder(folder)
-    if run is None:
-        raise StampError(f"{folder}: an adapter away from its run", f"leave it in the run's folder, beside {RECIPE}")
-    recipe = resolve(str(run / RECIPE)).recipe
-    network, processor = build_network(recipe, folder)
-    model: StampModel = merge_adapter(network)
-    if dtype is None and recipe.model.precision == "bf16":
-        dtype = torch.bfloat16  # as the run's own finished model has it
-    return (model if dtype is None else model.to(dtype)), processor  # type: ignore[arg-type]

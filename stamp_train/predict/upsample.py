@@ -54,10 +54,9 @@ def probabilities(
     if method == BILINEAR:
         return _between_centres(cells[None], height, width)[0]
     if image is None or image.shape != (height, width, 3):
-        found = "none" if image is None else f"one of {'×'.join(map(str, image.shape))}"
+        given = "no picture" if image is None else f"one of {'×'.join(map(str, image.shape))}"
         raise StampModelError(
-            f"guided upsampling to {height}×{width} was given {'no picture' if image is None else found}",
-            fix="Pass image=, uint8 [height, width, 3]",
+            f"guided upsampling to {height}×{width} was given {given}", fix="Pass image=, uint8 [height, width, 3]"
         )
     colours = torch.tensor(image, device=cells.device).permute(2, 0, 1) / 255
     return _guided(cells, colours)
@@ -95,7 +94,7 @@ def _guided(cells: Tensor, colours: Tensor) -> Tensor:
     fit = _between_centres(_around(torch.cat([slope, offset[None]])), height, width)
     filtered = ((fit[:3] * colours).sum(0) + fit[3]).clamp(0, 1)
     lost = cells - F.adaptive_avg_pool2d(filtered[None], (h, w))[0]
-    return filtered + _between_centres(lost[None], height, width)[0]
+    return (filtered + _between_centres(lost[None], height, width)[0]).clamp(0, 1)
 
 
 def _solve(variance: Tensor, covariance: Tensor) -> Tensor:

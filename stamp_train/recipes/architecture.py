@@ -23,6 +23,7 @@ class Architecture:
     Attributes:
         language: of the language model's layers.
         vision: of the tower with its merger.
+        merger: of the merger, which runs once per merged patch.
         embeddings: of embedding and output matrix, once if they are tied.
         head: of the mask readout.
         adapter: of a LoRA adapter with what it trains in full; 0 without.
@@ -32,6 +33,7 @@ class Architecture:
 
     language: int
     vision: int
+    merger: int
     embeddings: int
     head: int
     adapter: int
@@ -54,12 +56,16 @@ def architecture(model: Model) -> Architecture:
     Raises:
         UsageFault: `start` is neither a folder nor the name of a released Qwen2-VL, so its size is unknown here.
     """
+    return measured(_config(model), model)
+
+
+def measured(config: Any, model: Model) -> Architecture:
+    """Count the network of a configuration, trained as the recipe's `model` says."""
     import torch
 
     from stamp_train.model.load import model_class
     from stamp_train.model.modeling import vision_width
 
-    config = _config(model)
     with torch.device("meta"):
         network: Any = model_class(config.model_type)._from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
@@ -78,6 +84,7 @@ def architecture(model: Model) -> Architecture:
     return Architecture(
         language=total("language_model.layers", "language_model.norm"),
         vision=total("visual."),
+        merger=total("visual.merger."),
         embeddings=embeddings,
         head=head,
         adapter=adapter,

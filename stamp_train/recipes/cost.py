@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stamp_schemas.recipe import Recipe
 from stamp_train.recipes.architecture import Architecture
 from stamp_train.recipes.devices import Device
-from stamp_train.recipes.workload import StageWork
+from stamp_train.recipes.workload import StageWork, Work
 
 UTILISATION = 0.35  # share of the stated speed that training reaches; an assumption, not a measurement
 _WEIGHT, _ADAM, _GRADIENT = 4, 8, 4  # bytes per parameter: float32 weights and gradients, two moments
@@ -54,21 +54,25 @@ def memory(recipe: Recipe, sizes: Architecture) -> Memory:
     return Memory(weights / _GIB, (_ADAM + _GRADIENT) * trained / _GIB, kept / _GIB)
 
 
-def operations(recipe: Recipe, sizes: Architecture, stage: StageWork) -> float:
-    """Floating-point operations of a stage, what gradient checkpointing computes again included."""
-    work = stage.work
+def operations(recipe: Recipe, sizes: Architecture, work: Work, *, repeated: bool = False) -> float:
+    """Floating-point operations that so much work needs, forward and backward.
+
+    repeated: with the forward passes that gradient checkpointing runs again, which the work itself does not need.
+    """
     visible = work.tokens / max(work.dialogues, 1)  # keys that a token sees, within a factor of two
-    forward_language = work.tokens * (2 * sizes.language + 4 * sizes.layers * sizes.hidden * visible)
-    forward_language += 2 * work.text * sizes.hidden * sizes.vocabulary
+    language = work.tokens * (2 * sizes.language + 4 * sizes.layers * sizes.hidden * visible)
+    language += 2 * work.text * sizes.hidden * sizes.vocabulary
     patches = _PATCHES * work.image
     per_picture = patches / max(work.visits, 1)
-    forward_vision = patches * (2 * sizes.vision + 4 * sizes.vision_layers * sizes.vision_width * per_picture)
-    again = 1 if recipe.model.gradient_checkpointing else 0
-    backward = 1 if sizes.adapter else 2
+    tower = sizes.vision - sizes.merger
+    vision = patches * (2 * tower + 4 * sizes.vision_layers * sizes.vision_width * per_picture)
+    vision += 2 * work.image * sizes.merger
+    again = 1 if repeated and recipe.model.gradient_checkpointing else 0
     frozen = recipe.model.freeze_vision or bool(sizes.adapter)
-    return forward_language * (1 + again + backward) + forward_vision * (1 if frozen else 3 + again)
+    return language * ((2 if sizes.adapter else 3) + again) + vision * (1 if frozen else 3 + again)
 
 
 def hours(recipe: Recipe, sizes: Architecture, stage: StageWork, device: Device, devices: int) -> float:
     """Time of a stage on that many devices, if reading keeps up."""
-    return operations(recipe, sizes, stage) / (device.teraflops * 1e12 * UTILISATION * devices) / 3600
+    needed = operations(recipe, sizes, stage.work, repeated=True)
+    return needed / (device.teraflops * 1e12 * UTILISATION * devices) / 3600

@@ -82,5 +82,7 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
             )
         padding = stage_padding(recipe, index, devices)
         busy = hours(recipe, sizes, work, device, devices)
-        stages.append(StageCost(work, padding, operations(recipe, sizes, work), busy / (1 - padding)))
+        stages.append(
+            StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), busy / (1 - padding))
+        )
     return DryRun(stages, sizes, memory(recipe, sizes))

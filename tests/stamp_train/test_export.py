@@ -6,15 +6,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
+import peft
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoTokenizer, Qwen2VLForConditionalGeneration
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.eval.card import Card, Settings, checkpoint_digest
 from stamp_train.eval.results import RESULTS_SCHEMA, Results, SetResult
 from stamp_train.export import export
-from stamp_train.model import StampProcessor
+from stamp_train.model import StampConfig, StampProcessor, start_from
+from stamp_train.model.lora import lora_config
+from stamp_train.model.presets import preset_config
 from stamp_train.predict import Segmenter
 
 from .predict.runs import adapter_answer, adapter_run
@@ -60,6 +63,37 @@ def test_an_adapter_is_merged(run: SimpleNamespace, tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(found.logits[0]), expected, atol=1e-5, rtol=1e-5)
     assert (expected - base).abs().max() > 0.01
     assert not list((tmp_path / "out").glob("*adapter*"))
+
+
+def test_an_adapter_by_itself_goes_on_its_base_model(tmp_path: Path) -> None:
+    """In the layout of the published 7B one: embeddings, output matrix and head in full, cut to the tokenizer."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    processor = talking_generator().processor
+    config = preset_config("tiny", processor.tokenizer)
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+    del config.stamp
+    config.text_config.vocab_size = rows = len(processor.tokenizer) + 30
+    torch.manual_seed(1)
+    Qwen2VLForConditionalGeneration(config).save_pretrained(base)
+    processor.save_pretrained(base)
+    model = start_from(base, StampConfig.published())
+    model.resize_token_embeddings(rows - 30)
+    adapted = peft.get_peft_model(model, lora_config(model, [], style="published", rank=4, alpha=8))
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                weight.normal_(0, 0.2)
+    adapted.save_pretrained(adapter)
+    expected = adapter_answer(adapted, processor)
+
+    with pytest.raises(StampError, match=r"an adapter without its model .*--base"):
+        export(adapter, tmp_path / "out")
+    with pytest.raises(UsageFault, match="is not the folder of a model"):
+        export(adapter, tmp_path / "out", base=adapter)
+    export(adapter, tmp_path / "out", base=base)
+    found = Segmenter.from_pretrained(tmp_path / "out").segment(scene(), "x", begin=SEG, max_new_tokens=0)
+    torch.testing.assert_close(torch.from_numpy(found.logits[0]), expected, atol=1e-5, rtol=1e-5)
+    assert "| adapter on | base |" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_stock_transformers_says_the_same_words(checkpoint: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from stamp_train.model.heads import HEADS
 from stamp_train.model.lora import lora_config
 from stamp_train.model.presets import PRESETS
 from stamp_train.recipes import names, resolve
-from stamp_train.recipes.architecture import architecture
-from stamp_train.recipes.cost import memory
-from stamp_train.recipes.devices import DEVICES, device
+from stamp_train.recipes.architecture import architecture, measured
+from stamp_train.recipes.cost import memory, operations
+from stamp_train.recipes.devices import DEVICES, device, recognised
 from stamp_train.recipes.dryrun import dry_run
 from stamp_train.recipes.fields import fields_of
 from stamp_train.recipes.workload import stage_work
@@ -323,6 +324,50 @@ def test_frozen_or_adapted_weights_need_less_memory() -> None:
     adapted = resolve("stamp-2b", ["model.tuning=lora"]).recipe
     sizes = [memory(recipe, architecture(recipe.model)).training for recipe in (full, frozen, adapted)]
     assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3
+
+
+@pytest.mark.parametrize("change", [(), ("model.freeze_vision=true",)])
+def test_operations_are_those_that_torch_counts(change: tuple[str, ...], shards: Path, tmp_path: Path) -> None:
+    """Counted matrix product by matrix product; those of attention, which torch does not count on a CPU, left out here too."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from stamp_train.engine import open_accelerator
+    from stamp_train.feed import open_feed
+    from stamp_train.layout import Layout, LayoutOptions
+    from stamp_train.losses import LOSSES
+    from stamp_train.network import build_network
+    from stamp_train.step import StepRunner
+
+    wide = ("model.shape={hidden: 256, heads: 8, kv_heads: 4, vision_width: 128, vision_heads: 4}", "loss=published")
+    recipe = small(shards, tmp_path, *wide, "model.head=patch", *change)  # with this loss every token has an output row
+    network, processor = build_network(recipe)
+    layout = Layout(processor.chat, LayoutOptions.of(network.config, text_labels="all"))
+    batch = next(iter(open_feed(recipe, 1, processor, 1, 0, 1, tmp_path)))
+    runner = StepRunner(open_accelerator(recipe), network, layout, LOSSES["published"], "auto")
+    with FlopCounterMode(display=False) as counter:
+        result = runner.gradients(batch.packs, 1.0, "test")
+    sizes = measured(network.config, recipe.model)
+    expected = operations(recipe, replace(sizes, layers=0, vision_layers=0), result.work)
+    assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
+    assert operations(recipe, sizes, result.work) > expected
+
+
+def test_devices_are_recognised_by_what_their_drivers_call_them() -> None:
+    names = {
+        "NVIDIA A100-SXM4-40GB": "a100-40",
+        "NVIDIA A100 80GB PCIe": "a100-80",
+        "NVIDIA A800-SXM4-80GB": "a800",
+        "NVIDIA H100 80GB HBM3": "h100",
+        "NVIDIA H200": "h200",
+        "NVIDIA B200": "b200",
+        "NVIDIA L40S": "l40s",
+        "NVIDIA GeForce RTX 4090": "rtx4090",
+        "AMD Instinct MI300X": "mi300x",
+    }
+    assert {name: recognised(name) for name in names} == {name: DEVICES[key] for name, key in names.items()}
+    assert [recognised(name) for name in ("NVIDIA H100 PCIe", "NVIDIA L40", "NVIDIA GeForce RTX 4090 D", "")] == [
+        None
+    ] * 4
 
 
 def test_an_unknown_device_is_refused() -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
-from stamp_data.inspect.palette import COLOURS
 from stamp_data.instructions import SEG
 from stamp_data.rle import encode
 from stamp_schemas import RLE
@@ -77,15 +75,6 @@ def pieces(turn: Turn) -> list[str | int]:
     for number, text in enumerate(turn.answer.content.split(SEG)):
         found += [number - 1] if number else []
         found += [seen] if (seen := _UNSEEN.sub("", text)) else []
-    return found
-
-
-def mask_colours(history: Sequence[Turn]) -> list[list[str]]:
-    """A colour (#rrggbb) for every mask of every round; those that follow one another differ."""
-    found, count = [], 0
-    for turn in history:
-        found.append([COLOURS[(count + number) % len(COLOURS)] for number in range(len(turn.answer.masks))])
-        count += len(turn.answer.masks)
     return found
 
 

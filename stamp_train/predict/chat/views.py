@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
+
 import msgspec
 import numpy as np
 
+from stamp_data.inspect.palette import COLOURS
 from stamp_data.inspect.trace import mask_path
 from stamp_train.predict.chat.conversations import Conversation
-from stamp_train.predict.chat.transcript import SavedImage, mask_colours, pieces
+from stamp_train.predict.chat.transcript import SavedImage, pieces
+from stamp_train.predict.dialogue import Turn
 
 
 class MaskView(msgspec.Struct):
-    """A mask. number: within its answer, from 1; path: SVG, in pixels; colour: #rrggbb; area: share of the picture."""
+    """A mask. number: within the conversation, from 1; path: SVG, in pixels; colour: #rrggbb; area: share of the picture."""
 
-    id: str
     number: int
     path: str
     colour: str
@@ -43,29 +47,27 @@ def view(conversation: Conversation, model: str) -> State:
     """A conversation as it stands. model: its name."""
     chat = conversation.chat
     assert chat.picture is not None  # pages talk about pictures
-    colours = mask_colours(chat.history)
+    numbers = count(1)
     rounds = [
         RoundView(
-            turn.question,
-            turn.answer.text,
-            pieces(turn),
-            turn.answer.finish,
-            _masks(conversation, place, colours[place]),
+            question=turn.question,
+            answer=turn.answer.text,
+            pieces=pieces(turn),
+            finish=turn.answer.finish,
+            masks=_masks(conversation, turn, numbers),
         )
-        for place, turn in enumerate(chat.history)
+        for turn in chat.history
     ]
     image = SavedImage(conversation.name, chat.picture.width, chat.picture.height)
     return State(conversation.id, model, image, rounds)
 
 
-def _masks(conversation: Conversation, place: int, colours: list[str]) -> list[MaskView]:
-    """The masks of a round, by its place in the history."""
-    turn = conversation.chat.history[place]
+def _masks(conversation: Conversation, turn: Turn, numbers: Iterator[int]) -> list[MaskView]:
+    """The masks of a round; those that follow one another differ in colour."""
     masks = turn.answer.masks
     if turn not in conversation.outlines:
         conversation.outlines[turn] = [mask_path(mask.astype(np.uint8)) for mask in masks]
-    paths = conversation.outlines[turn]
-    return [
-        MaskView(f"{place}-{i}", i + 1, path, colour, float(mask.mean()))
-        for i, (path, mask, colour) in enumerate(zip(paths, masks, colours, strict=True))
+    return [  # `numbers` come last, where zip takes none too many
+        MaskView(number, path, COLOURS[(number - 1) % len(COLOURS)], float(mask.mean()))
+        for path, mask, number in zip(conversation.outlines[turn], masks, numbers, strict=False)
     ]

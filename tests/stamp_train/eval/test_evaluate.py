@@ -208,9 +208,14 @@ def test_damage_is_named_and_takes_nothing_along(shards: Path, tmp_path: Path) -
     assert [line for line in lines if line not in lost] == [line for line in clean if not line.id.startswith(row.key)]
 
     good, bad = dialogue("good", "it", [0], "?", "<|seg|>"), dialogue("bad", "it", [3], "?", "<|seg|>")
-    made = write_set(tmp_path / "made/val", [([target("a", square(0, 0, 3))], [good, bad])])
+    twin, mute = dialogue("good", "other", [0], "?", "<|seg|>"), dialogue("mute", "it", [0], "?", "Nothing")
+    made = write_set(tmp_path / "made/val", [([target("a", square(0, 0, 3))], [good, bad, twin, mute])])
     lines = examined(make_batches([CaseSet(made)], 4), Known(lambda _: []), tmp_path / "made-out")
-    assert [(line.id, line.fault) for line in lines if line.fault] == [("made-000/#1", "made-000.json: target 3 of 1")]
+    assert {line.id: line.fault for line in lines if line.fault} == {
+        "made-000/#1": "made-000.json: target 3 of 1",
+        "made-000/#2": "made-000.json: two dialogues are called 'good'",
+        "made-000/#3": "made-000.json: dialogue mute has 1 targets, its answers 0 <|seg|>",
+    }
     assert [line.id for line in lines if line.score] == ["made-000/good"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from stamp_data.rle import decode
 from stamp_schemas import RLE, StampError, UsageFault
@@ -20,6 +23,9 @@ from stamp_train.eval.oracle import oracle
 from stamp_train.eval.page import choose, write_page
 from stamp_train.eval.results import Results, read_results
 from stamp_train.eval.session import Asked, Session
+from stamp_train.eval.workers import run_workers
+from stamp_train.heldout import Examiner
+from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.model import GenerationOptions, StampGenerator, StampProcessor, load_checkpoint
 from stamp_train.predict import refine
 from stamp_train.predict.upsample import to_mask
@@ -106,6 +112,18 @@ def test_answers_are_those_of_the_generator(
     assert masks_seen > len(dialogues)  # in both modes
 
 
+def test_forced_scores_are_those_of_training(shards: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """The look at held-out records while training: packed passes without a cache, sums over masks."""
+    asked = Asked(checkpoint=checkpoint, shards=[shards / VAL], out=tmp_path / "out", mode="forced", max_tokens=16)
+    results, _ = finished(asked)
+    processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
+    model = load_checkpoint(checkpoint)
+    layout = Layout(processor.chat, LayoutOptions.of(model.config))
+    metrics, _ = Examiner([shards / VAL], 100, layout, processor).examine(model, Accelerator(cpu=True))
+    assert results.sets[0].scores["forced"]["stamp"]["ciou"] == pytest.approx(metrics["ciou"], abs=1e-3)
+    assert metrics["ciou"] > 0.01
+
+
 def test_the_refiner_that_cannot_be_had(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is said, and nothing passes for refined."""
     asked = replace(labels_of(shards, tmp_path / "out"), refine="sam:nowhere")
@@ -161,6 +179,15 @@ def test_what_makes_another_evaluation(shards: Path, checkpoint: Path, tmp_path:
         Session(replace(asked, checkpoint=moved))
 
 
+def test_bounds_that_leave_nothing(shards: Path, checkpoint: Path, tmp_path: Path) -> None:
+    asked = replace(labels_of(shards, tmp_path / "labels"), max_tokens=16)
+    with pytest.raises(UsageFault, match="at least 64 and at most 16 patches"):
+        Session(asked).work(lambda *_: None)
+    asked = replace(asked, out=tmp_path / "model", checkpoint=checkpoint, min_tokens=None, max_tokens=2)
+    with pytest.raises(UsageFault, match="at least 4 and at most 2 patches"):
+        Session(asked).work(lambda *_: None)
+
+
 def test_folders_of_others_stay(shards: Path, tmp_path: Path) -> None:
     """Neither a folder of something else nor a file of the name of ours is begun in or removed."""
     out = tmp_path / "out"
@@ -178,6 +205,31 @@ def test_folders_of_others_stay(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "mine/notes.txt").write_text("mine")
     finished(labels_of(shards, tmp_path / "mine"), overwrite=True)
     assert (tmp_path / "mine/notes.txt").read_text() == "mine"
+
+
+def test_a_damaged_journal_and_a_disk_that_refuses(shards: Path, tmp_path: Path) -> None:
+    finished(labels_of(shards, tmp_path / "out"))
+    part = tmp_path / "out/parts/rank-00000.jsonl"
+    whole = part.read_bytes()
+    for broken in (whole.replace(b'"set"', b"set", 1), whole.replace(b'"iou":', b'"iou":"x', 1), b"7\n" + whole):
+        part.write_bytes(broken)
+        with pytest.raises(StampError, match=r"rank-00000.jsonl: damaged: "):
+            Session(labels_of(shards, tmp_path / "out")).results()
+    with pytest.raises(StampError, match=r"rank-00000.jsonl/out: Not a directory"):
+        Session(labels_of(shards, part / "out"))
+
+
+def test_a_worker_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told which; the others are ended."""
+    with pytest.raises(StampError, match=r"process [12] of 2 ended with exit code 2"):
+        run_workers(2, ["eval", "no-shards"])
+    program = (
+        "import os, signal, time; os.environ['RANK'] == '1' and os.kill(os.getpid(), signal.SIGKILL); time.sleep(600)"
+    )
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **more: popen([sys.executable, "-c", program], **more))
+    with pytest.raises(StampError, match="process 2 of 2 ended with exit code -9"):
+        run_workers(2, [])
 
 
 def test_two_at_once_are_refused(shards: Path, tmp_path: Path) -> None:

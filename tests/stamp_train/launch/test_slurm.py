@@ -96,9 +96,7 @@ def test_options_that_the_script_depends_on_are_refused(word: str) -> None:
         parse_options([word])
 
 
-def test_a_refusal_of_sbatch_is_passed_on_and_a_run_is_not_begun_twice(
-    slurm: FakeSlurm, tmp_path: Path
-) -> None:
+def test_a_refusal_of_sbatch_is_passed_on_and_a_run_is_not_begun_twice(slurm: FakeSlurm, tmp_path: Path) -> None:
     (slurm.bin / "refuse").touch()
     out = tmp_path / "run"
     asked = (write_recipe(tmp_path), "--out", out)

@@ -1,8 +1,9 @@
-"""A tiny model to talk with, pictures to talk about, and a running page server to ask."""
+"""A tiny model to talk with, pictures to talk about, a terminal and a running page server."""
 
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -12,12 +13,15 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from PIL import Image, ImageDraw
+from rich.console import Console
 
 from stamp_train.model import StampGenerator, build_preset
 from stamp_train.predict import Segmenter
 from stamp_train.predict.chat.conversations import Conversations
+from stamp_train.predict.chat.keeping import Keeper
 from stamp_train.predict.chat.loopback import open_server
 from stamp_train.predict.chat.server import ChatHandler
+from stamp_train.predict.chat.terminal import TerminalChat
 
 
 @cache
@@ -38,6 +42,27 @@ def save_checkpoint(folder: Path) -> Path:
     generator.model.save_pretrained(folder)
     generator.processor.save_pretrained(folder)
     return folder
+
+
+class Spoken:
+    """A conversation within this process, and what it printed and said."""
+
+    def __init__(self, tmp_path: Path, picture: Path, *, way: str = "off", tokens: int = 1, **console: object) -> None:
+        self.out, self.printed, self.said = tmp_path / "out", io.StringIO(), list[str]()
+        self.talk = TerminalChat(
+            lambda path: tiny_segmenter().chat(path, max_new_tokens=tokens),
+            picture,
+            Keeper(self.out, "tiny"),
+            Console(file=self.printed, width=60, highlight=False, **console),  # type: ignore[arg-type]
+            self.said.append,
+            way,  # type: ignore[arg-type]
+        )
+
+    def hear(self, *lines: str) -> str:
+        """What is printed after these lines."""
+        before = len(self.printed.getvalue())
+        self.talk.run(iter(lines))
+        return self.printed.getvalue()[before:]
 
 
 class Served:

@@ -116,6 +116,14 @@ def test_rounds_with_masks(watched: Watched) -> None:
     assert watched.outlined() == 0
     page.click("#masks")
     assert watched.outlined() == 3
+    page.keyboard.press("Escape")
+    page.keyboard.press("4")
+    assert watched.outlined() == 2
+    page.click("#undo")
+    watched.wait("document.querySelectorAll('article').length === 2")
+    assert watched.outlined() == 1  # of those that are left, what was shown
+    assert chips.nth(0).get_attribute("aria-pressed") == "true"
+    assert [text.split()[1] for text in chips.all_inner_texts()] == ["1", "2"]
 
 
 def test_undo_gives_the_question_back(watched: Watched) -> None:

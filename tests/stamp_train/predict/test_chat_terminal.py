@@ -1,11 +1,9 @@
-"""Conversations on the terminal: scripted through a pipe, by a person at a (pseudo) terminal, and pictures within it."""
+"""Conversations on the terminal: scripted through a pipe, and by a person at a (pseudo) terminal."""
 
 from __future__ import annotations
 
-import base64
 import errno
 import fcntl
-import io
 import json
 import os
 import pty
@@ -18,19 +16,16 @@ import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
-from rich.console import Console
 
-from stamp_train.predict.chat.inline import best_way, half_blocks, show_picture
-from stamp_train.predict.chat.keeping import Keeper
-from stamp_train.predict.chat.terminal import TerminalChat
 from stamp_train.predict.chat.transcript import printable
 
-from .chatting import save_checkpoint, scene, tiny_segmenter
+from .chatting import Spoken, save_checkpoint, scene, tiny_segmenter
 
 COMMAND = [sys.executable, "-c", "from stamp_cli.train import main; main()", "chat"]
 TIMEOUT = 120  # seconds
@@ -51,27 +46,6 @@ def read_mask(path: str | Path) -> np.ndarray:
     pixels = np.asarray(Image.open(path))
     assert set(np.unique(pixels)) <= {0, 255}
     return pixels > 0
-
-
-class Spoken:
-    """A conversation within this process, and what it printed and said."""
-
-    def __init__(self, tmp_path: Path, picture: Path, *, way: str = "off", tokens: int = 1, **console: object) -> None:
-        self.out, self.printed, self.said = tmp_path / "out", io.StringIO(), list[str]()
-        self.talk = TerminalChat(
-            lambda path: tiny_segmenter().chat(path, max_new_tokens=tokens),
-            picture,
-            Keeper(self.out, "tiny"),
-            Console(file=self.printed, width=60, highlight=False, **console),  # type: ignore[arg-type]
-            self.said.append,
-            way,  # type: ignore[arg-type]
-        )
-
-    def hear(self, *lines: str) -> str:
-        """What is printed after these lines."""
-        before = len(self.printed.getvalue())
-        self.talk.run(iter(lines))
-        return self.printed.getvalue()[before:]
 
 
 @pytest.fixture
@@ -135,12 +109,16 @@ def test_a_bad_picture_is_one_line(image: str, fault: str, tmp_path: Path, check
     assert "Traceback" not in done.stderr
 
 
-def test_the_page_is_served_until_ctrl_c(checkpoint: Path, picture: Path) -> None:
-    command = [*COMMAND, checkpoint, picture, "--web"]
+def test_the_page_is_served_until_ctrl_c_even_while_it_answers(checkpoint: Path, picture: Path) -> None:
+    command = [*COMMAND, checkpoint, picture, "--web", "--max-new-tokens", "5000"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         line = next(line for line in running.stderr if line.startswith("http"))
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/\n", line)
+        opened = urlopen(f"{line.strip()}api/open", data=b"", timeout=TIMEOUT)
+        chat = json.load(opened)["id"]
+        answer = urlopen(f"{line.strip()}api/say?chat={chat}", data=b'{"text": "one"}', timeout=TIMEOUT)
+        assert json.loads(answer.readline())["kind"] == "text"
         running.send_signal(signal.SIGINT)
         out, rest = running.communicate(timeout=TIMEOUT)
     assert (running.returncode, out) == (130, "")
@@ -269,83 +247,3 @@ def test_text_cannot_command_the_terminal(tmp_path: Path, picture: Path) -> None
     spoken = Spoken(tmp_path, picture, force_terminal=True)
     spoken.hear("x\x1b]0;title\x07", "/undo")
     assert "\x1b" not in spoken.said[-1]
-
-
-def cells(text: str) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """(upper, lower) colours of every cell of half blocks as a terminal is told them."""
-    rows = []
-    for line in text.splitlines():
-        row, style = [], ((0,), (0,))
-        for codes, blocks in re.findall(r"\x1b\[([\d;]*)m(▀*)", line):
-            numbers = [int(code) for code in codes.split(";") if code]
-            if len(numbers) == 10:
-                assert (numbers[0:2], numbers[5:7]) == ([38, 2], [48, 2])
-                style = (tuple(numbers[2:5]), tuple(numbers[7:10]))
-            row += [style] * len(blocks)
-        rows.append(row)
-    return rows
-
-
-def test_half_blocks_are_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
-    file = io.StringIO()
-    console = Console(file=file, force_terminal=True, color_system="truecolor", width=40)
-    console.print(half_blocks(Image.fromarray(pixels), 5), end="")
-    found = np.array(cells(file.getvalue()))  # [rows, columns, upper and lower, colour]
-    np.testing.assert_array_equal(found.transpose(0, 2, 1, 3).reshape(6, 5, 3), pixels)
-
-
-@pytest.mark.parametrize("way", ["kitty", "iterm", "blocks", "off"])
-def test_the_overlay_is_shown(way: str, tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    spoken = Spoken(tmp_path, picture, way=way, force_terminal=True, color_system="truecolor")
-    _, _, shown = spoken.hear("/mask", "the circle").partition(".jpg\n")
-    expected = spoken.talk.chat.history[0].answer.overlay()
-    if way == "off":
-        assert shown == ""
-    elif way == "blocks":
-        assert len(cells(shown)) == 22
-        assert {len(row) for row in cells(shown)} == {59}
-    else:
-        if way == "kitty":
-            parts = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", shown)
-            assert parts[0][0].startswith("a=T,f=100,c=59,")
-            assert [part[0][-3:] for part in parts] == ["m=1"] * (len(parts) - 1) + ["m=0"]
-            assert all(len(data) <= 4096 for _, data in parts)
-            data = "".join(data for _, data in parts)
-        else:
-            ((size, data),) = re.findall(r"\x1b\]1337;File=inline=1;size=(\d+);width=59;[^:]*:([^\a]*)\a", shown)
-            assert int(size) == len(base64.b64decode(data))
-        sent = Image.open(io.BytesIO(base64.b64decode(data)))
-        np.testing.assert_array_equal(np.asarray(sent), np.asarray(expected))
-
-
-def test_large_pictures_are_sent_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    file = io.StringIO()
-    show_picture(scene(4000, 1000), Console(file=file, force_terminal=True, width=100), "iterm")
-    sent = Image.open(io.BytesIO(base64.b64decode(file.getvalue().partition(":")[2].rstrip("\a\n"))))
-    assert sent.size == (960, 240)
-
-
-@pytest.mark.parametrize(
-    ("environ", "way"),
-    [
-        ({"TERM": "xterm-kitty"}, "kitty"),
-        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, "kitty"),
-        ({"TERM": "xterm-256color", "TERM_PROGRAM": "ghostty"}, "kitty"),
-        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm"),
-        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "iterm"),
-        ({"TERM": "xterm-256color", "LC_TERMINAL": "iTerm2"}, "iterm"),
-        ({"TERM": "screen-256color", "LC_TERMINAL": "iTerm2"}, "blocks"),
-        ({"TERM": "xterm-kitty", "TMUX": "/tmp/x"}, "blocks"),
-        ({"TERM": "xterm-256color"}, "blocks"),
-        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, "off"),
-        ({"TERM": "dumb"}, "off"),
-    ],
-)
-def test_the_way_follows_from_what_the_terminal_says(environ: dict[str, str], way: str) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, _environ=environ)
-    assert best_way(console, environ) == way
-    assert best_way(Console(file=io.StringIO(), _environ=environ), environ) == "off"

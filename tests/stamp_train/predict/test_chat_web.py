@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,6 +221,17 @@ def test_a_page_that_goes_away_stops_its_answer(lengthy: Served) -> None:
     response = lengthy.say(chat, "one")
     next(events(response))
     response.close()
+    deadline = time.monotonic() + 30
+    while not (rounds := lengthy.json(f"api/save?chat={chat}")["rounds"]):
+        assert time.monotonic() < deadline, "it is still answering"
+        time.sleep(0.02)
+    assert rounds[0]["finish"] == "stopped"
+
+
+def test_a_page_that_is_reloaded_stops_its_answer(lengthy: Served) -> None:
+    chat = lengthy.open()["id"]
+    heard = events(lengthy.say(chat, "one"))
+    next(heard)
     assert lengthy.json(f"api/state?chat={chat}")["rounds"][0]["finish"] == "stopped"
 
 

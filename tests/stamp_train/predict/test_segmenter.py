@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import gc
 import logging
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from PIL import Image
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.model import GenerationOptions
+from stamp_train.model import GenerationOptions, StampModelError
 from stamp_train.predict import Request, Segmentation, Segmenter, question, requests, segmenter
 
 from .talking import SEG, TEXTS, save_checkpoint, scene, talking_generator
@@ -191,6 +193,32 @@ def test_a_batch_that_memory_does_not_suffice_for_is_halved(
     assert "out of memory with a batch of 4; going on with 2" in caplog.text
     alone = [one for one in found if isinstance(one, StampError)]
     assert alone and all("out of memory with this alone" in str(one) and "picture" in str(one) for one in alone)
+
+
+def test_nothing_of_a_failed_pass_is_held_while_the_next_runs(
+    talking: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = talking_generator()
+    generate = generator.generate
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def failing(images: Any, prompts: Any, options: Any = None, on_event: Any = None) -> Any:
+        gc.disable()
+        try:
+            assert not any(tensor() is not None for tensor in held)
+            if len(images) == 1 and images[0].size == (56, 56):
+                return generate(images, prompts, options, on_event)
+            cache = torch.zeros(8)
+            held.append(weakref.ref(cache))
+            raise StampModelError("out of memory with this alone", where="image 0")
+        finally:
+            gc.enable()
+
+    monkeypatch.setattr(generator, "generate", failing)
+    asked = [Request(scene(60, 56), "x", "large"), Request(scene(56, 56), "x"), Request(scene(56, 56), "y")]
+    found = list(talking.outcomes(asked, **SHORT))
+    assert [isinstance(one, StampError) for one in found] == [True, False, False] and len(held) == 3
+    assert str(found[0]) == "large: out of memory with this alone"
 
 
 def test_other_errors_are_not_taken_for_faults_of_a_request(

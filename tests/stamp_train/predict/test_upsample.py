@@ -111,7 +111,7 @@ def guided_filter(cells: np.ndarray, colours: np.ndarray) -> np.ndarray:
     *slopes, offset = (spread(fits[..., channel]) for channel in range(4))
     filtered = np.clip(sum(s * colours[..., k] for k, s in enumerate(slopes)) + offset, 0, 1)
     lost = [[cells[row, column] - filtered[part(row, column)].mean() for column in range(w)] for row in range(h)]
-    return filtered + spread(np.array(lost))
+    return np.clip(filtered + spread(np.array(lost)), 0, 1)
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:

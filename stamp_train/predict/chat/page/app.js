@@ -9,7 +9,7 @@ const KEPT = "chat"; // where a reloaded page finds its conversation
 const EXAMPLES = ["What is in this picture?", "Please segment the largest object in this image."];
 const KEYS = [
   ["Enter", "send"], ["Shift Enter", "a new line"], ["Esc", "stop the answer; leave the question"], ["/", "to the question"],
-  ["1 … 9", "show or hide a mask of the last answer"], ["a", "show or hide all masks"], ["m", "force a mask"],
+  ["1 … 9", "show or hide the mask of that number"], ["a", "show or hide all masks"], ["m", "force a mask"],
   ["z", "take back the last question"], ["s", "save as JSON"], ["o", "another picture"], ["t", "dark or light"], ["?", "these keys"],
 ];
 
@@ -23,7 +23,7 @@ function show(state) {
   byId("save").href = api.saveAddress(state.id);
   showRounds(state.rounds, EXAMPLES.map((text) => el("button", { type: "button", class: "example", onclick: () => suggest(text) }, text)));
   const last = state.rounds.at(-1);
-  stage.setMasks(state.rounds.flatMap((round) => round.masks), last ? last.masks.map((mask) => mask.id) : []);
+  stage.setMasks(state.rounds.flatMap((round) => round.masks), last ? last.masks.map((mask) => mask.number) : []);
   marked();
 }
 
@@ -141,7 +141,7 @@ function onKey(event) {
   else if (event.key === "Escape" && writing) byId("question").blur();
   else if (event.key === "Enter" && writing && !event.shiftKey) send();
   else if (writing || (byId("keys").open && event.key !== "?")) return;
-  else if (/^[1-9]$/.test(event.key)) stage.toggleMask(page.rounds.at(-1)?.masks[event.key - 1]?.id);
+  else if (/^[1-9]$/.test(event.key)) stage.toggleMask(Number(event.key));
   else if (COMMANDS[event.key]) COMMANDS[event.key]();
   else return;
   event.preventDefault();

@@ -17,20 +17,22 @@ export function showPicture(image, address, alt) {
   setMasks([]);
 }
 
-/** All masks of the conversation: {id, path, colour, area}. Those of its last round are shown, others if they were. */
+/**
+ * All masks of the conversation: {number, path, colour, area}. last: numbers of those of its last round, which are shown
+ * alone when they are new; else what was shown stays, and where nothing of it is left, they stand in.
+ */
 export function setMasks(masks, last = []) {
-  const old = stage.masks;
-  stage.masks = new Map(masks.map((mask) => [mask.id, mask]));
-  const fresh = last.some((id) => !old.has(id));
-  const kept = fresh ? [] : [...stage.shown].filter((id) => stage.masks.has(id));
-  stage.shown = new Set([...kept, ...(fresh || !kept.length ? last : [])]);
+  const fresh = last.filter((number) => !stage.masks.has(number));
+  stage.masks = new Map(masks.map((mask) => [mask.number, mask]));
+  const kept = [...stage.shown].filter((number) => stage.masks.has(number));
+  stage.shown = new Set([fresh, kept, last].find((some) => some.length));
   draw();
 }
 
-export function toggleMask(id) {
-  if (!stage.masks.has(id)) return;
-  if (stage.all && stage.shown.has(id)) stage.shown.delete(id);
-  else stage.shown.add(id);
+export function toggleMask(number) {
+  if (!stage.masks.has(number)) return;
+  if (stage.all && stage.shown.has(number)) stage.shown.delete(number);
+  else stage.shown.add(number);
   stage.all = true;
   draw();
 }
@@ -47,17 +49,17 @@ export function setOpacity(share) {
 }
 
 /** Emphasise one mask (null: none), as long as the pointer is on its name. */
-export function mark(id) {
-  for (const path of byId("overlay").children) path.classList.toggle("faint", id !== null && path.dataset.mask !== id);
+export function mark(number) {
+  for (const path of byId("overlay").children) path.classList.toggle("faint", number !== null && Number(path.dataset.mask) !== number);
 }
 
-const visible = (id) => stage.all && stage.shown.has(id);
+const visible = (number) => stage.all && stage.shown.has(number);
 
 function draw() {
-  const masks = [...stage.masks.values()].filter((mask) => visible(mask.id) && mask.path);
+  const masks = [...stage.masks.values()].filter((mask) => visible(mask.number) && mask.path);
   masks.sort((a, b) => b.area - a.area); // the small ones lie on top
   byId("overlay").replaceChildren(...masks.map((mask) => svg("path", {
-    d: mask.path, fill: mask.colour, stroke: mask.colour, "fill-rule": "evenodd", "fill-opacity": stage.opacity, "data-mask": mask.id,
+    d: mask.path, fill: mask.colour, stroke: mask.colour, "fill-rule": "evenodd", "fill-opacity": stage.opacity, "data-mask": mask.number,
   })));
   byId("masks").setAttribute("aria-pressed", String(stage.all));
   watch(visible);

@@ -6,10 +6,10 @@ import { mark, toggleMask } from "./stage.js";
 const NOTES = { stopped: "stopped", length: "cut off: the answer reached its longest length" };
 
 const chip = (mask) => el("button", {
-  type: "button", class: "chip", "data-mask": mask.id, "aria-pressed": "true", css: { "--colour": mask.colour },
+  type: "button", class: "chip", "data-mask": mask.number, "aria-pressed": "true", css: { "--colour": mask.colour },
   title: mask.area > 0 ? "Show or hide this mask" : "This mask is empty",
-  onclick: () => toggleMask(mask.id),
-  onmouseenter: () => mark(mask.id), onmouseleave: () => mark(null), onfocus: () => mark(mask.id), onblur: () => mark(null),
+  onclick: () => toggleMask(mask.number),
+  onmouseenter: () => mark(mask.number), onmouseleave: () => mark(null), onfocus: () => mark(mask.number), onblur: () => mark(null),
 }, el("span", { class: "swatch" }), `mask ${mask.number}`, el("span", { class: "share" }, percent(mask.area)));
 
 const waiting = () => el("span", { class: "chip waiting" }, el("span", { class: "swatch" }), "mask");
@@ -80,5 +80,5 @@ export class Answering {
 }
 
 export function markChips(shown) {
-  for (const button of document.querySelectorAll("button.chip")) button.setAttribute("aria-pressed", String(shown(button.dataset.mask)));
+  for (const button of document.querySelectorAll("button.chip")) button.setAttribute("aria-pressed", String(shown(Number(button.dataset.mask))));
 }

@@ -1,0 +1,80 @@
+"""Adapters worked into the weights that they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoTokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from stamp_schemas import StampError
+from stamp_train.model.config import StampConfig
+from stamp_train.model.load import StampModel, start_from
+from stamp_train.model.lora import load_adapter, merge_adapter
+from stamp_train.model.processor import StampProcessor
+from stamp_train.model.tokens import add_tokens
+from stamp_train.predict.checkpoints import run_folder
+from stamp_train.runlog import RECIPE
+
+_WEIGHTS, _EMBEDDINGS = "adapter_model.safetensors", "embed_tokens.weight"
+
+
+def of_run(folder: Path) -> tuple[StampModel, StampProcessor]:
+    """A LoRA checkpoint of a run: the weights that the run began with, and the adapter worked into them.
+
+    Raises:
+        StampError: it does not lie in its run.
+    """
+    from stamp_train.network import build_network
+    from stamp_train.recipes import resolve
+
+    run = run_folder(folder)
+    if run is None:
+        raise StampError(f"{folder}: an adapter away from its run", f"leave it in the run's folder, beside {RECIPE}")
+    recipe = resolve(str(run / RECIPE)).recipe
+    network, processor = build_network(recipe, folder)
+    model: Any = merge_adapter(network)
+    if recipe.model.precision == "bf16":
+        model = model.to(torch.bfloat16)  # as the run's own finished model has it
+    return model, processor
+
+
+def on_base(folder: Path, base: Path | None) -> tuple[StampModel, StampProcessor]:
+    """An adapter that comes by itself, such as the published 7B one, worked into its base model.
+
+    Args:
+        folder: of the adapter, as peft writes it; tokenizer and image processor are the base model's where it has none.
+        base: folder of the base model.
+
+    Raises:
+        StampError: no base model is given.
+        StampModelError: adapter and base model do not fit.
+    """
+    if base is None:
+        raise StampError(
+            f"{folder}: an adapter without its model",
+            f"`stamp-train export {folder} OUT --base FOLDER_OF_THE_BASE_MODEL` makes one of both",
+        )
+    tokenizer: Any = AutoTokenizer.from_pretrained(_which(folder, base, "tokenizer.json"))
+    add_tokens(tokenizer)
+    images = Qwen2VLImageProcessorPil.from_pretrained(_which(folder, base, "preprocessor_config.json"))
+    model: Any = start_from(base, StampConfig.of(AutoConfig.from_pretrained(base)))
+    rows = _embedding_rows(folder)
+    if rows:  # the published code cuts the matrices down to the tokenizer's length
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    merged: StampModel = merge_adapter(load_adapter(model, folder))
+    return merged, StampProcessor(tokenizer, images)
+
+
+def _which(folder: Path, base: Path, name: str) -> Path:
+    return folder if (folder / name).is_file() else base
+
+
+def _embedding_rows(folder: Path) -> int:
+    """Rows of the embeddings that an adapter holds in full; 0 if it holds none."""
+    with safe_open(folder / _WEIGHTS, "pt") as weights:
+        names = [name for name in weights.keys() if name.endswith(_EMBEDDINGS)]  # noqa: SIM118 - not a dictionary
+        return int(weights.get_slice(names[0]).get_shape()[0]) if names else 0

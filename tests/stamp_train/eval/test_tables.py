@@ -1,0 +1,80 @@
+"""The paper's tables: their numbers against each other, and our rows among them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from stamp_train.eval.card import Card, Settings
+from stamp_train.eval.results import RESULTS_SCHEMA, Results, SetResult
+from stamp_train.eval.tables import paper_rows, published, score_rows, terminal_tables
+
+TABLES = {table.number: table for table in published().tables}
+
+
+def results(scores: dict[str, dict[str, dict[str, float]]]) -> Results:
+    """set -> variant -> metric -> share."""
+    asked = dict.fromkeys(Settings.__struct_fields__, "")
+    numbers = dict.fromkeys(("max_new_tokens", "batch_size", "no_target_pixels", "min_tokens", "max_tokens", "seed"), 1)
+    settings = msgspec.convert(asked | numbers | {"sets": [], "modes": [], "versions": {}}, Settings)
+    card = Card(decoding="", threshold="", masks="", no_target="", settings=settings, model=None)
+    sets = [
+        SetResult(name, "", "", "", "", 10, 10, 0, {v: {"stamp": metrics} for v, metrics in found.items()}, {})
+        for name, found in scores.items()
+    ]
+    return Results(RESULTS_SCHEMA, card, {}, sets, [])
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_averages_are_those_of_the_rows(number: int) -> None:
+    """A digit that was copied wrongly moves the mean of its row."""
+    for row in TABLES[number].rows:
+        values = [value for value in row.values if value is not None]
+        assert len(row.values) == len(TABLES[number].columns)
+        if row.average is None:
+            assert len(values) < len(row.values)
+        else:
+            assert sum(values) / len(values) == pytest.approx(row.average, abs=0.0501)
+
+
+def test_own_rows_stand_in_their_group() -> None:
+    found = results({"refcoco-unc/val": {"free": {"ciou": 0.5}, "free+refined": {"ciou": 0.625}}})
+    rows = paper_rows(found, TABLES[2], "stamp")
+    assert len(rows) == len(TABLES[2].rows) + 2
+    plain, refined = (row for row in rows if row.own)
+    assert (plain.values[0], plain.values[1:], plain.average) == (50.0, [None] * 7, None)
+    assert (plain.group, refined.group) == ("without mask decoder", "with mask decoder")
+    assert [row.method for row in rows][-1] == "this run" and rows[-1] is refined
+    assert paper_rows(found, TABLES[3], "stamp") == []
+
+
+def test_a_whole_row_has_an_average() -> None:
+    shares = [0.1 * i for i in range(4)]
+    found = results(
+        {
+            f"reason_seg/{split}": {"free": {"giou": shares[2 * i], "ciou": shares[2 * i + 1]}}
+            for i, split in enumerate(["val", "test"])
+        }
+    )
+    (own,) = [row for row in paper_rows(found, TABLES[4], "stamp") if row.own]
+    assert own.values == pytest.approx([0, 10, 20, 30]) and own.average == pytest.approx(15)
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_numbers_are_never_cut(width: int) -> None:
+    found = results({"refcoco-unc/val": {"free": {"ciou": 0.12345, "giou": 1.0, "t_acc": 0.5, "pr@0.7": 0.25}}})
+    console = Console(width=width, record=True, no_color=True)
+    for table in terminal_tables(found, "stamp", width):
+        console.print(table)
+    text = console.export_text()
+    assert "12.3" in text and "100.0" in text and "…" not in text
+    assert ("RefCOCOg" in text) == ("25.0" in text) == (width == 140)
+    assert "81.9" in text and max(map(len, text.splitlines())) <= width
+
+
+def test_all_metrics_of_all_sets() -> None:
+    found = results({"a/val": {"free": {"ciou": 0.5}}, "b/val": {"free": {"ciou": 0.25, "n_acc": 1.0}}})
+    heads, rows = score_rows(found, "stamp")
+    assert heads == ["Set", "Variant", "Cases", "cIoU", "N-acc"]
+    assert rows == [["a/val", "free", "10", "50.0", "–"], ["b/val", "free", "10", "25.0", "100.0"]]
