@@ -184,7 +184,7 @@ def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    if overwrite and _is_ours(folder):
+    if _is_ours(folder) and (overwrite or _only_asked_for(folder, settings)):
         return _begin_anew(folder, settings)
     foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith(SETTINGS))
     if foreign and not (folder / SETTINGS).is_file():
@@ -235,6 +235,12 @@ def _is_ours(folder: Path) -> bool:
     except StampError:
         return (folder / SETTINGS).is_file() and (folder / PARTS).is_dir()
     return True
+
+
+def _only_asked_for(folder: Path, settings: Settings) -> bool:
+    """Whether an evaluation with other settings has come no further than being asked for, so that nothing is lost with it."""
+    done = any(path.stat().st_size for path in (folder / PARTS).glob("*"))
+    return not done and bool(changes(read_part(folder, SETTINGS, Settings), settings))
 
 
 def _text(part: Settings | Opened) -> bytes:

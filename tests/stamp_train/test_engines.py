@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import torch
 from stamp_train.checkpoint import find, read_optimizer
 from stamp_train.model.load import load_checkpoint
 
-from .runs import log_of, make_shards, train, write_recipe
+from .runs import TIMEOUT, log_of, make_shards, train, write_recipe
 
 pytestmark = pytest.mark.slow
 SHORT = (
@@ -19,6 +22,39 @@ SHORT = (
     *("--set", "evaluation.records=3", "--set", "evaluation.every=2"),  # of three records, one rank has one less
 )
 WEIGHTS = "final/model.safetensors"
+
+
+SHARE = """
+import sys
+from torch.distributed.tensor import DTensor
+from stamp_train.engine import distribute, open_accelerator
+from stamp_train.model.presets import build_preset
+from stamp_train.recipes import resolve
+
+recipe = resolve("tiny", [f"engine={sys.argv[1]}"]).recipe
+accelerator = open_accelerator(recipe)
+network, _ = build_preset("tiny")
+whole = sum(weight.numel() for weight in network.parameters())
+distribute(accelerator, network, recipe)
+held = sum((w.to_local() if isinstance(w, DTensor) else w).numel() for w in network.parameters())
+print(f"share {held / whole:.2f}", flush=True)
+accelerator.wait_for_everyone()
+accelerator.end_training()
+"""
+
+
+@pytest.mark.parametrize(("engine", "share"), [("ddp", "1.00"), ("fsdp", "0.50"), ("fsdp-zero2", "0.50")])
+def test_a_process_holds_its_share(engine: str, share: str, tmp_path: Path) -> None:
+    """Engines that a library passes over in silence would pass all other tests here."""
+    script = tmp_path / "share.py"
+    script.write_text(SHARE, encoding="utf-8")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, str(script), engine], capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("share")] == [f"share {share}"] * 2
 
 
 @pytest.fixture(scope="module")

@@ -175,14 +175,15 @@ def test_what_makes_another_evaluation(shards: Path, checkpoint: Path, tmp_path:
     assert changes(first, Session(replace(asked, checkpoint=moved)).settings) == []
     weights = moved / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(UsageFault, match="checkpoint_digest was"):
-        Session(replace(asked, checkpoint=moved))
+    (change,) = changes(first, Session(replace(asked, checkpoint=moved)).settings)
+    assert change.startswith("checkpoint_digest was")
 
 
 def test_bounds_that_leave_nothing(shards: Path, checkpoint: Path, tmp_path: Path) -> None:
     asked = replace(labels_of(shards, tmp_path / "labels"), max_tokens=16)
     with pytest.raises(UsageFault, match="at least 64 and at most 16 patches"):
         Session(asked).work(lambda *_: None)
+    finished(replace(asked, max_tokens=96))  # nothing was done, so the folder is free for other settings
     asked = replace(asked, out=tmp_path / "model", checkpoint=checkpoint, min_tokens=None, max_tokens=2)
     with pytest.raises(UsageFault, match="at least 4 and at most 2 patches"):
         Session(asked).work(lambda *_: None)
