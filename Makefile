@@ -1,4 +1,4 @@
-# make demo   set up, then the whole job on synthetic scenes       make test   set up, then all tests
+# make demo   set up, then the whole job on synthetic scenes, with a small training     make test   set up, then all tests
 # make lint   ruff and mypy                                         make bench  the benchmarks, with their rivals
 
 PYTHON ?= python3
@@ -17,11 +17,14 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	rm -rf demo
-	$(BIN)/stamp-data synth demo/playground --images 400
-	$(BIN)/stamp-data build all --root demo/playground --out demo/shards --passes 2
+	$(BIN)/stamp-data synth demo/playground --images 1500
+	$(BIN)/stamp-data build all --root demo/playground --out demo/shards --passes 2 --min-tokens 4 --max-tokens 48
 	$(BIN)/stamp-data verify demo/shards
 	$(BIN)/stamp-data inspect demo/shards
 	$(BIN)/stamp-data inspect demo/shards --html demo/gallery.html
+	CUDA_VISIBLE_DEVICES= $(BIN)/stamp-train run tiny --processes 2 --set data.root=demo/shards --out demo/run --json > demo/results.json
+	$(BIN)/stamp-train eval demo/run demo/shards/refcoco-unc/val --out demo/evaluation
+	cat demo/results.json
 
 test: setup
 	$(BIN)/python -m pytest -n auto
@@ -38,8 +41,7 @@ lint: setup
 	cd $(VENV)/mypy && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml stamp_cli stamp_schemas stamp_data stamp_train
 
 bench: setup
-	$(BIN)/python bench/build.py
-	$(BIN)/python bench/gallery.py
+	for script in build gallery stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

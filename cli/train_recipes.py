@@ -90,7 +90,7 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
         )
     if held.total > memory:
         say(
-            "hint: it does not fit; lower batch.pack_tokens, set model.gradient_checkpointing, or use model.tuning=lora"
+            "hint: it does not fit; lower batch.pack_tokens, or set engine=fsdp, model.gradient_checkpointing or model.tuning"
         )
 
 

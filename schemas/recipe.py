@@ -108,10 +108,12 @@ class Optimizer(Part, frozen=True):
     """How weights are moved. A stage begins a new schedule.
 
     kind: `adamw`, or `muon` for all matrices of the layers and AdamW for the rest: small networks from random weights learn
-    in fewer steps. clip: largest norm of the gradient. warmup: share of each stage's steps.
+    in fewer steps. rest: the latter's learning rate, as a share of `learning_rate`. clip: largest norm of the gradient.
+    warmup: share of each stage's steps.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
+    rest: Above = 1.0
     learning_rate: Above = 3e-5
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: Amount = 0.0

@@ -63,8 +63,14 @@ def in_shards(network: Any) -> bool:
 
 
 def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put the whole tensors of a checkpoint into an optimizer, in shards where its weights are in shards."""
+    """Put the whole tensors of a checkpoint into an optimizer, in shards where its weights are in shards.
+
+    Its settings stay those of the recipe: a run may go on with others than it began with.
+    """
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
     for weight, moments in optimizer.state.items():
         for name, value in moments.items():
             if isinstance(weight, DTensor) and value.shape == weight.shape:

@@ -154,7 +154,7 @@ class Run:
         stage, total = self.recipe.stages[index], self.stage_steps[index]
         rate = learning_rate(self.recipe.optimizer, done.stage_step, total)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         seed_step(self.recipe.seed, done.step, self.accelerator.process_index)
         number = done.step + 1
         result = self.steps.gradients(batch.packs, self.recipe.optimizer.clip, f"step {number} ({batch.digest})")

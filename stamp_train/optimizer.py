@@ -13,26 +13,33 @@ from stamp_schemas.recipe import Optimizer, Recipe
 
 
 def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimizer over what is trained."""
+    """The recipe's optimizer over what is trained. `share` of each of its groups: of the recipe's learning rate."""
     settings = recipe.optimizer
     weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     if settings.kind == "adamw":
-        return _adamw(list(weights.values()), settings)
+        return _adamw(list(weights.values()), settings, share=1.0)
     # Muon is for maps between hidden states. Rows of an embedding are no such map, nor is the patches' convolution.
     tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     matrices = [weight for weight in weights.values() if weight.ndim == 2 and id(weight) not in tables]
     chosen = set(map(id, matrices))
     others = [weight for weight in weights.values() if id(weight) not in chosen]
-    # Updates scaled to the size of AdamW's: one learning rate serves both (Liu et al., "Muon is scalable for LLM training").
+    # Updates scaled to the size of AdamW's, so that rates compare (Liu et al., "Muon is scalable for LLM training").
     muon = Muon(
-        matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+        [{"params": matrices, "share": 1.0}],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
     )
-    return Together(muon, _adamw(others, settings))
+    return Together(muon, _adamw(others, settings, settings.rest))
 
 
-def _adamw(weights: list[nn.Parameter], settings: Optimizer) -> AdamW:
+def _adamw(weights: list[nn.Parameter], settings: Optimizer, share: float) -> AdamW:
     return AdamW(
-        weights, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+        [{"params": weights, "share": share}],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
 
 

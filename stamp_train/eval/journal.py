@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from stamp_schemas import StampError
-from stamp_train.eval.card import PARTS, writing
+from stamp_train.eval.folder import PARTS, writing
 from stamp_train.eval.metrics import CaseScore
 
 DAMAGED = "damaged"

@@ -19,8 +19,8 @@ from stamp_data import rle as rles
 from stamp_data.inspect.trace import mask_path
 from stamp_data.shards.writer import write_atomic
 from stamp_schemas import RLE, StampError
-from stamp_train.eval.card import PAGE, writing
 from stamp_train.eval.cases import CaseSet
+from stamp_train.eval.folder import PAGE, writing
 from stamp_train.eval.journal import Line
 from stamp_train.eval.results import Results
 from stamp_train.eval.tables import paper_rows, published, row_cells, score_rows

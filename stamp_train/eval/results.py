@@ -11,7 +11,8 @@ import msgspec
 
 from stamp_data.shards.writer import write_atomic
 from stamp_schemas import StampError
-from stamp_train.eval.card import CASES, RESULTS, Card
+from stamp_train.eval.card import Card
+from stamp_train.eval.folder import CASES, RESULTS
 from stamp_train.eval.journal import DAMAGED, Line
 from stamp_train.eval.metrics import CONVENTIONS, Summary
 

@@ -8,21 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stamp_schemas import UsageFault
-from stamp_train.eval.card import (
-    MODEL,
-    Card,
-    Opened,
-    Settings,
-    agree,
-    checkpoint_digest,
-    claim,
-    read_part,
-    set_cards,
-    software,
-    writing,
-)
+from stamp_train.eval.card import Card, Opened, Settings, checkpoint_digest, set_cards, software
 from stamp_train.eval.cases import Prompting, open_sets
 from stamp_train.eval.evaluate import Examination, Report, Respondent, gather, make_batches
+from stamp_train.eval.folder import MODEL, agree, claim, read_part, writing
 from stamp_train.eval.journal import Line, done_batches
 from stamp_train.eval.respondents import LabelRespondent, open_model
 from stamp_train.eval.results import Results, make_results, write_results

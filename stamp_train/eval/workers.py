@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from stamp_schemas import StampError
-from stamp_train.launch.local import STARTED
+from stamp_train.launch import STARTED
 
 _POLL = 0.1  # seconds between two looks at them
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 
 from stamp_schemas import UsageFault
-from stamp_train.launch.local import STARTED
 
+STARTED = "LOCAL_RANK"  # set in every process that torchrun starts
 _RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 
 

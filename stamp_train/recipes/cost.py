@@ -31,8 +31,8 @@ class Memory:
         return self.weights + self.training + self.activations
 
 
-def memory(recipe: Recipe, sizes: Architecture) -> Memory:
-    """Memory of one device under plain data parallelism, every device holding the whole model."""
+def memory(recipe: Recipe, sizes: Architecture, devices: int = 1) -> Memory:
+    """Memory of one device of so many, each with a copy of everything or, by `recipe.engine`, a share."""
     trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
     width = 2.0 if recipe.model.precision == "bf16" else 4.0  # bytes of an activation
     # Under an adapter the base is frozen, in the precision of the layers; what is trained is always float32.
@@ -47,11 +47,16 @@ def memory(recipe: Recipe, sizes: Architecture) -> Memory:
         kept += sizes.vision_layers * width * sizes.vision_width * patches + vision * patches
     else:
         kept = sizes.layers * language * tokens + sizes.vision_layers * vision * patches
-    if recipe.model.precision == "bf16":
+    share = 1 if recipe.engine == "ddp" else devices
+    if recipe.engine == "fsdp":
+        kept += width * (sizes.embeddings + sizes.language / sizes.layers)  # what is whole at a time
+    elif recipe.engine == "fsdp-zero2":
+        kept += width * sizes.parameters
+    elif recipe.model.precision == "bf16":
         kept += width * trained  # autocast keeps a cast copy of float32 weights during a pass
     supervised = 0.05 * tokens  # answers are a small share of a pack, most of which is image and mask tokens
     kept += supervised * sizes.vocabulary * (4 + 4 + width)
-    return Memory(weights / _GIB, (_ADAM + _GRADIENT) * trained / _GIB, kept / _GIB)
+    return Memory(weights / share / _GIB, (_ADAM + _GRADIENT) * trained / share / _GIB, kept / _GIB)
 
 
 def operations(recipe: Recipe, sizes: Architecture, work: Work, *, repeated: bool = False) -> float:

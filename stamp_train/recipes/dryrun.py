@@ -85,4 +85,4 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
         stages.append(
             StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), busy / (1 - padding))
         )
-    return DryRun(stages, sizes, memory(recipe, sizes))
+    return DryRun(stages, sizes, memory(recipe, sizes, devices))

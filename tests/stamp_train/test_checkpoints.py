@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,9 +19,12 @@ from torch import nn
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
 from stamp_train.checkpoint import CheckpointWriter, Progress, copied, find, read_optimizer, read_progress
+from stamp_train.engine import load_moments
 from stamp_train.model.load import load_checkpoint
 from stamp_train.model.presets import build_preset
 from stamp_train.network import save_network, without_weights
+from stamp_train.optimizer import make_optimizer
+from stamp_train.recipes import resolve
 
 from .runs import log_of, make_shards, train, write_recipe
 
@@ -99,6 +104,33 @@ def test_a_network_without_weights_is_saved_with_a_copy_of_them(tmp_path: Path) 
     loaded = load_checkpoint(tmp_path).state_dict()
     assert set(loaded) == set(expected)
     assert all(torch.equal(weight, expected[name]) for name, weight in loaded.items())
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_moments_come_back_and_settings_are_the_recipes(kind: str) -> None:
+    network, _ = build_preset("tiny")
+    before, after = (
+        make_optimizer(resolve("tiny", [f"optimizer.kind={kind}", f"optimizer.weight_decay={decay}"]).recipe, network)
+        for decay in (0.1, 0.0)
+    )
+    for weight in network.parameters():
+        weight.grad = torch.ones_like(weight)
+    before.step()
+    load_moments(after, copied(before.state_dict()))
+    assert {group["weight_decay"] for group in before.param_groups} == {0.1}
+    assert {group["weight_decay"] for group in after.param_groups} == {0.0}
+    ours, theirs = (list(tensors(one.state_dict())) for one in (after, before))
+    assert len(ours) == len(theirs) > 20
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def tensors(tree: Any) -> Iterator[torch.Tensor]:
+    """All tensors of a nested value, in its order."""
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, dict | list):
+        for value in tree.values() if isinstance(tree, dict) else tree:
+            yield from tensors(value)
 
 
 @pytest.mark.slow

@@ -326,6 +326,15 @@ def test_frozen_or_adapted_weights_need_less_memory() -> None:
     assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3
 
 
+def test_shares_of_weights_need_less_memory_than_copies() -> None:
+    recipes = [resolve("stamp-2b", [f"engine={engine}"]).recipe for engine in ("ddp", "fsdp-zero2", "fsdp")]
+    sizes = architecture(recipes[0].model)
+    copies, zero2, full = (memory(recipe, sizes, 8) for recipe in recipes)
+    assert copies.total > zero2.total > full.total
+    assert full.training == zero2.training == pytest.approx(copies.training / 8)
+    assert copies == memory(recipes[0], sizes, 64)
+
+
 @pytest.mark.parametrize("change", [(), ("model.freeze_vision=true",)])
 def test_operations_are_those_that_torch_counts(change: tuple[str, ...], shards: Path, tmp_path: Path) -> None:
     """Counted matrix product by matrix product; those of attention, which torch does not count on a CPU, left out here too."""

@@ -15,8 +15,8 @@ from accelerate import Accelerator
 
 from stamp_data.rle import decode
 from stamp_schemas import RLE, StampError, UsageFault
-from stamp_train.eval.card import changes
 from stamp_train.eval.cases import CaseSet
+from stamp_train.eval.folder import changes
 from stamp_train.eval.journal import Journal, Line
 from stamp_train.eval.metrics import score_case
 from stamp_train.eval.oracle import oracle
