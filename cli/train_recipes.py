@@ -57,8 +57,9 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
     trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
     console.print(f"{resolved.name}: {recipe.about}", highlight=False, soft_wrap=True)
     console.print(f"{sizes.parameters:,} parameters, {trained:,} trained; {found.steps:,} steps", highlight=False)
-    table = Table("stage", box=None, pad_edge=False)
-    for column in ("steps", "dialogues", "pictures", "tokens", "text", "image", "mask", "padding", "FLOP", "hours"):
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # 80 columns hold it
+    table.add_column("stage", no_wrap=True)
+    for column in ("steps", "dialogues", "pictures", "tokens", "text", "image", "mask", "padding", "hours"):
         table.add_column(column, justify="right", no_wrap=True)
     for cost in found.stages:
         work = cost.stage.work
@@ -70,7 +71,6 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
             *map(short, amounts),
             *(f"{share / work.tokens:.0%}" for share in shares),
             f"{cost.padding:.1%}",
-            f"{cost.operations:.2g}",
             f"{cost.hours:,.2f}",
         )
     console.print(table)
