@@ -50,8 +50,9 @@ class Model(Part, frozen=True):
     start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count. preset: begin at
     random weights of that size instead, or of `shape`. tokenizer: of a preset, folder or name; if empty, one of
     `vocabulary` tokens is trained on the texts of the stages, or every byte is a token if that is 0. head,
-    mask_positions, head_width: see `stamp_train.model.config.StampConfig`. attention: see
-    `stamp_train.model.attention.BACKENDS`.
+    mask_positions, head_width: see `stamp_train.model.config.StampConfig`. freeze_vision: the vision tower keeps its weights.
+    freeze_patches: its projection of pixels does, a help for towers that begin at random weights (Chen et al., "An Empirical
+    Study of Training Self-Supervised Vision Transformers", 2021). attention: see `stamp_train.model.attention.BACKENDS`.
     """
 
     start: str = ""
@@ -65,6 +66,7 @@ class Model(Part, frozen=True):
     tuning: Literal["full", "lora"] = "full"
     lora: Lora = Lora()
     freeze_vision: bool = False
+    freeze_patches: bool = False
     gradient_checkpointing: bool = False
     precision: Literal["bf16", "float32"] = "bf16"
     attention: Literal["auto", "sdpa", "segments", "flex", "flash"] = "auto"

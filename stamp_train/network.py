@@ -43,6 +43,8 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         network = _adapt(network, processor, recipe, checkpoint)
     if recipe.model.freeze_vision or adapted:
         _plain(network).model.visual.requires_grad_(False)
+    if recipe.model.freeze_patches:
+        _plain(network).model.visual.patch_embed.requires_grad_(False)
     for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()

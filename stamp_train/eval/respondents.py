@@ -7,27 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from stamp_data.grid import PATCH, patch_grid
 from stamp_schemas import Grid, UsageFault
 from stamp_train.eval.card import Opened
 from stamp_train.eval.cases import Case, Pictured
-from stamp_train.eval.oracle import RULES, SAMPLED, make_labels
+from stamp_train.eval.oracle import RULES, SAMPLED, label_logits, make_labels
 from stamp_train.eval.scoring import FORCED
 from stamp_train.model.attention.select import resolve
 from stamp_train.model.generate import StampGenerator
-from stamp_train.model.inputs import FULL, IGNORE
 from stamp_train.model.processor import StampProcessor
 from stamp_train.model.replies import Answer
 from stamp_train.model.sampling import GenerationOptions
 from stamp_train.predict.faults import told
 from stamp_train.predict.opening import open_checkpoint
 from stamp_train.predict.refine import Refiner
-
-_SURE = 1e-6  # probability of background in a patch that is wholly covered: its logit has to be finite
 
 
 @dataclass(frozen=True)
@@ -109,7 +102,7 @@ class LabelRespondent:
         patches = patch_grid(height, width, *self.bounds)
         grid = Grid(patches.height * self.side, patches.width * self.side)
         labels = [make_labels(truth.mask, grid, self.rule, truth.ignore, self.side) for truth in case.truths]
-        return Answer(case.begin, case.begin, (), tuple(map(_logits, labels)), "stop", (height, width))
+        return Answer(case.begin, case.begin, (), tuple(map(label_logits, labels)), "stop", (height, width))
 
 
 def check_bounds(least: int, most: int) -> None:
@@ -122,11 +115,6 @@ def check_bounds(least: int, most: int) -> None:
         raise UsageFault(
             f"at least {least} and at most {most} patches of a picture", "give --min-tokens and --max-tokens"
         )
-
-
-def _logits(labels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    share = torch.from_numpy(np.where(labels == IGNORE, 0, labels).astype(np.float32) / FULL)
-    return torch.logit(share, eps=_SURE)
 
 
 def _prompt(case: Case, forced: bool) -> list[dict[str, Any]]:

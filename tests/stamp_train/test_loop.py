@@ -183,6 +183,23 @@ def test_adapters_and_frozen_towers_resume_exactly(change: tuple[str, ...], shar
     assert all(torch.equal(trained[name], fresh[name]) for name in fresh)
 
 
+def test_a_frozen_projection_of_pixels_stays_while_muon_moves_the_rest(shards: Path, tmp_path: Path) -> None:
+    recipe = small(shards, tmp_path, "model.freeze_patches=true", "optimizer.kind=muon", "evaluation.sets=[]")
+    Run(recipe, tmp_path / "whole").train()
+    trained = load_checkpoint(tmp_path / "whole" / "final").model.visual.state_dict()
+    fresh = build_network(small(shards, tmp_path).recipe)[0].model.visual.state_dict()
+    assert [name for name in fresh if torch.equal(trained[name], fresh[name])] == ["patch_embed.proj.weight"]
+
+
+def test_muon_resumes_to_the_same_bits(shards: Path, tmp_path: Path) -> None:
+    recipe = small(shards, tmp_path, "optimizer.kind=muon", "optimizer.rest=0.2", "evaluation.sets=[]", "saving.keep=9")
+    Run(recipe, tmp_path / "whole").train()
+    Run(recipe, tmp_path / "rest", tmp_path / "whole" / "checkpoints" / "step-000004").train()
+    assert log_of(tmp_path / "rest") == log_of(tmp_path / "whole")[4:]
+    files = [(tmp_path / name / "final" / "model.safetensors").read_bytes() for name in ("whole", "rest")]
+    assert files[0] == files[1]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(shards: Path, tmp_path: Path) -> None:
     recipe = small(shards, tmp_path, "optimizer.learning_rate=1e30", "optimizer.warmup=0", "saving.every=1")
     with pytest.raises(StampError) as fault:
