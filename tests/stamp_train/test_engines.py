@@ -31,7 +31,7 @@ from stamp_train.engine import distribute, open_accelerator
 from stamp_train.model.presets import build_preset
 from stamp_train.recipes import resolve
 
-recipe = resolve("tiny", [f"engine={sys.argv[1]}"]).recipe
+recipe = resolve("tiny", [f"engine={sys.argv[1]}", "optimizer.kind=adamw"]).recipe
 accelerator = open_accelerator(recipe)
 network, _ = build_preset("tiny")
 whole = sum(weight.numel() for weight in network.parameters())
