@@ -165,7 +165,8 @@ def predict(
     if json:
         print_json({"out": out, "predictions": rows, "faults": faults})
     masks = sum(len(row.masks) for row in rows)
-    say(f"{folder.rows}: {len(rows)} answers, {masks} masks" + (f"; {len(faults)} faults" if faults else ""))
+    told = ((len(rows), "answer"), (masks, "mask"), *([(len(faults), "fault")] if faults else []))
+    say(f"{folder.rows}: " + ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in told))
     if faults:
         raise typer.Exit(1)
 

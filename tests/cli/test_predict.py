@@ -83,7 +83,7 @@ def test_each_fault_is_one_line_and_the_rest_is_done(forced: subprocess.Complete
     assert len(faults) == 2
     assert "list.jsonl:2: '../outside.png' leads out of the root" in faults[0]
     assert "photos/broken.jpg: " in faults[1]
-    assert "3 answers, 3 masks; 2 faults" in forced.stderr.splitlines()[-1]
+    assert "3 answers, 3 masks, 2 faults" in forced.stderr.splitlines()[-1]
     assert "Traceback" not in forced.stderr
     assert "\x1b" not in forced.stdout + forced.stderr
 
