@@ -1,12 +1,14 @@
-"""Shared by all tests: the commands as users run them, and where the real records are."""
+"""Shared by all tests: the commands as users run them, a real browser, and where the real records are."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,3 +42,17 @@ def real_data() -> Path:
     if not (folder / "refer_seg").is_dir():
         pytest.skip(f"no real records at {folder}; STAMP_REAL_DATA names another folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A real browser, started once: one process cannot run two of these drivers."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()

@@ -1,11 +1,8 @@
-"""A set of every kind of record, and a browser."""
+"""A set of every kind of record."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,17 +18,3 @@ def zoo_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = Scene("v01", seed=77).target("a", (0, 0, 160, 120)).says("all of it", [0]).made("val")
     write_set(out, [shared, other], split="val", tokens=True)
     return out
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A real browser, started once."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
