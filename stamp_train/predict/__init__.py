@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stamp_train.predict.dialogue import Chat, ChatEvent, Turn
     from stamp_train.predict.requests import Request, question
-    from stamp_train.predict.segmenter import Segmentation, Segmenter
+    from stamp_train.predict.segmentation import Segmentation
+    from stamp_train.predict.segmenter import Segmenter
 
 _HOME = {
     "Chat": "dialogue",
     "ChatEvent": "dialogue",
     "Request": "requests",
-    "Segmentation": "segmenter",
+    "Segmentation": "segmentation",
     "Segmenter": "segmenter",
     "Turn": "dialogue",
     "question": "requests",

@@ -14,9 +14,10 @@ from stamp_train.model.generate import Conversation
 from stamp_train.model.prompts import Prompt
 from stamp_train.model.sampling import GenerationOptions
 from stamp_train.predict.faults import told
+from stamp_train.predict.segmentation import Segmentation
 
 if TYPE_CHECKING:
-    from stamp_train.predict.segmenter import Segmentation, Segmenter
+    from stamp_train.predict.segmenter import Segmenter
 
 STOPPED = "stopped"
 
@@ -152,8 +153,6 @@ class Chat:
         return {"role": "user", "content": [*image, {"type": "text", "text": text}]}
 
     def _stopped(self, pieces: list[tuple[str, str]]) -> Segmentation:
-        from stamp_train.predict.segmenter import Segmentation
-
         return Segmentation(
             text="".join(text for kind, text in pieces if kind == "text"),
             content="".join(text for _, text in pieces),

@@ -24,7 +24,7 @@ A conversation goes on over several rounds:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,53 +44,12 @@ from stamp_train.predict.batches import Batcher, Job
 from stamp_train.predict.opening import open_checkpoint
 from stamp_train.predict.picture import Source, open_picture
 from stamp_train.predict.requests import Request
+from stamp_train.predict.segmentation import Segmentation
 from stamp_train.predict.upsample import BILINEAR, METHODS, probabilities
 
 if TYPE_CHECKING:
     from stamp_train.predict.dialogue import Chat
     from stamp_train.predict.refine import Refiner
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What the model says and draws.
-
-    Attributes:
-        text: what is meant to be read.
-        content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their places.
-        masks: for each `<|seg|>` in order, bool [height, width] of the picture.
-        probabilities: for each mask float32 [height, width], foreground above 0.5; before any refinement.
-        logits: for each mask float32 [h, w], the logit picture on the patch grid, foreground above 0.
-        picture: RGB, what the masks lie on: files are turned upright; None without one.
-        finish: `stop`, or `length` when a limit ended the answer.
-        forced: the model said no `<|seg|>` by itself; the mask was asked for all the same.
-    """
-
-    text: str
-    content: str
-    masks: tuple[NDArray[np.bool_], ...]
-    probabilities: tuple[NDArray[np.float32], ...]
-    logits: tuple[NDArray[np.float32], ...]
-    picture: Image.Image | None
-    finish: str
-    forced: bool = False
-
-    @property
-    def image_size(self) -> tuple[int, int] | None:
-        """Height and width of the picture in pixels."""
-        return None if self.picture is None else (self.picture.height, self.picture.width)
-
-    def overlay(self) -> Image.Image:
-        """The picture with the masks drawn over it, a colour for each.
-
-        Raises:
-            UsageFault: there is no picture.
-        """
-        from stamp_train.predict.overlay import overlay
-
-        if self.picture is None:
-            raise UsageFault("an answer without a picture has no overlay")
-        return overlay(self.picture, self.masks)
 
 
 class Segmenter:

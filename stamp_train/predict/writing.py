@@ -25,7 +25,7 @@ from stamp_train.files import replace_file
 from stamp_train.runlog import read_rows
 
 if TYPE_CHECKING:
-    from stamp_train.predict.segmenter import Segmentation
+    from stamp_train.predict.segmentation import Segmentation
 
 ROWS, SETTINGS, MASKS, OVERLAYS = "predictions.jsonl", "predict.json", "masks", "overlays"
 _QUALITY = 90  # of the overlays' JPEG

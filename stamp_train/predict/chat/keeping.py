@@ -9,7 +9,7 @@ from stamp_schemas import StampError
 from stamp_train.files import replace_file
 from stamp_train.predict.chat.transcript import transcript
 from stamp_train.predict.dialogue import Chat
-from stamp_train.predict.segmenter import Segmentation
+from stamp_train.predict.segmentation import Segmentation
 from stamp_train.predict.writing import MASKS, PredictionFolder
 
 

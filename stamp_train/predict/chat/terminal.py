@@ -19,7 +19,7 @@ from stamp_train.predict.chat.inline import Way, show_picture
 from stamp_train.predict.chat.keeping import Keeper
 from stamp_train.predict.chat.transcript import printable
 from stamp_train.predict.dialogue import STOPPED, Chat
-from stamp_train.predict.segmenter import Segmentation
+from stamp_train.predict.segmentation import Segmentation
 
 NOTES = {STOPPED: "stopped: no masks", "length": "cut off: --max-new-tokens sets the longest answer"}
 
