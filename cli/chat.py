@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stamp_cli.console import say
-from stamp_cli.predict import ANSWER, Checkpoint, Device, Dtype, Refine, Upsampling
+from stamp_cli.console import hide_loading_bars, say
+from stamp_cli.predict import ANSWER, Checkpoint, Device, Dtype, MaxNewTokens, Refine, Seed, Temperature, Upsampling
 
 if TYPE_CHECKING:
     from stamp_train.predict import Segmenter
@@ -48,13 +48,9 @@ def chat(
     ] = False,
     upsampling: Upsampling = "bilinear",
     refine: Refine = "",
-    max_new_tokens: Annotated[
-        int, typer.Option(min=0, help="Longest answer, in tokens.", rich_help_panel=ANSWER)
-    ] = 1024,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="0 says what is likeliest; above, answers are drawn.", rich_help_panel=ANSWER)
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_panel=ANSWER)] = 0,
+    max_new_tokens: MaxNewTokens = 1024,
+    temperature: Temperature = 0.0,
+    seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -80,11 +76,10 @@ def chat(
 
 
 def _open(checkpoint: Path, device: str, dtype: str, upsampling: str, refine: str, seed: int) -> Segmenter:
-    from transformers.utils.logging import disable_progress_bar
 
     from stamp_train.predict import Segmenter
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
+    hide_loading_bars()
     segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling)
     if refine:
         from stamp_train.predict.refine import load_refiner

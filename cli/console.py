@@ -74,6 +74,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def hide_loading_bars() -> None:
+    """Silence transformers' own bars, one for every file that a checkpoint consists of."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+
+
 @contextmanager
 def progress_bar() -> Iterator[Report]:
     """A function to be told (done, total, what): a live bar on a terminal, elsewhere a line every ten seconds."""

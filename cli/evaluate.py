@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import print_json, progress_bar, say
+from stamp_cli.console import hide_loading_bars, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_train.launch import is_worker
 
@@ -167,9 +167,8 @@ def _name(checkpoint: Path | None) -> str:
 
 def _quiet() -> None:
     """No bar for every file of a checkpoint."""
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    hide_loading_bars()
 
 
 def _print_tables(results: Results, convention: str) -> None:

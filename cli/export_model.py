@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from stamp_cli.console import print_json, say
+from stamp_cli.console import hide_loading_bars, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.predict import Checkpoint
 
@@ -29,11 +29,10 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a model to hand on: adapters merged, weights, tokenizer, image processor and a model card (README.md)."""
-    from transformers.utils.logging import disable_progress_bar
 
     from stamp_train.export import export as export_model
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
+    hide_loading_bars()
     with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
         source = export_model(checkpoint, out, results or (), base=base, overwrite=overwrite)
     if json:

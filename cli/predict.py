@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, print_json, progress_bar, say
 from stamp_cli.make import Json
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ Upsampling = Annotated[
 Refine = Annotated[
     str, typer.Option(help="Refine masks with SAM: sam:FILE or sam:FOLDER.", show_default=False, rich_help_panel=ANSWER)
 ]
+
+MaxNewTokens = Annotated[int, typer.Option(min=0, help="Longest answer, in tokens.", rich_help_panel=ANSWER)]
+Temperature = Annotated[
+    float, typer.Option(min=0, help="0 says what is likeliest; above, answers are drawn.", rich_help_panel=ANSWER)
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_panel=ANSWER)]
 
 
 def predict(
@@ -92,13 +98,9 @@ def predict(
     refine_preset: Annotated[
         Literal["stamp", "published"], typer.Option(help="Settings of --refine.", rich_help_panel=ANSWER)
     ] = "stamp",
-    max_new_tokens: Annotated[
-        int, typer.Option(min=0, help="Longest answer, in tokens.", rich_help_panel=ANSWER)
-    ] = 1024,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="0 says what is likeliest; above, answers are drawn.", rich_help_panel=ANSWER)
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_panel=ANSWER)] = 0,
+    max_new_tokens: MaxNewTokens = 1024,
+    temperature: Temperature = 0.0,
+    seed: Seed = 0,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -135,12 +137,11 @@ def predict(
     folder = PredictionFolder(out, settings, overwrite=overwrite)
 
     def open_segmenter() -> Segmenter:
-        from transformers.utils.logging import disable_progress_bar
 
         from stamp_train.predict import Segmenter
         from stamp_train.predict.refine import load_refiner
 
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
+        hide_loading_bars()
         with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
             segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling)
         if refine:

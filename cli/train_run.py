@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stamp_cli import train_launch as at
-from stamp_cli.console import INTERRUPTED, print_json, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
@@ -130,7 +130,6 @@ def _how_to_go_on(out: Path) -> str:
 
 
 def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
-    from transformers.utils.logging import disable_progress_bar
 
     from stamp_schemas import StampError
     from stamp_train.launch.peers import lost_peer
@@ -140,7 +139,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     from stamp_train.runlog import FINAL
 
     began = monotonic()
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of every file that a checkpoint consists of
+    hide_loading_bars()
     start = _find_start(out, resume)
     if start and not is_worker():
         _say_changes(resolved, out)

@@ -59,11 +59,12 @@ class Together(torch.optim.Optimizer):
         """A learning rate that is set in one of our groups is set in the part's."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of every part; no closure is called."""
-        assert closure is None  # gradients are there already
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # not its overloads
+        """One step of every part, after `closure`, if given, has made the gradients; what that returns."""
+        loss = closure() if closure else None
         for part in self.parts:
             part.step()
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """States of the parts, in their order."""
