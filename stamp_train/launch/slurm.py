@@ -23,7 +23,8 @@ from stamp_train.launch.signals import STOPPED
 FOLDER, SCRIPT = "slurm", "run.sh"  # in the run folder, beside the logs
 _OURS = {"ntasks", "ntasks-per-node", "array", "wrap", "nodes", "gpus-per-node", "time", "partition", "account"}
 _BODY = """\
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${{hosts%%$'\\n'*}}  # not `| head`, which may close the pipe before scontrol has written it all
 port=$((20000 + SLURM_JOB_ID % 20000))
 # One launcher per node. Once one has ended the others get {wait} seconds; none is killed over another's exit code.
 srun --kill-on-bad-exit=0 --wait={wait} ${{SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"}} \\
