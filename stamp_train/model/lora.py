@@ -49,6 +49,8 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
 def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> Any:
     """Put a saved adapter on a model, ours or a published one.
 
+    With `trainable` its weights are float32, as they were trained, whatever the precision of the model.
+
     Published files hold every fully trained module up to three times (as it is, as `modules_to_save`, and the untouched
     `original_module`); one is kept.
 
@@ -66,6 +68,9 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
     # Without a task type PEFT's wrapper hands all arguments through; its causal-LM one knows nothing of packed inputs.
     config.task_type = None
     adapted = get_peft_model(model, config)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()  # first, since what is trained would lose digits on layers in bfloat16
     weights = {
         _WRAPPED.sub("", name): tensor
         for name, tensor in load_peft_weights(str(path), device="cpu").items()

@@ -139,3 +139,18 @@ def test_styles_that_cannot_be(tiny: SimpleNamespace) -> None:
         lora_config(base, [1], style="published")
     with pytest.raises(StampModelError, match="no LoRA style"):
         lora_config(base, [1], style="qlora")
+
+
+@pytest.mark.parametrize("style", ["default", "published"])
+def test_training_goes_on_from_every_digit_on_layers_in_bfloat16(style: str, tiny: SimpleNamespace, tmp_path: Path) -> None:
+    ids = new_ids(tiny)
+    base = model_of(False, tiny).to(torch.bfloat16)
+    adapted = peft.get_peft_model(base, lora_config(base, ids, style=style, rank=4))
+    trained = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
+    for weight in trained.values():
+        weight.data = torch.randn(weight.shape)
+    adapted.save_pretrained(tmp_path)
+    loaded = load_adapter(model_of(False, tiny).to(torch.bfloat16), tmp_path, trainable=True)
+    found = {name: weight for name, weight in loaded.named_parameters() if weight.requires_grad}
+    assert set(found) == set(trained)
+    assert all(torch.equal(found[name], trained[name]) for name in trained)
