@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -75,10 +76,16 @@ def say(text: str) -> None:
 
 
 def hide_loading_bars() -> None:
-    """Silence transformers' own bars, one for every file that a checkpoint consists of."""
+    """Silence transformers' own bars, one for every file that a checkpoint consists of; and DeepSpeed where it is installed.
+
+    accelerate then imports it, used or not, and it would tell on stdout that it sees no GPU.
+    """
+    import torch
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 @contextmanager

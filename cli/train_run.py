@@ -63,11 +63,13 @@ def run(
     """
     from stamp_train.launch.slurm import Job, parse_options
     from stamp_train.recipes import resolve
+    from stamp_train.recipes.deepspeed import check_deepspeed
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are stacks of C++ calls
     resolved = resolve(recipe, overrides or ())
     if dry:
         return _dry_run(resolved, device, devices, json)
+    check_deepspeed(resolved.recipe)
     out = out or Path("runs", resolved.name)
     if launcher != "slurm":
         at.refuse(launcher, gpus_per_node=gpus_per_node, time=time, partition=partition, account=account)

@@ -168,7 +168,8 @@ class Recipe(Part, frozen=True):
     """A whole run. loss: see `stamp_train.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice.
 
     engine: every process holds the whole model (`ddp`) or a share of it (`fsdp`); `fsdp-zero2` keeps layers whole from
-    forward to backward pass, for more memory and less communication.
+    forward to backward pass, for more memory and less communication. `deepspeed`: by ZeRO, as a JSON file of DeepSpeed's own
+    says that `deepspeed` names; stage 2 without one.
     """
 
     about: str
@@ -180,7 +181,8 @@ class Recipe(Part, frozen=True):
     loss: Literal["default", "paper", "published"] = "default"
     evaluation: Evaluation = Evaluation()
     saving: Saving = Saving()
-    engine: Literal["ddp", "fsdp", "fsdp-zero2"] = "ddp"
+    engine: Literal["ddp", "fsdp", "fsdp-zero2", "deepspeed"] = "ddp"
+    deepspeed: str = ""
     trackers: list[Literal["tensorboard", "wandb"]] = []
     seed: Count = 0
     threads: Count = 0
@@ -191,5 +193,7 @@ class Recipe(Part, frozen=True):
             raise ValueError("two stages have the same name")
         if self.optimizer.kind == "muon" and self.engine != "ddp":
             raise ValueError(f"optimizer.kind muon needs whole matrices, which engine {self.engine} cuts up; use ddp")
+        if self.deepspeed and self.engine != "deepspeed":
+            raise ValueError(f"deepspeed: {self.deepspeed} is of no use to engine {self.engine}; set engine: deepspeed")
         if self.saving.best and not (self.evaluation.sets and self.evaluation.every):
             raise ValueError(f"saving.best {self.saving.best} needs evaluation.sets and evaluation.every")

@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 import torch
 from safetensors import SafetensorError
-from torch.distributed.tensor import DTensor
 
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Saving
@@ -98,15 +97,16 @@ def copied(tree: Any, *, keep: bool = True, seen: dict[int, torch.Tensor] | None
     """A copy of nested tensors on the CPU, whole where they are in shards; one that comes twice (a tied weight) does so again.
 
     Args:
-        tree: dicts, lists and tuples of tensors and other values. Where there are shards, all ranks have to call this.
+        tree: dicts, lists and tuples of tensors and other values. Where there are shards, which have a method `full_tensor`,
+            all ranks have to call this.
         keep: whether this rank wants the copy; its tensors are empty otherwise.
         seen: copies so far, by the `id` of the original.
     """
     seen = {} if seen is None else seen
-    if isinstance(tree, torch.Tensor):
+    gather = getattr(tree, "full_tensor", None)
+    if gather or isinstance(tree, torch.Tensor):
         if id(tree) not in seen:
-            whole: Any = tree.detach()
-            whole = whole.full_tensor() if isinstance(whole, DTensor) else whole
+            whole = (gather() if gather else tree).detach()
             seen[id(tree)] = whole.to("cpu", copy=True) if keep else torch.empty(0)
         return seen[id(tree)]
     if isinstance(tree, dict):

@@ -1,4 +1,4 @@
-"""How weights, gradients and moments lie over the processes of a run: copied (DDP) or in shards (FSDP2).
+"""How weights, gradients and moments lie over the processes of a run: copied (DDP) or in shards (FSDP2, DeepSpeed).
 
 Whichever it is, a checkpoint holds whole tensors, so a run may go on with another engine or another number of processes.
 """
@@ -15,6 +15,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from stamp_schemas.recipe import Recipe
+from stamp_train.optimizer import make_optimizer
+from stamp_train.recipes.deepspeed import deepspeed_config
 
 _PATIENCE = timedelta(
     minutes=30
@@ -23,11 +25,15 @@ _PATIENCE = timedelta(
 
 def open_accelerator(recipe: Recipe) -> Accelerator:
     """The processes of a run."""
-    return Accelerator(
-        mixed_precision="bf16" if recipe.model.precision == "bf16" else "no",
-        cpu=not torch.cuda.is_available(),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
-    )
+    options = {
+        "cpu": not torch.cuda.is_available(),
+        "kwargs_handlers": [InitProcessGroupKwargs(timeout=_PATIENCE)],
+    }
+    if recipe.engine == "deepspeed":
+        from stamp_train.engine_deepspeed import ZeroAccelerator
+
+        return ZeroAccelerator(**options)
+    return Accelerator(mixed_precision="bf16" if recipe.model.precision == "bf16" else "no", **options)
 
 
 def distribute(accelerator: Accelerator, network: Any, recipe: Recipe) -> Any:
@@ -35,6 +41,8 @@ def distribute(accelerator: Accelerator, network: Any, recipe: Recipe) -> Any:
 
     accelerate's own FSDP is passed over in silence where there is no GPU, so shards are torch's.
     """
+    if recipe.engine == "deepspeed":
+        return accelerator.distribute(network, make_optimizer(recipe, network), deepspeed_config(recipe))
     if recipe.engine == "ddp" or accelerator.num_processes == 1:
         return accelerator.prepare(network.to(accelerator.device))
     _shard(network, accelerator, reshard=recipe.engine == "fsdp")
@@ -60,6 +68,23 @@ def _shard(network: Any, accelerator: Accelerator, *, reshard: bool) -> None:
 def in_shards(network: Any) -> bool:
     """Whether the weights of a network are in shards."""
     return isinstance(network, FSDPModule)
+
+
+def weights_of(network: Any, recipe: Recipe) -> dict[str, Any]:
+    """The state of a network; what is in shards has a method `full_tensor`, which all processes have to call."""
+    if recipe.engine == "deepspeed":
+        from stamp_train.engine_deepspeed import shards_of
+
+        return shards_of(network)
+    return dict(network.state_dict(keep_vars=True))
+
+
+def new_optimizer(accelerator: Accelerator, network: Any, recipe: Recipe) -> Any:
+    """The optimizer of a stage, which knows of no step before. DeepSpeed has one for the whole run, which forgets."""
+    if recipe.engine == "deepspeed":
+        accelerator.optimizer.forget()
+        return accelerator.optimizer
+    return make_optimizer(recipe, network)
 
 
 def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

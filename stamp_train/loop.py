@@ -1,6 +1,7 @@
 """A whole run: the stages of a recipe one after another, with checkpoints that it can be taken up from bit by bit.
 
 OUT/recipe.yaml                  the recipe, every value with its origin
+OUT/deepspeed.json               what DeepSpeed was told, of a run by it
 OUT/log.jsonl                    one row per step
 OUT/evaluations.jsonl            metrics on held-out records
 OUT/predictions/                 pictures of some of them, with the true mask and the predicted one
@@ -24,7 +25,7 @@ import torch
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
 from stamp_train.checkpoint import CheckpointWriter, Progress, copied, read_optimizer, read_progress
-from stamp_train.engine import distribute, load_moments, open_accelerator
+from stamp_train.engine import distribute, load_moments, new_optimizer, open_accelerator, weights_of
 from stamp_train.exact import make_exact, memory_held
 from stamp_train.feed import open_feed, state_of
 from stamp_train.files import replace_file, replace_folder
@@ -33,15 +34,15 @@ from stamp_train.launch.signals import Stopped, StopRequest
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import loss_settings
 from stamp_train.network import build_network, save_final, save_network, without_weights
-from stamp_train.optimizer import make_optimizer
 from stamp_train.panel import Watch, Watched
 from stamp_train.pictures import draw
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.architecture import Architecture, measured
 from stamp_train.recipes.cost import operations
+from stamp_train.recipes.deepspeed import deepspeed_config
 from stamp_train.recipes.devices import recognised
 from stamp_train.recipes.workload import Work
-from stamp_train.runlog import CHECKPOINTS, EVALUATIONS, FINAL, LOG, RECIPE, Measured, Row, RunLog
+from stamp_train.runlog import CHECKPOINTS, DEEPSPEED, EVALUATIONS, FINAL, LOG, RECIPE, Measured, Row, RunLog
 from stamp_train.schedule import learning_rate
 from stamp_train.stages import stage_steps
 from stamp_train.step import StepRunner, seed_step
@@ -85,6 +86,9 @@ class Run:
         if self.main:
             out.mkdir(parents=True, exist_ok=True)
             replace_file(out / RECIPE, resolved.yaml().encode())
+            if self.recipe.engine == "deepspeed":
+                told = msgspec.json.encode(deepspeed_config(self.recipe))
+                replace_file(out / DEEPSPEED, msgspec.json.format(told, indent=2) + b"\n")
             self.log = RunLog(out / LOG, self.progress.step)
             self.evaluations = RunLog(out / EVALUATIONS, self.progress.step)
         self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)
@@ -131,7 +135,7 @@ class Run:
         going_on = self.progress.stage == index and self.progress.stage_step > 0
         if self.progress.stage < index:
             self.progress = Progress(step=self.progress.step, stage=index, stage_step=0, stream={})
-        optimizer = make_optimizer(self.recipe, self.network)
+        optimizer = new_optimizer(self.accelerator, self.network, self.recipe)
         if going_on and self.moments is not None:
             load_moments(optimizer, self.moments)
         self.moments = None
@@ -233,7 +237,7 @@ class Run:
 
     def _save(self, optimizer: Any) -> None:
         """Begin a checkpoint; the copy that is written does not change with the steps that follow."""
-        weights = copied(self.network.state_dict(keep_vars=True), keep=self.main)
+        weights = copied(weights_of(self.network, self.recipe), keep=self.main)
         moments = copied(optimizer.state_dict(), keep=self.main)
         if self.main:
             save = functools.partial(save_network, self.outline, self.processor, weights=weights)

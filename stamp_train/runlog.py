@@ -10,6 +10,7 @@ import msgspec
 from stamp_train.files import replace_file
 
 RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
+DEEPSPEED = "deepspeed.json"
 CHECKPOINTS, FINAL = "checkpoints", "final"
 
 

@@ -64,13 +64,14 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
 
     Raises:
         StampError: lists every path that is at fault, or a shard is missing or of another size.
-        UsageFault: the size of the model cannot be known.
+        UsageFault: the size of the model cannot be known, or DeepSpeed's file is at fault.
     """
     faults = check_paths(recipe)
     if faults:
         more = "".join(f"\n       {fault}" for fault in faults[1:])
         raise StampError(f"{faults[0]}{more}", "built sets lie under data.root: --set data.root=FOLDER")
     sizes = architecture(recipe.model)
+    needed = memory(recipe, sizes, devices)
     stages = []
     for index, stage in enumerate(recipe.stages):
         work = stage_work(recipe, stage, counts_bytes(recipe))
@@ -85,4 +86,4 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
         stages.append(
             StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), busy / (1 - padding))
         )
-    return DryRun(stages, sizes, memory(recipe, sizes, devices))
+    return DryRun(stages, sizes, needed)
