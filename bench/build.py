@@ -67,6 +67,8 @@ def against_converter(folder: Path) -> None:
             forget_files()
             timed([*COMMAND, "build", "--help"])  # the pictures are what is to be cold, not Python
             seconds["ours, cold"].append(timed(build, ours))
+    with Watch(ours) as watched:
+        timed(build, ours)
     seconds = {name: times for name, times in seconds.items() if times}
     dialogues = IMAGES * TARGETS * EXPRESSIONS * PASSES
     median = {name: statistics.median(times) for name, times in seconds.items()}
@@ -75,6 +77,7 @@ def against_converter(folder: Path) -> None:
     )
     for name, times in seconds.items():
         print(f"  {name:12} {median[name]:6.2f} s (of {RUNS}: {min(times):.2f}–{max(times):.2f})")
+    print(f"  ours takes {watched.cpu:.1f} s of processor")
     print(
         f"  dialogues/s: ours {dialogues / median['ours']:,.0f}, plain {dialogues / median['plain']:,.0f}: "
         f"{median['plain'] / median['ours']:.1f}×"

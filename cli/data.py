@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from stamp_cli import export, inspect, look, make
@@ -51,4 +52,7 @@ for command, (panel, examples) in COMMANDS.items():
 
 
 def main() -> None:
-    run(app)
+    try:
+        run(app)
+    finally:
+        gc.freeze()  # the process ends: going through all objects once more for cycles would take longer than the rest

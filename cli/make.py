@@ -85,30 +85,30 @@ def build(
     json: Json = False,
 ) -> None:
     """Build shard sets. A build that was stopped goes on where it was when the same command is given again."""
-    from stamp_data.jobs import Job, run_job
     from stamp_schemas import UsageFault
 
     if min_tokens > max_tokens:
         raise UsageFault(f"--min-tokens {min_tokens} is more than --max-tokens {max_tokens}")
-    job = Job(
-        names=tuple(names),
-        root=root,
-        out=out,
-        splits=tuple(split or ()),
-        split_by=split_by,
-        seed=seed,
-        passes=passes,
-        min_tokens=min_tokens,
-        max_tokens=max_tokens,
-        wording=wording,
-        shard_records=shard_records,
-        tokenizer=tokenizer,
-        overwrite=overwrite,
-    )
+    runner = _executor(executor, workers, slurm)  # first, so that its processes start while this one is still importing
     built = []
-    runner: Executor | None = None
     try:
-        runner = _executor(executor, workers, slurm)
+        from stamp_data.jobs import Job, run_job
+
+        job = Job(
+            names=tuple(names),
+            root=root,
+            out=out,
+            splits=tuple(split or ()),
+            split_by=split_by,
+            seed=seed,
+            passes=passes,
+            min_tokens=min_tokens,
+            max_tokens=max_tokens,
+            wording=wording,
+            shard_records=shard_records,
+            tokenizer=tokenizer,
+            overwrite=overwrite,
+        )
         with progress_bar() as report:
             for result in run_job(job, runner, report):
                 built.append(result)
@@ -118,8 +118,7 @@ def build(
         say("stopped; the same command goes on from here: finished shards are kept")
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        if runner is not None:
-            runner.close()
+        runner.close()
         if json:  # also what was built beside a set that could not be
             print_json([{"folder": str(result.folder), "totals": result.manifest.totals} for result in built])
     say(f"Next: stamp-data inspect {out}")

@@ -10,41 +10,27 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from stamp_data.executors import Executor
-from stamp_data.plan import RENDERER, SetFault, TaskHead, plan_tasks
-from stamp_data.rejects import RejectLog, read_rejects, reject_order, storable
-from stamp_data.shards.index import read_rows, write_index
-from stamp_data.shards.manifest import (
-    INDEX,
-    MANIFEST,
-    REJECTS,
-    WIDS,
-    file_digest,
-    manifest_bytes,
-    read_manifest,
-    set_digest,
-    wids_bytes,
-)
+from stamp_data.plan import SetFault, TaskHead, plan_tasks
+from stamp_data.receipt import Receipt, Workplace, receipt_path
+from stamp_data.rejects import RejectLog, storable
+from stamp_data.shards.manifest import MANIFEST, REJECTS, file_digest, read_manifest
 from stamp_data.shards.writer import write_atomic
 from stamp_data.sources.base import Source
-from stamp_data.task import Receipt, Workplace, receipt_path
-from stamp_schemas import Input, Manifest, Reject, Settings, StampError, Totals
-from stamp_schemas.manifest import MANIFEST_SCHEMA
-
-T = TypeVar("T")
+from stamp_schemas import Input, Manifest, Settings, StampError
 
 WORK = ".build"
 LOCK = ".lock"
 _FOLDER_NAME = re.compile(r"[^./\\][^/\\]{0,99}")  # split names are read from files: none may lead to another folder
-GENERATOR = {"name": "stamp-data", "renderer": str(RENDERER)}
 
 Progress = Callable[[int, int, str], None]
 """Told (shards done, shards in all, what is going on) as a build moves on."""
@@ -113,10 +99,14 @@ def build_split(
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
             place = Workplace(source.root.resolve(), folder, work, tokenizer)
+            threading.Thread(target=import_module, args=("stamp_data.seal",)).start()  # pyarrow, while the workers work
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")
-            manifest = _seal(source, config, folder, [receipts[head.shard] for head in heads], rejects.rows)
+            from stamp_data.seal import seal
+
+            manifest = seal(source, settings, inputs, folder, [receipts[head.shard] for head in heads], rejects.rows)
+            shutil.rmtree(work)
             return Built(folder, manifest, len(todo))
     except OSError as fault:
         where = f"{fault.filename}: " if fault.filename else f"{folder}: "
@@ -199,23 +189,12 @@ def _prepare(folder: Path, config: Config) -> None:
     for stale in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
         stale.unlink()
     if (folder / MANIFEST).exists():
-        _unseal(folder, work)
+        from stamp_data.seal import unseal
+
+        for receipt in unseal(folder):
+            write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
+        (folder / MANIFEST).unlink()
     write_atomic(work / "config.json", msgspec.json.encode(config))
-
-
-def _unseal(folder: Path, work: Path) -> None:
-    """Turn a sealed set back into receipts; none, so that all is made again, if what they would hold is damaged."""
-    try:
-        manifest = read_manifest(folder)
-        whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
-        rows = _group(read_rows(folder / INDEX) if whole else [], lambda row: row.shard)
-        rejects = _group(read_rejects(folder / REJECTS) if whole else [], lambda row: row.shard)
-        receipts = [Receipt(one, rows[one.path], rejects.get(one.path, [])) for one in manifest.shards if whole]
-    except (StampError, OSError):
-        receipts = []
-    for receipt in receipts:
-        write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
-    (folder / MANIFEST).unlink()
 
 
 def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
@@ -234,60 +213,5 @@ def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
     return valid
 
 
-def _group(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
-    groups: dict[str, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
-
-
 def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
-
-
-def _seal(source: Source, config: Config, folder: Path, receipts: list[Receipt], planned: list[Reject]) -> Manifest:
-    """Write index, wids.json and rejects.jsonl, and at last the manifest; shards without a record are left out."""
-    kept = [receipt for receipt in receipts if receipt.entry.records]
-    rejects = sorted(planned, key=reject_order)
-    for receipt in receipts:
-        rejects += receipt.rejects
-    if not kept:
-        first = next((row for row in rejects if row.expressions), rejects[0])
-        raise SetFault(
-            f"{folder}: every record was refused, the first because: {first.detail}",
-            "see which pictures and annotations are there with `stamp-data doctor`",
-        )
-    entries = [receipt.entry for receipt in kept]
-    names = {entry.path for entry in entries}
-    for stale in folder.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"):
-        if stale.name not in names:
-            stale.unlink()
-    index_part = folder / f"{INDEX}.part"
-    write_index(index_part, [receipt.rows for receipt in kept])
-    index_part.rename(folder / INDEX)
-    name = f"{source.name}/{config.settings.split}"
-    write_atomic(folder / WIDS, wids_bytes(name, entries))
-    write_atomic(folder / REJECTS, b"".join(msgspec.json.encode(row) + b"\n" for row in rejects))
-    manifest = Manifest(
-        schema=MANIFEST_SCHEMA,
-        name=name,
-        digest=set_digest(entries),
-        settings=config.settings,
-        generator=GENERATOR,
-        licence=source.licence,
-        homepage=source.homepage,
-        inputs=config.inputs,
-        shards=entries,
-        totals=Totals(
-            records=sum(entry.records for entry in entries),
-            dialogues=sum(entry.dialogues for entry in entries),
-            targets=sum(entry.targets for entry in entries),
-            bytes=sum(entry.bytes for entry in entries),
-            image_tokens=sum(row.image_tokens for receipt in kept for row in receipt.rows),
-            rejects=len(rejects),
-        ),
-        files={file: file_digest(folder / file) for file in (INDEX, WIDS, REJECTS)},
-    )
-    write_atomic(folder / MANIFEST, manifest_bytes(manifest))
-    shutil.rmtree(folder / WORK)
-    return manifest

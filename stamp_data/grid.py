@@ -76,10 +76,10 @@ def covered_units(mask: UInt8, grid: Grid) -> Float:
 
 
 @lru_cache(maxsize=64)
-def _overlap_sums(pixels: int, patches: int) -> tuple[Float, Float]:
+def _overlap_sums(pixels: int, patches: int, dtype: str) -> tuple[Float, Float]:
     """`_overlap` laid out for gathering: [pixels, patches] of each pixel, [pixels + 1, patches] of all pixels before."""
-    overlap = np.ascontiguousarray(_overlap(pixels, patches, "float64").T)
-    return overlap, np.concatenate([np.zeros((1, patches)), overlap.cumsum(axis=0)])
+    overlap = np.ascontiguousarray(_overlap(pixels, patches, dtype).T)
+    return overlap, np.concatenate([np.zeros((1, patches), dtype), overlap.cumsum(axis=0)])
 
 
 def run_units(mask: RLE, grid: Grid) -> Float:
@@ -94,8 +94,9 @@ def run_units(mask: RLE, grid: Grid) -> Float:
     start, end = edges[:-1:2], edges[1::2]
     column, last_column = start // height, (end - 1) // height
     top, bottom = start - column * height, end - last_column * height
-    across, columns_before = _overlap_sums(width, grid.width)
-    _, above = _overlap_sums(height, grid.height)
+    dtype = "float32" if height * width < 2**22 else "float64"  # the mantissa, less two bits: sums reach four patches
+    across, columns_before = _overlap_sums(width, grid.width, dtype)
+    _, above = _overlap_sums(height, grid.height, dtype)
     units: Float = (above[bottom] - above[top]).T @ across[column]
     crossing = np.flatnonzero(last_column != column)
     if crossing.size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import msgspec
@@ -106,16 +107,16 @@ def _polygon_note(polygon: list[float], height: int, width: int) -> tuple[str, s
     """
     if len(polygon) % 2 or len(polygon) < 2 * MIN_POINTS:
         return "degenerate-polygon", f"{len(polygon)} coordinates; a polygon needs 3 points or more"
-    points = np.asarray(polygon)
-    if not np.isfinite(points).all():
+    if not all(map(math.isfinite, polygon)):
         return "polygon-not-finite", "a coordinate is not a number"
-    xs, ys = points[::2], points[1::2]
-    if xs.min() < -width or xs.max() > 2 * width or ys.min() < -height or ys.max() > 2 * height:
-        box = f"({xs.min():g}, {ys.min():g})–({xs.max():g}, {ys.max():g})"
+    xs, ys = polygon[::2], polygon[1::2]
+    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    if left < -width or right > 2 * width or top < -height or bottom > 2 * height:
+        box = f"({left:g}, {top:g})–({right:g}, {bottom:g})"
         return "polygon-out-of-frame", f"polygon reaches {box}, the picture is {width}×{height}"
-    if xs.max() <= 0 or ys.max() <= 0 or xs.min() >= width or ys.min() >= height:
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
         return "polygon-out-of-frame", f"polygon lies wholly outside the {width}×{height} picture"
-    beyond = max(-xs.min(), -ys.min(), xs.max() - width, ys.max() - height)
+    beyond = max(-left, -top, right - width, bottom - height)
     if beyond > SLACK:
         return CLIPPED, f"{beyond:.1f} pixels outside the {width}×{height} picture were cut off"
     return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 from blake3 import blake3
@@ -79,22 +78,25 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
     places: list[tuple[int, str, int, int]] = []
     taken: dict[str, int] = {}
     root = source.root.resolve()
-    with spool_path.open("wb+") as spool:
+    end = 0
+    with spool_path.open("wb+", buffering=1 << 20) as spool:
         for annotation in source.annotations(settings.split, rejects):
             key = _unique(make_key(source.name, settings.split, annotation.id), taken)
             record = msgspec.json.encode(Planned(key, _picture_bytes(annotation, root), annotation))
-            places.append((xxh3_64_intdigest(key.encode()), key, spool.tell(), len(record)))
-            spool.write(record)
+            places.append((xxh3_64_intdigest(key.encode()), key, end, len(record)))
+            end += spool.write(record)
         if not places:
             refused = f"{len(rejects.rows)} inputs were refused, the first because: " if rejects.rows else ""
             first = rejects.rows[0].detail if rejects.rows else "the annotations name none"
             raise SetFault(f"{source.name}/{settings.split}: no usable record", refused + first)
+        spool.flush()
         places.sort()
         count = -(-len(places) // settings.shard_records)
         bounds = [len(places) * number // count for number in range(count + 1)]
         heads = []
         for number in range(count):
-            records = [_read(spool, at, size) for _, _, at, size in places[bounds[number] : bounds[number + 1]]]
+            shard = places[bounds[number] : bounds[number + 1]]
+            records = [os.pread(spool.fileno(), size, at) for _, _, at, size in shard]
             heads.append(_write_task(f"shard-{number:06d}.tar", settings, records, folder))
     spool_path.unlink()
     return heads
@@ -122,11 +124,6 @@ def _unique(key: str, taken: dict[str, int]) -> str:
         unique = f"{key[: KEY_LIMIT - 8]}-{taken[key]}"
     taken[unique] = 0
     return unique
-
-
-def _read(spool: BinaryIO, offset: int, size: int) -> bytes:
-    spool.seek(offset)
-    return spool.read(size)
 
 
 def _write_task(shard: str, settings: Settings, records: list[bytes], folder: Path) -> TaskHead:

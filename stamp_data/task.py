@@ -9,35 +9,15 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.plan import Task, load_task
+from stamp_data.receipt import Receipt, Workplace, receipt_path
 from stamp_data.rejects import RejectLog
 from stamp_data.render import Rendered, Renderer, masks_of
-from stamp_data.shards.index import IndexRow
+from stamp_data.shards.row import IndexRow
 from stamp_data.shards.writer import ShardWriter, Span, write_atomic
 from stamp_data.tokens import TokenCounter
-from stamp_schemas import Reject, ShardEntry
+from stamp_schemas import ShardEntry
 
 _NO_SPAN = Span(0, 0, 0)
-
-
-class Receipt(msgspec.Struct):
-    """Proof that a shard is done: what it is (`entry.task` names the task, `entry.digest` the bytes) and its index rows."""
-
-    entry: ShardEntry
-    rows: list[IndexRow]
-    rejects: list[Reject]
-
-
-class Workplace(msgspec.Struct, frozen=True):
-    """Where a task finds its pictures and tokenizer and leaves its shard. Paths may differ from node to node."""
-
-    root: Path
-    out: Path
-    work: Path
-    tokenizer: Path | None = None
-
-
-def receipt_path(work: Path, shard: str) -> Path:
-    return work / f"{shard}.receipt"
 
 
 def run_task(path: Path, place: Workplace) -> Receipt:

@@ -13,7 +13,6 @@ CONTROL_TOKEN = re.compile(r"<\|[^<>|]*\|>|\[class_name\]|\{sent\}|\{answer\}|<i
 """What must never stand in an expression or a message, besides the `<|seg|>` of our own answers."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
-_SPACES = re.compile(r"\s+")
 
 
 class TextFault(ValueError):
@@ -45,8 +44,10 @@ def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
             raise TextFault("control-token", f"tokens nested more than {MOST_NESTED} deep")
         removed.extend(found)
         text = CONTROL_TOKEN.sub(" ", text)
-    if one_line or removed:
-        text = _SPACES.sub(" ", text) if one_line else re.sub(r"[ \t]+", " ", text)
+    if one_line:
+        text = " ".join(text.split())
+    elif removed:
+        text = re.sub(r"[ \t]+", " ", text)
     text = text.strip()
     if not text:
         raise TextFault("empty-text", "no text" if not removed else f"no text besides {', '.join(removed[:5])}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from stamp_data.task import Receipt, Workplace
+from stamp_data.receipt import Receipt, Workplace
 
 
 class Executor(Protocol):

@@ -17,7 +17,7 @@ from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-from stamp_data.task import Receipt, Workplace, run_task
+from stamp_data.receipt import Receipt, Workplace
 from stamp_schemas import StampError
 
 
@@ -55,14 +55,14 @@ class LocalExecutor:
     def run(self, tasks: Iterable[Path], place: Workplace) -> Iterator[Receipt]:
         if self._pool is None:
             for task in tasks:
-                yield run_task(task, place)
+                yield _run(task, place)
             return
         waiting = iter(tasks)
         running: set[Future[Receipt]] = set()
         try:
             while True:
                 for task in islice(waiting, 2 * self.workers - len(running)):
-                    running.add(self._pool.submit(run_task, task, place))
+                    running.add(self._pool.submit(_run, task, place))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -83,6 +83,12 @@ class LocalExecutor:
         if self._pool is not None:
             with _deaf():
                 self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run(task: Path, place: Workplace) -> Receipt:
+    from stamp_data.task import run_task  # all that renders: this process starts sooner without it
+
+    return run_task(task, place)
 
 
 @contextmanager

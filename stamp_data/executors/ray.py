@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stamp_data.executors.work import absolute, sweep
-from stamp_data.task import Receipt, Workplace, run_task
+from stamp_data.receipt import Receipt, Workplace
+from stamp_data.task import run_task
 from stamp_schemas import StampError, UsageFault
 
 _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}

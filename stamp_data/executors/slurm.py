@@ -20,7 +20,7 @@ import msgspec
 from blake3 import blake3
 
 from stamp_data.executors.work import absolute, sweep, write_share
-from stamp_data.task import Receipt, Workplace, receipt_path
+from stamp_data.receipt import Receipt, Workplace, receipt_path
 from stamp_schemas import StampError, UsageFault
 
 _OURS = {"array", "job-name", "output", "error", "parsable", "wrap", "wait", "chdir", "ntasks", "open-mode"}

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stamp_data.executors.local import LocalExecutor
+from stamp_data.receipt import Workplace
 from stamp_data.shards.writer import write_atomic
-from stamp_data.task import Workplace
 from stamp_schemas import StampError
 
 

@@ -2,71 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stamp_data.shards.row import MEMBERS, IndexRow
 from stamp_schemas import StampError
 
-MEMBERS = ("image", "json", "labels")
-
-
-class IndexRow(msgspec.Struct):
-    """One record of a shard. shard: its file name; row: its place in the shard, from 0.
-
-    Column meanings are those of docs/shard-format.md.
-
-    A member that the record lacks has offset 0, bytes 0 and hash 0. Lists have one entry per dialogue; `text_tokens` is
-    None where no tokenizer was given to the build. foreground: covered share of the patches, averaged over targets.
-    """
-
-    shard: str
-    row: int
-    key: str
-    image_extension: str
-    image_offset: int
-    image_bytes: int
-    image_xxh3: int
-    json_offset: int
-    json_bytes: int
-    json_xxh3: int
-    labels_offset: int
-    labels_bytes: int
-    labels_xxh3: int
-    width: int
-    height: int
-    grid_height: int
-    grid_width: int
-    image_tokens: int
-    dialogues: int
-    targets: int
-    foreground: float
-    turns: list[int]
-    masks: list[int]
-    text_chars: list[int]
-    text_tokens: list[int] | None
-
-    def member_name(self, member: str) -> str:
-        """File name of `member` (one of MEMBERS) in the tar."""
-        suffix = {"image": self.image_extension, "json": "json", "labels": "labels.npy"}[member]
-        return f"{self.key}.{suffix}"
-
-    def span(self, member: str) -> tuple[int, int, int]:
-        """(offset, bytes, xxh3-64) of `member` (one of MEMBERS) in the shard."""
-        return getattr(self, f"{member}_offset"), getattr(self, f"{member}_bytes"), getattr(self, f"{member}_xxh3")
-
-    @property
-    def labels_shape(self) -> tuple[int, int, int]:
-        """(targets, grid height, grid width) of the labels."""
-        return self.targets, self.grid_height, self.grid_width
-
-    @property
-    def members(self) -> list[str]:
-        """The members that this record has, in tar order."""
-        return [member for member in MEMBERS if getattr(self, f"{member}_bytes")]
-
+__all__ = ["MEMBERS", "SCHEMA", "IndexRow", "read_rows", "read_table", "write_index"]
 
 _INT_LIST = pa.list_(pa.field("element", pa.int32(), nullable=False))
 SCHEMA = pa.schema(
@@ -101,8 +49,24 @@ def write_index(path: Path, shards: list[list[IndexRow]]) -> None:
     """Write `index.parquet`, one row group per shard, so that a reader can take one shard's rows alone."""
     with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_statistics=False) as writer:
         for rows in shards:
-            columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
+            columns = [_column(field.type, [getattr(row, field.name) for row in rows]) for field in SCHEMA]
             writer.write_table(pa.table(columns, schema=SCHEMA))
+
+
+def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    """What `pa.array` makes of values of a kind that SCHEMA has; that would import pandas, at the cost of 400 records."""
+    count = len(values)
+    if pa.types.is_string(kind):
+        values = [value.encode() for value in values]
+    elif not pa.types.is_list(kind):
+        return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(np.array(values, kind.to_pandas_dtype()))])
+    there = np.packbits([value is not None for value in values], bitorder="little")
+    ends = np.cumsum([0, *(len(value or ()) for value in values)], dtype=np.int32)
+    layout = [pa.py_buffer(there), pa.py_buffer(ends)]
+    if pa.types.is_string(kind):
+        return pa.Array.from_buffers(kind, count, [*layout, pa.py_buffer(b"".join(values))])
+    items = _column(kind.value_type, [item for value in values for item in value or ()])
+    return pa.Array.from_buffers(kind, count, layout, children=[items])
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -13,6 +13,8 @@ from xxhash import xxh3_64_intdigest
 
 from stamp_data.shards import tar
 
+STRIDE = 8 << 20  # bytes after which the disk is set to work, so that little is left to wait for at the end
+
 
 class Span(NamedTuple):
     """Where a member's bytes lie in the shard, and their xxh3-64."""
@@ -31,6 +33,7 @@ class ShardWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
+        self._begun = 0
         self._part = path.with_name(f"{path.name}.{os.getpid()}.part")
         self._hash = blake3()
 
@@ -56,6 +59,10 @@ class ShardWriter:
             while rest:
                 rest = rest[self._file.write(rest) :]
         self.size += size
+        if self.size - self._begun >= STRIDE and hasattr(os, "posix_fadvise"):
+            # what the call does to pages that are not on the disk yet is to begin writing them
+            os.posix_fadvise(self._file.fileno(), self._begun, self.size - self._begun, os.POSIX_FADV_DONTNEED)
+            self._begun = self.size
 
     @property
     def digest(self) -> str:

@@ -56,7 +56,9 @@ def load_plain(path: Path) -> object:
     if containers > CONTAINER_LIMIT:
         raise StampError(f"{path}: more than {CONTAINER_LIMIT:,} lists and dictionaries", "is it the right file?")
     try:
-        return _PlainUnpickler(io.BytesIO(data[:end]), encoding="bytes").load()
+        # buffered once more, which the unpickler can look into: else it asks for every line anew, at twice the time
+        stream = io.BufferedReader(io.BytesIO(data[:end]), 1 << 20)
+        return _PlainUnpickler(stream, encoding="bytes").load()
     except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as fault:
         reason = " ".join(str(fault).split())[:200]
         raise StampError(f"{path}: not a usable pickle: {reason}", _HINT) from None

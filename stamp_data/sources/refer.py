@@ -158,10 +158,8 @@ class ReferSource(Source):
         return target
 
     def _requests(self, ref: Reference, place: int) -> list[Request]:
-        return [
-            Request(sentence.id, sentence.text, [place], f"{self.refs_file}: ref {ref.id} sentence {sentence.id}")
-            for sentence in ref.sentences
-        ]
+        where = f"{self.refs_file}: ref {ref.id} sentence"
+        return [Request(sentence.id, sentence.text, [place], f"{where} {sentence.id}") for sentence in ref.sentences]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -66,8 +66,8 @@ def collect(rows: Iterable[object], file: str, *, several: bool, limit: int) -> 
         if total > limit:
             raise StampError(f"{file}: the same expressions over and over, more than it has bytes", "download it again")
         try:
-            fields = _fields(row)
-            split = _name(fields.get("split"), "split")
+            fields = _object(row)
+            split = _name(_get(fields, "split"), "split")
         except RecordFault as fault:
             found.broken.add(
                 file, f"refs[{position}]", fault.reason, fault.detail, expressions=_length(row, "sentences")
@@ -82,12 +82,17 @@ def collect(rows: Iterable[object], file: str, *, several: bool, limit: int) -> 
     return found
 
 
-def _fields(row: object) -> dict[str, object]:
+def _object(row: object) -> dict[object, object]:
     if isinstance(row, RecordFault):
         raise row
-    if not isinstance(row, Mapping):
+    if not isinstance(row, dict):
         raise RecordFault("bad-reference", f"a reference is an object, not {type(row).__name__}")
-    return {text_of(key): value for key, value in row.items() if isinstance(key, str | bytes)}
+    return row
+
+
+def _get(fields: dict[object, object], key: str, default: object = None) -> object:
+    """The value of a key, which Python 2 may have written as bytes."""
+    return fields[key] if key in fields else fields.get(key.encode(), default)
 
 
 def _name(value: object, what: str) -> str:
@@ -101,11 +106,11 @@ def _name(value: object, what: str) -> str:
     raise RecordFault("bad-reference", f"{what} is missing" if value is None else f"{what} is no usable name")
 
 
-def _reference(fields: dict[str, object], position: int, file: str, log: RejectLog, several: bool) -> Reference:
-    identity = _name(fields.get("ref_id", position), "ref_id")
-    image_id = _name(fields.get("image_id"), "image_id")
+def _reference(fields: dict[object, object], position: int, file: str, log: RejectLog, several: bool) -> Reference:
+    identity = _name(_get(fields, "ref_id", position), "ref_id")
+    image_id = _name(_get(fields, "image_id"), "image_id")
     annotation_ids = _annotation_ids(fields, several)
-    sentences = fields.get("sentences")
+    sentences = _get(fields, "sentences")
     if not isinstance(sentences, list) or not sentences:
         raise RecordFault("bad-reference", "sentences are missing")
     kept = []
@@ -117,28 +122,29 @@ def _reference(fields: dict[str, object], position: int, file: str, log: RejectL
     return Reference(identity, image_id, annotation_ids, kept)
 
 
-def _annotation_ids(fields: dict[str, object], several: bool) -> list[str]:
+def _annotation_ids(fields: dict[object, object], several: bool) -> list[str]:
     """The distinct ids that a reference names; [] where it says that nothing is meant."""
-    value = fields.get("ann_id")
+    value = _get(fields, "ann_id")
     names = [_name(one, "ann_id") for one in (value if isinstance(value, list) else [value])]
     if not several:
         if len(names) != 1:
             raise RecordFault("bad-reference", f"{len(names)} annotations where one is meant")
         return names
-    if names == [NO_TARGET] or (not names and fields.get("no_target") is True):
+    no_target = _get(fields, "no_target")
+    if names == [NO_TARGET] or (not names and no_target is True):
         return []
-    if not names or fields.get("no_target") is True:
-        raise RecordFault("bad-reference", f"no_target is {fields.get('no_target')} with {len(names)} annotations")
+    if not names or no_target is True:
+        raise RecordFault("bad-reference", f"no_target is {no_target} with {len(names)} annotations")
     return list(dict.fromkeys(names))
 
 
 def _sentence(sentence: object, default_id: str) -> Sentence:
     try:
-        fields = _fields(sentence)
-        identity = _name(fields.get("sent_id", default_id), "sent_id")
+        fields = _object(sentence)
+        identity = _name(_get(fields, "sent_id", default_id), "sent_id")
     except RecordFault as fault:
         raise RecordFault("bad-sentence", fault.detail) from None
-    text = fields.get("sent")
+    text = _get(fields, "sent")
     if not isinstance(text, str | bytes):
         raise RecordFault("bad-sentence", "sent is missing" if text is None else f"sent is {type(text).__name__}")
     return Sentence(identity, checked_text(text_of(text)))
@@ -161,8 +167,5 @@ def _size(row: object) -> int:
 
 
 def _length(row: object, key: str) -> int:
-    """Length of the list under a key, which Python 2 may have written as bytes."""
-    if not isinstance(row, Mapping):
-        return 0
-    value = row.get(key, row.get(key.encode()))
+    value = _get(row, key) if isinstance(row, dict) else None
     return len(value) if isinstance(value, list) else 0

@@ -13,12 +13,12 @@ from xxhash import xxh3_64_intdigest
 
 from stamp_data.build import WORK, Built, Config, Progress, build_split, describe_inputs
 from stamp_data.executors import Executor
+from stamp_data.receipt import Receipt, receipt_path
 from stamp_data.rejects import read_rejects
 from stamp_data.shards.index import MEMBERS, IndexRow
 from stamp_data.shards.manifest import MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.writer import write_atomic
 from stamp_data.sources.base import Source
-from stamp_data.task import Receipt, receipt_path
 from stamp_data.tokens import TokenCounter, tokenizer_digest
 from stamp_data.verify.fault import Fault, FaultList
 from stamp_data.verify.record import described, foreground

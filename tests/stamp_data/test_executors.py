@@ -12,8 +12,8 @@ import pytest
 
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.plan import TaskHead, plan_tasks
+from stamp_data.receipt import Workplace
 from stamp_data.rejects import RejectLog
-from stamp_data.task import Workplace
 from stamp_schemas import Settings, StampError
 
 from .making import assorted, tree

@@ -150,6 +150,16 @@ def test_all_and_nothing() -> None:
     assert (rle_coverage(rles.empty(427, 640), grid) == 0).all()
 
 
+@pytest.mark.parametrize("patches", [1, 2])
+@pytest.mark.parametrize("filled", [0.001, 0.5, 0.999])
+def test_sums_stay_exact_up_to_the_last_picture_of_single_precision(patches: int, filled: float) -> None:
+    """Few patches, hence large sums; sides that the patches divide, so that pixels can simply be counted."""
+    height, width = 2046, 2048
+    mask = (np.random.default_rng(1).random((height, width)) < filled).astype(np.uint8)
+    counted = mask.reshape(patches, height // patches, patches, width // patches).sum((1, 3), dtype=np.int64)
+    assert np.array_equal(run_units(rles.encode(mask), Grid(patches, patches)), counted * patches**2)
+
+
 @pytest.mark.parametrize("orientation", [(9000, 5000), (5000, 9000)])
 def test_large_pictures_stay_exact(orientation: tuple[int, int]) -> None:
     """A rectangle with edges of its own in every direction, on pictures whose sums do not fit float32."""

@@ -129,7 +129,8 @@ def test_interrupted_at_any_moment_it_ends_without_a_traceback(seed: int, root: 
     code, said = running.finish()
     assert "Traceback" not in said, said
     assert "Error" not in said, said
-    assert code == 130 or (code == 0 and (tmp_path / "out/refcoco-unc/train/manifest.json").exists())
+    done = (tmp_path / "out/refcoco-unc/train/manifest.json").exists()
+    assert code == 130 or (done and code in (0, -signal.SIGINT))  # the latter: Python had put its handler away already
     assert running.left_over() == []
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from stamp_data.executors.ray import RayExecutor
 from stamp_data.jobs import Job, run_job
-from stamp_data.task import Workplace
+from stamp_data.receipt import Workplace
 from stamp_schemas import StampError, UsageFault
 
 from ..raw import FAST, build, plain_set, tree

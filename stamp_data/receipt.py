@@ -1,0 +1,31 @@
+"""What a task is told besides its file, and what it leaves behind besides its shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.shards.row import IndexRow
+from stamp_schemas import Reject, ShardEntry
+
+
+class Receipt(msgspec.Struct):
+    """Proof that a shard is done: what it is (`entry.task` names the task, `entry.digest` the bytes) and its index rows."""
+
+    entry: ShardEntry
+    rows: list[IndexRow]
+    rejects: list[Reject]
+
+
+class Workplace(msgspec.Struct, frozen=True):
+    """Where a task finds its pictures and tokenizer and leaves its shard. Paths may differ from node to node."""
+
+    root: Path
+    out: Path
+    work: Path
+    tokenizer: Path | None = None
+
+
+def receipt_path(work: Path, shard: str) -> Path:
+    return work / f"{shard}.receipt"

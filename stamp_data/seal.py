@@ -1,0 +1,109 @@
+"""Shards and their receipts become a set, and a set its receipts again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from stamp_data.plan import RENDERER, SetFault
+from stamp_data.receipt import Receipt
+from stamp_data.rejects import read_rejects, reject_order
+from stamp_data.shards.index import read_rows, write_index
+from stamp_data.shards.manifest import (
+    INDEX,
+    MANIFEST,
+    REJECTS,
+    WIDS,
+    file_digest,
+    manifest_bytes,
+    read_manifest,
+    set_digest,
+    wids_bytes,
+)
+from stamp_data.shards.writer import write_atomic
+from stamp_data.sources.base import Source
+from stamp_schemas import Input, Manifest, Reject, Settings, StampError, Totals
+from stamp_schemas.manifest import MANIFEST_SCHEMA
+
+T = TypeVar("T")
+
+GENERATOR = {"name": "stamp-data", "renderer": str(RENDERER)}
+
+
+def seal(
+    source: Source,
+    settings: Settings,
+    inputs: list[Input],
+    folder: Path,
+    receipts: list[Receipt],
+    planned: list[Reject],
+) -> Manifest:
+    """Write index, wids.json and rejects.jsonl, and at last the manifest; shards without a record are left out.
+
+    planned: what was refused before there were shards. SetFault if no record is left.
+    """
+    kept = [receipt for receipt in receipts if receipt.entry.records]
+    rejects = sorted(planned, key=reject_order)
+    for receipt in receipts:
+        rejects += receipt.rejects
+    if not kept:
+        first = next((row for row in rejects if row.expressions), rejects[0])
+        raise SetFault(
+            f"{folder}: every record was refused, the first because: {first.detail}",
+            "see which pictures and annotations are there with `stamp-data doctor`",
+        )
+    entries = [receipt.entry for receipt in kept]
+    names = {entry.path for entry in entries}
+    for stale in folder.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"):
+        if stale.name not in names:
+            stale.unlink()
+    index_part = folder / f"{INDEX}.part"
+    write_index(index_part, [receipt.rows for receipt in kept])
+    index_part.rename(folder / INDEX)
+    name = f"{source.name}/{settings.split}"
+    write_atomic(folder / WIDS, wids_bytes(name, entries))
+    write_atomic(folder / REJECTS, b"".join(msgspec.json.encode(row) + b"\n" for row in rejects))
+    manifest = Manifest(
+        schema=MANIFEST_SCHEMA,
+        name=name,
+        digest=set_digest(entries),
+        settings=settings,
+        generator=GENERATOR,
+        licence=source.licence,
+        homepage=source.homepage,
+        inputs=inputs,
+        shards=entries,
+        totals=Totals(
+            records=sum(entry.records for entry in entries),
+            dialogues=sum(entry.dialogues for entry in entries),
+            targets=sum(entry.targets for entry in entries),
+            bytes=sum(entry.bytes for entry in entries),
+            image_tokens=sum(row.image_tokens for receipt in kept for row in receipt.rows),
+            rejects=len(rejects),
+        ),
+        files={file: file_digest(folder / file) for file in (INDEX, WIDS, REJECTS)},
+    )
+    write_atomic(folder / MANIFEST, manifest_bytes(manifest))
+    return manifest
+
+
+def unseal(folder: Path) -> list[Receipt]:
+    """The receipts that a set was sealed from; none, so that all is made again, if what they would hold is damaged."""
+    try:
+        manifest = read_manifest(folder)
+        whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
+        rows = _group(read_rows(folder / INDEX) if whole else [], lambda row: row.shard)
+        rejects = _group(read_rejects(folder / REJECTS) if whole else [], lambda row: row.shard)
+        return [Receipt(one, rows[one.path], rejects.get(one.path, [])) for one in manifest.shards if whole]
+    except (StampError, OSError):
+        return []
+
+
+def _group(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
