@@ -31,7 +31,8 @@ class Lora(Part, frozen=True):
 class Shape(Part, frozen=True):
     """Another size than the preset's; 0 keeps that. kv_heads divides heads; hidden / heads is a multiple of 16.
 
-    initializer_range: standard deviation of the random weights.
+    initializer_range: standard deviation of the random weights. rope_theta: base of the language model's rotary positions;
+    its columns turn slowest, so that in a narrow picture they are told apart only where it is small.
     """
 
     layers: Count = 0
@@ -42,14 +43,26 @@ class Shape(Part, frozen=True):
     vision_width: Count = 0
     vision_heads: Count = 0
     initializer_range: Amount = 0.0
+    rope_theta: Amount = 0.0
+
+
+class Scratch(Part, frozen=True):
+    """How random weights begin, beside their size. What each of these is worth: docs/benchmarks/model.md.
+
+    near: attention begins by looking near (`stamp_train.beginning`). readout: factor on the weights of the fine head whose
+    product says what is sought.
+    """
+
+    near: bool = False
+    readout: Above = 1.0
 
 
 class Model(Part, frozen=True):
     """The network that is trained.
 
     start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count. preset: begin at
-    random weights of that size instead, or of `shape`. tokenizer: of a preset, folder or name; if empty, one of
-    `vocabulary` tokens is trained on the texts of the stages, or every byte is a token if that is 0. head,
+    random weights of that size instead, or of `shape`, which begin as `scratch` says. tokenizer: of a preset, folder or name;
+    if empty, one of `vocabulary` tokens is trained on the texts of the stages, or every byte is a token if that is 0. head,
     mask_positions, head_width: see `stamp_train.model.config.StampConfig`. freeze_vision: the vision tower keeps its weights.
     freeze_patches: its projection of pixels does, a help for towers that begin at random weights (Chen et al., "An Empirical
     Study of Training Self-Supervised Vision Transformers", 2021). attention: see `stamp_train.model.attention.BACKENDS`.
@@ -58,6 +71,7 @@ class Model(Part, frozen=True):
     start: str = ""
     preset: Literal["", "tiny", "2b", "7b"] = ""
     shape: Shape = Shape()
+    scratch: Scratch = Scratch()
     tokenizer: str = ""
     vocabulary: Count = 0
     head: Literal["fine", "patch"] = "fine"
@@ -134,13 +148,14 @@ class SetUse(Part, frozen=True):
 class Stage(Part, frozen=True):
     """A stretch of training with a schedule and an optimizer of its own; it continues the weights of the one before.
 
-    Its length is either `epochs` (passes over its sets) or `steps`.
+    Its length is either `epochs` (passes over its sets) or `steps`. schedule: instead of the optimizer's.
     """
 
     name: str
     sets: Annotated[list[SetUse], msgspec.Meta(min_length=1)]
     epochs: Amount = 0.0
     steps: Count = 0
+    schedule: Literal["", "linear", "constant"] = ""
 
     def __post_init__(self) -> None:
         if (self.epochs > 0) == (self.steps > 0):
@@ -167,6 +182,9 @@ class Saving(Part, frozen=True):
 class Recipe(Part, frozen=True):
     """A whole run. loss: see `stamp_train.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice.
 
+    naming: weight of one more loss, by which the vision tower names what it sees (`stamp_train.naming`): for towers that begin
+    at random weights.
+
     engine: every process holds the whole model (`ddp`) or a share of it (`fsdp`); `fsdp-zero2` keeps layers whole from
     forward to backward pass, for more memory and less communication. `deepspeed`: by ZeRO, as a JSON file of DeepSpeed's own
     says that `deepspeed` names; stage 2 without one.
@@ -179,6 +197,7 @@ class Recipe(Part, frozen=True):
     batch: Batch = Batch()
     optimizer: Optimizer = Optimizer()
     loss: Literal["default", "paper", "published"] = "default"
+    naming: Amount = 0.0
     evaluation: Evaluation = Evaluation()
     saving: Saving = Saving()
     engine: Literal["ddp", "fsdp", "fsdp-zero2", "deepspeed"] = "ddp"
@@ -191,6 +210,8 @@ class Recipe(Part, frozen=True):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("two stages have the same name")
+        if self.naming and (self.model.freeze_vision or self.model.tuning == "lora"):
+            raise ValueError("naming trains the vision tower, which freeze_vision and tuning: lora leave as it is")
         if self.optimizer.kind == "muon" and self.engine != "ddp":
             raise ValueError(f"optimizer.kind muon needs whole matrices, which engine {self.engine} cuts up; use ddp")
         if self.deepspeed and self.engine != "deepspeed":

@@ -58,11 +58,13 @@ class ImageExample:
         dialogues: at least one.
         pixel_values: float [patches, channels * time * 14 * 14], see `StampProcessor.images`.
         grid_thw: patches in (time, height, width) before the 2x2 merge.
+        names: int64 [patches], as `Targets.names`; of all images of a sequence or of none.
     """
 
     dialogues: Sequence[DialogueExample]
     pixel_values: Tensor | None = None
     grid_thw: tuple[int, int, int] | None = None
+    names: Tensor | None = None
 
     def check(self) -> None:
         """Refuse what no layout can take.

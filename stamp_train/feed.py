@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ QUARANTINE = "quarantine.jsonl"
 
 
 def open_feed(
-    recipe: Recipe, index: int, processor: StampProcessor, side: int, rank: int, world: int, out: Path
+    recipe: Recipe,
+    index: int,
+    processor: StampProcessor,
+    side: int,
+    rank: int,
+    world: int,
+    out: Path,
+    names: Sequence[str] = (),
 ) -> StreamLoader:
     """The loader of a stage for one rank.
 
@@ -30,6 +38,7 @@ def open_feed(
         side: labels per side of a merged patch.
         rank, world: which of how many processes.
         out: run folder, for the list of unreadable records.
+        names: of the model, for the loss of naming.
     """
     options = LoaderOptions(
         rank=rank,
@@ -37,6 +46,7 @@ def open_feed(
         token_budget=recipe.batch.pack_tokens,
         side=side,
         label_rule=loss_settings(recipe.loss).label_rule,
+        names=names,
         threads=recipe.data.threads,
         max_bad_share=recipe.data.max_bad_share,
         quarantine=out / QUARANTINE,

@@ -97,6 +97,7 @@ class _Sequence:
     blocks: list[MaskBlock] = field(default_factory=list)
     pixel_values: list[Tensor] = field(default_factory=list)
     grids: list[tuple[int, int, int]] = field(default_factory=list)
+    named: list[Tensor] = field(default_factory=list)
     features: int = 0
     documents: int = 0
     names: list[str] = field(default_factory=list)
@@ -124,6 +125,8 @@ class _Sequence:
         if image.pixel_values is not None and image.grid_thw is not None and grid is not None:
             self.pixel_values.append(image.pixel_values)
             self.grids.append(image.grid_thw)
+            if image.names is not None:
+                self.named.append(image.names)
             self.features += grid[0] * grid[1]
 
     def fit(self, example: DialogueExample, encoded: EncodedDialogue, grid: Grid | None) -> EncodedDialogue:
@@ -288,6 +291,7 @@ class _Sequence:
             coverage=torch.cat([torch.zeros(0, labels, dtype=torch.uint8), *self.coverage]),
             mask_of=torch.arange(len(self.blocks)).repeat_interleave(sizes),
             masks=len(self.blocks),
+            names=torch.cat([torch.zeros(0, dtype=torch.int64), *self.named]),
         )
         return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated))
 

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Run:
         self.prepared = distribute(self.accelerator, self.network, self.recipe)
         self.moments = read_optimizer(start) if start else None
         config = self.network.config
-        settings = loss_settings(self.recipe.loss)
+        settings = replace(loss_settings(self.recipe.loss), naming=self.recipe.naming)
         layout = Layout(self.processor.chat, LayoutOptions.of(config, text_labels=settings.text_labels))
         self.side = layout.options.side
         self.steps = StepRunner(self.accelerator, self.prepared, layout, settings, self.recipe.model.attention)
@@ -143,7 +144,8 @@ class Run:
         if not left:
             return
         ranks = self.accelerator.process_index, self.accelerator.num_processes
-        feed = open_feed(self.recipe, index, self.processor, self.side, *ranks, self.out)
+        names = self.network.stamp_config.names if self.recipe.naming else ()
+        feed = open_feed(self.recipe, index, self.processor, self.side, *ranks, self.out, names)
         if going_on:
             feed.load_state_dict(self.progress.stream)
         stream: Any = iter(feed)
@@ -156,7 +158,7 @@ class Run:
     def _step(self, index: int, optimizer: Any, feed: StreamLoader, batch: StepBatch) -> None:
         began, done = time.perf_counter(), self.progress
         stage, total = self.recipe.stages[index], self.stage_steps[index]
-        rate = learning_rate(self.recipe.optimizer, done.stage_step, total)
+        rate = learning_rate(self.recipe.optimizer, done.stage_step, total, stage.schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         seed_step(self.recipe.seed, done.step, self.accelerator.process_index)
@@ -171,6 +173,7 @@ class Run:
             loss=result.loss,
             loss_text=result.loss_text,
             loss_mask=result.loss_mask,
+            loss_names=result.loss_names if self.recipe.naming else msgspec.UNSET,
             lr=rate,
             grad_norm=result.grad_norm,
             dialogues=batch.dialogues,

@@ -1,4 +1,4 @@
-"""Text and mask losses as sums with counts, so that any split of a batch gives the same gradient.
+"""Text, mask and naming losses as sums with counts, so that any split of a batch gives the same gradient.
 
 A loss here is a sum and the number of things summed. Divide by the counts of the *global* batch (all ranks, all
 micro-batches) before the backward pass: how the batch was split then no longer shows in the gradient.
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stamp_train.model.errors import StampModelError
-from stamp_train.model.inputs import FULL, IGNORE, Targets
+from stamp_train.model.inputs import FULL, IGNORE, UNNAMED, Targets
 from stamp_train.model.modeling import StampOutput
 
 
@@ -30,6 +30,7 @@ class LossSettings:
             `stamp_train.labels.sampled_labels` makes, for which the head must be `patch`.
         text_labels: which tokens are supervised, for `LayoutOptions.text_labels`.
         divide_by: `global` counts, or those of the `micro` batch.
+        naming: weight of the loss of the patches' names (`stamp_train.naming`).
     """
 
     bce: float = 1.0
@@ -39,6 +40,7 @@ class LossSettings:
     label_rule: str = "coverage"
     text_labels: str = "answers"
     divide_by: str = "global"
+    naming: float = 0.0
 
 
 LOSSES: dict[str, LossSettings] = {
@@ -67,13 +69,14 @@ def loss_settings(name: str) -> LossSettings:
 
 @dataclass(frozen=True)
 class LossCounts:
-    """What losses are divided by: weight of the supervised tokens, and number of masks."""
+    """What losses are divided by: weight of the supervised tokens, number of masks, and of patches with a name."""
 
     text: float
     masks: float
+    names: float = 0.0
 
     def __add__(self, other: LossCounts) -> LossCounts:
-        return LossCounts(self.text + other.text, self.masks + other.masks)
+        return LossCounts(self.text + other.text, self.masks + other.masks, self.names + other.names)
 
 
 @dataclass(frozen=True)
@@ -82,21 +85,23 @@ class LossSums:
 
     text: Tensor
     mask: Tensor
+    names: Tensor
     counts: LossCounts
 
     def total(self, counts: LossCounts | None = None) -> Tensor:
-        """Mean text loss plus mean mask loss, over the global counts, or over the sequence's own if none are given."""
+        """The sum of the mean losses, over the global counts, or over the sequence's own if none are given."""
         over = self.counts if counts is None else counts
-        return self.text / max(over.text, 1.0) + self.mask / max(over.masks, 1.0)
+        return self.text / max(over.text, 1.0) + self.mask / max(over.masks, 1.0) + self.names / max(over.names, 1.0)
 
 
 def count(targets: Targets) -> LossCounts:
     """The counts of a sequence, from its targets alone: they can be summed over ranks before any forward pass."""
-    return LossCounts(float(targets.text_weights.sum()), float(_scored_masks(targets).sum()))
+    named = float((targets.names != UNNAMED).sum())
+    return LossCounts(float(targets.text_weights.sum()), float(_scored_masks(targets).sum()), named)
 
 
 def loss_sums(output: StampOutput, targets: Targets, settings: LossSettings) -> LossSums:
-    """Both losses of one sequence.
+    """All losses of one sequence.
 
     Args:
         output: of the model.
@@ -106,6 +111,7 @@ def loss_sums(output: StampOutput, targets: Targets, settings: LossSettings) -> 
     return LossSums(
         text=text_loss(output.text_logits, targets.text_ids, targets.text_weights),
         mask=mask_losses(output.mask_logits, targets, settings).sum(),
+        names=settings.naming * naming_loss(output.name_logits, targets.names),
         counts=count(targets),
     )
 
@@ -119,6 +125,20 @@ def text_loss(logits: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         weights: float32 [T].
     """
     return (F.cross_entropy(logits.float(), ids, reduction="none") * weights).sum()
+
+
+def naming_loss(logits: Tensor | None, names: Tensor) -> Tensor:
+    """Sum of the cross-entropy of every patch that has a name.
+
+    Args:
+        logits: [P, names], any float type; computed in float32. None: there is nothing to learn.
+        names: int64 [P]; empty for a sequence without images, of which nothing is learned.
+    """
+    if logits is None:
+        return torch.zeros((), device=names.device)
+    if not len(names):
+        return 0 * logits.float().sum()
+    return F.cross_entropy(logits.float(), names, ignore_index=UNNAMED, reduction="sum")
 
 
 def mask_losses(logits: Tensor, targets: Targets, settings: LossSettings) -> Tensor:

@@ -14,11 +14,13 @@ from stamp_data.grid import PATCH
 from stamp_schemas.recipe import Recipe
 from stamp_train.model.chat import ADDED_TOKENS
 from stamp_train.model.config import StampConfig
+from stamp_train.model.errors import StampModelError
 from stamp_train.model.load import load_checkpoint, start_from
 from stamp_train.model.lora import load_adapter, lora_config, merge_adapter
 from stamp_train.model.processor import StampProcessor
 from stamp_train.model.tokens import add_tokens, prepare_rows
-from stamp_train.scratch import build_scratch, scratch_tokenizer
+from stamp_train.naming import categories
+from stamp_train.scratch import build_scratch, scratch_tokenizer, stamp_config
 
 ADAPTER = "adapter"  # folder of a checkpoint that holds an adapter instead of a whole model
 
@@ -51,6 +53,12 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
     if recipe.model.gradient_checkpointing:
         network.gradient_checkpointing_enable()
     network.train()
+    if recipe.naming and not _plain(network).stamp_config.names:
+        raise StampModelError(
+            "naming takes a layer that this checkpoint lacks",
+            where=recipe.model.start or str(checkpoint),
+            fix="naming=0",
+        )
     return network, processor
 
 
@@ -64,7 +72,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     if model.preset:
         tokenizer = scratch_tokenizer(recipe)
         return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
-    stamp = StampConfig(model.head, model.mask_positions, model.head_width)
+    stamp = stamp_config(model, categories(recipe) if recipe.naming else ())
     tokenizer = AutoTokenizer.from_pretrained(model.start)
     images = Qwen2VLImageProcessorPil.from_pretrained(model.start, **pixels)
     return _open_start(model.start, stamp, tokenizer, recipe.seed, dtype), StampProcessor(tokenizer, images)

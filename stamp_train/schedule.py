@@ -7,7 +7,7 @@ import math
 from stamp_schemas.recipe import Optimizer
 
 
-def learning_rate(settings: Optimizer, step: int, steps: int) -> float:
+def learning_rate(settings: Optimizer, step: int, steps: int, schedule: str = "") -> float:
     """The rate of one step of a stage.
 
     The linear schedule is that of the paper's Table S1: up over the first `warmup` of the steps, then down, so that the
@@ -17,10 +17,11 @@ def learning_rate(settings: Optimizer, step: int, steps: int) -> float:
         settings: of the recipe.
         step: of the stage, from 0.
         steps: of the whole stage.
+        schedule: of the stage, if it has one of its own.
     """
     warm = math.ceil(settings.warmup * steps)
     if step < warm:
         return settings.learning_rate * (step + 1) / warm
-    if settings.schedule == "constant":
+    if (schedule or settings.schedule) == "constant":
         return settings.learning_rate
     return settings.learning_rate * (steps - step) / (steps - warm)

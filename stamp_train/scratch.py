@@ -11,11 +11,13 @@ from transformers import AutoTokenizer, Qwen2VLConfig
 
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas.recipe import Model, Recipe, Shape
+from stamp_train.beginning import begin_near, scale_readout
 from stamp_train.model.chat import DEFAULT_SYSTEM
 from stamp_train.model.config import StampConfig
 from stamp_train.model.modeling import StampForQwen2VL
 from stamp_train.model.presets import byte_tokenizer, preset_config
 from stamp_train.model.tokens import add_tokens
+from stamp_train.naming import categories
 
 _ALWAYS = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n")  # what the layout writes into every dialogue
 
@@ -45,14 +47,18 @@ def _texts(sets: Sequence[Path]) -> Iterator[str]:
                         yield from (part.text for part in message.content if part.text)
 
 
-def scratch_config(model: Model, tokenizer: Any) -> Qwen2VLConfig:
+def stamp_config(model: Model, names: Sequence[str] = ()) -> StampConfig:
+    """The mask side of a new model. names: that its vision tower learns."""
+    return StampConfig(model.head, model.mask_positions, model.head_width, names)
+
+
+def scratch_config(model: Model, tokenizer: Any, names: Sequence[str] = ()) -> Qwen2VLConfig:
     """Configuration of a preset with the recipe's shape laid over it.
 
     Raises:
         StampModelError: no such preset.
     """
-    stamp = StampConfig(model.head, model.mask_positions, model.head_width)
-    config = preset_config(model.preset, tokenizer, stamp)
+    config = preset_config(model.preset, tokenizer, stamp_config(model, names))
     return config if model.shape == Shape() else _reshaped(config, model)
 
 
@@ -74,7 +80,7 @@ def _reshaped(config: Qwen2VLConfig, model: Model) -> Qwen2VLConfig:
         "intermediate_size": 2 * hidden,
         "num_attention_heads": heads,
         "num_key_value_heads": shape.kv_heads or text["num_key_value_heads"],
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": sections},
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta or 1e4, "mrope_section": sections},
     }
     vision |= {
         "depth": shape.vision_layers or vision["depth"],
@@ -89,8 +95,12 @@ def _reshaped(config: Qwen2VLConfig, model: Model) -> Qwen2VLConfig:
 
 
 def build_scratch(recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
-    """A network with random weights drawn from the recipe's seed."""
-    config = scratch_config(recipe.model, tokenizer)
+    """A network with random weights drawn from the recipe's seed, as `model.scratch` has them."""
+    config = scratch_config(recipe.model, tokenizer, categories(recipe) if recipe.naming else ())
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        return StampForQwen2VL._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+        network = StampForQwen2VL._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+    if recipe.model.scratch.near:
+        begin_near(network)
+    scale_readout(network, recipe.model.scratch.readout)
+    return network

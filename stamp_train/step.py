@@ -29,18 +29,19 @@ _NOTHING = ImageExample([DialogueExample("nothing", [{"role": "user", "content":
 class StepResult:
     """Losses of a step over the global batch, the norm of its gradient before clipping, and what all ranks computed.
 
-    padding: share of the time in which ranks wait for the longest pack of a micro-step.
+    loss_names: by its weight. padding: share of the time in which ranks wait for the longest pack of a micro-step.
     """
 
     loss_text: float
     loss_mask: float
+    loss_names: float
     grad_norm: float
     work: Work
     padding: float
 
     @property
     def loss(self) -> float:
-        return self.loss_text + self.loss_mask
+        return self.loss_text + self.loss_mask + self.loss_names
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -96,22 +97,22 @@ class StepRunner:
         sizes = [len(pack.inputs.structure) * present for pack, present in zip(laid, real, strict=True)]
         given = [pack for pack, present in zip(laid, real, strict=True) if present]
         ranks, padding, counts, work = self._shared(sizes, given)
-        losses = torch.zeros(len(laid), 2, dtype=torch.float64)
+        losses = torch.zeros(len(laid), 3, dtype=torch.float64)
         for number, (pack, present) in enumerate(zip(laid, real, strict=True)):
             last = number == len(laid) - 1
             # In shards, gradients are summed at once: keeping them whole until the last pack would take the memory saved.
             at_once = last or in_shards(self.network)
             with contextlib.nullcontext() if at_once else self.accelerator.no_sync(self.network):
                 losses[number] = self._backward(pack, counts, present, ranks)
-        text, mask = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
-        self._check(text + mask, losses, laid, name, "loss")
+        text, mask, names = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
+        self._check(text + mask + names, losses, laid, name, "loss")
         found = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
         norm = float(found.full_tensor() if isinstance(found, DTensor) else found)
         self._check(norm, losses, laid, name, "gradient")
-        return StepResult(text, mask, norm, work, padding)
+        return StepResult(text, mask, names, norm, work, padding)
 
     def _backward(self, pack: PackedBatch, counts: LossCounts, present: float, ranks: int) -> torch.Tensor:
-        """Gradients of one pack; returns its share of both mean losses, float64 [2] on the CPU."""
+        """Gradients of one pack; returns its share of the mean losses, float64 [3] on the CPU."""
         pack = pack.to(self._device)
         with self.accelerator.autocast():  # in shards, nobody else sees to the precision of what is between layers
             output = self.network(inputs=pack.inputs, attention=self.attention)
@@ -122,19 +123,20 @@ class StepRunner:
         else:
             over, weight = sums.counts, 1.0
         self.accelerator.backward(sums.total(over) * (present * weight))
-        shares = [sums.text.detach() / max(over.text, 1.0), sums.mask.detach() / max(over.masks, 1.0)]
+        parts = ((sums.text, over.text), (sums.mask, over.masks), (sums.names, over.names))
+        shares = [part.detach() / max(count, 1.0) for part, count in parts]
         return torch.stack(shares).double().cpu() * present
 
     def _shared(self, sizes: list[float], packs: list[PackedBatch]) -> tuple[int, float, LossCounts, Work]:
         """(ranks, padding, counts, work) of the whole step, from the packs of this rank."""
         own = sum((count(pack.targets) for pack in packs), LossCounts(0.0, 0.0))
         work = sum(map(_work, packs), Work())
-        sums = [own.text, own.masks, work.dialogues, work.visits, work.text, work.image, work.mask]
+        sums = [own.text, own.masks, own.names, work.dialogues, work.visits, work.text, work.image, work.mask]
         mine = torch.tensor([[*sizes, *sums]], dtype=torch.float64, device=self._device)
         everyone = self.accelerator.gather(mine).cpu()
         lengths, totals = everyone[:, : len(sizes)], everyone[:, len(sizes) :].sum(0).tolist()
         tokens, waited = float(lengths.sum()), float(lengths.max(0).values.sum()) * len(everyone)
-        return len(everyone), 1 - tokens / waited if waited else 0.0, LossCounts(*totals[:2]), Work(*totals[2:])
+        return len(everyone), 1 - tokens / waited if waited else 0.0, LossCounts(*totals[:3]), Work(*totals[3:])
 
     @property
     def _device(self) -> torch.device:

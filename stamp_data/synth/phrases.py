@@ -169,15 +169,22 @@ Form = Literal["kind", "place", "size", "corner", "beside"]
 
 
 def describe(
-    scene: Scene, target: int, rng: np.random.Generator, forms: Sequence[tuple[Form, ...]], tries: int = 12
+    scene: Scene,
+    target: int,
+    rng: np.random.Generator,
+    forms: Sequence[tuple[Form, ...]],
+    *,
+    brief: bool = False,
+    tries: int = 12,
 ) -> Query | None:
     """A query that selects exactly `target`, or None where none turned up.
 
     `forms` lists combinations of conditions to choose from ("kind" adds none); repeats make a combination more likely.
+    `brief` speakers seldom name both colour and shape where one of them will do.
     """
     for _ in range(tries):
         form = forms[int(rng.integers(len(forms)))]
-        kind = _kind_of(scene.things[target], rng)
+        kind = _kind_of(scene.things[target], rng, brief)
         query = Query(kind, tuple(_condition(f, scene, target, rng) for f in form if f != "kind"))
         if select(scene, query) == frozenset([target]) and not _redundant(query):
             return query
@@ -189,9 +196,11 @@ def _redundant(query: Query) -> bool:
     return any(isinstance(c, Beside) and c.anchor == query.kind for c in query.conditions)
 
 
-def _kind_of(thing: Thing, rng: np.random.Generator) -> Kind:
-    """Some words for a thing: colour and shape mostly, sometimes one of the two, seldom neither."""
+def _kind_of(thing: Thing, rng: np.random.Generator, brief: bool) -> Kind:
+    """Some words for a thing: colour and shape mostly (if brief, seldom), sometimes one of the two, seldom neither."""
     draw = float(rng.random())
+    if brief:
+        return Kind(thing.colour if draw < 0.5 else None, thing.shape if draw < 0.1 or draw >= 0.5 else None)
     return Kind(thing.colour if draw < 0.75 else None, thing.shape if draw < 0.55 or 0.75 <= draw < 0.95 else None)
 
 

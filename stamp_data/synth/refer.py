@@ -54,11 +54,12 @@ class ReferSet:
     splits: dict[str, dict[str, str]]
     family: Family = "train2014"
     folder: str = COCO_FOLDER
+    brief: bool = False  # its speakers say no more than they must, as `describe` has it
 
 
 SETS: tuple[ReferSet, ...] = (
     ReferSet("refcoco", Stream.REFCOCO, _ANY_WORDS, short, 4, 3, {"unc": {}, "google": _ONE_TEST}),
-    ReferSet("refcoco+", Stream.REFCOCO_PLUS, _NO_PLACES, short, 4, 3, {"unc": {}}),
+    ReferSet("refcoco+", Stream.REFCOCO_PLUS, _NO_PLACES, short, 4, 3, {"unc": {}}, brief=True),
     ReferSet("refcocog", Stream.REFCOCOG, _AT_LENGTH, long, 3, 2, {"umd": _ONE_TEST}),
     ReferSet(
         "refclef", Stream.REFCLEF, _ANY_WORDS, short, 4, 1,
@@ -105,7 +106,7 @@ def _expressions(wanted: ReferSet, entry: Entry, target: int, rng: np.random.Gen
     """Up to the set's number of different expressions for one thing."""
     texts: dict[str, None] = {}
     for _ in range(wanted.sentences_per_ref):
-        query = describe(entry.scene, target, rng, wanted.forms)
+        query = describe(entry.scene, target, rng, wanted.forms, brief=wanted.brief)
         if query is not None:
             texts[wanted.speak(query, rng)] = None
     return list(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,11 +20,13 @@ class StampConfig:
         mask_positions: rotary positions of a mask block: `grid`, the image's two axes (paper section 3.2), or
             `sequential`, one after another (what the published code does and its weights expect).
         head_width: hidden width of the `fine` readout per 14-pixel patch.
+        names: categories that the vision tower learns to name (`stamp_train.naming`); none, no layer for it.
     """
 
     head: str = "fine"
     mask_positions: str = "grid"
     head_width: int = 256
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.mask_positions not in MASK_POSITIONS:

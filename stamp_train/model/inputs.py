@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from stamp_train.model.structure import AttentionStructure
 
 IGNORE = 255  # coverage of a patch that no loss looks at
 FULL = 254  # coverage of a patch that lies wholly in the mask
+UNNAMED = -100  # name of a patch of which nothing is known
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Targets:
         coverage: uint8 [M, side * side] for each mask token, round(254 * covered fraction), 255 = ignore.
         mask_of: int64 [M], the mask block that each mask token belongs to.
         masks: number of mask blocks.
+        names: int64 [4 N], the number of the name of each 14-pixel patch of all images, as the vision tower has them, or
+            `UNNAMED`; empty where no names are learned.
     """
 
     text_ids: Tensor
@@ -88,6 +91,7 @@ class Targets:
     coverage: Tensor
     mask_of: Tensor
     masks: int
+    names: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def to(self, device: torch.device | str) -> Targets:
         """The same targets on another device."""

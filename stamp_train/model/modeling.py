@@ -47,12 +47,14 @@ class StampOutput:
         mask_logits: [M, side * side], for each mask token, row by row within its patch.
         blocks: the mask blocks, in order.
         backend: name of the attention backend that ran.
+        name_logits: [4 N, names], for each 14-pixel patch of all images as the vision tower has them; None without names.
     """
 
     text_logits: Tensor
     mask_logits: Tensor
     blocks: tuple[MaskBlock, ...]
     backend: str
+    name_logits: Tensor | None = None
 
     def mask_grids(self) -> list[Tensor]:
         """One logit picture [height * side, width * side] for each `<|seg|>`."""
@@ -82,6 +84,9 @@ class _StampMixin:
         self.classifier = head_class(self.stamp_config.head)(
             config.text_config.hidden_size, vision_width(config), self.stamp_config
         )
+        if self.stamp_config.names:
+            width = vision_width(config)
+            self.namer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(self.stamp_config.names)))
         self.model.language_model.set_attn_implementation(ATTENTION_NAME)
         self.post_init()  # type: ignore[attr-defined]
 
@@ -147,6 +152,7 @@ class _StampMixin:
             mask_logits=self.read_masks(states[inputs.mask_rows], features, feature_rows, inputs.blocks),
             blocks=inputs.blocks,
             backend=plan.name,
+            name_logits=self.namer(features.patches.flatten(0, 1)) if self.stamp_config.names else None,
         )
 
     def image_features(self, inputs: StampInputs) -> ImageFeatures:

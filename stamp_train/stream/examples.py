@@ -16,6 +16,7 @@ from stamp_schemas import Dialogue, Grid, UsageFault
 from stamp_train.examples import DialogueExample, ImageExample
 from stamp_train.labels import sampled_labels
 from stamp_train.model.inputs import IGNORE
+from stamp_train.naming import name_patches
 from stamp_train.stream.pictures import UndecodableError, decode
 from stamp_train.stream.records import BadRecord, Parsed
 
@@ -32,18 +33,22 @@ class ExampleMaker:
         prepare: the model's processor.
         side: labels per side of a merged patch, as `LayoutOptions.side`.
         label_rule: `coverage` or `sampled`, see `LossSettings.label_rule`.
+        names: categories that patches are named by (`stamp_train.naming`).
 
     Raises:
         UsageFault: sampled labels within a merged patch, which the published code does not have.
     """
 
-    def __init__(self, prepare: Prepare, side: int = 1, label_rule: str = "coverage") -> None:
+    def __init__(
+        self, prepare: Prepare, side: int = 1, label_rule: str = "coverage", names: Sequence[str] = ()
+    ) -> None:
         if label_rule == "sampled" and side != 1:
             raise UsageFault(
                 "labels by point sampling are one per patch, the fine head wants more",
                 "model.head=patch, or another loss",
             )
         self._prepare, self._side = prepare, side
+        self._numbers = {name: number for number, name in enumerate(names)}
         self._labels = _sampled if label_rule == "sampled" else _coverage
 
     def __call__(self, parsed: Parsed, dialogues: Sequence[int]) -> ImageExample:
@@ -59,7 +64,8 @@ class ExampleMaker:
             DialogueExample(f"{record.key}/{one.id}", _messages(one), [coverage[target] for target in one.targets])
             for one in chosen
         ]
-        return ImageExample(examples, pixels, (time, height, width))
+        names = name_patches(record, Grid(height, width), self._numbers) if self._numbers else None
+        return ImageExample(examples, pixels, (time, height, width), names)
 
     def _pixels(self, parsed: Parsed) -> tuple[Tensor, GridTHW]:
         info = parsed.record.image

@@ -64,7 +64,7 @@ class ForeignLoader:
         self.tars, self.plan, self.options = list(tars), plan or PlanOptions(), options or LoaderOptions()
         self.costs = costs or TokenCosts()
         self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share)
-        self._make = ExampleMaker(prepare, self.options.side, self.options.label_rule)
+        self._make = ExampleMaker(prepare, self.options.side, self.options.label_rule, self.options.names)
         self._draws = 0
         _log.warning("%s and %d more: no index, so resuming is approximate", self.tars[0], len(self.tars) - 1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a rank reads; nothing here changes what a step sees.
 
-    rank, world: which of how many. token_budget: most tokens of a pack. side, label_rule: see `ExampleMaker`. threads: that
-    read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand; each holds its pixel
-    values, 23 MB for 1,280 tokens. max_bad_share: of the records, before the run stops. quarantine: file to name them in.
+    rank, world: which of how many. token_budget: most tokens of a pack. side, label_rule, names: see `ExampleMaker`. threads:
+    that read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand; each holds its
+    pixel values, 23 MB for 1,280 tokens. max_bad_share: of the records, before the run stops. quarantine: file to name them in.
     """
 
     rank: int = 0
@@ -44,6 +44,7 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     token_budget: int = 24_576
     side: int = 1
     label_rule: str = "coverage"
+    names: Sequence[str] = ()
     threads: int = 2
     ahead: int = 16
     max_bad_share: float = 0.001
@@ -121,7 +122,7 @@ class StreamLoader:
         self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share, records)
         self._lengths = Lengths(plan, costs)
         self._reader = RecordReader(plan.sets)
-        self._make = ExampleMaker(prepare, self.options.side, self.options.label_rule)
+        self._make = ExampleMaker(prepare, self.options.side, self.options.label_rule, self.options.names)
         self._told: set[tuple[int, int, int, int]] = set()
         self._draws = 0
 

@@ -142,7 +142,9 @@ def test_styles_that_cannot_be(tiny: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("style", ["default", "published"])
-def test_training_goes_on_from_every_digit_on_layers_in_bfloat16(style: str, tiny: SimpleNamespace, tmp_path: Path) -> None:
+def test_training_goes_on_from_every_digit_on_layers_in_bfloat16(
+    style: str, tiny: SimpleNamespace, tmp_path: Path
+) -> None:
     ids = new_ids(tiny)
     base = model_of(False, tiny).to(torch.bfloat16)
     adapted = peft.get_peft_model(base, lora_config(base, ids, style=style, rank=4))
