@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	rm -rf demo
-	$(BIN)/stamp-data synth demo/playground --images 1500
+	$(BIN)/stamp-data synth demo/playground --images 6000
 	$(BIN)/stamp-data build all --root demo/playground --out demo/shards --passes 2 --min-tokens 4 --max-tokens 48
 	$(BIN)/stamp-data verify demo/shards
 	$(BIN)/stamp-data inspect demo/shards

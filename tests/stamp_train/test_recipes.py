@@ -112,7 +112,7 @@ def test_choices_are_those_of_the_model() -> None:
         ("optimizer.learningrate=1", "no key optimizer.learningrate", "optimizer.learning_rate"),
         ("learning_rate=1", "no key learning_rate", "optimizer.learning_rate"),
         ("stages.0.epoch=1", "no key stages.0.epoch", "stages.0.epochs"),
-        ("stages.7.epochs=1", "stages has 1 items", ""),
+        ("stages.7.epochs=1", "stages has 2 items", ""),
         ("batch.dialogues=0", "batch.dialogues", ""),
         ("batch.dialogues=many", "expected `int`", ""),
         ("model.tuning=lorax", "model.tuning", "'lora'"),
@@ -248,7 +248,7 @@ def test_what_an_adapter_trains_is_what_peft_would_train() -> None:
 
     from stamp_train.model.presets import build_preset
 
-    recipe = resolve("tiny", ["model.tuning=lora", "model.lora.rank=3", "model.shape={}", "model.vocabulary=0"]).recipe
+    recipe = resolve("tiny", ["model.tuning=lora", "model.lora.rank=3", "model.shape={}", "naming=0", "model.vocabulary=0"]).recipe
     network, _ = build_preset("tiny")
     adapted = get_peft_model(network, lora_config(network, [1, 2], rank=3))
     sizes = {name: weight.numel() for name, weight in adapted.named_parameters() if weight.requires_grad}
