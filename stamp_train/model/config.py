@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ class StampConfig:
     head: str = "fine"
     mask_positions: str = "grid"
     head_width: int = 256
-    names: Sequence[str] = ()
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.mask_positions not in MASK_POSITIONS:
@@ -43,7 +42,9 @@ class StampConfig:
     def of(cls, config: Any) -> StampConfig:
         """The settings stored in a transformers config; the published ones if it has none."""
         stored = getattr(config, "stamp", None)
-        return cls.published() if stored is None else cls(**stored)
+        if stored is None:
+            return cls.published()
+        return cls(**{**stored, "names": tuple(stored.get("names", ()))})  # JSON has no tuples
 
     def store(self, config: Any) -> None:
         """Write the settings into a transformers config, which saves them with the checkpoint."""
