@@ -248,7 +248,8 @@ def test_what_an_adapter_trains_is_what_peft_would_train() -> None:
 
     from stamp_train.model.presets import build_preset
 
-    recipe = resolve("tiny", ["model.tuning=lora", "model.lora.rank=3", "model.shape={}", "naming=0", "model.vocabulary=0"]).recipe
+    overrides = ["model.tuning=lora", "model.lora.rank=3", "model.shape={}", "naming=0", "model.vocabulary=0"]
+    recipe = resolve("tiny", overrides).recipe
     network, _ = build_preset("tiny")
     adapted = get_peft_model(network, lora_config(network, [1, 2], rank=3))
     sizes = {name: weight.numel() for name, weight in adapted.named_parameters() if weight.requires_grad}
