@@ -93,8 +93,10 @@ def test_only_biases_and_the_readout_change() -> None:
 
 
 def test_a_recipe_says_how_its_weights_begin() -> None:
-    recipe = resolve("tiny", ["model.scratch={near: true, readout: 2.0}", "model.shape={rope_theta: 10}"]).recipe
-    plain = resolve("tiny", ["model.scratch={}", "model.shape={rope_theta: 10}"]).recipe
+    recipe = resolve(
+        "tiny", ["model.scratch={near: true, readout: 2.0}", "model.shape={rope_theta: 10}", "naming=0"]
+    ).recipe
+    plain = resolve("tiny", ["model.scratch={}", "model.shape={rope_theta: 10}", "naming=0"]).recipe
     near, far = (build_scratch(one, byte_tokenizer(), torch.float32) for one in (recipe, plain))
     assert near.model.visual.blocks[0].attn.qkv.bias.any() and not far.model.visual.blocks[0].attn.qkv.bias.any()
     torch.testing.assert_close(near.classifier.state.weight, 2 * far.classifier.state.weight)
