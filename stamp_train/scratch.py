@@ -99,7 +99,7 @@ def build_scratch(recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
     config = scratch_config(recipe.model, tokenizer, categories(recipe) if recipe.naming else ())
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        network = StampForQwen2VL._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+        network = StampForQwen2VL._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     if recipe.model.scratch.near:
         begin_near(network)
     scale_readout(network, recipe.model.scratch.readout)

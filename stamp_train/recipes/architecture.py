@@ -67,7 +67,7 @@ def measured(config: Any, model: Model) -> Architecture:
     from stamp_train.model.modeling import vision_width
 
     with torch.device("meta"):
-        network: Any = model_class(config.model_type)._from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+        network: Any = model_class(config.model_type)._from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
     sizes = {name: weight.numel() for name, weight in network.named_parameters()}
 
@@ -100,16 +100,15 @@ def measured(config: Any, model: Model) -> Architecture:
 def _config(model: Model) -> Any:
     from transformers import AutoConfig
 
-    from stamp_train.model.config import StampConfig
     from stamp_train.model.presets import byte_tokenizer
-    from stamp_train.scratch import scratch_config
+    from stamp_train.scratch import scratch_config, stamp_config
 
     if model.preset:
         return scratch_config(model, byte_tokenizer())
     if Path(model.start, "config.json").is_file():
         config = AutoConfig.from_pretrained(model.start)
         if getattr(config, "stamp", None) is None:
-            StampConfig(model.head, model.mask_positions, model.head_width).store(config)
+            stamp_config(model).store(config)
         return config
     released = _RELEASED.search(model.start)
     if not released:
