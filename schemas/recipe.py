@@ -183,7 +183,7 @@ class Recipe(Part, frozen=True):
     """A whole run. loss: see `stamp_train.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice.
 
     naming: weight of one more loss, by which the vision tower names what it sees (`stamp_train.naming`): for towers that begin
-    at random weights.
+    at random weights. early: weight of the masks' loss as the language model's last layer but one would have them.
 
     engine: every process holds the whole model (`ddp`) or a share of it (`fsdp`); `fsdp-zero2` keeps layers whole from
     forward to backward pass, for more memory and less communication. `deepspeed`: by ZeRO, as a JSON file of DeepSpeed's own
@@ -198,6 +198,7 @@ class Recipe(Part, frozen=True):
     optimizer: Optimizer = Optimizer()
     loss: Literal["default", "paper", "published"] = "default"
     naming: Amount = 0.0
+    early: Amount = 0.0
     evaluation: Evaluation = Evaluation()
     saving: Saving = Saving()
     engine: Literal["ddp", "fsdp", "fsdp-zero2", "deepspeed"] = "ddp"

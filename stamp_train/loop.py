@@ -24,9 +24,15 @@ import msgspec
 import torch
 
 from stamp_schemas import StampError
-from stamp_schemas.recipe import Recipe
 from stamp_train.checkpoint import CheckpointWriter, Progress, copied, read_optimizer, read_progress
-from stamp_train.engine import distribute, load_moments, new_optimizer, open_accelerator, weights_of
+from stamp_train.engine import (
+    distribute,
+    load_moments,
+    new_optimizer,
+    open_accelerator,
+    weights_of,
+    with_native_precision,
+)
 from stamp_train.exact import make_exact, memory_held
 from stamp_train.feed import open_feed, state_of
 from stamp_train.files import replace_file, replace_folder
@@ -67,7 +73,7 @@ class Run:
     """
 
     def __init__(self, resolved: Resolved, out: Path, start: Path | None = None, watch: Watch | None = None) -> None:
-        self.recipe: Recipe = resolved.recipe
+        self.recipe = with_native_precision(resolved.recipe)
         self.out = out
         self.watch = watch or (lambda _: None)
         make_exact(self.recipe)
@@ -79,7 +85,7 @@ class Run:
         self.prepared = distribute(self.accelerator, self.network, self.recipe)
         self.moments = read_optimizer(start) if start else None
         config = self.network.config
-        settings = replace(loss_settings(self.recipe.loss), naming=self.recipe.naming)
+        settings = replace(loss_settings(self.recipe.loss), naming=self.recipe.naming, early=self.recipe.early)
         layout = Layout(self.processor.chat, LayoutOptions.of(config, text_labels=settings.text_labels))
         self.side = layout.options.side
         self.steps = StepRunner(self.accelerator, self.prepared, layout, settings, self.recipe.model.attention)
@@ -174,6 +180,7 @@ class Run:
             loss_text=result.loss_text,
             loss_mask=result.loss_mask,
             loss_names=result.loss_names if self.recipe.naming else msgspec.UNSET,
+            loss_early=result.loss_early if self.recipe.early else msgspec.UNSET,
             lr=rate,
             grad_norm=result.grad_norm,
             dialogues=batch.dialogues,

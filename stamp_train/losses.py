@@ -1,4 +1,4 @@
-"""Text, mask and naming losses as sums with counts, so that any split of a batch gives the same gradient.
+"""Losses of text, masks and names as sums with counts, so that any split of a batch gives the same gradient.
 
 A loss here is a sum and the number of things summed. Divide by the counts of the *global* batch (all ranks, all
 micro-batches) before the backward pass: how the batch was split then no longer shows in the gradient.
@@ -31,6 +31,8 @@ class LossSettings:
         text_labels: which tokens are supervised, for `LayoutOptions.text_labels`.
         divide_by: `global` counts, or those of the `micro` batch.
         naming: weight of the loss of the patches' names (`stamp_train.naming`).
+        early: weight of the masks' loss as the last layer but one would have them (deep supervision; Carion et al.,
+            "End-to-End Object Detection with Transformers", ECCV 2020, do it at all layers).
     """
 
     bce: float = 1.0
@@ -41,6 +43,7 @@ class LossSettings:
     text_labels: str = "answers"
     divide_by: str = "global"
     naming: float = 0.0
+    early: float = 0.0
 
 
 LOSSES: dict[str, LossSettings] = {
@@ -86,12 +89,17 @@ class LossSums:
     text: Tensor
     mask: Tensor
     names: Tensor
+    early: Tensor
     counts: LossCounts
 
     def total(self, counts: LossCounts | None = None) -> Tensor:
         """The sum of the mean losses, over the global counts, or over the sequence's own if none are given."""
         over = self.counts if counts is None else counts
-        return self.text / max(over.text, 1.0) + self.mask / max(over.masks, 1.0) + self.names / max(over.names, 1.0)
+        return torch.stack([part / max(count, 1.0) for part, count in self.parts(over)]).sum()
+
+    def parts(self, over: LossCounts) -> tuple[tuple[Tensor, float], ...]:
+        """Text, mask, naming and early mask loss, each with what it is divided by."""
+        return (self.text, over.text), (self.mask, over.masks), (self.names, over.names), (self.early, over.masks)
 
 
 def count(targets: Targets) -> LossCounts:
@@ -108,10 +116,13 @@ def loss_sums(output: StampOutput, targets: Targets, settings: LossSettings) -> 
         targets: of the same sequence, on the same device.
         settings: which losses.
     """
+    early = output.early_mask_logits
+    mask = mask_losses(output.mask_logits, targets, settings).sum()
     return LossSums(
         text=text_loss(output.text_logits, targets.text_ids, targets.text_weights),
-        mask=mask_losses(output.mask_logits, targets, settings).sum(),
+        mask=mask,
         names=settings.naming * naming_loss(output.name_logits, targets.names),
+        early=mask.new_zeros(()) if early is None else settings.early * mask_losses(early, targets, settings).sum(),
         counts=count(targets),
     )
 

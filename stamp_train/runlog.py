@@ -17,8 +17,8 @@ CHECKPOINTS, FINAL = "checkpoints", "final"
 class Row(msgspec.Struct, kw_only=True):
     """One optimizer step.
 
-    step: from 1, over all stages. loss_text, loss_mask: means over the global batch; loss_names, if names are learned, too, by
-    the recipe's weight; `loss` is their sum. lr: learning rate of
+    step: from 1, over all stages. loss_text, loss_mask: means over the global batch; loss_names and loss_early, where the
+    recipe gives them weight, too, by that; `loss` is their sum. lr: learning rate of
     the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language model.
     batch_digest: names the dialogues (`stamp-train plan show`). padding: share of the packs' room that was left empty,
     averaged over the ranks. seconds: wall time of the step.
@@ -30,6 +30,7 @@ class Row(msgspec.Struct, kw_only=True):
     loss_text: float
     loss_mask: float
     loss_names: float | msgspec.UnsetType = msgspec.UNSET
+    loss_early: float | msgspec.UnsetType = msgspec.UNSET
     lr: float
     grad_norm: float
     dialogues: int

@@ -12,14 +12,12 @@ from transformers import AutoTokenizer, Qwen2VLConfig
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas.recipe import Model, Recipe, Shape
 from stamp_train.beginning import begin_near, scale_readout
-from stamp_train.model.chat import DEFAULT_SYSTEM
+from stamp_train.model.chat import FRAME
 from stamp_train.model.config import StampConfig
 from stamp_train.model.modeling import StampForQwen2VL
 from stamp_train.model.presets import byte_tokenizer, preset_config
 from stamp_train.model.tokens import add_tokens
 from stamp_train.naming import categories
-
-_ALWAYS = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n")  # what the layout writes into every dialogue
 
 
 def scratch_tokenizer(recipe: Recipe) -> Any:
@@ -32,7 +30,7 @@ def scratch_tokenizer(recipe: Recipe) -> Any:
     if not model.vocabulary:
         return byte_tokenizer()
     sets = [Path(recipe.data.root, use.set) for stage in recipe.stages for use in stage.sets]
-    texts = [*dict.fromkeys(_texts(sets)), *_ALWAYS, *_ALWAYS]  # twice: a pair that is seen once is never merged
+    texts = [*dict.fromkeys(_texts(sets)), *FRAME, *FRAME]  # twice: a pair that is seen once is never merged
     start: Any = byte_tokenizer()
     return start.train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
 

@@ -29,19 +29,21 @@ _NOTHING = ImageExample([DialogueExample("nothing", [{"role": "user", "content":
 class StepResult:
     """Losses of a step over the global batch, the norm of its gradient before clipping, and what all ranks computed.
 
-    loss_names: by its weight. padding: share of the time in which ranks wait for the longest pack of a micro-step.
+    loss_names, loss_early: by their weights. padding: share of the time in which ranks wait for the longest pack of a
+    micro-step.
     """
 
     loss_text: float
     loss_mask: float
     loss_names: float
+    loss_early: float
     grad_norm: float
     work: Work
     padding: float
 
     @property
     def loss(self) -> float:
-        return self.loss_text + self.loss_mask + self.loss_names
+        return self.loss_text + self.loss_mask + self.loss_names + self.loss_early
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -97,25 +99,25 @@ class StepRunner:
         sizes = [len(pack.inputs.structure) * present for pack, present in zip(laid, real, strict=True)]
         given = [pack for pack, present in zip(laid, real, strict=True) if present]
         ranks, padding, counts, work = self._shared(sizes, given)
-        losses = torch.zeros(len(laid), 3, dtype=torch.float64)
+        losses = torch.zeros(len(laid), 4, dtype=torch.float64)
         for number, (pack, present) in enumerate(zip(laid, real, strict=True)):
             last = number == len(laid) - 1
             # In shards, gradients are summed at once: keeping them whole until the last pack would take the memory saved.
             at_once = last or in_shards(self.network)
             with contextlib.nullcontext() if at_once else self.accelerator.no_sync(self.network):
                 losses[number] = self._backward(pack, counts, present, ranks)
-        text, mask, names = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
-        self._check(text + mask + names, losses, laid, name, "loss")
+        shares = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
+        self._check(sum(shares), losses, laid, name, "loss")
         found = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
         norm = float(found.full_tensor() if isinstance(found, DTensor) else found)
         self._check(norm, losses, laid, name, "gradient")
-        return StepResult(text, mask, names, norm, work, padding)
+        return StepResult(*shares, norm, work, padding)
 
     def _backward(self, pack: PackedBatch, counts: LossCounts, present: float, ranks: int) -> torch.Tensor:
-        """Gradients of one pack; returns its share of the mean losses, float64 [3] on the CPU."""
+        """Gradients of one pack; returns its share of the mean losses, float64 [4] on the CPU."""
         pack = pack.to(self._device)
         with self.accelerator.autocast():  # in shards, nobody else sees to the precision of what is between layers
-            output = self.network(inputs=pack.inputs, attention=self.attention)
+            output = self.network(inputs=pack.inputs, attention=self.attention, early=self.settings.early > 0)
         sums = loss_sums(output, pack.targets, self.settings)
         if self.settings.divide_by == "global":
             # Data parallelism averages gradients over ranks, while ours are parts of a sum.
@@ -123,8 +125,7 @@ class StepRunner:
         else:
             over, weight = sums.counts, 1.0
         self.accelerator.backward(sums.total(over) * (present * weight))
-        parts = ((sums.text, over.text), (sums.mask, over.masks), (sums.names, over.names))
-        shares = [part.detach() / max(count, 1.0) for part, count in parts]
+        shares = [part.detach() / max(count, 1.0) for part, count in sums.parts(over)]
         return torch.stack(shares).double().cpu() * present
 
     def _shared(self, sizes: list[float], packs: list[PackedBatch]) -> tuple[int, float, LossCounts, Work]:

@@ -15,6 +15,8 @@ _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|
 # What an assistant may say beyond text. Everything else that looks like a control token stays text, whoever wrote it.
 _SPEAKABLE = re.compile("(" + "|".join(re.escape(token) for token in (SEG, YES, NO)) + ")")
 DEFAULT_SYSTEM = "You are a helpful assistant."
+# What is written into every dialogue, whatever it says: tokenised once.
+FRAME = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n", "\n")
 
 Message = Mapping[str, Any]
 
@@ -60,6 +62,8 @@ class ChatEncoder:
             )
         self.control = {token: int(vocabulary[token]) for token in (*_CHAT_TOKENS, *ADDED_TOKENS)}
         self._control_ids = frozenset(self.control.values())
+        self._frame: dict[str, list[int]] = {}
+        self._frame = {text: self.text_ids(text) for text in FRAME}
 
     @property
     def seg_id(self) -> int:
@@ -82,6 +86,8 @@ class ChatEncoder:
         Raises:
             StampModelError: the tokenizer turns it into a control token all the same.
         """
+        if text in self._frame:
+            return list(self._frame[text])
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         if not self._control_ids.isdisjoint(ids):
             raise StampModelError(

@@ -48,6 +48,7 @@ class StampOutput:
         blocks: the mask blocks, in order.
         backend: name of the attention backend that ran.
         name_logits: [4 N, names], for each 14-pixel patch of all images as the vision tower has them; None without names.
+        early_mask_logits: as `mask_logits`, had the language model ended a layer earlier; None if not asked for.
     """
 
     text_logits: Tensor
@@ -55,6 +56,7 @@ class StampOutput:
     blocks: tuple[MaskBlock, ...]
     backend: str
     name_logits: Tensor | None = None
+    early_mask_logits: Tensor | None = None
 
     def mask_grids(self) -> list[Tensor]:
         """One logit picture [height * side, width * side] for each `<|seg|>`."""
@@ -120,12 +122,20 @@ class _StampMixin:
         if vision is not None:
             self.model.visual.set_attn_implementation(vision, **kwargs)
 
-    def forward(self, *args: Any, inputs: StampInputs | None = None, attention: str = "auto", **kwargs: Any) -> Any:
+    def forward(
+        self,
+        *args: Any,
+        inputs: StampInputs | None = None,
+        attention: str = "auto",
+        early: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """One pass over a packed sequence; without `inputs`, the forward pass of transformers' own class.
 
         Args:
             inputs: the packed sequence, on the model's device.
             attention: backend, see `stamp_train.model.attention.BACKENDS`.
+            early: read masks from the last layer but one too.
 
         Returns:
             StampOutput.
@@ -140,19 +150,26 @@ class _StampMixin:
         device = embeds.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else embeds.dtype
         plan = make_plan(inputs.structure, attention, dtype)
-        states = self.model.language_model(
+        found = self.model.language_model(
             inputs_embeds=embeds,
             position_ids=inputs.position_ids,
             attention_mask={"full_attention": plan},
             use_cache=False,
-        ).last_hidden_state[0]
+            output_hidden_states=early,
+        )
+        states = found.last_hidden_state[0]
         feature_rows = inputs.feature_rows[inputs.mask_rows]
+
+        def masks(of: Tensor) -> Tensor:
+            return self.read_masks(of[inputs.mask_rows], features, feature_rows, inputs.blocks)
+
         return StampOutput(
             text_logits=self.lm_head(states[inputs.text_rows]),
-            mask_logits=self.read_masks(states[inputs.mask_rows], features, feature_rows, inputs.blocks),
+            mask_logits=masks(states),
             blocks=inputs.blocks,
             backend=plan.name,
             name_logits=self.namer(features.patches.flatten(0, 1)) if self.stamp_config.names else None,
+            early_mask_logits=masks(self.model.language_model.norm(found.hidden_states[-2][0])) if early else None,
         )
 
     def image_features(self, inputs: StampInputs) -> ImageFeatures:

@@ -112,6 +112,17 @@ def test_flex_says_that_it_cannot_train_on_cpu(pack: Callable[..., PackedBatch])
         make_plan(structure, "flex").attend(*states(len(structure), grad=True), scale=0.25)
 
 
+def test_segments_in_half_precision_is_the_rounded_result_of_single(pack: Callable[..., PackedBatch]) -> None:
+    structure = pack([((4, 4), [0, 1]), ((2, 3), [0])]).inputs.structure
+    halves = [part.bfloat16() for part in states(len(structure), grad=False)]
+    plan = make_plan(structure, "segments")
+    single = plan.attend(*(part.float() for part in halves), scale=0.25)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = plan.attend(*halves, scale=0.25)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, single.bfloat16())
+
+
 def test_segments_computes_only_what_is_visible(pack: Callable[..., PackedBatch]) -> None:
     structure = pack([((4, 4), [0, 1, 0]), ((2, 3), [0])]).inputs.structure
     found = partition(structure)

@@ -27,6 +27,7 @@ from stamp_train.checkpoint import (
     read_optimizer,
     read_progress,
 )
+from stamp_train.engine import with_native_precision
 from stamp_train.files import replace_folder
 from stamp_train.heldout import Examiner, Tally
 from stamp_train.layout import ImageExample, Layout, LayoutOptions
@@ -366,3 +367,13 @@ def test_half_precision_keeps_whole_weights_until_the_end(shards: Path, tmp_path
     done = train(write_recipe(tmp_path), shards, out, *half[:2], "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert "changed since the run began: optimizer.learning_rate: 0.001 -> 0.002" in done.stderr
+
+
+def test_bfloat16_becomes_float32_where_a_processor_lacks_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = resolve(str(write_recipe(tmp_path)), ["model.precision=bf16"]).recipe
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for found, precision in (({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False, "avx2": True}, "float32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        assert with_native_precision(recipe).model.precision == precision
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert with_native_precision(recipe) == recipe
