@@ -4,13 +4,17 @@
     python bench/build.py converter  # 2,000 images: against the plain converter and tar
     python bench/build.py fullsize   # 20,000 images, 200,000 annotations: memory, start, cost of a small part
 
-Runs alternate (ours, rival, ours, …), and medians are printed, since machines drift.
+Runs alternate (ours, rival, ours, …), and medians are printed, since machines drift. Processor time is the system's own
+count, of all processes of a build from start to end; a build of 200 images takes a tenth more of it than a build of one, so
+that what they cost is the median over pairs of runs, one after the other.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -24,13 +28,15 @@ from rawset import make_refer
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-c", "from stamp_cli.data import main; main()"]
-WORKERS, RUNS, PASSES = 2, 5, 2
+WORKERS, RUNS, PAIRS, PASSES = 2, 5, 9, 2
 IMAGES, TARGETS, EXPRESSIONS = 2_000, 3, 3
 FULL_IMAGES, FULL_ANNOTATIONS, FULL_TARGETS, FULL_EXPRESSIONS, PART = 20_000, 200_000, 7, 1, 200
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
 
 def main() -> None:
     parts = sys.argv[1:] or ["converter", "fullsize"]
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)  # orphans become ours: the server of the workers outlives the build
     print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         if "converter" in parts:
@@ -121,25 +127,23 @@ def full_size(folder: Path) -> None:
     build = [*COMMAND, "build", "refcoco+", "--root", str(root), "--workers", str(WORKERS), "--out"]
     with Watch(out) as whole:
         timed([*build, str(out)], out)
-    small, reading = (_median(build, part, split) for split in ("train", "testA"))  # 200 images; one, for what all take
-    each = 1e3 * (whole.cpu - reading.cpu) / FULL_IMAGES
+    pairs = [[_watched(build, part, split) for split in ("train", "testA")] for _ in range(PAIRS)]  # 200 images; one
+    small, reading = (sorted(runs, key=lambda run: run.cpu)[PAIRS // 2] for runs in zip(*pairs, strict=True))
+    each = 1e3 * (whole.cpu - reading.cpu) / (FULL_IMAGES - 1)
+    few = 1e3 * statistics.median(some.cpu - one.cpu for some, one in pairs) / (PART - 1)
     print(
         f"  peak memory {whole.peak / 2**20:.0f} MiB (PSS, all processes); first shard begun after {whole.first:.1f} s\n"
         f"  all: {whole.seconds:.1f} s, {whole.cpu:.1f} s of processor, of which start and reading the annotations "
         f"{reading.cpu:.1f} s; {each:.2f} ms an image beyond that\n"
         f"  {PART} of them: {small.seconds:.1f} s, {small.cpu:.1f} s of processor; "
-        f"{1e3 * (small.cpu - reading.cpu) / PART:.2f} ms an image beyond start and reading"
+        f"{few:.2f} ms an image beyond start and reading (medians of {PAIRS})"
     )
 
 
-def _median(build: list[str], out: Path, split: str) -> Watch:
-    """The build of a split that took the median of processor time."""
-    runs = []
-    for _ in range(RUNS):
-        with Watch(out) as watched:
-            timed([*build, str(out), "--split", split], out)
-        runs.append(watched)
-    return sorted(runs, key=lambda run: run.cpu)[RUNS // 2]
+def _watched(build: list[str], out: Path, split: str) -> Watch:
+    with Watch(out) as watched:
+        timed([*build, str(out), "--split", split], out)
+    return watched
 
 
 def forget_files() -> bool:
@@ -175,26 +179,23 @@ class Watch:
     """What all processes started within the `with` block take.
 
     peak: memory in bytes, at most at one time. cpu: processor seconds. seconds: of the clock. first: seconds until the
-    first shard is begun below `out`. Sampled every 50 ms.
+    first shard is begun below `out`. `peak` and `first` are sampled every 50 ms.
     """
 
     def __init__(self, out: Path) -> None:
-        self.out, self.peak, self.first, self.seconds = out, 0, float("nan"), 0.0
-        self._spent: dict[int, float] = {}
+        self.out, self.peak, self.first, self.seconds, self.cpu = out, 0, float("nan"), 0.0, 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample)
 
-    @property
-    def cpu(self) -> float:
-        return sum(self._spent.values())
-
     def __enter__(self) -> Watch:
+        self._before = processor_seconds()
         self._start = time.perf_counter()
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.seconds = time.perf_counter() - self._start
+        self.cpu = processor_seconds() - self._before
         self._stop.set()
         self._thread.join()
 
@@ -202,18 +203,19 @@ class Watch:
         while not self._stop.wait(0.05):
             alive = descendants(os.getpid())
             self.peak = max(self.peak, sum(map(proportional_memory, alive)))
-            self._spent |= {process: seconds for process in alive if (seconds := processor_seconds(process))}
             if self.first != self.first and any(self.out.glob("*/*/shard-*.part")):
                 self.first = time.perf_counter() - self._start
 
 
-def processor_seconds(process: int) -> float:
-    """User and system seconds that a process has spent so far; 0 if it is gone."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def processor_seconds() -> float:
+    """User and system seconds of all descendants so far, once the last of them has ended."""
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def descendants(process: int) -> list[int]:

@@ -10,11 +10,9 @@ import fcntl
 import os
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -23,7 +21,8 @@ from stamp_data.executors import Executor
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
 from stamp_data.receipt import Receipt, Workplace, receipt_path
 from stamp_data.rejects import RejectLog, storable
-from stamp_data.shards.manifest import MANIFEST, REJECTS, file_digest, read_manifest
+from stamp_data.seal import seal, unseal, write_packed
+from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, file_digest, read_manifest
 from stamp_data.shards.writer import write_atomic
 from stamp_data.sources.base import Source
 from stamp_schemas import Input, Manifest, Settings, StampError
@@ -99,13 +98,13 @@ def build_split(
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
             place = Workplace(source.root.resolve(), folder, work, tokenizer)
-            threading.Thread(target=import_module, args=("stamp_data.seal",)).start()  # pyarrow, while the workers work
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")
-            from stamp_data.seal import seal
-
-            manifest = seal(source, settings, inputs, folder, [receipts[head.shard] for head in heads], rejects.rows)
+            ordered = [receipts[head.shard] for head in heads]
+            index = work / INDEX
+            executor.call(write_packed, index, [msgspec.msgpack.encode(one.rows) for one in ordered if one.rows])
+            manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
             shutil.rmtree(work)
             return Built(folder, manifest, len(todo))
     except OSError as fault:
@@ -189,8 +188,6 @@ def _prepare(folder: Path, config: Config) -> None:
     for stale in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
         stale.unlink()
     if (folder / MANIFEST).exists():
-        from stamp_data.seal import unseal
-
         for receipt in unseal(folder):
             write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
         (folder / MANIFEST).unlink()

@@ -7,12 +7,13 @@ an H × W grid is the rectangle [j·w/W, (j+1)·w/W) × [i·h/H, (i+1)·h/H) of 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from stamp_data.rle import runs
+from stamp_data.rle import many_runs
 from stamp_schemas import RLE, Grid
 
 PATCH = 28  # pixels: patch size 14, merged 2 × 2
@@ -82,27 +83,36 @@ def _overlap_sums(pixels: int, patches: int, dtype: str) -> tuple[Float, Float]:
     return overlap, np.concatenate([np.zeros((1, patches), dtype), overlap.cumsum(axis=0)])
 
 
-def run_units(mask: RLE, grid: Grid) -> Float:
-    """`covered_units` of a run-length mask, without ever drawing it: cost goes with the number of runs, not of pixels.
+def run_units(masks: Sequence[RLE], grid: Grid) -> Float:
+    """`covered_units` of run-length masks of one picture, [masks, grid.height, grid.width], without ever drawing them.
 
-    A run within one column covers, of each patch, (rows it shares) × (width that the column shares). A run over several
-    columns covers what the column-major scan covers up to its end less what it covers up to its start: that of whole
-    columns, and of parts of the first and the last.
+    Cost goes with the number of runs, not of pixels. A run within one column covers, of each patch, (rows it shares) ×
+    (width that the column shares). A run over several columns covers what the column-major scan covers up to its end less
+    what it covers up to its start: that of whole columns, and of parts of the first and the last.
     """
-    height, width = mask.size
-    edges = np.cumsum(runs(mask.counts))
-    start, end = edges[:-1:2], edges[1::2]
+    height, width = masks[0].size
+    edges = [np.add.accumulate(lengths) for lengths in many_runs([mask.counts for mask in masks])]
+    start = np.concatenate([edge[:-1:2] for edge in edges])
+    end = np.concatenate([edge[1::2] for edge in edges])
     column, last_column = start // height, (end - 1) // height
     top, bottom = start - column * height, end - last_column * height
+    crossing = np.flatnonzero(last_column != column)
     dtype = "float32" if height * width < 2**22 else "float64"  # the mantissa, less two bits: sums reach four patches
     across, columns_before = _overlap_sums(width, grid.width, dtype)
     _, above = _overlap_sums(height, grid.height, dtype)
-    units: Float = (above[bottom] - above[top]).T @ across[column]
-    crossing = np.flatnonzero(last_column != column)
-    if crossing.size:
-        first, last = column[crossing], last_column[crossing]
-        units += above[bottom[crossing]].T @ (across[last] - across[first])
-        units += height * (columns_before[last] - columns_before[first]).sum(axis=0)
+    units = np.empty((len(masks), grid.height, grid.width), dtype)
+    stop = 0
+    for mask_units, edge in zip(units, edges, strict=True):
+        begin, stop = stop, stop + edge.size // 2
+        run = slice(begin, stop)
+        rows = above.take(bottom[run], 0)
+        rows -= above.take(top[run], 0)
+        np.matmul(rows.T, across.take(column[run], 0), out=mask_units)
+        if crossing.size:
+            some = crossing[(crossing >= begin) & (crossing < stop)]
+            first, last = column[some], last_column[some]
+            mask_units += above[bottom[some]].T @ (across[last] - across[first])
+            mask_units += height * (columns_before[last] - columns_before[first]).sum(axis=0)
     return units
 
 
@@ -118,8 +128,19 @@ def coverage(mask: UInt8, grid: Grid, ignore: UInt8 | None = None) -> UInt8:
 
 def rle_coverage(mask: RLE, grid: Grid, ignore: RLE | None = None) -> UInt8:
     """`coverage` of run-length masks."""
-    height, width = mask.size
-    return _labels(run_units(mask, grid), run_units(ignore, grid) if ignore else None, height * width)
+    labels: UInt8 = rle_coverages([mask], grid, [ignore])[0]
+    return labels
+
+
+def rle_coverages(masks: Sequence[RLE], grid: Grid, ignores: Sequence[RLE | None]) -> UInt8:
+    """`rle_coverage` of the masks of one picture, [masks, grid.height, grid.width]. ignores: one for each of them."""
+    height, width = masks[0].size
+    units = run_units(masks, grid)
+    labels = _labels(units, None, height * width)
+    for place, ignore in enumerate(ignores):
+        if ignore:
+            labels[place] = _labels(units[place], run_units([ignore], grid)[0], height * width)
+    return labels
 
 
 def _labels(units: Float, ignored: Float | None, whole: int) -> UInt8:

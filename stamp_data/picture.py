@@ -13,6 +13,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError, WebPImagePlugin
 
+Image.preinit()  # Pillow would load its readers at the first picture: in every worker, not once in what they are forked from
+
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 80_000_000  # below the size at which Pillow itself begins to suspect a decompression bomb
 _PILLOW_FAULTS = (

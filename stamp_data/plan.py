@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from blake3 import blake3
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
 from stamp_schemas import Annotation, Settings, StampError
+
+if TYPE_CHECKING:
+    from stamp_data.sources.base import Source  # with all the sources, which workers do not need
 
 KEY_LIMIT = 80  # characters; longest member name of a tar is 100
 RENDERER = 1  # raised when the same task would render to other bytes

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
-from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverage
+from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverages
 from stamp_data.instructions import SEG, draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
 from stamp_data.picture import Picture, PictureFault, read_picture
@@ -109,13 +109,14 @@ class Renderer:
         made = {
             index: target
             for index in _in_use(requests)
-            if (target := self._target(annotation.targets[index], annotation, picture, grid, rejects))
+            if (target := self._target(annotation.targets[index], annotation, picture, rejects))
         }
         kept = [request for request in requests if self._has_targets(request, made, annotation, rejects)]
         place = {index: position for position, index in enumerate(_in_use(kept))}
-        record.targets = [made[index][0] for index in place]
+        record.targets = [made[index] for index in place]
         record.dialogues = self._dialogues(kept, place, record.key)
-        return np.stack([made[index][1] for index in place]) if place else None
+        masks, ignores = [target.rle for target in record.targets], [target.ignore_rle for target in record.targets]
+        return rle_coverages(masks, grid, ignores) if masks else None
 
     def _source(self, image_id: str) -> SourceInfo:
         settings = self.settings
@@ -146,23 +147,23 @@ class Renderer:
     def _clean_requests(self, annotation: Annotation, rejects: RejectLog) -> list[Request]:
         kept = []
         for request in annotation.requests:
-            place = _place(request.where)
             try:
                 text, removed = clean(request.text, EXPRESSION_LIMIT, one_line=True)
                 answer, more = clean(request.answer, TURN_LIMIT, one_line=False) if request.answer else ("", [])
             except TextFault as fault:
-                rejects.add(*place, fault.reason, str(fault), expressions=1)
+                rejects.add(*_place(request.where), fault.reason, str(fault), expressions=1)
                 continue
             if removed or more:
                 detail = f"taken out: {', '.join(removed + more)}"
-                rejects.add(*place, "control-token", detail, action="cleaned")
-            kept.append(msgspec.structs.replace(request, text=text, answer=answer))
+                rejects.add(*_place(request.where), "control-token", detail, action="cleaned")
+            same = (text, answer) == (request.text, request.answer)
+            kept.append(request if same else msgspec.structs.replace(request, text=text, answer=answer))
         return kept
 
     def _target(
-        self, target: Target, annotation: Annotation, picture: Picture, grid: Grid, rejects: RejectLog
-    ) -> tuple[TargetInfo, UInt8] | None:
-        """The target with its labels, or None with a reject row if its mask cannot be made."""
+        self, target: Target, annotation: Annotation, picture: Picture, rejects: RejectLog
+    ) -> TargetInfo | None:
+        """The target with its mask, or None with a reject row if that cannot be made."""
         where = target.regions[0].where if target.regions else annotation.where
         try:
             painted = paint(target.regions, picture.height, picture.width)
@@ -175,7 +176,7 @@ class Renderer:
         if target.regions and not area:
             rejects.add(*_place(where), "empty-mask", "its regions cover no pixel")
             return None
-        info = TargetInfo(
+        return TargetInfo(
             target.id,
             painted.mask,
             area,
@@ -184,10 +185,9 @@ class Renderer:
             target.categories,
             painted.ignore,
         )
-        return info, rle_coverage(painted.mask, grid, painted.ignore)
 
     def _has_targets(
-        self, request: Request, made: dict[int, tuple[TargetInfo, UInt8]], annotation: Annotation, rejects: RejectLog
+        self, request: Request, made: dict[int, TargetInfo], annotation: Annotation, rejects: RejectLog
     ) -> bool:
         lost = [annotation.targets[index].id for index in request.targets if index not in made]
         if lost:
@@ -242,7 +242,7 @@ def _in_use(requests: list[Request]) -> list[int]:
 def _image_info(annotation: Annotation, picture: Picture | None) -> ImageInfo | None:
     if annotation.image is None or picture is None:
         return None
-    return ImageInfo(PurePosixPath(annotation.image.path).name, picture.width, picture.height)
+    return ImageInfo(annotation.image.path.rpartition("/")[2], picture.width, picture.height)
 
 
 def _place(where: str) -> tuple[str, str]:

@@ -1,17 +1,19 @@
-"""Shards and their receipts become a set, and a set its receipts again."""
+"""Shards and their receipts become a set, and a set its receipts again.
+
+pyarrow is imported only where an index is written or read: a build has that done by a worker, which has loaded it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from stamp_data.plan import RENDERER, SetFault
 from stamp_data.receipt import Receipt
 from stamp_data.rejects import read_rejects, reject_order
-from stamp_data.shards.index import read_rows, write_index
 from stamp_data.shards.manifest import (
     INDEX,
     MANIFEST,
@@ -23,14 +25,24 @@ from stamp_data.shards.manifest import (
     set_digest,
     wids_bytes,
 )
+from stamp_data.shards.row import IndexRow
 from stamp_data.shards.writer import write_atomic
-from stamp_data.sources.base import Source
 from stamp_schemas import Input, Manifest, Reject, Settings, StampError, Totals
 from stamp_schemas.manifest import MANIFEST_SCHEMA
+
+if TYPE_CHECKING:
+    from stamp_data.sources.base import Source  # with all the sources, which workers do not need
 
 T = TypeVar("T")
 
 GENERATOR = {"name": "stamp-data", "renderer": str(RENDERER)}
+
+
+def write_packed(path: Path, shards: list[bytes]) -> None:
+    """`write_index` of rows that another process has packed: a MessagePack list of `IndexRow` per shard."""
+    from stamp_data.shards.index import write_index
+
+    write_index(path, (msgspec.msgpack.decode(rows, type=list[IndexRow]) for rows in shards))
 
 
 def seal(
@@ -38,12 +50,14 @@ def seal(
     settings: Settings,
     inputs: list[Input],
     folder: Path,
+    index: Path,
     receipts: list[Receipt],
     planned: list[Reject],
 ) -> Manifest:
-    """Write index, wids.json and rejects.jsonl, and at last the manifest; shards without a record are left out.
+    """Put the index in its place, write wids.json and rejects.jsonl, and at last the manifest.
 
-    planned: what was refused before there were shards. SetFault if no record is left.
+    index: the finished file, of the shards that hold a record; the others are left out. planned: what was refused before
+    there were shards. SetFault if no record is left.
     """
     kept = [receipt for receipt in receipts if receipt.entry.records]
     rejects = sorted(planned, key=reject_order)
@@ -60,9 +74,7 @@ def seal(
     for stale in folder.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"):
         if stale.name not in names:
             stale.unlink()
-    index_part = folder / f"{INDEX}.part"
-    write_index(index_part, [receipt.rows for receipt in kept])
-    index_part.rename(folder / INDEX)
+    index.rename(folder / INDEX)
     name = f"{source.name}/{settings.split}"
     write_atomic(folder / WIDS, wids_bytes(name, entries))
     write_atomic(folder / REJECTS, b"".join(msgspec.json.encode(row) + b"\n" for row in rejects))
@@ -92,6 +104,8 @@ def seal(
 
 def unseal(folder: Path) -> list[Receipt]:
     """The receipts that a set was sealed from; none, so that all is made again, if what they would hold is damaged."""
+    from stamp_data.shards.index import read_rows
+
     try:
         manifest = read_manifest(folder)
         whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))

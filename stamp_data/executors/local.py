@@ -9,7 +9,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+from stamp_data.executors import Executor, T
 from stamp_data.receipt import Receipt, Workplace
 from stamp_schemas import StampError
 
@@ -29,7 +30,7 @@ def usable_cores() -> int:
 _LOST = (BrokenProcessPool, ConnectionError, EOFError)  # the last two: of the server that starts the workers
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """A pool of worker processes; with one worker, this process itself does the work.
 
     The pool is started at once, so that the workers' imports run while the build is being planned.
@@ -41,7 +42,7 @@ class LocalExecutor:
         if workers > 1:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are the parallelism
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["stamp_data.task"])
+            context.set_forkserver_preload(["stamp_data.task", "stamp_data.seal", "stamp_data.shards.index"])
             self._pool = ProcessPoolExecutor(workers, context, initializer=start_worker)
             threading.Thread(target=self._warm_up, args=(self._pool,), daemon=True).start()
 
@@ -59,25 +60,24 @@ class LocalExecutor:
             return
         waiting = iter(tasks)
         running: set[Future[Receipt]] = set()
-        try:
+        with _ended(running):
             while True:
                 for task in islice(waiting, 2 * self.workers - len(running)):
                     running.add(self._pool.submit(_run, task, place))
                 if not running:
                     return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                running -= done
                 for future in done:
                     yield future.result()
-        except _LOST:
-            raise StampError(
-                "a worker process died (killed, or out of memory)",
-                "run the same command again to go on; fewer --workers need less memory",
-            ) from None
-        finally:  # also where the caller gives up: it goes on to unlock the folder, so nobody may be at work in it
-            with _deaf():
-                for future in running:
-                    future.cancel()
-                wait(running)
+
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        if self._pool is None:
+            return function(*arguments)
+        running: set[Future[T]] = set()
+        with _ended(running):
+            running.add(future := self._pool.submit(function, *arguments))
+            return future.result()
 
     def close(self) -> None:
         if self._pool is not None:
@@ -89,6 +89,23 @@ def _run(task: Path, place: Workplace) -> Receipt:
     from stamp_data.task import run_task  # all that renders: this process starts sooner without it
 
     return run_task(task, place)
+
+
+@contextmanager
+def _ended(running: set[Future[T]]) -> Iterator[None]:
+    """The loss of a worker is told in one line, and what is in `running` has ended when the block has."""
+    try:
+        yield
+    except _LOST:
+        raise StampError(
+            "a worker process died (killed, or out of memory)",
+            "run the same command again to go on; fewer --workers need less memory",
+        ) from None
+    finally:  # also where the caller gives up: it goes on to unlock the folder, so nobody may be at work in it
+        with _deaf():
+            for future in running:
+                future.cancel()
+            wait(running)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from stamp_data.executors import Executor
 from stamp_data.executors.work import absolute, sweep
 from stamp_data.receipt import Receipt, Workplace
 from stamp_data.task import run_task
@@ -19,7 +20,7 @@ _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 _END_SECONDS = 60.0  # given to tasks that were called off; a shard takes less
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """Ray Core tasks of one core each: on the cluster that RAY_ADDRESS names or that runs here, else on this machine.
 
     workers: tasks at a time; as many as there are cores if None. Every node has to see the folders under the same paths.

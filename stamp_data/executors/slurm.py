@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
+from stamp_data.executors import Executor
 from stamp_data.executors.work import absolute, sweep, write_share
 from stamp_data.receipt import Receipt, Workplace, receipt_path
 from stamp_schemas import StampError, UsageFault
@@ -73,7 +74,7 @@ def parse_slurm(text: str) -> Slurm:
     return slurm
 
 
-class SlurmExecutor:
+class SlurmExecutor(Executor):
     """Submits an array, follows it to its end, and again what is missing then.
 
     workers: most elements at a time; the tasks are dealt out evenly among them. As many as fit an array if None.

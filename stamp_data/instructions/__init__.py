@@ -7,7 +7,7 @@ and on however many workers the records are built.
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 
 import msgspec
 from xxhash import xxh3_64_intdigest
@@ -37,8 +37,7 @@ class Wording(msgspec.Struct, frozen=True):
 @lru_cache
 def wording(name: str) -> Wording:
     """The set of templates called `name`: `paper` or `published`."""
-    text = resources.files(__name__).joinpath(f"{name}.json").read_bytes()
-    return msgspec.json.decode(text, type=Wording)
+    return msgspec.json.decode(Path(__file__).with_name(f"{name}.json").read_bytes(), type=Wording)
 
 
 def draw(request: Request, key: str, dialogue_id: str, seed: int, name: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
 assert tuple(SCHEMA.names) == IndexRow.__struct_fields__
 
 
-def write_index(path: Path, shards: list[list[IndexRow]]) -> None:
+def write_index(path: Path, shards: Iterable[list[IndexRow]]) -> None:
     """Write `index.parquet`, one row group per shard, so that a reader can take one shard's rows alone."""
     with pq.ParquetWriter(path, SCHEMA, compression="zstd", write_statistics=False) as writer:
         for rows in shards:

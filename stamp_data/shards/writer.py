@@ -13,7 +13,8 @@ from xxhash import xxh3_64_intdigest
 
 from stamp_data.shards import tar
 
-STRIDE = 8 << 20  # bytes after which the disk is set to work, so that little is left to wait for at the end
+BLOCK = 512 << 10  # bytes hashed and written at a time: member by member, both take twice as long
+STRIDE = 2 << 20  # bytes after which the disk is set to work, so that little is left to wait for at the end
 
 
 class Span(NamedTuple):
@@ -33,33 +34,38 @@ class ShardWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
+        self._waiting: list[bytes] = []
+        self._written = 0
         self._begun = 0
         self._part = path.with_name(f"{path.name}.{os.getpid()}.part")
         self._hash = blake3()
 
     def __enter__(self) -> ShardWriter:
-        self._file = self._part.open("wb", buffering=0)
+        self._file = self._part.open("wb")
         return self
 
     def add(self, name: str, data: bytes) -> Span:
         """Append one member; returns where its bytes went."""
         head = tar.header(name, len(data))
         offset = self.size + len(head)
-        self._write([head, data, tar.padding(len(data))])
+        self._append([head, data, tar.padding(len(data))])
         return Span(offset, len(data), xxh3_64_intdigest(data))
 
-    def _write(self, parts: list[bytes]) -> None:
-        """Append `parts` with one system call and no copy: pictures are larger than any buffer worth having."""
-        for part in parts:
-            self._hash.update(part)
-        size = sum(map(len, parts))
-        written = os.writev(self._file.fileno(), parts)
-        if written < size:  # the disk is full, or nearly; writing the rest raises what is the matter
-            rest = memoryview(b"".join(parts))[written:]
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        self.size += size
+    def _append(self, parts: list[bytes]) -> None:
+        self._waiting += parts
+        self.size += sum(map(len, parts))
+        if self.size - self._written >= BLOCK:
+            self._write()
+
+    def _write(self) -> None:
+        """Hash and write what waits."""
+        block = b"".join(self._waiting)
+        self._waiting.clear()
+        self._hash.update(block)
+        self._file.write(block)
+        self._written = self.size
         if self.size - self._begun >= STRIDE and hasattr(os, "posix_fadvise"):
+            self._file.flush()
             # what the call does to pages that are not on the disk yet is to begin writing them
             os.posix_fadvise(self._file.fileno(), self._begun, self.size - self._begun, os.POSIX_FADV_DONTNEED)
             self._begun = self.size
@@ -74,7 +80,9 @@ class ShardWriter:
     ) -> None:
         try:
             if kind is None:
-                self._write([tar.end(self.size)])
+                self._append([tar.end(self.size)])
+                self._write()
+                self._file.flush()
                 os.fsync(self._file.fileno())
                 self._part.rename(self.path)
         finally:

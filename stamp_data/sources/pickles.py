@@ -52,8 +52,8 @@ def load_plain(path: Path) -> object:
     """
     data = bytes(read_buffer(path, PICKLE_LIMIT))
     end = _walk(data, path)
-    containers = sum(data.count(opening) for opening in (b"]", b"}", b"(l", b"(d"))
-    if containers > CONTAINER_LIMIT:
+    openings = (b"]", b"}", b"(l", b"(d")
+    if len(data) > CONTAINER_LIMIT and sum(map(data.count, openings)) > CONTAINER_LIMIT:
         raise StampError(f"{path}: more than {CONTAINER_LIMIT:,} lists and dictionaries", "is it the right file?")
     try:
         # buffered once more, which the unpickler can look into: else it asks for every line anew, at twice the time

@@ -97,12 +97,12 @@ def _get(fields: dict[object, object], key: str, default: object = None) -> obje
 
 def _name(value: object, what: str) -> str:
     """An id or a name as text; RecordFault if it is neither number nor short text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if isinstance(value, str | bytes):
         text = text_of(value)
         if 0 < len(text) <= NAME_LIMIT and text.isprintable():
             return text
-    elif isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
     raise RecordFault("bad-reference", f"{what} is missing" if value is None else f"{what} is no usable name")
 
 

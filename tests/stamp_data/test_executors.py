@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -80,6 +81,23 @@ def test_caller_that_gives_up_leaves_nobody_at_work(planned: tuple[list[TaskHead
     time.sleep(0.2)
     assert tree(place.out) == before
     assert not any(name.endswith(".part") for name in before)
+    executor.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_call_gives_what_the_function_gives(workers: int, tmp_path: Path) -> None:
+    executor = LocalExecutor(workers)
+    assert executor.call(divmod, 7, 2) == (3, 1)
+    with pytest.raises(FileNotFoundError) as missing:
+        executor.call(Path.read_bytes, tmp_path / "gone")
+    assert missing.value.filename == str(tmp_path / "gone")
+    executor.close()
+
+
+def test_worker_that_dies_in_a_call_is_one_line() -> None:
+    executor = LocalExecutor(2)
+    with pytest.raises(StampError, match="a worker process died"):
+        executor.call(os._exit, 1)
     executor.close()
 
 

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stamp_data import rle as rles
-from stamp_data.grid import FULL, IGNORE, UInt8, coverage, covered_units, patch_grid, rle_coverage, run_units
+from stamp_data.grid import (
+    FULL,
+    IGNORE,
+    UInt8,
+    coverage,
+    covered_units,
+    patch_grid,
+    rle_coverage,
+    rle_coverages,
+    run_units,
+)
 from stamp_schemas import RLE, Grid
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -104,7 +114,7 @@ def expected_labels(mask: UInt8, grid: Grid, ignore: UInt8) -> np.ndarray:
 def test_coverage_is_the_count_at_high_resolution(data: st.DataObject, height: int, width: int, grid: Grid) -> None:
     mask = data.draw(pixels((height, width)))
     assert np.array_equal(covered_units(mask, grid), count_parts(mask, grid))
-    assert np.array_equal(run_units(rles.encode(mask), grid), count_parts(mask, grid))
+    assert np.array_equal(run_units([rles.encode(mask)], grid)[0], count_parts(mask, grid))
 
 
 @settings(max_examples=200, deadline=None)
@@ -115,6 +125,21 @@ def test_labels_with_ignored_pixels(data: st.DataObject, height: int, width: int
     expected = expected_labels(mask, grid, ignore)
     assert np.array_equal(coverage(mask, grid, ignore), expected)
     assert np.array_equal(rle_coverage(rles.encode(mask), grid, rles.encode(ignore)), expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), sides, sides, grids)
+def test_masks_of_one_picture_together(data: st.DataObject, height: int, width: int, grid: Grid) -> None:
+    """Each as if it were alone, empty and full ones among them, and only its own ignored pixels count."""
+    drawn = [
+        (data.draw(pixels((height, width))), data.draw(st.none() | pixels((height, width))))
+        for _ in range(data.draw(st.integers(1, 4)))
+    ]
+    pairs = [(mask if ignore is None else mask & ~ignore & 1, ignore) for mask, ignore in drawn]
+    masks = [rles.encode(mask) for mask, _ in pairs]
+    ignores = [None if ignore is None else rles.encode(ignore) for _, ignore in pairs]
+    together = rle_coverages(masks, grid, ignores)
+    assert np.array_equal(together, [coverage(mask, grid, ignore) for mask, ignore in pairs])
 
 
 @settings(max_examples=100, deadline=None)
@@ -157,7 +182,7 @@ def test_sums_stay_exact_up_to_the_last_picture_of_single_precision(patches: int
     height, width = 2046, 2048
     mask = (np.random.default_rng(1).random((height, width)) < filled).astype(np.uint8)
     counted = mask.reshape(patches, height // patches, patches, width // patches).sum((1, 3), dtype=np.int64)
-    assert np.array_equal(run_units(rles.encode(mask), Grid(patches, patches)), counted * patches**2)
+    assert np.array_equal(run_units([rles.encode(mask)], Grid(patches, patches))[0], counted * patches**2)
 
 
 @pytest.mark.parametrize("orientation", [(9000, 5000), (5000, 9000)])
@@ -176,7 +201,7 @@ def test_large_pictures_stay_exact(orientation: tuple[int, int]) -> None:
     ]
     columns = [min((j + 1) * width, right * grid.width) - max(j * width, left * grid.width) for j in range(grid.width)]
     expected = np.outer(np.maximum(rows, 0), np.maximum(columns, 0))
-    assert np.array_equal(run_units(mask, grid), expected)
+    assert np.array_equal(run_units([mask], grid)[0], expected)
     assert np.array_equal(covered_units(rles.decode(mask), grid), expected)
 
 
@@ -185,4 +210,4 @@ def test_one_pixel_off_the_edges() -> None:
     grid = Grid(3, 3)
     for counts in ([24, 1], [20, 5], [0, 25], [5, 5, 5, 10], [4, 2, 4, 15]):
         mask: RLE = rles.checked(5, 5, (5, 5), counts)
-        assert np.array_equal(run_units(mask, grid), count_parts(rles.decode(mask), grid))
+        assert np.array_equal(run_units([mask], grid)[0], count_parts(rles.decode(mask), grid))

@@ -34,6 +34,20 @@ def test_runs_are_those_of_the_mask(mask: UInt8) -> None:
 
 
 @settings(deadline=None)
+@given(st.lists(masks, min_size=1, max_size=4))
+def test_runs_of_several_masks_are_those_of_each(several: list[UInt8]) -> None:
+    together = rles.many_runs([rles.encode(mask).counts for mask in several])
+    assert [lengths.tolist() for lengths in together] == [run_lengths(mask) for mask in several]
+
+
+@pytest.mark.parametrize("broken", ["", "0P", "0~", "0é", "oooooooo0"])
+def test_one_broken_mask_among_several_is_noticed(broken: str) -> None:
+    """Also where the next one's characters would make it whole."""
+    with pytest.raises(ValueError, match="counts"):
+        rles.many_runs(["04", broken, "04"])
+
+
+@settings(deadline=None)
 @given(masks)
 def test_there_and_back(mask: UInt8) -> None:
     height, width = mask.shape

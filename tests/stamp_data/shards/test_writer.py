@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from stamp_data.shards.writer import ShardWriter, write_atomic
+from stamp_data.shards.writer import BLOCK, STRIDE, ShardWriter, write_atomic
 
 MEMBERS = [("a.jpg", b"\xff\xd8" * 700), ("a.json", b"{}"), ("b.json", b""), ("b.labels.npy", bytes(512))]
 
@@ -50,6 +50,20 @@ def test_members_lie_where_their_spans_say(tmp_path: Path, contents: list[bytes]
     for span, data in zip(spans, contents, strict=True):
         assert whole[span.offset : span.offset + span.size] == data
         assert span.xxh3 == xxh3_64_intdigest(data)
+
+
+def test_blocks_go_out_while_the_shard_is_made(tmp_path: Path) -> None:
+    """More than is kept waiting, and more than what the disk is told of at a time, in members below and above a block."""
+    path = tmp_path / "shard.tar"
+    contents = [os.urandom(size) for size in (10, BLOCK - 512, 1, 2 * BLOCK, STRIDE + 7, 513)]
+    with ShardWriter(path) as writer:
+        for number, data in enumerate(contents):
+            writer.add(f"{number}.jpg", data)
+        (part,) = tmp_path.iterdir()
+        assert part.stat().st_size > STRIDE
+    with tarfile.open(path) as archive:
+        assert [archive.extractfile(member).read() for member in archive] == contents  # type: ignore[union-attr]
+    assert writer.digest == blake3(path.read_bytes()).hexdigest()
 
 
 def test_bytes_depend_on_nothing_but_the_members(tmp_path: Path) -> None:
@@ -102,10 +116,16 @@ FILLING = """
         else:
             with ShardWriter(path) as writer:
                 for number in range(5):
-                    writer.add(f"{number}.json", bytes(9_000))
+                    writer.add(f"{number}.json", bytes(int(sys.argv[4])))
     except OSError as fault:
         print(type(fault).__name__, len(os.listdir(path.parent)), path.exists())
 """
+
+
+def fill(path: Path, limit: int, kind: str, size: int) -> str:
+    """What a process says that may write files of `limit` bytes, and tries members of `size` bytes."""
+    command = [sys.executable, "-c", textwrap.dedent(FILLING), str(limit), kind, str(path), str(size)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("kind", ["shard", "small"])
@@ -114,15 +134,20 @@ def test_no_room_leaves_nothing(tmp_path: Path, kind: str, limit: int) -> None:
     """The system stops writing in the middle of a member, between two, or in the end blocks; nothing stays behind."""
     folder = tmp_path / "out"
     folder.mkdir()
-    command = [sys.executable, "-c", textwrap.dedent(FILLING), str(limit), kind, str(folder / "shard.tar")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["OSError", "0", "False"]
+    assert fill(folder / "shard.tar", limit, kind, 9_000).split() == ["OSError", "0", "False"]
 
 
-def test_just_enough_room(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(FILLING), "51200", "shard", str(tmp_path / "shard.tar")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
-    assert (tmp_path / "shard.tar").stat().st_size == 51_200
+@pytest.mark.parametrize("limit", [0, 700_000, 1_400_000, 1_505_279])
+def test_no_room_for_all_blocks(tmp_path: Path, limit: int) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert fill(folder / "shard.tar", limit, "shard", 300_000).split() == ["OSError", "0", "False"]
+
+
+@pytest.mark.parametrize(("size", "whole"), [(9_000, 51_200), (300_000, 1_505_280)])
+def test_just_enough_room(tmp_path: Path, size: int, whole: int) -> None:
+    assert fill(tmp_path / "shard.tar", whole, "shard", size) == ""
+    assert (tmp_path / "shard.tar").stat().st_size == whole
 
 
 def test_small_files_are_replaced_whole(tmp_path: Path) -> None:
