@@ -19,7 +19,7 @@ from stamp_data.synth.wording import noun, sentence, several, short
 
 Said = tuple[str, frozenset[int]]  # a text and the things it means
 
-_FORMS: tuple[tuple[Form, ...], ...] = (("kind",), ("kind",), ("place",), ("size",), ("beside",))
+_FORMS: tuple[tuple[Form, ...], ...] = (("kind",), ("kind",), ("side",), ("place",), ("size",), ("beside",))
 
 
 def write_grefcoco(out: Path, entries: list[Entry], seed: int) -> int:

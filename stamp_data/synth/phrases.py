@@ -23,7 +23,7 @@ SIDES: tuple[Side, ...] = ("left", "right", "top", "bottom")
 SIZE_RATIO = 1.35  # largest : second largest, by visible and by whole area
 EXTREME_GAP = 0.06  # of the picture's width or height, between the first and the second
 BESIDE_GAP = 0.09  # of the picture's shorter side, between the centres
-CORNER_IN, CORNER_NEAR = 1 / 3, 0.45  # of width and height: certainly in the corner; not certainly outside it
+PART_IN, PART_NEAR = 1 / 3, 0.45  # of width and height: certainly in that part; not certainly outside it
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Extreme:
 
 
 @dataclass(frozen=True)
-class Corner:
-    """Those of a kind in one corner of the picture."""
+class Part:
+    """Those of a kind at one side of the picture, or in a corner if both are given."""
 
-    vertical: Literal["top", "bottom"]
-    horizontal: Literal["left", "right"]
+    vertical: Literal["top", "bottom"] | None = None
+    horizontal: Literal["left", "right"] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Beside:
     anchor: Kind
 
 
-Condition = Extreme | Corner | Beside
+Condition = Extreme | Part | Beside
 Selection = frozenset[int]
 
 
@@ -80,8 +80,8 @@ def select(scene: Scene, query: Query) -> Selection | None:
     for condition in query.conditions:
         if isinstance(condition, Extreme):
             met = _extreme(scene, kind, condition)
-        elif isinstance(condition, Corner):
-            met = _corner(scene, kind, condition)
+        elif isinstance(condition, Part):
+            met = _part(scene, kind, condition)
         else:
             met = _beside(scene, kind, condition)
         if met is None:
@@ -131,15 +131,15 @@ def _towards(point: tuple[float, float], side: str) -> float:
     return {"left": -point[0], "right": point[0], "top": -point[1], "bottom": point[1]}[side]
 
 
-def _corner(scene: Scene, kind: Selection, condition: Corner) -> Selection | None:
+def _part(scene: Scene, kind: Selection, condition: Part) -> Selection | None:
     inside, near = set(), set()
     for i in kind:
         x, y = scene.things[i].centre
-        across = x / scene.width if condition.horizontal == "left" else 1 - x / scene.width
-        down = y / scene.height if condition.vertical == "top" else 1 - y / scene.height
-        if max(across, down) < CORNER_IN:
+        across = {"left": x / scene.width, "right": 1 - x / scene.width, None: 0}[condition.horizontal]
+        down = {"top": y / scene.height, "bottom": 1 - y / scene.height, None: 0}[condition.vertical]
+        if max(across, down) < PART_IN:
             inside.add(i)
-        elif max(across, down) < CORNER_NEAR:
+        elif max(across, down) < PART_NEAR:
             near.add(i)
     return None if near else frozenset(inside)
 
@@ -165,7 +165,7 @@ def _beside(scene: Scene, kind: Selection, condition: Beside) -> Selection | Non
     return frozenset(met)
 
 
-Form = Literal["kind", "place", "size", "corner", "beside"]
+Form = Literal["kind", "place", "size", "side", "corner", "beside"]
 
 
 def describe(
@@ -205,14 +205,18 @@ def _kind_of(thing: Thing, rng: np.random.Generator, brief: bool) -> Kind:
 
 
 def _condition(form: Form, scene: Scene, target: int, rng: np.random.Generator) -> Condition:
-    """A random condition of one form; for corners and neighbours one that has a chance to hold."""
+    """A random condition of one form; for sides, corners and neighbours one that has a chance to hold."""
     if form == "place":
         return Extreme(SIDES[int(rng.integers(4))])
     if form == "size":
         return Extreme("largest" if rng.random() < 0.5 else "smallest")
     x, y = scene.things[target].centre
-    if form == "corner":
-        return Corner("top" if y < scene.height / 2 else "bottom", "left" if x < scene.width / 2 else "right")
+    if form in ("side", "corner"):
+        corner = Part("top" if y < scene.height / 2 else "bottom", "left" if x < scene.width / 2 else "right")
+        if form == "corner":
+            return corner
+        # People say left and right twice as often as above and below.
+        return Part(horizontal=corner.horizontal) if rng.random() < 2 / 3 else Part(vertical=corner.vertical)
     others = [i for i in range(len(scene.things)) if i != target]
     anchor = scene.things[others[int(rng.integers(len(others)))]]
     dx, dy = x - anchor.centre[0], y - anchor.centre[1]

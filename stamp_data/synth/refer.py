@@ -26,7 +26,8 @@ CLEF_FOLDER = "refer_seg/images/saiapr_tc-12"
 _ANY_WORDS: tuple[tuple[Form, ...], ...] = (
     ("kind",),
     ("kind",),
-    ("place",),
+    ("side",),
+    ("side",),
     ("place",),
     ("size",),
     ("corner",),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stamp_data.synth.phrases import Beside, Condition, Corner, Extreme, Kind, Query
+from stamp_data.synth.phrases import Beside, Condition, Extreme, Kind, Part, Query
 from stamp_data.synth.shapes import SHAPES
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
@@ -19,6 +19,12 @@ _EXTREME: dict[str, tuple[str, ...]] = {
     "bottom": ("lowest {}", "{} at the very bottom"),
     "largest": ("largest {}", "biggest {}"),
     "smallest": ("smallest {}", "tiniest {}"),
+}
+_SIDE: dict[str, tuple[str, ...]] = {
+    "left": ("left {}", "{} on the left"),
+    "right": ("right {}", "{} on the right"),
+    "top": ("upper {}", "{} at the top"),
+    "bottom": ("lower {}", "{} at the bottom"),
 }
 _BESIDE: dict[str, tuple[str, ...]] = {
     "left": ("left of", "to the left of"),
@@ -52,8 +58,10 @@ def short(query: Query, rng: np.random.Generator) -> str:
 def _short_condition(words: str, condition: Condition, rng: np.random.Generator) -> str:
     if isinstance(condition, Extreme):
         return _pick(_EXTREME[condition.which], rng).format(words)
-    if isinstance(condition, Corner):
-        return f"{words} in the {condition.vertical} {condition.horizontal} corner"
+    if isinstance(condition, Part):
+        if condition.vertical and condition.horizontal:
+            return f"{words} in the {condition.vertical} {condition.horizontal} corner"
+        return _pick(_SIDE[condition.vertical or condition.horizontal or ""], rng).format(words)
     return f"{words} {_pick(_BESIDE[condition.side], rng)} the {noun(condition.anchor)}"
 
 
@@ -63,7 +71,7 @@ def long(query: Query, rng: np.random.Generator) -> str:
     for condition in query.conditions:
         if isinstance(condition, Extreme):
             words = _EXTREME[condition.which][0].format(words)
-        elif isinstance(condition, Corner):
+        elif isinstance(condition, Part):  # a corner: long sentences speak of no sides
             tails.append(f"in the {condition.vertical} {condition.horizontal} corner of the picture")
         else:
             tails.append(f"{_pick(_LONG_BESIDE[condition.side], rng)} the {noun(condition.anchor)}")

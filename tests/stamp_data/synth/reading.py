@@ -103,6 +103,7 @@ def meaning(text: str, things: list[Seen], size: tuple[int, int]) -> set[int]:
         text = text[plural.end() :]
     limits: list[set[int]] = []
     text, limits = _corner(text, things, size, limits)
+    text, limits = _side(text, things, size, limits)
     text, limits = _beside(text, things, limits)
     found = _head(text.removeprefix("the ").strip(" ,"), things).intersection(*limits)
     assert number is None or len(found) == number, text
@@ -116,6 +117,19 @@ def _corner(text: str, things: list[Seen], size: tuple[int, int], limits: list[s
         limits.append({
             t.id for t in things if abs(t.x / size[0] - across) < 0.4 and abs(t.y / size[1] - down) < 0.4
         })  # fmt: skip
+        text = text.replace(match[0], "")
+    return text, limits
+
+
+def _side(text: str, things: list[Seen], size: tuple[int, int], limits: list[set[int]]) -> tuple[str, list[set[int]]]:
+    before = re.match(r"(?:the )?(left|right|upper|lower) (?!of)", text)
+    after = re.search(r" (?:on|at) the (left|right|top|bottom)$", text)
+    if match := before or after:
+        share = {
+            "left": lambda t: t.x / size[0], "right": lambda t: 1 - t.x / size[0],
+            "top": lambda t: t.y / size[1], "bottom": lambda t: 1 - t.y / size[1],
+        }[{"upper": "top", "lower": "bottom"}.get(match[1], match[1])]  # fmt: skip
+        limits.append({t.id for t in things if share(t) < 0.4})
         text = text.replace(match[0], "")
     return text, limits
 
