@@ -50,13 +50,11 @@ class Scratch(Part, frozen=True):
     """How random weights begin, beside their size. What each of these is worth: docs/benchmarks/model.md.
 
     near: attention begins by looking near (`stamp_train.beginning`). readout: factor on the weights of the fine head whose
-    product says what is sought. places: a layer more, by which features of patches are told where they lie
-    (`stamp_train.model.places`).
+    product says what is sought.
     """
 
     near: bool = False
     readout: Above = 1.0
-    places: bool = False
 
 
 class Model(Part, frozen=True):

@@ -23,9 +23,7 @@ _BEYOND: tuple[Offset, ...] = ((-2, 0), (2, 0), (0, -2), (0, 2))
 _VISION = (_BESIDE, _ACROSS, _BEYOND)  # what the heads of a layer look at, layer after layer and over again
 _SLOWEST = 0.05  # radians per patch; slower frequencies do not tell neighbours apart
 _VISION_SCORE = 4.0  # of every frequency, where the distance is the right one
-# Tokens back, what the heads of the first layer look at, and half of those of the others: the words that an answer has just
-# said, of which mask tokens have to know all that say what is sought, and where.
-_FIRST, _LATER = (3, 4, 5, 6), (1, 3)
+_BEFORE = (1, 3)  # tokens back: the words that an answer has just said
 _LANGUAGE_SCORE = 6.0  # of all frequencies together
 
 
@@ -33,16 +31,16 @@ _LANGUAGE_SCORE = 6.0  # of all frequencies together
 def begin_near(network: Any) -> None:
     """Set the biases of queries and keys, in place.
 
-    Heads of the vision tower look at neighbours, one or two patches off; those of the language model's first layer, and half
-    of the others', a few tokens back, by the rotary axis of time, on which all tokens of a picture are one.
+    Heads of the vision tower look at neighbours, one or two patches off; half of the language model's look one and three
+    tokens back, by the rotary axis of time, on which all tokens of a picture are one.
     """
     visual, language = network.model.visual, network.model.language_model
     for number, block in enumerate(visual.blocks):
         _aim_vision(block.attn, visual.rotary_pos_emb.inv_freq, _VISION[number % len(_VISION)])
     rotary = language.rotary_emb
     in_time = language.config.rope_parameters["mrope_section"][0]
-    for number, layer in enumerate(language.layers):
-        _aim_language(layer.self_attn, rotary.inv_freq[:in_time], _LATER if number else _FIRST, 0.5 if number else 1.0)
+    for layer in language.layers:
+        _aim_language(layer.self_attn, rotary.inv_freq[:in_time])
 
 
 @torch.no_grad()
@@ -64,14 +62,13 @@ def _aim_vision(attention: Any, frequencies: Tensor, offsets: Sequence[Offset]) 
     attention.qkv.bias.copy_(torch.stack([query, key, torch.zeros_like(key)]).flatten())
 
 
-def _aim_language(attention: Any, frequencies: Tensor, before: Sequence[int], share: float) -> None:
-    """share: of the heads."""
+def _aim_language(attention: Any, frequencies: Tensor) -> None:
     width = attention.head_dim
     queries, keys = (len(part.bias) // width for part in (attention.q_proj, attention.k_proj))
     query, key = torch.zeros(queries, width), torch.zeros(keys, width)
     scores = torch.full(frequencies.shape, _LANGUAGE_SCORE / len(frequencies), dtype=torch.float64)
-    for head in range(int(queries * share)):
-        angles = frequencies.double() * -before[head % len(before)]
+    for head in range(queries // 2):
+        angles = frequencies.double() * -_BEFORE[head % len(_BEFORE)]
         query[head], key[head * keys // queries] = _aimed(angles, scores, width)
     attention.q_proj.bias.copy_(query.flatten())
     attention.k_proj.bias.copy_(key.flatten())

@@ -20,14 +20,12 @@ class StampConfig:
             `sequential`, one after another (what the published code does and its weights expect).
         head_width: hidden width of the `fine` readout per 14-pixel patch.
         names: categories that the vision tower learns to name (`stamp_train.naming`); none, no layer for it.
-        places: whether features of patches are told where they lie (`stamp_train.model.places`).
     """
 
     head: str = "fine"
     mask_positions: str = "grid"
     head_width: int = 256
     names: tuple[str, ...] = ()
-    places: bool = False
 
     def __post_init__(self) -> None:
         if self.mask_positions not in MASK_POSITIONS:

@@ -21,7 +21,6 @@ from stamp_train.model.config import StampConfig
 from stamp_train.model.errors import StampModelError
 from stamp_train.model.heads import head_class, patches_to_grid
 from stamp_train.model.inputs import MaskBlock, StampInputs
-from stamp_train.model.places import Places
 
 register()
 
@@ -90,7 +89,6 @@ class _StampMixin:
         if self.stamp_config.names:
             width = vision_width(config)
             self.namer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(self.stamp_config.names)))
-        self.places = Places(config.text_config.hidden_size) if self.stamp_config.places else None
         self.model.language_model.set_attn_implementation(ATTENTION_NAME)
         self.post_init()  # type: ignore[attr-defined]
 
@@ -212,10 +210,7 @@ class _StampMixin:
                 image_grid_thw, vision.spatial_merge_size, vision.window_size, vision.patch_size
             )
             patches = patches[order.argsort().to(patches.device)]
-        merged = torch.cat(found.pooler_output)
-        if self.places is not None:
-            merged = merged + self.places(image_grid_thw).to(merged.dtype)
-        return ImageFeatures(merged, patches)
+        return ImageFeatures(torch.cat(found.pooler_output), patches)
 
     def embed(self, inputs: StampInputs, features: ImageFeatures) -> Tensor:
         """Embeddings [1, L, H]: an image placeholder becomes its feature, a mask token is embedding plus feature."""
