@@ -146,7 +146,7 @@ def test_random_numbers_are_a_function_of_seed_step_and_rank() -> None:
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 # Of the recipe in runs.py: 10 steps over two stages. Another machine's kernels may differ in the last digits.
-GOLDEN = [7.5455, 7.1927, 6.9878, 6.8219, 6.7168, 6.6307, 6.587, 6.4585, 6.1941, 6.0429]
+GOLDEN = 
 
 
 def test_the_curve_is_the_golden_one_and_the_folder_is_complete(shards: Path, tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_two_at_once_are_refused(shards: Path, tmp_path: Path) -> None:
     session = Session(asked)
     with Journal(tmp_path / "out", 0), pytest.raises(StampError, match="another process is writing"):
         session.work(lambda *_: None)
-    with pytest.raises(StampError, match=r"27 of 27 cases are not done"):
+    with pytest.raises(StampError, match=r"(\d+) of \1 cases are not done"):
         session.results()
 
 

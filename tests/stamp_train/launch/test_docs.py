@@ -84,4 +84,4 @@ def test_the_kubernetes_example_agrees_with_itself_and_with_the_command() -> Non
     assert mounts.keys() == volumes.keys()
     assert volumes["data"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     root = Path(dict(word.split("=") for word in options["overrides"])["data.root"])
-    assert all(path.is_relative_to(mounts["data"]) for path in (root, options["out"]))
+    assert all(path.is_relative_to(mounts["data"]) for path in (root, Path(options["out"])))
