@@ -5,6 +5,7 @@ Whichever it is, a checkpoint holds whole tensors, so a run may go on with anoth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -29,7 +30,7 @@ def with_native_precision(recipe: Recipe) -> Recipe:
 
     One that does is several times as fast at it, one that has to emulate it several times slower.
     """
-    processor = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not tell
+    processor: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not tell
     native = any(processor.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
     if native or torch.cuda.is_available() or recipe.model.precision != "bf16":
         return recipe

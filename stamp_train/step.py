@@ -106,12 +106,12 @@ class StepRunner:
             at_once = last or in_shards(self.network)
             with contextlib.nullcontext() if at_once else self.accelerator.no_sync(self.network):
                 losses[number] = self._backward(pack, counts, present, ranks)
-        shares = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
-        self._check(sum(shares), losses, laid, name, "loss")
+        text, mask, names, early = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
+        self._check(text + mask + names + early, losses, laid, name, "loss")
         found = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
         norm = float(found.full_tensor() if isinstance(found, DTensor) else found)
         self._check(norm, losses, laid, name, "gradient")
-        return StepResult(*shares, norm, work, padding)
+        return StepResult(text, mask, names, early, norm, work, padding)
 
     def _backward(self, pack: PackedBatch, counts: LossCounts, present: float, ranks: int) -> torch.Tensor:
         """Gradients of one pack; returns its share of the mean losses, float64 [4] on the CPU."""
