@@ -151,6 +151,10 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
             processes = running.accelerator.num_processes
             where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"
             say(f"{resolved.name}: {sum(running.stage_steps):,} steps, {where}{f', from {start}' if start else ''}")
+            if running.recipe.model.precision != resolved.recipe.model.precision:
+                say(
+                    "this processor has no bfloat16 arithmetic of its own: layers run in float32, and final/ is stored so"
+                )
         try:
             metrics = {**running.train(), "seconds": round(monotonic() - began, 1)}
         except Stopped as stopped:
