@@ -63,9 +63,10 @@ class Model(Part, frozen=True):
     start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count. preset: begin at
     random weights of that size instead, or of `shape`, which begin as `scratch` says. tokenizer: of a preset, folder or name;
     if empty, one of `vocabulary` tokens is trained on the texts of the stages, or every byte is a token if that is 0. head,
-    mask_positions, head_width: see `stamp_train.model.config.StampConfig`. freeze_vision: the vision tower keeps its weights.
-    freeze_patches: its projection of pixels does, a help for towers that begin at random weights (Chen et al., "An Empirical
-    Study of Training Self-Supervised Vision Transformers", 2021). attention: see `stamp_train.model.attention.BACKENDS`.
+    mask_positions, head_width, head_words: see `stamp_train.model.config.StampConfig`. freeze_vision: the vision tower keeps
+    its weights. freeze_patches: its projection of pixels does, a help for towers that begin at random weights (Chen et al.,
+    "An Empirical Study of Training Self-Supervised Vision Transformers", 2021). attention: see
+    `stamp_train.model.attention.BACKENDS`.
     """
 
     start: str = ""
@@ -77,6 +78,7 @@ class Model(Part, frozen=True):
     head: Literal["fine", "patch"] = "fine"
     mask_positions: Literal["grid", "sequential"] = "grid"
     head_width: Positive = 256
+    head_words: Count = 0
     tuning: Literal["full", "lora"] = "full"
     lora: Lora = Lora()
     freeze_vision: bool = False

@@ -99,6 +99,7 @@ class LayoutOptions:
         text_labels: `answers` supervises what assistants say; `all` every token, image placeholders included, as the
             published trainer does.
         side: labels per side of a merged patch, as the head's `side`.
+        words: how many tokens before a `<|seg|>` its mask block names, as `StampConfig.head_words`.
         max_tokens: most tokens of one dialogue with its image and mask blocks; a longer one loses whole turns at its end.
         max_position: rotary positions must stay below this (`max_position_embeddings`).
         pad_to_multiple: round the length up to this, for kernels that are compiled per length.
@@ -107,6 +108,7 @@ class LayoutOptions:
     mask_positions: str = "grid"
     text_labels: str = "answers"
     side: int = 1
+    words: int = 0
     max_tokens: int | None = None
     max_position: int = 32768
     pad_to_multiple: int = 1
@@ -115,7 +117,11 @@ class LayoutOptions:
     def of(cls, config: Any, **others: Any) -> LayoutOptions:
         """What a model needs: positions, labels per patch and range from its config; the other options as given."""
         stamp = StampConfig.of(config)
-        needed = {"mask_positions": stamp.mask_positions, "side": head_class(stamp.head).side}
+        needed = {
+            "mask_positions": stamp.mask_positions,
+            "side": head_class(stamp.head).side,
+            "words": stamp.head_words,
+        }
         return cls(**{**needed, "max_position": config.text_config.max_position_embeddings, **others})
 
     def __post_init__(self) -> None:

@@ -197,7 +197,8 @@ class _Sequence:
         coverage = self.check_masks(example, len(segs), grid)
         for at, target in zip(segs, coverage, strict=True):
             assert grid is not None  # check_masks refuses a <|seg|> without an image
-            self.mask_block(number, example, int(order[at]), int(places[at]) + 1, grid, prefix, target)
+            words = tuple(branch.ids[max(int(at) - self.options.words, 0) : int(at)])
+            self.mask_block(number, example, words, int(order[at]), int(places[at]) + 1, grid, prefix, target)
         self.check_range(example, grid, int(places[-1]), [int(places[at]) for at in segs])
 
     def check_masks(self, example: DialogueExample, segs: int, grid: Grid | None) -> Sequence[NDArray[np.uint8]]:
@@ -227,6 +228,7 @@ class _Sequence:
         self,
         branch: int,
         example: DialogueExample,
+        words: tuple[int, ...],
         order: int,
         position: int,
         grid: Grid,
@@ -236,7 +238,7 @@ class _Sequence:
         """One mask token per merged patch, row by row."""
         patches = grid[0] * grid[1]
         axes = _grid_axes(grid) if self.options.mask_positions == "grid" else np.tile(np.arange(patches), (3, 1))
-        self.blocks.append(MaskBlock(example.name, len(self.grids), grid))
+        self.blocks.append(MaskBlock(example.name, len(self.grids), grid, words))
         self.mask_rows.append(self.length + np.arange(patches))
         self.coverage.append(grid_to_patches(torch.from_numpy(np.ascontiguousarray(target)), self.options.side))
         features = prefix.features[prefix.features >= 0]

@@ -47,7 +47,7 @@ def _texts(sets: Sequence[Path]) -> Iterator[str]:
 
 def stamp_config(model: Model, names: Sequence[str] = ()) -> StampConfig:
     """The mask side of a new model. names: that its vision tower learns."""
-    return StampConfig(model.head, model.mask_positions, model.head_width, tuple(names))
+    return StampConfig(model.head, model.mask_positions, model.head_width, model.head_words, tuple(names))
 
 
 def scratch_config(model: Model, tokenizer: Any, names: Sequence[str] = ()) -> Qwen2VLConfig:

@@ -19,12 +19,14 @@ class StampConfig:
         mask_positions: rotary positions of a mask block: `grid`, the image's two axes (paper section 3.2), or
             `sequential`, one after another (what the published code does and its weights expect).
         head_width: hidden width of the `fine` readout per 14-pixel patch.
+        head_words: the last so many tokens before `<|seg|>` tell the `fine` readout where to look (`WordsOfPlace`); 0, none.
         names: categories that the vision tower learns to name (`stamp_train.naming`); none, no layer for it.
     """
 
     head: str = "fine"
     mask_positions: str = "grid"
     head_width: int = 256
+    head_words: int = 0
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

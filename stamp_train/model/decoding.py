@@ -190,7 +190,11 @@ class Batch:
         plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
         inputs = _inputs(stretches, structure).to(self.device)
         states = self._run(inputs, plan, Glance(self.cache))
-        named = [MaskBlock(branch.reply.name, 0, branch.document.grid) for branch, _ in blocks]
+        words = self.model.stamp_config.head_words
+        named = [
+            MaskBlock(branch.reply.name, 0, branch.document.grid, tuple(branch.reply.ids[max(at - words, 0) : at]))
+            for branch, at in blocks
+        ]
         logits = self.model.read_masks(states, self.features, inputs.feature_rows, named).float().cpu()
         parts = torch.split(logits, [block.size for block in named])
         for (branch, at), block, part in zip(blocks, named, parts, strict=True):

@@ -1,16 +1,18 @@
 """Readouts: from the final state of the mask tokens to mask logits.
 
 A readout gets, for M mask tokens, their states [M, H], the vision tower's features of the same patches before the 2x2
-merge [M, 4, E] (upper left, upper right, lower left, lower right: the order in which Qwen2-VL lays out a merge block)
-and the grid of every block. It returns [M, side * side] logits, row by row within the patch. `HEADS` is the seam:
-another readout is a class there with a `side`.
+merge [M, 4, E] (upper left, upper right, lower left, lower right: the order in which Qwen2-VL lays out a merge block),
+the grid of every block, and, if it `needs_words`, the mean embedding [blocks, H] of the last words before each. It returns
+[M, side * side] logits, row by row within the patch. `HEADS` is the seam: another readout is a class there with a `side`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from stamp_train.model.config import StampConfig
@@ -18,17 +20,26 @@ from stamp_train.model.errors import StampModelError
 
 Grid = tuple[int, int]
 
+_WAVES = 4  # sines and cosines per axis; the picture is a quarter of the slowest's length
+
 
 class PatchHead(nn.Linear):
     """The published classifier: one logit per 28-pixel patch, from the state alone (`classifier.weight`, `.bias`)."""
 
     side: ClassVar[int] = 1
     needs_vision: ClassVar[bool] = False
+    needs_words = False
 
     def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:  # noqa: ARG002 - one signature
         super().__init__(hidden_size, 1)
 
-    def forward(self, states: Tensor, vision: Tensor | None = None, grids: Sequence[Grid] = ()) -> Tensor:  # noqa: ARG002
+    def forward(
+        self,
+        states: Tensor,
+        vision: Tensor | None = None,  # noqa: ARG002
+        grids: Sequence[Grid] = (),  # noqa: ARG002
+        words: Tensor | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """See the module's text; logits [M, 1]."""
         return super().forward(states)
 
@@ -52,16 +63,52 @@ class FineHead(nn.Module):
         self.state = nn.Linear(hidden_size, 5 * width)
         self.act = nn.GELU()
         self.out = nn.Linear(width, 4)
+        self.needs_words = config.head_words > 0
+        if self.needs_words:
+            self.places = WordsOfPlace(hidden_size, width)
 
-    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid] = ()) -> Tensor:  # noqa: ARG002
+    def forward(
+        self, states: Tensor, vision: Tensor, grids: Sequence[Grid] = (), words: Tensor | None = None
+    ) -> Tensor:
         """See the module's text; logits [M, 16]."""
-        return by_rows(self.out(self.joined(states, vision)))
+        logits = by_rows(self.out(self.joined(states, vision)))
+        return logits if words is None else logits + self.places(words, grids)
 
     def joined(self, states: Tensor, vision: Tensor) -> Tensor:
         """State and vision features of every 14-pixel patch: [M, 4, width]."""
         weights, offsets = self.state(states).unflatten(-1, (5, -1)).split((1, 4), dim=1)
         joined: Tensor = self.act(weights * self.vision(self.norm(vision)) + offsets)
         return joined
+
+
+class WordsOfPlace(nn.Module):
+    """Where words lead: "left" to the left, whatever is sought. A product of the words and of each patch's place.
+
+    Rotary positions say only how far apart two tokens are, so that a network has to find out where a patch lies, and to
+    bring the right word to it, before that word can be of any use; small ones never do (docs/benchmarks/model.md).
+    """
+
+    def __init__(self, hidden_size: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden_size)
+        self.query = nn.Linear(hidden_size, width)
+        self.place = nn.Linear(4 * _WAVES, width, bias=False)
+
+    def forward(self, words: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Logits [M, 1] to add to every mask token's, from the mean embeddings [blocks, H] of words."""
+        sizes = torch.tensor([height * width for height, width in grids], dtype=torch.int64)
+        waves = [torch.zeros(0, 4 * _WAVES), *map(_waves, grids)]
+        queries = self.query(self.norm(words)).repeat_interleave(sizes.to(words.device), dim=0)
+        logits: Tensor = (queries * self.place(torch.cat(waves).to(words))).sum(-1, keepdim=True)
+        return logits
+
+
+@lru_cache(maxsize=256)
+def _waves(grid: Grid) -> Tensor:
+    """Places of patches, row by row, as waves over the picture: [h * w, 4 * WAVES]."""
+    rows, columns = ((torch.arange(count) + 0.5) / count for count in grid)
+    angles = torch.cartesian_prod(rows, columns)[:, :, None] * (torch.pi / 2 * torch.arange(1, _WAVES + 1))
+    return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 
 def by_rows(logits: Tensor) -> Tensor:

@@ -23,11 +23,13 @@ class MaskBlock:
         name: the dialogue it belongs to, for messages.
         image: index of its image in `StampInputs.image_grid_thw`.
         grid: merged patches (height, width); the block has height * width mask tokens, row by row.
+        words: ids of the last tokens before it, as many as the readout is told (`StampConfig.head_words`), fewer at a start.
     """
 
     name: str
     image: int
     grid: tuple[int, int]
+    words: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:

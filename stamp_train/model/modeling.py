@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
+from transformers import initialization as init
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -19,7 +20,7 @@ from transformers.vision_utils import get_vision_window_index
 from stamp_train.model.attention import ATTENTION_NAME, make_plan, register
 from stamp_train.model.config import StampConfig
 from stamp_train.model.errors import StampModelError
-from stamp_train.model.heads import head_class, patches_to_grid
+from stamp_train.model.heads import WordsOfPlace, head_class, patches_to_grid
 from stamp_train.model.inputs import MaskBlock, StampInputs
 
 register()
@@ -229,8 +230,25 @@ class _StampMixin:
     ) -> Tensor:
         """Mask logits [M, side * side] from final states [M, H] of mask tokens and the feature row of each."""
         vision = features.patches[feature_rows].to(states.dtype) if self.classifier.needs_vision else None
-        logits: Tensor = self.classifier(states, vision, [block.grid for block in blocks])
+        words = self.embed_words(blocks) if self.classifier.needs_words else None
+        logits: Tensor = self.classifier(states, vision, [block.grid for block in blocks], words)
         return logits
+
+    def embed_words(self, blocks: Sequence[MaskBlock]) -> Tensor:
+        """Mean embeddings [blocks, H] of the words before each; zero where there are none."""
+        table = self.model.language_model.embed_tokens
+        ids = torch.tensor([token for block in blocks for token in block.words], dtype=torch.int64)
+        found: Tensor = table(ids.to(table.weight.device))
+        if not blocks:
+            return found  # of no words, but of the table: sharded training wants every weight to take part
+        parts = torch.split(found, [len(block.words) for block in blocks])
+        return torch.stack([part.sum(0) / max(len(part), 1) for part in parts])
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[misc]
+        if isinstance(module, WordsOfPlace):
+            init.zeros_(module.place.weight)  # no place is preferred before anything is learned
 
 
 class StampForQwen2VL(_StampMixin, Qwen2VLForConditionalGeneration):  # type: ignore[misc,no-untyped-call]

@@ -49,6 +49,7 @@ from stamp_train.model.sampling import TextStream, choose, penalise
 FORMS = {
     "patch": ("qwen2_vl", StampConfig.published()),
     "fine": ("qwen2_vl", StampConfig()),
+    "words": ("qwen2_vl", StampConfig(head_words=5)),
     "qwen2.5": ("qwen2_5_vl", StampConfig()),
 }
 STOCK = {"qwen2_vl": Qwen2VLForConditionalGeneration, "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration}
@@ -76,6 +77,8 @@ def lively(form: str) -> SimpleNamespace:
         for weight in model.model.parameters():
             weight.mul_(4 if weight.ndim > 1 else 1)
         model.lm_head.weight.normal_()
+        if stamp.head_words:
+            model.classifier.places.place.weight.normal_()  # zero at the start: words would make no difference
     model.generation_config.eos_token_id = processor.chat.control["<|im_end|>"]
     generator = StampGenerator(model, processor)
     said = Counter(i for answer in flat(generator.generate(IMAGES, PROMPTS, SHORT)) for i in answer.ids[4:])

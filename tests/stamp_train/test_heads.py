@@ -46,6 +46,50 @@ def fine_head(hidden: int, vision: int) -> FineHead:
     return FineHead(hidden, vision, StampConfig(head_width=12)).eval()
 
 
+def test_words_lead_to_places_on_any_grid() -> None:
+    """Taught on one grid what two words mean, the readout knows it on others; before, no place is preferred."""
+    torch.manual_seed(0)
+    head = FineHead(16, 8, StampConfig(head_width=12, head_words=3))
+    torch.nn.init.zeros_(head.places.place.weight)
+    words = torch.randn(2, 16)  # of "left" and "top", say
+
+    def logits(grid: Grid) -> Tensor:
+        """[2, rows, columns]: a mask for each word; states and features are the same everywhere."""
+        count = 2 * grid[0] * grid[1]
+        states, vision = torch.ones(count, 16), torch.ones(count, 4, 8)
+        return head(states, vision, [grid, grid], words).mean(1).reshape(2, *grid)
+
+    def wanted(grid: Grid) -> Tensor:
+        rows, columns = torch.meshgrid(*(torch.arange(n) < n / 2 for n in grid), indexing="ij")
+        return torch.stack([columns, rows])
+
+    assert torch.equal(logits((4, 6)), logits((4, 6))[:, :1, :1].expand(2, 4, 6))
+    optimizer = torch.optim.Adam(head.parameters(), 0.02)
+    for _ in range(150):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits((4, 6)), wanted((4, 6)).float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for grid in ((6, 4), (8, 8), (2, 10)):
+        assert torch.equal(logits(grid) > 0, wanted(grid))
+
+
+@pytest.mark.parametrize("grids", [[], [((2, 3), [0, 1]), ((3, 2), [1])]])
+def test_words_are_the_mean_of_their_embeddings(images_of: Callable[..., Any], grids: Any) -> None:
+    model, processor = build_preset("tiny", stamp=StampConfig(head_words=4))
+    layout = Layout(processor.chat, LayoutOptions.of(model.config))
+    batch = layout(images_of([*grids, (None, [2])], side=4))  # the last one has no picture, hence no mask
+    ids, table = batch.inputs.input_ids[0].tolist(), model.model.language_model.embed_tokens.weight
+    ends = [row for row, token in enumerate(ids) if token == processor.chat.seg_id]
+    expected = [table[ids[row - 4 : row]].mean(0) for row in ends]
+    found = model.embed_words(batch.inputs.blocks)
+    assert found.shape == (len(ends), 64)
+    torch.testing.assert_close(found, torch.stack(expected) if expected else found)
+    text_alone = model(inputs=batch.inputs).mask_logits.sum()
+    text_alone.backward()
+    assert all(weight.grad is not None for weight in model.classifier.parameters())  # or sharded training would wait
+
+
 def in_merge_order(picture: Tensor) -> Tensor:
     """[2h, 2w, E], a value for each 14-pixel patch in its place, as the vision tower gives it: [h * w, 4, E]."""
     height, width = picture.shape[0] // 2, picture.shape[1] // 2

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from transformers import AutoConfig
 
 from stamp_train.layout import DialogueExample, ImageExample, Layout, LayoutOptions, PackedBatch
+from stamp_train.model.config import StampConfig
 from stamp_train.model.errors import StampModelError
 from stamp_train.model.heads import patches_to_grid
+from stamp_train.model.presets import build_preset
 
 GRID = (2, 3)
 Make = Callable[..., Any]
@@ -232,6 +234,8 @@ def test_unknown_options(options: dict[str, str]) -> None:
 def test_options_of_a_model(tiny: SimpleNamespace, golden_model_path: Path) -> None:
     ours = LayoutOptions.of(tiny.model.config, pad_to_multiple=8)
     assert ours == LayoutOptions(mask_positions="grid", side=4, max_position=8192, pad_to_multiple=8)
+    told = build_preset("tiny", stamp=StampConfig(head_words=8))[0]
+    assert LayoutOptions.of(told.config) == LayoutOptions(side=4, max_position=8192, words=8)
     published = LayoutOptions.of(AutoConfig.from_pretrained(golden_model_path))
     assert published == LayoutOptions(mask_positions="sequential", side=1, max_position=4096)
 
