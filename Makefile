@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/stamp-data inspect demo/shards
 	$(BIN)/stamp-data inspect demo/shards --html demo/gallery.html
 	CUDA_VISIBLE_DEVICES= $(BIN)/stamp-train run tiny --processes 2 --set data.root=demo/shards --out demo/run --json > demo/results.json
-	$(BIN)/stamp-train eval demo/run demo/shards/refcoco-unc/val --out demo/evaluation
+	$(BIN)/stamp-train eval demo/run demo/shards/refcoco-unc/val --upsampling guided --out demo/evaluation
 	cat demo/results.json
 
 test: setup

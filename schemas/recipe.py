@@ -165,12 +165,16 @@ class Stage(Part, frozen=True):
 
 
 class Evaluation(Part, frozen=True):
-    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set."""
+    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set.
+
+    upsampling: of masks to the picture's size, see `stamp_train.predict.upsample.METHODS`.
+    """
 
     sets: list[str] = []
     every: Count = 0
     records: Positive = 200
     pictures: Count = 8
+    upsampling: Literal["bilinear", "published", "guided"] = "bilinear"
 
 
 class Saving(Part, frozen=True):

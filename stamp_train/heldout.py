@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -21,8 +22,9 @@ from stamp_train.eval.oracle import decode_labels
 from stamp_train.feed import prepare_with
 from stamp_train.layout import ImageExample, Layout
 from stamp_train.model.modeling import StampOutput
-from stamp_train.predict.upsample import Mask, to_mask
+from stamp_train.predict.upsample import BILINEAR, GUIDED, Mask, to_mask
 from stamp_train.stream.examples import ExampleMaker
+from stamp_train.stream.pictures import decode as decode_picture
 from stamp_train.stream.records import Parsed
 from stamp_train.wordings import right_tokens
 
@@ -88,12 +90,14 @@ class Examiner:
         records: at most this many of each.
         layout: of the model's tokenizer.
         processor: of the model.
+        upsampling: of masks and of labels to the picture's size, one of `stamp_train.predict.upsample.METHODS`.
     """
 
     folders: Sequence[Path]
     records: int
     layout: Layout
     processor: Any
+    upsampling: str = BILINEAR
     held_out: list[HeldOut] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -152,17 +156,16 @@ class Examiner:
         """Every mask of a record with what was predicted, and what its labels decode to."""
         image = held_out.record.image
         assert image is not None  # _read keeps records with a picture only
+        picture = np.asarray(decode_picture(held_out.image)) if self.upsampling == GUIDED else None
+        wanted = (image.height, image.width, self.upsampling, picture)
         grids = iter(zip(output.mask_grids(), output.blocks, strict=True))
         for dialogue, example in zip(held_out.record.dialogues, held_out.example.dialogues, strict=True):
             for target, coverage in zip(dialogue.targets, example.coverage, strict=True):
                 logits, block = next(grids)
                 assert block.name == example.name  # blocks come in the order of the dialogues
                 truth = decode(held_out.record.targets[target].rle).astype(bool)
-                predicted = to_mask(logits.cpu(), image.height, image.width)
-                yield (
-                    Prediction(held_out, dialogue.expression, truth, predicted),
-                    decode_labels(coverage, image.height, image.width),
-                )
+                predicted = to_mask(logits.cpu(), *wanted)
+                yield Prediction(held_out, dialogue.expression, truth, predicted), decode_labels(coverage, *wanted)
 
 
 def _add(tally: Tally, prediction: Prediction, label: Mask) -> None:

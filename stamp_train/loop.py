@@ -233,7 +233,7 @@ class Run:
         evaluation = self.recipe.evaluation
         folders = [Path(self.recipe.data.root, name) for name in evaluation.sets]
         layout = Layout(self.processor.chat, LayoutOptions.of(self.network.config))
-        return Examiner(folders, evaluation.records, layout, self.processor)
+        return Examiner(folders, evaluation.records, layout, self.processor, evaluation.upsampling)
 
     def _evaluate(self) -> Progress:
         metrics, shown = self._examiner.examine(

@@ -28,6 +28,7 @@ from stamp_train.checkpoint import (
     read_progress,
 )
 from stamp_train.engine import with_native_precision
+from stamp_train.eval.oracle import decode_labels
 from stamp_train.files import replace_folder
 from stamp_train.heldout import Examiner, Tally
 from stamp_train.layout import ImageExample, Layout, LayoutOptions
@@ -37,8 +38,10 @@ from stamp_train.model.load import load_checkpoint
 from stamp_train.model.presets import build_preset
 from stamp_train.network import build_network
 from stamp_train.panel import watching
+from stamp_train.predict.upsample import METHODS
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.step import StepRunner, seed_step
+from stamp_train.stream.pictures import decode
 from stamp_train.wordings import right_tokens
 
 from .conftest import make_dialogue, make_image
@@ -291,10 +294,11 @@ def test_a_copy_keeps_what_is_tied_and_lets_go_of_the_original() -> None:
 # --- held-out records -------------------------------------------------------------------------------------------------
 
 
-def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path) -> None:
+@pytest.mark.parametrize("upsampling", METHODS)
+def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsampling: str) -> None:
     network, processor = build_preset("tiny")
     layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    examiner = Examiner([shards / "refcoco-unc" / "val"], 2, layout, processor)
+    examiner = Examiner([shards / "refcoco-unc" / "val"], 2, layout, processor, upsampling)
 
     class Oracle(torch.nn.Module):
         """Answers with the targets of the pack."""
@@ -311,6 +315,9 @@ def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path) -> No
     assert metrics["text_accuracy"] == 1.0
     assert metrics["ciou"] == metrics["label_ciou"] > 0.3
     assert len(shown) == 3
+    one, image = shown[0], np.asarray(decode(shown[0].held_out.image))
+    labels = one.held_out.example.dialogues[0].coverage[0]
+    assert np.array_equal(one.predicted, decode_labels(labels, *image.shape[:2], upsampling, image))
 
 
 def test_another_wording_of_an_answer_is_right_too(shards: Path) -> None:
