@@ -44,7 +44,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 def find(folder: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / STATE).is_file())
+    complete = (path for path in folder.glob("step-*") if (path / STATE).is_file())
+    return sorted(complete, key=lambda path: (len(path.name), path.name))  # the millionth step has a digit more
 
 
 def read_progress(checkpoint: Path) -> Progress:

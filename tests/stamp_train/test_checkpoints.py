@@ -68,6 +68,14 @@ def test_killed_while_it_writes_the_last_good_one_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
 
 
+def test_the_newest_is_last_past_a_million_steps(tmp_path: Path) -> None:
+    for step in (1_000_000, 999_999, 5):
+        writer = CheckpointWriter(tmp_path, Saving(keep=3))
+        writer.write(progress(step), {}, nothing)
+        writer.close()
+    assert [read_progress(path).step for path in find(tmp_path)] == [5, 999_999, 1_000_000]
+
+
 def test_training_goes_on_while_one_is_written(tmp_path: Path) -> None:
     """Only the next checkpoint waits for this one."""
     writer, go_on = CheckpointWriter(tmp_path, Saving(keep=2)), threading.Event()
