@@ -17,6 +17,7 @@ class Design(nn.Module):
 
     side: ClassVar[int] = 4
     needs_vision: ClassVar[bool] = True
+    needs_words: ClassVar[bool] = False
 
 
 class State(Design):

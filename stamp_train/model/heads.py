@@ -28,18 +28,12 @@ class PatchHead(nn.Linear):
 
     side: ClassVar[int] = 1
     needs_vision: ClassVar[bool] = False
-    needs_words = False
+    needs_words: ClassVar[bool] = False
 
     def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:  # noqa: ARG002 - one signature
         super().__init__(hidden_size, 1)
 
-    def forward(
-        self,
-        states: Tensor,
-        vision: Tensor | None = None,  # noqa: ARG002
-        grids: Sequence[Grid] = (),  # noqa: ARG002
-        words: Tensor | None = None,  # noqa: ARG002
-    ) -> Tensor:
+    def forward(self, states: Tensor, vision: Tensor | None = None, grids: Sequence[Grid] = ()) -> Tensor:  # noqa: ARG002
         """See the module's text; logits [M, 1]."""
         return super().forward(states)
 

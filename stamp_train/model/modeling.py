@@ -230,8 +230,8 @@ class _StampMixin:
     ) -> Tensor:
         """Mask logits [M, side * side] from final states [M, H] of mask tokens and the feature row of each."""
         vision = features.patches[feature_rows].to(states.dtype) if self.classifier.needs_vision else None
-        words = self.embed_words(blocks) if self.classifier.needs_words else None
-        logits: Tensor = self.classifier(states, vision, [block.grid for block in blocks], words)
+        told = [self.embed_words(blocks)] if self.classifier.needs_words else []
+        logits: Tensor = self.classifier(states, vision, [block.grid for block in blocks], *told)
         return logits
 
     def embed_words(self, blocks: Sequence[MaskBlock]) -> Tensor:
