@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +45,11 @@ class RejectLog:
 def reject_order(row: Reject) -> tuple[str, str, str, str]:
     """Sort key that depends on nothing but a row's content."""
     return row.file, row.record, row.reason, row.detail
+
+
+def rejects_bytes(rows: Iterable[Reject]) -> bytes:
+    """The content of a rejects.jsonl."""
+    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
 def read_rejects(path: Path) -> list[Reject]:

@@ -13,7 +13,7 @@ import msgspec
 
 from stamp_data.plan import RENDERER, SetFault
 from stamp_data.receipt import Receipt
-from stamp_data.rejects import read_rejects, reject_order
+from stamp_data.rejects import read_rejects, reject_order, rejects_bytes
 from stamp_data.shards.manifest import (
     INDEX,
     MANIFEST,
@@ -57,7 +57,7 @@ def seal(
     """Put the index in its place, write wids.json and rejects.jsonl, and at last the manifest.
 
     index: the finished file, of the shards that hold a record; the others are left out. planned: what was refused before
-    there were shards. SetFault if no record is left.
+    there were shards. SetFault if no record is left; rejects.jsonl then says why.
     """
     kept = [receipt for receipt in receipts if receipt.entry.records]
     rejects = sorted(planned, key=reject_order)
@@ -65,9 +65,10 @@ def seal(
         rejects += receipt.rejects
     if not kept:
         first = next((row for row in rejects if row.expressions), rejects[0])
+        write_atomic(folder / REJECTS, rejects_bytes(rejects))
         raise SetFault(
             f"{folder}: every record was refused, the first because: {first.detail}",
-            "see which pictures and annotations are there with `stamp-data doctor`",
+            f"{REJECTS} there has all reasons; `stamp-data doctor` says which pictures and annotations are there",
         )
     entries = [receipt.entry for receipt in kept]
     names = {entry.path for entry in entries}
@@ -77,7 +78,7 @@ def seal(
     index.rename(folder / INDEX)
     name = f"{source.name}/{settings.split}"
     write_atomic(folder / WIDS, wids_bytes(name, entries))
-    write_atomic(folder / REJECTS, b"".join(msgspec.json.encode(row) + b"\n" for row in rejects))
+    write_atomic(folder / REJECTS, rejects_bytes(rejects))
     manifest = Manifest(
         schema=MANIFEST_SCHEMA,
         name=name,

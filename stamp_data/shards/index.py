@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ def write_index(path: Path, shards: Iterable[list[IndexRow]]) -> None:
         for rows in shards:
             columns = [_column(field.type, [getattr(row, field.name) for row in rows]) for field in SCHEMA]
             writer.write_table(pa.table(columns, schema=SCHEMA))
+    with path.open("r+b") as file:
+        os.fsync(
+            file.fileno()
+        )  # it will be renamed into a set, and the manifest that vouches for it is on the disk by itself
 
 
 def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from stamp_data.jobs import Job
+from stamp_data.rejects import read_rejects
 from stamp_schemas import Settings, StampError
 
 from .raw import FAST_OPTIONS, Command, Raw, Running, build, one_line, picture, plain_set, read_set, reasons, tree
@@ -440,6 +441,8 @@ def test_set_of_which_nothing_is_left_does_not_keep_the_others_from_being_built(
     assert "refcoco-unc/train: every record was refused" in one_line(outcome.stderr)
     assert (tmp_path / "out/refcoco+-unc/train/manifest.json").exists()
     assert not (tmp_path / "out/refcoco-unc/train/manifest.json").exists()
+    (row,) = read_rejects(tmp_path / "out/refcoco-unc/train/rejects.jsonl")
+    assert (row.action, row.expressions) == ("dropped", 1) and row.file.endswith(".jpg")
 
 
 def test_evaluation_splits_are_never_drawn_twice(tmp_path: Path) -> None:
