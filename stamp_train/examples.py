@@ -86,7 +86,7 @@ class ImageExample:
                 where=where,
                 fix="Pass both as the image processor gave them",
             )
-        # A sum is finite only if all of it is (or huge: then look again); looking at each value takes ten times as long.
+        # A sum is finite only if all of it is (or huge: then look again); looking at each value takes twenty times as long.
         if not bool(self.pixel_values.sum().isfinite()) and not bool(self.pixel_values.isfinite().all()):
             raise StampModelError("pixel values are not finite", where=where, fix="Check how the image was decoded")
 

@@ -53,9 +53,8 @@ def write_index(path: Path, shards: Iterable[list[IndexRow]]) -> None:
             columns = [_column(field.type, [getattr(row, field.name) for row in rows]) for field in SCHEMA]
             writer.write_table(pa.table(columns, schema=SCHEMA))
     with path.open("r+b") as file:
-        os.fsync(
-            file.fileno()
-        )  # it will be renamed into a set, and the manifest that vouches for it is on the disk by itself
+        # It will be renamed into a set, and the manifest that vouches for it reaches the disk by itself.
+        os.fsync(file.fileno())
 
 
 def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:

@@ -34,6 +34,10 @@ class StampConfig:
             raise StampModelError(
                 f"no mask positions {self.mask_positions!r}", fix=f"Choose one of {', '.join(MASK_POSITIONS)}"
             )
+        if self.head_words and self.head == "patch":
+            raise StampModelError(
+                "the patch readout is told no words", fix="Set head_words to 0, or choose the fine readout"
+            )
 
     @classmethod
     def published(cls) -> StampConfig:

@@ -99,7 +99,7 @@ class WordsOfPlace(nn.Module):
 
 @lru_cache(maxsize=256)
 def _waves(grid: Grid) -> Tensor:
-    """Places of patches, row by row, as waves over the picture: [h * w, 4 * WAVES]."""
+    """Places of patches, row by row, as waves over the picture: [h * w, 4 * _WAVES]."""
     rows, columns = ((torch.arange(count) + 0.5) / count for count in grid)
     angles = torch.cartesian_prod(rows, columns)[:, :, None] * (torch.pi / 2 * torch.arange(1, _WAVES + 1))
     return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)

@@ -246,7 +246,7 @@ class _StampMixin:
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)  # type: ignore[misc]
+        super()._init_weights(module)  # type: ignore[misc]  # of the transformers class that this is mixed into
         if isinstance(module, WordsOfPlace):
             init.zeros_(module.place.weight)  # no place is preferred before anything is learned
 

@@ -85,6 +85,8 @@ def test_unknown_model_type_head_and_positions(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
     with pytest.raises(StampModelError, match="no mask positions"):
         StampConfig(mask_positions="spiral")
+    with pytest.raises(StampModelError, match="told no words"):
+        StampConfig(head="patch", head_words=8)
     with pytest.raises(StampModelError, match="no mask head 'deep'"):
         build_preset("tiny", stamp=StampConfig(head="deep"))
 
