@@ -90,6 +90,8 @@ class Model(Part, frozen=True):
     def __post_init__(self) -> None:
         if bool(self.start) == bool(self.preset):
             raise ValueError("give either `start` (weights to begin with) or `preset` (random weights of a size)")
+        if self.head_words and self.head == "patch":
+            raise ValueError("the patch readout is told no words: set `head_words` to 0, or `head` to fine")
 
 
 class Data(Part, frozen=True):

@@ -117,6 +117,7 @@ def test_choices_are_those_of_the_model() -> None:
         ("batch.dialogues=many", "expected `int`", ""),
         ("model.tuning=lorax", "model.tuning", "'lora'"),
         ("model.start=somewhere", "either `start`", ""),
+        ("model.head=patch", "told no words", ""),
         ("saving.best=ciou", "needs evaluation", ""),
         ("learning_rate", "not KEY=VALUE", "--set"),
         ("stages.0.sets=[{set: a", "not YAML", ""),
