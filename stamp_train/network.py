@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stamp_data.grid import PATCH
+from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
 from stamp_train.model.chat import ADDED_TOKENS
 from stamp_train.model.config import StampConfig
-from stamp_train.model.errors import StampModelError
 from stamp_train.model.load import load_checkpoint, start_from
 from stamp_train.model.lora import load_adapter, lora_config, merge_adapter
 from stamp_train.model.processor import StampProcessor
@@ -36,7 +37,8 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         checkpoint: weights to go on from, instead of those that the recipe starts with.
 
     Raises:
-        StampModelError: weights that do not fit.
+        StampModelError: weights of `checkpoint` that do not fit.
+        StampError: the start is no checkpoint, a damaged one, or lacks the layer that naming takes.
     """
     adapted = recipe.model.tuning == "lora"
     dtype = torch.bfloat16 if adapted and recipe.model.precision == "bf16" else torch.float32
@@ -54,10 +56,8 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         network.gradient_checkpointing_enable()
     network.train()
     if recipe.naming and not _plain(network).stamp_config.names:
-        raise StampModelError(
-            "naming takes a layer that this checkpoint lacks",
-            where=recipe.model.start or str(checkpoint),
-            fix="naming=0",
+        raise StampError(
+            f"{recipe.model.start or checkpoint}: naming takes a layer that this checkpoint lacks", "naming=0"
         )
     return network, processor
 
@@ -73,9 +73,21 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
         tokenizer = scratch_tokenizer(recipe)
         return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
     stamp = stamp_config(model, categories(recipe) if recipe.naming else ())
-    tokenizer = AutoTokenizer.from_pretrained(model.start)
-    images = Qwen2VLImageProcessorPil.from_pretrained(model.start, **pixels)
-    return _open_start(model.start, stamp, tokenizer, recipe.seed, dtype), StampProcessor(tokenizer, images)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.start)
+        images = Qwen2VLImageProcessorPil.from_pretrained(model.start, **pixels)
+        return _open_start(model.start, stamp, tokenizer, recipe.seed, dtype), StampProcessor(tokenizer, images)
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        SafetensorError,
+    ) as fault:  # what transformers has for folders that are none
+        reason = str(fault).strip().splitlines()[0]
+        raise StampError(
+            f"model.start={model.start}: cannot be opened: {reason}",
+            "it must be a Qwen2-VL or STAMP checkpoint: config.json, weights, tokenizer.json, preprocessor_config.json",
+        ) from fault
 
 
 def _open_start(start: str, stamp: StampConfig, tokenizer: Any, seed: int, dtype: torch.dtype) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
 from stamp_train.checkpoint import find, read_progress
 from stamp_train.loop import Run
+from stamp_train.network import build_network
 from stamp_train.panel import Watched
 from stamp_train.recipes import Resolved, resolve
 
@@ -50,6 +52,9 @@ def test_a_disk_that_fills_leaves_a_checkpoint_to_go_on_from(shards: Path, tmp_p
 
     def fill(watched: Watched) -> None:
         if watched.row.step == 3:
+            ends = time.monotonic() + 60  # the one before is written beside the training, on a busy machine until now
+            while not find(out / "checkpoints") and time.monotonic() < ends:
+                time.sleep(0.01)
             resource.setrlimit(resource.RLIMIT_FSIZE, (size_limit, before[1]))
 
     with pytest.raises(StampError, match=r"step-000004: not written: .*File too large") as fault:
@@ -90,3 +95,9 @@ def test_a_set_that_is_gone_is_one_line_of_the_command(shards: Path, tmp_path: P
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error: ") == 1
     assert "llava/train/shard-000000.tar: no such file" in done.stderr
+
+
+def test_a_start_that_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StampError, match=r"model\.start=.*cannot be opened") as fault:
+        build_network(resolve("tiny", ["model.preset=", f"model.start={tmp_path}", "naming=0"]).recipe)
+    assert "\n" not in fault.value.message

@@ -18,7 +18,6 @@ from stamp_train.checkpoint import find
 from stamp_train.feed import open_feed
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import LossSettings, count, loss_sums
-from stamp_train.model import StampModelError
 from stamp_train.model.inputs import UNNAMED
 from stamp_train.naming import categories, name_patches
 from stamp_train.network import build_network
@@ -91,7 +90,7 @@ def test_what_cannot_be_named_is_said(shards: Path, tmp_path: Path) -> None:
     network, processor = build_network(plain)
     network.save_pretrained(tmp_path / "plain")
     processor.save_pretrained(tmp_path / "plain")
-    with pytest.raises(StampModelError, match="a layer that this checkpoint lacks"):
+    with pytest.raises(StampError, match="a layer that this checkpoint lacks"):
         build_network(msgspec.structs.replace(plain, naming=1.0), tmp_path / "plain")
 
 
