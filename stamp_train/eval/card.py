@@ -94,6 +94,12 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     refiner: str
 
 
+class Refined(msgspec.Struct, frozen=True):
+    """What the refiner that was asked for turned out to be. refiner: its name; `none` where it could not be had."""
+
+    refiner: str
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """How the numbers were made.
 
