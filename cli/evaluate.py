@@ -93,6 +93,12 @@ def eval(
         Literal["stamp", "lisa", "rela", "published"],
         typer.Option(help="Whose metrics the tables show; results.json has all of them.", rich_help_panel=DRAW),
     ] = "stamp",
+    tables: Annotated[
+        bool,
+        typer.Option(
+            "--tables", help="Also print the paper's tables, with these results in them.", rich_help_panel=DRAW
+        ),
+    ] = False,
     no_target_pixels: Annotated[
         int, typer.Option(min=0, help="A mask of fewer pixels says that there is no target.", rich_help_panel=DRAW)
     ] = 0,
@@ -169,7 +175,7 @@ def eval(
                 session.work(lambda done, total: bar(done, total, "cases"))
     results, lines = session.results()
     shown = write_page(session.folder, results, lines, session.sets, convention, seed)
-    print_json(results) if json else _print_tables(results, convention)
+    print_json(results) if json else _print_tables(results, convention, tables)
     say(f"{session.folder}: results.json, cases.jsonl, page.html ({shown} masks)")
     return _judge(results, allow_damaged)
 
@@ -213,20 +219,24 @@ def _quiet() -> None:
     hide_loading_bars()
 
 
-def _print_tables(results: Results, convention: str) -> None:
+def _print_tables(results: Results, convention: str, tables: bool) -> None:
     from rich.console import Console
 
-    from stamp_train.eval.tables import WHOLE, terminal_tables
+    from stamp_train.eval.tables import WHOLE, own_table, paper_tables, unlike_published
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WHOLE)  # a file or a pipe has no width of its own
-    for table in terminal_tables(results, convention, console.width):
-        console.print(table)
+    console.print(own_table(results, convention, console.width))
     for one in results.sets:
         for variant, flags in one.flags.items():
             if flags:
                 print(f"{one.name}, {variant}: " + ", ".join(f"{count:,} {flag}" for flag, count in flags.items()))
+    if tables:
+        for table in paper_tables(results, convention, console.width):
+            console.print(table)
+        for name, why in unlike_published(results).items():
+            say(f"{name}: {why}: not the published set, so not in the paper's tables")
 
 
 def _judge(results: Results, allowed: int) -> None:
