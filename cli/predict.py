@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import INTERRUPTED, hide_loading_bars, print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_pa
 
 
 def predict(
+    context: typer.Context,
     checkpoint: Checkpoint,
     inputs: Annotated[
         list[Path],
@@ -133,6 +134,7 @@ def predict(
     from stamp_train.predict.work import answer_all
     from stamp_train.predict.writing import PredictionFolder
 
+    only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
     asked = list(read_requests(inputs, texts or (), expressions or (), image_root))
     settings = {
         "checkpoint": str(checkpoint.resolve()),
