@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stamp_cli.console import hide_loading_bars, say
-from stamp_cli.predict import ANSWER, Checkpoint, Device, Dtype, MaxNewTokens, Refine, Seed, Temperature, Upsampling
+from stamp_cli.predict import (
+    ANSWER,
+    Base,
+    Checkpoint,
+    Device,
+    Dtype,
+    MaxNewTokens,
+    Refine,
+    Seed,
+    Temperature,
+    Upsampling,
+)
 
 if TYPE_CHECKING:
     from stamp_train.predict import Segmenter
@@ -53,6 +64,7 @@ def chat(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    base: Base = "",
 ) -> None:
     """Talk with a model about a picture, over several rounds.
 
@@ -63,7 +75,7 @@ def chat(
 
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     picture = open_picture(image)  # at fault more often than the checkpoint, and sooner known
-    segmenter = _open(checkpoint, device, dtype, upsampling, refine, seed)
+    segmenter = _open(checkpoint, device, dtype, upsampling, refine, seed, base)
     if web:
         from stamp_train.predict.chat.conversations import Conversations
         from stamp_train.predict.chat.server import serve
@@ -75,12 +87,12 @@ def chat(
         _talk(segmenter, image, options, folder, str(checkpoint), pictures, force_mask)
 
 
-def _open(checkpoint: Path, device: str, dtype: str, upsampling: str, refine: str, seed: int) -> Segmenter:
+def _open(checkpoint: Path, device: str, dtype: str, upsampling: str, refine: str, seed: int, base: str) -> Segmenter:
 
     from stamp_train.predict import Segmenter
 
     hide_loading_bars()
-    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling)
+    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, base=base)
     if refine:
         from stamp_train.predict.refine import load_refiner
 

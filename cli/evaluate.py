@@ -10,6 +10,7 @@ import typer
 
 from stamp_cli.console import hide_loading_bars, print_json, progress_bar, say
 from stamp_cli.make import Json
+from stamp_cli.predict import Base
 from stamp_train.launch import is_worker
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def eval(
     dtype: Annotated[
         str, typer.Option(help="auto (as stored), bfloat16, float16 or float32.", rich_help_panel=RUN)
     ] = "auto",
+    base: Base = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the refiner, and of the page's cases.", rich_help_panel=RUN)] = 0,
     allow_damaged: Annotated[
         int, typer.Option(min=0, help="Exit 0 with as many damaged cases.", rich_help_panel=RUN)
@@ -129,6 +131,7 @@ def eval(
         device=device,
         dtype=dtype,
         seed=seed,
+        base=base,
     )
     if is_worker():
         return _share(asked)

@@ -16,7 +16,9 @@ from stamp_train.eval.journal import Line, done_batches
 from stamp_train.eval.respondents import LabelRespondent, open_model
 from stamp_train.eval.results import Results, make_results, write_results
 from stamp_train.eval.scoring import FORCED, FREE, LABELS, MASK_RULE, Scorer
+from stamp_train.model.base import fetch
 from stamp_train.model.sampling import GenerationOptions
+from stamp_train.model.weights import digest
 from stamp_train.predict.checkpoints import find_checkpoint
 from stamp_train.predict.opening import pick_device
 from stamp_train.predict.refine import load_refiner
@@ -40,6 +42,7 @@ class Asked:
         labels, side: rule and number per patch of the labels that are scored without a checkpoint.
         refine: specification of a refiner (`stamp_train.predict.refine.load_refiner`), "" for none.
         device: as torch names them, or `auto`.
+        base: folder or hub name of the model that an adapter goes onto, where that has to be told.
     """
 
     checkpoint: Path | None
@@ -60,6 +63,7 @@ class Asked:
     device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
+    base: str = ""
 
 
 class Session:
@@ -113,7 +117,9 @@ class Session:
             respondent = LabelRespondent(asked.labels, asked.side, least, most)
         else:
             options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
-            respondent = open_model(self.checkpoint, place, asked.dtype, options, asked.min_tokens, asked.max_tokens)
+            respondent = open_model(
+                self.checkpoint, place, asked.dtype, options, asked.min_tokens, asked.max_tokens, asked.base
+            )
             agree(self.folder, MODEL, respondent.facts(refiner))
         works = refiner if refiner and refiner.name != "none" else None
         examination = Examination(
@@ -153,6 +159,7 @@ class Session:
             device=self.device.type,
             dtype=asked.dtype,
             seed=asked.seed,
+            base=digest(fetch(asked.base)) if asked.base else "",
             versions=software(),
         )
 
