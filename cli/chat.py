@@ -12,6 +12,7 @@ import typer
 from stamp_cli.console import hide_loading_bars, only_for, say
 from stamp_cli.predict import (
     ANSWER,
+    Base,
     Checkpoint,
     Device,
     Dtype,
@@ -67,6 +68,7 @@ def chat(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    base: Base = "",
 ) -> None:
     """Talk with a model about a picture, over several rounds.
 
@@ -83,7 +85,7 @@ def chat(
     picture = open_picture(image)  # at fault more often than the checkpoint, and sooner known
     refiner = _open_refiner(refine, device, seed, refine_optional)
     hide_loading_bars()
-    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner)
+    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
     if web:
         from stamp_train.predict.chat.conversations import Conversations
         from stamp_train.predict.chat.server import serve

@@ -10,6 +10,7 @@ import typer
 
 from stamp_cli.console import hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
+from stamp_cli.predict import Base
 from stamp_train.launch import is_worker
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def eval(
         Literal["auto", "bfloat16", "float16", "float32"],
         typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=RUN),
     ] = "auto",
+    base: Base = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the refiner, and of the page's cases.", rich_help_panel=RUN)] = 0,
     allow_damaged: Annotated[
         int, typer.Option(min=0, help="Exit 0 with as many damaged cases.", rich_help_panel=RUN)
@@ -162,6 +164,7 @@ def eval(
         device=device,
         dtype=dtype,
         seed=seed,
+        base=base,
     )
     if learnt and not is_worker():
         say(f"{paths[0]} learns {learnt.representation.name} labels")

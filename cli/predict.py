@@ -29,6 +29,16 @@ Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
     typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=MACHINE),
 ]
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="FOLDER",
+        help="The model that an adapter was trained on, where it does not know or that has moved.",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
+]
 Upsampling = Annotated[
     Literal["bilinear", "published", "guided"],
     typer.Option(help="From the patch grid to the picture's size.", rich_help_panel=ANSWER),
@@ -119,6 +129,7 @@ def predict(
     ] = 16,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    base: Base = "",
     json: Json = False,
 ) -> None:
     """Answer questions about pictures in words and masks.
@@ -162,7 +173,7 @@ def predict(
 
         hide_loading_bars()
         with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
-            return Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner)
+            return Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
 
     outcomes = answer_all(
         asked,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class StampError(Exception):
     """The data or the result is at fault: one line saying what and where, and a hint saying what to do. Exit code 1."""
@@ -16,7 +18,7 @@ class StampError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
-    def __reduce__(self) -> tuple[type[StampError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
         return type(self), (self.message, self.hint)  # survives the way back from a worker process
 
 
