@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stamp_cli import train_launch as at
-from stamp_cli.console import INTERRUPTED, hide_loading_bars, print_json, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
@@ -23,6 +23,7 @@ PLAN = "Dry run"
 
 
 def run(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe (see `stamp-train recipes`) or a YAML file.")],
     overrides: Overrides = None,
     out: Annotated[
@@ -53,9 +54,22 @@ def run(
         typer.Option("--dry-run", help="Check every path, print what the run costs, and stop.", rich_help_panel=PLAN),
     ] = False,
     device: Annotated[
-        str, typer.Option(help="Accelerator that --dry-run reckons with.", rich_help_panel=PLAN)
-    ] = "a100-80",
-    devices: Annotated[int, typer.Option(min=1, help="How many of them.", rich_help_panel=PLAN)] = 8,
+        str,
+        typer.Option(
+            help="What --dry-run reckons with, such as h100; this machine if not given.",
+            rich_help_panel=PLAN,
+            show_default=False,
+        ),
+    ] = "",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many of them; if not given, --processes on --nodes, else those of this machine.",
+            rich_help_panel=PLAN,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train: all stages of a recipe, checkpoints on the way, the finished model in OUT/final.
 
@@ -67,8 +81,10 @@ def run(
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are stacks of C++ calls
     resolved = resolve(recipe, overrides or ())
+    only_for(context, "--dry-run", dry, "device", "devices")
     if dry:
-        return _dry_run(resolved, device, devices, json)
+        asked = parse_nodes(nodes or "1")[1] * (processes or gpus_per_node or 0)
+        return _dry_run(resolved, device, devices or asked or None, json)
     check_deepspeed(resolved.recipe)
     out = out or Path("runs", resolved.name)
     if launcher != "slurm":
@@ -93,6 +109,7 @@ def run(
                 partition=partition,
                 account=account,
                 options=parse_options(slurm_option or ()),
+                cores=max(resolved.recipe.threads, 1) + resolved.recipe.data.threads,
             )
             return at.submit(again, job, out, print_script)
         if launcher == "torchrun":
@@ -106,13 +123,17 @@ def run(
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _dry_run(resolved: Resolved, device: str, devices: int, json: bool) -> None:
-    from stamp_train.recipes.devices import device as named
+def _dry_run(resolved: Resolved, device: str, devices: int | None, json: bool) -> None:
+    from dataclasses import asdict
+
+    from stamp_train.recipes.devices import machine
     from stamp_train.recipes.dryrun import dry_run
 
-    accelerator = named(device)
-    found = dry_run(resolved.recipe, accelerator, devices)
-    return print_json(found) if json else show_dry_run(resolved, found, device, devices, accelerator.memory)
+    used = machine(device, devices)
+    found = dry_run(resolved.recipe, used.device, used.count)
+    if json:
+        return print_json({**asdict(found), "device": used.name, "devices": used.count})
+    return show_dry_run(resolved, found, used)
 
 
 def _find_start(out: Path, resume: str) -> Path | None:
