@@ -31,6 +31,9 @@ GOOD = {
     "gif": (picture(form="GIF", mode="P"), "gif"),
     "bmp": (picture(form="BMP"), "bmp"),
     "webp": (picture(form="WEBP"), "webp"),
+    "tiff": (picture(form="TIFF"), "tif"),
+    "tiff-grey-16": (picture(form="TIFF", mode="I;16"), "tif"),
+    "tiff-lzw": (picture(form="TIFF", compression="tiff_lzw"), "tif"),
     "zeros-after-the-end": (picture() + bytes(40), "jpg"),
 }
 
@@ -94,7 +97,7 @@ BAD = {
     "text": (b"this is no picture, whatever it is called\n" * 20, "not-a-picture"),
     "html": (b"<!DOCTYPE html><html>404 Not Found</html>", "not-a-picture"),
     "empty": (b"\0", "not-a-picture"),
-    "tiff": (picture(form="TIFF"), "not-a-picture"),
+    "truncated-tiff": (picture(form="TIFF")[:-300], "picture-broken"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n", "not-a-picture"),
     "bomb": (huge(60_000, 60_000), None),
     "largest-bomb": (huge(2**31 - 1, 2**31 - 1), None),
