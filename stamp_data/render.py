@@ -86,7 +86,7 @@ class Renderer:
             except PictureFault as fault:
                 rejects.add(
                     annotation.image.path,
-                    annotation.where,
+                    ": ".join(annotation.where),
                     fault.reason,
                     str(fault),
                     expressions=annotation.expressions,
@@ -106,12 +106,15 @@ class Renderer:
     ) -> UInt8 | None:
         """Put the dialogues of the requests into the record, with the targets that they need; returns their labels."""
         requests = self._clean_requests(annotation, rejects)
-        made = {
-            index: target
-            for index in _in_use(requests)
-            if (target := self._target(annotation.targets[index], annotation, picture, rejects))
-        }
-        kept = [request for request in requests if self._has_targets(request, made, annotation, rejects)]
+        made: dict[int, TargetInfo] = {}
+        lost: dict[int, str] = {}
+        for index in _in_use(requests):
+            try:
+                made[index] = self._target(annotation.targets[index], picture, rejects)
+            except RegionFault as fault:
+                rejects.add(*fault.where, fault.reason, str(fault))
+                lost[index] = f"{fault.where[1]} was refused: {fault.reason}"
+        kept = [request for request in requests if self._has_targets(request, lost, rejects)]
         place = {index: position for position, index in enumerate(_in_use(kept))}
         record.targets = [made[index] for index in place]
         record.dialogues = self._dialogues(kept, place, record.key)
@@ -151,31 +154,23 @@ class Renderer:
                 text, removed = clean(request.text, EXPRESSION_LIMIT, one_line=True)
                 answer, more = clean(request.answer, TURN_LIMIT, one_line=False) if request.answer else ("", [])
             except TextFault as fault:
-                rejects.add(*_place(request.where), fault.reason, str(fault), expressions=1)
+                rejects.add(*request.where, fault.reason, str(fault), expressions=1)
                 continue
             if removed or more:
                 detail = f"taken out: {', '.join(removed + more)}"
-                rejects.add(*_place(request.where), "control-token", detail, action="cleaned")
+                rejects.add(*request.where, "control-token", detail, action="cleaned")
             same = (text, answer) == (request.text, request.answer)
             kept.append(request if same else msgspec.structs.replace(request, text=text, answer=answer))
         return kept
 
-    def _target(
-        self, target: Target, annotation: Annotation, picture: Picture, rejects: RejectLog
-    ) -> TargetInfo | None:
-        """The target with its mask, or None with a reject row if that cannot be made."""
-        where = target.regions[0].where if target.regions else annotation.where
-        try:
-            painted = paint(target.regions, picture.height, picture.width)
-        except RegionFault as fault:
-            rejects.add(*_place(where), fault.reason, str(fault))
-            return None
+    def _target(self, target: Target, picture: Picture, rejects: RejectLog) -> TargetInfo:
+        """The target with its mask; RegionFault, which names the record at fault, if that cannot be made."""
+        painted = paint(target.regions, picture.height, picture.width)
         for note_where, reason, detail in painted.notes:
-            rejects.add(*_place(note_where), reason, detail, action="cleaned" if reason == CLIPPED else "dropped")
+            rejects.add(*note_where, reason, detail, action="cleaned" if reason == CLIPPED else "dropped")
         area = rles.area(painted.mask)
-        if target.regions and not area:
-            rejects.add(*_place(where), "empty-mask", "its regions cover no pixel")
-            return None
+        if any(region.role == "target" for region in target.regions) and not area:
+            raise RegionFault("empty-mask", "its regions cover no pixel", target.regions[0].where)
         return TargetInfo(
             target.id,
             painted.mask,
@@ -186,14 +181,12 @@ class Renderer:
             painted.ignore,
         )
 
-    def _has_targets(
-        self, request: Request, made: dict[int, TargetInfo], annotation: Annotation, rejects: RejectLog
-    ) -> bool:
-        lost = [annotation.targets[index].id for index in request.targets if index not in made]
-        if lost:
-            detail = f"its target {lost[0]} was refused"
-            rejects.add(*_place(request.where), "target-refused", detail, expressions=1)
-        return not lost
+    def _has_targets(self, request: Request, lost: dict[int, str], rejects: RejectLog) -> bool:
+        """Whether every mask that a request asks for could be made. lost: why not, by index of the target."""
+        why = next((lost[index] for index in request.targets if index in lost), "")
+        if why:
+            rejects.add(*request.where, "target-refused", f"{request.text[:80]!r}: {why}", expressions=1)
+        return not why
 
     def _dialogues(self, requests: list[Request], place: dict[int, int], key: str) -> list[Dialogue]:
         """One dialogue per request and pass; evaluation splits are never drawn twice."""
@@ -218,11 +211,11 @@ class Renderer:
                 text, removed = clean(turn.text, TURN_LIMIT, one_line=False)
             except TextFault as fault:
                 detail = f"{turn.role} turn: {fault}"
-                rejects.add(*_place(annotation.where), fault.reason, detail, expressions=1)
+                rejects.add(*annotation.where, fault.reason, detail, expressions=1)
                 return []
             if removed:
                 detail = f"taken out of {turn.role} turn: {', '.join(removed)}"
-                rejects.add(*_place(annotation.where), "control-token", detail, action="cleaned")
+                rejects.add(*annotation.where, "control-token", detail, action="cleaned")
             messages.append(_message(turn, text))
         return [Dialogue("0", "", [], messages)]
 
@@ -243,12 +236,6 @@ def _image_info(annotation: Annotation, picture: Picture | None) -> ImageInfo | 
     if annotation.image is None or picture is None:
         return None
     return ImageInfo(annotation.image.path.rpartition("/")[2], picture.width, picture.height)
-
-
-def _place(where: str) -> tuple[str, str]:
-    """File and record of a `where` that reads `file: record`."""
-    file, _, record = where.partition(": ")
-    return file, record
 
 
 def masks_of(dialogue: Dialogue) -> int:
