@@ -6,19 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from stamp_data.frame import STORED, UPRIGHT
 from stamp_data.picture import EXIF_ORIENTATION, opening, orientation_of
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what turns the stored picture upright."""
-_STORED = _UPRIGHT | {6: _UPRIGHT[8], 8: _UPRIGHT[6]}  # the way back
 
 
 def decode_picture(data: bytes | memoryview, name: str = "", *, upright: bool = False, side: int = 0) -> Image.Image:
@@ -34,7 +23,7 @@ def decode_picture(data: bytes | memoryview, name: str = "", *, upright: bool = 
         stored = _as_stored(image, orientation)
         if upright and orientation == 1:
             orientation = orientation_of(image)  # of a PNG whose EXIF stands behind the pixels
-        turned = stored.transpose(_UPRIGHT[orientation]) if upright and orientation > 1 else stored
+        turned = stored.transpose(UPRIGHT[orientation]) if upright and orientation > 1 else stored
         return to_rgb(turned)
 
 
@@ -42,7 +31,7 @@ def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
     """The decoded picture as its file stores it: of a TIFF, Pillow turns it upright in decoding, and drops the tag."""
     image.load()
     if image.format == "TIFF" and orientation > 1 and EXIF_ORIENTATION not in image.getexif():
-        return image.transpose(_STORED[orientation])
+        return image.transpose(STORED[orientation])
     return image
 
 

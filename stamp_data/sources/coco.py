@@ -81,7 +81,7 @@ class COCO(Source):
                 rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(named))
                 continue
             if named:
-                reference = ImageRef(place, image.width, image.height)
+                reference = ImageRef(place, image.width, image.height, "unsure")
                 yield Annotation(image_id, (instances.name, record), reference, *ask(named))
 
     def _pictures(self, path: Path, split: str, instances: Instances) -> str:

@@ -97,7 +97,7 @@ def _image(file: _File) -> ImageRef:
     for side in (file.height, file.width):
         if side is not None and side <= 0:
             raise RecordFault("bad-image", f"the picture is said to have {file.width}×{file.height} pixels")
-    return ImageRef(image_path("", file.image_path), file.width, file.height)
+    return ImageRef(image_path("", file.image_path), file.width, file.height, "upright")
 
 
 def _named(file: _File, name: str, rejects: RejectLog) -> list[Named]:

@@ -121,7 +121,7 @@ class ReasonSeg(Source):
             rejects.add(name, path.stem, reason, detail, expressions=len(file.text))
             return None
         where = name, path.stem
-        annotation = Annotation(path.stem, where, ImageRef(image), [Target("0", regions, ["0"])])
+        annotation = Annotation(path.stem, where, ImageRef(image, frame="upright"), [Target("0", regions, ["0"])])
         form: Form = "question" if file.is_sentence else "description"
         for number, text in enumerate(file.text):
             try:
