@@ -5,6 +5,7 @@ Records hold pictures as they are stored, so masks that were made on the upright
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +42,14 @@ class Seen:
 
     def stored(self, mask: RLE) -> RLE:
         """A mask of this picture as one of the stored picture."""
-        if self.orientation == 1:
-            return mask
-        turned = Image.fromarray(rles.decode(mask)).transpose(STORED[self.orientation])
-        return rles.encode(np.asarray(turned))
+        return turned(mask, STORED, self.orientation)
+
+
+def turned(mask: RLE, way: Mapping[int, Image.Transpose], orientation: int) -> RLE:
+    """A mask turned by an EXIF orientation. way: UPRIGHT or STORED."""
+    if orientation == 1:
+        return mask
+    return rles.encode(np.asarray(Image.fromarray(rles.decode(mask)).transpose(way[orientation])))
 
 
 def seen(picture: Picture, image: ImageRef) -> Seen:
@@ -56,7 +61,7 @@ def seen(picture: Picture, image: ImageRef) -> Seen:
     fits_stored = _fits(image, stored)
     if picture.orientation == 1 and fits_stored:
         return stored
-    upright = Seen(*_upright_size(picture), picture.orientation)
+    upright = Seen(*upright_size(picture), picture.orientation)
     fits_upright = _fits(image, upright)
     if not fits_stored and not fits_upright:
         claimed = f"{image.width or '?'}×{image.height or '?'}"
@@ -73,7 +78,8 @@ def seen(picture: Picture, image: ImageRef) -> Seen:
     return Seen(chosen.width, chosen.height, chosen.orientation, note)
 
 
-def _upright_size(picture: Picture) -> tuple[int, int]:
+def upright_size(picture: Picture) -> tuple[int, int]:
+    """Width and height once the picture is turned as its orientation says."""
     width, height = picture.width, picture.height
     return (height, width) if picture.orientation in _SIDEWAYS else (width, height)
 
