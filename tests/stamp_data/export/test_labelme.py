@@ -88,7 +88,7 @@ def test_every_loss_has_its_name(mixed: Path, tmp_path: Path) -> None:
 
 def test_the_same_words_twice_are_one_shape_and_a_loss(tmp_path: Path) -> None:
     annotation = pictured(tmp_path / "raw", 1)
-    annotation.requests = [Request(str(n), "the dog", [0], "tiny.json: 1") for n in range(3)]
+    annotation.requests = [Request(str(n), "the dog", [0], ("tiny.json", "1")) for n in range(3)]
     folder = build(ListSource(tmp_path / "raw", [annotation]), tmp_path / "set", passes=2)
     report = export_sets([folder], "labelme", tmp_path / "out", allow_loss=True)
     assert [(loss.code, loss.count) for loss in report.losses] == [("repeated", 4)]
