@@ -61,7 +61,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except (ValueError, TypeError, AttributeError, LookupError):
             kind = node.tag.rpartition(":")[2]
             problem = f"{str(node.value)[:40]!r} is no value of the kind {kind}"
@@ -72,12 +72,12 @@ def _check_events(text: str, name: str) -> None:
     """Refuse what a few characters could make any amount of values of, before a value is made."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
+        where = f"{name}:{event.start_mark.line + 1}" if event.start_mark else name
         if isinstance(event, yaml.AliasEvent):
-            where = f"{name}:{event.start_mark.line + 1}"
             raise UsageFault(f"{where}: *{event.anchor}: a recipe has no aliases", "write the value where it is used")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise UsageFault(f"{name}:{event.start_mark.line + 1}: nested more than {DEEPEST} deep")
+            raise UsageFault(f"{where}: nested more than {DEEPEST} deep")
 
 
 def _walk(node: yaml.Node, path: Path, name: str, origins: dict[Path, str]) -> None:
