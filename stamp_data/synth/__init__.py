@@ -53,12 +53,7 @@ def synthesize(
     set's training split. Equal arguments write equal bytes (with equal versions of Pillow). `progress` is called with
     (pictures done, pictures in all). Formats: each writer's module names its source.
 
-<<<<<<< HEAD
-    Raises FileExistsError where `out` holds something, other kinds of OSError where it cannot be written, ValueError where
-    `images` or `size` is too small.
-=======
-    UsageFault where `out` holds something, or where `images` or `size` is too small.
->>>>>>> h-c
+    Raises UsageFault where `out` holds something or `images` or `size` is too small, OSError where it cannot be written.
     """
     _check(out, size)
     slots = plan_pictures(images, seed)
