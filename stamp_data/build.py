@@ -18,14 +18,16 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.executors import Executor
+from stamp_data.files import file_digest, read_plain
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
 from stamp_data.receipt import Receipt, Workplace, receipt_path
 from stamp_data.rejects import RejectLog, storable
 from stamp_data.seal import seal, unseal, write_packed
-from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, file_digest, read_manifest
+from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.writer import write_atomic
 from stamp_data.sources.base import Source
 from stamp_schemas import Input, Manifest, Settings, StampError
+from stamp_schemas.errors import naming
 
 WORK = ".build"
 LOCK = ".lock"
@@ -77,14 +79,15 @@ def build_split(
 
     source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is. StampError if the
     folder holds a set of other settings or inputs and `overwrite` is not given (which still keeps the shards that would
-    come out the same), or if another build is at work in it.
+    come out the same), or if another build is at work in it. OSError, with the name of a file or of the folder, where the
+    system refuses to read or write.
     """
     if not _FOLDER_NAME.fullmatch(settings.split):
         raise SetFault(f"{source.name}: a split called {settings.split!r} cannot be the name of a folder")
     folder = out / source.name / settings.split
     work = folder / WORK
     config = Config(settings, inputs)
-    try:
+    with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder):
             finished = _check_folder(folder, config, overwrite)
@@ -107,10 +110,6 @@ def build_split(
             manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
             shutil.rmtree(work)
             return Built(folder, manifest, len(todo))
-    except OSError as fault:
-        where = f"{fault.filename}: " if fault.filename else f"{folder}: "
-        hint = "make room, then run the same command again: finished shards are kept" if fault.errno == 28 else ""
-        raise StampError(f"{where}{fault.strerror or fault}", hint) from None
 
 
 def describe_inputs(source: Source) -> list[Input]:
@@ -155,7 +154,7 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
             manifest = read_manifest(folder)
             there = Config(manifest.settings, manifest.inputs)
         elif begun.exists():
-            there = msgspec.json.decode(begun.read_bytes(), type=Config)
+            there = msgspec.json.decode(read_plain(begun), type=Config)
     except StampError as fault:
         raise StampError(fault.message, remedy) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
@@ -200,8 +199,8 @@ def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
     for head in heads:
         path = receipt_path(folder / WORK, head.shard)
         try:
-            receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
-        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+            receipt = msgspec.json.decode(read_plain(path), type=Receipt)
+        except (FileNotFoundError, StampError, msgspec.MsgspecError, UnicodeDecodeError):
             continue
         shard = folder / head.shard
         whole = _has_size(shard, receipt.entry.bytes) and file_digest(shard) == receipt.entry.digest

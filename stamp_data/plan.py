@@ -15,6 +15,7 @@ import msgspec
 from blake3 import blake3
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
+from stamp_data.files import SHARD_LIMIT, read_plain
 from stamp_data.rejects import RejectLog
 from stamp_schemas import Annotation, Settings, StampError
 
@@ -107,7 +108,7 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
 
 def load_task(path: Path) -> Task:
     """Read a task file back."""
-    return msgspec.json.decode(path.read_bytes(), type=Task)
+    return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
 
 
 def _picture_bytes(annotation: Annotation, root: Path) -> int:

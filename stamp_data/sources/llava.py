@@ -90,7 +90,7 @@ class LLaVA(Source):
             if stray:
                 rejects.add(self.file, record, "image-marker", f"{MARKER} taken out of {stray}", action="cleaned")
             identity = f"{position:0{width}d}" if row.id is None or row.id == "" else str(row.id)[:ID_LIMIT]
-            yield Annotation(identity, f"{self.file}: {record}", image, conversation=turns)
+            yield Annotation(identity, (self.file, record), image, conversation=turns)
 
     def _image(self, row: _Record) -> ImageRef | None:
         names = [row.image] if isinstance(row.image, str) else row.image or []

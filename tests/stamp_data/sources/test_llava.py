@@ -62,7 +62,7 @@ def test_variants(tmp_path: Path) -> None:
     records, rejects = read("llava", tmp_path)
     assert not rejects
     assert [r.id for r in records] == ["x", "x", "000002", "12"]
-    assert records[2].where == f"{FILE}: [000002]"
+    assert records[2].where == (FILE, "[000002]")
     assert [r.conversation[0].role for r in records] == ["system", "user", "system", "user"]
     assert [r.image.path if r.image else None for r in records] == ["p/q.jpg", None, None, None]
     assert all(record.expressions == 1 for record in records)
