@@ -66,10 +66,7 @@ def write_gallery(
         raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))
     notice = _notice(len(views), total, max_images, where)
     data = Page().html(page_data(report, views, mode="file", notice=notice))
-    try:
-        write_atomic(out, data)
-    except OSError as fault:
-        raise StampError(f"{out}: {fault.strerror}") from None
+    write_atomic(out, data)
     return GallerySummary(out, len(views), total, len(data), notice)
 
 

@@ -6,6 +6,7 @@ true of the picture and can be learnt. The tree under OUT is what the published 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ def synthesize(
     set's training split. Equal arguments write equal bytes (with equal versions of Pillow). `progress` is called with
     (pictures done, pictures in all). Formats: each writer's module names its source.
 
-    UsageFault where `out` holds something, or where `images` or `size` is too small.
+    Raises UsageFault where `out` holds something or `images` or `size` is too small, OSError where it cannot be written.
     """
     _check(out, size)
     slots = plan_pictures(images, seed)
@@ -90,7 +91,9 @@ def _make_picture(out: Path, slot: Slot, size: tuple[int, int], seed: int) -> En
 
 
 def _save(picture: Image.Image, path: Path) -> None:
+    encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
     if path.suffix == ".png":
-        picture.save(path, optimize=False)
+        picture.save(encoded, "PNG", optimize=False)
     else:
-        picture.save(path, quality=92)
+        picture.save(encoded, "JPEG", quality=92)
+    path.write_bytes(encoded.getvalue())

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from stamp_data.shards.manifest import file_digest
+from stamp_data.files import file_digest
 from stamp_train.eval.cases import CaseSet
 
 _WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "adapter/*.safetensors", "adapter/*.json")

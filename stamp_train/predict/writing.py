@@ -21,6 +21,7 @@ from xxhash import xxh3_64_hexdigest
 
 from stamp_data import rle
 from stamp_schemas import RLE, StampError, UsageFault
+from stamp_schemas.errors import naming
 from stamp_train.files import replace_file
 from stamp_train.runlog import read_rows
 
@@ -144,7 +145,7 @@ class PredictionFolder:
             overlay=drawn,
             refined=answer.refined,
         )
-        with self.rows.open("ab") as file:
+        with naming(self.rows), self.rows.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
         self._done[name] = row
         return row
