@@ -95,10 +95,10 @@ class Lengths:
     def _measure(self, group: Group, rows: ShardRows) -> GroupTokens:
         at = [int(rows.starts[group.row]) + dialogue for dialogue in group.dialogues]
         masks = rows.masks[at].tolist()
-        texts = rows.tokens[at].tolist() if rows.tokens is not None else self._estimate(group, rows, at, masks)
+        texts = rows.tokens[at].tolist() if rows.tokens is not None else self._estimate(rows, at, masks)
         return self._costs.group(int(rows.image_tokens[group.row]), texts, rows.turns[at].tolist(), masks)
 
-    def _estimate(self, group: Group, rows: ShardRows, at: list[int], masks: list[int]) -> list[int]:
+    def _estimate(self, rows: ShardRows, at: list[int], masks: list[int]) -> list[int]:
         if is_first():
             _tell_estimate(self._costs.characters)
         characters = rows.characters[at].tolist()
