@@ -351,6 +351,14 @@ def test_a_dry_run_lists_every_path_that_is_not_there(shards: Path, tmp_path: Pa
     with pytest.raises(StampError) as fault:
         dry_run(recipe, device("cpu"), 1)
     assert "nowhere/train" in fault.value.message and "neither/val" in fault.value.message
+    assert fault.value.hint.startswith("--set data.root=FOLDER") and "model" not in fault.value.hint
+
+
+def test_a_hint_belongs_to_the_key_at_fault(shards: Path, tmp_path: Path) -> None:
+    start = small(shards, tmp_path, "model.preset=", "model.start=./nowhere")
+    with pytest.raises(StampError) as fault:
+        dry_run(start, device("cpu"), 1)
+    assert fault.value.message.startswith("model.start: ./nowhere: ") and fault.value.hint == "--set model.start=FOLDER"
 
 
 def test_a_dry_run_sees_a_picture_that_no_pack_holds(shards: Path, tmp_path: Path) -> None:
