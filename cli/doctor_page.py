@@ -62,12 +62,12 @@ def _remarks(console: Console, dataset: DatasetReport) -> None:
 
 def _downloads(console: Console, report: Report) -> None:
     """Each once, though several datasets share it."""
-    needing: dict[tuple[str, str], list[str]] = {}
-    for dataset in report.datasets:
-        for part in dataset.downloads:
-            needing.setdefault((part.into or ".", part.url), []).append(dataset.dataset)
+    parts = [(dataset.dataset, part) for dataset in report.datasets for part in dataset.downloads]
+    needing: dict[str, dict[str, str]] = {}  # by address: datasets, and where it belongs
+    for dataset, part in parts:
+        needing.setdefault(part.url, {}).setdefault(dataset, part.into or ".")
     if needing:
         console.print("not there, and where it comes from:")
-    for (into, url), datasets in needing.items():
-        line = f"  {into} ({', '.join(dict.fromkeys(datasets))}): {url}"
+    for url, datasets in needing.items():
+        line = f"  {next(iter(datasets.values()))} ({', '.join(datasets)}): {url}"
         console.print(Text(line, style="dim"), soft_wrap=True)
