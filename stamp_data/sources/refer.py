@@ -149,10 +149,7 @@ class ReferSource(Source):
         names = sorted(ref.annotation_ids, key=_numeric)
         target = Target("-".join(names) or NOTHING, [], names, [])
         for name in names:
-            row = self._instances.annotation(name)
-            if str(row.image_id) != ref.image_id:
-                detail = f"annotation {name} belongs to image {row.image_id}, the reference to image {ref.image_id}"
-                raise RecordFault("image-mismatch", detail[:300])
+            row = self._instances.annotation(name, ref.image_id)
             target.regions.append(Region(row.segmentation, (self.instances_file, f"annotation {name}")))
             target.categories.extend(self._instances.category(row))
         return target
@@ -174,8 +171,8 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def make_unique(requests: list[Request]) -> None:
-    """Number the later requests of equal ids within one record: `7`, `7-2`, `7-3`."""
+def make_unique(requests: list[Request] | list[Target]) -> None:
+    """Number the later ones of equal ids within one record: `7`, `7-2`, `7-3`."""
     taken = {request.id for request in requests}
     seen: dict[str, int] = {}
     for request in requests:
