@@ -24,6 +24,14 @@ description: a ReasonSeg phrase. explanation: a question whose answer in words i
 """
 
 
+Frame = Literal["stored", "upright", "unsure"]
+"""Which picture an annotation means where EXIF asks for turning it: a property of the format.
+
+stored: the pixels as the file has them (COCO and all that is made of it). upright: what people see (labelme, ReasonSeg).
+unsure: as stored, but tools that write this format differ, so that it has to be told.
+"""
+
+
 class ImageRef(msgspec.Struct, omit_defaults=True):
     """Where the picture lies.
 
@@ -34,6 +42,7 @@ class ImageRef(msgspec.Struct, omit_defaults=True):
     path: str
     width: int | None = None
     height: int | None = None
+    frame: Frame = "stored"
 
 
 class Region(msgspec.Struct, omit_defaults=True):

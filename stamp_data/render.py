@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.frame import Seen, seen
 from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverages
 from stamp_data.instructions import SEG, draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
@@ -36,6 +37,7 @@ from stamp_schemas import (
 from stamp_schemas.record import RECORD_SCHEMA
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
+TURNED = "exif-orientation"  # reason of rows about pictures that viewers turn
 NUMBERED = frozenset({"refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "coco"})
 """Sets whose pictures have numbers. The others' have names, even if some look like numbers: readers that put records into
 columns, such as Hugging Face datasets, take either kind, but not both in one set."""
@@ -78,10 +80,11 @@ class Renderer:
 
     def render(self, annotation: Annotation, key: str, rejects: RejectLog) -> Rendered | None:
         """The record called `key`, or None with rows in `rejects` that say why nothing is left of it."""
-        picture, grid = None, None
+        picture, grid, view = None, None, None
         if annotation.image is not None:
             try:
-                picture = self._picture(annotation)
+                picture = read_picture(self.root, annotation.image.path)
+                view = seen(picture, annotation.image)
                 grid = self._grid(picture, annotation.image.path)
             except PictureFault as fault:
                 rejects.add(
@@ -97,20 +100,22 @@ class Renderer:
         if annotation.conversation:
             record.dialogues = self._conversation(annotation, rejects)
         else:
-            assert picture is not None and grid is not None, "a source gave requests without a picture"
-            labels = self._add_requests(record, annotation, picture, grid, rejects)
+            assert view is not None and grid is not None, "a source gave requests without a picture"
+            labels = self._add_requests(record, annotation, view, grid, rejects)
         return Rendered(record, picture, labels) if record.dialogues else None
 
     def _add_requests(
-        self, record: Record, annotation: Annotation, picture: Picture, grid: Grid, rejects: RejectLog
+        self, record: Record, annotation: Annotation, view: Seen, grid: Grid, rejects: RejectLog
     ) -> UInt8 | None:
         """Put the dialogues of the requests into the record, with the targets that they need; returns their labels."""
+        if view.note and annotation.image:
+            rejects.add(annotation.image.path, ": ".join(annotation.where), TURNED, view.note, action="cleaned")
         requests = self._clean_requests(annotation, rejects)
         made: dict[int, TargetInfo] = {}
         lost: dict[int, str] = {}
         for index in _in_use(requests):
             try:
-                made[index] = self._target(annotation.targets[index], picture, rejects)
+                made[index] = self._target(annotation.targets[index], view, rejects)
             except RegionFault as fault:
                 rejects.add(*fault.where, fault.reason, str(fault))
                 lost[index] = f"{fault.where[1]} was refused: {fault.reason}"
@@ -126,20 +131,6 @@ class Renderer:
         is_number = settings.dataset in NUMBERED and _NUMBER.fullmatch(image_id) is not None
         identity = int(image_id) if is_number else image_id
         return SourceInfo(settings.dataset, settings.split_by, settings.split, identity)
-
-    def _picture(self, annotation: Annotation) -> Picture:
-        image = annotation.image
-        assert image is not None
-        picture = read_picture(self.root, image.path)
-        claimed = (image.width or picture.width, image.height or picture.height)
-        if claimed != (picture.width, picture.height):
-            turned = " (EXIF-rotated: the annotation was made on the turned picture)" if picture.orientation > 4 else ""
-            raise PictureFault(
-                "size-mismatch",
-                f"{image.path} has {picture.width}×{picture.height} pixels, "
-                f"its annotation says {claimed[0]}×{claimed[1]}{turned}",
-            )
-        return picture
 
     def _grid(self, picture: Picture, path: str) -> Grid:
         try:
@@ -163,22 +154,22 @@ class Renderer:
             kept.append(request if same else msgspec.structs.replace(request, text=text, answer=answer))
         return kept
 
-    def _target(self, target: Target, picture: Picture, rejects: RejectLog) -> TargetInfo:
+    def _target(self, target: Target, view: Seen, rejects: RejectLog) -> TargetInfo:
         """The target with its mask; RegionFault, which names the record at fault, if that cannot be made."""
-        painted = paint(target.regions, picture.height, picture.width)
+        painted = paint(target.regions, view.height, view.width)
         for note_where, reason, detail in painted.notes:
             rejects.add(*note_where, reason, detail, action="cleaned" if reason == CLIPPED else "dropped")
-        area = rles.area(painted.mask)
+        mask, area = view.stored(painted.mask), rles.area(painted.mask)
         if any(region.role == "target" for region in target.regions) and not area:
             raise RegionFault("empty-mask", "its regions cover no pixel", target.regions[0].where)
         return TargetInfo(
             target.id,
-            painted.mask,
+            mask,
             area,
-            rles.bbox(painted.mask),
+            rles.bbox(mask),
             target.instances,
             target.categories,
-            painted.ignore,
+            view.stored(painted.ignore) if painted.ignore else None,
         )
 
     def _has_targets(self, request: Request, lost: dict[int, str], rejects: RejectLog) -> bool:

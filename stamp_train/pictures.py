@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from stamp_data.pixels import decode_picture
 from stamp_train.heldout import Prediction
 from stamp_train.predict.overlay import overlay
 
@@ -25,8 +25,7 @@ def draw(predictions: Sequence[Prediction], folder: Path) -> None:
 
 def picture(prediction: Prediction) -> Image.Image:
     """Truth and prediction of one mask side by side."""
-    with Image.open(io.BytesIO(prediction.held_out.image)) as opened:
-        image = opened.convert("RGB")
+    image = decode_picture(prediction.held_out.image)
     width, height = image.size
     page = Image.new("RGB", (2 * width, height + _LINE), "white")
     page.paste(overlay(image, [prediction.truth], [_TRUTH]), (0, 0))

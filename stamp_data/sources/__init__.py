@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
 from stamp_data.sources.grefcoco import GRefCOCO
 from stamp_data.sources.labelme import LabelMe
@@ -20,7 +20,7 @@ SOURCES: dict[str, type[Source]] = {
 }
 
 
-def open_source(name: str, root: Path, split_by: str = "") -> Source:
+def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> Source:
     """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing."""
     if name not in SOURCES:
         near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
@@ -32,9 +32,9 @@ def open_source(name: str, root: Path, split_by: str = "") -> Source:
         raise UsageFault(f"{name} has no split-by {split_by!r}", f"known: {known}" if known else "leave --split-by out")
     if not root.exists():
         raise StampError(f"{root} does not exist", "--root names the folder that holds the downloads")
-    source = kind(root, split_by)
+    source = kind(root, split_by, reading)
     _ = source.inputs
     return source
 
 
-__all__ = ["SOURCES", "Source", "open_source"]
+__all__ = ["SOURCES", "Reading", "Source", "open_source"]

@@ -7,8 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
+
 from stamp_data.rejects import RejectLog
 from stamp_schemas import Annotation
+from stamp_schemas.manifest import Crowd
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How raw files are to be read where they do not say.
+
+    encoding: of JSON files that are not UTF-8; "" refuses them, except for ReasonSeg's, which then are cp1252. crowd: what
+    COCO's `iscrowd` 1 means: `ignore`, as in COCO's own files, neither for nor against; `instance`, no more than that the
+    mask is an RLE, as in files of CVAT.
+    """
+
+    encoding: str = ""
+    crowd: Crowd = "ignore"
+
+
+AS_USUAL = Reading()
 
 
 class Source(ABC):
@@ -22,6 +40,7 @@ class Source(ABC):
         default_split_by: the usual way of splitting, "" where there is only one.
         split_bys: every way of splitting.
         licence, homepage: carried into the manifest.
+        reading: how its files are to be read.
     """
 
     dataset: ClassVar[str]
@@ -30,8 +49,9 @@ class Source(ABC):
     licence: ClassVar[str]
     homepage: ClassVar[str]
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.root = root
+        self.reading = reading
         self.split_by = split_by or self.default_split_by
 
     @property

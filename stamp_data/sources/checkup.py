@@ -165,6 +165,7 @@ def _count(source: Source, split: str, rejects: RejectLog, report: SplitReport) 
 
 
 def _open_pictures(root: Path, sample: list[Annotation], report: SplitReport) -> None:
+    from stamp_data.frame import seen
     from stamp_data.picture import PictureFault, read_picture  # Pillow and numpy, which an import of this module spares
 
     faults: list[str] = []
@@ -173,13 +174,9 @@ def _open_pictures(root: Path, sample: list[Annotation], report: SplitReport) ->
         assert image is not None, "the sample is of records with pictures"
         report.opened += 1
         try:
-            picture = read_picture(root.resolve(), image.path)
+            seen(read_picture(root.resolve(), image.path), image)
         except PictureFault as fault:
             faults.append(str(fault))
-            continue
-        claimed = (image.width or picture.width, image.height or picture.height)
-        if claimed != (picture.width, picture.height):
-            faults.append(f"{image.path} has {picture.width}×{picture.height} pixels, not {claimed[0]}×{claimed[1]}")
     report.unusable = len(faults)
     if faults:
         detail = f"{len(faults)} of {report.opened} sampled pictures cannot be used, as: {faults[0]}"

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
-from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
+from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances, load_instances
 from stamp_data.sources.paths import first_folder, image_path, relative
 from stamp_schemas import Annotation, ImageRef, StampError
@@ -32,10 +32,9 @@ class COCO(Source):
     licence = "that of the data"
     homepage = ""
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.only = root if root.is_file() else None
-        super().__init__(_home(root) if root.is_file() else root, split_by)
-        self.crowds = True
+        super().__init__(_home(root) if root.is_file() else root, split_by, reading)
         self._sets: dict[str, tuple[Path, Instances]] = {}
 
     @classmethod
@@ -56,7 +55,7 @@ class COCO(Source):
         for path, word in zip(files, words, strict=True):
             alone = "train" if len(files) == 1 else path.stem
             split = word if word and words.count(word) == 1 else path.stem if word else alone
-            self._sets[split] = path, load_instances(path, relative(path, self.root))
+            self._sets[split] = path, load_instances(path, relative(path, self.root), encoding=self.reading.encoding)
 
     def splits(self) -> list[str]:
         return list(self._sets)
@@ -67,7 +66,7 @@ class COCO(Source):
         path, instances = self._sets[split]
         rejects.rows.extend(instances.broken.rows)
         pictures = self._pictures(path, split, instances)
-        reader = CocoPhrases(instances, rejects, crowds=self.crowds)
+        reader = CocoPhrases(instances, rejects, crowds=self.reading.crowd == "ignore")
         for image_id, page in by_picture(instances, rejects).items():
             targets, requests = reader.read(image_id, page)
             record = f"image {image_id}"
@@ -78,7 +77,7 @@ class COCO(Source):
                 rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(requests))
                 continue
             if requests:
-                reference = ImageRef(place, image.width, image.height)
+                reference = ImageRef(place, image.width, image.height, "unsure")
                 yield Annotation(image_id, (instances.name, record), reference, targets, requests)
 
     def _pictures(self, path: Path, split: str, instances: Instances) -> str:

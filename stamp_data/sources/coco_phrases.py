@@ -9,7 +9,6 @@ dialogues, which then are the phrases of the annotations that they name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stamp_data.rejects import RejectLog
@@ -39,7 +38,7 @@ def by_picture(instances: Instances, rejects: RejectLog) -> dict[str, Page]:
         pages.setdefault(str(row.image_id), Page()).annotations.append(position)
     for position, ref in enumerate(instances.refs):
         if ref.image_id is None:
-            rejects.add(instances.name, f"refs[{position}]", "conversation", "no picture", expressions=1)
+            rejects.add(instances.name, f"refs[{position}]", "conversation-skipped", "no picture", expressions=1)
         else:
             pages.setdefault(str(ref.image_id), Page()).refs.append((position, ref))
     return pages
@@ -97,7 +96,7 @@ class CocoPhrases:
             return
         if row.no_target:
             if position not in self.instances.faulty and bytes(row.segmentation) not in EMPTY:
-                fault = RecordFault("contradiction", "no_target is true, and it has a segmentation")
+                fault = RecordFault("contradictory-phrase", "no_target is true, and it has a segmentation")
                 naming.lose(phrases, record, fault)
             else:
                 naming.add_nothing(phrases, record)
@@ -156,7 +155,8 @@ class _OwnRefs:
         for number, ref in self._refs:
             record, ids = f"refs[{number}]", [str(one) for one in ref.ann_ids]
             if not ids:
-                self._naming.lose([], record, RecordFault("conversation", "it asks for no mask"))
+                name, detail = self._reader.instances.name, "it asks for no mask"
+                self._reader.rejects.add(name, record, "conversation-skipped", detail, expressions=1)
                 continue
             for phrase in self._naming.clean([ref.expression], record):
                 if (phrase, *ids) in seen:

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import decode_row, load_json
 from stamp_data.sources.paths import image_path
@@ -51,8 +51,8 @@ class LLaVA(Source):
     licence = "CC BY 4.0 and OpenAI's terms of use (LLaVA-Instruct); pictures under their sources' terms"
     homepage = "https://huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K"
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root.parent if root.is_file() else root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root.parent if root.is_file() else root, split_by, reading)
         self.file = root.name if root.is_file() else FILE
         self._rows: list[msgspec.Raw] = []
         self._by_stem: set[str] | None = None
@@ -69,7 +69,7 @@ class LLaVA(Source):
         return [path]
 
     def load(self) -> None:
-        self._rows = load_json(self.inputs[0], list[msgspec.Raw])
+        self._rows = load_json(self.inputs[0], list[msgspec.Raw], encoding=self.reading.encoding)
 
     def splits(self) -> list[str]:
         return ["train"]

@@ -39,6 +39,7 @@ class Naming:
         self.rejects = rejects
         self._named: dict[str, Named] = {}
         self._lost: set[str] = set()
+        self._everywhere: list[Region] = []
 
     def clean(self, texts: list[str], record: str) -> list[str]:
         """The distinct usable phrases among `texts` as they will be said, with reject rows for what is taken out."""
@@ -56,6 +57,10 @@ class Naming:
         """A region that counts neither for nor against what the phrases name."""
         for phrase in phrases:
             self._of(phrase).ignored.append(region)
+
+    def ignore_everywhere(self, region: Region) -> None:
+        """A region that counts neither for nor against anything in the picture."""
+        self._everywhere.append(region)
 
     def add_nothing(self, phrases: list[str], record: str) -> None:
         """Phrases of which a record says that they name nothing in this picture."""
@@ -80,7 +85,7 @@ class Naming:
         targets: list[Target] = []
         requests: list[Request] = []
         for named in self.result():
-            regions = named.regions + named.ignored
+            regions = named.regions + named.ignored + self._everywhere
             key = (*named.instances, *(f"not {region.where[1]}" for region in named.ignored))
             identity = "-".join(named.instances) or NOTHING
             if key not in places:
@@ -113,9 +118,13 @@ class Naming:
     def _is_usable(self, named: Named) -> bool:
         quoted = repr(named.phrase[:QUOTED])
         if named.nothing and named.instances:
-            fault = RecordFault("contradiction", f"{quoted} names nothing by {named.nothing[0]}, and something by others")
+            fault = RecordFault(
+                "contradictory-phrase", f"{quoted} names nothing by {named.nothing[0]}, and something by others"
+            )
         elif not named.nothing and not named.instances:
-            fault = RecordFault("crowd", f"{quoted} names only crowds (iscrowd 1); --crowd instance takes them for ordinary ones")
+            fault = RecordFault(
+                "crowd-only", f"{quoted} names only crowds (iscrowd 1); --crowd instance takes them for ordinary ones"
+            )
         else:
             return True
         self.rejects.add(self.file, self.record, fault.reason, fault.detail, expressions=1)
