@@ -20,7 +20,7 @@ import msgspec
 from stamp_data.executors import Executor
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
 from stamp_data.receipt import Receipt, Workplace, receipt_path
-from stamp_data.rejects import RejectLog, storable
+from stamp_data.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.seal import seal, unseal, write_packed
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, file_digest, read_manifest
 from stamp_data.shards.writer import write_atomic
@@ -93,7 +93,7 @@ def build_split(
             _prepare(folder, config)
             rejects = RejectLog()
             progress(0, 0, "planning")
-            heads = plan_tasks(source, settings, rejects, work)
+            heads = _plan(source, settings, rejects, folder)
             receipts = _valid_receipts(folder, heads)
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
@@ -104,13 +104,29 @@ def build_split(
             ordered = [receipts[head.shard] for head in heads]
             index = work / INDEX
             executor.call(write_packed, index, [msgspec.msgpack.encode(one.rows) for one in ordered if one.rows])
-            manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
+            try:
+                manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
+            except SetFault:  # nothing is left to go on with
+                shutil.rmtree(work)
+                raise
             shutil.rmtree(work)
             return Built(folder, manifest, len(todo))
     except OSError as fault:
         where = f"{fault.filename}: " if fault.filename else f"{folder}: "
         hint = "make room, then run the same command again: finished shards are kept" if fault.errno == 28 else ""
         raise StampError(f"{where}{fault.strerror or fault}", hint) from None
+
+
+def _plan(source: Source, settings: Settings, rejects: RejectLog, folder: Path) -> list[TaskHead]:
+    """`plan_tasks`; where nothing is usable, rejects.jsonl says why and no work folder stays behind."""
+    try:
+        return plan_tasks(source, settings, rejects, folder / WORK)
+    except SetFault as fault:
+        shutil.rmtree(folder / WORK)
+        if not rejects.rows:
+            raise
+        write_atomic(folder / REJECTS, rejects_bytes(sorted(rejects.rows, key=reject_order)))
+        raise SetFault(fault.message, f"{fault.hint}; all are in {folder / REJECTS}") from None
 
 
 def describe_inputs(source: Source) -> list[Input]:
