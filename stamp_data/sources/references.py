@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from stamp_data import numbers
 from stamp_data.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.pickles import text_of
@@ -97,8 +98,8 @@ def _get(fields: dict[object, object], key: str, default: object = None) -> obje
 
 def _name(value: object, what: str) -> str:
     """An id or a name as text; RecordFault if it is neither number nor short text."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer()):
+        return numbers.name(value)
     if isinstance(value, str | bytes):
         text = text_of(value)
         if 0 < len(text) <= NAME_LIMIT and text.isprintable():
