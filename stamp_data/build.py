@@ -100,7 +100,8 @@ def build_split(
             receipts = _valid_receipts(folder, heads)
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
-            place = Workplace(source.root.resolve(), folder, work, tokenizer)
+            root, *images = source.roots
+            place = Workplace(root, folder, work, tokenizer, tuple(images), source.follow_links)
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")

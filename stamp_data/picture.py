@@ -49,6 +49,13 @@ class PictureFault(ValueError):
         self.reason = reason
 
 
+class LinkFault(PictureFault):
+    """A picture that a link leads to, out of the root."""
+
+    def __init__(self, relative: str) -> None:
+        super().__init__("path-outside-root", f"{relative!r} is a link that leads out of the root")
+
+
 @dataclass(frozen=True)
 class Picture:
     """The original bytes and what they hold. extension: of the real format, whatever the file is called."""
@@ -60,19 +67,21 @@ class Picture:
     orientation: int = 1
 
 
-def inside(root: Path, relative: str) -> str:
-    """The file `relative` under `root`; PictureFault if it leads out of the root, also by a link inside it.
+def inside(root: Path, relative: str, follow_links: bool = False) -> str:
+    """The file `relative` under `root`; PictureFault if it leads out of the root, LinkFault if that is by a link inside it.
 
-    root: already resolved (`Path.resolve`).
+    root: already resolved (`Path.resolve`). follow_links: links may lead anywhere.
     """
     folder, _, name = relative.rpartition("/")
     if "\0" in relative or relative.startswith(("/", "\\")) or ".." in (*folder.split("/"), name):
         raise PictureFault("path-outside-root", f"{relative!r} leads out of the root")
+    if follow_links:
+        return f"{root}/{relative}"
     path = f"{_real_folder(root, folder)}/{name}"
     if os.path.islink(path):  # noqa: PTH114 - once per record, and a Path costs more than the call
         path = os.path.realpath(path)
     if not path.startswith(f"{root}{os.sep}"):
-        raise PictureFault("path-outside-root", f"{relative!r} is a link that leads out of the root")
+        raise LinkFault(relative)
     return path
 
 
@@ -81,9 +90,14 @@ def _real_folder(root: Path, folder: str) -> str:
     return os.path.realpath(root / folder)
 
 
-def read_picture(root: Path, relative: str) -> Picture:
+def read_picture(root: Path, relative: str, follow_links: bool = False) -> Picture:
     """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
-    path = inside(root, relative)
+    return check_picture(read_file(root, relative, follow_links), relative)
+
+
+def read_file(root: Path, relative: str, follow_links: bool = False) -> bytes:
+    """The bytes of the file at `relative`; PictureFault says why it cannot be read."""
+    path = inside(root, relative, follow_links)
     try:
         status = os.stat(path)  # noqa: PTH116 - see above
         if not stat.S_ISREG(status.st_mode):
@@ -91,12 +105,11 @@ def read_picture(root: Path, relative: str) -> Picture:
         if status.st_size > MAX_BYTES:
             raise PictureFault("picture-too-large", f"{relative}: more than {MAX_BYTES >> 20} MiB")
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see above
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
         raise PictureFault("picture-missing", f"{relative}: no such file") from None
     except OSError as fault:
         raise PictureFault("picture-unreadable", f"{relative}: {fault.strerror}") from None
-    return check_picture(data, relative)
 
 
 def check_picture(data: bytes, name: str) -> Picture:

@@ -20,6 +20,7 @@ from stamp_data.rejects import RejectLog
 from stamp_schemas import Annotation, Settings, StampError
 
 if TYPE_CHECKING:
+    from stamp_data.finding import Finder
     from stamp_data.sources.base import Source  # with all the sources, which workers do not need
 
 KEY_LIMIT = 80  # characters; longest member name of a tar is 100
@@ -81,12 +82,11 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
     spool_path = folder / "spool"
     places: list[tuple[int, str, int, int]] = []
     taken: dict[str, int] = {}
-    root = source.root.resolve()
     end = 0
     with spool_path.open("wb+", buffering=1 << 20) as spool:
         for annotation in source.annotations(settings.split, rejects):
             key = _unique(make_key(source.name, settings.split, annotation.id), taken)
-            record = msgspec.json.encode(Planned(key, _picture_bytes(annotation, root), annotation))
+            record = msgspec.json.encode(Planned(key, _picture_bytes(annotation, source.finder), annotation))
             places.append((xxh3_64_intdigest(key.encode()), key, end, len(record)))
             end += spool.write(record)
         if not places:
@@ -111,11 +111,22 @@ def load_task(path: Path) -> Task:
     return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
 
 
-def _picture_bytes(annotation: Annotation, root: Path) -> int:
+def _picture_bytes(annotation: Annotation, finder: Finder) -> int:
+    """Size of the picture's file, -1 if there is none. A picture that does not lie where it should is looked for, and the
+    annotation then says where it lies.
+    """
     if annotation.image is None:
         return -1
+    size = -1 if finder.given else _size(finder.full(annotation.image))
+    if size < 0 and not annotation.image.embedded:
+        annotation.image = finder.placed(annotation.image)
+        size = _size(finder.full(annotation.image))
+    return size
+
+
+def _size(path: str) -> int:
     try:
-        return os.stat(f"{root}/{annotation.image.path}").st_size  # noqa: PTH116 - once per record; a Path costs double
+        return os.stat(path).st_size  # noqa: PTH116 - once per record; a Path costs double
     except (OSError, ValueError):
         return -1  # the renderer says what is wrong with it
 

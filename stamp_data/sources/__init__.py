@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from stamp_data.sources.base import Source
@@ -20,8 +21,13 @@ SOURCES: dict[str, type[Source]] = {
 }
 
 
-def open_source(name: str, root: Path, split_by: str = "") -> Source:
-    """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing."""
+def open_source(
+    name: str, root: Path, split_by: str = "", images: Sequence[Path] = (), follow_links: bool = False
+) -> Source:
+    """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing.
+
+    images: folders that pictures are looked for in first. follow_links: whether links may lead out of root and images.
+    """
     if name not in SOURCES:
         near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
         meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(SOURCES)}"
@@ -33,6 +39,7 @@ def open_source(name: str, root: Path, split_by: str = "") -> Source:
     if not root.exists():
         raise StampError(f"{root} does not exist", "--root names the folder that holds the downloads")
     source = kind(root, split_by)
+    source.look_in(images, follow_links)
     _ = source.inputs
     return source
 

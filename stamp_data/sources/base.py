@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from stamp_data.finding import Finder
 from stamp_data.rejects import RejectLog
-from stamp_schemas import Annotation
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.paths import image_path, inner_path
+from stamp_schemas import Annotation, ImageRef
+from stamp_schemas.annotation import Frame
+
+BESIDE = "images"  # a folder of pictures beside one of annotations
 
 
 class Source(ABC):
@@ -22,6 +29,9 @@ class Source(ABC):
         default_split_by: the usual way of splitting, "" where there is only one.
         split_bys: every way of splitting.
         licence, homepage: carried into the manifest.
+        frame: which picture its annotations mean where EXIF asks for turning it.
+        own: one's own data, whose names and folders follow no convention.
+        images: folders that pictures are looked for in first. follow_links: also where links lead out of these folders.
     """
 
     dataset: ClassVar[str]
@@ -29,10 +39,50 @@ class Source(ABC):
     split_bys: ClassVar[tuple[str, ...]] = ("",)
     licence: ClassVar[str]
     homepage: ClassVar[str]
+    frame: ClassVar[Frame] = "stored"
+    own: ClassVar[bool] = False
 
     def __init__(self, root: Path, split_by: str = "") -> None:
         self.root = root
         self.split_by = split_by or self.default_split_by
+        self.images: tuple[Path, ...] = ()
+        self.follow_links = False
+
+    def look_in(self, images: Sequence[Path], follow_links: bool) -> None:
+        """Say where pictures may lie besides the root; before anything else is asked."""
+        self.images = tuple(images)
+        self.follow_links = follow_links
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        """Folders below the root in which pictures may lie, besides those that the annotations name."""
+        return ()
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that `ImageRef.root` counts, resolved; every process that reads pictures needs them."""
+        root = self.root.resolve()
+        beside = root.parent / BESIDE
+        more = [beside] if self.own and beside != root and beside.is_dir() else []
+        return (root, *(path.resolve() for path in (*self.images, *more)))
+
+    @cached_property
+    def finder(self) -> Finder:
+        """Finds the pictures that do not lie where the annotations say."""
+        return Finder(self.roots, len(self.images), self.usual_folders, own=self.own, follow_links=self.follow_links)
+
+    def picture(self, folder: str, name: str, width: int | None = None, height: int | None = None) -> ImageRef:
+        """The picture that annotations call `name`, in `folder` below the root. RecordFault `path-escape` if the name leads
+        out of the root, and nothing of that name lies in the folders beside it.
+        """
+        try:
+            return ImageRef(image_path(folder, name, self.own), width, height, self.frame)
+        except RecordFault as fault:
+            found = self.finder.elsewhere(inner_path(name)) if name.isprintable() else None
+            if found is None:
+                remedy = "--images DIR looks for the name elsewhere"
+                raise RecordFault(fault.reason, f"{fault.detail}; {remedy}") from None
+            return ImageRef(found.path, width, height, self.frame, found.root)
 
     @property
     def name(self) -> str:
