@@ -29,6 +29,7 @@ def verify(
 ) -> None:
     """Check every hash, count, mask and label of built sets; list the faults, and exit 1 if there are any."""
     from stamp_data.executors.local import usable_cores
+    from stamp_data.mended import mended
     from stamp_data.shards.manifest import find_sets
     from stamp_data.verify import unguarded, verify_set
     from stamp_schemas import UsageFault
@@ -45,7 +46,7 @@ def verify(
                 report(done, total, f"{name}: {what}")
 
             faults = verify_set(folder, workers=processes, labels=labels, progress=labelled)
-            if faults and repair and root is not None:
+            if repair and root is not None and (faults or mended(folder, root)):
                 faults = _repair(folder, faults, root, tokenizer, processes)
             found += [(folder, fault) for fault in faults]
             if unguarded(folder):

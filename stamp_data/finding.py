@@ -113,7 +113,7 @@ class Finder:
         if not (self._own and self._holds_pictures(folder)):
             places += [place for usual in self._usual for place in self._ends(0, folder, usual)]
             places += [place for root in range(1 + self.given, len(self.roots)) for place in self._ends(root, folder)]
-        return [place for place in dict.fromkeys(places) if Path(self.roots[place.root], place.path).is_dir()]
+        return [place for place in dict.fromkeys(places) if os.path.isdir(f"{self.roots[place.root]}/{place.path}")]  # noqa: PTH112 - never raises
 
     def _holds_pictures(self, folder: str) -> bool:
         return any(

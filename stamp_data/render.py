@@ -16,6 +16,7 @@ from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverages
 from stamp_data.instructions import SEG, draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
 from stamp_data.picture import Picture, PictureFault
+from stamp_data.plan import Planned
 from stamp_data.rejects import RejectLog
 from stamp_data.rle import UInt8
 from stamp_data.shards.labels import labels_bytes
@@ -83,12 +84,18 @@ class Renderer:
         self.shelf = Shelf([root.resolve() for root in roots], follow_links)
         self.settings = settings
 
-    def render(self, annotation: Annotation, key: str, rejects: RejectLog) -> Rendered | None:
-        """The record called `key`, or None with rows in `rejects` that say why nothing is left of it."""
+    def render(self, planned: Planned, rejects: RejectLog) -> Rendered | None:
+        """The record that was planned, or None with rows in `rejects` that say why nothing is left of it.
+
+        StampError if its picture is not what it was when the plan was made, OSError if the system cannot read it.
+        """
+        annotation, key = planned.annotation, planned.key
         picture, grid, view = None, None, None
-        if annotation.image is not None:
+        if annotation.image is None:
+            self.shelf.nothing()
+        else:
             try:
-                picture = self.shelf.picture(annotation.image)
+                picture = self.shelf.planned(annotation.image, planned.picture_bytes)
                 view = seen(picture, annotation.image)
                 grid = self._grid(picture, annotation.image.path)
             except PictureFault as fault:
