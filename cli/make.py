@@ -72,6 +72,13 @@ def build(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of a tokenizer; its token counts then go into the index.")
     ] = None,
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of raw JSON files that are not UTF-8, for example gbk.", show_default=False)
+    ] = "",
+    crowd: Annotated[
+        Literal["ignore", "instance"],
+        typer.Option(help="COCO's iscrowd 1: neither for nor against; or an ordinary RLE, as in files of CVAT."),
+    ] = "ignore",
     overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
     workers: Workers = None,
     executor: Annotated[
@@ -107,6 +114,8 @@ def build(
             wording=wording,
             shard_records=shard_records,
             tokenizer=tokenizer,
+            encoding=encoding,
+            crowd=crowd,
             overwrite=overwrite,
         )
         with progress_bar() as report:

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 Where = tuple[str, str]
+Role = Literal["target", "ignore"]
 
 Form = Literal["phrase", "question", "description", "explanation"]
 """How a request's text is meant, hence which templates may carry it.
@@ -56,7 +57,7 @@ class Region(msgspec.Struct, omit_defaults=True):
 
     segmentation: msgspec.Raw
     where: Where
-    role: Literal["target", "ignore"] = "target"
+    role: Role = "target"
 
 
 class Target(msgspec.Struct, omit_defaults=True):

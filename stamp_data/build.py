@@ -104,7 +104,7 @@ def build_split(
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
             root, *images = source.roots
-            place = Workplace(root, folder, work, tokenizer, tuple(images), source.follow_links)
+            place = Workplace(root, folder, work, tokenizer, tuple(images), source.reading.follow_links)
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")

@@ -12,9 +12,10 @@ from stamp_data.build import Built, Progress, build_split, describe_inputs
 from stamp_data.executors import Executor
 from stamp_data.plan import SetFault
 from stamp_data.sources import SOURCES, open_source
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import Reading, Source
 from stamp_data.tokens import tokenizer_digest
 from stamp_schemas import Settings, StampError, UsageFault, Wording
+from stamp_schemas.manifest import Crowd
 
 FAMILIES = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
 """What `build all` looks for; `coco` and `labelme` are one's own data and are built when named."""
@@ -37,6 +38,8 @@ class Job(msgspec.Struct, frozen=True):
     wording: Wording = "paper"
     shard_records: int = 512
     tokenizer: Path | None = None
+    encoding: str = ""
+    crowd: Crowd = "ignore"
     overwrite: bool = False
 
 
@@ -49,12 +52,13 @@ def open_sources(job: Job) -> list[Source]:
     """The sources that a job names, opened; `all` stands for whatever is there. Nothing is parsed yet."""
     if not job.root.exists():
         raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
+    reading = Reading(job.encoding, job.crowd)
     if "all" not in job.names:
-        return [open_source(name, job.root, job.split_by) for name in job.names]
+        return [open_source(name, job.root, job.split_by, reading) for name in job.names]
     found = find_datasets(job.root)
     if not found:
         raise StampError(f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where")
-    return [open_source(name, job.root, split_by) for name, split_by in found]
+    return [open_source(name, job.root, split_by, reading) for name, split_by in found]
 
 
 def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]:
@@ -68,6 +72,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         )
     if min(job.passes, job.shard_records) < 1:
         raise UsageFault(f"{job.passes} passes and {job.shard_records} records per shard", "at least one of each")
+    _check_encoding(job.encoding)
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
     faults: list[SetFault] = []
     missing = set(job.splits)
@@ -94,6 +99,8 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                 wording=job.wording,
                 shard_records=job.shard_records,
                 tokenizer=tokenizer,
+                encoding=job.encoding,
+                crowd=job.crowd,
             )
             label = f"{source.name}/{split}"
 
@@ -118,6 +125,15 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)
     if missing:
         raise UsageFault(f"no dataset here has a split {min(missing)!r}", "without --split all of them are built")
+
+
+def _check_encoding(name: str) -> None:
+    """UsageFault if Python knows no encoding of texts by that name."""
+    try:
+        if name:
+            "".encode(name)
+    except (LookupError, UnicodeError, ValueError):  # ValueError: a NUL
+        raise UsageFault(f"no encoding is called {name!r}", "for example gbk, shift_jis, cp1252, utf-16") from None
 
 
 def _splits(source: Source, job: Job) -> list[str]:

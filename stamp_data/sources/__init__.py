@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from pathlib import Path
 
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
 from stamp_data.sources.grefcoco import GRefCOCO
 from stamp_data.sources.labelme import LabelMe
@@ -21,13 +20,8 @@ SOURCES: dict[str, type[Source]] = {
 }
 
 
-def open_source(
-    name: str, root: Path, split_by: str = "", images: Sequence[Path] = (), follow_links: bool = False
-) -> Source:
-    """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing.
-
-    images: folders that pictures are looked for in first. follow_links: whether links may lead out of root and images.
-    """
+def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> Source:
+    """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing."""
     if name not in SOURCES:
         near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
         meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(SOURCES)}"
@@ -38,10 +32,9 @@ def open_source(
         raise UsageFault(f"{name} has no split-by {split_by!r}", f"known: {known}" if known else "leave --split-by out")
     if not root.exists():
         raise StampError(f"{root} does not exist", "--root names the folder that holds the downloads")
-    source = kind(root, split_by)
-    source.look_in(images, follow_links)
+    source = kind(root, split_by, reading)
     _ = source.inputs
     return source
 
 
-__all__ = ["SOURCES", "Source", "open_source"]
+__all__ = ["SOURCES", "Reading", "Source", "open_source"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
+
+import msgspec
 
 from stamp_data.finding import Finder
 from stamp_data.rejects import RejectLog
@@ -14,8 +16,27 @@ from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.paths import image_path, inner_path
 from stamp_schemas import Annotation, ImageRef
 from stamp_schemas.annotation import Frame
+from stamp_schemas.manifest import Crowd
 
 BESIDE = "images"  # a folder of pictures beside one of annotations
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How raw files are to be read where they do not say.
+
+    encoding: of JSON files that are not UTF-8; "" refuses them, except for ReasonSeg's, which then are cp1252. crowd: what
+    COCO's `iscrowd` 1 means: `ignore`, as in COCO's own files, neither for nor against; `instance`, no more than that the
+    mask is an RLE, as in files of CVAT. images: folders that pictures are looked for in first. follow_links: pictures may
+    lie behind links that lead out of the root and of these folders.
+    """
+
+    encoding: str = ""
+    crowd: Crowd = "ignore"
+    images: tuple[Path, ...] = ()
+    follow_links: bool = False
+
+
+AS_USUAL = Reading()
 
 
 class Source(ABC):
@@ -31,7 +52,7 @@ class Source(ABC):
         licence, homepage: carried into the manifest.
         frame: which picture its annotations mean where EXIF asks for turning it.
         own: one's own data, whose names and folders follow no convention.
-        images: folders that pictures are looked for in first. follow_links: also where links lead out of these folders.
+        reading: how its files are to be read.
     """
 
     dataset: ClassVar[str]
@@ -42,16 +63,10 @@ class Source(ABC):
     frame: ClassVar[Frame] = "stored"
     own: ClassVar[bool] = False
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.root = root
+        self.reading = reading
         self.split_by = split_by or self.default_split_by
-        self.images: tuple[Path, ...] = ()
-        self.follow_links = False
-
-    def look_in(self, images: Sequence[Path], follow_links: bool) -> None:
-        """Say where pictures may lie besides the root; before anything else is asked."""
-        self.images = tuple(images)
-        self.follow_links = follow_links
 
     @property
     def usual_folders(self) -> tuple[str, ...]:
@@ -64,12 +79,13 @@ class Source(ABC):
         root = self.root.resolve()
         beside = root.parent / BESIDE
         more = [beside] if self.own and beside != root and beside.is_dir() else []
-        return (root, *(path.resolve() for path in (*self.images, *more)))
+        return (root, *(path.resolve() for path in (*self.reading.images, *more)))
 
     @cached_property
     def finder(self) -> Finder:
         """Finds the pictures that do not lie where the annotations say."""
-        return Finder(self.roots, len(self.images), self.usual_folders, own=self.own, follow_links=self.follow_links)
+        links = self.reading.follow_links
+        return Finder(self.roots, len(self.reading.images), self.usual_folders, own=self.own, follow_links=links)
 
     def picture(self, folder: str, name: str, width: int | None = None, height: int | None = None) -> ImageRef:
         """The picture that annotations call `name`, in `folder` below the root. RecordFault `path-escape` if the name leads

@@ -109,6 +109,8 @@ OTHER = {
     "wording": "published",
     "shard_records": 3,
     "tokenizer": None,
+    "encoding": "gbk",
+    "crowd": "instance",
 }
 
 

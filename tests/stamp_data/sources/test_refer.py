@@ -135,13 +135,28 @@ def test_not_a_number_is_left_for_the_mask_to_be_refused(tmp_path: Path) -> None
     assert json.loads(bytes(record.targets[0].regions[0].segmentation)) == [[None] * 6] and not rejects
 
 
-def test_of_equal_ids_the_first_is_used(tmp_path: Path) -> None:
-    held = instances(
-        [image(1), image(1, width=9)], [annotation(11, 1), annotation(11, 1, segmentation=[[0]]), annotation(12, 1)]
-    )
+def test_an_image_that_is_there_twice_is_used_if_its_entries_agree(tmp_path: Path) -> None:
+    held = instances([image(1), image(1)], [annotation(11, 1), annotation(12, 1)])
     (record,), rejects = read("refcoco", write_refer(tmp_path, some_refs(), held))
-    assert record.image is not None and record.image.width == 64
-    assert reasons(rejects) == [("duplicate-id", 0)] * 2
+    assert record.image is not None and record.image.width == 64 and not rejects
+    held["images"][1]["width"] = 9
+    records, rejects = read("refcoco", write_refer(tmp_path, some_refs(), held))
+    assert not records and reasons(rejects) == [("duplicate-id", 3)]
+
+
+def test_an_id_that_two_annotations_of_an_image_have_costs_its_references(tmp_path: Path) -> None:
+    """Which of them is meant? Of two images, the one that the reference names; of one, nobody knows."""
+    other = annotation(11, 1, segmentation=[[0, 0, 9, 0, 9, 9]])
+    (record,), rejects = read(
+        "refcoco",
+        write_refer(tmp_path, some_refs(), instances([image(1)], [annotation(11, 1), other, annotation(12, 1)])),
+    )
+    assert [r.text for r in record.requests] == ["right cup"] and reasons(rejects) == [("duplicate-id", 2)]
+    for twin in (annotation(11, 1), annotation(11, 2, segmentation=[[0, 0, 9, 0, 9, 9]])):
+        held = instances([image(1), image(2)], [twin, annotation(11, 1), annotation(12, 1)])
+        (record,), rejects = read("refcoco", write_refer(tmp_path, some_refs(), held))
+        assert not rejects
+        assert json.loads(bytes(record.targets[0].regions[0].segmentation)) == annotation(11, 1)["segmentation"]
 
 
 @pytest.mark.parametrize("size", [0, -5])
