@@ -24,6 +24,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-train eval runs/tiny shards/refcoco-unc/val shards/grefcoco-unc/val",
             "stamp-train eval runs/tiny shards/refcoco-unc/val --mode both --refine sam:sam_vit_h_4b8939.pth -p 8",
             "stamp-train eval --oracle shards/refcoco-unc/val",
+            "stamp-train eval --oracle stamp-2b shards/refcoco-unc/val",
         ),
     ),
     predict.predict: (

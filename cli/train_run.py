@@ -138,13 +138,14 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     from stamp_train.launch.signals import STOPPED, Stopped
     from stamp_train.loop import Run
     from stamp_train.panel import watching
+    from stamp_train.precision import with_native_precision
     from stamp_train.runlog import FINAL
 
     began = monotonic()
     hide_loading_bars()
     start = _find_start(out, resume)
     if start and not is_worker():
-        _say_changes(resolved, out)
+        _say_changes(with_native_precision(resolved), out)
     with watching() if is_first() else nullcontext() as watch:
         running = Run(resolved, out, start, watch)
         if running.main:
@@ -153,7 +154,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
             say(f"{resolved.name}: {sum(running.stage_steps):,} steps, {where}{f', from {start}' if start else ''}")
             if running.recipe.model.precision != resolved.recipe.model.precision:
                 say(
-                    "this processor has no bfloat16 arithmetic of its own: layers run in float32, and final/ is stored so"
+                    "this machine has no bfloat16 arithmetic of its own: all is computed in float32, and final/ is stored so"
                 )
         try:
             metrics = {**running.train(), "seconds": round(monotonic() - began, 1)}

@@ -35,14 +35,18 @@ unsure: as stored, but tools that write this format differ, so that it has to be
 class ImageRef(msgspec.Struct, omit_defaults=True):
     """Where the picture lies.
 
-    path: relative to the dataset root, as the annotation file names it; checked against escapes when it is opened.
+    path: relative to the root, as the annotation file names it; checked against escapes when it is opened.
     width, height: pixels as the annotation claims them, or None where the format does not say.
+    root: which of the folders that pictures may lie in, 0 being the dataset's root (`stamp_data.finding`).
+    embedded: the annotation file that holds the picture itself, relative to the root; "" if it is a file of its own.
     """
 
     path: str
     width: int | None = None
     height: int | None = None
     frame: Frame = "stored"
+    root: int = 0
+    embedded: str = ""
 
 
 class Region(msgspec.Struct, omit_defaults=True):

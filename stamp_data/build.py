@@ -18,14 +18,17 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.executors import Executor
+from stamp_data.files import file_digest, read_plain
+from stamp_data.mended import mended
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
-from stamp_data.receipt import Receipt, Workplace, receipt_path
+from stamp_data.receipt import AGE, ANY, Receipt, Workplace, receipt_path
 from stamp_data.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.seal import seal, unseal, write_packed
-from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, file_digest, read_manifest
+from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.writer import write_atomic
 from stamp_data.sources.base import Source
 from stamp_schemas import Input, Manifest, Settings, StampError
+from stamp_schemas.errors import naming
 
 WORK = ".build"
 LOCK = ".lock"
@@ -75,29 +78,33 @@ def build_split(
 ) -> Built:
     """Build `out/<set>/<split>`, going on from whatever a stopped build of the same settings and inputs left there.
 
-    source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is. StampError if the
-    folder holds a set of other settings or inputs and `overwrite` is not given (which still keeps the shards that would
-    come out the same), or if another build is at work in it.
+    source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is, unless pictures that
+    it refused have come or were changed since; its other shards are then kept. StampError if the folder holds a set of
+    other settings or inputs and `overwrite` is not given (which still keeps the shards that would come out the same), if
+    another build is at work in it, or if a picture comes, goes or changes meanwhile. OSError, with the name of a file or
+    of the folder, where the system refuses to read or write.
     """
     if not _FOLDER_NAME.fullmatch(settings.split):
         raise SetFault(f"{source.name}: a split called {settings.split!r} cannot be the name of a folder")
     folder = out / source.name / settings.split
     work = folder / WORK
     config = Config(settings, inputs)
-    try:
+    with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder):
             finished = _check_folder(folder, config, overwrite)
-            if finished is not None:
+            stale = {row.shard for row in mended(folder, source.root)}
+            if finished is not None and not stale:
                 return Built(folder, finished, 0)
-            _prepare(folder, config)
+            _prepare(folder, config, stale)
             rejects = RejectLog()
             progress(0, 0, "planning")
             heads = _plan(source, settings, rejects, folder)
             receipts = _valid_receipts(folder, heads)
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
-            place = Workplace(source.root.resolve(), folder, work, tokenizer)
+            root, *images = source.roots
+            place = Workplace(root, folder, work, tokenizer, tuple(images), source.reading.follow_links)
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")
@@ -111,10 +118,6 @@ def build_split(
                 raise
             shutil.rmtree(work)
             return Built(folder, manifest, len(todo))
-    except OSError as fault:
-        where = f"{fault.filename}: " if fault.filename else f"{folder}: "
-        hint = "make room, then run the same command again: finished shards are kept" if fault.errno == 28 else ""
-        raise StampError(f"{where}{fault.strerror or fault}", hint) from None
 
 
 def _plan(source: Source, settings: Settings, rejects: RejectLog, folder: Path) -> list[TaskHead]:
@@ -171,7 +174,7 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
             manifest = read_manifest(folder)
             there = Config(manifest.settings, manifest.inputs)
         elif begun.exists():
-            there = msgspec.json.decode(begun.read_bytes(), type=Config)
+            there = msgspec.json.decode(read_plain(begun), type=Config)
     except StampError as fault:
         raise StampError(fault.message, remedy) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
@@ -197,14 +200,19 @@ def _difference(there: Config, asked: Config) -> str:
     return "; ".join(changed) or "other annotation files"
 
 
-def _prepare(folder: Path, config: Config) -> None:
-    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards are kept."""
+def _prepare(folder: Path, config: Config, stale: set[str]) -> None:
+    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards are kept.
+
+    stale: shards that cannot be kept.
+    """
     work = folder / WORK
     work.mkdir(exist_ok=True)
-    for stale in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
-        stale.unlink()
+    for left in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
+        left.unlink()
     if (folder / MANIFEST).exists():
         for receipt in unseal(folder):
+            if receipt.entry.path in stale:
+                continue
             write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
         (folder / MANIFEST).unlink()
     write_atomic(work / "config.json", msgspec.json.encode(config))
@@ -216,14 +224,21 @@ def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
     for head in heads:
         path = receipt_path(folder / WORK, head.shard)
         try:
-            receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
-        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+            receipt = msgspec.json.decode(read_plain(path), type=Receipt)
+        except (FileNotFoundError, StampError, msgspec.MsgspecError, UnicodeDecodeError):
             continue
         shard = folder / head.shard
         whole = _has_size(shard, receipt.entry.bytes) and file_digest(shard) == receipt.entry.digest
-        if receipt.entry.task == head.digest and whole:
+        if receipt.entry.task == head.digest and whole and _is_current(receipt, head, shard):
             valid[head.shard] = receipt
     return valid
+
+
+def _is_current(receipt: Receipt, head: TaskHead, shard: Path) -> bool:
+    """Whether no picture was changed since the shard was made, as far as times tell."""
+    if receipt.times == AGE:
+        return head.newest <= shard.stat().st_mtime_ns
+    return receipt.times in (ANY, head.times)
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from stamp_data.files import NO_SUCH_FILE, Stamp
+from stamp_schemas.errors import naming
+
 Image.preinit()  # Pillow would load its readers at the first picture: in every worker, not once in what they are forked from
 
 MAX_BYTES = 256 * 2**20
@@ -24,16 +27,15 @@ _PILLOW_FAULTS = (
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
-    KeyError,
+    LookupError,
     TypeError,
+    ArithmeticError,
     struct.error,
     zlib.error,
-    OverflowError,
-    MemoryError,
     Image.DecompressionBombError,
 )
-"""What Pillow's readers raise for files that are not what they say."""
+"""What Pillow's readers raise for files that are not what they say. Want of memory is not the file's fault: no picture is
+larger than MAX_PIXELS."""
 EXIF_ORIENTATION = 0x0112  # as TIFF calls it too
 OPENED = ("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP", TiffImagePlugin.TiffImageFile.format)
 EXTENSIONS = {
@@ -49,6 +51,13 @@ class PictureFault(ValueError):
         self.reason = reason
 
 
+class LinkFault(PictureFault):
+    """A picture that a link leads to, out of the root."""
+
+    def __init__(self, relative: str) -> None:
+        super().__init__("path-outside-root", f"{relative!r} is a link that leads out of the root")
+
+
 @dataclass(frozen=True)
 class Picture:
     """The original bytes and what they hold. extension: of the real format, whatever the file is called."""
@@ -60,19 +69,21 @@ class Picture:
     orientation: int = 1
 
 
-def inside(root: Path, relative: str) -> str:
-    """The file `relative` under `root`; PictureFault if it leads out of the root, also by a link inside it.
+def inside(root: Path, relative: str, follow_links: bool = False) -> str:
+    """The file `relative` under `root`; PictureFault if it leads out of the root, LinkFault if that is by a link inside it.
 
-    root: already resolved (`Path.resolve`).
+    root: already resolved (`Path.resolve`). follow_links: links may lead anywhere.
     """
     folder, _, name = relative.rpartition("/")
     if "\0" in relative or relative.startswith(("/", "\\")) or ".." in (*folder.split("/"), name):
         raise PictureFault("path-outside-root", f"{relative!r} leads out of the root")
+    if follow_links:
+        return f"{root}/{relative}"
     path = f"{_real_folder(root, folder)}/{name}"
     if os.path.islink(path):  # noqa: PTH114 - once per record, and a Path costs more than the call
         path = os.path.realpath(path)
     if not path.startswith(f"{root}{os.sep}"):
-        raise PictureFault("path-outside-root", f"{relative!r} is a link that leads out of the root")
+        raise LinkFault(relative)
     return path
 
 
@@ -81,19 +92,31 @@ def _real_folder(root: Path, folder: str) -> str:
     return os.path.realpath(root / folder)
 
 
-def read_picture(root: Path, relative: str) -> Picture:
-    """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
-    path = inside(root, relative)
+def read_file(root: Path, relative: str, follow_links: bool = False) -> tuple[bytes, Stamp]:
+    """The bytes of the file at `relative`, and the stamp that they had.
+
+    PictureFault for what is no file that may be read, whoever tries; OSError where the system fails to read it.
+    """
+    path = inside(root, relative, follow_links)
     try:
         status = os.stat(path)  # noqa: PTH116 - see above
         if not stat.S_ISREG(status.st_mode):
             raise PictureFault("picture-unreadable", f"{relative}: not a regular file")
         if status.st_size > MAX_BYTES:
             raise PictureFault("picture-too-large", f"{relative}: more than {MAX_BYTES >> 20} MiB")
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see above
+        with open(path, "rb", buffering=0) as file, naming(path):  # noqa: PTH123 - see above
             data = file.read()
-    except FileNotFoundError:
-        raise PictureFault("picture-missing", f"{relative}: no such file") from None
+    except OSError as fault:
+        if fault.errno in NO_SUCH_FILE:
+            raise PictureFault("picture-missing", f"{relative}: no such file") from None
+        raise
+    return data, Stamp(len(data), status.st_mtime_ns)
+
+
+def read_picture(root: Path, relative: str) -> Picture:
+    """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
+    try:
+        data, _ = read_file(root, relative)
     except OSError as fault:
         raise PictureFault("picture-unreadable", f"{relative}: {fault.strerror}") from None
     return check_picture(data, relative)
@@ -108,7 +131,9 @@ def check_picture(data: bytes, name: str) -> Picture:
         width, height = stored_size(image)
         orientation = orientation_of(image)
         if not (image.format in ("JPEG", "MPO") and _ends_whole(data)):
-            image.draft("L", (width // 8, height // 8))  # JPEG: all coefficients are read, few are transformed
+            image.draft(
+                "L", (max(1, width // 8), max(1, height // 8))
+            )  # JPEG: all coefficients are read, few are transformed
             image.load()
             if image.format == "PNG":
                 orientation = orientation_of(image)  # its EXIF may stand behind the pixels
@@ -132,6 +157,8 @@ def opening(data: bytes | memoryview, name: str) -> Iterator[Image.Image]:
     except UnidentifiedImageError:  # its text has an address in memory
         raise PictureFault("not-a-picture", f"{label}not a JPEG, PNG, WebP, GIF, BMP or TIFF") from None
     except _PILLOW_FAULTS as fault:
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise  # the system's, such as too many open files
         raise PictureFault("picture-broken", f"{label}{fault or type(fault).__name__}") from None
 
 

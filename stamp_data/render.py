@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from stamp_data.frame import Seen, seen
 from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverages
 from stamp_data.instructions import SEG, draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
-from stamp_data.picture import Picture, PictureFault, read_picture
+from stamp_data.picture import Picture, PictureFault
+from stamp_data.plan import Planned
 from stamp_data.rejects import RejectLog
 from stamp_data.rle import UInt8
 from stamp_data.shards.labels import labels_bytes
+from stamp_data.shelf import Shelf, told
 from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean
 from stamp_schemas import (
     Annotation,
@@ -72,18 +75,27 @@ class Rendered:
 
 
 class Renderer:
-    """Renders annotations of one set under one root; the same annotation always gives the same bytes."""
+    """Renders annotations of one set; the same annotation always gives the same bytes.
 
-    def __init__(self, root: Path, settings: Settings) -> None:
-        self.root = root.resolve()
+    roots: the folders that `ImageRef.root` counts. follow_links: pictures may lie behind links that lead out of these.
+    """
+
+    def __init__(self, roots: Sequence[Path], settings: Settings, follow_links: bool = False) -> None:
+        self.shelf = Shelf([root.resolve() for root in roots], follow_links)
         self.settings = settings
 
-    def render(self, annotation: Annotation, key: str, rejects: RejectLog) -> Rendered | None:
-        """The record called `key`, or None with rows in `rejects` that say why nothing is left of it."""
+    def render(self, planned: Planned, rejects: RejectLog) -> Rendered | None:
+        """The record that was planned, or None with rows in `rejects` that say why nothing is left of it.
+
+        StampError if its picture is not what it was when the plan was made, OSError if the system cannot read it.
+        """
+        annotation, key = planned.annotation, planned.key
         picture, grid, view = None, None, None
-        if annotation.image is not None:
+        if annotation.image is None:
+            self.shelf.nothing()
+        else:
             try:
-                picture = read_picture(self.root, annotation.image.path)
+                picture = self.shelf.planned(annotation.image, planned.picture_bytes)
                 view = seen(picture, annotation.image)
                 grid = self._grid(picture, annotation.image.path)
             except PictureFault as fault:
@@ -91,7 +103,7 @@ class Renderer:
                     annotation.image.path,
                     ": ".join(annotation.where),
                     fault.reason,
-                    str(fault),
+                    told(fault),
                     expressions=annotation.expressions,
                 )
                 return None

@@ -5,11 +5,9 @@ Whichever it is, a checkpoint holds whole tensors, so a run may go on with anoth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch.distributed.device_mesh import init_device_mesh
@@ -23,18 +21,6 @@ from stamp_train.recipes.deepspeed import deepspeed_config
 _PATIENCE = timedelta(
     minutes=30
 )  # with a process that hangs, or writes to slow storage; one that died is noticed at once
-
-
-def with_native_precision(recipe: Recipe) -> Recipe:
-    """The recipe; in float32 where there is no GPU and the processor multiplies no bfloat16 numbers by itself.
-
-    Matrix products of the demo's sizes take a quarter of the time where it does (AVX512-BF16; the others are not measured).
-    """
-    processor: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not tell
-    native = any(processor.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    if native or torch.cuda.is_available() or recipe.model.precision != "bf16":
-        return recipe
-    return msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, precision="float32"))
 
 
 def open_accelerator(recipe: Recipe) -> Accelerator:

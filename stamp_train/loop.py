@@ -31,7 +31,6 @@ from stamp_train.engine import (
     new_optimizer,
     open_accelerator,
     weights_of,
-    with_native_precision,
 )
 from stamp_train.exact import make_exact, memory_held
 from stamp_train.feed import open_feed, state_of
@@ -43,6 +42,7 @@ from stamp_train.losses import loss_settings
 from stamp_train.network import build_network, save_final, save_network, without_weights
 from stamp_train.panel import Watch, Watched
 from stamp_train.pictures import draw
+from stamp_train.precision import with_native_precision
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.architecture import Architecture, measured
 from stamp_train.recipes.cost import operations
@@ -73,7 +73,8 @@ class Run:
     """
 
     def __init__(self, resolved: Resolved, out: Path, start: Path | None = None, watch: Watch | None = None) -> None:
-        self.recipe = with_native_precision(resolved.recipe)
+        resolved = with_native_precision(resolved)
+        self.recipe = resolved.recipe
         self.out = out
         self.watch = watch or (lambda _: None)
         make_exact(self.recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def draw(predictions: Sequence[Prediction], folder: Path) -> None:
     """Write one PNG per prediction, `00.png` and on; those of before are overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, prediction in enumerate(predictions):
-        picture(prediction).save(folder / f"{number:02d}.png")
+        encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
+        picture(prediction).save(encoded, "PNG")
+        (folder / f"{number:02d}.png").write_bytes(encoded.getvalue())
 
 
 def picture(prediction: Prediction) -> Image.Image:

@@ -174,7 +174,7 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
     """The part of JSON Schema that msgspec writes; anything else fails, lest it go unchecked."""
     known = {
         "$ref", "$defs", "title", "description", "type", "properties", "required", "items", "prefixItems", "minItems",
-        "maxItems", "anyOf", "enum", "default", "additionalProperties",
+        "maxItems", "anyOf", "enum", "default", "additionalProperties", "minimum",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     if "$ref" in schema:
@@ -190,6 +190,8 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
         }  # fmt: skip
         assert isinstance(value, kinds[schema["type"]]), value
         assert isinstance(value, bool) == (schema["type"] == "boolean")
+    if "minimum" in schema:
+        assert value >= schema["minimum"]
     if isinstance(value, dict):
         assert set(schema.get("required", [])) <= set(value), value
         for key, inner in value.items():

@@ -500,14 +500,15 @@ def test_tokens_in_conversations_never_act(tmp_path: Path) -> None:
     llava(tmp_path, [*rows, *(chat(f"hi {token}", f"{token} hello") for token in TOKENS)])
     (built,) = build(tmp_path, tmp_path / "out", "llava")
     records, rejects = read_set(built.folder)
-    assert len(records) == 2 * len(TOKENS)
+    assert len(records) == 2 * len(TOKENS) - 1
     for loaded in records:
         assert not any(token in text for token in TOKENS for text in texts(loaded))
         assert loaded.row.masks == [0]
         pictures = sum(c.type == "image" for d in loaded.record.dialogues for m in d.messages for c in m.content)
         assert pictures == (loaded.image is not None)
     assert len({row.record for row in rejects}) == 2 * len(TOKENS)
-    assert all(row.action == "cleaned" for row in rejects)
+    refused = [row.reason for row in rejects if row.action != "cleaned"]
+    assert refused == ["no-picture"], "a question that points at a picture needs one"
 
 
 def test_conversations_are_kept_or_told_of(tmp_path: Path) -> None:
