@@ -27,13 +27,17 @@ MOST_TOKENS = 16_384  # merged patches per picture: Qwen2-VL's own limit, of 12,
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it."""
+    """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it.
+
+    own_name: of the set in REFER's format that `refer` stands for.
+    """
 
     names: tuple[str, ...]
     root: Path
     out: Path
     splits: tuple[str, ...] = ()
     split_by: str = ""
+    own_name: str = ""
     seed: int = 0
     passes: int = 1
     min_tokens: int = 1024
@@ -57,7 +61,7 @@ def open_sources(job: Job) -> list[Source]:
         raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
     reading = Reading(job.encoding, job.crowd)
     if "all" not in job.names:
-        return [open_source(name, job.root, job.split_by, reading) for name in job.names]
+        return [open_source(name, job.root, job.split_by, reading, job.own_name) for name in job.names]
     found = find_datasets(job.root)
     if not found:
         raise StampError(f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where")
