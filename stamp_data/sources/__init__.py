@@ -29,7 +29,9 @@ def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS
     kind = _kind(name, root, own_name)
     if split_by and split_by not in kind.split_bys:
         known = ", ".join(filter(None, kind.split_bys))
-        raise UsageFault(f"{kind.dataset} has no split-by {split_by!r}", f"known: {known}" if known else "leave --split-by out")
+        raise UsageFault(
+            f"{kind.dataset} has no split-by {split_by!r}", f"known: {known}" if known else "leave --split-by out"
+        )
     if not root.exists():
         raise StampError(f"{root} does not exist", "--root names the folder that holds the downloads")
     source = kind(root, split_by, reading)
