@@ -17,7 +17,9 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.sources import SOURCES
+from stamp_data.sources.base import AS_USUAL, Reading
 from stamp_data.sources.checkup import DatasetReport, Finding, Level, examine_dataset
+from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_schemas import UsageFault
 
 LITTLE_SPACE = 20 << 30  # bytes; a built set is about as large as its pictures
@@ -61,11 +63,14 @@ class Report(msgspec.Struct):
         return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
 
 
-def examine(root: Path, tokenizer: Path | None = None) -> Report:
-    """Look at everything under `root`. tokenizer: a folder that is to serve as one. UsageFault if there is no root."""
+def examine(root: Path, tokenizer: Path | None = None, reading: Reading = AS_USUAL) -> Report:
+    """Look at everything under `root`. tokenizer: a folder that is to serve as one. reading: as for a build. UsageFault if
+    there is no root.
+    """
     if not root.is_dir():
         raise UsageFault(f"{root} is no folder", "name the folder that holds the downloads")
-    reports = [report for kind in SOURCES.values() for report in examine_dataset(kind, root)]
+    own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
+    reports = [report for kind in (*SOURCES.values(), *own) for report in examine_dataset(kind, root, reading)]
     return Report(str(root), reports, environment(root, tokenizer))
 
 
