@@ -58,9 +58,15 @@ class Catalogue:
     """Entries of all records that match `where`, in corpus order or that of `sort`; safe to ask while it grows."""
 
     def __init__(
-        self, paths: Sequence[Path], *, where: str | None = None, sort: str | None = None, budget: int | None = None
+        self,
+        paths: Sequence[Path],
+        *,
+        where: str | None = None,
+        sort: str | None = None,
+        budget: int | None = None,
+        side: int = 1,
     ) -> None:
-        self._paths, self._where, self._sort, self._budget = paths, where, sort, budget
+        self._paths, self._where, self._sort, self._budget, self._side = paths, where, sort, budget, side
         self._entries: list[Entry] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._gather, name="catalogue", daemon=True)
@@ -89,7 +95,9 @@ class Catalogue:
     def _gather(self) -> None:
         try:
             with Corpus(self._paths) as corpus:
-                for pick in select(Looker(corpus, self._budget), limit=None, where=self._where, sort=self._sort):
+                for pick in select(
+                    Looker(corpus, self._budget, self._side), limit=None, where=self._where, sort=self._sort
+                ):
                     self._entries.append(_entry(pick))
                     self.scanned = len(self._entries) if self._sort else pick.facts.number + 1
                     if self._stop.is_set():
