@@ -174,7 +174,10 @@ def doctor(
     tokenizer: Annotated[Path | None, typer.Option(help="Folder of a tokenizer that is to count tokens.")] = None,
     json: Json = False,
 ) -> None:
-    """Say which datasets are there, whole and readable, what is missing and where it comes from. Exit 1 on any error."""
+    """Say which datasets are there, whole and readable, what is missing and where it comes from.
+
+    Exit 1 where something is broken or only half there, or where nothing is.
+    """
     from stamp_data.doctor import examine
     from stamp_data.jobs import checked_images
     from stamp_data.sources import Reading
