@@ -48,7 +48,9 @@ def open_checkpoint(
     return model, processor
 
 
-def load_folder(folder: Path, dtype: torch.dtype | None = None, base: str | Path = "") -> tuple[StampModel, StampProcessor]:
+def load_folder(
+    folder: Path, dtype: torch.dtype | None = None, base: str | Path = ""
+) -> tuple[StampModel, StampProcessor]:
     """The model of a folder in evaluation mode on the CPU, and its processor.
 
     Args:
