@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
 from typing import Any
 
 
@@ -26,3 +29,14 @@ class UsageFault(StampError):
     """The call is wrong, whatever the data. Exit code 2."""
 
     exit_code = 2
+
+
+@contextmanager
+def naming(path: str | PathLike[str]) -> Iterator[None]:
+    """An OSError of the block that names no file, as those of `write` do not, is given this name and passed on."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno is not None and fault.filename is None:
+            fault.filename = str(path)
+        raise

@@ -13,6 +13,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from stamp_data.grid import PATCH
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
+from stamp_train.checksums import write_checksums
 from stamp_train.model.base import base_of, check_base, fetch, read_base, write_base
 from stamp_train.model.chat import ADDED_TOKENS
 from stamp_train.model.folder import check_folder, has_head
@@ -177,3 +178,4 @@ def save_final(network: Any, processor: StampProcessor, folder: Path, precision:
     if precision == "bf16":
         plain = plain.to(torch.bfloat16)
     save_model(plain, processor, folder)
+    write_checksums(folder)

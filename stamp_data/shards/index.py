@@ -12,10 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stamp_data.files import open_plain
 from stamp_data.shards.row import MEMBERS, IndexRow
 from stamp_schemas import StampError
 
 __all__ = ["MEMBERS", "SCHEMA", "IndexRow", "read_rows", "read_table", "write_index"]
+
+FEW_ROWS = 1 << 20  # of which no file is too small to be believed
+DAMAGE = (pa.ArrowException, msgspec.MsgspecError, ValueError, OverflowError)
+"""What comes of an index whose bytes are not those that were written: names and texts that are no text, sizes beyond reason."""
 
 _INT_LIST = pa.list_(pa.field("element", pa.int32(), nullable=False))
 SCHEMA = pa.schema(
@@ -76,17 +81,41 @@ def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """The index as an arrow table (some columns, or all); StampError if the file is not an index of this schema."""
     try:
-        table = pq.read_table(path, columns=columns, partitioning=None)
+        with open_plain(path) as file:
+            parquet = pq.ParquetFile(file)
+            _check_schema(parquet, os.fstat(file.fileno()).st_size, columns or SCHEMA.names, path)
+            table = parquet.read(columns=columns)
+            table.validate(full=True)  # that texts are UTF-8 and lists end where they say: nothing below would notice
+            return table
     except FileNotFoundError:
         raise StampError(f"{path}: no such file", "is this the folder of one built split?") from None
-    except (pa.ArrowException, OSError) as fault:
-        raise StampError(f"{path}: not a readable index: {str(fault).splitlines()[0]}") from None
-    for name in columns or SCHEMA.names:
-        if name not in table.schema.names or table.schema.field(name).type != SCHEMA.field(name).type:
+    except (*DAMAGE, OSError) as fault:
+        raise StampError(f"{path}: not a readable index: {first_line(fault)}") from None
+
+
+def _check_schema(parquet: pq.ParquetFile, size: int, columns: Sequence[str], path: Path) -> None:
+    """What the footer says, before anything is read by it."""
+    schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+    for name in columns:
+        if schema.names.count(name) != 1 or schema.field(name).type != SCHEMA.field(name).type:
             raise StampError(f"{path}: column {name!r} is missing or of another type", "built by another version?")
-    return table
+    if rows > max(size, FEW_ROWS):  # every row has a hash of its own, which no compression makes smaller
+        raise StampError(f"{path}: claims {rows:,} rows in {size:,} bytes", "built by another program?")
 
 
 def read_rows(path: Path) -> list[IndexRow]:
-    """Every row of an index, typed."""
-    return msgspec.convert(read_table(path).to_pylist(), list[IndexRow])
+    """Every row of an index, typed; StampError as from `read_table`, or if a value is none that a column may hold."""
+    try:
+        return typed(read_table(path))
+    except DAMAGE as fault:
+        raise StampError(f"{path}: not a readable index: {first_line(fault)}") from None
+
+
+def typed(table: pa.Table) -> list[IndexRow]:
+    """Rows of an index as they are used. One of DAMAGE where the columns hold something else."""
+    return msgspec.convert(table.to_pylist(), list[IndexRow])
+
+
+def first_line(fault: BaseException) -> str:
+    """What went wrong, without the rest of the story."""
+    return next(iter(str(fault).strip().splitlines()), "") or type(fault).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import BinaryIO
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from stamp_data.files import open_plain
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow, read_rows
 from stamp_data.shards.labels import parse_labels
-from stamp_data.shards.manifest import INDEX, read_manifest
+from stamp_data.shards.manifest import INDEX, SHARD_NAME, read_manifest
 from stamp_schemas import Manifest, Record, StampError
 
 OPEN_SHARDS = 16  # file handles kept per reader
@@ -72,8 +74,8 @@ class ShardSet:
         if not size:
             return b""
         file = self._open(row.shard)
-        file.seek(offset)
-        data = file.read(size)
+        there = os.fstat(file.fileno()).st_size
+        data = os.pread(file.fileno(), size, offset) if 0 <= offset <= there and 0 < size <= there - offset else b""
         if xxh3_64_intdigest(data) != expected:
             raise StampError(
                 f"{self.folder / row.shard}: {row.member_name(member)} is damaged (bytes differ from the index)",
@@ -85,7 +87,7 @@ class ShardSet:
         """The parsed `K.json` of a record."""
         try:
             return msgspec.json.decode(self.member(row, "json"), type=Record)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
             raise StampError(f"{self.folder / row.shard}: {row.member_name('json')} is no record: {fault}") from None
 
     def labels(self, row: IndexRow) -> UInt8 | None:
@@ -101,8 +103,10 @@ class ShardSet:
         if shard in self._files:
             self._files.move_to_end(shard)
             return self._files[shard]
+        if not SHARD_NAME.fullmatch(shard):  # it may lead anywhere
+            raise StampError(f"{self.folder / INDEX}: {shard[:100]!r} is not the name of a shard")
         try:
-            file = (self.folder / shard).open("rb")
+            file = open_plain(self.folder / shard)
         except OSError as fault:
             raise StampError(f"{self.folder / shard}: {fault.strerror}") from None
         self._files[shard] = file

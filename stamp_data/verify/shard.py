@@ -10,12 +10,12 @@ from typing import BinaryIO
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from stamp_data.files import file_digest, open_plain
 from stamp_data.shards.index import MEMBERS, IndexRow
-from stamp_data.shards.manifest import file_digest
-from stamp_data.verify.fault import Fault, FaultList
+from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.record import Found, RecordCheck
 from stamp_data.verify.walk import BLOCK, Member, Walked, read, walk
-from stamp_schemas import Settings, ShardEntry
+from stamp_schemas import Settings, ShardEntry, StampError
 
 
 class ShardJob(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ def check_shard(job: ShardJob) -> list[Fault]:
     faults = FaultList(job.name)
     path = job.folder / job.name
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size
             rows = job.rows
             if _has_digest(job.entry, path, size, faults) and not job.trusted:
@@ -47,8 +47,8 @@ def check_shard(job: ShardJob) -> list[Fault]:
             _check_content(file, size, job, rows, faults)
     except FileNotFoundError:
         faults.add("file-missing", "no such file")
-    except OSError as fault:
-        faults.add("file-unreadable", f"{fault.strerror}")
+    except (StampError, OSError) as fault:
+        faults.add("file-unreadable", reason(fault))
     return faults.faults
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,18 @@ COMMANDS = ("synth", "doctor", "build", "inspect", "explain", "verify", "export"
 HELP_SECONDS = 0.3
 
 
-def stamp(*arguments: object, program: str = "data", **environment: str) -> subprocess.CompletedProcess[str]:
+def stamp(
+    *arguments: object, program: str = "data", cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run `stamp-data` (or `stamp-train`) as a process of its own."""
     command = [sys.executable, "-c", f"from stamp_cli.{program} import main; main()", *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100", **environment}, check=False
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        check=False,
+        cwd=cwd,
     )
 
 
@@ -89,6 +97,8 @@ def test_completion_script_for_the_shell() -> None:
         (["build", "refcoco", "--root", "{root}", "--out", "x", "--split", "tran"], "train"),
         (["build", "refcoco", "--root", "/nowhere", "--out", "x"], "/nowhere"),
         (["synth", "x", "--size", "12"], "WIDTHxHEIGHT"),
+        (["synth", "x", "--images", "8"], "at least 20"),
+        (["synth", "{root}"], "not an empty folder"),
         (
             ["build", "refcoco", "--root", "{root}", "--out", "x", "--min-tokens", "9", "--max-tokens", "8"],
             "--min-tokens",
@@ -100,6 +110,29 @@ def test_a_wrong_call_says_what_would_be_right(playground: Path, arguments: list
     assert done.returncode == 2
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["inspect", "{shards}", "--sort", "nope"], "--sort is only for --html"),
+        (["inspect", "{shards}", "-q", "--sort", "nope"], "no column 'nope'"),
+        (["inspect", "{shards}", "--sort", "area"], "--sort is only for --html"),
+        (["inspect", "{shards}", "--html", "x.html", "--fail-on", "wrong"], "--fail-on 'wrong'"),
+        (["inspect", "{shards}", "--cells", "3"], "--cells is only for --sheet"),
+        (["inspect", "{shards}", "--sheet", "x.png", "--json"], "--json is only for tables"),
+        (["inspect", "{shards}", "--html", "x.html", "--serve"], "--html and --serve"),
+        (["inspect", "{shards}", "--html", "x.html", "--port", "80"], "--port is only for --serve"),
+        (["inspect", "{shards}", "--key", "k", "--overlay", "grid14"], "--overlay is only for --sheet"),
+        (["verify", "{shards}", "--root", "x"], "--root is only for --repair"),
+    ],
+)
+def test_what_was_spelled_is_not_skipped(shards: Path, tmp_path: Path, arguments: list[str], named: str) -> None:
+    """An option that would say nothing is refused, and so is a word that names nothing, before any work."""
+    done = stamp(*(argument.replace("{shards}", str(shards)) for argument in arguments), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and named in done.stderr
+    assert not any(tmp_path.iterdir())
 
 
 def test_json_is_all_that_stands_on_stdout(playground: Path, shards: Path, tmp_path: Path) -> None:
@@ -119,6 +152,25 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(playground: Path, tm
     assert done.stdout == ""
     assert "refclef-unc/train: planning" in done.stderr.splitlines()
     assert "\x1b" not in done.stderr
+
+
+def test_progress_goes_on_to_its_end(playground: Path, shards: Path, tmp_path: Path) -> None:
+    """`building (0/1)` is followed by `building (1/1)`, whatever counts."""
+    calls: list[list[object]] = [
+        ["synth", tmp_path / "scenes", "--images", 20, "--size", "96x64"],
+        ["build", "refclef", "--root", playground, "--out", tmp_path / "built", "--workers", 1],
+        ["verify", shards, "--workers", 1],
+        ["inspect", shards, "--html", tmp_path / "few.html", "--where", "area > 0.02"],
+        ["export", shards, "--to", "json-png", "--out", tmp_path / "taken", "--allow-loss"],
+    ]
+    for call in calls:
+        done = stamp(*call)
+        last = dict(re.findall(r"^(.*) \((\d+/\d+)\)$", done.stderr, re.MULTILINE))
+        assert last, done.stderr
+        for what, count in last.items():
+            counted, _, total = count.partition("/")
+            if not what.startswith("exporting ") or what == list(last)[-1]:  # an export counts through all sets
+                assert counted == total, (what, count)
 
 
 def test_verify_finds_a_flipped_bit_and_repairs_it(playground: Path, shards: Path) -> None:
