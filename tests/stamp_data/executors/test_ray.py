@@ -16,7 +16,7 @@ from stamp_schemas import StampError, UsageFault
 
 from ..raw import FAST, build, plain_set, tree
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: stamp-seg[ray]")
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
 
 @pytest.fixture(scope="module")
