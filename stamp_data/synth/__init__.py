@@ -59,7 +59,7 @@ def synthesize(
     `workers`, processes that draw. `progress` is called with (pictures done, pictures in all). Formats: each writer's module
     names its source.
 
-    UsageFault where `out` holds something, or where `images` or `size` is too small.
+    Raises UsageFault where `out` holds something or `images` or `size` is too small, OSError where it cannot be written.
     """
     _check(out, size)
     slots = plan_pictures(images, seed)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from stamp_train.checkpoint import find, read_optimizer
+from stamp_train.checkpoint import read_optimizer
 from stamp_train.model.load import load_checkpoint
 from stamp_train.precision import native_bfloat16
+from stamp_train.resume import find
 
 from .runs import TIMEOUT, log_of, make_shards, train, write_recipe
 
