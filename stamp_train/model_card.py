@@ -22,7 +22,7 @@ _PRECISIONS = {"bf16": "bfloat16", "float32": "float32"}
 _METRICS = ("ciou", "giou")
 _USE = """\
 ```
-pip install 'stamp-seg[train]'
+pip install '.[train]'  # in a clone of stamp-seg, which is on no package index
 stamp-train predict {name} photo.jpg --expression 'left dog'
 ```
 
