@@ -61,7 +61,8 @@ def run(
 ) -> None:
     """Train: all stages of a recipe, checkpoints on the way, the finished model in OUT/final.
 
-    SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75.
+    SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75. So does Ctrl-C, with exit code
+    130; a second Ctrl-C stops at once.
     """
     from stamp_train.launch.slurm import Job, parse_options
     from stamp_train.recipes import resolve
@@ -105,9 +106,11 @@ def run(
             return at.start_here(again, processes or 1, max_restarts)
         return _train(resolved, out, resume, json)
     except KeyboardInterrupt:
-        if not is_worker():
-            say(f"stopped; {_how_to_go_on(out)}")
-        raise typer.Exit(INTERRUPTED) from None
+        # At once: a normal exit would wait for the checkpoint that a thread may still write.
+        if is_worker():
+            os._exit(1)  # who started it says the rest
+        say(f"stopped; {_how_to_go_on(out)}")
+        os._exit(INTERRUPTED)
 
 
 def _dry_run(resolved: Resolved, device: str, devices: int, json: bool) -> None:
@@ -168,7 +171,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     if start and not is_worker():
         _say_changes(with_native_precision(resolved), out)
     with _alone(out) if is_first() else nullcontext(), watching() if is_first() else nullcontext() as watch:
-        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch)
+        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch, _pressed)
         if running.main:
             processes = running.accelerator.num_processes
             where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"
@@ -183,7 +186,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
         except Stopped as stopped:
             if running.main:
                 say(f"{stopped}; {_how_to_go_on(out)}")
-            raise typer.Exit(STOPPED) from None
+            raise typer.Exit(INTERRUPTED if stopped.by_hand else STOPPED) from None
         except RuntimeError as fault:
             if not (reason := lost_peer(fault)):
                 raise
@@ -205,6 +208,11 @@ def _say_changes(resolved: Resolved, out: Path) -> None:
     if (out / RECIPE).is_file():
         for change in changes(resolve(str(out / RECIPE)), resolved):
             say(f"changed since the run began: {change}")
+
+
+def _pressed() -> None:
+    if is_first():  # past Python's buffers, which the signal may have come in the middle of
+        os.write(2, b"stopping after this step, with a checkpoint; Ctrl-C again stops at once\n")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

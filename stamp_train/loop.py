@@ -71,6 +71,7 @@ class Run:
         out: run folder; made if it is not there.
         start: checkpoint to go on from, or what finds it: asked on the main process alone.
         watch: told of every step, on the main process.
+        pressed: told of the first Ctrl-C.
 
     Raises:
         StampError: sets, weights or checkpoint at fault.
@@ -82,11 +83,13 @@ class Run:
         out: Path,
         start: Path | Callable[[], Path | None] | None = None,
         watch: Watch | None = None,
+        pressed: Callable[[], None] = lambda: None,
     ) -> None:
         resolved = with_native_precision(resolved)
         self.recipe = resolved.recipe
         self.out = out
         self.watch = watch or (lambda _: None)
+        self.pressed = pressed
         make_exact(self.recipe)
         self.accelerator = open_accelerator(self.recipe)
         self.start = start = decide(self.accelerator, start) if callable(start) else start
@@ -138,16 +141,21 @@ class Run:
         Raises:
             StampError: a loss that is not finite, unreadable data, or a checkpoint that cannot be written.
             Stopped: a signal asked for it; there is a checkpoint of the last step.
+            KeyboardInterrupt: a second Ctrl-C; what is being written is left as it is.
         """
-        with StopRequest(self.accelerator) as self.stop:
-            return self._train()
+        with StopRequest(self.accelerator, self.pressed) as self.stop:
+            try:
+                return self._train()
+            except KeyboardInterrupt:
+                self.writer.abandon()
+                raise
+            finally:
+                self.writer.close()
 
     def _train(self) -> dict[str, float]:
-        try:
-            for index in range(self.progress.stage, len(self.recipe.stages)):
-                self._stage(index)
-        finally:
-            self.writer.close()
+        for index in range(self.progress.stage, len(self.recipe.stages)):
+            self._stage(index)
+        self.writer.wait()
         metrics = self.progress.metrics
         if self.main:
             # Of the last checkpoint, which is whole where the network at hand may be in shards.
@@ -230,7 +238,8 @@ class Run:
             needed = operations(recipe, self._sizes, work)
             held = memory_held()
             self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics, held, needed, self._peak))
-        stopping = self.stop.agreed() and not ends
+        asked, by_hand = self.stop.agreed()
+        stopping = asked and not ends
         compared = bool(recipe.saving.best and done.metrics)  # whether it is the best is seen when it is saved
         if stage_ends or stopping or compared or done.step % recipe.saving.every == 0:
             self._save(optimizer)
@@ -238,7 +247,7 @@ class Run:
             self.writer.wait()
             self.accelerator.wait_for_everyone()  # a process that ends takes the others along, even one that still writes
             self.accelerator.end_training()
-            raise Stopped(done.step)
+            raise Stopped(done.step, by_hand=by_hand)
 
     @functools.cached_property
     def _sizes(self) -> Architecture:
