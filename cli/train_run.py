@@ -19,6 +19,7 @@ from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
 
 if TYPE_CHECKING:
+    from stamp_schemas import StampError
     from stamp_train.recipes import Resolved
 
 PLAN = "Dry run"
@@ -171,7 +172,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     if start and not is_worker():
         _say_changes(with_native_precision(resolved), out)
     with _alone(out) if is_first() else nullcontext(), watching() if is_first() else nullcontext() as watch:
-        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch, _pressed)
+        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch, _pressed, _hung)
         if running.main:
             processes = running.accelerator.num_processes
             where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"
@@ -190,6 +191,8 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
         except RuntimeError as fault:
             if not (reason := lost_peer(fault)):
                 raise
+            if running.heart.found:
+                raise typer.Exit(1) from None  # one of the processes says which of them hangs
             rank = running.accelerator.process_index
             raise StampError(
                 f"process {rank}: another process of the run is gone, or hangs: {reason}",
@@ -213,6 +216,10 @@ def _say_changes(resolved: Resolved, out: Path) -> None:
 def _pressed() -> None:
     if is_first():  # past Python's buffers, which the signal may have come in the middle of
         os.write(2, b"stopping after this step, with a checkpoint; Ctrl-C again stops at once\n")
+
+
+def _hung(fault: StampError) -> None:
+    say(f"error: {fault.message}\nhint: {fault.hint}")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:
