@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import print_json, progress_bar, say
+from stamp_cli.console import only_for, print_json, progress_bar, say
 from stamp_cli.make import Json, Workers
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ Shards = Annotated[Path, typer.Argument(help="A built split, or a folder of them
 
 
 def verify(
+    context: typer.Context,
     path: Shards,
     repair: Annotated[bool, typer.Option("--repair", help="Build the damaged shards anew; needs --root.")] = False,
     root: Annotated[Path | None, typer.Option("--root", "-r", help="The raw data that the set was built from.")] = None,
@@ -29,10 +30,12 @@ def verify(
 ) -> None:
     """Check every hash, count, mask and label of built sets; list the faults, and exit 1 if there are any."""
     from stamp_data.executors.local import usable_cores
+    from stamp_data.mended import mended
     from stamp_data.shards.manifest import find_sets
     from stamp_data.verify import unguarded, verify_set
     from stamp_schemas import UsageFault
 
+    only_for(context, "--repair", repair, "root", "tokenizer")
     if repair and root is None:
         raise UsageFault("--repair needs --root", "the folder of the raw data that the set was built from")
     processes, found = workers or usable_cores(), []
@@ -45,7 +48,7 @@ def verify(
                 report(done, total, f"{name}: {what}")
 
             faults = verify_set(folder, workers=processes, labels=labels, progress=labelled)
-            if faults and repair and root is not None:
+            if repair and root is not None and (faults or mended(folder, root)):
                 faults = _repair(folder, faults, root, tokenizer, processes)
             found += [(folder, fault) for fault in faults]
             if unguarded(folder):

@@ -17,8 +17,9 @@ import msgspec
 from stamp_data.executors import Executor
 from stamp_data.files import file_digest, read_plain
 from stamp_data.lock import hold
+from stamp_data.mended import mended
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
-from stamp_data.receipt import Receipt, Workplace, receipt_path
+from stamp_data.receipt import AGE, ANY, Receipt, Workplace, receipt_path
 from stamp_data.rejects import RejectLog, storable
 from stamp_data.seal import seal, unseal, write_packed
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
@@ -74,10 +75,11 @@ def build_split(
 ) -> Built:
     """Build `out/<set>/<split>`, going on from whatever a stopped build of the same settings and inputs left there.
 
-    source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is. StampError if the
-    folder holds a set of other settings or inputs and `overwrite` is not given (which still keeps the shards that would
-    come out the same), or if another build is at work in it. OSError, with the name of a file or of the folder, where the
-    system refuses to read or write.
+    source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is, unless pictures that
+    it refused have come or were changed since; its other shards are then kept. StampError if the folder holds a set of
+    other settings or inputs and `overwrite` is not given (which still keeps the shards that would come out the same), if
+    another build is at work in it, or if a picture comes, goes or changes meanwhile. OSError, with the name of a file or
+    of the folder, where the system refuses to read or write.
     """
     if not _FOLDER_NAME.fullmatch(settings.split):
         raise SetFault(f"{source.name}: a split called {settings.split!r} cannot be the name of a folder")
@@ -88,9 +90,10 @@ def build_split(
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder, "build"):
             finished = _check_folder(folder, config, overwrite)
-            if finished is not None:
+            stale = {row.shard for row in mended(folder, source.root)}
+            if finished is not None and not stale:
                 return Built(folder, finished, 0)
-            _prepare(folder, config)
+            _prepare(folder, config, stale)
             rejects = RejectLog()
             progress(0, 0, "planning")
             heads = plan_tasks(source, settings, rejects, work)
@@ -159,14 +162,19 @@ def _difference(there: Config, asked: Config) -> str:
     return "; ".join(changed) or "other annotation files"
 
 
-def _prepare(folder: Path, config: Config) -> None:
-    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards are kept."""
+def _prepare(folder: Path, config: Config, stale: set[str]) -> None:
+    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards are kept.
+
+    stale: shards that cannot be kept.
+    """
     work = folder / WORK
     work.mkdir(exist_ok=True)
-    for stale in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
-        stale.unlink()
+    for left in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
+        left.unlink()
     if (folder / MANIFEST).exists():
         for receipt in unseal(folder):
+            if receipt.entry.path in stale:
+                continue
             write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
         (folder / MANIFEST).unlink()
     write_atomic(work / "config.json", msgspec.json.encode(config))
@@ -183,9 +191,16 @@ def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
             continue
         shard = folder / head.shard
         whole = _has_size(shard, receipt.entry.bytes) and file_digest(shard) == receipt.entry.digest
-        if receipt.entry.task == head.digest and whole:
+        if receipt.entry.task == head.digest and whole and _is_current(receipt, head, shard):
             valid[head.shard] = receipt
     return valid
+
+
+def _is_current(receipt: Receipt, head: TaskHead, shard: Path) -> bool:
+    """Whether no picture was changed since the shard was made, as far as times tell."""
+    if receipt.times == AGE:
+        return head.newest <= shard.stat().st_mtime_ns
+    return receipt.times in (ANY, head.times)
 
 
 def _has_size(path: Path, size: int) -> bool:

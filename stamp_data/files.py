@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from blake3 import blake3
 
 from stamp_schemas import StampError
 
 BLOCK = 1 << 20  # bytes hashed at a time
-TEXT_LIMIT = (
-    1 << 30
-)  # bytes of a manifest, a list of shards or of rejects; a manifest of a million shards has a third of it
+TEXT_LIMIT = 1 << 30  # bytes of a file that is read as a whole; the manifest of a million shards has a third of it
 SHARD_LIMIT = 1 << 40  # bytes; a sparse file may claim to be of any size, and would be read for years
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file is still the one that was looked at: bytes, and time of its last change in nanoseconds."""
+
+    size: int
+    changed: int
+
+
+MISSING = Stamp(-1, 0)
+NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def open_plain(path: Path, limit: int = SHARD_LIMIT) -> BinaryIO:
@@ -55,3 +65,16 @@ def _check(path: Path, status: os.stat_result, limit: int) -> None:
         raise StampError(
             f"{path}: {status.st_size:,} bytes, more than the {limit:,} that are read", "is it the right file?"
         )
+
+
+def stamp(path: str) -> Stamp:
+    """The stamp of a file, MISSING if there is none of that name. OSError where the system cannot tell."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - once per record; a Path costs double
+    except ValueError:  # a NUL in the name
+        return MISSING
+    except OSError as fault:
+        if fault.errno in NO_SUCH_FILE:
+            return MISSING
+        raise
+    return Stamp(status.st_size, status.st_mtime_ns)

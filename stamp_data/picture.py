@@ -15,6 +15,9 @@ from pathlib import Path
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from stamp_data.files import NO_SUCH_FILE, Stamp
+from stamp_schemas.errors import naming
+
 Image.preinit()  # Pillow would load its readers at the first picture: in every worker, not once in what they are forked from
 
 MAX_BYTES = 256 * 2**20
@@ -24,16 +27,15 @@ _PILLOW_FAULTS = (
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
-    KeyError,
+    LookupError,
     TypeError,
+    ArithmeticError,
     struct.error,
     zlib.error,
-    OverflowError,
-    MemoryError,
     Image.DecompressionBombError,
 )
-"""What Pillow's readers raise for files that are not what they say."""
+"""What Pillow's readers raise for files that are not what they say. Want of memory is not the file's fault: no picture is
+larger than MAX_PIXELS."""
 EXIF_ORIENTATION = 0x0112  # as TIFF calls it too
 OPENED = ("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP", TiffImagePlugin.TiffImageFile.format)
 EXTENSIONS = {
@@ -81,8 +83,11 @@ def _real_folder(root: Path, folder: str) -> str:
     return os.path.realpath(root / folder)
 
 
-def read_picture(root: Path, relative: str) -> Picture:
-    """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
+def read_file(root: Path, relative: str) -> tuple[bytes, Stamp]:
+    """The bytes of the picture at `relative`, and the stamp that they had.
+
+    PictureFault for what is no file that may be read, whoever tries; OSError where the system fails to read it.
+    """
     path = inside(root, relative)
     try:
         status = os.stat(path)  # noqa: PTH116 - see above
@@ -90,10 +95,19 @@ def read_picture(root: Path, relative: str) -> Picture:
             raise PictureFault("picture-unreadable", f"{relative}: not a regular file")
         if status.st_size > MAX_BYTES:
             raise PictureFault("picture-too-large", f"{relative}: more than {MAX_BYTES >> 20} MiB")
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see above
+        with open(path, "rb", buffering=0) as file, naming(path):  # noqa: PTH123 - see above
             data = file.read()
-    except FileNotFoundError:
-        raise PictureFault("picture-missing", f"{relative}: no such file") from None
+    except OSError as fault:
+        if fault.errno in NO_SUCH_FILE:
+            raise PictureFault("picture-missing", f"{relative}: no such file") from None
+        raise
+    return data, Stamp(len(data), status.st_mtime_ns)
+
+
+def read_picture(root: Path, relative: str) -> Picture:
+    """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
+    try:
+        data, _ = read_file(root, relative)
     except OSError as fault:
         raise PictureFault("picture-unreadable", f"{relative}: {fault.strerror}") from None
     return check_picture(data, relative)
@@ -108,7 +122,9 @@ def check_picture(data: bytes, name: str) -> Picture:
         width, height = stored_size(image)
         orientation = orientation_of(image)
         if not (image.format in ("JPEG", "MPO") and _ends_whole(data)):
-            image.draft("L", (width // 8, height // 8))  # JPEG: all coefficients are read, few are transformed
+            image.draft(
+                "L", (max(1, width // 8), max(1, height // 8))
+            )  # JPEG: all coefficients are read, few are transformed
             image.load()
             if image.format == "PNG":
                 orientation = orientation_of(image)  # its EXIF may stand behind the pixels
@@ -132,6 +148,8 @@ def opening(data: bytes | memoryview, name: str) -> Iterator[Image.Image]:
     except UnidentifiedImageError:  # its text has an address in memory
         raise PictureFault("not-a-picture", f"{label}not a JPEG, PNG, WebP, GIF, BMP or TIFF") from None
     except _PILLOW_FAULTS as fault:
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise  # the system's, such as too many open files
         raise PictureFault("picture-broken", f"{label}{fault or type(fault).__name__}") from None
 
 

@@ -22,7 +22,7 @@ from stamp_schemas.annotation import Form, Where
 
 FOLDERS = ("reason_seg/ReasonSeg", "reason_seg", "ReasonSeg")
 SPLITS = ("train", "val", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # in either case; of several, the first counts
 ENCODING = "cp1252"
 
 
@@ -92,9 +92,9 @@ class ReasonSeg(Source):
         explanations = self._explanations(rejects) if split == "train" else {}
         files = self._files.get(split, [])
         folder = f"{self.folder}/{split}"
-        pictures = {path.name for path in (self.root / folder).iterdir()} if files else set()
+        pictures = _pictures(self.root / folder) if files else {}
         for path in files:
-            name = next((path.stem + s for s in SUFFIXES if path.stem + s in pictures), f"{path.stem}.jpg")
+            name = pictures.get(path.stem, f"{path.stem}.jpg")
             try:
                 annotation = self._annotation(path, image_path(folder, name), rejects)
             except RecordFault as fault:
@@ -179,21 +179,29 @@ class ReasonSeg(Source):
 
 def _region(shape: _Shape, where: Where) -> Region | None:
     """The shape as a region, None for a `flag`, which marks nothing. RecordFault for labels and kinds that are unknown."""
-    if shape.label == "flag":
+    label = shape.label.lower()
+    if label == "flag":
         return None
-    if shape.label not in ("target", "ignore"):
+    if label not in ("target", "ignore"):
         raise RecordFault("bad-shape", f"label is {shape.label[:40]!r}, not target, ignore or flag")
     if shape.shape_type != "polygon":
         raise RecordFault("bad-shape", f"shape_type is {shape.shape_type[:40]!r}, not polygon")
     flat = [value for point in shape.points for value in point]
     segmentation = msgspec.Raw(msgspec.json.encode([flat]))
-    return Region(segmentation, where, "target" if shape.label == "target" else "ignore")
+    return Region(segmentation, where, "target" if label == "target" else "ignore")
 
 
 def _folder(root: Path) -> str:
     """Where train, val and test are, relative to the root."""
     holding = tuple(name for name in FOLDERS if any((root / name / split).is_dir() for split in SPLITS))
     return first_folder(root, holding or FOLDERS[1:2])
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """File names of the pictures in a folder by their stems."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    paths.sort(key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.suffix.isupper()), reverse=True)
+    return {path.stem: path.name for path in paths}
 
 
 def _annotation_files(folder: Path) -> list[Path]:

@@ -15,8 +15,9 @@ from xxhash import xxh3_64_intdigest
 from stamp_data.build import WORK, Built, Config, Progress, build_split, describe_inputs
 from stamp_data.executors import Executor
 from stamp_data.files import open_plain
+from stamp_data.mended import mended
 from stamp_data.plan import plan_tasks
-from stamp_data.receipt import Receipt, receipt_path
+from stamp_data.receipt import ANY, Receipt, receipt_path
 from stamp_data.rejects import RejectLog, read_rejects
 from stamp_data.shards.index import MEMBERS, IndexRow
 from stamp_data.shards.manifest import MANIFEST, REJECTS, read_manifest
@@ -52,6 +53,8 @@ def repair(
 ) -> Repaired:
     """Verify a set and build its damaged shards anew, with the settings in its manifest; the others are kept.
 
+    So are shards that refused pictures which have come or were changed since.
+
     source: loaded, of the dataset and files that the set was built from. faults: what verification found, if that was done
     already. Lost index, wids.json or manifest totals are made anew too; rejects.jsonl cannot be known without rendering,
     so that its loss means building every shard. A repair that is stopped leaves an unfinished build, which the build
@@ -61,11 +64,12 @@ def repair(
     folder = folder.resolve()
     if faults is None:
         faults = verify_set(folder, workers=workers, progress=progress)
-    if not faults:
+    stale = {row.shard for row in mended(folder, source.root)}
+    if not faults and not stale:
         return Repaired([], None, [], identical=True)
     manifest = read_manifest(folder, checked=False)
     _check_origin(folder, manifest, source, tokenizer)
-    damaged = {fault.shard for fault in faults}
+    damaged = {fault.shard for fault in faults} | stale
     if MANIFEST in damaged or manifest.checksum is msgspec.UNSET:
         _check_settings(folder, manifest, source)
     receipts = _receipts(folder, manifest, damaged, TokenCounter(tokenizer) if tokenizer else None)
@@ -139,7 +143,7 @@ def _receipts(folder: Path, manifest: Manifest, damaged: set[str], tokens: Token
     for entry in manifest.shards:
         if entry.path not in damaged:
             rows = _rows(folder, entry, index, tokens)
-            receipts.append(Receipt(entry, rows, rejects.get(entry.path, [])))
+            receipts.append(Receipt(entry, rows, rejects.get(entry.path, []), ANY))
     return receipts
 
 

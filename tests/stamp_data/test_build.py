@@ -17,14 +17,27 @@ from stamp_data.jobs import Job
 from stamp_data.rejects import read_rejects
 from stamp_schemas import Settings, StampError
 
-from .raw import FAST_OPTIONS, Command, Raw, Running, build, one_line, picture, plain_set, read_set, reasons, tree
+from .raw import (
+    FAST_OPTIONS,
+    Command,
+    Raw,
+    Running,
+    build,
+    one_line,
+    picture,
+    plain_set,
+    read_set,
+    reasons,
+    refusing_shards,
+    tree,
+)
 
 IMAGES = 40
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain_set(tmp_path_factory.mktemp("plain") / "data", IMAGES)
+    return plain_set(tmp_path_factory.mktemp("plain") / "data", IMAGES, refused=5)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +55,7 @@ def small(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_any_number_of_workers_gives_the_same_bytes(root: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     assert len([name for name in undisturbed if name.endswith(".tar")]) == IMAGES // 8
+    assert len(refusing_shards(undisturbed)) == IMAGES // 8
     for workers in (2, 4):
         build(root, tmp_path / str(workers), shard_records=8, workers=workers)
         assert tree(tmp_path / str(workers)) == undisturbed
