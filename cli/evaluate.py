@@ -22,10 +22,10 @@ ASK, DRAW, RUN = "How the model is asked", "How masks are made and scored", "How
 
 def eval(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="CKPT SHARDS…",
-            help="A checkpoint or a run's folder, and built splits or folders of them; with --oracle only these.",
+            help="A checkpoint or a run's folder, and built splits, folders of them or URLs; with --oracle only these.",
             show_default=False,
         ),
     ],
@@ -102,7 +102,7 @@ def eval(
     """Score masks on shard sets; a killed evaluation goes on when called again."""
     from stamp_schemas import UsageFault
 
-    checkpoint, shards = (None, paths) if oracle else (paths[0], paths[1:])
+    checkpoint, shards = (None, paths) if oracle else (Path(paths[0]), paths[1:])
     if not shards:
         raise UsageFault("no shards given", "stamp-train eval CKPT SHARDS…")
     from stamp_train.eval.page import write_page

@@ -11,7 +11,7 @@ from stamp_cli.console import print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_data.inspect.overlays import Overlay
 
-Paths = Annotated[list[Path], typer.Argument(help="Built splits, or folders of them.", show_default=False)]
+Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.", show_default=False)]
 WHICH, SHOW = "Which records", "How they are shown"
 
 
@@ -115,7 +115,7 @@ def inspect(
     return None
 
 
-def _one(paths: list[Path], key: str, out: Path | None, overlay: Overlay, budget: int | None) -> None:
+def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget: int | None) -> None:
     """One record: as a picture if `out` is given, else on the terminal."""
     if out is not None:
         from stamp_data.inspect.sheet import write_sample

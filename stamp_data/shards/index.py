@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stamp_data.shards.manifest import INDEX
 from stamp_data.shards.row import MEMBERS, IndexRow
+from stamp_data.shards.stores import Location, Store, open_store
 from stamp_schemas import StampError
 
-__all__ = ["MEMBERS", "SCHEMA", "IndexRow", "read_rows", "read_table", "write_index"]
+__all__ = ["MEMBERS", "SCHEMA", "IndexRow", "check_columns", "read_rows", "read_table", "told", "write_index"]
 
 _INT_LIST = pa.list_(pa.field("element", pa.int32(), nullable=False))
 SCHEMA = pa.schema(
@@ -73,20 +76,33 @@ def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     return pa.Array.from_buffers(kind, count, layout, children=[items])
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """The index as an arrow table (some columns, or all); StampError if the file is not an index of this schema."""
-    try:
-        table = pq.read_table(path, columns=columns, partitioning=None)
-    except FileNotFoundError:
-        raise StampError(f"{path}: no such file", "is this the folder of one built split?") from None
-    except (pa.ArrowException, OSError) as fault:
-        raise StampError(f"{path}: not a readable index: {str(fault).splitlines()[0]}") from None
-    for name in columns or SCHEMA.names:
-        if name not in table.schema.names or table.schema.field(name).type != SCHEMA.field(name).type:
-            raise StampError(f"{path}: column {name!r} is missing or of another type", "built by another version?")
+def read_table(place: Location, columns: list[str] | None = None) -> pa.Table:
+    """The index of a set as an arrow table (some columns, or all); StampError if it is not an index of this schema."""
+    store = open_store(place)
+    with told(store):
+        table = pq.read_table(store.seekable(INDEX), columns=columns, partitioning=None)
+    check_columns(store, table.schema, columns or SCHEMA.names)
     return table
 
 
-def read_rows(path: Path) -> list[IndexRow]:
-    """Every row of an index, typed."""
-    return msgspec.convert(read_table(path).to_pylist(), list[IndexRow])
+@contextmanager
+def told(store: Store) -> Iterator[None]:
+    """What arrow says about an index that cannot be read, as one StampError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as fault:
+        raise StampError(f"{store}/{INDEX}: not a readable index: {str(fault).splitlines()[0]}") from None
+
+
+def check_columns(store: Store, schema: pa.Schema, names: Iterable[str]) -> None:
+    """StampError if one of these columns is missing or of another type."""
+    for name in names:
+        if name not in schema.names or schema.field(name).type != SCHEMA.field(name).type:
+            raise StampError(
+                f"{store}/{INDEX}: column {name!r} is missing or of another type", "built by another version?"
+            )
+
+
+def read_rows(place: Location) -> list[IndexRow]:
+    """Every row of the index of a set, typed."""
+    return msgspec.convert(read_table(place).to_pylist(), list[IndexRow])

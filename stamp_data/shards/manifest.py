@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
 from blake3 import blake3
 
+from stamp_data.shards.stores import Location, Missing, Store, open_store
+from stamp_data.shards.stores.cache import CachedStore
 from stamp_schemas import Manifest, ShardEntry, StampError
+from stamp_schemas.manifest import MANIFEST_SCHEMA
 
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_DIGEST = re.compile(r"[0-9a-f]{1,64}")
 MANIFEST, INDEX, WIDS, REJECTS = "manifest.json", "index.parquet", "wids.json", "rejects.jsonl"
 
 
@@ -38,29 +44,58 @@ def wids_bytes(name: str, shards: list[ShardEntry]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(place: Location) -> Manifest:
     """The manifest of one built split; StampError if there is none or it is not one."""
-    path = folder / MANIFEST
+    store = open_store(place)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError:
+        data = store.get(MANIFEST)
+    except Missing:
         raise StampError(
-            f"{folder}: no {MANIFEST}", "an unfinished build? the same build command goes on where it stopped"
+            f"{store}: no {MANIFEST}", "an unfinished build? the same build command goes on where it stopped"
         ) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as fault:
-        raise StampError(f"{path}: not a manifest of this version: {fault}") from None
+    return parse_manifest(data, f"{store}/{MANIFEST}")
 
 
-def find_sets(path: Path, *, unfinished: bool = False) -> list[Path]:
-    """The folders of built splits at or below `path`, sorted; StampError if there are none.
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """A manifest from its text; StampError, naming `where`, if it is none of this version, or names what it may not."""
+    try:
+        schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
+        if schema != MANIFEST_SCHEMA:
+            raise StampError(
+                f"{where}: is of schema {schema!r}, this version reads {MANIFEST_SCHEMA!r}",
+                "build the set anew, or install the version that wrote it",
+            )
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{where}: not a manifest of this version: {fault}") from None
+    for entry in manifest.shards:
+        if not _NAME.fullmatch(entry.path) or not _DIGEST.fullmatch(entry.digest):
+            raise StampError(f"{where}: {entry.path[:80]!r} is no name of a shard, or its digest is none")
+    return manifest
+
+
+def shards_of(store: Store, manifest: Manifest) -> Store:
+    """Where the shards of a set are read from: its own place, or the cache that the place has."""
+    if store.cache is None:
+        return store
+    return CachedStore(store, store.cache, {entry.path: entry.digest for entry in manifest.shards})
+
+
+def find_sets(path: Location, *, unfinished: bool = False) -> list[str]:
+    """The places (folders or URLs) of built splits at or below `path`, sorted; StampError if there are none.
 
     unfinished: also those that hold shards but no manifest.
     """
-    if not path.exists():
-        raise StampError(f"{path}: no such folder")
-    found = {manifest.parent for manifest in path.rglob(MANIFEST)}
+    store = open_store(path)
+    found = set(store.folders(MANIFEST))
     if unfinished:
-        found |= {shard.parent for shard in path.rglob("shard-*.tar")}
+        found |= set(store.folders("shard-*.tar"))
     if not found:
-        raise StampError(f"{path}: no {MANIFEST} here or below", "give the folder that `stamp-data build` wrote")
+        listed = store.names() is not None
+        raise StampError(
+            f"{store}: no {MANIFEST} here" + (" or below" if listed else ""),
+            "give the folder that `stamp-data build` wrote"
+            if listed
+            else "a web server: give the URL of one built split",
+        )
     return sorted(found)
