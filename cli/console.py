@@ -9,12 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from typing import Annotated, NoReturn
 
 import typer
 
-from stamp_schemas.errors import StampError
+from stamp_cli.expected import expected
+from stamp_schemas.errors import StampError, naming
 
 EPILOG = "Exit codes: 0 done · 1 the data or the result is at fault · 2 the call is wrong · 130 stopped by Ctrl-C"
 QUIET_SECONDS = 10.0  # between two progress lines where no bar can be drawn
@@ -54,20 +56,41 @@ def new_app(summary: str) -> typer.Typer:
 
 
 def run(app: typer.Typer) -> None:
-    """Run an application; a StampError becomes one line on stderr and its exit code."""
+    """Run an application; whatever is expected to go wrong (`stamp_cli.expected`) becomes one line and an exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text that a terminal can show
     try:
-        app()
-    except StampError as fault:
-        say(f"error: {fault.message}")
-        if fault.hint:
-            say(f"hint: {fault.hint}")
-        sys.exit(fault.exit_code)
+        try:
+            app()
+        finally:
+            with naming("standard output"):
+                sys.stdout.flush()
     except KeyboardInterrupt:
         say("stopped")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone; nothing is left to say, not even by the interpreter
         sys.exit(1)
+    except Exception as fault:
+        told = expected(fault)
+        if told is None:
+            raise
+        _fail(told)
+
+
+def _fail(fault: StampError) -> NoReturn:
+    with suppress(OSError):  # stderr may be a file on the very disk that is full
+        say(f"error: {one_line(fault.message)}")
+        if fault.hint:
+            say(f"hint: {one_line(fault.hint)}")
+    with suppress(OSError):  # what could not be written is given up, or the interpreter would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(fault.exit_code)
+
+
+def one_line(text: str) -> str:
+    """`text` as one line of a terminal: what would end the line, or steer the terminal, is written as an escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def say(text: str) -> None:
@@ -90,7 +113,7 @@ def hide_loading_bars() -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
-    """A function to be told (done, total, what): a live bar on a terminal, elsewhere a line every ten seconds."""
+    """A function to be told (done, total, what): a live bar on a terminal, elsewhere lines."""
     if sys.stderr.isatty():
         with _live_bar() as report:
             yield report
@@ -99,14 +122,17 @@ def progress_bar() -> Iterator[Report]:
 
 
 class _Lines:
+    """A line when something begins, when it ends, and every ten seconds in between."""
+
     def __init__(self) -> None:
-        self._last, self._what = 0.0, ""
+        self._last, self._line, self._what = 0.0, "", ""
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        now = time.monotonic()
-        if what != self._what or now - self._last >= QUIET_SECONDS:
-            say(f"{what} ({done}/{total})" if total else what)
-            self._last, self._what = now, what
+        now, line = time.monotonic(), f"{what} ({done}/{total})" if total else what
+        ends = done >= total and line != self._line
+        if what != self._what or ends or now - self._last >= QUIET_SECONDS:
+            say(line)
+            self._last, self._line, self._what = now, line, what
 
 
 @contextmanager
@@ -120,13 +146,17 @@ def _live_bar() -> Iterator[Report]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
+
+    def whole() -> Column:
+        return Column(no_wrap=True)  # where there is little room, the text is wrapped and the numbers stay
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=Column()),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        MofNCompleteColumn(table_column=whole()),
+        TimeElapsedColumn(table_column=whole()),
+        TimeRemainingColumn(table_column=whole()),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -134,7 +164,12 @@ def _live_bar() -> Iterator[Report]:
 
 
 def print_json(value: object) -> None:
-    """One JSON value on stdout, for programs."""
+    """One JSON value on stdout, for programs. Names of files that are no text hold escapes of half a surrogate pair."""
+    import json
+
     import msgspec
 
-    print(msgspec.json.encode(value, enc_hook=str).decode())
+    try:
+        print(msgspec.json.encode(value, enc_hook=str).decode())
+    except UnicodeEncodeError:
+        print(json.dumps(msgspec.to_builtins(value, enc_hook=str)))

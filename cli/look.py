@@ -29,9 +29,10 @@ def verify(
 ) -> None:
     """Check every hash, count, mask and label of built sets; list the faults, and exit 1 if there are any."""
     from stamp_data.executors.local import usable_cores
+    from stamp_data.mended import mended
     from stamp_data.shards.manifest import find_sets
     from stamp_data.shards.stores import is_url
-    from stamp_data.verify import verify_set
+    from stamp_data.verify import unguarded, verify_set
     from stamp_schemas import UsageFault
 
     if repair and root is None:
@@ -48,9 +49,11 @@ def verify(
                 report(done, total, f"{name}: {what}")
 
             faults = verify_set(folder, workers=processes, labels=labels, progress=labelled)
-            if faults and repair and root is not None:
+            if repair and root is not None and (faults or mended(Path(folder), root)):
                 faults = _repair(Path(folder), faults, root, tokenizer, processes)
             found += [(folder, fault) for fault in faults]
+            if unguarded(folder):
+                say(f"note: {folder}: written by an earlier version, without a checksum of the manifest's own text")
     if json:
         print_json([{"folder": folder, "fault": fault} for folder, fault in found])
     else:
@@ -70,7 +73,7 @@ def _repair(folder: Path, faults: list[Fault], root: Path, tokenizer: Path | Non
     from stamp_data.sources import open_source
     from stamp_data.verify import repair
 
-    settings = read_manifest(folder).settings
+    settings = read_manifest(folder, checked=False).settings
     source = open_source(settings.dataset, root, settings.split_by)
     source.load()
     executor = LocalExecutor(processes)

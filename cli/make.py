@@ -31,21 +31,19 @@ def synth(
     """Render a small playground: every dataset family in its real raw format, with scenes of which all that is said is true."""
     from stamp_data.synth import synthesize
     from stamp_schemas import UsageFault
+    from stamp_schemas.errors import naming
 
     width, _, height = size.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
         raise UsageFault(f"--size {size!r} is not WIDTHxHEIGHT of 64 pixels or more", "for example --size 256x192")
-    try:
-        with progress_bar() as report:
-            synthesize(
-                out,
-                images=images,
-                size=(int(width), int(height)),
-                seed=seed,
-                progress=lambda done, total: report(done, total, "rendering"),
-            )
-    except FileExistsError as fault:
-        raise UsageFault(str(fault), "give a new folder") from None
+    with progress_bar() as report, naming(out):
+        synthesize(
+            out,
+            images=images,
+            size=(int(width), int(height)),
+            seed=seed,
+            progress=lambda done, total: report(done, total, "rendering"),
+        )
     say(f"{out}: {images} scenes. Next: stamp-data build all --root {out} --out shards")
 
 

@@ -37,6 +37,14 @@ Refine = Annotated[
     str, typer.Option(help="Refine masks with SAM: sam:FILE or sam:FOLDER.", show_default=False, rich_help_panel=ANSWER)
 ]
 
+RefineOptional = Annotated[
+    bool,
+    typer.Option(
+        "--refine-optional",
+        help="Go on with unrefined masks where what --refine names cannot be had.",
+        rich_help_panel=ANSWER,
+    ),
+]
 MaxNewTokens = Annotated[int, typer.Option(min=0, help="Longest answer, in tokens.", rich_help_panel=ANSWER)]
 Temperature = Annotated[
     float, typer.Option(min=0, help="0 says what is likeliest; above, answers are drawn.", rich_help_panel=ANSWER)
@@ -95,6 +103,7 @@ def predict(
     ] = False,
     upsampling: Upsampling = "bilinear",
     refine: Refine = "",
+    refine_optional: RefineOptional = False,
     refine_preset: Annotated[
         Literal["stamp", "published"], typer.Option(help="Settings of --refine.", rich_help_panel=ANSWER)
     ] = "stamp",
@@ -119,6 +128,8 @@ def predict(
     """
     from stamp_train.predict.checkpoints import find_checkpoint, fingerprint
     from stamp_train.predict.inputs import read_requests
+    from stamp_train.predict.opening import pick_device
+    from stamp_train.predict.refine.refiner import works
     from stamp_train.predict.work import answer_all
     from stamp_train.predict.writing import PredictionFolder
 
@@ -134,19 +145,22 @@ def predict(
         "temperature": temperature,
         "seed": seed,
     }
-    folder = PredictionFolder(out, settings, overwrite=overwrite)
+    refiner = None
+    if refine:
+        from stamp_train.predict.refine import load_refiner
+
+        hide_loading_bars()
+        place = pick_device(device)
+        refiner = load_refiner(refine, place, refine_preset, seed, say=say, optional=refine_optional)
+    folder = PredictionFolder(out, settings, overwrite=overwrite, refining=works(refiner))
 
     def open_segmenter() -> Segmenter:
 
         from stamp_train.predict import Segmenter
-        from stamp_train.predict.refine import load_refiner
 
         hide_loading_bars()
         with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
-            segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling)
-        if refine:
-            segmenter.refiner = load_refiner(refine, segmenter.device, refine_preset, seed, say=say)
-        return segmenter
+            return Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner)
 
     outcomes = answer_all(
         asked,

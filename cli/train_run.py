@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -98,6 +100,8 @@ def run(
         if launcher == "torchrun":
             return at.start_node(again, nodes, node_rank, rendezvous, processes, max_restarts)
         if (processes or 1) > 1 or max_restarts:
+            with _alone(out):  # so too here, before any process is started
+                pass
             return at.start_here(again, processes or 1, max_restarts)
         return _train(resolved, out, resume, json)
     except KeyboardInterrupt:
@@ -115,16 +119,33 @@ def _dry_run(resolved: Resolved, device: str, devices: int, json: bool) -> None:
     return print_json(found) if json else show_dry_run(resolved, found, device, devices, accelerator.memory)
 
 
-def _find_start(out: Path, resume: str) -> Path | None:
-    """As asked for; but what was started anew by a scheduler goes on from its own checkpoints, if it has any."""
-    from stamp_train.checkpoint import find, find_start
+def _find_start(out: Path, resume: str, *, whole: bool = False) -> Path | None:
+    """As asked for; but what was started anew by a scheduler goes on from its own checkpoints, if it has any.
+
+    whole: read it all, and pass over what is damaged.
+    """
+    from stamp_train.resume import find, find_start, find_whole
     from stamp_train.runlog import CHECKPOINTS
 
-    return find_start(out, "auto" if restarted() and find(out / CHECKPOINTS) else resume)
+    return (find_whole if whole else find_start)(out, "auto" if restarted() and find(out / CHECKPOINTS) else resume)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other runs out of the folder for as long; one in which nothing was written does not stay."""
+    from stamp_data.lock import hold
+
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with hold(out, "run"):
+            yield
+    finally:
+        with suppress(OSError):
+            out.rmdir()
 
 
 def _how_to_go_on(out: Path) -> str:
-    from stamp_train.checkpoint import find
+    from stamp_train.resume import find
     from stamp_train.runlog import CHECKPOINTS
 
     found = find(out / CHECKPOINTS)
@@ -138,22 +159,24 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     from stamp_train.launch.signals import STOPPED, Stopped
     from stamp_train.loop import Run
     from stamp_train.panel import watching
+    from stamp_train.precision import with_native_precision
     from stamp_train.runlog import FINAL
 
     began = monotonic()
     hide_loading_bars()
     start = _find_start(out, resume)
     if start and not is_worker():
-        _say_changes(resolved, out)
-    with watching() if is_first() else nullcontext() as watch:
-        running = Run(resolved, out, start, watch)
+        _say_changes(with_native_precision(resolved), out)
+    with _alone(out) if is_first() else nullcontext(), watching() if is_first() else nullcontext() as watch:
+        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch)
         if running.main:
             processes = running.accelerator.num_processes
             where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"
-            say(f"{resolved.name}: {sum(running.stage_steps):,} steps, {where}{f', from {start}' if start else ''}")
+            begins = f", from {running.start}" if running.start else ""
+            say(f"{resolved.name}: {sum(running.stage_steps):,} steps, {where}{begins}")
             if running.recipe.model.precision != resolved.recipe.model.precision:
                 say(
-                    "this processor has no bfloat16 arithmetic of its own: layers run in float32, and final/ is stored so"
+                    "this machine has no bfloat16 arithmetic of its own: all is computed in float32, and final/ is stored so"
                 )
         try:
             metrics = {**running.train(), "seconds": round(monotonic() - began, 1)}

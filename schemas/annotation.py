@@ -1,7 +1,7 @@
 """What a source hands to the build: one picture with everything that is said about it in one split.
 
-Every `where` names a raw record for rejects.jsonl as `FILE: RECORD`, the file relative to the dataset root, for example
-`refer_seg/refcoco/instances.json: annotation 1719310`.
+Every `where` names a raw record for rejects.jsonl: the file, relative to the dataset root, and the record in it, for example
+`("refer_seg/refcoco/instances.json", "annotation 1719310")`.
 
 Sources only read and regroup. Masks stay as the raw file has them (`Region.segmentation` is undecoded JSON), so that the
 process that plans a build never pays for geometry; the worker that renders the record does.
@@ -13,11 +13,21 @@ from typing import Literal
 
 import msgspec
 
+Where = tuple[str, str]
+
 Form = Literal["phrase", "question", "description", "explanation"]
 """How a request's text is meant, hence which templates may carry it.
 
 phrase: a referring expression of the REFER families. question: a whole question or instruction (ReasonSeg).
 description: a ReasonSeg phrase. explanation: a question whose answer in words is known (`Request.answer`).
+"""
+
+
+Frame = Literal["stored", "upright", "unsure"]
+"""Which picture an annotation means where EXIF asks for turning it: a property of the format.
+
+stored: the pixels as the file has them (COCO and all that is made of it). upright: what people see (labelme, ReasonSeg).
+unsure: as stored, but tools that write this format differ, so that it has to be told.
 """
 
 
@@ -31,6 +41,7 @@ class ImageRef(msgspec.Struct, omit_defaults=True):
     path: str
     width: int | None = None
     height: int | None = None
+    frame: Frame = "stored"
 
 
 class Region(msgspec.Struct, omit_defaults=True):
@@ -40,7 +51,7 @@ class Region(msgspec.Struct, omit_defaults=True):
     """
 
     segmentation: msgspec.Raw
-    where: str
+    where: Where
     role: Literal["target", "ignore"] = "target"
 
 
@@ -62,7 +73,7 @@ class Request(msgspec.Struct, omit_defaults=True):
     id: str
     text: str
     targets: list[int]
-    where: str
+    where: Where
     form: Form = "phrase"
     answer: str = ""
 
@@ -79,7 +90,7 @@ class Annotation(msgspec.Struct, omit_defaults=True):
     """One record to be: a picture (or none), its targets, and either requests or one ready-made conversation."""
 
     id: str
-    where: str
+    where: Where
     image: ImageRef | None = None
     targets: list[Target] = []
     requests: list[Request] = []

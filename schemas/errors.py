@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+
 
 class StampError(Exception):
     """The data or the result is at fault: one line saying what and where, and a hint saying what to do. Exit code 1."""
@@ -24,3 +28,14 @@ class UsageFault(StampError):
     """The call is wrong, whatever the data. Exit code 2."""
 
     exit_code = 2
+
+
+@contextmanager
+def naming(path: str | PathLike[str]) -> Iterator[None]:
+    """An OSError of the block that names no file, as those of `write` do not, is given this name and passed on."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno is not None and fault.filename is None:
+            fault.filename = str(path)
+        raise

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 MANIFEST_SCHEMA: Literal["stamp.manifest/1"] = "stamp.manifest/1"
 
 
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 Wording = Literal["paper", "published"]
 """Which questions and answers stand around an expression (stamp_data/instructions)."""
 
@@ -23,12 +24,12 @@ class Settings(msgspec.Struct, frozen=True):
     dataset: str
     split_by: str
     split: str
-    seed: int = 0
-    passes: int = 1
-    min_tokens: int = 1024
-    max_tokens: int = 1280
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    passes: Positive = 1
+    min_tokens: Positive = 1024
+    max_tokens: Positive = 1280
     wording: Wording = "paper"
-    shard_records: int = 512
+    shard_records: Positive = 512
     tokenizer: str = ""
 
 
@@ -62,7 +63,10 @@ class Totals(msgspec.Struct):
 
 
 class Manifest(msgspec.Struct):
-    """A complete shard set. digest: BLAKE3 over the sorted shard digests; the data's name in every checkpoint."""
+    """A complete shard set. digest: BLAKE3 over the sorted shard digests; the data's name in every checkpoint.
+
+    checksum: BLAKE3 of the file's own text without these 64 digits, hex; unset in sets of earlier versions.
+    """
 
     schema: Literal["stamp.manifest/1"]
     name: str
@@ -75,9 +79,10 @@ class Manifest(msgspec.Struct):
     shards: list[ShardEntry]
     totals: Totals
     files: dict[str, str]
+    checksum: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Reject(msgspec.Struct, omit_defaults=True):
+class Reject(msgspec.Struct):
     """One row of rejects.jsonl: an input that was refused or altered.
 
     file: the raw file, relative to the root. record: names the record in it. reason: stable code. expressions: how many

@@ -6,29 +6,29 @@ set is sealed; `manifest.json` and `index.parquet` then hold all that the receip
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from stamp_data.executors import Executor
+from stamp_data.files import file_digest, read_plain
+from stamp_data.lock import hold
+from stamp_data.mended import mended
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
-from stamp_data.receipt import Receipt, Workplace, receipt_path
+from stamp_data.receipt import AGE, ANY, Receipt, Workplace, receipt_path
 from stamp_data.rejects import RejectLog, storable
 from stamp_data.seal import seal, unseal, write_packed
-from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, file_digest, read_manifest
+from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.writer import write_atomic
 from stamp_data.sources.base import Source
 from stamp_schemas import Input, Manifest, Settings, StampError
+from stamp_schemas.errors import naming
 
 WORK = ".build"
-LOCK = ".lock"
 _FOLDER_NAME = re.compile(r"[^./\\][^/\\]{0,99}")  # split names are read from files: none may lead to another folder
 
 Progress = Callable[[int, int, str], None]
@@ -75,22 +75,25 @@ def build_split(
 ) -> Built:
     """Build `out/<set>/<split>`, going on from whatever a stopped build of the same settings and inputs left there.
 
-    source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is. StampError if the
-    folder holds a set of other settings or inputs and `overwrite` is not given (which still keeps the shards that would
-    come out the same), or if another build is at work in it.
+    source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is, unless pictures that
+    it refused have come or were changed since; its other shards are then kept. StampError if the folder holds a set of
+    other settings or inputs and `overwrite` is not given (which still keeps the shards that would come out the same), if
+    another build is at work in it, or if a picture comes, goes or changes meanwhile. OSError, with the name of a file or
+    of the folder, where the system refuses to read or write.
     """
     if not _FOLDER_NAME.fullmatch(settings.split):
         raise SetFault(f"{source.name}: a split called {settings.split!r} cannot be the name of a folder")
     folder = out / source.name / settings.split
     work = folder / WORK
     config = Config(settings, inputs)
-    try:
+    with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
+        with hold(folder, "build"):
             finished = _check_folder(folder, config, overwrite)
-            if finished is not None:
+            stale = {row.shard for row in mended(folder, source.root)}
+            if finished is not None and not stale:
                 return Built(folder, finished, 0)
-            _prepare(folder, config)
+            _prepare(folder, config, stale)
             rejects = RejectLog()
             progress(0, 0, "planning")
             heads = plan_tasks(source, settings, rejects, work)
@@ -107,10 +110,6 @@ def build_split(
             manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
             shutil.rmtree(work)
             return Built(folder, manifest, len(todo))
-    except OSError as fault:
-        where = f"{fault.filename}: " if fault.filename else f"{folder}: "
-        hint = "make room, then run the same command again: finished shards are kept" if fault.errno == 28 else ""
-        raise StampError(f"{where}{fault.strerror or fault}", hint) from None
 
 
 def describe_inputs(source: Source) -> list[Input]:
@@ -122,24 +121,6 @@ def describe_inputs(source: Source) -> list[Input]:
         if path.is_file():  # a folder or a pipe of that name: the source says so when it comes to read it
             found.append(Input(storable(name), path.stat().st_size, file_digest(path)))
     return sorted(found, key=lambda item: item.path)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder alone. The lock is the kernel's, so it goes with the process, however that ends."""
-    path = folder / LOCK
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            current = path.stat().st_ino == os.fstat(file.fileno()).st_ino
-        except (BlockingIOError, FileNotFoundError):
-            current = False
-        if not current:  # held, or already removed by the build that held it a moment ago
-            raise StampError(f"{folder}: another build is at work here", "wait for it, or give another --out")
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | None:
@@ -155,7 +136,7 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
             manifest = read_manifest(folder)
             there = Config(manifest.settings, manifest.inputs)
         elif begun.exists():
-            there = msgspec.json.decode(begun.read_bytes(), type=Config)
+            there = msgspec.json.decode(read_plain(begun), type=Config)
     except StampError as fault:
         raise StampError(fault.message, remedy) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
@@ -181,14 +162,19 @@ def _difference(there: Config, asked: Config) -> str:
     return "; ".join(changed) or "other annotation files"
 
 
-def _prepare(folder: Path, config: Config) -> None:
-    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards are kept."""
+def _prepare(folder: Path, config: Config, stale: set[str]) -> None:
+    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards are kept.
+
+    stale: shards that cannot be kept.
+    """
     work = folder / WORK
     work.mkdir(exist_ok=True)
-    for stale in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
-        stale.unlink()
+    for left in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
+        left.unlink()
     if (folder / MANIFEST).exists():
         for receipt in unseal(folder):
+            if receipt.entry.path in stale:
+                continue
             write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
         (folder / MANIFEST).unlink()
     write_atomic(work / "config.json", msgspec.json.encode(config))
@@ -200,14 +186,21 @@ def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
     for head in heads:
         path = receipt_path(folder / WORK, head.shard)
         try:
-            receipt = msgspec.json.decode(path.read_bytes(), type=Receipt)
-        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+            receipt = msgspec.json.decode(read_plain(path), type=Receipt)
+        except (FileNotFoundError, StampError, msgspec.MsgspecError, UnicodeDecodeError):
             continue
         shard = folder / head.shard
         whole = _has_size(shard, receipt.entry.bytes) and file_digest(shard) == receipt.entry.digest
-        if receipt.entry.task == head.digest and whole:
+        if receipt.entry.task == head.digest and whole and _is_current(receipt, head, shard):
             valid[head.shard] = receipt
     return valid
+
+
+def _is_current(receipt: Receipt, head: TaskHead, shard: Path) -> bool:
+    """Whether no picture was changed since the shard was made, as far as times tell."""
+    if receipt.times == AGE:
+        return head.newest <= shard.stat().st_mtime_ns
+    return receipt.times in (ANY, head.times)
 
 
 def _has_size(path: Path, size: int) -> bool:

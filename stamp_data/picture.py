@@ -7,11 +7,16 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError, WebPImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+
+from stamp_data.files import NO_SUCH_FILE, Stamp
+from stamp_schemas.errors import naming
 
 Image.preinit()  # Pillow would load its readers at the first picture: in every worker, not once in what they are forked from
 
@@ -22,19 +27,20 @@ _PILLOW_FAULTS = (
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
-    KeyError,
+    LookupError,
     TypeError,
+    ArithmeticError,
     struct.error,
     zlib.error,
-    OverflowError,
-    MemoryError,
     Image.DecompressionBombError,
 )
-"""What Pillow's readers raise for files that are not what they say."""
-EXIF_ORIENTATION = 0x0112
-OPENED = ("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP")
-EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
+"""What Pillow's readers raise for files that are not what they say. Want of memory is not the file's fault: no picture is
+larger than MAX_PIXELS."""
+EXIF_ORIENTATION = 0x0112  # as TIFF calls it too
+OPENED = ("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP", TiffImagePlugin.TiffImageFile.format)
+EXTENSIONS = {
+    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",
+}  # fmt: skip
 
 
 class PictureFault(ValueError):
@@ -77,8 +83,11 @@ def _real_folder(root: Path, folder: str) -> str:
     return os.path.realpath(root / folder)
 
 
-def read_picture(root: Path, relative: str) -> Picture:
-    """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
+def read_file(root: Path, relative: str) -> tuple[bytes, Stamp]:
+    """The bytes of the picture at `relative`, and the stamp that they had.
+
+    PictureFault for what is no file that may be read, whoever tries; OSError where the system fails to read it.
+    """
     path = inside(root, relative)
     try:
         status = os.stat(path)  # noqa: PTH116 - see above
@@ -86,10 +95,19 @@ def read_picture(root: Path, relative: str) -> Picture:
             raise PictureFault("picture-unreadable", f"{relative}: not a regular file")
         if status.st_size > MAX_BYTES:
             raise PictureFault("picture-too-large", f"{relative}: more than {MAX_BYTES >> 20} MiB")
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see above
+        with open(path, "rb", buffering=0) as file, naming(path):  # noqa: PTH123 - see above
             data = file.read()
-    except FileNotFoundError:
-        raise PictureFault("picture-missing", f"{relative}: no such file") from None
+    except OSError as fault:
+        if fault.errno in NO_SUCH_FILE:
+            raise PictureFault("picture-missing", f"{relative}: no such file") from None
+        raise
+    return data, Stamp(len(data), status.st_mtime_ns)
+
+
+def read_picture(root: Path, relative: str) -> Picture:
+    """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
+    try:
+        data, _ = read_file(root, relative)
     except OSError as fault:
         raise PictureFault("picture-unreadable", f"{relative}: {fault.strerror}") from None
     return check_picture(data, relative)
@@ -100,23 +118,57 @@ def check_picture(data: bytes, name: str) -> Picture:
 
     name: for messages. PictureFault for what is no picture, broken or too big.
     """
+    with opening(data, name) as image:
+        width, height = stored_size(image)
+        orientation = orientation_of(image)
+        if not (image.format in ("JPEG", "MPO") and _ends_whole(data)):
+            image.draft(
+                "L", (max(1, width // 8), max(1, height // 8))
+            )  # JPEG: all coefficients are read, few are transformed
+            image.load()
+            if image.format == "PNG":
+                orientation = orientation_of(image)  # its EXIF may stand behind the pixels
+        return Picture(data, width, height, EXTENSIONS[image.format or ""], orientation)
+
+
+@contextmanager
+def opening(data: bytes | memoryview, name: str) -> Iterator[Image.Image]:
+    """The picture as Pillow opens it, of a format and a size that are taken; whatever Pillow raises in the block, as a
+    PictureFault. name: for messages, "" to leave it out.
+    """
+    label = f"{name}: " if name else ""
     try:
         with Image.open(io.BytesIO(data), formats=OPENED) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise PictureFault("picture-too-large", f"{name}: {width}×{height} pixels; at most {MAX_PIXELS:,}")
-            extension = EXTENSIONS[image.format or ""]
-            orientation = _orientation(data, image)
-            if not (image.format in ("JPEG", "MPO") and _ends_whole(data)):
-                image.draft("L", (width // 8, height // 8))  # JPEG: all coefficients are read, few are transformed
-                image.load()
+                raise PictureFault("picture-too-large", f"{label}{width}×{height} pixels; at most {MAX_PIXELS:,}")
+            yield image
     except PictureFault:
         raise
-    except UnidentifiedImageError:
-        raise PictureFault("not-a-picture", f"{name}: not a JPEG, PNG, WebP, GIF or BMP") from None
+    except UnidentifiedImageError:  # its text has an address in memory
+        raise PictureFault("not-a-picture", f"{label}not a JPEG, PNG, WebP, GIF, BMP or TIFF") from None
     except _PILLOW_FAULTS as fault:
-        raise PictureFault("picture-broken", f"{name}: {fault}") from None
-    return Picture(data, width, height, extension, orientation)
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise  # the system's, such as too many open files
+        raise PictureFault("picture-broken", f"{label}{fault or type(fault).__name__}") from None
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as stored; of a TIFF, Pillow tells those of the upright picture, depending on its version."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+    return image.size
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) where there is none or it makes no sense. Of a TIFF, ask before it is decoded."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        value = image.tag_v2.get(EXIF_ORIENTATION)
+    elif "exif" in image.info or "Raw profile type exif" in image.info:  # to parse what is not there is slow as well
+        value = image.getexif().get(EXIF_ORIENTATION)
+    else:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _ends_whole(data: bytes) -> bool:
@@ -126,10 +178,3 @@ def _ends_whole(data: bytes) -> bool:
     more: it passes 199 of 200 single-bit errors.
     """
     return data.endswith(b"\xff\xd9") or data[-64:].rstrip(b"\0\r\n ").endswith(b"\xff\xd9")
-
-
-def _orientation(data: bytes, image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) where there is none. Parsing EXIF is slow, so it is looked for first."""
-    if b"Exif" not in data[:4096] and b"eXIf" not in data[:4096]:
-        return 1
-    return int(image.getexif().get(EXIF_ORIENTATION, 1))

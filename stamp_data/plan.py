@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import msgspec
 from blake3 import blake3
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
+from stamp_data.files import MISSING, SHARD_LIMIT, Stamp, read_plain, stamp
 from stamp_data.rejects import RejectLog
 from stamp_schemas import Annotation, Settings, StampError
 
@@ -49,12 +51,17 @@ class Task(msgspec.Struct):
 
 
 class TaskHead(msgspec.Struct):
-    """What the build itself remembers of a task; its file holds the rest."""
+    """What the build itself remembers of a task; its file holds the rest.
+
+    times: digest of when its pictures were last changed (`times_digest`). newest: the latest of these times.
+    """
 
     shard: str
     digest: str
     path: Path
     records: int
+    times: str
+    newest: int
 
 
 def make_key(set_name: str, split: str, identity: str) -> str:
@@ -78,15 +85,16 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
     Records wait in a spool file meanwhile, so that memory holds only their keys.
     """
     spool_path = folder / "spool"
-    places: list[tuple[int, str, int, int]] = []
+    places: list[tuple[int, str, int, int, int]] = []
     taken: dict[str, int] = {}
     root = source.root.resolve()
     end = 0
     with spool_path.open("wb+", buffering=1 << 20) as spool:
         for annotation in source.annotations(settings.split, rejects):
             key = _unique(make_key(source.name, settings.split, annotation.id), taken)
-            record = msgspec.json.encode(Planned(key, _picture_bytes(annotation, root), annotation))
-            places.append((xxh3_64_intdigest(key.encode()), key, end, len(record)))
+            picture = _stamp(annotation, root)
+            record = msgspec.json.encode(Planned(key, picture.size, annotation))
+            places.append((xxh3_64_intdigest(key.encode()), key, end, len(record), picture.changed))
             end += spool.write(record)
         if not places:
             refused = f"{len(rejects.rows)} inputs were refused, the first because: " if rejects.rows else ""
@@ -99,24 +107,32 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
         heads = []
         for number in range(count):
             shard = places[bounds[number] : bounds[number + 1]]
-            records = [os.pread(spool.fileno(), size, at) for _, _, at, size in shard]
-            heads.append(_write_task(f"shard-{number:06d}.tar", settings, records, folder))
+            records = [os.pread(spool.fileno(), size, at) for _, _, at, size, _ in shard]
+            changed = [place[-1] for place in shard]
+            heads.append(_write_task(f"shard-{number:06d}.tar", settings, records, changed, folder))
     spool_path.unlink()
     return heads
 
 
 def load_task(path: Path) -> Task:
     """Read a task file back."""
-    return msgspec.json.decode(path.read_bytes(), type=Task)
+    return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
 
 
-def _picture_bytes(annotation: Annotation, root: Path) -> int:
-    if annotation.image is None:
-        return -1
-    try:
-        return os.stat(f"{root}/{annotation.image.path}").st_size  # noqa: PTH116 - once per record; a Path costs double
-    except (OSError, ValueError):
-        return -1  # the renderer says what is wrong with it
+def _stamp(annotation: Annotation, root: Path) -> Stamp:
+    """What the picture is now, so that one that goes missing or changes later stops the build.
+
+    One look per record, in this process, costs little of a build: on a network disk it is one question of the many that
+    reading the picture takes, and the answer is still in the client's cache when the picture is read soon after. Only to
+    list the folders would be cheaper, but would tell no sizes, and cannot tell a folder that is gone from one that was
+    never there.
+    """
+    return stamp(f"{root}/{annotation.image.path}") if annotation.image else MISSING
+
+
+def times_digest(changed: Sequence[int]) -> str:
+    """Names the times at which the pictures of a shard's records were last changed, in the order of the records."""
+    return xxh3_64_hexdigest(msgspec.json.encode(changed))
 
 
 def _unique(key: str, taken: dict[str, int]) -> str:
@@ -129,11 +145,11 @@ def _unique(key: str, taken: dict[str, int]) -> str:
     return unique
 
 
-def _write_task(shard: str, settings: Settings, records: list[bytes], folder: Path) -> TaskHead:
+def _write_task(shard: str, settings: Settings, records: list[bytes], changed: list[int], folder: Path) -> TaskHead:
     body = b",".join(records)
     digest = blake3(msgspec.json.encode([RENDERER, shard, settings]))
     digest.update(body)
     head = msgspec.json.encode(Task(shard, digest.hexdigest(), settings, []))
     path = folder / f"{shard}.task"
     path.write_bytes(head.removesuffix(b"]}") + body + b"]}")
-    return TaskHead(shard, digest.hexdigest(), path, len(records))
+    return TaskHead(shard, digest.hexdigest(), path, len(records), times_digest(changed), max(changed))

@@ -9,13 +9,21 @@ import msgspec
 from stamp_data.shards.row import IndexRow
 from stamp_schemas import Reject, ShardEntry
 
+AGE, ANY = "", "any"
+"""Of a receipt that does not know the times of its pictures: they have to be older than the shard, or may be of any age."""
+
 
 class Receipt(msgspec.Struct):
-    """Proof that a shard is done: what it is (`entry.task` names the task, `entry.digest` the bytes) and its index rows."""
+    """Proof that a shard is done: what it is (`entry.task` names the task, `entry.digest` the bytes) and its index rows.
+
+    times: when its pictures were last changed, as they were read (`stamp_data.plan.times_digest`), else AGE or ANY. Their
+    sizes are in the task. A manifest cannot hold times, since equal sets would differ by them.
+    """
 
     entry: ShardEntry
     rows: list[IndexRow]
     rejects: list[Reject]
+    times: str = AGE
 
 
 class Workplace(msgspec.Struct, frozen=True):

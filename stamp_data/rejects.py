@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from stamp_data.files import SHARD_LIMIT, read_plain
 from stamp_schemas import Reject, StampError
 
 DETAIL_LIMIT = 300  # characters; source text is quoted in details and may be of any length
@@ -48,13 +49,22 @@ def reject_order(row: Reject) -> tuple[str, str, str, str]:
 
 
 def rejects_bytes(rows: Iterable[Reject]) -> bytes:
-    """The content of a rejects.jsonl."""
-    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    """The content of a rejects.jsonl: the same for equal rows, whatever way they came.
+
+    Not by msgspec's own `omit_defaults`, which compares by identity: a row that came from another process or out of a file
+    holds texts of its own, and would be written otherwise than one that was made here.
+    """
+    return b"".join(msgspec.json.encode(_written(row)) + b"\n" for row in rows)
+
+
+def _written(row: Reject) -> dict[str, str | int]:
+    fields: dict[str, str | int] = msgspec.structs.asdict(row)
+    return {name: value for name, value in fields.items() if value or name not in ("expressions", "shard")}
 
 
 def read_rejects(path: Path) -> list[Reject]:
     """The rows of a rejects.jsonl; StampError if it is missing or damaged."""
     try:
-        return [msgspec.json.decode(line, type=Reject) for line in path.read_bytes().splitlines()]
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        return [msgspec.json.decode(line, type=Reject) for line in read_plain(path, SHARD_LIMIT).splitlines()]
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampError(f"{path}: not a readable reject list: {fault}") from None

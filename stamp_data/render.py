@@ -10,10 +10,13 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.files import MISSING, Stamp, stamp
+from stamp_data.frame import Seen, seen
 from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverages
 from stamp_data.instructions import SEG, draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
-from stamp_data.picture import Picture, PictureFault, read_picture
+from stamp_data.picture import Picture, PictureFault, check_picture, read_file
+from stamp_data.plan import Planned
 from stamp_data.rejects import RejectLog
 from stamp_data.rle import UInt8
 from stamp_data.shards.labels import labels_bytes
@@ -29,6 +32,7 @@ from stamp_schemas import (
     Request,
     Settings,
     SourceInfo,
+    StampError,
     Target,
     TargetInfo,
     Turn,
@@ -36,6 +40,7 @@ from stamp_schemas import (
 from stamp_schemas.record import RECORD_SCHEMA
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
+TURNED = "exif-orientation"  # reason of rows about pictures that viewers turn
 NUMBERED = frozenset({"refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "coco"})
 """Sets whose pictures have numbers. The others' have names, even if some look like numbers: readers that put records into
 columns, such as Hugging Face datasets, take either kind, but not both in one set."""
@@ -70,23 +75,34 @@ class Rendered:
 
 
 class Renderer:
-    """Renders annotations of one set under one root; the same annotation always gives the same bytes."""
+    """Renders annotations of one set under one root; the same annotation always gives the same bytes.
+
+    changed: when the picture of each record so far was last changed, in nanoseconds; 0 without one.
+    """
 
     def __init__(self, root: Path, settings: Settings) -> None:
         self.root = root.resolve()
         self.settings = settings
+        self.changed: list[int] = []
 
-    def render(self, annotation: Annotation, key: str, rejects: RejectLog) -> Rendered | None:
-        """The record called `key`, or None with rows in `rejects` that say why nothing is left of it."""
-        picture, grid = None, None
-        if annotation.image is not None:
+    def render(self, planned: Planned, rejects: RejectLog) -> Rendered | None:
+        """The record that was planned, or None with rows in `rejects` that say why nothing is left of it.
+
+        StampError if its picture is not what it was when the plan was made, OSError if the system cannot read it.
+        """
+        annotation, key = planned.annotation, planned.key
+        picture, grid, view = None, None, None
+        if annotation.image is None:
+            self.changed.append(MISSING.changed)
+        else:
             try:
-                picture = self._picture(annotation)
+                picture = self._picture(annotation.image.path, planned.picture_bytes)
+                view = seen(picture, annotation.image)
                 grid = self._grid(picture, annotation.image.path)
             except PictureFault as fault:
                 rejects.add(
                     annotation.image.path,
-                    annotation.where,
+                    ": ".join(annotation.where),
                     fault.reason,
                     str(fault),
                     expressions=annotation.expressions,
@@ -97,21 +113,46 @@ class Renderer:
         if annotation.conversation:
             record.dialogues = self._conversation(annotation, rejects)
         else:
-            assert picture is not None and grid is not None, "a source gave requests without a picture"
-            labels = self._add_requests(record, annotation, picture, grid, rejects)
+            assert view is not None and grid is not None, "a source gave requests without a picture"
+            labels = self._add_requests(record, annotation, view, grid, rejects)
         return Rendered(record, picture, labels) if record.dialogues else None
 
+    def _picture(self, path: str, planned: int) -> Picture:
+        """The picture, known to be the one that was planned with. planned: its bytes then, -1 if there was none."""
+        try:
+            data, found = read_file(self.root, path)
+        except PictureFault:
+            self._compare(path, stamp(f"{self.root}/{path}"), planned)
+            raise
+        self._compare(path, found, planned)
+        return check_picture(data, path)
+
+    def _compare(self, path: str, found: Stamp, planned: int) -> None:
+        """Nothing may be made of a picture that comes, goes or changes meanwhile: it would not be what was planned."""
+        if found.size != planned:
+            what = "is gone" if found == MISSING else "has changed" if planned >= 0 else "has come"
+            raise StampError(
+                f"{self.root}/{path}: {what} since the build began",
+                "once the pictures stay as they are, run the same command again: finished shards are kept",
+            )
+        self.changed.append(found.changed)
+
     def _add_requests(
-        self, record: Record, annotation: Annotation, picture: Picture, grid: Grid, rejects: RejectLog
+        self, record: Record, annotation: Annotation, view: Seen, grid: Grid, rejects: RejectLog
     ) -> UInt8 | None:
         """Put the dialogues of the requests into the record, with the targets that they need; returns their labels."""
+        if view.note and annotation.image:
+            rejects.add(annotation.image.path, ": ".join(annotation.where), TURNED, view.note, action="cleaned")
         requests = self._clean_requests(annotation, rejects)
-        made = {
-            index: target
-            for index in _in_use(requests)
-            if (target := self._target(annotation.targets[index], annotation, picture, rejects))
-        }
-        kept = [request for request in requests if self._has_targets(request, made, annotation, rejects)]
+        made: dict[int, TargetInfo] = {}
+        lost: dict[int, str] = {}
+        for index in _in_use(requests):
+            try:
+                made[index] = self._target(annotation.targets[index], view, rejects)
+            except RegionFault as fault:
+                rejects.add(*fault.where, fault.reason, str(fault))
+                lost[index] = f"{fault.where[1]} was refused: {fault.reason}"
+        kept = [request for request in requests if self._has_targets(request, lost, rejects)]
         place = {index: position for position, index in enumerate(_in_use(kept))}
         record.targets = [made[index] for index in place]
         record.dialogues = self._dialogues(kept, place, record.key)
@@ -123,20 +164,6 @@ class Renderer:
         is_number = settings.dataset in NUMBERED and _NUMBER.fullmatch(image_id) is not None
         identity = int(image_id) if is_number else image_id
         return SourceInfo(settings.dataset, settings.split_by, settings.split, identity)
-
-    def _picture(self, annotation: Annotation) -> Picture:
-        image = annotation.image
-        assert image is not None
-        picture = read_picture(self.root, image.path)
-        claimed = (image.width or picture.width, image.height or picture.height)
-        if claimed != (picture.width, picture.height):
-            turned = " (EXIF-rotated: the annotation was made on the turned picture)" if picture.orientation > 4 else ""
-            raise PictureFault(
-                "size-mismatch",
-                f"{image.path} has {picture.width}×{picture.height} pixels, "
-                f"its annotation says {claimed[0]}×{claimed[1]}{turned}",
-            )
-        return picture
 
     def _grid(self, picture: Picture, path: str) -> Grid:
         try:
@@ -151,49 +178,39 @@ class Renderer:
                 text, removed = clean(request.text, EXPRESSION_LIMIT, one_line=True)
                 answer, more = clean(request.answer, TURN_LIMIT, one_line=False) if request.answer else ("", [])
             except TextFault as fault:
-                rejects.add(*_place(request.where), fault.reason, str(fault), expressions=1)
+                rejects.add(*request.where, fault.reason, str(fault), expressions=1)
                 continue
             if removed or more:
                 detail = f"taken out: {', '.join(removed + more)}"
-                rejects.add(*_place(request.where), "control-token", detail, action="cleaned")
+                rejects.add(*request.where, "control-token", detail, action="cleaned")
             same = (text, answer) == (request.text, request.answer)
             kept.append(request if same else msgspec.structs.replace(request, text=text, answer=answer))
         return kept
 
-    def _target(
-        self, target: Target, annotation: Annotation, picture: Picture, rejects: RejectLog
-    ) -> TargetInfo | None:
-        """The target with its mask, or None with a reject row if that cannot be made."""
-        where = target.regions[0].where if target.regions else annotation.where
-        try:
-            painted = paint(target.regions, picture.height, picture.width)
-        except RegionFault as fault:
-            rejects.add(*_place(where), fault.reason, str(fault))
-            return None
+    def _target(self, target: Target, view: Seen, rejects: RejectLog) -> TargetInfo:
+        """The target with its mask; RegionFault, which names the record at fault, if that cannot be made."""
+        painted = paint(target.regions, view.height, view.width)
         for note_where, reason, detail in painted.notes:
-            rejects.add(*_place(note_where), reason, detail, action="cleaned" if reason == CLIPPED else "dropped")
-        area = rles.area(painted.mask)
-        if target.regions and not area:
-            rejects.add(*_place(where), "empty-mask", "its regions cover no pixel")
-            return None
+            rejects.add(*note_where, reason, detail, action="cleaned" if reason == CLIPPED else "dropped")
+        mask, area = view.stored(painted.mask), rles.area(painted.mask)
+        if any(region.role == "target" for region in target.regions) and not area:
+            raise RegionFault("empty-mask", "its regions cover no pixel", target.regions[0].where)
         return TargetInfo(
             target.id,
-            painted.mask,
+            mask,
             area,
-            rles.bbox(painted.mask),
+            rles.bbox(mask),
             target.instances,
             target.categories,
-            painted.ignore,
+            view.stored(painted.ignore) if painted.ignore else None,
         )
 
-    def _has_targets(
-        self, request: Request, made: dict[int, TargetInfo], annotation: Annotation, rejects: RejectLog
-    ) -> bool:
-        lost = [annotation.targets[index].id for index in request.targets if index not in made]
-        if lost:
-            detail = f"its target {lost[0]} was refused"
-            rejects.add(*_place(request.where), "target-refused", detail, expressions=1)
-        return not lost
+    def _has_targets(self, request: Request, lost: dict[int, str], rejects: RejectLog) -> bool:
+        """Whether every mask that a request asks for could be made. lost: why not, by index of the target."""
+        why = next((lost[index] for index in request.targets if index in lost), "")
+        if why:
+            rejects.add(*request.where, "target-refused", f"{request.text[:80]!r}: {why}", expressions=1)
+        return not why
 
     def _dialogues(self, requests: list[Request], place: dict[int, int], key: str) -> list[Dialogue]:
         """One dialogue per request and pass; evaluation splits are never drawn twice."""
@@ -218,11 +235,11 @@ class Renderer:
                 text, removed = clean(turn.text, TURN_LIMIT, one_line=False)
             except TextFault as fault:
                 detail = f"{turn.role} turn: {fault}"
-                rejects.add(*_place(annotation.where), fault.reason, detail, expressions=1)
+                rejects.add(*annotation.where, fault.reason, detail, expressions=1)
                 return []
             if removed:
                 detail = f"taken out of {turn.role} turn: {', '.join(removed)}"
-                rejects.add(*_place(annotation.where), "control-token", detail, action="cleaned")
+                rejects.add(*annotation.where, "control-token", detail, action="cleaned")
             messages.append(_message(turn, text))
         return [Dialogue("0", "", [], messages)]
 
@@ -243,12 +260,6 @@ def _image_info(annotation: Annotation, picture: Picture | None) -> ImageInfo | 
     if annotation.image is None or picture is None:
         return None
     return ImageInfo(annotation.image.path.rpartition("/")[2], picture.width, picture.height)
-
-
-def _place(where: str) -> tuple[str, str]:
-    """File and record of a `where` that reads `file: record`."""
-    file, _, record = where.partition(": ")
-    return file, record
 
 
 def masks_of(dialogue: Dialogue) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from stamp_data.files import file_digest
 from stamp_data.plan import RENDERER, SetFault
 from stamp_data.receipt import Receipt
 from stamp_data.rejects import read_rejects, reject_order, rejects_bytes
@@ -19,11 +20,11 @@ from stamp_data.shards.manifest import (
     MANIFEST,
     REJECTS,
     WIDS,
-    file_digest,
     manifest_bytes,
     read_manifest,
     set_digest,
     wids_bytes,
+    with_checksum,
 )
 from stamp_data.shards.row import IndexRow
 from stamp_data.shards.writer import write_atomic
@@ -79,25 +80,27 @@ def seal(
     name = f"{source.name}/{settings.split}"
     write_atomic(folder / WIDS, wids_bytes(name, entries))
     write_atomic(folder / REJECTS, rejects_bytes(rejects))
-    manifest = Manifest(
-        schema=MANIFEST_SCHEMA,
-        name=name,
-        digest=set_digest(entries),
-        settings=settings,
-        generator=GENERATOR,
-        licence=source.licence,
-        homepage=source.homepage,
-        inputs=inputs,
-        shards=entries,
-        totals=Totals(
-            records=sum(entry.records for entry in entries),
-            dialogues=sum(entry.dialogues for entry in entries),
-            targets=sum(entry.targets for entry in entries),
-            bytes=sum(entry.bytes for entry in entries),
-            image_tokens=sum(row.image_tokens for receipt in kept for row in receipt.rows),
-            rejects=len(rejects),
-        ),
-        files={file: file_digest(folder / file) for file in (INDEX, WIDS, REJECTS)},
+    manifest = with_checksum(
+        Manifest(
+            schema=MANIFEST_SCHEMA,
+            name=name,
+            digest=set_digest(entries),
+            settings=settings,
+            generator=GENERATOR,
+            licence=source.licence,
+            homepage=source.homepage,
+            inputs=inputs,
+            shards=entries,
+            totals=Totals(
+                records=sum(entry.records for entry in entries),
+                dialogues=sum(entry.dialogues for entry in entries),
+                targets=sum(entry.targets for entry in entries),
+                bytes=sum(entry.bytes for entry in entries),
+                image_tokens=sum(row.image_tokens for receipt in kept for row in receipt.rows),
+                rejects=len(rejects),
+            ),
+            files={file: file_digest(folder / file) for file in (INDEX, WIDS, REJECTS)},
+        )
     )
     write_atomic(folder / MANIFEST, manifest_bytes(manifest))
     return manifest
@@ -108,7 +111,7 @@ def unseal(folder: Path) -> list[Receipt]:
     from stamp_data.shards.index import read_rows
 
     try:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder, checked=False)  # each receipt is checked against its task and its shard
         whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
         rows = _group(read_rows(folder) if whole else [], lambda row: row.shard)
         rejects = _group(read_rejects(folder / REJECTS) if whole else [], lambda row: row.shard)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.plan import Task, load_task
+from stamp_data.plan import Task, load_task, times_digest
 from stamp_data.receipt import Receipt, Workplace, receipt_path
 from stamp_data.rejects import RejectLog
 from stamp_data.render import Rendered, Renderer, masks_of
@@ -28,7 +28,7 @@ def run_task(path: Path, place: Workplace) -> Receipt:
     with warnings.catch_warnings(), ShardWriter(place.out / task.shard) as writer:
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is worth knowing becomes a reject
         for planned in task.records:
-            rendered = renderer.render(planned.annotation, planned.key, rejects)
+            rendered = renderer.render(planned, rejects)
             if rendered is not None:
                 rows.append(_append(writer, rendered, task, len(rows), tokens))
     entry = ShardEntry(
@@ -40,7 +40,7 @@ def run_task(path: Path, place: Workplace) -> Receipt:
         writer.digest,
         task.digest,
     )
-    receipt = Receipt(entry, rows, rejects.rows)
+    receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.changed))
     write_atomic(receipt_path(place.work, task.shard), msgspec.json.encode(receipt))
     return receipt
 

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from stamp_schemas.errors import naming
+
 
 def sync_file(path: Path) -> None:
     """Have a file or folder on the disk before going on."""
@@ -20,8 +22,9 @@ def sync_file(path: Path) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file beside its name, then rename it."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    sync_file(partial)
+    with naming(path):
+        partial.write_bytes(data)
+        sync_file(partial)
     partial.replace(path)
 
 

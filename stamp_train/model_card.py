@@ -19,6 +19,7 @@ from stamp_train.runlog import EVALUATIONS, RECIPE, read_rows
 from stamp_train.stages import open_set
 
 PATIENCE = 5.0  # seconds in which a place that cannot be reached is tried again
+_PRECISIONS = {"bf16": "bfloat16", "float32": "float32"}
 _METRICS = ("ciou", "giou")
 _USE = """\
 ```
@@ -86,10 +87,12 @@ def _model(checkpoint: Path, recipe: Recipe | None, base: Path | None) -> str:
     facts: dict[str, object] = {"digest of the checkpoint (BLAKE3)": f"`{checkpoint_digest(checkpoint)}`"}
     if (checkpoint / CONFIG).is_file():
         config = json.loads((checkpoint / CONFIG).read_bytes())
+        facts["weights"] = config.get("dtype", config.get("torch_dtype"))  # the latter as published
         facts |= {"family": config.get("model_type"), "mask side": _listed(config.get("stamp")) or "as published"}
     if base:
         facts["adapter on"] = base.resolve().name
     if recipe:
+        facts.setdefault("weights", _PRECISIONS[recipe.model.precision])  # of what an adapter is merged into
         facts["begun from"] = recipe.model.start or f"random weights ({recipe.model.preset})"
     return _table(("", ""), [(key, str(value)) for key, value in facts.items()])
 
@@ -111,6 +114,7 @@ def _training(recipe: Recipe) -> str:
         for use in stage.sets
     ]
     how = "LoRA, merged" if recipe.model.tuning == "lora" else "all weights"
+    how += f", layers in {_PRECISIONS[recipe.model.precision]}"
     facts = f"Trained: {how}. Seed {recipe.seed}, loss `{recipe.loss}`, {recipe.batch.dialogues} dialogues per step.\n"
     return f"{facts}\n{_table(('stage', 'set', 'passes', 'digest of the set'), rows)}"
 

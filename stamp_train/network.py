@@ -14,6 +14,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from stamp_data.grid import PATCH
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
+from stamp_train.checksums import write_checksums
 from stamp_train.model.chat import ADDED_TOKENS
 from stamp_train.model.config import StampConfig
 from stamp_train.model.load import load_checkpoint, start_from
@@ -152,3 +153,4 @@ def save_final(network: Any, processor: StampProcessor, folder: Path, precision:
         plain = plain.to(torch.bfloat16)
     plain.save_pretrained(folder)
     processor.save_pretrained(folder)
+    write_checksums(folder)

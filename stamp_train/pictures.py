@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from stamp_data.pixels import decode_picture
 from stamp_train.heldout import Prediction
 from stamp_train.predict.overlay import overlay
 
@@ -20,13 +21,14 @@ def draw(predictions: Sequence[Prediction], folder: Path) -> None:
     """Write one PNG per prediction, `00.png` and on; those of before are overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, prediction in enumerate(predictions):
-        picture(prediction).save(folder / f"{number:02d}.png")
+        encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
+        picture(prediction).save(encoded, "PNG")
+        (folder / f"{number:02d}.png").write_bytes(encoded.getvalue())
 
 
 def picture(prediction: Prediction) -> Image.Image:
     """Truth and prediction of one mask side by side."""
-    with Image.open(io.BytesIO(prediction.held_out.image)) as opened:
-        image = opened.convert("RGB")
+    image = decode_picture(prediction.held_out.image)
     width, height = image.size
     page = Image.new("RGB", (2 * width, height + _LINE), "white")
     page.paste(overlay(image, [prediction.truth], [_TRUTH]), (0, 0))

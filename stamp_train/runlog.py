@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from stamp_schemas.errors import naming
 from stamp_train.files import replace_file
 
 RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
@@ -62,7 +63,7 @@ class RunLog:
 
     def add(self, row: Row | Measured) -> None:
         """Append one row."""
-        with self.path.open("ab") as file:
+        with naming(self.path), self.path.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
 
 

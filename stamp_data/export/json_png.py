@@ -10,6 +10,7 @@ the same texts once more, for programs that know one round only. Paths are relat
 
 from __future__ import annotations
 
+import io
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -67,4 +68,6 @@ def _item(key: str, dialogue: Dialogue, image: str | None, masks: list[str]) -> 
 
 def write_mask(path: Path, mask: RLE) -> None:
     """PNG of a mask at full size, 0 and 255."""
-    Image.fromarray(rles.decode(mask) * 255).save(path)
+    encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
+    Image.fromarray(rles.decode(mask) * 255).save(encoded, "PNG")
+    path.write_bytes(encoded.getvalue())

@@ -20,8 +20,10 @@ from PIL import Image
 from stamp_data import rle as rles
 from stamp_data.export.base import Format, Place, picture_name, single_round
 from stamp_data.export.outline import polygons
+from stamp_data.frame import UPRIGHT, turned, upright_size
+from stamp_data.picture import PictureFault, check_picture
 from stamp_data.shards.reader import Loaded
-from stamp_schemas import RLE, Dialogue, Record
+from stamp_schemas import RLE, Dialogue, Record, StampError, TargetInfo
 
 VERSION = "5.5.0"  # of labelme, whose files these are like
 IGNORE = "__ignore__"
@@ -37,7 +39,7 @@ class LabelMe(Format):
         self._folder.mkdir(parents=True)
 
     def add(self, loaded: Loaded) -> None:
-        record = loaded.record
+        record = _as_shown(loaded)
         if loaded.image is None or record.image is None:
             why = "labelme files belong to pictures"
             self.tally.lose("text-only", "records", why, record.key)
@@ -110,6 +112,30 @@ class LabelMe(Format):
             }
             for ring in rings
         ]
+
+
+def _as_shown(loaded: Loaded) -> Record:
+    """The record in the frame of its upright picture, which is what labelme shows and means."""
+    record = loaded.record
+    if loaded.image is None or record.image is None:
+        return record
+    name = picture_name(loaded)
+    try:
+        picture = check_picture(loaded.image, name)
+    except PictureFault as fault:
+        raise StampError(str(fault), "stamp-data verify says what else is damaged") from None
+    if picture.orientation == 1:
+        return record
+    targets = [_upright(target, picture.orientation) for target in record.targets]
+    width, height = upright_size(picture)
+    image = msgspec.structs.replace(record.image, width=width, height=height)
+    return msgspec.structs.replace(record, image=image, targets=targets)
+
+
+def _upright(target: TargetInfo, orientation: int) -> TargetInfo:
+    rle = turned(target.rle, UPRIGHT, orientation)
+    ignore = turned(target.ignore_rle, UPRIGHT, orientation) if target.ignore_rle else None
+    return msgspec.structs.replace(target, rle=rle, ignore_rle=ignore)
 
 
 def _sentence(dialogue: Dialogue) -> str:

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 
 import numpy as np
 from PIL import Image
 
 from stamp_data import rle as rles
 from stamp_data.picture import PictureFault, check_picture
+from stamp_data.pixels import decode_picture
 from stamp_data.rle import UInt8
 from stamp_schemas import RLE, StampError
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-_FAULTS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-    MemoryError,
-    Image.DecompressionBombError,
-)
-"""What Pillow's readers raise for files that are not what they say; ValueError covers PictureFault."""
 
 
 def open_picture(data: bytes, name: str, side: int) -> Image.Image:
@@ -38,15 +21,21 @@ def open_picture(data: bytes, name: str, side: int) -> Image.Image:
     """
     try:
         check_picture(data, name)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image.draft("RGB", (side, side))  # JPEG: decoded at the smallest size that is not below
-            picture = image.convert("RGB")
+        picture = decode_picture(data, name, side=side)
     except PictureFault as fault:
         raise StampError(str(fault)) from None
-    except _FAULTS as fault:
-        raise StampError(f"{name}: {fault}") from None
     picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return picture
+
+
+def as_png(data: bytes, name: str) -> bytes:
+    """The whole picture as a PNG, its pixels as stored. StampError as `open_picture`."""
+    buffer = io.BytesIO()
+    try:
+        decode_picture(data, name).save(buffer, "PNG")
+    except PictureFault as fault:
+        raise StampError(str(fault)) from None
+    return buffer.getvalue()
 
 
 def safe_mask(rle: RLE, height: int, width: int) -> UInt8:

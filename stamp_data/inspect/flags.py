@@ -115,9 +115,10 @@ _TABLE = (
     Flag(
         "STP-W007",
         "the picture carries an EXIF rotation",
-        "Viewers turn it, this project never does; if the annotation was made on the turned picture, masks are misplaced. "
-        "Looked for in the sample of pictures that is decoded.",
-        "Look at it; if the mask is off, turn the picture itself and drop the EXIF tag.",
+        "Orientations 2 to 8. Viewers turn such a picture, records hold it as stored. The build turns what labelme and "
+        "ReasonSeg files say, which mean the upright picture; COCO files mean the stored one, unless the tool that wrote them "
+        "thought otherwise. Looked for in the sample of pictures that is decoded.",
+        "Look at it; if the mask is off, turn the picture itself and drop the EXIF tag, then build again.",
     ),
     Flag(
         "STP-W008",

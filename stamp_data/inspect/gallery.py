@@ -61,15 +61,13 @@ def write_gallery(
         for pick in select(Looker(corpus, budget), limit=max_images, seed=seed, where=where, sort=sort):
             views.append(record_view(pick, *thumbnail(corpus, pick.facts, side)))
             progress(len(views), wanted, "gallery")
+        progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
         total = len(corpus)
     if not views:
         raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))
     notice = _notice(len(views), total, max_images, where)
     data = Page().html(page_data(report, views, mode="file", notice=notice))
-    try:
-        write_atomic(out, data)
-    except OSError as fault:
-        raise StampError(f"{out}: {fault.strerror}") from None
+    write_atomic(out, data)
     return GallerySummary(out, len(views), total, len(data), notice)
 
 

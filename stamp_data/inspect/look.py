@@ -20,7 +20,7 @@ from stamp_data.shards.stores import StoreFault
 from stamp_schemas import Manifest, Record, StampError
 
 PROBE = 64  # pixels: side at which a picture is decoded to see that it can be
-TURNED = 4  # EXIF orientations above this one exchange width and height
+UPRIGHT = 1  # the EXIF orientation that asks for nothing
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _picture_findings(facts: Facts, data: bytes) -> Iterator[Finding]:
     if image is not None and (picture.width, picture.height) != (image.width, image.height):
         size = f"{picture.width}×{picture.height}"
         yield Finding("STP-E002", f"the picture is {size}, its record says {image.width}×{image.height}")
-    if picture.orientation > TURNED:
+    if picture.orientation != UPRIGHT:
         yield Finding("STP-W007", f"EXIF orientation {picture.orientation}")
 
 

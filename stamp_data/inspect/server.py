@@ -22,6 +22,7 @@ import msgspec
 
 from stamp_data.inspect.catalogue import Catalogue, Query
 from stamp_data.inspect.corpus import Corpus
+from stamp_data.inspect.decode import as_png
 from stamp_data.inspect.examine import examine
 from stamp_data.inspect.facts import Facts
 from stamp_data.inspect.look import Looker, matching
@@ -99,12 +100,14 @@ class Gallery:
         return views[0]
 
     def picture(self, set_name: str, key: str) -> tuple[bytes, str]:
-        """(original bytes, media type) of a record's picture; b"" if it has none."""
+        """(original bytes, media type) of a record's picture, as PNG where browsers do not know its format; b"" if none."""
         with self._lock:
             number = self._corpus.find(key, set_name)
             row = self._corpus.row(number)
             data = self._corpus.open(self._corpus.number_of_set(number)).member(row, "image")
-        return data, TYPES.get(row.image_extension, "application/octet-stream")
+        if data and row.image_extension not in TYPES:
+            data = as_png(data, row.member_name("image"))
+        return data, TYPES.get(row.image_extension, TYPES["png"])
 
     def close(self) -> None:
         self.catalogue.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +21,7 @@ from stamp_data.inspect.palette import colours
 from stamp_data.inspect.select import Pick, select
 from stamp_data.inspect.terminal import plain
 from stamp_data.shards.stores import Location
+from stamp_data.shards.writer import write_atomic
 from stamp_schemas import StampError, UsageFault
 
 CELL, FRAME, CAPTION, GAP = (
@@ -104,15 +105,10 @@ def write_sample(paths: Sequence[Location], key: str, out: Path, *, overlay: Ove
 
 
 def save_png(image: Image.Image, out: Path) -> None:
-    """Write beside `out`, then rename, so that no half-written picture is left."""
-    part = out.with_name(f"{out.name}.{os.getpid()}.part")
-    try:
-        image.save(part, "PNG", compress_level=6)
-        part.rename(out)
-    except OSError as fault:
-        raise StampError(f"{out}: {fault.strerror or fault}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a picture so that `out` holds either its old content or all of the new."""
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", compress_level=6)
+    write_atomic(out, encoded.getvalue())
 
 
 def _picture(corpus: Corpus, facts: Facts, side: int) -> Image.Image | None:

@@ -15,10 +15,14 @@ import pyarrow.parquet as pq
 
 from stamp_data.shards.manifest import INDEX
 from stamp_data.shards.row import MEMBERS, IndexRow
-from stamp_data.shards.stores import Location, Store, open_store
+from stamp_data.shards.stores import Location, Store, is_url, open_store
 from stamp_schemas import StampError
 
-__all__ = ["MEMBERS", "SCHEMA", "IndexRow", "check_columns", "read_rows", "read_table", "told", "write_index"]
+__all__ = ["MEMBERS", "SCHEMA", "IndexRow", "open_index", "read_rows", "read_table", "told", "typed", "write_index"]
+
+FEW_ROWS = 1 << 20  # of which no file is too small to be believed
+DAMAGE = (pa.ArrowException, msgspec.MsgspecError, ValueError, OverflowError)
+"""What comes of an index whose bytes are not those that were written: names and texts that are no text, sizes beyond reason."""
 
 _INT_LIST = pa.list_(pa.field("element", pa.int32(), nullable=False))
 SCHEMA = pa.schema(
@@ -80,29 +84,48 @@ def read_table(place: Location, columns: list[str] | None = None) -> pa.Table:
     """The index of a set as an arrow table (some columns, or all); StampError if it is not an index of this schema."""
     store = open_store(place)
     with told(store):
-        table = pq.read_table(store.seekable(INDEX), columns=columns, partitioning=None)
-    check_columns(store, table.schema, columns or SCHEMA.names)
-    return table
+        parquet = open_index(store, columns or SCHEMA.names)
+        table = parquet.read(columns=columns)
+        table.validate(full=True)  # that texts are UTF-8 and lists end where they say: nothing below would notice
+        return table
+
+
+def open_index(store: Store, columns: Sequence[str]) -> pq.ParquetFile:
+    """The index, of which nothing but the footer is read. StampError if that is not one with these columns."""
+    with told(store):
+        parquet = pq.ParquetFile(store.seekable(INDEX), pre_buffer=is_url(store))
+        schema, rows, size = parquet.schema_arrow, parquet.metadata.num_rows, store.size(INDEX)
+    for name in columns:
+        if schema.names.count(name) != 1 or schema.field(name).type != SCHEMA.field(name).type:
+            raise StampError(
+                f"{store}/{INDEX}: column {name!r} is missing or of another type", "built by another version?"
+            )
+    if rows > max(size, FEW_ROWS):  # every row has a hash of its own, which no compression makes smaller
+        raise StampError(f"{store}/{INDEX}: claims {rows:,} rows in {size:,} bytes", "built by another program?")
+    return parquet
 
 
 @contextmanager
 def told(store: Store) -> Iterator[None]:
-    """What arrow says about an index that cannot be read, as one StampError."""
+    """What is said of an index that cannot be read, as one StampError."""
     try:
         yield
-    except (pa.ArrowException, OSError) as fault:
-        raise StampError(f"{store}/{INDEX}: not a readable index: {str(fault).splitlines()[0]}") from None
-
-
-def check_columns(store: Store, schema: pa.Schema, names: Iterable[str]) -> None:
-    """StampError if one of these columns is missing or of another type."""
-    for name in names:
-        if name not in schema.names or schema.field(name).type != SCHEMA.field(name).type:
-            raise StampError(
-                f"{store}/{INDEX}: column {name!r} is missing or of another type", "built by another version?"
-            )
+    except (*DAMAGE, OSError) as fault:
+        raise StampError(f"{store}/{INDEX}: not a readable index: {first_line(fault)}") from None
 
 
 def read_rows(place: Location) -> list[IndexRow]:
-    """Every row of the index of a set, typed."""
-    return msgspec.convert(read_table(place).to_pylist(), list[IndexRow])
+    """Every row of an index, typed; StampError as from `read_table`, or if a value is none that a column may hold."""
+    store = open_store(place)
+    with told(store):
+        return typed(read_table(store))
+
+
+def typed(table: pa.Table) -> list[IndexRow]:
+    """Rows of an index as they are used. One of DAMAGE where the columns hold something else."""
+    return msgspec.convert(table.to_pylist(), list[IndexRow])
+
+
+def first_line(fault: BaseException) -> str:
+    """What went wrong, without the rest of the story."""
+    return next(iter(str(fault).strip().splitlines()), "") or type(fault).__name__

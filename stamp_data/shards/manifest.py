@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import msgspec
 from blake3 import blake3
@@ -13,9 +12,12 @@ from stamp_data.shards.stores.cache import CachedStore
 from stamp_schemas import Manifest, ShardEntry, StampError
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _DIGEST = re.compile(r"[0-9a-f]{1,64}")
 MANIFEST, INDEX, WIDS, REJECTS = "manifest.json", "index.parquet", "wids.json", "rejects.jsonl"
+SHARD_NAME = re.compile(r"shard-[0-9]{6,}\.tar", re.ASCII)
+CHANGED = "changed since it was written: its checksum is not that of its text"
+_BLANK = "0" * 64  # in place of a checksum
+_TAIL = b'"\n}\n'  # after it
 
 
 def set_digest(shards: list[ShardEntry]) -> str:
@@ -23,18 +25,28 @@ def set_digest(shards: list[ShardEntry]) -> str:
     return blake3("".join(f"{digest}\n" for digest in sorted(entry.digest for entry in shards)).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """BLAKE3 of a file, hex."""
-    digest = blake3()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def manifest_bytes(manifest: Manifest) -> bytes:
     """Canonical text of a manifest: fixed field order, two-space indentation, a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def with_checksum(manifest: Manifest) -> Manifest:
+    """The same manifest with the checksum that belongs to it."""
+    text = manifest_bytes(msgspec.structs.replace(manifest, checksum=_BLANK))
+    return msgspec.structs.replace(manifest, checksum=_checksum(text))
+
+
+def is_whole(data: bytes, manifest: Manifest) -> bool:
+    """Whether a manifest still is the text that was written, as far as it can tell: those of earlier versions cannot."""
+    return manifest.checksum is msgspec.UNSET or manifest.checksum == _checksum(data)
+
+
+def _checksum(data: bytes) -> str:
+    """BLAKE3 of a manifest's text without the digits of the checksum, which stand at its end."""
+    digits = len(data) - len(_TAIL) - len(_BLANK)
+    digest = blake3(data[:digits])
+    digest.update(data[digits + len(_BLANK) :])
+    return digest.hexdigest()
 
 
 def wids_bytes(name: str, shards: list[ShardEntry]) -> bytes:
@@ -44,8 +56,8 @@ def wids_bytes(name: str, shards: list[ShardEntry]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
-def read_manifest(place: Location) -> Manifest:
-    """The manifest of one built split; StampError if there is none or it is not one."""
+def read_manifest(place: Location, *, checked: bool = True) -> Manifest:
+    """The manifest of one built split; StampError if there is none, it is not one or, `checked`, was changed."""
     store = open_store(place)
     try:
         data = store.get(MANIFEST)
@@ -53,11 +65,12 @@ def read_manifest(place: Location) -> Manifest:
         raise StampError(
             f"{store}: no {MANIFEST}", "an unfinished build? the same build command goes on where it stopped"
         ) from None
-    return parse_manifest(data, f"{store}/{MANIFEST}")
+    return parse_manifest(data, store, checked)
 
 
-def parse_manifest(data: bytes, where: str) -> Manifest:
-    """A manifest from its text; StampError, naming `where`, if it is none of this version, or names what it may not."""
+def parse_manifest(data: bytes, store: Store, checked: bool) -> Manifest:
+    """A manifest from its text; see `read_manifest`."""
+    where = f"{store}/{MANIFEST}"
     try:
         schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
         if schema != MANIFEST_SCHEMA:
@@ -68,9 +81,12 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampError(f"{where}: not a manifest of this version: {fault}") from None
-    for entry in manifest.shards:
-        if not _NAME.fullmatch(entry.path) or not _DIGEST.fullmatch(entry.digest):
-            raise StampError(f"{where}: {entry.path[:80]!r} is no name of a shard, or its digest is none")
+    if checked:
+        if not is_whole(data, manifest):
+            raise StampError(f"{where}: {CHANGED}", f"`stamp-data verify {store}` says what else is damaged")
+        for entry in manifest.shards:  # their names may lead anywhere
+            if not SHARD_NAME.fullmatch(entry.path) or not _DIGEST.fullmatch(entry.digest):
+                raise StampError(f"{where}: {entry.path[:100]!r} is not the name of a shard, or its digest is none")
     return manifest
 
 

@@ -11,7 +11,7 @@ import msgspec
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow, read_rows
 from stamp_data.shards.labels import parse_labels
-from stamp_data.shards.manifest import read_manifest, shards_of
+from stamp_data.shards.manifest import INDEX, read_manifest, shards_of
 from stamp_data.shards.members import Damaged, read_members
 from stamp_data.shards.row import MEMBERS
 from stamp_data.shards.stores import Location, is_url, open_store
@@ -87,22 +87,23 @@ class ShardSet:
 
     def _read(self, row: IndexRow, members: tuple[str, ...]) -> list[bytes]:
         """Some members, in the order of MEMBERS."""
-        size, spans = self._sizes.get(row.shard, 0), [row.span(member) for member in members]
-        if any(length and not 0 <= offset <= offset + length <= size for offset, length, _ in spans):
-            raise StampError(
-                f"{self.store}/{row.shard}: the index places {row.key} beyond its end", "files of two builds?"
-            )
+        if row.shard not in self._sizes:  # it may lead anywhere
+            raise StampError(f"{self.store}/{INDEX}: {row.shard[:100]!r} is not the name of a shard")
+        size, spans = self._sizes[row.shard], [row.span(member) for member in members]
+        for member, (offset, length, _) in zip(members, spans, strict=True):
+            if length and not 0 <= offset <= offset + length <= size:
+                raise self._damage(row, member)
         try:
             return [bytes(part) for part in read_members(self._tars, row.shard, spans)]
         except Damaged as fault:
-            how = f"`stamp-data verify {self.store}" + (
-                "` says more" if is_url(self.store) else " --repair --root ROOT` rebuilds the shard"
-            )
-            raise StampError(
-                f"{self.store}/{row.shard}: {row.member_name(members[fault.member])} is damaged "
-                "(bytes differ from the index)",
-                how,
-            ) from None
+            raise self._damage(row, members[fault.member]) from None
+
+    def _damage(self, row: IndexRow, member: str) -> StampError:
+        more = "` says more" if is_url(self.store) else " --repair --root ROOT` rebuilds the shard"
+        return StampError(
+            f"{self.store}/{row.shard}: {row.member_name(member)} is damaged (bytes differ from the index)",
+            f"`stamp-data verify {self.store}{more}",
+        )
 
     def _record(self, row: IndexRow, data: bytes) -> Record:
         try:

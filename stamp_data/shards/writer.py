@@ -12,6 +12,7 @@ from blake3 import blake3
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.shards import tar
+from stamp_schemas.errors import naming
 
 BLOCK = 512 << 10  # bytes hashed and written at a time: member by member, both take twice as long
 STRIDE = 2 << 20  # bytes after which the disk is set to work, so that little is left to wait for at the end
@@ -62,7 +63,8 @@ class ShardWriter:
         block = b"".join(self._waiting)
         self._waiting.clear()
         self._hash.update(block)
-        self._file.write(block)
+        with naming(self.path):
+            self._file.write(block)
         self._written = self.size
         if self.size - self._begun >= STRIDE and hasattr(os, "posix_fadvise"):
             self._file.flush()
@@ -82,8 +84,9 @@ class ShardWriter:
             if kind is None:
                 self._append([tar.end(self.size)])
                 self._write()
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                with naming(self.path):
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
                 self._part.rename(self.path)
         finally:
             with contextlib.suppress(OSError):  # a full disk fails again here; the first failure is the one to report
@@ -95,7 +98,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write a small file so that `path` holds either its old content or all of the new."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with naming(path), part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

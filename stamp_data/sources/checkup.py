@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from stamp_data.published import Counts, Download, published
 from stamp_data.rejects import RejectLog
 from stamp_data.sources.base import Source
 from stamp_data.sources.reasonseg import ReasonSeg
@@ -18,30 +18,6 @@ from stamp_schemas import Annotation, StampError
 OWN_DATA = ("coco", "labelme")  # nothing to download
 SAMPLE = 4  # pictures opened per split
 Level = Literal["ok", "warning", "error"]
-
-
-class Download(msgspec.Struct):
-    """Where a part comes from. into: folder under the root."""
-
-    what: str
-    into: str
-    url: str
-
-
-class Counts(msgspec.Struct, omit_defaults=True):
-    """How much a split holds; None where that is unknown. A conversation counts as a sentence."""
-
-    refs: int | None = None
-    sentences: int | None = None
-    images: int | None = None
-
-
-class Published(msgspec.Struct):
-    """What is published about a dataset. counts: by way of splitting and split."""
-
-    downloads: list[Download]
-    pictures: list[Download]
-    counts: dict[str, dict[str, Counts]]
 
 
 class Finding(msgspec.Struct):
@@ -74,13 +50,6 @@ class DatasetReport(msgspec.Struct):
     splits: list[SplitReport]
     findings: list[Finding]
     downloads: list[Download]
-
-
-@cache
-def published() -> dict[str, Published]:
-    """Published sizes and places to download from, by dataset."""
-    path = Path(__file__).parent / "published.json"
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, Published])
 
 
 def examine_dataset(kind: type[Source], root: Path) -> list[DatasetReport]:
@@ -140,7 +109,7 @@ def _split(source: Source, split: str, whole: bool) -> SplitReport:
     if isinstance(source, ReferSource):
         report.counts = Counts(*source.counts(split))
     known = published().get(source.dataset)
-    report.published = known.counts.get(source.split_by, {}).get(split) if known else None
+    report.published = known.count(source.split_by, split) if known else None
     if report.published:
         _compare(report)
     return report
@@ -165,6 +134,7 @@ def _count(source: Source, split: str, rejects: RejectLog, report: SplitReport) 
 
 
 def _open_pictures(root: Path, sample: list[Annotation], report: SplitReport) -> None:
+    from stamp_data.frame import seen
     from stamp_data.picture import PictureFault, read_picture  # Pillow and numpy, which an import of this module spares
 
     faults: list[str] = []
@@ -173,13 +143,9 @@ def _open_pictures(root: Path, sample: list[Annotation], report: SplitReport) ->
         assert image is not None, "the sample is of records with pictures"
         report.opened += 1
         try:
-            picture = read_picture(root.resolve(), image.path)
+            seen(read_picture(root.resolve(), image.path), image)
         except PictureFault as fault:
             faults.append(str(fault))
-            continue
-        claimed = (image.width or picture.width, image.height or picture.height)
-        if claimed != (picture.width, picture.height):
-            faults.append(f"{image.path} has {picture.width}×{picture.height} pixels, not {claimed[0]}×{claimed[1]}")
     report.unusable = len(faults)
     if faults:
         detail = f"{len(faults)} of {report.opened} sampled pictures cannot be used, as: {faults[0]}"

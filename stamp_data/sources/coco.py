@@ -81,8 +81,8 @@ class COCO(Source):
                 rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(named))
                 continue
             if named:
-                reference = ImageRef(place, image.width, image.height)
-                yield Annotation(image_id, f"{instances.name}: {record}", reference, *ask(named))
+                reference = ImageRef(place, image.width, image.height, "unsure")
+                yield Annotation(image_id, (instances.name, record), reference, *ask(named))
 
     def _pictures(self, path: Path, split: str, instances: Instances) -> str:
         """The folder that holds the first pictures, else the first likely one that exists."""
@@ -102,7 +102,7 @@ def _named(rows: list[AnnotationRow], instances: Instances, rejects: RejectLog) 
     found: dict[str, Named] = {}
     spoiled: set[str] = set()
     for row in rows:
-        where = f"{instances.name}: annotation {row.id}"
+        where = instances.name, f"annotation {row.id}"
         phrases = _phrases(row, instances, rejects)
         fault = instances.faulty.get(str(row.id))
         if fault is not None:

@@ -21,6 +21,7 @@ from stamp_data.sources.paths import image_path
 from stamp_data.sources.phrases import Named, ask
 from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, StampError
+from stamp_schemas.annotation import Where
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 IGNORE = "__ignore__"
@@ -89,14 +90,14 @@ class LabelMe(Source):
                 continue
             named = _named(file, path.name, rejects)
             if named:
-                yield Annotation(path.stem, f"{path.name}: {path.stem}", image, *ask(named))
+                yield Annotation(path.stem, (path.name, path.stem), image, *ask(named))
 
 
 def _image(file: _File) -> ImageRef:
     for side in (file.height, file.width):
         if side is not None and side <= 0:
             raise RecordFault("bad-image", f"the picture is said to have {file.width}×{file.height} pixels")
-    return ImageRef(image_path("", file.image_path), file.width, file.height)
+    return ImageRef(image_path("", file.image_path), file.width, file.height, "upright")
 
 
 def _named(file: _File, name: str, rejects: RejectLog) -> list[Named]:
@@ -109,11 +110,11 @@ def _named(file: _File, name: str, rejects: RejectLog) -> list[Named]:
             ignored.extend(_ignored(members, file, name, rejects))
             continue
         phrase = next((shape.description for _, shape in members if shape.description), members[0][1].label)
-        where = f"{name}: shapes[{members[0][0]}]"
+        where = name, f"shapes[{members[0][0]}]"
         named = found.setdefault(phrase, Named(phrase, where))
         try:
             checked_text(phrase)
-            named.regions.extend(_region(shape, f"{name}: shapes[{at}]", file) for at, shape in members)
+            named.regions.extend(_region(shape, (name, f"shapes[{at}]"), file) for at, shape in members)
         except RecordFault as fault:
             lost = int(phrase not in spoiled)
             rejects.add(name, f"shapes[{members[0][0]}]", fault.reason, fault.detail, expressions=lost)
@@ -129,7 +130,7 @@ def _named(file: _File, name: str, rejects: RejectLog) -> list[Named]:
 def _ignored(members: list[tuple[int, _Shape]], file: _File, name: str, rejects: RejectLog) -> Iterator[Region]:
     for at, shape in members:
         try:
-            yield msgspec.structs.replace(_region(shape, f"{name}: shapes[{at}]", file), role="ignore")
+            yield msgspec.structs.replace(_region(shape, (name, f"shapes[{at}]"), file), role="ignore")
         except RecordFault as fault:
             rejects.add(name, f"shapes[{at}]", fault.reason, fault.detail)
 
@@ -153,7 +154,7 @@ def _instances(file: _File, name: str, rejects: RejectLog) -> dict[str, list[tup
     return found
 
 
-def _region(shape: _Shape, where: str, file: _File) -> Region:
+def _region(shape: _Shape, where: Where, file: _File) -> Region:
     from stamp_data.sources import areas  # numpy and Pillow, which a listing of datasets does without
 
     kinds = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from stamp_data.sources.refer import make_unique
 from stamp_schemas import Region, Request, Target
+from stamp_schemas.annotation import Where
 
 
 @dataclass
@@ -13,7 +14,7 @@ class Named:
     """What one phrase names in one picture. where: of the request, for rejects."""
 
     phrase: str
-    where: str
+    where: Where
     regions: list[Region] = field(default_factory=list)
     instances: list[str] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)

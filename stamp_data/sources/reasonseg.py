@@ -18,11 +18,11 @@ from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
 from stamp_data.sources.paths import first_folder, image_path, relative
 from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
-from stamp_schemas.annotation import Form
+from stamp_schemas.annotation import Form, Where
 
 FOLDERS = ("reason_seg/ReasonSeg", "reason_seg", "ReasonSeg")
 SPLITS = ("train", "val", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # in either case; of several, the first counts
 ENCODING = "cp1252"
 
 
@@ -92,9 +92,9 @@ class ReasonSeg(Source):
         explanations = self._explanations(rejects) if split == "train" else {}
         files = self._files.get(split, [])
         folder = f"{self.folder}/{split}"
-        pictures = {path.name for path in (self.root / folder).iterdir()} if files else set()
+        pictures = _pictures(self.root / folder) if files else {}
         for path in files:
-            name = next((path.stem + s for s in SUFFIXES if path.stem + s in pictures), f"{path.stem}.jpg")
+            name = pictures.get(path.stem, f"{path.stem}.jpg")
             try:
                 annotation = self._annotation(path, image_path(folder, name), rejects)
             except RecordFault as fault:
@@ -106,8 +106,7 @@ class ReasonSeg(Source):
             yield annotation
         for stem, requests in explanations.items():
             detail = f"{stem} is no usable record of this split"
-            file = relative(self.explanatory, self.root)
-            rejects.add(file, requests[0].where, "unused-entry", detail, expressions=len(requests))
+            rejects.add(*requests[0].where, "unused-entry", detail, expressions=len(requests))
 
     def _annotation(self, path: Path, image: str, rejects: RejectLog) -> Annotation | None:
         """The record of one file, or None with rows in `rejects` if nothing is left of it."""
@@ -121,8 +120,8 @@ class ReasonSeg(Source):
             reason, detail = ("bad-shape", "a shape is unusable") if broken else ("no-target", "no shape is a target")
             rejects.add(name, path.stem, reason, detail, expressions=len(file.text))
             return None
-        where = f"{name}: {path.stem}"
-        annotation = Annotation(path.stem, where, ImageRef(image), [Target("0", regions, ["0"])])
+        where = name, path.stem
+        annotation = Annotation(path.stem, where, ImageRef(image, frame="upright"), [Target("0", regions, ["0"])])
         form: Form = "question" if file.is_sentence else "description"
         for number, text in enumerate(file.text):
             try:
@@ -130,7 +129,7 @@ class ReasonSeg(Source):
             except RecordFault as fault:
                 rejects.add(name, f"text {number}", fault.reason, fault.detail, expressions=1)
                 continue
-            annotation.requests.append(Request(str(number), text, [0], f"{name}: text {number}", form))
+            annotation.requests.append(Request(str(number), text, [0], (name, f"text {number}"), form))
         if not file.text:
             rejects.add(name, path.stem, "empty-text", "text is an empty list")
         return annotation if annotation.requests else None
@@ -141,7 +140,7 @@ class ReasonSeg(Source):
         for position, raw in enumerate(shapes):
             try:
                 shape = decode_row(raw, _SHAPE, "bad-shape")
-                region = _region(shape, f"{name}: shapes[{position}]")
+                region = _region(shape, (name, f"shapes[{position}]"))
             except RecordFault as fault:
                 rejects.add(name, f"shapes[{position}]", fault.reason, fault.detail)
                 broken = True
@@ -173,28 +172,36 @@ class ReasonSeg(Source):
                 continue
             stem = Path(entry.image).stem
             identity = f"e{len(found.get(stem, []))}"
-            request = Request(identity, entry.query, [0], f"{name}: {record}", "explanation", entry.outputs)
+            request = Request(identity, entry.query, [0], (name, record), "explanation", entry.outputs)
             found.setdefault(stem, []).append(request)
         return found
 
 
-def _region(shape: _Shape, where: str) -> Region | None:
+def _region(shape: _Shape, where: Where) -> Region | None:
     """The shape as a region, None for a `flag`, which marks nothing. RecordFault for labels and kinds that are unknown."""
-    if shape.label == "flag":
+    label = shape.label.lower()
+    if label == "flag":
         return None
-    if shape.label not in ("target", "ignore"):
+    if label not in ("target", "ignore"):
         raise RecordFault("bad-shape", f"label is {shape.label[:40]!r}, not target, ignore or flag")
     if shape.shape_type != "polygon":
         raise RecordFault("bad-shape", f"shape_type is {shape.shape_type[:40]!r}, not polygon")
     flat = [value for point in shape.points for value in point]
     segmentation = msgspec.Raw(msgspec.json.encode([flat]))
-    return Region(segmentation, where, "target" if shape.label == "target" else "ignore")
+    return Region(segmentation, where, "target" if label == "target" else "ignore")
 
 
 def _folder(root: Path) -> str:
     """Where train, val and test are, relative to the root."""
     holding = tuple(name for name in FOLDERS if any((root / name / split).is_dir() for split in SPLITS))
     return first_folder(root, holding or FOLDERS[1:2])
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """File names of the pictures in a folder by their stems."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    paths.sort(key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.suffix.isupper()), reverse=True)
+    return {path.stem: path.name for path in paths}
 
 
 def _annotation_files(folder: Path) -> list[Path]:

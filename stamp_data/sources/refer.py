@@ -127,7 +127,7 @@ class ReferSource(Source):
             lost = sum(len(ref.sentences) for ref in refs)
             rejects.add(self.instances_file, f"image {image_id}", fault.reason, fault.detail, expressions=lost)
             return None
-        where = f"{self.instances_file}: image {image_id}"
+        where = self.instances_file, f"image {image_id}"
         annotation = Annotation(image_id, where, ImageRef(path, row.width, row.height))
         places: dict[str, int] = {}
         for ref in refs:
@@ -153,13 +153,13 @@ class ReferSource(Source):
             if str(row.image_id) != ref.image_id:
                 detail = f"annotation {name} belongs to image {row.image_id}, the reference to image {ref.image_id}"
                 raise RecordFault("image-mismatch", detail[:300])
-            target.regions.append(Region(row.segmentation, f"{self.instances_file}: annotation {name}"))
+            target.regions.append(Region(row.segmentation, (self.instances_file, f"annotation {name}")))
             target.categories.extend(self._instances.category(row))
         return target
 
     def _requests(self, ref: Reference, place: int) -> list[Request]:
-        where = f"{self.refs_file}: ref {ref.id} sentence"
-        return [Request(sentence.id, sentence.text, [place], f"{where} {sentence.id}") for sentence in ref.sentences]
+        file, record = self.refs_file, f"ref {ref.id} sentence"
+        return [Request(one.id, one.text, [place], (file, f"{record} {one.id}")) for one in ref.sentences]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ true of the picture and can be learnt. The tree under OUT is what the published 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from stamp_data.synth.reasonseg import write_reasonseg
 from stamp_data.synth.refer import SETS, write_refer
 from stamp_data.synth.render import render
 from stamp_data.synth.scene import Stream, generator, sample_scene
+from stamp_schemas import UsageFault
 
 __all__ = ["FEWEST_IMAGES", "SMALLEST_SIDE", "SynthSummary", "synthesize"]
 
@@ -51,7 +53,7 @@ def synthesize(
     set's training split. Equal arguments write equal bytes (with equal versions of Pillow). `progress` is called with
     (pictures done, pictures in all). Formats: each writer's module names its source.
 
-    Raises FileExistsError where `out` holds something, ValueError where `images` or `size` is too small.
+    Raises UsageFault where `out` holds something or `images` or `size` is too small, OSError where it cannot be written.
     """
     _check(out, size)
     slots = plan_pictures(images, seed)
@@ -73,9 +75,9 @@ def synthesize(
 
 def _check(out: Path, size: tuple[int, int]) -> None:
     if min(size) < SMALLEST_SIDE:
-        raise ValueError(f"size is {size[0]}x{size[1]}, but both sides need at least {SMALLEST_SIDE} pixels")
+        raise UsageFault(f"size is {size[0]}x{size[1]}, but both sides need at least {SMALLEST_SIDE} pixels")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} is not an empty folder: give a new one, or remove it first")
+        raise UsageFault(f"{out} is not an empty folder", "give a new one, or remove it first")
 
 
 def _make_picture(out: Path, slot: Slot, size: tuple[int, int], seed: int) -> Entry:
@@ -89,7 +91,9 @@ def _make_picture(out: Path, slot: Slot, size: tuple[int, int], seed: int) -> En
 
 
 def _save(picture: Image.Image, path: Path) -> None:
+    encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
     if path.suffix == ".png":
-        picture.save(path, optimize=False)
+        picture.save(encoded, "PNG", optimize=False)
     else:
-        picture.save(path, quality=92)
+        picture.save(encoded, "JPEG", quality=92)
+    path.write_bytes(encoded.getvalue())

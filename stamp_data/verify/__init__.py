@@ -2,6 +2,6 @@
 
 from stamp_data.verify.fault import Fault
 from stamp_data.verify.repair import Repaired, repair
-from stamp_data.verify.sets import verify_set
+from stamp_data.verify.sets import unguarded, verify_set
 
-__all__ = ["Fault", "Repaired", "repair", "verify_set"]
+__all__ = ["Fault", "Repaired", "repair", "unguarded", "verify_set"]

@@ -6,9 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from stamp_schemas import StampError
+
 Code = Literal[
     "manifest-missing",  # no manifest.json: the set was never finished
     "manifest-unreadable",  # not JSON of a manifest, of another schema, or not in canonical form
+    "manifest-changed",  # its checksum is not that of its own text
     "manifest-digest",  # the set's digest is not that of its shards' digests
     "manifest-totals",  # totals, names or files that do not agree with the rest
     "file-missing",
@@ -56,6 +59,11 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.shard, self.member or self.record) if part)
         return f"{place}: {self.detail} [{self.code}]"
+
+
+def reason(fault: StampError | OSError) -> str:
+    """Why a file could not be read."""
+    return fault.message if isinstance(fault, StampError) else fault.strerror or str(fault)
 
 
 class FaultList:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import msgspec
@@ -13,8 +14,11 @@ from xxhash import xxh3_64_intdigest
 
 from stamp_data.build import WORK, Built, Config, Progress, build_split, describe_inputs
 from stamp_data.executors import Executor
-from stamp_data.receipt import Receipt, receipt_path
-from stamp_data.rejects import read_rejects
+from stamp_data.files import open_plain
+from stamp_data.mended import mended
+from stamp_data.plan import plan_tasks
+from stamp_data.receipt import ANY, Receipt, receipt_path
+from stamp_data.rejects import RejectLog, read_rejects
 from stamp_data.shards.index import MEMBERS, IndexRow
 from stamp_data.shards.manifest import MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.writer import write_atomic
@@ -49,20 +53,25 @@ def repair(
 ) -> Repaired:
     """Verify a set and build its damaged shards anew, with the settings in its manifest; the others are kept.
 
+    So are shards that refused pictures which have come or were changed since.
+
     source: loaded, of the dataset and files that the set was built from. faults: what verification found, if that was done
-    already. Lost index, wids.json or manifest totals are
-    made anew too; rejects.jsonl cannot be known without rendering, so that its loss means building every shard. A repair
-    that is stopped leaves an unfinished build, which the build command finishes. StampError if the manifest is unreadable
-    or the raw files have changed, UsageFault if `source` or `tokenizer` are not those of the set.
+    already. Lost index, wids.json or manifest totals are made anew too; rejects.jsonl cannot be known without rendering,
+    so that its loss means building every shard. A repair that is stopped leaves an unfinished build, which the build
+    command finishes. StampError if the manifest is unreadable, its settings are not those of its shards, or the raw files
+    have changed, UsageFault if `source` or `tokenizer` are not those of the set.
     """
     folder = folder.resolve()
     if faults is None:
         faults = verify_set(folder, workers=workers, progress=progress)
-    if not faults:
+    stale = {row.shard for row in mended(folder, source.root)}
+    if not faults and not stale:
         return Repaired([], None, [], identical=True)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, checked=False)
     _check_origin(folder, manifest, source, tokenizer)
-    damaged = {fault.shard for fault in faults}
+    damaged = {fault.shard for fault in faults} | stale
+    if MANIFEST in damaged or manifest.checksum is msgspec.UNSET:
+        _check_settings(folder, manifest, source)
     receipts = _receipts(folder, manifest, damaged, TokenCounter(tokenizer) if tokenizer else None)
     _unseal(folder, manifest, receipts)
     built = build_split(
@@ -75,7 +84,14 @@ def repair(
         progress=progress,
     )
     left = verify_set(folder, workers=workers, progress=progress)
-    return Repaired(faults, built, left, identical=built.manifest == manifest)
+    return Repaired(faults, built, left, identical=_same(built.manifest, manifest))
+
+
+def _same(made: Manifest, before: Manifest) -> bool:
+    """Whether a set is again what it was: by the checksum of its manifest, damaged or not, if that has one."""
+    if before.checksum is msgspec.UNSET:
+        return msgspec.structs.replace(made, checksum=msgspec.UNSET) == before
+    return made == before or made.checksum == before.checksum
 
 
 def _check_origin(folder: Path, manifest: Manifest, source: Source, tokenizer: Path | None) -> None:
@@ -100,6 +116,21 @@ def _check_origin(folder: Path, manifest: Manifest, source: Source, tokenizer: P
         )
 
 
+def _check_settings(folder: Path, manifest: Manifest, source: Source) -> None:
+    """StampError unless the settings, of a manifest that cannot be trusted, are those that the shards were made with.
+
+    A task's digest holds the settings: where they are right, the plan has the task of at least one shard.
+    """
+    tasks = {entry.path: entry.task for entry in manifest.shards}
+    with TemporaryDirectory(prefix=".", dir=folder) as scratch:
+        heads = plan_tasks(source, manifest.settings, RejectLog(), Path(scratch))
+    if not any(tasks.get(head.shard) == head.digest for head in heads):
+        raise StampError(
+            f"{folder / MANIFEST}: its settings are not those that its shards were made with",
+            "`stamp-data build` with --overwrite and the right settings keeps the shards that come out the same",
+        )
+
+
 def _receipts(folder: Path, manifest: Manifest, damaged: set[str], tokens: TokenCounter | None) -> list[Receipt]:
     """A receipt for every shard that can be kept: rows from the index or, if that is damaged, from the shard itself."""
     if REJECTS in damaged:
@@ -112,7 +143,7 @@ def _receipts(folder: Path, manifest: Manifest, damaged: set[str], tokens: Token
     for entry in manifest.shards:
         if entry.path not in damaged:
             rows = _rows(folder, entry, index, tokens)
-            receipts.append(Receipt(entry, rows, rejects.get(entry.path, [])))
+            receipts.append(Receipt(entry, rows, rejects.get(entry.path, []), ANY))
     return receipts
 
 
@@ -123,7 +154,7 @@ def _rows(folder: Path, entry: ShardEntry, index: Index | None, tokens: TokenCou
 
 def derive_rows(shard: Path, tokens: TokenCounter | None) -> list[IndexRow]:
     """The index rows of a good shard, from nothing but the shard. tokens: as the build had it."""
-    with shard.open("rb") as file:
+    with open_plain(shard) as file:
         members = walk(file, shard.stat().st_size, [], FaultList(shard.name)).members
         return [_derive_row(file, shard.name, row, group, tokens) for row, group in enumerate(groups(members))]
 

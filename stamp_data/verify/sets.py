@@ -18,24 +18,27 @@ import pyarrow.compute as pc
 
 from stamp_data.build import Progress
 from stamp_data.executors.local import start_worker
+from stamp_data.files import file_digest, read_plain
 from stamp_data.rejects import read_rejects
-from stamp_data.shards.index import IndexRow, read_table
+from stamp_data.shards.index import DAMAGE, IndexRow, first_line, read_table, typed
 from stamp_data.shards.manifest import (
+    CHANGED,
     INDEX,
     MANIFEST,
     REJECTS,
+    SHARD_NAME,
     WIDS,
-    file_digest,
+    is_whole,
     manifest_bytes,
+    read_manifest,
     set_digest,
     wids_bytes,
 )
 from stamp_data.shards.stores import Location, open_store
-from stamp_data.verify.fault import Fault, FaultList
+from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.shard import ShardJob, check_shard
 from stamp_schemas import Manifest, StampError, Totals
 
-_SHARD = re.compile(r"shard-[0-9]{6,}\.tar")
 _KEY = re.compile(r"[a-z0-9_+-]{1,80}")
 
 
@@ -58,7 +61,7 @@ def verify_set(
         faults += [Fault(name, "file-extra", "not in the manifest") for name in extra]
         index, found = check_index(folder, manifest)
         faults += found + _check_lists(folder, manifest)
-    names = [name for name in dict.fromkeys(names) if _SHARD.fullmatch(name)] if manifest else on_disk
+    names = [name for name in dict.fromkeys(names) if SHARD_NAME.fullmatch(name)] if manifest else on_disk
     done = 0
     progress(done, len(names), "verifying")
     for found in _run(_jobs(store.place, names, manifest, index, labels), min(workers, len(names))):
@@ -72,19 +75,21 @@ def check_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
     """The manifest, None if it cannot be read, and what is wrong with it in itself."""
     faults = FaultList(MANIFEST)
     try:
-        data = (folder / MANIFEST).read_bytes()
+        data = read_plain(folder / MANIFEST)
         manifest = msgspec.json.decode(data, type=Manifest)
     except FileNotFoundError:
         faults.add("manifest-missing", "the set was never finished: the same build command goes on where it stopped")
         return None, faults.faults
-    except OSError as fault:
-        faults.add("file-unreadable", f"{fault.strerror}")
+    except (StampError, OSError) as fault:
+        faults.add("file-unreadable", reason(fault))
         return None, faults.faults
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         faults.add("manifest-unreadable", f"not a manifest of this version: {fault}")
         return None, faults.faults
     if manifest_bytes(manifest) != data:
         faults.add("manifest-unreadable", "not in its canonical form: changed by hand?")
+    if not is_whole(data, manifest):
+        faults.add("manifest-changed", CHANGED)
     if manifest.digest != set_digest(manifest.shards):
         faults.add("manifest-digest", "the set's digest is not that of its shards")
     settings, shards, totals = manifest.settings, manifest.shards, manifest.totals
@@ -94,7 +99,7 @@ def check_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
     if set(manifest.files) != {INDEX, WIDS, REJECTS}:
         faults.add("manifest-totals", f"digests of {sorted(manifest.files)}")
     paths = [entry.path for entry in shards]
-    if paths != sorted(set(paths)) or not paths or not all(map(_SHARD.fullmatch, paths)):
+    if paths != sorted(set(paths)) or not paths or not all(map(SHARD_NAME.fullmatch, paths)):
         faults.add("manifest-totals", "its shards are not shard-000000.tar and so on, each once and in order")
     sums = Totals(
         records=sum(entry.records for entry in shards),
@@ -107,6 +112,14 @@ def check_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
     if sums != totals:
         faults.add("manifest-totals", "totals are not the sums over its shards")
     return manifest, faults.faults
+
+
+def unguarded(place: Location) -> bool:
+    """Whether the manifest is of an earlier version, which had no checksum: a change of it may go unseen."""
+    try:
+        return read_manifest(place, checked=False).checksum is msgspec.UNSET
+    except StampError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,8 @@ class Index:
             return None
         start, count = self.spans[shard]
         try:
-            return msgspec.convert(self.table.slice(start, count).to_pylist(), list[IndexRow])
-        except (msgspec.ValidationError, UnicodeDecodeError):
+            return typed(self.table.slice(start, count))
+        except DAMAGE:
             return None
 
 
@@ -134,13 +147,12 @@ def check_index(folder: Path, manifest: Manifest | None) -> tuple[Index | None, 
     trusted = _has_digest(folder / INDEX, manifest, faults)
     try:
         table = read_table(folder)
-        table.validate(full=True)
-    except (StampError, pa.ArrowException, MemoryError, UnicodeDecodeError) as fault:
-        if not any(known.code == "file-missing" for known in faults.faults):
-            faults.add("index-unreadable", str(fault).splitlines()[0])
+        keys = [key or "" for key in table.column("key").to_pylist()]
+        index = Index(table, _spans(table, faults), trusted)
+    except (StampError, MemoryError, *DAMAGE) as fault:
+        if not {"file-missing", "file-unreadable"} & {known.code for known in faults.faults}:
+            faults.add("index-unreadable", first_line(fault))
         return None, faults.faults
-    index = Index(table, _spans(table, faults), trusted)
-    keys = table.column("key").to_pylist()
     for key, times in Counter(keys).items():
         if times > 1:
             faults.add("index-rows", f"{times} records have this key", key)
@@ -184,10 +196,10 @@ def _check_lists(folder: Path, manifest: Manifest | None) -> list[Fault]:
     _has_digest(folder / WIDS, manifest, wids)
     _has_digest(folder / REJECTS, manifest, rejects)
     if not wids.faults and manifest is not None:
-        content = (folder / WIDS).read_bytes()
+        content = read_plain(folder / WIDS)
         if content != wids_bytes(manifest.name, manifest.shards):
             wids.add("file-content", "does not list the shards of the manifest")
-    if not any(fault.code == "file-missing" for fault in rejects.faults):
+    if not {"file-missing", "file-unreadable"} & {fault.code for fault in rejects.faults}:
         try:
             count = len(read_rejects(folder / REJECTS))
         except StampError as fault:
@@ -204,8 +216,8 @@ def _has_digest(path: Path, manifest: Manifest | None, faults: FaultList) -> boo
     except FileNotFoundError:
         faults.add("file-missing", "no such file")
         return False
-    except OSError as fault:
-        faults.add("file-unreadable", f"{fault.strerror}")
+    except (StampError, OSError) as fault:
+        faults.add("file-unreadable", reason(fault))
         return False
     if manifest is not None and manifest.files.get(path.name) != digest:
         faults.add("file-digest", "its BLAKE3 is not the manifest's")

@@ -10,13 +10,13 @@ from typing import BinaryIO
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from stamp_data.files import file_digest, open_plain
 from stamp_data.shards.index import MEMBERS, IndexRow
-from stamp_data.shards.manifest import file_digest
 from stamp_data.shards.stores import open_store
-from stamp_data.verify.fault import Fault, FaultList
+from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.record import Found, RecordCheck
 from stamp_data.verify.walk import BLOCK, Member, Walked, read, walk
-from stamp_schemas import Settings, ShardEntry
+from stamp_schemas import Settings, ShardEntry, StampError
 
 
 class ShardJob(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ def check_shard(job: ShardJob) -> list[Fault]:
     """Everything that is wrong with one shard, in the order of its bytes. Raises StoreFault alone, if the place is at fault."""
     faults = FaultList(job.name)
     try:
-        with open_store(job.place).at_hand([job.name]) as folder, (folder / job.name).open("rb") as file:
+        with open_store(job.place).at_hand([job.name]) as folder, open_plain(folder / job.name) as file:
             size = os.fstat(file.fileno()).st_size
             rows = job.rows
             if _has_digest(job.entry, folder / job.name, size, faults) and not job.trusted:
@@ -47,8 +47,8 @@ def check_shard(job: ShardJob) -> list[Fault]:
             _check_content(file, size, job, rows, faults)
     except FileNotFoundError:
         faults.add("file-missing", "no such file")
-    except OSError as fault:
-        faults.add("file-unreadable", f"{fault.strerror}")
+    except (StampError, OSError) as fault:
+        faults.add("file-unreadable", reason(fault))
     return faults.faults
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from stamp_data.shards.manifest import file_digest
+from stamp_data.files import file_digest
 from stamp_train.eval.cases import CaseSet
 
 _WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "adapter/*.safetensors", "adapter/*.json")
@@ -17,7 +17,10 @@ _VERSIONS = ("stamp-seg", "torch", "transformers", "pillow", "numpy")
 
 
 class SetCard(msgspec.Struct, frozen=True):
-    """A shard set. cases: dialogues that ask for masks. wording, seed: of the questions that the build drew."""
+    """A shard set.
+
+    cases: dialogues that ask for masks. pictures: that they are about. wording, seed: of the questions that the build drew.
+    """
 
     name: str
     dataset: str
@@ -25,6 +28,7 @@ class SetCard(msgspec.Struct, frozen=True):
     split: str
     digest: str
     cases: int
+    pictures: int
     wording: str
     seed: int
 
@@ -94,6 +98,12 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     refiner: str
 
 
+class Refined(msgspec.Struct, frozen=True):
+    """What the refiner that was asked for turned out to be. refiner: its name; `none` where it could not be had."""
+
+    refiner: str
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """How the numbers were made.
 
@@ -127,6 +137,7 @@ def set_cards(sets: Sequence[CaseSet]) -> list[SetCard]:
                 known.split,
                 one.manifest.digest,
                 len(one),
+                len(one.rows),
                 known.wording,
                 known.seed,
             )

@@ -14,7 +14,7 @@ from stamp_train.predict.requests import Request, question
 
 LIST = ".jsonl"
 MAX_ROW = 2**20  # bytes of one line of a list
-_PICTURES = frozenset(f".{extension}" for extension in (*EXTENSIONS.values(), "jpeg"))
+_PICTURES = frozenset(f".{extension}" for extension in (*EXTENSIONS.values(), "jpeg", "tiff"))
 
 
 class Asked(msgspec.Struct, frozen=True):

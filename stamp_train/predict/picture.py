@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from stamp_data.picture import OPENED, PictureFault, read_picture
+from stamp_data.picture import PictureFault, read_picture
+from stamp_data.pixels import decode_picture, to_rgb
 from stamp_schemas import StampError
 
 Source = str | Path | Image.Image | np.ndarray[Any, np.dtype[np.uint8]]
@@ -28,7 +28,7 @@ def open_picture(source: Source) -> Image.Image:
         StampError: no such file, no picture, broken, or larger than `stamp_data.picture` takes; an array of another kind.
     """
     if isinstance(source, Image.Image):
-        return source.convert("RGB")
+        return to_rgb(source)
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
             raise StampError(f"picture {source.dtype} {list(source.shape)}", "pass uint8 [height, width, 3]")
@@ -37,14 +37,9 @@ def open_picture(source: Source) -> Image.Image:
     # A link that someone names is followed; those that a list of requests names are checked where it is read.
     folder = path.resolve().parent
     try:
-        found = read_picture(folder, path.resolve().name)
-        with Image.open(io.BytesIO(found.data), formats=OPENED) as image:
-            upright = ImageOps.exif_transpose(image) if found.orientation != 1 else image
-            return upright.convert("RGB")
+        return decode_picture(read_picture(folder, path.resolve().name).data, upright=True)
     except PictureFault as fault:
         raise StampError(f"{path}: {_without(str(fault), path.resolve().name)}") from None
-    except (OSError, SyntaxError, ValueError) as fault:
-        raise StampError(f"{path}: cannot be decoded: {fault}") from None
 
 
 def _without(text: str, name: str) -> str:

@@ -43,6 +43,7 @@ from stamp_train.model.sampling import GenerationOptions
 from stamp_train.predict.batches import Batcher, Job
 from stamp_train.predict.opening import open_checkpoint
 from stamp_train.predict.picture import Source, open_picture
+from stamp_train.predict.refine.refiner import works
 from stamp_train.predict.requests import Request
 from stamp_train.predict.segmentation import Segmentation
 from stamp_train.predict.upsample import BILINEAR, METHODS, probabilities
@@ -165,7 +166,7 @@ class Segmenter:
 
     def finished(self, answer: Answer, picture: Image.Image | None, forced: bool = False) -> Segmentation:
         """An answer of the model with its masks at the picture's size, refined if there is a refiner."""
-        masks, smooth = self._drawn(answer, picture)
+        masks, smooth, refined = self._drawn(answer, picture)
         return Segmentation(
             text=answer.text,
             content=answer.content,
@@ -175,21 +176,25 @@ class Segmenter:
             picture=picture,
             finish=answer.finish,
             forced=forced,
+            refined=refined,
         )
 
     def _drawn(
         self, answer: Answer, picture: Image.Image | None
-    ) -> tuple[tuple[NDArray[np.bool_], ...], tuple[NDArray[np.float32], ...]]:
-        """Masks and probabilities at the picture's size."""
+    ) -> tuple[tuple[NDArray[np.bool_], ...], tuple[NDArray[np.float32], ...], bool]:
+        """Masks and probabilities at the picture's size, and whether the masks are refined."""
         if picture is None:
-            return (), ()
+            return (), (), False
         pixels = np.asarray(picture)
         height, width = pixels.shape[:2]
         smooth = [probabilities(logits, height, width, self.upsampling, pixels).numpy() for logits in answer.masks]
         masks = [mask > 0.5 for mask in smooth]
+        refined = False
         if self.refiner is not None and masks:
+            failed = self.refiner.failed
             masks = self.refiner.refine_all(pixels, [logits.numpy() for logits in answer.masks], masks)
-        return tuple(masks), tuple(smooth)
+            refined = works(self.refiner) and self.refiner.failed == failed
+        return tuple(masks), tuple(smooth), refined
 
     def _finished(self, job: Job) -> Segmentation:
         assert job.answer is not None  # a job ends with an answer or a fault

@@ -30,7 +30,7 @@ from stamp_train.stream.shuffle import key_of, permutation
 
 _log = logging.getLogger(__name__)
 BUFFER = 1024  # records that are shuffled together
-PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
+PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 
 
 class ForeignLoader:

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stamp_data.shards.index import MEMBERS, check_columns, told
+from stamp_data.shards.index import MEMBERS, open_index, told
 from stamp_data.shards.manifest import INDEX, MANIFEST, read_manifest, shards_of
-from stamp_data.shards.stores import Location, is_url, open_store
+from stamp_data.shards.stores import Location, open_store
 from stamp_schemas import ShardEntry, StampError
 
 Ints = NDArray[np.int64]
@@ -121,11 +121,9 @@ class SetIndex:
 
     @cached_property
     def _parquet(self) -> pq.ParquetFile:
-        with told(self.store):
-            parquet = pq.ParquetFile(self.store.seekable(INDEX), pre_buffer=is_url(self.store.place))
+        parquet = open_index(self.store, _COLUMNS)
         if parquet.num_row_groups != len(self.shards):
             raise self._fault(f"{parquet.num_row_groups} row groups for {len(self.shards)} shards")
-        check_columns(self.store, parquet.schema_arrow, _COLUMNS)
         return parquet
 
     def counts(self, shards: Sequence[int]) -> list[Ints]:

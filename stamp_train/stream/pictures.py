@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import io
-import struct
-import zlib
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-_PILLOW_FAULTS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow's readers raise for pictures that are broken."""
+from stamp_data.picture import PictureFault
+from stamp_data.pixels import decode_picture
+
 _SAME = ("YCbCr", "Gray")  # kinds of JPEG of which both decoders make the same RGB; the rest is Pillow's
 
 
@@ -42,12 +29,9 @@ def decode(data: bytes | memoryview) -> Image.Image:
     if pixels is not None:
         return Image.fromarray(pixels)
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError:  # its text has an address in memory
-        raise UndecodableError("not a picture of a kind that Pillow knows") from None
-    except _PILLOW_FAULTS as fault:
-        raise UndecodableError(str(fault) or type(fault).__name__) from None
+        return decode_picture(data)
+    except PictureFault as fault:
+        raise UndecodableError(str(fault)) from None
 
 
 @lru_cache(maxsize=1)

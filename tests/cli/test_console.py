@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,8 @@ def test_completion_script_for_the_shell() -> None:
         (["build", "refcoco", "--root", "{root}", "--out", "x", "--split", "tran"], "train"),
         (["build", "refcoco", "--root", "/nowhere", "--out", "x"], "/nowhere"),
         (["synth", "x", "--size", "12"], "WIDTHxHEIGHT"),
+        (["synth", "x", "--images", "8"], "at least 20"),
+        (["synth", "{root}"], "not an empty folder"),
         (
             ["build", "refcoco", "--root", "{root}", "--out", "x", "--min-tokens", "9", "--max-tokens", "8"],
             "--min-tokens",
@@ -119,6 +122,25 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(playground: Path, tm
     assert done.stdout == ""
     assert "refclef-unc/train: planning" in done.stderr.splitlines()
     assert "\x1b" not in done.stderr
+
+
+def test_progress_goes_on_to_its_end(playground: Path, shards: Path, tmp_path: Path) -> None:
+    """`building (0/1)` is followed by `building (1/1)`, whatever counts."""
+    calls: list[list[object]] = [
+        ["synth", tmp_path / "scenes", "--images", 20, "--size", "96x64"],
+        ["build", "refclef", "--root", playground, "--out", tmp_path / "built", "--workers", 1],
+        ["verify", shards, "--workers", 1],
+        ["inspect", shards, "--html", tmp_path / "few.html", "--where", "area > 0.02"],
+        ["export", shards, "--to", "json-png", "--out", tmp_path / "taken", "--allow-loss"],
+    ]
+    for call in calls:
+        done = stamp(*call)
+        last = dict(re.findall(r"^(.*) \((\d+/\d+)\)$", done.stderr, re.MULTILINE))
+        assert last, done.stderr
+        for what, count in last.items():
+            counted, _, total = count.partition("/")
+            if not what.startswith("exporting ") or what == list(last)[-1]:  # an export counts through all sets
+                assert counted == total, (what, count)
 
 
 def test_verify_finds_a_flipped_bit_and_repairs_it(playground: Path, shards: Path) -> None:

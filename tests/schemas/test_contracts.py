@@ -123,10 +123,10 @@ def test_annotation_survives_the_task_file_with_its_mask_undecoded() -> None:
     shape = msgspec.Raw(b"[[1.50, 2, 3e0]]")
     annotation = Annotation(
         "1",
-        "file: record",
+        ("file", "record"),
         ImageRef("a.jpg", 3, None),
-        [Target("t", [Region(shape, "w", "ignore")], ["1"], ["cat"])],
-        [Request("0", "x", [0], "w", "explanation", "y")],
+        [Target("t", [Region(shape, ("w", "r"), "ignore")], ["1"], ["cat"])],
+        [Request("0", "x", [0], ("w", "r"), "explanation", "y")],
         [Turn("user", "hi", "after")],
     )
     back = msgspec.json.decode(msgspec.json.encode(annotation), type=Annotation)
@@ -135,10 +135,10 @@ def test_annotation_survives_the_task_file_with_its_mask_undecoded() -> None:
 
 
 def test_expressions_count_what_would_be_lost() -> None:
-    request = Request("0", "x", [0], "w")
-    assert Annotation("1", "w", requests=[request, request]).expressions == 2
-    assert Annotation("1", "w", conversation=[Turn("user", "a"), Turn("assistant", "b")]).expressions == 1
-    assert Annotation("1", "w").expressions == 0
+    request = Request("0", "x", [0], ("w", "r"))
+    assert Annotation("1", ("w", "r"), requests=[request, request]).expressions == 2
+    assert Annotation("1", ("w", "r"), conversation=[Turn("user", "a"), Turn("assistant", "b")]).expressions == 1
+    assert Annotation("1", ("w", "r")).expressions == 0
 
 
 def test_settings_are_equal_by_value_and_cannot_change() -> None:
@@ -174,7 +174,7 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
     """The part of JSON Schema that msgspec writes; anything else fails, lest it go unchecked."""
     known = {
         "$ref", "$defs", "title", "description", "type", "properties", "required", "items", "prefixItems", "minItems",
-        "maxItems", "anyOf", "enum", "default", "additionalProperties",
+        "maxItems", "anyOf", "enum", "default", "additionalProperties", "minimum",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     if "$ref" in schema:
@@ -190,6 +190,8 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
         }  # fmt: skip
         assert isinstance(value, kinds[schema["type"]]), value
         assert isinstance(value, bool) == (schema["type"] == "boolean")
+    if "minimum" in schema:
+        assert value >= schema["minimum"]
     if isinstance(value, dict):
         assert set(schema.get("required", [])) <= set(value), value
         for key, inner in value.items():

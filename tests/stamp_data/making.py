@@ -63,7 +63,7 @@ def draw(root: Path, name: str, width: int, height: int, seed: int) -> str:
 
 def box(x0: float, y0: float, x1: float, y1: float, role: str = "target") -> Region:
     """A rectangle as a region."""
-    return Region(msgspec.Raw(json.dumps([[x0, y0, x1, y0, x1, y1, x0, y1]]).encode()), "tiny.json: a box", role)
+    return Region(msgspec.Raw(json.dumps([[x0, y0, x1, y0, x1, y1, x0, y1]]).encode()), ("tiny.json", "a box"), role)
 
 
 def pictured(root: Path, number: int, *, suffix: str = "jpg") -> Annotation:
@@ -77,11 +77,11 @@ def pictured(root: Path, number: int, *, suffix: str = "jpg") -> Annotation:
         Target("nothing"),
     ]
     requests = [
-        Request("0", f"the dog № {number}", [0], "tiny.json: sentence 0"),
-        Request("1", "the cat and the dog", [1, 0], "tiny.json: sentence 1"),
-        Request("2", "a unicorn", [2], "tiny.json: sentence 2"),
+        Request("0", f"the dog № {number}", [0], ("tiny.json", "sentence 0")),
+        Request("1", "the cat and the dog", [1, 0], ("tiny.json", "sentence 1")),
+        Request("2", "a unicorn", [2], ("tiny.json", "sentence 2")),
     ]
-    return Annotation(str(number), f"tiny.json: {number}", ImageRef(path, width, height), targets, requests)
+    return Annotation(str(number), ("tiny.json", f"{number}"), ImageRef(path, width, height), targets, requests)
 
 
 def spoken(root: Path, number: int, *, picture: bool) -> Annotation:
@@ -93,7 +93,7 @@ def spoken(root: Path, number: int, *, picture: bool) -> Annotation:
         Turn("user", "Really?"),
         Turn("assistant", "Yes – really."),
     ]
-    return Annotation(f"talk {number}", f"tiny.json: {number}", image, conversation=turns)
+    return Annotation(f"talk {number}", ("tiny.json", f"{number}"), image, conversation=turns)
 
 
 def assorted(root: Path, count: int) -> ListSource:

@@ -106,14 +106,21 @@ class Raw:
         return self.root
 
 
-def plain_set(root: Path, images: int) -> Path:
-    """A faultless set: two references per image, one of two sentences."""
+def plain_set(root: Path, images: int, *, refused: int = 0) -> Path:
+    """Two references per image, one of two sentences. refused: every so manieth picture is none; 0 for a faultless set."""
     raw = Raw(root)
     for number in range(1, images + 1):
-        raw.image(number, picture(shade=number % 256, mode="L"))
+        broken = bool(refused) and number % refused == 0
+        raw.image(number, b"<html>404</html>" if broken else picture(shade=number % 256, mode="L"))
         raw.ref(number, f"the thing {number}", "the grey one")
         raw.ref(number, "a corner", segmentation=[[0.0, 0.0, 20.0, 0.0, 0.0, 20.0]])
     return raw.save()
+
+
+def refusing_shards(out: dict[str, bytes]) -> set[str]:
+    """The shards, of those in a tree, whose rendering has left rows in rejects.jsonl."""
+    lines = [line for name, data in out.items() if name.endswith("rejects.jsonl") for line in data.splitlines()]
+    return {json.loads(line)["shard"] for line in lines}
 
 
 def build(root: Path, out: Path, *names: str, workers: int = 1, **options: Any) -> list[Built]:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from stamp_data import doctor
 from stamp_data.doctor import Fact, Report, environment, examine
-from stamp_data.sources.checkup import DatasetReport, published
+from stamp_data.published import published
+from stamp_data.sources.checkup import DatasetReport
 from stamp_schemas import StampError
 
 PICTURES = "refer_seg/images/coco_2014/train2014"

@@ -22,7 +22,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 def region(shape: object, role: str = "target") -> Region:
-    return Region(msgspec.Raw(json.dumps(shape).encode()), "instances.json: annotation 1", role)
+    return Region(msgspec.Raw(json.dumps(shape).encode()), ("instances.json", "annotation 1"), role)
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[float]:
@@ -165,24 +165,73 @@ def test_painting_order_against_pixel_by_pixel(shapes: list[tuple[list[tuple[flo
         ('{"size": [48, 64], "counts": [1180591620717411303424]}', "bad-rle"),
         ('{"size": [48, 64], "counts": "4"}', "bad-rle"),
         ('{"size": [48, 64], "counts": ""}', "bad-rle"),
+        ('{"size": [48.5, 64], "counts": [3072]}', "bad-segmentation"),
+        ('{"size": [true, 64], "counts": [3072]}', "bad-segmentation"),
+        ('[{"size": [48, 64], "counts": [3072]}, {"size": [64, 48], "counts": [3072]}]', "bad-rle"),
+        ("[[1, 2, 30, 2, 30, 30], [1, 2, 3, 4, 5, null]]", "polygon-not-finite"),
+        ("[[1, 2, 30, 2, 30, 30], [1, 2, 3, 4, 5, 6, 7]]", "degenerate-polygon"),
+        ("[[1, 2, 30, 2, 30, 30], [1, 2, 3, 4, 500, 600]]", "polygon-out-of-frame"),
+        ("[[[1, 2], [30, 2], [30, 30]]]", "bad-segmentation"),
+        ('[{"x": 1, "y": 2}]', "bad-segmentation"),
+        ('["1 2 30 2 30 30"]', "bad-segmentation"),
     ],
 )
 def test_unusable_regions_are_refused_with_a_reason(text: str, reason: str) -> None:
     with pytest.raises(RegionFault) as caught:
-        paint([Region(msgspec.Raw(text.encode()), "a.json: 1")], HEIGHT, WIDTH)
+        paint([Region(msgspec.Raw(text.encode()), ("a.json", "1"))], HEIGHT, WIDTH)
     assert caught.value.reason == reason and str(caught.value)
+
+
+PLAIN_COUNTS = [149, 10, 950, 7, 1956]
+
+
+def test_a_list_of_rles_is_their_union_whether_compressed_or_not() -> None:
+    """As RefCLEF has its masks, which REFER decodes one by one and adds up."""
+    one, other = mask_of(region([rectangle(3, 5, 13, 9)])), mask_of(region([rectangle(8, 7, 30, 40)]))
+    packed = [{"size": [HEIGHT, WIDTH], "counts": rles.encode(mask).counts} for mask in (one, other)]
+    plain = [{"size": [HEIGHT, WIDTH], "counts": rles.runs(rle["counts"]).tolist()} for rle in packed]
+    for parts in (packed, plain, [packed[0], plain[1]], [packed[1], rectangle(3, 5, 13, 9)]):
+        assert np.array_equal(mask_of(region(parts)), one | other)
+    assert np.array_equal(mask_of(region(packed[:1])), one)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"size": [48.0, 64.0], "counts": PLAIN_COUNTS},
+        {"size": ["48", "64"], "counts": PLAIN_COUNTS},
+        {"size": [48, 64], "counts": [float(run) for run in PLAIN_COUNTS]},
+        [{"size": [48, 64], "counts": [str(run) for run in PLAIN_COUNTS]}],
+    ],
+)
+def test_whole_floats_and_numeric_texts_are_the_numbers(odd: object) -> None:
+    assert np.array_equal(mask_of(region(odd)), mask_of(region({"size": [48, 64], "counts": PLAIN_COUNTS})))
+
+
+def test_the_numbers_of_one_polygon_without_a_list_around_them() -> None:
+    """As VIA exports them."""
+    flat = rectangle(3, 5, 13, 9)
+    for shape in (flat, [str(value) for value in flat], [[str(value) for value in flat]]):
+        assert np.array_equal(mask_of(region(shape)), mask_of(region([flat])))
+
+
+def test_a_fault_names_its_own_region_not_the_first() -> None:
+    good, bad = region([rectangle(3, 5, 13, 9)]), Region(msgspec.Raw(b"[]"), ("a.json", "annotation 2"))
+    with pytest.raises(RegionFault) as caught:
+        paint([good, bad], HEIGHT, WIDTH)
+    assert caught.value.where == ("a.json", "annotation 2")
 
 
 def test_text_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(RegionFault, match="utf-8"):
-        paint([Region(msgspec.Raw(b'{"size": [48, 64], "counts": "\xff"}'), "a.json: 1")], HEIGHT, WIDTH)
+        paint([Region(msgspec.Raw(b'{"size": [48, 64], "counts": "\xff"}'), ("a.json", "1"))], HEIGHT, WIDTH)
 
 
-def test_a_bad_part_is_left_out_with_a_note_and_the_rest_is_kept() -> None:
+def test_a_part_that_covers_nothing_is_left_out_with_a_note() -> None:
     painted = paint([region([rectangle(3, 5, 13, 9), [1, 2, 3, 4]])], HEIGHT, WIDTH)
     assert rles.area(painted.mask) == 40
     assert [(where, reason) for where, reason, _ in painted.notes] == [
-        ("instances.json: annotation 1", "degenerate-polygon")
+        (("instances.json", "annotation 1"), "degenerate-polygon")
     ]
 
 

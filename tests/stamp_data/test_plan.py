@@ -59,7 +59,7 @@ def test_ordinary_keys_can_be_read(identity: str, key: str) -> None:
 
 def source_of(root: Path, identities: list[str]) -> ListSource:
     turns = [Turn("user", "a"), Turn("assistant", "b")]
-    return ListSource(root, [Annotation(name, f"x: {name}", conversation=turns) for name in identities])
+    return ListSource(root, [Annotation(name, ("x", f"{name}"), conversation=turns) for name in identities])
 
 
 @pytest.mark.parametrize("records", [1, 2, 7, 8, 9, 100])

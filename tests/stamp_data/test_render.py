@@ -53,7 +53,7 @@ JUNK = st.recursive(
     max_leaves=6,
 )
 SEGMENTATION = st.lists(POLYGON, max_size=3) | RLE | JUNK
-WHERE = st.sampled_from(["tiny.json: annotation 7", "tiny.json: shapes[0]: odd", "tiny.json"])
+WHERE = st.sampled_from([("tiny.json", "annotation 7"), ("tiny.json", "shapes[0]: odd")])
 NAME = st.text(st.characters(codec="utf-8"), max_size=12)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
     ["<|seg|>", "a <|im_end|>b", "[class_name]", "x" * 2001, "{sent} {answer}", "the cat"]
@@ -93,7 +93,7 @@ def talked(draw: st.DrawFn) -> Annotation:
     return Annotation(draw(NAME), draw(WHERE), ImageRef(name) if name else None, conversation=turns)
 
 
-PLAIN = Annotation("plain", "tiny.json: plain", conversation=[Turn("user", "a"), Turn("assistant", "b")])
+PLAIN = Annotation("plain", ("tiny.json", "plain"), conversation=[Turn("user", "a"), Turn("assistant", "b")])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -176,12 +176,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def box(x0: float, y0: float, x1: float, y1: float, role: Any = "target") -> Region:
-    return Region(msgspec.Raw(msgspec.json.encode([[x0, y0, x1, y0, x1, y1, x0, y1]])), "tiny.json: box", role)
+    return Region(msgspec.Raw(msgspec.json.encode([[x0, y0, x1, y0, x1, y1, x0, y1]])), ("tiny.json", "box"), role)
 
 
 def one(root: Path, targets: list[Target], places: list[int], **options: Any) -> Loaded:
-    request = Request("0", "it", places, "tiny.json: it")
-    source = ListSource(root, [Annotation("1", "tiny.json: 1", ImageRef("a.jpg"), targets, [request])])
+    request = Request("0", "it", places, ("tiny.json", "it"))
+    source = ListSource(root, [Annotation("1", ("tiny.json", "1"), ImageRef("a.jpg"), targets, [request])])
     with ShardSet(build(source, root.parent / "out", **options)) as shards:
         return shards.load(shards.rows[0])
 
@@ -227,8 +227,8 @@ def test_same_target_may_be_asked_for_twice_in_one_answer(root: Path) -> None:
 
 @pytest.mark.parametrize("identity", ["0", "7", "581857", "000000033471", "007", "1" * 30, "a/b", "²"])
 def test_image_id_comes_back_as_it_was(identity: str, root: Path) -> None:
-    request = Request("0", "it", [0], "tiny.json: it")
-    source = ListSource(root, [Annotation(identity, "tiny.json: 1", ImageRef("a.jpg"), [Target("t")], [request])])
+    request = Request("0", "it", [0], ("tiny.json", "it"))
+    source = ListSource(root, [Annotation(identity, ("tiny.json", "1"), ImageRef("a.jpg"), [Target("t")], [request])])
     with ShardSet(build(source, root.parent / "out")) as shards:
         assert str(shards.record(shards.rows[0]).source.image_id) == identity
 

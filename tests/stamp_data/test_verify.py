@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -12,18 +14,23 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from blake3 import blake3
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.shards.index import IndexRow, read_rows, write_index
-from stamp_data.shards.manifest import manifest_bytes, read_manifest, set_digest, wids_bytes
-from stamp_data.verify import Fault, repair, verify_set
+from stamp_data.shards.index import FEW_ROWS, SCHEMA, IndexRow, read_rows, read_table, write_index
+from stamp_data.shards.manifest import manifest_bytes, read_manifest, set_digest, wids_bytes, with_checksum
+from stamp_data.shards.reader import ShardSet
+from stamp_data.verify import Fault, repair, unguarded, verify_set
 from stamp_data.verify.repair import derive_rows
+from stamp_data.verify.sets import check_manifest
 from stamp_schemas import Manifest, Record, StampError, UsageFault
 
 from .making import ListSource, assorted, build, jpeg, pictured, tree
+from .raw import Command
 
 RECORDS = 14
 
@@ -241,7 +248,7 @@ def test_extra_shards_and_wrong_totals(folder: Path) -> None:
     manifest = read_manifest(folder)
     manifest.totals.dialogues += 1
     manifest.digest = "0" * 64
-    (folder / "manifest.json").write_bytes(manifest_bytes(manifest))
+    (folder / "manifest.json").write_bytes(manifest_bytes(with_checksum(manifest)))
     found = {(fault.shard, fault.code) for fault in verify_set(folder)}
     assert found == {
         ("manifest.json", "manifest-digest"),
@@ -253,7 +260,7 @@ def test_extra_shards_and_wrong_totals(folder: Path) -> None:
 def test_a_manifest_cannot_point_out_of_its_folder(folder: Path) -> None:
     manifest = read_manifest(folder)
     manifest.shards[0].path = "../shard-000000.tar"
-    (folder / "manifest.json").write_bytes(manifest_bytes(manifest))
+    (folder / "manifest.json").write_bytes(manifest_bytes(with_checksum(manifest)))
     assert "manifest-totals" in codes(verify_set(folder))
 
 
@@ -303,7 +310,7 @@ def reseal(folder: Path, manifest: Manifest, victim: IndexRow, own: dict[str, by
         manifest.files[name] = blake3((folder / name).read_bytes()).hexdigest()
     manifest.digest = set_digest(manifest.shards)
     manifest.totals.bytes = sum(entry.bytes for entry in manifest.shards)
-    (folder / "manifest.json").write_bytes(manifest_bytes(manifest))
+    (folder / "manifest.json").write_bytes(manifest_bytes(with_checksum(manifest)))
 
 
 def relabel(members: dict[str, bytes]) -> None:
@@ -441,6 +448,134 @@ def test_random_damage_to_the_manifest_never_crashes(pristine: Path, folder: Pat
     assert "manifest-digest" in codes(verify_set(folder))
 
 
+def change_settings(folder: Path, **changes: object) -> Manifest:
+    """Other settings in a manifest, whose checksum then does not fit; returns what it was."""
+    manifest = read_manifest(folder)
+    changed = msgspec.structs.replace(manifest, settings=msgspec.structs.replace(manifest.settings, **changes))
+    (folder / "manifest.json").write_bytes(manifest_bytes(changed))
+    return manifest
+
+
+def drop_checksum(folder: Path) -> None:
+    """The manifest as versions before the checksum wrote it."""
+    manifest = msgspec.structs.replace(read_manifest(folder, checked=False), checksum=msgspec.UNSET)
+    (folder / "manifest.json").write_bytes(manifest_bytes(manifest))
+
+
+def test_any_changed_byte_is_found_in_whatever_file(pristine: Path, folder: Path) -> None:
+    """A sample of what `make fuzz` does 2,000 times."""
+    chance = random.Random(22)
+    names = sorted(path.name for path in pristine.iterdir())
+    for number in range(120):
+        name = names[number % len(names)]
+        whole = (pristine / name).read_bytes()
+        place = chance.randrange(len(whole))
+        (folder / name).write_bytes(
+            whole[:place] + bytes([whole[place] ^ chance.randrange(1, 256)]) + whole[place + 1 :]
+        )
+        assert name in {fault.shard for fault in verify_set(folder, labels=False)}, f"byte {place} of {name}"
+        (folder / name).write_bytes(whole)
+
+
+def test_every_byte_of_the_manifest_counts(pristine: Path, folder: Path) -> None:
+    whole = (pristine / "manifest.json").read_bytes()
+    for place in range(len(whole)):
+        (folder / "manifest.json").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert check_manifest(folder)[1], f"byte {place}: {whole[place - 20 : place + 20]!r}"
+
+
+def test_a_changed_manifest_is_not_read_as_if_nothing_were(folder: Path) -> None:
+    change_settings(folder, seed=1)
+    assert codes(verify_set(folder)) == {"manifest-changed"}
+    with pytest.raises(StampError, match=r"manifest\.json: changed since"):
+        ShardSet(folder)
+
+
+def test_a_manifest_of_an_earlier_version_still_opens_and_is_told_of(folder: Path, stamp_data: Command) -> None:
+    assert not unguarded(folder)
+    drop_checksum(folder)
+    assert unguarded(folder)
+    assert verify_set(folder) == []
+    with ShardSet(folder) as shards:
+        assert len(list(shards)) == RECORDS
+    done = stamp_data("verify", folder)
+    assert done.returncode == 0
+    assert "earlier version, without a checksum" in done.stderr
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("field", ["passes", "min_tokens", "max_tokens", "shard_records"])
+def test_settings_that_make_no_sense_are_no_manifest(folder: Path, field: str, value: int) -> None:
+    change_settings(folder, **{field: value})
+    assert codes(verify_set(folder)) == {"manifest-unreadable"}
+
+
+SPECIAL: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "folder": Path.mkdir,
+    "circle": lambda path: path.symlink_to(path),
+    "sparse": lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 1 << 41),
+}
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index.parquet", "wids.json", "rejects.jsonl", "shard-000001.tar"])
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_file_of_a_sane_size_is_told_of_and_never_read(folder: Path, name: str, kind: str) -> None:
+    (folder / name).unlink()
+    try:
+        SPECIAL[kind](folder / name)
+    except OSError as fault:
+        pytest.skip(f"not here: {fault}")
+    found = [fault for fault in verify_set(folder) if fault.shard == name]
+    assert {"file-unreadable"} == codes(found), found
+    if name in ("wids.json", "rejects.jsonl"):
+        return
+    with pytest.raises(StampError, match=re.escape(name)), ShardSet(folder) as shards:
+        list(shards)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../secret.tar", "/etc/passwd", "shard-000000.tar/../x", "manifest.json", "", "\0"]
+)
+def test_an_index_cannot_lead_out_of_the_folder(folder: Path, name: str) -> None:
+    with ShardSet(folder) as shards:
+        row = msgspec.structs.replace(shards.rows[0], shard=name)
+        with pytest.raises(StampError, match="not the name of a shard"):
+            shards.load(row)
+
+
+def test_an_index_cannot_point_before_the_file(folder: Path) -> None:
+    with ShardSet(folder) as shards:
+        for change in (
+            {"json_offset": -1},
+            {"json_bytes": -1},
+            {"json_offset": 1 << 60},
+            {"json_bytes": (1 << 31) - 1},
+        ):
+            with pytest.raises(StampError, match="is damaged"):
+                shards.load(msgspec.structs.replace(shards.rows[0], **change))
+
+
+def test_a_column_whose_name_is_no_text_is_one_line(folder: Path) -> None:
+    path = folder / "index.parquet"
+    data = path.read_bytes()
+    assert data.count(b"grid_height") >= 1
+    path.write_bytes(data.replace(b"grid_height", b"grid_\xff\xfe\xfd\xfc\xfb\xfa"))
+    with pytest.raises(StampError, match=r"index\.parquet"):
+        read_rows(path)
+    assert "index-unreadable" in codes(verify_set(folder))
+
+
+def test_rows_beyond_reason_are_not_made(folder: Path) -> None:
+    """A column of one value compresses to nothing: a small file could ask for all memory there is."""
+    widths = pa.array(np.zeros(FEW_ROWS + 1, np.int32))
+    table = pa.table([widths], schema=pa.schema([SCHEMA.field("width")]))
+    pq.write_table(table, folder / "index.parquet")
+    with pytest.raises(StampError, match="claims 1,048,577 rows"):
+        read_table(folder / "index.parquet", ["width"])
+
+
 # --- repair ----------------------------------------------------------------------------------------------------------
 
 
@@ -488,6 +623,33 @@ def test_repair_refuses_other_raw_data(folder: Path, source: ListSource, tmp_pat
     with pytest.raises(UsageFault, match="own name"):
         repair(moved, source, LocalExecutor(1))
     assert tree(moved) == before
+
+
+def test_repair_with_a_changed_seed_is_refused(folder: Path, source: ListSource) -> None:
+    """It would build whatever the changed manifest says, and call that the set."""
+    change_settings(folder, seed=1)
+    flip(folder / "shard-000001.tar", 3000)
+    before = tree(folder)
+    with pytest.raises(StampError, match="settings are not those"):
+        repair(folder, source, LocalExecutor(1))
+    assert tree(folder) == before
+    drop_checksum(folder)
+    with pytest.raises(StampError, match="settings are not those"):
+        repair(folder, source, LocalExecutor(1))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_repair_of_a_changed_manifest_whose_settings_are_right(
+    pristine: Path, folder: Path, source: ListSource, old: bool
+) -> None:
+    flip(folder / "shard-000001.tar", 3000)
+    if old:
+        drop_checksum(folder)
+    else:
+        path = folder / "manifest.json"
+        path.write_bytes(path.read_bytes().replace(b'"licence": "CC0', b'"licence": "XX0'))
+    assert mend(folder, source) == (1, True)
+    assert tree(folder) == tree(pristine)
 
 
 def test_repair_without_a_manifest_says_what_to_do(folder: Path, source: ListSource) -> None:

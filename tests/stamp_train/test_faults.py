@@ -13,11 +13,11 @@ import torch
 
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
-from stamp_train.checkpoint import find, read_progress
 from stamp_train.loop import Run
 from stamp_train.network import build_network
 from stamp_train.panel import Watched
 from stamp_train.recipes import Resolved, resolve
+from stamp_train.resume import find, read_progress
 
 from .runs import log_of, make_shards, train, write_recipe
 

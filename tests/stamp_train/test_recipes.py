@@ -121,6 +121,7 @@ def test_choices_are_those_of_the_model() -> None:
         ("saving.best=ciou", "needs evaluation", ""),
         ("learning_rate", "not KEY=VALUE", "--set"),
         ("stages.0.sets=[{set: a", "not YAML", ""),
+        ("stages.0.sets=[&a {set: a}, *a]", "no aliases", "write the value"),
         ("about.more=1", "no key about.more", ""),
     ],
 )
@@ -137,6 +138,13 @@ def test_a_wrong_override_is_refused_by_name(override: str, message: str, hint: 
         ("about: a\nmodel: {preset: tiny}\nstagse: []\n", "wrong.yaml:3: no key stagse"),
         ("about: a\nabout: b\n", "wrong.yaml:2: about is given twice"),
         ("about: [a\n", "not YAML"),
+        ("about: a\x00\n", "not YAML: unacceptable character"),
+        ("about: a\nseed: !!int b\n", "wrong.yaml:2: not YAML: 'b' is no value of the kind int"),
+        ("about: a\nseed: 2026-13-45\n", "wrong.yaml:2: not YAML"),
+        ("about: &a [a]\nseed: *a\n", "wrong.yaml:2: *a: a recipe has no aliases"),
+        ("a: &a [x]\n" + "".join(f"b{n}: &a [{'*a, ' * 9}*a]\n" for n in range(40)), "no aliases"),
+        ("about: " + "[" * 5000, "wrong.yaml:1: nested more than 20 deep"),
+        ("about: a\n" + "# long\n" * 100_000, "more than 200,000 bytes are no recipe"),
         ("- a\n", "not a mapping"),
         (
             "about: a\nmodel:\n  preset: tiny\nstages:\n  - name: x\n    sets: []\n    steps: 1\n",

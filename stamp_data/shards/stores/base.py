@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stamp_data.files import TEXT_LIMIT
 from stamp_schemas import StampError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ FIRST_WAIT = 0.5  # seconds before the second attempt; about twice as long befor
 LONGEST_WAIT = 30.0
 QUIET = 60.0  # seconds between two warnings of one store
 PIECE = 8 << 20  # bytes of one request for a whole file
-LARGEST = 4 << 30  # bytes of a file that is read into memory
 SHOWN = 200  # characters of what another program says
 _jitter = random.Random()  # not the random numbers of a training
 
@@ -108,8 +108,10 @@ class Store(ABC):
 
     def get(self, name: str) -> bytes:
         """A whole file; StampError if it is too large for one that is read at once."""
-        if (size := self.size(name)) > LARGEST:
-            raise StampError(f"{self}/{name}: {size:,} bytes, at most {LARGEST:,} can be", "is this a shard set?")
+        if (size := self.size(name)) > TEXT_LIMIT:
+            raise StampError(
+                f"{self}/{name}: {size:,} bytes, more than the {TEXT_LIMIT:,} that are read", "is it the right file?"
+            )
         return b"".join(self.pieces(name, size))
 
     def seekable(self, name: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stamp_data.files import open_plain
 from stamp_data.shards.stores.base import PATIENCE, PassingFault, Store, StoreFault
 from stamp_schemas import StampError
 
@@ -38,6 +38,8 @@ class LocalStore(Store):
     def names(self) -> list[str] | None:
         try:
             return sorted(path.name for path in Path(self.place).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            raise StampError(f"{self}: no such folder") from None
         except OSError as fault:
             raise StoreFault(f"{self}: {fault.strerror}") from None
 
@@ -92,10 +94,8 @@ class _File:
 
     def __init__(self, path: str) -> None:
         self.descriptor = -1
-        # without O_NONBLOCK a pipe would be waited for
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
-            raise StampError(f"{path}: not a file, but a folder, a pipe or a device")
+        with open_plain(Path(path)) as file:
+            self.descriptor = os.dup(file.fileno())
 
     def __del__(self) -> None:
         if self.descriptor >= 0:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 
 import msgspec
-from PIL import Image, ImageOps
+from PIL import Image
 
 from stamp_data.instructions import SEG
-from stamp_data.picture import OPENED, PictureFault, check_picture
+from stamp_data.picture import PictureFault, check_picture
+from stamp_data.pixels import decode_picture
 from stamp_schemas import StampError
 from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import Conversation, Conversations
@@ -144,12 +144,9 @@ def uploaded(data: bytes) -> Image.Image:
     """A picture from elsewhere, RGB and upright; StampError if it is none, broken or too large."""
     try:
         check_picture(data, "the file")
-        with Image.open(io.BytesIO(data), formats=OPENED) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        return decode_picture(data, "the file", upright=True)
     except PictureFault as fault:
         raise StampError(str(fault)) from None
-    except (OSError, SyntaxError, ValueError) as fault:
-        raise StampError(f"the file cannot be decoded: {fault}") from None
 
 
 def serve(conversations: Conversations, port: int, on_ready: Callable[[str], None]) -> None:

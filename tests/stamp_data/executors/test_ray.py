@@ -31,7 +31,7 @@ def test_gives_the_bytes_of_a_local_build(
     executor: RayExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plain_set(tmp_path / "data", 12)
+    plain_set(tmp_path / "data", 12, refused=3)
     job = Job(("refcoco",), Path("data"), Path("ray"), **{**FAST, "shard_records": 2})
     list(run_job(job, executor, lambda *_: None))
     build(Path("data"), Path("local"), shard_records=2)

@@ -23,7 +23,7 @@ QUICK = Slurm(poll=0.1, settle=0.2)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return plain_set(tmp_path / "my 'data' 100%", 12)
+    return plain_set(tmp_path / "my 'data' 100%", 12, refused=3)
 
 
 def build_on_slurm(root: Path, out: Path, workers: int | None = None, slurm: Slurm = QUICK) -> dict[str, bytes]:

@@ -25,5 +25,5 @@ def simple(tmp_path_factory: pytest.TempPathFactory) -> Path:
         annotation.requests = annotation.requests[:1]
         annotation.requests[0].targets = [0]
         annotation.targets[1].regions = annotation.targets[1].regions[:2]
-        annotation.requests.append(type(annotation.requests[0])("1", "the cat", [1], "tiny.json: sentence 1"))
+        annotation.requests.append(type(annotation.requests[0])("1", "the cat", [1], ("tiny.json", "sentence 1")))
     return build(ListSource(root / "raw", annotations), root / "out")

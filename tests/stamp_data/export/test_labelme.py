@@ -16,11 +16,13 @@ from pycocotools import mask as coco_mask
 
 from stamp_data import rle as rles
 from stamp_data.export import export_sets
+from stamp_data.rejects import read_rejects
 from stamp_data.shards.reader import ShardSet
 from stamp_data.sources.labelme import LabelMe
 from stamp_schemas import Annotation, Request
 
 from ..making import ListSource, box, build, pictured
+from ..test_pixels import oriented
 
 
 def mask_of(shapes: list[dict[str, Any]], height: int, width: int) -> np.ndarray:
@@ -86,7 +88,7 @@ def test_every_loss_has_its_name(mixed: Path, tmp_path: Path) -> None:
 
 def test_the_same_words_twice_are_one_shape_and_a_loss(tmp_path: Path) -> None:
     annotation = pictured(tmp_path / "raw", 1)
-    annotation.requests = [Request(str(n), "the dog", [0], "tiny.json: 1") for n in range(3)]
+    annotation.requests = [Request(str(n), "the dog", [0], ("tiny.json", "1")) for n in range(3)]
     folder = build(ListSource(tmp_path / "raw", [annotation]), tmp_path / "set", passes=2)
     report = export_sets([folder], "labelme", tmp_path / "out", allow_loss=True)
     assert [(loss.code, loss.count) for loss in report.losses] == [("repeated", 4)]
@@ -116,6 +118,22 @@ def test_our_own_source_reads_it_back(simple: Path, tmp_path: Path, polygons: bo
         source = LabelMe(out / "tiny" / "train")
         source.load()
         assert contents(build(source, tmp_path / f"again{number}")) == contents(folder)
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+def test_shapes_of_turned_pictures_are_those_of_the_upright_one(tmp_path: Path, polygons: bool) -> None:
+    made = with_ignored_regions(tmp_path / "raw")
+    for orientation, annotation in zip((3, 6, 7, 8), made, strict=True):
+        assert annotation.image is not None
+        path = tmp_path / "raw" / annotation.image.path
+        path.write_bytes(oriented(np.asarray(Image.open(path)), "JPEG", orientation))
+    folder = build(ListSource(tmp_path / "raw", made), tmp_path / "sets")
+    export_sets([folder], "labelme", tmp_path / "out", polygons=polygons)
+    source = LabelMe(tmp_path / "out" / "tiny" / "train")
+    source.load()
+    again = build(source, tmp_path / "again")
+    assert contents(again) == contents(folder)
+    assert [row.reason for row in read_rejects(again / "rejects.jsonl")] == []
 
 
 def contents(folder: Path) -> dict[tuple[bytes | None, str], tuple[str, str, bytes]]:

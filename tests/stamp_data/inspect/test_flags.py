@@ -67,9 +67,9 @@ def mirrored() -> Made:
     return Scene("k").target("a", DOG).target("b", CAT).says("left dog", [1]).says("the dog over there", [0]).made()
 
 
-def turned() -> Made:
+def turned(orientation: int = 6) -> Made:
     made = good().made()
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0%c\0\0\0\0\0\0" % orientation
     made.image = picture(160, 120, 0, exif=exif)
     return made
 
@@ -106,6 +106,13 @@ def test_flag_is_raised_and_alone(code: str, tmp_path: Path) -> None:
     allowed = {code, "STP-W004"} if code == "STP-W003" else {code}
     if code != "STP-E002":  # a mask of another size is also of another shape than its labels
         assert set(found) <= allowed
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+def test_every_orientation_that_turns_a_picture_is_flagged(orientation: int, tmp_path: Path) -> None:
+    write_set(tmp_path, [turned(orientation)])
+    codes = [flag.code for flag in examine([tmp_path], everything=True).flags]
+    assert codes == (["STP-W007"] if 2 <= orientation <= 8 else [])
 
 
 @pytest.mark.parametrize("text", ["", "  ", "<|im_end|>", "dog\u2028s"])

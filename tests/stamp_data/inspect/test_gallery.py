@@ -77,7 +77,7 @@ def test_limits_and_notices(zoo_set: Path, tmp_path: Path) -> None:
         write_gallery([zoo_set], out, where="area > 3")
     with pytest.raises(UsageFault):
         write_gallery([zoo_set], out, max_images=0)
-    with pytest.raises(StampError):
+    with pytest.raises(FileNotFoundError, match=r"nowhere/g\.html"):
         write_gallery([zoo_set], tmp_path / "nowhere" / "g.html")
 
 

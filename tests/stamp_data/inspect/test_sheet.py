@@ -36,7 +36,7 @@ def test_sheet_shows_what_is_asked_for(zoo_set: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageFault):
         write_sheet([zoo_set], tmp_path / "b.png", limit=0)
     assert not (tmp_path / "b.png").exists()
-    with pytest.raises(StampError, match=r"missing/a\.png"):
+    with pytest.raises(FileNotFoundError, match=r"missing/a\.png"):
         write_sheet([zoo_set], tmp_path / "missing" / "a.png", limit=1)
 
 

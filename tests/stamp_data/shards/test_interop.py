@@ -55,16 +55,20 @@ def annotations(draw_from: st.DrawFn) -> Annotation:
     if not pictured_:
         rounds = draw_from(st.integers(1, 3))
         turns = [Turn(role, draw_from(texts)) for _ in range(rounds) for role in ("user", "assistant")]
-        return Annotation(identity, "a.json: 1", conversation=turns)
+        return Annotation(identity, ("a.json", "1"), conversation=turns)
     found = draw_from(st.lists(targets, min_size=1, max_size=3))
     index = st.integers(0, len(found) - 1)
     requests = [
         Request(
-            str(n), draw_from(texts), draw_from(st.lists(index, min_size=1, max_size=3)), "a.json: 2", draw_from(forms)
+            str(n),
+            draw_from(texts),
+            draw_from(st.lists(index, min_size=1, max_size=3)),
+            ("a.json", "2"),
+            draw_from(forms),
         )
         for n in range(draw_from(st.integers(1, 3)))
     ]
-    return Annotation(identity, "a.json: 1", ImageRef("images/one.jpg", WIDTH, HEIGHT), found, requests)
+    return Annotation(identity, ("a.json", "1"), ImageRef("images/one.jpg", WIDTH, HEIGHT), found, requests)
 
 
 def ours(folder: Path) -> Members:
@@ -121,7 +125,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_record_comes_back_through_every_reader(
     root: Path, tmp_path_factory: pytest.TempPathFactory, found: list[Annotation]
 ) -> None:
-    valid = Annotation("valid", "a.json: 3", conversation=[Turn("user", "One?"), Turn("assistant", "Two.")])
+    valid = Annotation("valid", ("a.json", "3"), conversation=[Turn("user", "One?"), Turn("assistant", "Two.")])
     out = tmp_path_factory.mktemp("out")
     folder = build(ListSource(root, [*found, valid]), out, shard_records=3)
     expected = ours(folder)

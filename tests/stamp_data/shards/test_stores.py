@@ -273,7 +273,7 @@ def test_what_a_web_server_may_do_wrong_is_one_line_and_bounded(name: str, folde
         ((("Content-Length", "-5"),), "does not say how long"),
         ((("Content-Length", "9" * 30),), "does not say how long"),
         ((("Content-Length", "10"), GZIP), "compressed"),
-        ((("Content-Length", str(10**15)),), "1,000,000,000,000,000 bytes, at most"),
+        ((("Content-Length", str(10**15)),), "1,000,000,000,000,000 bytes, more than the"),
     ],
 )
 def test_lengths_that_are_none(headers: Any, said: str, folder: Path) -> None:
@@ -348,7 +348,7 @@ def test_an_fsspec_file_system_that_fails_for_a_while(folder: Path, monkeypatch:
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 def test_what_is_no_file_is_not_read(kind: str, folder: Path) -> None:
     (os.mkfifo if kind == "pipe" else os.mkdir)(folder / "odd.tar")
-    with pytest.raises(StampError, match=r"odd\.tar: not a file, but a folder, a pipe or a device"):
+    with pytest.raises(StampError, match=r"odd\.tar: not a plain file"):
         open_store(folder).size("odd.tar")
 
 

@@ -28,7 +28,7 @@ def test_one_record_per_image_one_target_per_annotation_one_request_per_sentence
     ]
     assert record.image is not None and (record.image.width, record.image.height) == (64, 48)
     assert json.loads(bytes(record.targets[0].regions[0].segmentation)) == annotation(11, 1)["segmentation"]
-    assert record.requests[0].where == "refer_seg/refcoco/refs(unc).p: ref 0 sentence 0"
+    assert record.requests[0].where == ("refer_seg/refcoco/refs(unc).p", "ref 0 sentence 0")
 
 
 def test_a_split_holds_its_own_references_only(tmp_path: Path) -> None:

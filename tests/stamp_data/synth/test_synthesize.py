@@ -15,6 +15,7 @@ from PIL import Image
 from stamp_data.synth import FEWEST_IMAGES, SynthSummary, synthesize
 from stamp_data.synth.plan import plan_pictures
 from stamp_data.synth.scene import FEWEST, MOST, Stream, generator, sample_scene
+from stamp_schemas import UsageFault
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -47,17 +48,17 @@ def test_progress_and_size(tmp_path: Path) -> None:
 
 def test_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep me")
-    with pytest.raises(FileExistsError, match="not an empty folder: give a new one"):
+    with pytest.raises(UsageFault, match="not an empty folder"):
         synthesize(tmp_path)
-    with pytest.raises(FileExistsError, match="not an empty folder"):
+    with pytest.raises(UsageFault, match="not an empty folder"):
         synthesize(tmp_path / "mine.txt")
     assert list(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
 
 
 def test_refuses_too_few_and_too_small_before_writing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least 20"):
+    with pytest.raises(UsageFault, match="at least 20"):
         synthesize(tmp_path / "out", images=19)
-    with pytest.raises(ValueError, match="at least 64"):
+    with pytest.raises(UsageFault, match="at least 64"):
         synthesize(tmp_path / "out", size=(256, 63))
     assert not (tmp_path / "out").exists()
 

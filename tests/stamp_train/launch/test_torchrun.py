@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from stamp_schemas import UsageFault
-from stamp_train.checkpoint import find
 from stamp_train.launch.torchrun import Group, find_group
+from stamp_train.resume import find
 
 from ..runs import TIMEOUT, command, log_of, train, write_recipe
 

@@ -1,0 +1,58 @@
+"""Pictures as pixels: RGB of eight bits, for whoever looks at one: training, predictions, galleries and pages alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from stamp_data.frame import STORED, UPRIGHT
+from stamp_data.picture import EXIF_ORIENTATION, opening, orientation_of
+
+
+def decode_picture(data: bytes | memoryview, name: str = "", *, upright: bool = False, side: int = 0) -> Image.Image:
+    """The picture in RGB, in the frame that its file stores it in, or upright as its EXIF orientation says.
+
+    name: for messages. side: where a smaller picture is enough, its pixels; a JPEG is then decoded at the smallest of its
+    own scales that is not below. PictureFault as `stamp_data.picture.opening`, and for what cannot be decoded.
+    """
+    with opening(data, name) as image:
+        if side:
+            image.draft("RGB", (side, side))
+        orientation = orientation_of(image)
+        stored = _as_stored(image, orientation)
+        if upright and orientation == 1:
+            orientation = orientation_of(image)  # of a PNG whose EXIF stands behind the pixels
+        turned = stored.transpose(UPRIGHT[orientation]) if upright and orientation > 1 else stored
+        return to_rgb(turned)
+
+
+def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
+    """The decoded picture as its file stores it: of a TIFF, Pillow turns it upright in decoding, and drops the tag."""
+    image.load()
+    if image.format == "TIFF" and orientation > 1 and EXIF_ORIENTATION not in image.getexif():
+        return image.transpose(STORED[orientation])
+    return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture in RGB. Grey of more than eight bits is scaled to eight, where Pillow would cut off what is above 255."""
+    grey: npt.NDArray[np.generic]
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image) >> 8
+    elif image.mode in ("I", "F"):
+        grey = _scaled(np.asarray(image))
+    else:
+        return image.convert("RGB")
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def _scaled(values: npt.NDArray[np.int32] | npt.NDArray[np.float32]) -> npt.NDArray[np.generic]:
+    """Values of no agreed range as 0 to 255: from the smallest usual range that holds them, else from their own."""
+    finite = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+    low, high = float(finite.min()), float(finite.max())
+    if low < 0 or high > 0xFFFF:
+        return (finite.astype(np.float64) - low) / ((high - low) or 1.0) * 255
+    if high > 0xFF:
+        return finite // 256
+    return finite * 255 if high <= 1 and values.dtype.kind == "f" else finite
