@@ -42,17 +42,17 @@ def verify(
     processes, found = workers or usable_cores(), []
     sets = find_sets(path, unfinished=True)
     with progress_bar() as report:
-        for folder in sets:
-            name = "/".join(folder.split("/")[-2:])
+        for store in sets:
+            folder, name = store.place, "/".join(store.place.split("/")[-2:])
 
             def labelled(done: int, total: int, what: str, name: str = name) -> None:
                 report(done, total, f"{name}: {what}")
 
-            faults = verify_set(folder, workers=processes, labels=labels, progress=labelled)
+            faults = verify_set(store, workers=processes, labels=labels, progress=labelled)
             if repair and root is not None and (faults or mended(Path(folder), root)):
                 faults = _repair(Path(folder), faults, root, tokenizer, processes)
             found += [(folder, fault) for fault in faults]
-            if unguarded(folder):
+            if unguarded(store):
                 say(f"note: {folder}: written by an earlier version, without a checksum of the manifest's own text")
     if json:
         print_json([{"folder": folder, "fault": fault} for folder, fault in found])

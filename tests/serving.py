@@ -14,7 +14,7 @@ from pathlib import Path
 class Handler(SimpleHTTPRequestHandler):
     """Serves files, and single ranges of them.
 
-    failures: so many requests are answered with `status` first. answer: instead of a file, called with the handler.
+    failures: so many requests are answered with `status` first. answer: instead of a file, a method.
     """
 
     wbufsize = 65_536  # header and body in one packet: otherwise each answer waits 40 ms for an acknowledgement
@@ -23,7 +23,7 @@ class Handler(SimpleHTTPRequestHandler):
     headers_of_failures: tuple[tuple[str, str], ...] = ()
     ranges = True
     requests: tuple[str, ...] = ()
-    answer: Callable[[Handler], None] | None = None
+    answer: Callable[[], None] | None = None
 
     def do_GET(self) -> None:
         cls = type(self)
@@ -31,19 +31,24 @@ class Handler(SimpleHTTPRequestHandler):
         if cls.failures:
             cls.failures -= 1
             return self.say(cls.status, b"not now", *cls.headers_of_failures)
-        if cls.answer is not None:
-            return cls.answer(self)
-        path = Path(self.translate_path(self.path))
+        if self.answer is not None:
+            return self.answer()
+        return self.file(Path(self.translate_path(self.path)))
+
+    def file(self, path: Path, harm: bool = False) -> None:
+        """A file, or the range of it that is asked for; harm: with its last bit flipped."""
         if not path.is_file():
             return self.say(404, b"<html>nothing here</html>")
         size = path.stat().st_size
-        asked = self.headers.get("Range") if cls.ranges else None
+        asked = self.headers.get("Range") if type(self).ranges else None
         first, last = (int(number) for number in (asked or f"=0-{size - 1}").partition("=")[2].split("-"))
         if asked and first >= size:
             return self.say(416)
         with path.open("rb") as file:
             file.seek(first)
             part = file.read(last + 1 - first)
+        if harm:
+            part = part[:-1] + bytes([part[-1] ^ 1])
         ranged = [("Content-Range", f"bytes {first}-{first + len(part) - 1}/{size}")] if asked else []
         return self.say(206 if asked else 200, part, *ranged)
 

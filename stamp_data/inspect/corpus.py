@@ -30,8 +30,7 @@ class Corpus:
     def __init__(self, paths: Sequence[Location]) -> None:
         if not paths:
             raise UsageFault("no path given", "give a folder that `stamp-data build` wrote")
-        places = dict.fromkeys(place for path in paths for place in find_sets(path))
-        self.sets = [ShardSet(place) for place in places]
+        self.sets = [ShardSet(store) for store in find_sets(*paths)]
         self.tables: list[pa.Table] = [read_table(one.store) for one in self.sets]
         self.starts = np.cumsum([0] + [len(table) for table in self.tables])
         self._places: dict[tuple[str, str], int] | None = None

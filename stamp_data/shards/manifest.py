@@ -97,12 +97,16 @@ def shards_of(store: Store, manifest: Manifest) -> Store:
     return CachedStore(store, store.cache, {entry.path: entry.digest for entry in manifest.shards})
 
 
-def find_sets(path: Location, *, unfinished: bool = False) -> list[str]:
-    """The places (folders or URLs) of built splits at or below `path`, sorted; StampError if there are none.
+def find_sets(*places: Location, unfinished: bool = False) -> list[Store]:
+    """The built splits at or below some places, each once; StampError for a place without any.
 
     unfinished: also those that hold shards but no manifest.
     """
-    store = open_store(path)
+    return list({str(one): one for place in places for one in _below(open_store(place), unfinished)}.values())
+
+
+def _below(store: Store, unfinished: bool) -> list[Store]:
+    """Sorted by their folders or URLs."""
     found = set(store.folders(MANIFEST))
     if unfinished:
         found |= set(store.folders("shard-*.tar"))
@@ -114,4 +118,4 @@ def find_sets(path: Location, *, unfinished: bool = False) -> list[str]:
             if listed
             else "a web server: give the URL of one built split",
         )
-    return sorted(found)
+    return [open_store(place, store.patience, store.cache) for place in sorted(found)]

@@ -34,7 +34,7 @@ from stamp_data.shards.manifest import (
     set_digest,
     wids_bytes,
 )
-from stamp_data.shards.stores import Location, open_store
+from stamp_data.shards.stores import Location, Store, open_store
 from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.shard import ShardJob, check_shard
 from stamp_schemas import Manifest, StampError, Totals
@@ -64,7 +64,7 @@ def verify_set(
     names = [name for name in dict.fromkeys(names) if SHARD_NAME.fullmatch(name)] if manifest else on_disk
     done = 0
     progress(done, len(names), "verifying")
-    for found in _run(_jobs(store.place, names, manifest, index, labels), min(workers, len(names))):
+    for found in _run(_jobs(store, names, manifest, index, labels), min(workers, len(names))):
         faults += found
         done += 1
         progress(done, len(names), "verifying")
@@ -226,14 +226,14 @@ def _has_digest(path: Path, manifest: Manifest | None, faults: FaultList) -> boo
 
 
 def _jobs(
-    place: str, names: list[str], manifest: Manifest | None, index: Index | None, labels: bool
+    store: Store, names: list[str], manifest: Manifest | None, index: Index | None, labels: bool
 ) -> Iterator[ShardJob]:
     entries = {entry.path: entry for entry in manifest.shards} if manifest else {}
     settings = manifest.settings if manifest else None
     for name in names:
         rows = index.rows(name) if index else None
         trusted = index is not None and (index.trusted or manifest is None)
-        yield ShardJob(place, name, entries.get(name), rows, trusted, settings, labels)
+        yield ShardJob(store.place, store.patience, name, entries.get(name), rows, trusted, settings, labels)
 
 
 def _run(jobs: Iterator[ShardJob], workers: int) -> Iterator[list[Fault]]:

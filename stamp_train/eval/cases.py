@@ -162,8 +162,7 @@ def open_sets(paths: Sequence[Location], prompting: Prompting = "record") -> tup
         StampError: no set has masks.
         UsageFault: two sets have one name.
     """
-    places = dict.fromkeys(place for path in paths for place in find_sets(path))
-    sets = [CaseSet(place, prompting) for place in places]
+    sets = [CaseSet(store, prompting) for store in find_sets(*paths)]
     scored = [one for one in sets if len(one)]
     without = [one.name for one in sets if not len(one)]
     if not scored:

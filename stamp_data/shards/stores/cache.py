@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,13 +83,20 @@ class ShardCache:
     def _make_room(self, size: int) -> None:
         """Remove what downloads have left that were killed, and the shards that were not used for longest."""
         with self._lock("lock-evict"):
-            found = [(path.stat(), path) for path in self.folder.glob("*.*") if path.suffix in (".tar", ".part")]
+            found = list(self._held())
             total = size + sum(status.st_size for status, _ in found)
             for status, path in sorted(found, key=lambda one: one[0].st_mtime_ns):
                 dead = path.suffix == ".part" and time.time() - status.st_mtime > ABANDONED
                 if dead or (path.suffix == ".tar" and total > self.limit):
                     path.unlink(missing_ok=True)
                     total -= status.st_size
+
+    def _held(self) -> Iterator[tuple[os.stat_result, Path]]:
+        """Shards and downloads, and what is known of them."""
+        for path in self.folder.glob("*.*"):
+            if path.suffix in (".tar", ".part"):
+                with suppress(FileNotFoundError):  # a download that has ended just now
+                    yield path.stat(), path
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:

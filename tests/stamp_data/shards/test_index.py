@@ -134,7 +134,7 @@ def test_manifest_comes_back(tmp_path: Path) -> None:
     (folder / "manifest.json").write_bytes(manifest_bytes(made))
     assert read_manifest(folder) == made
     assert json.loads(manifest_bytes(made))["homepage"] == "https://example.org/π"
-    assert find_sets(tmp_path) == [str(folder)]
+    assert [one.place for one in find_sets(tmp_path)] == [str(folder)]
 
 
 def test_the_set_s_digest_is_of_its_content_not_of_names_or_order() -> None:

@@ -253,7 +253,7 @@ WRONG: dict[str, tuple[Callable[[Handler], None], str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_a_web_server_may_do_wrong_is_one_line_and_bounded(name: str, folder: Path) -> None:
     answer, said = WRONG[name]
-    with serve(folder, answer=staticmethod(answer)) as (url, handler):
+    with serve(folder, answer=answer) as (url, handler):
         tracemalloc.start()
         began = time.monotonic()
         with pytest.raises(StampError, match=said) as caught:
@@ -277,7 +277,9 @@ def test_what_a_web_server_may_do_wrong_is_one_line_and_bounded(name: str, folde
     ],
 )
 def test_lengths_that_are_none(headers: Any, said: str, folder: Path) -> None:
-    answer = staticmethod(lambda handler: handler.say(200, b"", *headers))
+    def answer(handler: Handler) -> None:
+        handler.say(200, b"", *headers)
+
     with serve(folder, answer=answer) as (url, _), pytest.raises(StampError, match=said):
         open_store(url, patience=0.3).get("a b.tar")
 
@@ -290,7 +292,7 @@ def test_redirects_are_followed(folder: Path) -> None:
         first, last = (int(number) for number in handler.headers["Range"].partition("=")[2].split("-"))
         return handler.say(206, DATA[first : last + 1])
 
-    with serve(folder, answer=staticmethod(answer)) as (url, _):
+    with serve(folder, answer=answer) as (url, _):
         assert open_store(f"{url}/moved/").read("a b.tar", 1, 2) == DATA[1:3]
 
 
