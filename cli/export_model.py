@@ -11,7 +11,7 @@ import typer
 
 from stamp_cli.console import hide_loading_bars, print_json, say
 from stamp_cli.make import Json
-from stamp_cli.predict import Checkpoint
+from stamp_cli.predict import Base, Checkpoint
 
 
 def export(
@@ -21,10 +21,7 @@ def export(
         list[Path] | None,
         typer.Option("--results", help="results.json of `stamp-train eval` on this checkpoint, for the model card."),
     ] = None,
-    base: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the base model, if CKPT is an adapter by itself.", show_default=False),
-    ] = None,
+    base: Base = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is in OUT.")] = False,
     json: Json = False,
 ) -> None:

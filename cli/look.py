@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import print_json, progress_bar, say
+from stamp_cli.console import only_for, print_json, progress_bar, say
 from stamp_cli.make import Json, Workers
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ Shards = Annotated[str, typer.Argument(help="A built split or a folder of them; 
 
 
 def verify(
+    context: typer.Context,
     path: Shards,
     repair: Annotated[bool, typer.Option("--repair", help="Build the damaged shards anew; needs --root.")] = False,
     root: Annotated[Path | None, typer.Option("--root", "-r", help="The raw data that the set was built from.")] = None,
@@ -35,6 +36,7 @@ def verify(
     from stamp_data.verify import unguarded, verify_set
     from stamp_schemas import UsageFault
 
+    only_for(context, "--repair", repair, "root", "tokenizer")
     if repair and root is None:
         raise UsageFault("--repair needs --root", "the folder of the raw data that the set was built from")
     if repair and is_url(path):

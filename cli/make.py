@@ -52,8 +52,8 @@ def build(
         list[str],
         typer.Argument(
             metavar="NAME…",
-            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava, coco or labelme for your own data, "
-            "or `all` for whatever is under ROOT.",
+            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; coco, labelme or refer (with --name) for "
+            "your own data; or `all` for whatever is under ROOT.",
             show_default=False,
         ),
     ],
@@ -61,6 +61,9 @@ def build(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
     split: Annotated[list[str] | None, typer.Option(help="Only these splits; all if not given.")] = None,
     split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
+    name: Annotated[
+        str, typer.Option(help="What `refer` is: the folder of your own set in REFER's format.", show_default=False)
+    ] = "",
     passes: Annotated[int, typer.Option(min=1, help="Draw each training expression this often (published: 2).")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the questions and answers drawn.")] = 0,
     wording: Annotated[
@@ -72,6 +75,13 @@ def build(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of a tokenizer; its token counts then go into the index.")
     ] = None,
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of raw JSON files that are not UTF-8, for example gbk.", show_default=False)
+    ] = "",
+    crowd: Annotated[
+        Literal["ignore", "instance"],
+        typer.Option(help="COCO's iscrowd 1: neither for nor against; or an ordinary RLE, as in files of CVAT."),
+    ] = "ignore",
     overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
     workers: Workers = None,
     executor: Annotated[
@@ -100,6 +110,7 @@ def build(
             out=out,
             splits=tuple(split or ()),
             split_by=split_by,
+            own_name=name,
             seed=seed,
             passes=passes,
             min_tokens=min_tokens,
@@ -107,6 +118,8 @@ def build(
             wording=wording,
             shard_records=shard_records,
             tokenizer=tokenizer,
+            encoding=encoding,
+            crowd=crowd,
             overwrite=overwrite,
         )
         with progress_bar() as report:

@@ -18,6 +18,7 @@ import msgspec
 
 from stamp_data.sources import SOURCES
 from stamp_data.sources.checkup import DatasetReport, Finding, Level, examine_dataset
+from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_schemas import StampError
 
 LITTLE_SPACE = 20 << 30  # bytes; a built set is about as large as its pictures
@@ -58,7 +59,8 @@ def examine(root: Path, tokenizer: Path | None = None) -> Report:
     """Look at everything under `root`. tokenizer: a folder that is to serve as one. StampError if there is no root."""
     if not root.is_dir():
         raise StampError(f"{root} is no folder", "name the folder that holds the downloads")
-    reports = [report for kind in SOURCES.values() for report in examine_dataset(kind, root)]
+    own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
+    reports = [report for kind in (*SOURCES.values(), *own) for report in examine_dataset(kind, root)]
     return Report(str(root), reports, environment(root, tokenizer))
 
 

@@ -18,7 +18,7 @@ CARD = "README.md"
 
 
 def export(
-    checkpoint: Path, out: Path, results: Sequence[Path] = (), *, base: Path | None = None, overwrite: bool = False
+    checkpoint: Path, out: Path, results: Sequence[Path] = (), *, base: str | Path = "", overwrite: bool = False
 ) -> Path:
     """Write the model of a checkpoint as a folder that `Segmenter` and transformers open.
 
@@ -29,7 +29,8 @@ def export(
         checkpoint: see `stamp_train.predict.checkpoints.find_checkpoint`.
         out: new folder; it is there whole or not at all.
         results: `results.json` of evaluations of this checkpoint, for the card.
-        base: folder of the base model, if the checkpoint is an adapter by itself, such as the published 7B one.
+        base: folder or hub name of the model that an adapter was trained on, if it comes by itself, such as the published 7B
+            one, or if that model has moved.
         overwrite: replace a model that is in the folder.
 
     Returns:
@@ -40,8 +41,6 @@ def export(
         StampError: the checkpoint or the results cannot be read, or the folder not be written.
     """
     source = find_checkpoint(checkpoint)
-    if base is not None and not (base / CONFIG).is_file():
-        raise UsageFault(f"{base} is not the folder of a model: no {CONFIG}")
     _check_free(out, source, overwrite)
     card = model_card(source, out.resolve().name, results, base)
     model, processor = load_folder(source, base=base)

@@ -39,7 +39,7 @@ answer.text, answer.masks  # one bool [height, width] for each <|seg|>
 """
 
 
-def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: Path | None = None) -> str:
+def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: str | Path = "") -> str:
     """The card of a checkpoint as Markdown.
 
     What it says comes from the run's folder, if the checkpoint lies in one, and from the results; the digests of shard sets
@@ -83,14 +83,14 @@ def _head(recipe: Recipe | None) -> str:
     )
 
 
-def _model(checkpoint: Path, recipe: Recipe | None, base: Path | None) -> str:
+def _model(checkpoint: Path, recipe: Recipe | None, base: str | Path) -> str:
     facts: dict[str, object] = {"digest of the checkpoint (BLAKE3)": f"`{checkpoint_digest(checkpoint)}`"}
     if (checkpoint / CONFIG).is_file():
         config = json.loads((checkpoint / CONFIG).read_bytes())
         facts["weights"] = config.get("dtype", config.get("torch_dtype"))  # the latter as published
         facts |= {"family": config.get("model_type"), "mask side": _listed(config.get("stamp")) or "as published"}
     if base:
-        facts["adapter on"] = base.resolve().name
+        facts["adapter on"] = Path(base).name
     if recipe:
         facts.setdefault("weights", _PRECISIONS[recipe.model.precision])  # of what an adapter is merged into
         facts["begun from"] = recipe.model.start or f"random weights ({recipe.model.preset})"

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from stamp_data.published import Counts, Download, published
-from stamp_data.rejects import RejectLog
+from stamp_data.rejects import RejectLog, by_reason
 from stamp_data.sources.base import Source
 from stamp_data.sources.reasonseg import ReasonSeg
 from stamp_data.sources.refer import ReferSource
@@ -156,7 +156,7 @@ def _open_pictures(root: Path, sample: list[Annotation], report: SplitReport) ->
 def _refusals(rejects: RejectLog, report: SplitReport) -> None:
     report.refused = dict(sorted(Counter(row.reason for row in rejects.rows if row.action == "dropped").items()))
     if report.refused:
-        counts = ", ".join(f"{reason} {count:,}" for reason, count in report.refused.items())
+        counts = by_reason(rejects.rows)
         report.findings.append(Finding("warning", "refused", f"a build would refuse {counts}", "see its rejects.jsonl"))
 
 

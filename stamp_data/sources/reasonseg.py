@@ -1,7 +1,8 @@
 """ReasonSeg: one labelme-like JSON beside each picture, with the questions or phrases that ask for its target.
 
 Layout: `reason_seg/[ReasonSeg/]{train,val,test}/<stem>.jpg` and `<stem>.json`; `explanatory/train.json` gives answers in
-words to some training pictures. Sizes are not in the files. Texts are UTF-8 and, rarely, cp1252.
+words to some training pictures. Sizes are not in the files. Texts are UTF-8 and,
+rarely, cp1252.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
 from stamp_data.sources.paths import first_folder, image_path, relative
@@ -53,8 +54,8 @@ class ReasonSeg(Source):
     licence = "Apache-2.0 (LISA); pictures: OpenImages (CC BY 2.0) and ScanNetv2 (its own terms)"
     homepage = "https://github.com/dvlab-research/LISA"
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root, split_by, reading)
         self.folder = _folder(root)
         self._files: dict[str, list[Path]] = {}
 
@@ -112,7 +113,7 @@ class ReasonSeg(Source):
         """The record of one file, or None with rows in `rejects` if nothing is left of it."""
         name = relative(path, self.root)
         try:
-            file = load_json(path, _File, SMALL_LIMIT, ENCODING)
+            file = load_json(path, _File, SMALL_LIMIT, self.reading.encoding or ENCODING)
         except StampError as fault:
             raise unreadable(fault, path) from None
         regions, broken = self._regions(file.shapes, name, rejects)
@@ -157,7 +158,7 @@ class ReasonSeg(Source):
             return found
         name = relative(path, self.root)
         try:
-            rows = load_json(path, list[msgspec.Raw], encoding=ENCODING)
+            rows = load_json(path, list[msgspec.Raw], encoding=self.reading.encoding or ENCODING)
         except StampError as fault:
             rejects.add(name, path.stem, "unreadable-file", unreadable(fault, path).detail)
             return found

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances, load_instances
 from stamp_data.sources.jsonfile import numbered
@@ -40,16 +40,16 @@ class ReferSource(Source):
     pattern: ClassVar[str] = "refs({}).p"
     picture_folders: ClassVar[tuple[str, ...]] = COCO_FOLDERS
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root, split_by, reading)
         self.prefix = _prefix(root, self.dataset)
-        self.folder = f"{self.prefix}{self.dataset}"
+        self.folder = folder_of(root, self.dataset)
         self._refs = References()
         self._instances = Instances("")
 
     @classmethod
     def find(cls, root: Path) -> list[str]:
-        folder = root / f"{_prefix(root, cls.dataset)}{cls.dataset}"
+        folder = root / folder_of(root, cls.dataset)
         return [name for name in cls.split_bys if (folder / cls.pattern.format(name)).is_file()]
 
     @property
@@ -81,7 +81,9 @@ class ReferSource(Source):
         self.load_references()
         with _no_collection():
             images, annotations = self._refs.wanted()
-            self._instances = load_instances(instances_path, self.instances_file, images, annotations)
+            self._instances = load_instances(
+                instances_path, self.instances_file, images, annotations, self.reading.encoding
+            )
 
     def load_references(self) -> None:
         """Parse the references alone, which is enough for `splits` and `counts`."""
@@ -149,10 +151,7 @@ class ReferSource(Source):
         names = sorted(ref.annotation_ids, key=_numeric)
         target = Target("-".join(names) or NOTHING, [], names, [])
         for name in names:
-            row = self._instances.annotation(name)
-            if str(row.image_id) != ref.image_id:
-                detail = f"annotation {name} belongs to image {row.image_id}, the reference to image {ref.image_id}"
-                raise RecordFault("image-mismatch", detail[:300])
+            row = self._instances.annotation(name, ref.image_id)
             target.regions.append(Region(row.segmentation, (self.instances_file, f"annotation {name}")))
             target.categories.extend(self._instances.category(row))
         return target
@@ -174,8 +173,8 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def make_unique(requests: list[Request]) -> None:
-    """Number the later requests of equal ids within one record: `7`, `7-2`, `7-3`."""
+def make_unique(requests: list[Request] | list[Target]) -> None:
+    """Number the later ones of equal ids within one record: `7`, `7-2`, `7-3`."""
     taken = {request.id for request in requests}
     seen: dict[str, int] = {}
     for request in requests:
@@ -189,6 +188,11 @@ def make_unique(requests: list[Request]) -> None:
         seen[request.id] = times
         taken.add(name)
         request.id = name
+
+
+def folder_of(root: Path, dataset: str) -> str:
+    """The folder of a set, relative to the root."""
+    return f"{_prefix(root, dataset)}{dataset}"
 
 
 def _prefix(root: Path, dataset: str) -> str:

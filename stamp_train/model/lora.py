@@ -38,10 +38,10 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
         rows = {"embed_tokens": new_ids} if tied else {"embed_tokens": new_ids, "lm_head": new_ids}
         return LoraConfig(**common, trainable_token_indices=rows, modules_to_save=["classifier"])
     if style != "published":
-        raise StampModelError(f"no LoRA style {style!r}", fix="Choose default or published")
+        raise StampModelError(f"no LoRA style {style!r}", fix="choose default or published")
     if tied:
         raise StampModelError(
-            "the published LoRA layout unties the embeddings of this model", fix="Use style='default' on tied models"
+            "the published LoRA layout unties the embeddings of this model", fix="use style='default' on tied models"
         )
     return LoraConfig(**common, use_rslora=True, modules_to_save=["embed_tokens", "lm_head", "classifier"])
 
@@ -98,6 +98,6 @@ def merge_adapter(adapted: Any) -> Any:
         embeddings, head = merged.get_input_embeddings().weight, merged.get_output_embeddings().weight
         if embeddings.data_ptr() != head.data_ptr():
             raise StampModelError(
-                "the adapter trained embeddings and output matrix apart", fix="Train with lora_config(style='default')"
+                "the adapter trained embeddings and output matrix apart", fix="train with lora_config(style='default')"
             )
     return merged

@@ -11,7 +11,7 @@ import torch
 from stamp_train.layout import DialogueExample, ImageExample, Layout, LayoutOptions, PackedBatch
 from stamp_train.losses import LOSSES, loss_sums, mask_losses
 from stamp_train.model import StampProcessor, load_checkpoint
-from stamp_train.model.load import StampModel
+from stamp_train.model.folder import StampModel
 
 from .conftest import near
 
