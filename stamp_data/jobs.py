@@ -11,6 +11,9 @@ import msgspec
 from stamp_data.build import Built, Progress, build_split, describe_inputs
 from stamp_data.executors import Executor
 from stamp_data.plan import SetFault
+from stamp_data.rejects import RejectLog, by_reason, reject_order, rejects_bytes
+from stamp_data.shards.manifest import REJECTS
+from stamp_data.shards.writer import write_atomic
 from stamp_data.sources import SOURCES, open_source
 from stamp_data.sources.base import Reading, Source
 from stamp_data.tokens import tokenizer_digest
@@ -24,13 +27,17 @@ MOST_TOKENS = 16_384  # merged patches per picture: Qwen2-VL's own limit, of 12,
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it."""
+    """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it.
+
+    own_name: of the set in REFER's format that `refer` stands for.
+    """
 
     names: tuple[str, ...]
     root: Path
     out: Path
     splits: tuple[str, ...] = ()
     split_by: str = ""
+    own_name: str = ""
     seed: int = 0
     passes: int = 1
     min_tokens: int = 1024
@@ -64,7 +71,7 @@ def open_sources(job: Job) -> list[Source]:
         raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
     reading = Reading(job.encoding, job.crowd, checked_images(job.images), job.follow_links)
     if "all" not in job.names:
-        return [open_source(name, job.root, job.split_by, reading) for name in job.names]
+        return [open_source(name, job.root, job.split_by, reading, job.own_name) for name in job.names]
     found = find_datasets(job.root)
     if not found:
         raise StampError(f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where")
@@ -96,7 +103,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         inputs = describe_inputs(source)
         missing.difference_update(source.splits())
         if not source.splits():
-            faults.append(SetFault(f"{source.name}: no usable record in {source.inputs[0]}", "is it the right file?"))
+            faults.append(_without_splits(source, job.out))
         for split in _splits(source, job):
             settings = Settings(
                 dataset=source.dataset,
@@ -135,6 +142,20 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)
     if missing:
         raise UsageFault(f"no dataset here has a split {min(missing)!r}", "without --split all of them are built")
+
+
+def _without_splits(source: Source, out: Path) -> SetFault:
+    """The fault of files that hold no usable record of any split; rejects.jsonl in the set's folder has the reasons."""
+    rejects = RejectLog()
+    for _ in source.annotations("", rejects):
+        raise AssertionError("a record of no split")
+    message = f"{source.name}: no usable record in {source.inputs[0]}"
+    if not rejects.rows:
+        return SetFault(message, "is it the right file?")
+    path = out / source.name / REJECTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, rejects_bytes(sorted(rejects.rows, key=reject_order)))
+    return SetFault(f"{message}: {by_reason(rejects.rows)}", f"all reasons are in {path}")
 
 
 def _check_encoding(name: str) -> None:

@@ -17,7 +17,7 @@ from blake3 import blake3
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from stamp_data.files import MISSING, SHARD_LIMIT, Stamp, read_plain, stamp
-from stamp_data.rejects import RejectLog
+from stamp_data.rejects import RejectLog, by_reason
 from stamp_schemas import Annotation, Settings, StampError
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
             places.append((xxh3_64_intdigest(key.encode()), key, end, len(record), picture.changed))
             end += spool.write(record)
         if not places:
-            refused = f"{len(rejects.rows)} inputs were refused, the first because: " if rejects.rows else ""
-            first = rejects.rows[0].detail if rejects.rows else "the annotations name none"
-            raise SetFault(f"{source.name}/{settings.split}: no usable record", refused + first)
+            refused = by_reason(rejects.rows) or "the annotations name none"
+            first = f"the first because: {rejects.rows[0].detail}" if rejects.rows else "is it the right file?"
+            raise SetFault(f"{source.name}/{settings.split}: no usable record: {refused}", first)
         spool.flush()
         places.sort()
         count = -(-len(places) // settings.shard_records)

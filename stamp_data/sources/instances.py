@@ -165,7 +165,8 @@ class Instances:
         identity = str(row.id)
         there = self.images.setdefault(identity, row)
         if there != row:
-            self._twice[identity] = f"image {identity} is there twice, as {there.file_name} and {row.file_name}"[:300]
+            one, other = (f"{each.file_name[:99]} ({each.width}×{each.height})" for each in (there, row))
+            self._twice[identity] = f"image {identity} is there twice, as {one} and {other}"
 
     def add_annotation(self, position: int, row: AnnotationRow) -> None:
         """Keep an annotation, and what is wrong with its mask."""

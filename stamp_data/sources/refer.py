@@ -52,13 +52,13 @@ class ReferSource(Source):
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         super().__init__(root, split_by, reading)
         self.prefix = _prefix(root, self.dataset)
-        self.folder = f"{self.prefix}{self.dataset}"
+        self.folder = folder_of(root, self.dataset)
         self._refs = References()
         self._instances = Instances("")
 
     @classmethod
     def find(cls, root: Path) -> list[str]:
-        folder = root / f"{_prefix(root, cls.dataset)}{cls.dataset}"
+        folder = root / folder_of(root, cls.dataset)
         return [name for name in cls.split_bys if (folder / cls.pattern.format(name)).is_file()]
 
     @property
@@ -201,6 +201,11 @@ def make_unique(requests: list[Request] | list[Target]) -> None:
         seen[request.id] = times
         taken.add(name)
         request.id = name
+
+
+def folder_of(root: Path, dataset: str) -> str:
+    """The folder of a set, relative to the root."""
+    return f"{_prefix(root, dataset)}{dataset}"
 
 
 def _prefix(root: Path, dataset: str) -> str:

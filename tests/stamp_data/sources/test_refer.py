@@ -40,6 +40,33 @@ def test_a_split_holds_its_own_references_only(tmp_path: Path) -> None:
     assert [r.text for r in record.requests] == ["cup on the left"] and len(record.targets) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "splits"),
+    [
+        ("testA,B", ["testA", "testB"]),
+        ("testAB", ["testA", "testB"]),
+        ("testC,A,B", ["testA", "testB", "testC"]),
+        ("testA", ["testA"]),
+        ("test", ["test"]),
+        ("testAD", ["testAD"]),
+    ],
+)
+def test_a_reference_counts_for_every_split_that_it_names(tmp_path: Path, name: str, splits: list[str]) -> None:
+    """As in REFER, for RefCLEF's test splits."""
+    refs = [
+        ref(0, 11, 1, ["left cup"], name),
+        ref(1, 999, 1, ["no cup"], name),
+        {**ref(2, 11, 1, ["x"], name), "ann_id": []},
+    ]
+    source = open_source("refclef", write_refer(tmp_path, refs, two_images(), "refclef"))
+    source.load()
+    assert source.splits() == splits
+    for split in splits:
+        (record,), rejects = read("refclef", tmp_path, split)
+        assert [r.text for r in record.requests] == ["left cup"]
+        assert reasons(rejects) == [("annotation-missing", 1), ("bad-reference", 1)]
+
+
 @pytest.mark.parametrize("layout", ["images/coco_2014/train2014", "images/mscoco/images/train2014"])
 @pytest.mark.parametrize("at_refer_seg", [False, True])
 def test_both_layouts_and_both_roots(tmp_path: Path, layout: str, at_refer_seg: bool) -> None:
