@@ -13,10 +13,10 @@ from stamp_data.rejects import RejectLog, by_reason
 from stamp_data.sources.base import Source
 from stamp_data.sources.reasonseg import ReasonSeg
 from stamp_data.sources.refer import ReferSource
-from stamp_schemas import Annotation, StampError
+from stamp_schemas import Annotation, Settings, StampError
 
 OWN_DATA = ("coco", "labelme")  # nothing to download
-SAMPLE = 4  # pictures opened per split
+SAMPLE = 8  # records made per split
 Level = Literal["ok", "warning", "error"]
 
 
@@ -30,7 +30,9 @@ class Finding(msgspec.Struct):
 
 
 class SplitReport(msgspec.Struct):
-    """One split. opened, unusable: of a sample of its pictures. refused: raw inputs that a build would refuse, by reason."""
+    """One split. opened: records of a sample that were made. unusable: their pictures that cannot be used. refused: raw
+    inputs that a build would refuse, by reason.
+    """
 
     split: str
     counts: Counts
@@ -104,7 +106,7 @@ def _split(source: Source, split: str, whole: bool) -> SplitReport:
     if whole:
         rejects = RejectLog()
         sample = _count(source, split, rejects, report)
-        _open_pictures(source.root, sample, report)
+        _render(source, split, sample, report)
         _refusals(rejects, report)
     if isinstance(source, ReferSource):
         report.counts = Counts(*source.counts(split))
@@ -133,24 +135,38 @@ def _count(source: Source, split: str, rejects: RejectLog, report: SplitReport) 
     return sample[:: max(1, -(-len(sample) // SAMPLE))]
 
 
-def _open_pictures(root: Path, sample: list[Annotation], report: SplitReport) -> None:
-    from stamp_data.frame import seen
-    from stamp_data.picture import PictureFault, read_picture  # Pillow and numpy, which an import of this module spares
+def _render(source: Source, split: str, sample: list[Annotation], report: SplitReport) -> None:
+    """Make the records of the sample as a build would, to see what becomes of them."""
+    from stamp_data.plan import Planned, locate  # what an import of this module spares: numpy, Pillow, pycocotools
+    from stamp_data.render import Renderer
 
-    faults: list[str] = []
+    renderer = Renderer(source.roots, Settings(source.dataset, source.split_by, split), source.reading.follow_links)
+    pictures: list[str] = []
+    losses: list[str] = []
     for annotation in sample:
-        image = annotation.image
-        assert image is not None, "the sample is of records with pictures"
+        assert annotation.image is not None, "the sample is of records with pictures"
         report.opened += 1
+        rejects = RejectLog()
         try:
-            seen(read_picture(root.resolve(), image.path), image)
-        except PictureFault as fault:
-            faults.append(str(fault))
-    report.unusable = len(faults)
+            renderer.render(Planned("sample", locate(annotation, source.finder).size, annotation), rejects)
+        except OSError as fault:
+            pictures.append(f"{annotation.image.path}: {fault.strerror}")
+            continue
+        lost = [row for row in rejects.rows if row.action == "dropped"]
+        if lost and lost[0].file == annotation.image.path:
+            pictures.append(lost[0].detail)
+        elif lost:
+            losses.append(f"{lost[0].file}: {lost[0].record}: {lost[0].reason}: {lost[0].detail}")
+    report.unusable = len(pictures)
+    _tell(report, "picture-unusable", "sampled pictures cannot be used", pictures, "download the pictures again")
+    _tell(report, "record-refused", "sampled records would be refused in part or as a whole", losses, "")
+
+
+def _tell(report: SplitReport, code: str, what: str, faults: list[str], remedy: str) -> None:
     if faults:
-        detail = f"{len(faults)} of {report.opened} sampled pictures cannot be used, as: {faults[0]}"
         level: Level = "error" if len(faults) == report.opened else "warning"
-        report.findings.append(Finding(level, "picture-unusable", detail, "download the pictures again"))
+        detail = f"{len(faults)} of {report.opened} {what}, as: {faults[0]}"
+        report.findings.append(Finding(level, code, detail, remedy))
 
 
 def _refusals(rejects: RejectLog, report: SplitReport) -> None:
