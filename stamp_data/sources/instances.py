@@ -22,7 +22,7 @@ Id = int | str
 ABSENT = msgspec.Raw()
 
 TELLING = (
-    "noun_phrase", "text_input", "tokens_positive", "phrase", "phrases", "sentence", "sentences", "captions",
+    "noun_phrase", "text_input", "tokens_positive", "obj_ann_id", "phrase", "phrases", "sentence", "sentences", "captions",
     "referring_expression",
 )  # fmt: skip
 """Keys by which other formats say what an annotation means; `foreign.py` knows which do."""
@@ -32,6 +32,7 @@ class _Telling(msgspec.Struct):
     noun_phrase: msgspec.Raw = ABSENT
     text_input: msgspec.Raw = ABSENT
     tokens_positive: msgspec.Raw = ABSENT
+    obj_ann_id: msgspec.Raw = ABSENT
     phrase: msgspec.Raw = ABSENT
     phrases: msgspec.Raw = ABSENT
     sentence: msgspec.Raw = ABSENT
@@ -242,10 +243,14 @@ def _read_refs(rows: list[msgspec.Raw], found: Instances) -> None:
             found.broken.add(found.name, f"refs[{position}]", fault.reason, fault.detail, expressions=1)
 
 
-def _note_telling(row: _Telling, found: Instances) -> None:
+def _note_telling(row: ImageRow | AnnotationRow, found: Instances) -> None:
+    """Note the telling keys of a row, unless it bears a phrase of its own."""
+    speaks = isinstance(row, AnnotationRow) and any(
+        said is not None for said in (row.expression, row.expressions, row.caption)
+    )
     for key in TELLING:
         if bytes(getattr(row, key)):
-            found.telling.add(key)
+            found.telling.update([] if speaks else [key])
             setattr(row, key, ABSENT)  # a Raw keeps the whole file in memory
 
 
