@@ -19,6 +19,13 @@ Root = Annotated[
     typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--images", help="Folder to look for pictures in first, by the end of their paths; may be repeated."),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Read pictures also behind links that lead out of the root.")
+]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; one per core if not given.")]
 
 
@@ -59,6 +66,8 @@ def build(
     ],
     root: Root,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
+    images: Images = None,
+    follow_links: FollowLinks = False,
     split: Annotated[list[str] | None, typer.Option(help="Only these splits; all if not given.")] = None,
     split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
     name: Annotated[
@@ -120,6 +129,8 @@ def build(
             tokenizer=tokenizer,
             encoding=encoding,
             crowd=crowd,
+            images=tuple(images or ()),
+            follow_links=follow_links,
             overwrite=overwrite,
         )
         with progress_bar() as report:
@@ -158,15 +169,19 @@ def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
 
 def doctor(
     root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …", show_default=False)],
+    images: Images = None,
+    follow_links: FollowLinks = False,
     tokenizer: Annotated[Path | None, typer.Option(help="Folder of a tokenizer that is to count tokens.")] = None,
     json: Json = False,
 ) -> None:
     """Say which datasets are there, whole and readable, what is missing and where it comes from. Exit 1 on any error."""
     from stamp_data.doctor import examine
+    from stamp_data.jobs import checked_images
+    from stamp_data.sources import Reading
 
     with progress_bar() as report:
         report(0, 0, f"examining {root}")
-        result = examine(root, tokenizer)
+        result = examine(root, tokenizer, Reading(images=checked_images(images or ()), follow_links=follow_links))
     if json:
         print_json(result)
     else:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.sources import SOURCES
+from stamp_data.sources.base import AS_USUAL, Reading
 from stamp_data.sources.checkup import DatasetReport, Finding, Level, examine_dataset
 from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_schemas import StampError
@@ -55,12 +56,14 @@ class Report(msgspec.Struct):
         return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
 
 
-def examine(root: Path, tokenizer: Path | None = None) -> Report:
-    """Look at everything under `root`. tokenizer: a folder that is to serve as one. StampError if there is no root."""
+def examine(root: Path, tokenizer: Path | None = None, reading: Reading = AS_USUAL) -> Report:
+    """Look at everything under `root`. tokenizer: a folder that is to serve as one. reading: as for a build. StampError if
+    there is no root.
+    """
     if not root.is_dir():
         raise StampError(f"{root} is no folder", "name the folder that holds the downloads")
     own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
-    reports = [report for kind in (*SOURCES.values(), *own) for report in examine_dataset(kind, root)]
+    reports = [report for kind in (*SOURCES.values(), *own) for report in examine_dataset(kind, root, reading)]
     return Report(str(root), reports, environment(root, tokenizer))
 
 

@@ -245,7 +245,9 @@ def _read_refs(rows: list[msgspec.Raw], found: Instances) -> None:
 
 def _note_telling(row: ImageRow | AnnotationRow, found: Instances) -> None:
     """Note the telling keys of a row, unless it bears a phrase of its own."""
-    speaks = isinstance(row, AnnotationRow) and not (row.expression is row.expressions is row.caption is None)
+    speaks = isinstance(row, AnnotationRow) and any(
+        text is not None for text in (row.expression, row.expressions, row.caption)
+    )
     for key in TELLING:
         if bytes(getattr(row, key)):
             found.telling.update([] if speaks else [key])
