@@ -43,6 +43,7 @@ def _json(name: str, keys: str, way: str, lacks: str = "") -> Format:
     return Format(name, way, keys=frozenset(keys.split()), lacks=frozenset(lacks.split()))
 
 
+_REFER_FORMAT = "a set in REFER's format"
 _OWN = "write COCO JSON with an `expression` per annotation, then `stamp-data build coco`"
 _AS_COCO = "then `stamp-data build coco`"
 _CONVERT = f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COCO}"
@@ -74,14 +75,14 @@ FORMATS: tuple[Format, ...] = (
     _json("COCO instances JSON", "images annotations segmentation", "`stamp-data build coco --root FILE`"),
     Format("CVAT XML", f"in CVAT, export as COCO 1.0, {_AS_COCO} (with --crowd instance for masks)", head=b"<annotations"),
     Format("Pascal VOC", _CONVERT, ("JPEGImages/*", "ImageSets")),
-    Format("Pascal VOC", _CONVERT, head=b"<annotation>"),
+    Format("Pascal VOC", _CONVERT, head=b"<annotation"),
     Format("YOLO", _CONVERT, ("labels/**/*.txt",)),
     Format("YOLO", _CONVERT, ("*/labels/*.txt",)),
     Format("COCO-Stuff's PNGs", "build its stuff_train2017.json with `stamp-data build coco`", ("stuffthingmaps/**/*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("annotations/*/ADE_*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("**/ADE_*_seg.png",)),
-    Format("a set in REFER's format", _REFER, ("refer_seg/*/refs(*).p",)),
-    Format("a set in REFER's format", _REFER, ("*/refs(*).p",)),
+    Format(_REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
+    Format(_REFER_FORMAT, _REFER, ("*/refs(*).p",)),
     Format("gRefCOCO", "`stamp-data build grefcoco`", ("**/grefs(*).json",)),
     Format("Parquet", f"load it with Hugging Face datasets and {_OWN}", ("**/*.parquet",)),
     Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", ("**/*.arrow",)),
@@ -98,7 +99,7 @@ OWN_FORMATS = {
     "llava": "conversations as LLaVA has them",
     "reason_seg": "ReasonSeg",
 }
-"""What a dataset is called here: not to be told of as foreign to it."""
+"""What a dataset is called here, not to be told of as foreign to it; the others are of REFER's family."""
 
 
 def recognise(root: Path) -> Format | None:
@@ -121,7 +122,7 @@ def by_key(key: str) -> Format:
 def explained(fault: StampError, root: Path, dataset: str) -> StampError:
     """`fault`, with the name of the format that lies there instead of the dataset's, and the way to build that."""
     form = recognise(root)
-    if form is None or form.name == OWN_FORMATS.get(dataset):
+    if form is None or form.name == OWN_FORMATS.get(dataset, _REFER_FORMAT):
         return fault
     names = ", ".join(own_sets(root)) or "NAME"
     return type(fault)(f"{fault.message}: this is {form.name}", form.way.replace("NAME", names))

@@ -246,7 +246,7 @@ def _read_refs(rows: list[msgspec.Raw], found: Instances) -> None:
 def _note_telling(row: ImageRow | AnnotationRow, found: Instances) -> None:
     """Note the telling keys of a row, unless it bears a phrase of its own."""
     speaks = isinstance(row, AnnotationRow) and any(
-        said is not None for said in (row.expression, row.expressions, row.caption)
+        text is not None for text in (row.expression, row.expressions, row.caption)
     )
     for key in TELLING:
         if bytes(getattr(row, key)):
