@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stamp_cli.console import hide_loading_bars, say
+from stamp_cli.console import hide_loading_bars, only_for, say
 from stamp_cli.predict import (
     ANSWER,
+    Base,
     Checkpoint,
     Device,
     Dtype,
@@ -32,6 +33,7 @@ PAGE, TERMINAL = "As a page", "On the terminal"
 
 
 def chat(
+    context: typer.Context,
     checkpoint: Checkpoint,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)],
     out: Annotated[
@@ -66,6 +68,7 @@ def chat(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    base: Base = "",
 ) -> None:
     """Talk with a model about a picture, over several rounds.
 
@@ -75,11 +78,14 @@ def chat(
     from stamp_train.predict import Segmenter
     from stamp_train.predict.picture import open_picture
 
+    only_for(context, "--refine", bool(refine), "refine_optional")
+    only_for(context, "the terminal, not for --web", not web, "out", "pictures", "force_mask")
+    only_for(context, "--web", web, "port")
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     picture = open_picture(image)  # at fault more often than the checkpoint, and sooner known
     refiner = _open_refiner(refine, device, seed, refine_optional)
     hide_loading_bars()
-    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner)
+    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
     if web:
         from stamp_train.predict.chat.conversations import Conversations
         from stamp_train.predict.chat.server import serve

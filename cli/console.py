@@ -93,6 +93,22 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def only_for(context: typer.Context, what: str, holds: bool, *names: str) -> None:
+    """Stop at an option that was spelled and would say nothing here.
+
+    what: that the options are for, such as `--html`. holds: whether it is asked for. names: of the parameters.
+
+    Raises:
+        UsageFault: there is one.
+    """
+    from stamp_schemas import UsageFault
+
+    for parameter in context.command.params if not holds else ():
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise UsageFault(f"{parameter.opts[0]} is only for {what}")
+
+
 def say(text: str) -> None:
     """One line to the person at the terminal."""
     print(text, file=sys.stderr, flush=True)

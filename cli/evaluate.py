@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import hide_loading_bars, print_json, progress_bar, say
+from stamp_cli.console import hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
+from stamp_cli.predict import Base
 from stamp_train.launch import is_worker
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ ASK, DRAW, RUN = "How the model is asked", "How masks are made and scored", "How
 
 
 def eval(
+    context: typer.Context,
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="CKPT SHARDS…",
-            help="A checkpoint or a run's folder, and built splits or folders of them. With --oracle the first may be left "
-            "out, or be a recipe.",
+            help="A checkpoint or a run's folder, and built splits, folders of them or URLs. With --oracle the first may be "
+            "left out, or be a recipe.",
             show_default=False,
         ),
     ],
@@ -114,8 +116,10 @@ def eval(
     batch_size: Annotated[int, typer.Option(min=1, help="Cases answered at a time.", rich_help_panel=RUN)] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …, mps.", rich_help_panel=RUN)] = "auto",
     dtype: Annotated[
-        str, typer.Option(help="auto (as stored), bfloat16, float16 or float32.", rich_help_panel=RUN)
+        Literal["auto", "bfloat16", "float16", "float32"],
+        typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=RUN),
     ] = "auto",
+    base: Base = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the refiner, and of the page's cases.", rich_help_panel=RUN)] = 0,
     allow_damaged: Annotated[
         int, typer.Option(min=0, help="Exit 0 with as many damaged cases.", rich_help_panel=RUN)
@@ -128,14 +132,15 @@ def eval(
     """Score masks on shard sets; a killed evaluation goes on when called again."""
     from stamp_schemas import UsageFault
 
-    if not oracle and (labels or side):
-        raise UsageFault("--labels and --side are for --oracle")
+    only_for(context, "--oracle", oracle, "labels", "side")
+    only_for(context, "models, not for --oracle", not oracle, "mode", "prompt", "max_new_tokens", "dtype")
+    only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
     from stamp_train.eval.page import write_page
     from stamp_train.eval.session import Asked, Session
     from stamp_train.eval.workers import run_workers
 
     _quiet()
-    checkpoint, learnt, shards = (None, *_learnt(paths)) if oracle else (paths[0], None, paths[1:])
+    checkpoint, learnt, shards = (None, *_learnt(paths)) if oracle else (Path(paths[0]), None, paths[1:])
     if not shards:
         raise UsageFault("no shards given", "stamp-train eval CKPT SHARDS…")
     if learnt and not (min_tokens or max_tokens):
@@ -159,6 +164,7 @@ def eval(
         device=device,
         dtype=dtype,
         seed=seed,
+        base=base,
     )
     if learnt and not is_worker():
         say(f"{paths[0]} learns {learnt.representation.name} labels")
@@ -192,11 +198,12 @@ def _share(asked: Asked) -> None:
         )
 
 
-def _learnt(paths: list[Path]) -> tuple[Learnt | None, list[Path]]:
+def _learnt(paths: list[str]) -> tuple[Learnt | None, list[str]]:
     """What the first path says that is learnt, and the shards that follow; all are shards if it says nothing."""
+    from stamp_data.shards.stores import is_url
     from stamp_train.eval.representation import learnt_by
 
-    learnt = learnt_by(paths[0])
+    learnt = None if is_url(paths[0]) else learnt_by(Path(paths[0]))
     return learnt, paths[1:] if learnt else paths
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import INTERRUPTED, hide_loading_bars, print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
 
 if TYPE_CHECKING:
@@ -28,6 +28,16 @@ Device = Annotated[
 Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
     typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=MACHINE),
+]
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="FOLDER",
+        help="The model that an adapter was trained on, where it does not know or that has moved.",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
 ]
 Upsampling = Annotated[
     Literal["bilinear", "published", "guided"],
@@ -53,6 +63,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_pa
 
 
 def predict(
+    context: typer.Context,
     checkpoint: Checkpoint,
     inputs: Annotated[
         list[Path],
@@ -118,6 +129,7 @@ def predict(
     ] = 16,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    base: Base = "",
     json: Json = False,
 ) -> None:
     """Answer questions about pictures in words and masks.
@@ -133,6 +145,7 @@ def predict(
     from stamp_train.predict.work import answer_all
     from stamp_train.predict.writing import PredictionFolder
 
+    only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
     asked = list(read_requests(inputs, texts or (), expressions or (), image_root))
     settings = {
         "checkpoint": str(checkpoint.resolve()),
@@ -160,7 +173,7 @@ def predict(
 
         hide_loading_bars()
         with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
-            return Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner)
+            return Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
 
     outcomes = answer_all(
         asked,

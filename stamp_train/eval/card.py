@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         device: kind of device.
         dtype: as asked for.
         seed: of the refiner.
+        base: digest of the weights that an adapter was put on, if they were named.
         versions: of the software.
     """
 
@@ -70,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     seed: int
     versions: dict[str, str]
+    base: str = ""
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):

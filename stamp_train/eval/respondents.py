@@ -62,6 +62,7 @@ def open_model(
     options: GenerationOptions,
     min_tokens: int | None = None,
     max_tokens: int | None = None,
+    base: str = "",
 ) -> ModelRespondent:
     """The model of a checkpoint; bounds of merged patches instead of its own, if given.
 
@@ -69,7 +70,7 @@ def open_model(
         StampError: the checkpoint is at fault.
         UsageFault: the bounds leave nothing.
     """
-    model, processor = open_checkpoint(checkpoint, device, dtype)
+    model, processor = open_checkpoint(checkpoint, device, dtype, base)
     _bound(processor, min_tokens, max_tokens)
     with told(str(checkpoint)):
         generator = StampGenerator(model, processor)

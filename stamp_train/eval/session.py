@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stamp_data.shards.stores import Location
 from stamp_schemas import UsageFault
 from stamp_train.eval.card import Card, Opened, Refined, Settings, checkpoint_digest, set_cards, software
 from stamp_train.eval.cases import Prompting, open_sets
@@ -17,7 +18,9 @@ from stamp_train.eval.representation import Representation
 from stamp_train.eval.respondents import LabelRespondent, open_model
 from stamp_train.eval.results import Results, make_results, write_results
 from stamp_train.eval.scoring import FORCED, FREE, MASK_RULE, Scorer
+from stamp_train.model.base import fetch
 from stamp_train.model.sampling import GenerationOptions
+from stamp_train.model.weights import digest
 from stamp_train.predict.checkpoints import find_checkpoint
 from stamp_train.predict.opening import pick_device
 from stamp_train.predict.refine import load_refiner
@@ -37,17 +40,18 @@ class Asked:
 
     Attributes:
         checkpoint: folder of a checkpoint or of a run; None to score labels themselves.
-        shards: built splits, or folders of them.
+        shards: built splits, or folders of them; a URL is as good.
         out: folder of the evaluation.
         mode: one of `MODES`.
         labels: representations that are scored without a checkpoint.
         refine: specification of a refiner (`stamp_train.predict.refine.load_refiner`), "" for none.
         refine_optional: where it cannot be had, masks are scored unrefined.
         device: as torch names them, or `auto`.
+        base: folder or hub name of the model that an adapter goes onto, where that has to be told.
     """
 
     checkpoint: Path | None
-    shards: Sequence[Path]
+    shards: Sequence[Location]
     out: Path
     mode: str = "free"
     labels: Sequence[Representation] = ()
@@ -64,6 +68,7 @@ class Asked:
     device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
+    base: str = ""
 
 
 class Session:
@@ -122,7 +127,9 @@ class Session:
             respondent = LabelRespondent(least, most)
         else:
             options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
-            respondent = open_model(self.checkpoint, place, asked.dtype, options, asked.min_tokens, asked.max_tokens)
+            respondent = open_model(
+                self.checkpoint, place, asked.dtype, options, asked.min_tokens, asked.max_tokens, asked.base
+            )
             agree(self.folder, MODEL, respondent.facts(refiner))
         scorer = Scorer(asked.upsampling, asked.no_target_pixels, refiner if works(refiner) else None)
         examination = Examination(respondent, scorer, self.settings.modes)
@@ -159,6 +166,7 @@ class Session:
             device=self.device.type,
             dtype=asked.dtype,
             seed=asked.seed,
+            base=digest(fetch(asked.base)) if asked.base else "",
             versions=software(),
         )
 

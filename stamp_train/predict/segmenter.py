@@ -41,6 +41,7 @@ from stamp_train.model.prompts import Prompt
 from stamp_train.model.replies import Answer
 from stamp_train.model.sampling import GenerationOptions
 from stamp_train.predict.batches import Batcher, Job
+from stamp_train.predict.faults import told
 from stamp_train.predict.opening import open_checkpoint
 from stamp_train.predict.picture import Source, open_picture
 from stamp_train.predict.refine.refiner import works
@@ -78,6 +79,7 @@ class Segmenter:
         dtype: str = "auto",
         upsampling: str = BILINEAR,
         refiner: Refiner | None = None,
+        base: str | Path = "",
     ) -> Segmenter:
         """Open a checkpoint.
 
@@ -87,16 +89,15 @@ class Segmenter:
             device: `auto` takes CUDA, then MPS, then the CPU; or as torch names them.
             dtype: `bfloat16`, `float16` or `float32`; `auto` is the stored one, on a CPU float32.
             upsampling, refiner: see the class.
+            base: folder or hub name of the model that an adapter was trained on, where it does not know or that has moved.
 
         Raises:
             UsageFault: no such device, dtype or upsampling.
             StampError: the checkpoint is at fault; says how.
         """
-        model, processor = open_checkpoint(path, device, dtype)
-        try:
+        model, processor = open_checkpoint(path, device, dtype, base)
+        with told(str(path)):
             return cls(StampGenerator(model, processor), upsampling, refiner)
-        except StampModelError as fault:
-            raise StampError(f"{path}: {fault}") from fault
 
     @property
     def device(self) -> torch.device:
@@ -146,7 +147,7 @@ class Segmenter:
         try:
             batcher = Batcher(self.generator, GenerationOptions(**options), force_mask)
         except StampModelError as fault:
-            raise UsageFault(str(fault)) from fault
+            raise UsageFault(fault.message, fault.hint) from fault
         for job in batcher.jobs((r.image, r.text, r.name) for r in requests):
             yield job.fault or self._finished(job)
 

@@ -133,12 +133,15 @@ class StreamLoader:
 
     def load_state_dict(self, state: Mapping[str, str | int]) -> None:
         """Go on from a state; StampError if it is of another plan. An iteration under way is not moved."""
-        if state["plan"] != self.plan.digest:
+        plan, draws = state.get("plan"), state.get("draws")
+        if not isinstance(draws, int) or draws < 0:
+            raise StampError(f"the saved position is damaged: {draws!r} dialogues drawn")
+        if plan != self.plan.digest:
             raise StampError(
-                f"the saved position is of plan {state['plan']}, this is plan {self.plan.digest}",
+                f"the saved position is of plan {plan}, this is plan {self.plan.digest}",
                 "sets, mixture, seed, window and dialogues_per_image must be those of the run that is resumed",
             )
-        self._draws = int(state["draws"])
+        self._draws = draws
 
     def __iter__(self) -> Iterator[StepBatch]:
         with _executor(self.options.threads) as executor:

@@ -325,7 +325,9 @@ def test_second_build_into_the_folder_is_refused_and_the_first_unharmed(stamp_da
     finally:
         first.process.send_signal(subprocess.signal.SIGCONT)
     assert second.returncode == 1
-    assert re.fullmatch(r"error: .*refcoco-unc/train: another build is at work here", one_line(second.stderr))
+    assert re.fullmatch(
+        r"error: .*refcoco-unc/train: another build is at work here \(process \d+ on .+\)", one_line(second.stderr)
+    )
     assert first.finish()[0] == 0
     build(root, tmp_path / "fresh", shard_records=2)
     assert tree(out) == tree(tmp_path / "fresh")

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from stamp_train.checkpoint import find, read_optimizer
+from stamp_train.checkpoint import read_optimizer
 from stamp_train.model.load import load_checkpoint
 from stamp_train.precision import native_bfloat16
+from stamp_train.resume import find
 
 from .runs import TIMEOUT, log_of, make_shards, train, write_recipe
 
@@ -24,9 +25,7 @@ SHORT = (
     *("--set", "evaluation.records=3", "--set", "evaluation.every=2"),  # of three records, one rank has one less
 )
 WEIGHTS = "final/model.safetensors"
-needs_deepspeed = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="needs deepspeed: pip install 'stamp-seg[deepspeed]'"
-)
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 SHARDED = ["fsdp", "fsdp-zero2", *(pytest.param(name, marks=needs_deepspeed) for name in ("zero-2", "zero-3"))]
 
 

@@ -18,15 +18,7 @@ from stamp_data.instructions import wording
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
-from stamp_train.checkpoint import (
-    CheckpointWriter,
-    Progress,
-    copied,
-    find,
-    find_start,
-    read_optimizer,
-    read_progress,
-)
+from stamp_train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.eval.oracle import decode_labels
 from stamp_train.files import replace_folder
 from stamp_train.heldout import Examiner, Tally
@@ -40,6 +32,7 @@ from stamp_train.panel import watching
 from stamp_train.precision import native_bfloat16
 from stamp_train.predict.upsample import METHODS
 from stamp_train.recipes import Resolved, resolve
+from stamp_train.resume import Progress, find, find_start, read_progress
 from stamp_train.step import StepRunner, seed_step
 from stamp_train.stream.pictures import decode
 from stamp_train.wordings import right_tokens
