@@ -37,6 +37,14 @@ def run(
             show_default=False,
         ),
     ] = "",
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --resume: the model that a LoRA run began with, if it has moved.",
+            show_default=False,
+        ),
+    ] = "",
     json: Json = False,
     launcher: at.Launcher = "local",
     processes: at.Processes = None,
@@ -63,12 +71,19 @@ def run(
 
     SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75.
     """
+    from stamp_schemas import UsageFault
     from stamp_train.launch.slurm import Job, parse_options
     from stamp_train.recipes import resolve
     from stamp_train.recipes.deepspeed import check_deepspeed
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are stacks of C++ calls
+    if base:
+        overrides = [*(overrides or ()), f"model.start={base}"]
     resolved = resolve(recipe, overrides or ())
+    if base and not (resume and resolved.recipe.model.tuning == "lora"):
+        raise UsageFault(
+            "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
+        )
     if dry:
         return _dry_run(resolved, device, devices, json)
     check_deepspeed(resolved.recipe)

@@ -34,17 +34,26 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
     from peft import LoraConfig
 
     tied = bool(model.config.tie_word_embeddings)
+    check_style(style, tied=tied)
     common = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.05, "target_modules": _PROJECTIONS}
     if style == "default":
         rows = {"embed_tokens": new_ids} if tied else {"embed_tokens": new_ids, "lm_head": new_ids}
         return LoraConfig(**common, trainable_token_indices=rows, modules_to_save=["classifier"])
-    if style != "published":
+    return LoraConfig(**common, use_rslora=True, modules_to_save=["embed_tokens", "lm_head", "classifier"])
+
+
+def check_style(style: str, *, tied: bool) -> None:
+    """Refuse a style that does not go with the embeddings.
+
+    Raises:
+        StampModelError: as `lora_config`.
+    """
+    if style not in ("default", "published"):
         raise StampModelError(f"no LoRA style {style!r}", fix="choose default or published")
-    if tied:
+    if style == "published" and tied:
         raise StampModelError(
             "the published LoRA layout unties the embeddings of this model", fix="use style='default' on tied models"
         )
-    return LoraConfig(**common, use_rslora=True, modules_to_save=["embed_tokens", "lm_head", "classifier"])
 
 
 def wrap(model: Any, config: Any) -> Any:
