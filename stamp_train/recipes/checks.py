@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,9 +34,9 @@ def check_recipe(recipe: Recipe) -> None:
 
 def _faults(recipe: Recipe) -> Iterator[StampError]:
     used = [use.set for stage in recipe.stages for use in stage.sets] + list(recipe.evaluation.sets)
-    hint = "built sets lie under data.root: --set data.root=FOLDER"
-    for name in dict.fromkeys(used):
-        yield from _told("", lambda name=name: read_manifest(Path(recipe.data.root, name)), hint)  # type: ignore[misc]
+    for folder in (Path(recipe.data.root, name) for name in dict.fromkeys(used)):
+        hint = "" if folder.is_dir() else "built sets lie under data.root: --set data.root=FOLDER"
+        yield from _told("", partial(read_manifest, folder), hint)
     model = recipe.model
     if model.start:
         yield from _told("model.start", lambda: _check_start(model.start, check_folder))
@@ -47,12 +48,12 @@ def _faults(recipe: Recipe) -> Iterator[StampError]:
 
 
 def _told(key: str, check: Callable[[], object], hint: str = "") -> Iterator[StampError]:
-    """The fault that a check raises, under the key that it is about."""
+    """The fault that a check raises, under the key that it is about. hint: instead of its own."""
     try:
         check()
     except StampError as fault:
         kind = UsageFault if isinstance(fault, UsageFault) else StampError
-        yield kind(f"{key}: {fault.message}" if key else fault.message, fault.hint or hint)
+        yield kind(f"{key}: {fault.message}" if key else fault.message, hint or fault.hint)
 
 
 def _check_start(start: str, look: Callable[[Path], None]) -> None:
