@@ -60,8 +60,11 @@ def wrap(model: Any, config: Any) -> Any:
     """The model with a new adapter."""
     from peft import get_peft_model
 
-    with warnings.catch_warnings():  # peft asks transformers under a name that is going out of use
+    with warnings.catch_warnings():
+        # peft asks transformers under a name that is going out of use.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        # peft 0.18 takes embeddings for tied by the model's class; where they are, `check_style` has refused already.
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
         return get_peft_model(model, config)
 
 
