@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from stamp_train.model.config import StampConfig
@@ -18,6 +19,9 @@ from stamp_train.model.weights import read_whole, stored_weights
 
 StampModel = StampForQwen2VL | StampForQwen2_5VL
 CONFIG, TOKENIZER, PREPROCESSOR = "config.json", "tokenizer.json", "preprocessor_config.json"
+_BUILDING_FAULTS = (
+    ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError, StrictDataclassError
+)  # fmt: skip  # what transformers raises for a configuration that makes no sense
 _VOCABULARY = ("vocab.json", "merges.txt")  # what Qwen's tokenizer can be built of, too
 HEADS = ("classifier.", "namer.")  # of weights that a base model lacks
 
@@ -54,6 +58,9 @@ def read_config(folder: str | Path) -> Any:
         StampModelError: there is none, it is damaged, or of a family that STAMP is not built on.
     """
     path = Path(folder, CONFIG)
+    if not path.is_file():
+        inner = [str(found.parent) for found in Path(folder).glob(f"*/{CONFIG}")]
+        raise StampModelError(f"no {CONFIG}", where=str(folder), fix=f"use {inner[0]}" if inner else None)
     try:
         told = msgspec.json.decode(read_whole(path), type=_Config)
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
@@ -186,6 +193,6 @@ def _tried(path: Path, call: Callable[[], Any]) -> Any:
         return call()
     except StampModelError as fault:
         raise StampModelError(fault.message, where=str(path), fix=fault.hint) from None
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError) as fault:
+    except _BUILDING_FAULTS as fault:
         reason = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
         raise StampModelError(f"no model can be built of it: {reason}", where=str(path)) from None
