@@ -12,6 +12,7 @@ import torch
 
 from stamp_train.model.base import fetch
 from stamp_train.model.config import StampConfig
+from stamp_train.model.errors import reading
 from stamp_train.model.folder import HEADS, StampModel, model_class, read_config, refuse_misfit
 
 
@@ -59,7 +60,7 @@ def _open(
 ) -> StampModel:
     opener: Any = model_class(config.model_type).from_pretrained
     model: StampModel
-    with _unreported():
+    with _unreported(), reading(folder):
         model, report = opener(folder, config=config, dtype=dtype, output_loading_info=True, **options)
     refuse_misfit(
         folder,

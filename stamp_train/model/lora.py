@@ -8,6 +8,7 @@ from typing import Any
 
 from stamp_train.model.errors import StampModelError
 
+WEIGHTS = "adapter_model.safetensors"
 _PROJECTIONS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 _WRAPPED = re.compile(r"\.modules_to_save(\.default)?(?=\.)")
 
@@ -63,6 +64,8 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
+    if not Path(path, WEIGHTS).is_file():  # peft would take pickles, or ask a hub
+        raise StampModelError(f"no {WEIGHTS}", where=str(path))
     config = PeftConfig.from_pretrained(str(path))
     config.inference_mode = not trainable
     # Without a task type PEFT's wrapper hands all arguments through; its causal-LM one knows nothing of packed inputs.
