@@ -8,7 +8,7 @@ import torch
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.model.errors import reading
-from stamp_train.model.folder import StampModel, check_folder
+from stamp_train.model.folder import StampModel, check_folder, has_head
 from stamp_train.model.load import load_checkpoint
 from stamp_train.model.processor import StampProcessor
 from stamp_train.model.prompts import check_rows
@@ -97,6 +97,8 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
         if base:
             raise UsageFault(f"{folder}: a whole model, which is put on no base", "leave --base out")
         check_folder(folder)
+        if not has_head(folder):
+            raise StampError(f"{folder}: a model without a mask head", "`stamp-train run` trains one: model.start")
         processor = StampProcessor.from_pretrained(folder)
         model = load_checkpoint(folder, dtype=dtype or "auto")
         check_rows(model, processor.chat)

@@ -99,7 +99,6 @@ def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], No
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
     )
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
