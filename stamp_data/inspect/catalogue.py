@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import Facts
 from stamp_data.inspect.look import Looker
 from stamp_data.inspect.select import Pick, select
+from stamp_data.shards.stores import Location
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Catalogue:
     """Entries of all records that match `where`, in corpus order or that of `sort`; safe to ask while it grows."""
 
     def __init__(
-        self, paths: Sequence[Path], *, where: str | None = None, sort: str | None = None, budget: int | None = None
+        self, paths: Sequence[Location], *, where: str | None = None, sort: str | None = None, budget: int | None = None
     ) -> None:
         self._paths, self._where, self._sort, self._budget = paths, where, sort, budget
         self._entries: list[Entry] = []

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import msgspec
@@ -32,6 +31,7 @@ from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.select import Pick
 from stamp_data.inspect.view import RecordView, record_view
 from stamp_data.inspect.where import Filter
+from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 
 HOST = "127.0.0.1"
@@ -56,7 +56,7 @@ class Gallery:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Location],
         *,
         where: str | None = None,
         sort: str | None = None,
@@ -219,7 +219,7 @@ def open_server(gallery: Gallery, port: int = 0) -> tuple[Server, str]:
 
 
 def serve(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     *,
     port: int = 0,
     on_ready: Callable[[str], None],
