@@ -9,17 +9,31 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stamp_cli.console import hide_loading_bars, say
-from stamp_cli.predict import ANSWER, Checkpoint, Device, Dtype, MaxNewTokens, Refine, Seed, Temperature, Upsampling
+from stamp_cli.console import hide_loading_bars, only_for, say
+from stamp_cli.predict import (
+    ANSWER,
+    Base,
+    Checkpoint,
+    Device,
+    Dtype,
+    MaxNewTokens,
+    Refine,
+    RefineOptional,
+    Seed,
+    Temperature,
+    Upsampling,
+)
 
 if TYPE_CHECKING:
     from stamp_train.predict import Segmenter
     from stamp_train.predict.chat.inline import Way
+    from stamp_train.predict.refine import Refiner
 
 PAGE, TERMINAL = "As a page", "On the terminal"
 
 
 def chat(
+    context: typer.Context,
     checkpoint: Checkpoint,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)],
     out: Annotated[
@@ -48,22 +62,30 @@ def chat(
     ] = False,
     upsampling: Upsampling = "bilinear",
     refine: Refine = "",
+    refine_optional: RefineOptional = False,
     max_new_tokens: MaxNewTokens = 1024,
     temperature: Temperature = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    base: Base = "",
 ) -> None:
     """Talk with a model about a picture, over several rounds.
 
     A line is a question; `/help` lists the commands. Masks are written as PNG, and their paths printed. Standard input may
     be a file or a pipe: answers and paths go to stdout, the rest to stderr.
     """
+    from stamp_train.predict import Segmenter
     from stamp_train.predict.picture import open_picture
 
+    only_for(context, "--refine", bool(refine), "refine_optional")
+    only_for(context, "the terminal, not for --web", not web, "out", "pictures", "force_mask")
+    only_for(context, "--web", web, "port")
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     picture = open_picture(image)  # at fault more often than the checkpoint, and sooner known
-    segmenter = _open(checkpoint, device, dtype, upsampling, refine, seed)
+    refiner = _open_refiner(refine, device, seed, refine_optional)
+    hide_loading_bars()
+    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
     if web:
         from stamp_train.predict.chat.conversations import Conversations
         from stamp_train.predict.chat.server import serve
@@ -75,17 +97,14 @@ def chat(
         _talk(segmenter, image, options, folder, str(checkpoint), pictures, force_mask)
 
 
-def _open(checkpoint: Path, device: str, dtype: str, upsampling: str, refine: str, seed: int) -> Segmenter:
+def _open_refiner(spec: str, device: str, seed: int, optional: bool) -> Refiner | None:
+    """Only where one is asked for are its libraries loaded."""
+    if not spec:
+        return None
+    from stamp_train.predict.opening import pick_device
+    from stamp_train.predict.refine import load_refiner
 
-    from stamp_train.predict import Segmenter
-
-    hide_loading_bars()
-    segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling)
-    if refine:
-        from stamp_train.predict.refine import load_refiner
-
-        segmenter.refiner = load_refiner(refine, segmenter.device, seed=seed, say=say)
-    return segmenter
+    return load_refiner(spec, pick_device(device), seed=seed, say=say, optional=optional)
 
 
 def _talk(

@@ -93,6 +93,22 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def only_for(context: typer.Context, what: str, holds: bool, *names: str) -> None:
+    """Stop at an option that was spelled and would say nothing here.
+
+    what: that the options are for, such as `--html`. holds: whether it is asked for. names: of the parameters.
+
+    Raises:
+        UsageFault: there is one.
+    """
+    from stamp_schemas import UsageFault
+
+    for parameter in context.command.params if not holds else ():
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise UsageFault(f"{parameter.opts[0]} is only for {what}")
+
+
 def say(text: str) -> None:
     """One line to the person at the terminal."""
     print(text, file=sys.stderr, flush=True)
@@ -113,7 +129,7 @@ def hide_loading_bars() -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
-    """A function to be told (done, total, what): a live bar on a terminal, elsewhere a line every ten seconds."""
+    """A function to be told (done, total, what): a live bar on a terminal, elsewhere lines."""
     if sys.stderr.isatty():
         with _live_bar() as report:
             yield report
@@ -122,14 +138,17 @@ def progress_bar() -> Iterator[Report]:
 
 
 class _Lines:
+    """A line when something begins, when it ends, and every ten seconds in between."""
+
     def __init__(self) -> None:
-        self._last, self._what = 0.0, ""
+        self._last, self._line, self._what = 0.0, "", ""
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        now = time.monotonic()
-        if what != self._what or now - self._last >= QUIET_SECONDS:
-            say(f"{what} ({done}/{total})" if total else what)
-            self._last, self._what = now, what
+        now, line = time.monotonic(), f"{what} ({done}/{total})" if total else what
+        ends = done >= total and line != self._line
+        if what != self._what or ends or now - self._last >= QUIET_SECONDS:
+            say(line)
+            self._last, self._line, self._what = now, line, what
 
 
 @contextmanager
@@ -143,13 +162,17 @@ def _live_bar() -> Iterator[Report]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
+
+    def whole() -> Column:
+        return Column(no_wrap=True)  # where there is little room, the text is wrapped and the numbers stay
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=Column()),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        MofNCompleteColumn(table_column=whole()),
+        TimeElapsedColumn(table_column=whole()),
+        TimeRemainingColumn(table_column=whole()),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)

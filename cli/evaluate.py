@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import hide_loading_bars, print_json, progress_bar, say
+from stamp_cli.console import hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
+from stamp_cli.predict import Base
 from stamp_train.launch import is_worker
 
 if TYPE_CHECKING:
+    from stamp_train.eval.representation import Learnt, Representation
     from stamp_train.eval.results import Results
     from stamp_train.eval.session import Asked
 
@@ -21,11 +23,13 @@ ASK, DRAW, RUN = "How the model is asked", "How masks are made and scored", "How
 
 
 def eval(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(
             metavar="CKPT SHARDS…",
-            help="A checkpoint or a run's folder, and built splits or folders of them; with --oracle only these.",
+            help="A checkpoint or a run's folder, and built splits or folders of them. With --oracle the first may be left "
+            "out, or be a recipe.",
             show_default=False,
         ),
     ],
@@ -53,14 +57,26 @@ def eval(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most, likewise.", rich_help_panel=ASK)] = None,
     oracle: Annotated[
         bool,
-        typer.Option("--oracle", help="Score the labels themselves, what a model could reach.", rich_help_panel=ASK),
+        typer.Option(
+            "--oracle",
+            help="Score the labels themselves, what a model could reach: every kind of them, that of CKPT first.",
+            rich_help_panel=ASK,
+        ),
     ] = False,
     labels: Annotated[
-        Literal["soft", "hard", "sampled"], typer.Option(help="With --oracle: their rule.", rich_help_panel=ASK)
-    ] = "soft",
+        Literal["soft", "hard", "sampled"] | None,
+        typer.Option(help="With --oracle: only labels by this rule.", show_default=False, rich_help_panel=ASK),
+    ] = None,
     side: Annotated[
-        int, typer.Option(min=1, max=28, help="With --oracle: labels along a patch's side.", rich_help_panel=ASK)
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            max=28,
+            help="With --oracle: only so many labels along a patch's side.",
+            show_default=False,
+            rich_help_panel=ASK,
+        ),
+    ] = None,
     upsampling: Annotated[
         Literal["bilinear", "published", "guided"],
         typer.Option(help="From the patch grid to the picture.", rich_help_panel=DRAW),
@@ -68,11 +84,23 @@ def eval(
     refine: Annotated[
         str, typer.Option(help="Also score masks that this refiner redraws, such as sam:PATH.", rich_help_panel=DRAW)
     ] = "",
-    refine_preset: Annotated[str, typer.Option(help="Its settings: stamp, published.", rich_help_panel=DRAW)] = "stamp",
+    refine_optional: Annotated[
+        bool,
+        typer.Option("--refine-optional", help="Go on without it where it cannot be had.", rich_help_panel=DRAW),
+    ] = False,
+    refine_preset: Annotated[
+        Literal["stamp", "published"], typer.Option(help="Its settings.", rich_help_panel=DRAW)
+    ] = "stamp",
     convention: Annotated[
         Literal["stamp", "lisa", "rela", "published"],
         typer.Option(help="Whose metrics the tables show; results.json has all of them.", rich_help_panel=DRAW),
     ] = "stamp",
+    tables: Annotated[
+        bool,
+        typer.Option(
+            "--tables", help="Also print the paper's tables, with these results in them.", rich_help_panel=DRAW
+        ),
+    ] = False,
     no_target_pixels: Annotated[
         int, typer.Option(min=0, help="A mask of fewer pixels says that there is no target.", rich_help_panel=DRAW)
     ] = 0,
@@ -88,8 +116,10 @@ def eval(
     batch_size: Annotated[int, typer.Option(min=1, help="Cases answered at a time.", rich_help_panel=RUN)] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …, mps.", rich_help_panel=RUN)] = "auto",
     dtype: Annotated[
-        str, typer.Option(help="auto (as stored), bfloat16, float16 or float32.", rich_help_panel=RUN)
+        Literal["auto", "bfloat16", "float16", "float32"],
+        typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=RUN),
     ] = "auto",
+    base: Base = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the refiner, and of the page's cases.", rich_help_panel=RUN)] = 0,
     allow_damaged: Annotated[
         int, typer.Option(min=0, help="Exit 0 with as many damaged cases.", rich_help_panel=RUN)
@@ -102,25 +132,30 @@ def eval(
     """Score masks on shard sets; a killed evaluation goes on when called again."""
     from stamp_schemas import UsageFault
 
-    checkpoint, shards = (None, paths) if oracle else (paths[0], paths[1:])
-    if not shards:
-        raise UsageFault("no shards given", "stamp-train eval CKPT SHARDS…")
+    only_for(context, "--oracle", oracle, "labels", "side")
+    only_for(context, "models, not for --oracle", not oracle, "mode", "prompt", "max_new_tokens", "dtype")
+    only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
     from stamp_train.eval.page import write_page
     from stamp_train.eval.session import Asked, Session
     from stamp_train.eval.workers import run_workers
 
     _quiet()
+    checkpoint, learnt, shards = (None, *_learnt(paths)) if oracle else (paths[0], None, paths[1:])
+    if not shards:
+        raise UsageFault("no shards given", "stamp-train eval CKPT SHARDS…")
+    if learnt and not (min_tokens or max_tokens):
+        min_tokens, max_tokens = learnt.min_tokens, learnt.max_tokens
     asked = Asked(
         checkpoint=checkpoint,
         shards=shards,
         out=out or Path("evaluations", _name(checkpoint)),
         mode=mode,
-        labels=labels,
-        side=side,
+        labels=_kinds(learnt, labels, side) if oracle else (),
         prompt=prompt,
         upsampling=upsampling,
         refine=refine,
         refine_preset=refine_preset,
+        refine_optional=refine_optional,
         no_target_pixels=no_target_pixels,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
@@ -129,7 +164,10 @@ def eval(
         device=device,
         dtype=dtype,
         seed=seed,
+        base=base,
     )
+    if learnt and not is_worker():
+        say(f"{paths[0]} learns {learnt.representation.name} labels")
     if is_worker():
         return _share(asked)
     session = Session(asked, overwrite)
@@ -143,7 +181,7 @@ def eval(
                 session.work(lambda done, total: bar(done, total, "cases"))
     results, lines = session.results()
     shown = write_page(session.folder, results, lines, session.sets, convention, seed)
-    print_json(results) if json else _print_tables(results, convention)
+    print_json(results) if json else _print_tables(results, convention, tables)
     say(f"{session.folder}: results.json, cases.jsonl, page.html ({shown} masks)")
     return _judge(results, allow_damaged)
 
@@ -160,6 +198,22 @@ def _share(asked: Asked) -> None:
         )
 
 
+def _learnt(paths: list[Path]) -> tuple[Learnt | None, list[Path]]:
+    """What the first path says that is learnt, and the shards that follow; all are shards if it says nothing."""
+    from stamp_train.eval.representation import learnt_by
+
+    learnt = learnt_by(paths[0])
+    return learnt, paths[1:] if learnt else paths
+
+
+def _kinds(learnt: Learnt | None, rule: str | None, side: int | None) -> list[Representation]:
+    """The representations asked for, the learnt one first."""
+    from stamp_train.eval.representation import representations
+
+    found = representations(rule, side)
+    return sorted(found, key=lambda one: learnt is None or one != learnt.representation)
+
+
 def _name(checkpoint: Path | None) -> str:
     """Of the folder of an evaluation that has been given none: `tiny-final` for runs/tiny/final."""
     return "labels" if checkpoint is None else "-".join(checkpoint.resolve().parts[-2:])
@@ -171,20 +225,24 @@ def _quiet() -> None:
     hide_loading_bars()
 
 
-def _print_tables(results: Results, convention: str) -> None:
+def _print_tables(results: Results, convention: str, tables: bool) -> None:
     from rich.console import Console
 
-    from stamp_train.eval.tables import WHOLE, terminal_tables
+    from stamp_train.eval.tables import WHOLE, own_table, paper_tables, unlike_published
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WHOLE)  # a file or a pipe has no width of its own
-    for table in terminal_tables(results, convention, console.width):
-        console.print(table)
+    console.print(own_table(results, convention, console.width))
     for one in results.sets:
         for variant, flags in one.flags.items():
             if flags:
                 print(f"{one.name}, {variant}: " + ", ".join(f"{count:,} {flag}" for flag, count in flags.items()))
+    if tables:
+        for table in paper_tables(results, convention, console.width):
+            console.print(table)
+        for name, why in unlike_published(results).items():
+            say(f"{name}: {why}: not the published set, so not in the paper's tables")
 
 
 def _judge(results: Results, allowed: int) -> None:

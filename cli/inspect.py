@@ -7,22 +7,40 @@ from typing import Annotated
 
 import typer
 
-from stamp_cli.console import print_json, progress_bar, say
+from stamp_cli.console import only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_data.inspect.overlays import Overlay
+from stamp_schemas import UsageFault
 
 Paths = Annotated[list[Path], typer.Argument(help="Built splits, or folders of them.", show_default=False)]
 WHICH, SHOW = "Which records", "How they are shown"
+TABLES = "tables"
+HEEDED = (  # parameters, and the forms of the answer that they have a say in
+    (("where", "seed"), (TABLES, "--html", "--serve", "--sheet", "-q")),
+    (("sort",), ("--html", "--serve", "--sheet", "-q")),
+    (("limit", "everything", "fail_on"), (TABLES, "--html", "--serve")),
+    (("budget",), (TABLES, "--html", "--serve", "--key")),
+    (("json",), (TABLES, "--html")),
+    (("max_images",), ("--html",)),
+    (("cells",), ("--sheet",)),
+    (("out",), ("--key",)),
+    (("port",), ("--serve",)),
+)
 
 
 def inspect(
+    context: typer.Context,
     paths: Paths,
     where: Annotated[
         str | None,
         typer.Option(help="Only dialogues for which this holds; a wrong one lists all columns.", rich_help_panel=WHICH),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(help="Order by this column, -column for falling.", rich_help_panel=WHICH)
+        str | None,
+        typer.Option(
+            help="Order by this column, -column for falling: with --html, --serve, --sheet or -q.",
+            rich_help_panel=WHICH,
+        ),
     ] = None,
     limit: Annotated[
         int, typer.Option(min=1, help="Records sampled for the statistics.", rich_help_panel=WHICH)
@@ -53,6 +71,11 @@ def inspect(
     ] = None,
 ) -> None:
     """Look at shard sets: tables and flags on the terminal, a contact sheet, a gallery in one file, or as a local page."""
+    form = _form({"--key": key, "--sheet": sheet, "-q": quiet, "--html": html, "--serve": serve})
+    for names, forms in HEEDED:
+        only_for(context, " and ".join(forms), form in forms, *names)
+    only_for(context, "--sheet, and --key with --out", form == "--sheet" or out is not None, "overlay")
+    _check_words(sort, fail_on)
     if key is not None:
         return _one(paths, key, out, overlay, budget)
     if sheet is not None:
@@ -71,7 +94,7 @@ def inspect(
 
     with progress_bar() as bar:
         report = examine(paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget, progress=bar)
-    objections = failures(report, fail_on) if fail_on else []
+    objections = failures(report, fail_on) if fail_on is not None else []
     if html is not None:
         from stamp_data.inspect.gallery import write_gallery
 
@@ -101,9 +124,9 @@ def inspect(
             budget=budget,
             report=report,
         )
-    elif json:
+    if json:
         print_json(report)
-    else:
+    elif form == TABLES:
         from rich.console import Console
 
         from stamp_data.inspect.terminal import run_terminal
@@ -113,6 +136,25 @@ def inspect(
         say("failed on " + ", ".join(f"{flag.code} ({flag.count})" for flag in objections))
         raise typer.Exit(1)
     return None
+
+
+def _form(forms: dict[str, object]) -> str:
+    """The option that says how the answer is shown, `tables` if none does."""
+    chosen = [name for name, given in forms.items() if given not in (None, False)]
+    if len(chosen) > 1:
+        raise UsageFault(f"{' and '.join(chosen)} are different forms of the answer", "give one of them")
+    return chosen[0] if chosen else TABLES
+
+
+def _check_words(sort: str | None, fail_on: str | None) -> None:
+    """Before any work: what these name has to be there."""
+    from stamp_data.inspect.report import objections_of
+    from stamp_data.inspect.where import Sort
+
+    if sort is not None:
+        Sort.parse(sort)
+    if fail_on is not None:
+        objections_of(fail_on)
 
 
 def _one(paths: list[Path], key: str, out: Path | None, overlay: Overlay, budget: int | None) -> None:

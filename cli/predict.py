@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import INTERRUPTED, hide_loading_bars, print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
 
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
     typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=MACHINE),
 ]
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="FOLDER",
+        help="The model that an adapter was trained on, where it does not know or that has moved.",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
+]
 Upsampling = Annotated[
     Literal["bilinear", "published", "guided"],
     typer.Option(help="From the patch grid to the picture's size.", rich_help_panel=ANSWER),
@@ -37,6 +47,14 @@ Refine = Annotated[
     str, typer.Option(help="Refine masks with SAM: sam:FILE or sam:FOLDER.", show_default=False, rich_help_panel=ANSWER)
 ]
 
+RefineOptional = Annotated[
+    bool,
+    typer.Option(
+        "--refine-optional",
+        help="Go on with unrefined masks where what --refine names cannot be had.",
+        rich_help_panel=ANSWER,
+    ),
+]
 MaxNewTokens = Annotated[int, typer.Option(min=0, help="Longest answer, in tokens.", rich_help_panel=ANSWER)]
 Temperature = Annotated[
     float, typer.Option(min=0, help="0 says what is likeliest; above, answers are drawn.", rich_help_panel=ANSWER)
@@ -45,6 +63,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_pa
 
 
 def predict(
+    context: typer.Context,
     checkpoint: Checkpoint,
     inputs: Annotated[
         list[Path],
@@ -95,6 +114,7 @@ def predict(
     ] = False,
     upsampling: Upsampling = "bilinear",
     refine: Refine = "",
+    refine_optional: RefineOptional = False,
     refine_preset: Annotated[
         Literal["stamp", "published"], typer.Option(help="Settings of --refine.", rich_help_panel=ANSWER)
     ] = "stamp",
@@ -109,6 +129,7 @@ def predict(
     ] = 16,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    base: Base = "",
     json: Json = False,
 ) -> None:
     """Answer questions about pictures in words and masks.
@@ -119,9 +140,12 @@ def predict(
     """
     from stamp_train.predict.checkpoints import find_checkpoint, fingerprint
     from stamp_train.predict.inputs import read_requests
+    from stamp_train.predict.opening import pick_device
+    from stamp_train.predict.refine.refiner import works
     from stamp_train.predict.work import answer_all
     from stamp_train.predict.writing import PredictionFolder
 
+    only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
     asked = list(read_requests(inputs, texts or (), expressions or (), image_root))
     settings = {
         "checkpoint": str(checkpoint.resolve()),
@@ -134,19 +158,22 @@ def predict(
         "temperature": temperature,
         "seed": seed,
     }
-    folder = PredictionFolder(out, settings, overwrite=overwrite)
+    refiner = None
+    if refine:
+        from stamp_train.predict.refine import load_refiner
+
+        hide_loading_bars()
+        place = pick_device(device)
+        refiner = load_refiner(refine, place, refine_preset, seed, say=say, optional=refine_optional)
+    folder = PredictionFolder(out, settings, overwrite=overwrite, refining=works(refiner))
 
     def open_segmenter() -> Segmenter:
 
         from stamp_train.predict import Segmenter
-        from stamp_train.predict.refine import load_refiner
 
         hide_loading_bars()
         with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
-            segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling)
-        if refine:
-            segmenter.refiner = load_refiner(refine, segmenter.device, refine_preset, seed, say=say)
-        return segmenter
+            return Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
 
     outcomes = answer_all(
         asked,

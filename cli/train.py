@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stamp_cli import chat, console, evaluate, export_model, predict, train_plan, train_recipes, train_run
+from stamp_cli import chat, console, evaluate, export_model, predict, train_plan, train_recipes, train_run, train_verify
 
 TRAIN, USE = "Train", "Use"
 COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
@@ -18,12 +18,14 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-train run stamp-2b --launcher slurm --nodes 4 --gpus-per-node 8 --print-script",
         ),
     ),
+    train_verify.verify: (TRAIN, ("stamp-train verify runs/tiny", "stamp-train verify runs/tiny --json")),
     evaluate.eval: (
         USE,
         (
             "stamp-train eval runs/tiny shards/refcoco-unc/val shards/grefcoco-unc/val",
             "stamp-train eval runs/tiny shards/refcoco-unc/val --mode both --refine sam:sam_vit_h_4b8939.pth -p 8",
             "stamp-train eval --oracle shards/refcoco-unc/val",
+            "stamp-train eval --oracle stamp-2b shards/refcoco-unc/val",
         ),
     ),
     predict.predict: (

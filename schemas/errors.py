@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from typing import Any
 
 
 class StampError(Exception):
@@ -20,7 +21,7 @@ class StampError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
-    def __reduce__(self) -> tuple[type[StampError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
         return type(self), (self.message, self.hint)  # survives the way back from a worker process
 
 

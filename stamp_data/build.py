@@ -6,12 +6,9 @@ set is sealed; `manifest.json` and `index.parquet` then hold all that the receip
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +16,11 @@ import msgspec
 
 from stamp_data.executors import Executor
 from stamp_data.files import file_digest, read_plain
+from stamp_data.lock import hold
 from stamp_data.mended import mended
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
 from stamp_data.receipt import AGE, ANY, Receipt, Workplace, receipt_path
-from stamp_data.rejects import RejectLog, storable
+from stamp_data.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.seal import seal, unseal, write_packed
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.writer import write_atomic
@@ -31,7 +29,6 @@ from stamp_schemas import Input, Manifest, Settings, StampError
 from stamp_schemas.errors import naming
 
 WORK = ".build"
-LOCK = ".lock"
 _FOLDER_NAME = re.compile(r"[^./\\][^/\\]{0,99}")  # split names are read from files: none may lead to another folder
 
 Progress = Callable[[int, int, str], None]
@@ -91,28 +88,45 @@ def build_split(
     config = Config(settings, inputs)
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
+        with hold(folder, "build"):
             finished = _check_folder(folder, config, overwrite)
-            stale = {row.shard for row in mended(folder, source.root)}
+            stale = {row.shard for row in mended(folder, source.finder)}
             if finished is not None and not stale:
                 return Built(folder, finished, 0)
             _prepare(folder, config, stale)
             rejects = RejectLog()
             progress(0, 0, "planning")
-            heads = plan_tasks(source, settings, rejects, work)
+            heads = _plan(source, settings, rejects, folder)
             receipts = _valid_receipts(folder, heads)
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
-            place = Workplace(source.root.resolve(), folder, work, tokenizer)
+            root, *images = source.roots
+            place = Workplace(root, folder, work, tokenizer, tuple(images), source.reading.follow_links)
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")
             ordered = [receipts[head.shard] for head in heads]
             index = work / INDEX
             executor.call(write_packed, index, [msgspec.msgpack.encode(one.rows) for one in ordered if one.rows])
-            manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
+            try:
+                manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
+            except SetFault:  # nothing is left to go on with
+                shutil.rmtree(work)
+                raise
             shutil.rmtree(work)
             return Built(folder, manifest, len(todo))
+
+
+def _plan(source: Source, settings: Settings, rejects: RejectLog, folder: Path) -> list[TaskHead]:
+    """`plan_tasks`; where nothing is usable, rejects.jsonl says why and no work folder stays behind."""
+    try:
+        return plan_tasks(source, settings, rejects, folder / WORK)
+    except SetFault as fault:
+        shutil.rmtree(folder / WORK)
+        if not rejects.rows:
+            raise
+        write_atomic(folder / REJECTS, rejects_bytes(sorted(rejects.rows, key=reject_order)))
+        raise SetFault(fault.message, f"{fault.hint}; all are in {folder / REJECTS}") from None
 
 
 def describe_inputs(source: Source) -> list[Input]:
@@ -124,24 +138,6 @@ def describe_inputs(source: Source) -> list[Input]:
         if path.is_file():  # a folder or a pipe of that name: the source says so when it comes to read it
             found.append(Input(storable(name), path.stat().st_size, file_digest(path)))
     return sorted(found, key=lambda item: item.path)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder alone. The lock is the kernel's, so it goes with the process, however that ends."""
-    path = folder / LOCK
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            current = path.stat().st_ino == os.fstat(file.fileno()).st_ino
-        except (BlockingIOError, FileNotFoundError):
-            current = False
-        if not current:  # held, or already removed by the build that held it a moment ago
-            raise StampError(f"{folder}: another build is at work here", "wait for it, or give another --out")
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | None:

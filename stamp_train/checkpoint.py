@@ -3,6 +3,7 @@
     checkpoints/step-000100/    a Hugging Face folder (or `adapter/`), and
       optimizer.pt              moments of the optimizer
       state.json                steps done, position in the plan, metrics
+      checksums.json            of all of them
 
 There are no random states to keep: whatever a step draws is drawn from (seed, step, rank) anew.
 """
@@ -19,78 +20,26 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 
-from stamp_schemas import StampError, UsageFault
+from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
+from stamp_train.checksums import write_checksums
 from stamp_train.files import replace_folder
-from stamp_train.runlog import CHECKPOINTS, FINAL
+from stamp_train.resume import EARLIER, STATE, Progress, find, read_progress
 
-STATE, OPTIMIZER = "state.json", "optimizer.pt"
+OPTIMIZER = "optimizer.pt"
 _WRITE_FAULTS = (OSError, SafetensorError, RuntimeError)  # what torch and safetensors raise for a full disk
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is.
-
-    step: optimizer steps done, over all stages. stage: index of the stage. stage_step: steps of that stage done.
-    stream: the loader's state. metrics: of the last evaluation, if it was at this step.
-    """
-
-    step: int
-    stage: int
-    stage_step: int
-    stream: dict[str, Any]
-    metrics: dict[str, float] = {}
-
-
-def find(folder: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
-    complete = (path for path in folder.glob("step-*") if (path / STATE).is_file())
-    return sorted(complete, key=lambda path: (len(path.name), path.name))  # the millionth step has a digit more
-
-
-def read_progress(checkpoint: Path) -> Progress:
-    """How far the run was.
-
-    Raises:
-        UsageFault: the folder is no checkpoint of ours.
-    """
-    try:
-        return msgspec.json.decode((checkpoint / STATE).read_bytes(), type=Progress)
-    except (OSError, msgspec.MsgspecError) as fault:
-        raise UsageFault(f"{checkpoint}: not a checkpoint of a run: {fault}") from None
-
-
-def find_start(out: Path, resume: str) -> Path | None:
-    """The checkpoint to go on from, or None to begin.
-
-    Args:
-        out: run folder.
-        resume: empty, `auto`, or a checkpoint's folder.
-
-    Raises:
-        UsageFault: the run folder holds a run already and nobody asked to go on with it.
-    """
-    found = find(out / CHECKPOINTS)
-    if resume == "auto":
-        return found[-1] if found else None
-    if resume:
-        read_progress(Path(resume))
-        return Path(resume)
-    if found or (out / FINAL).exists():
-        raise UsageFault(f"{out} holds a run already", "--resume auto goes on with it; --out names another folder")
-    return None
-
-
 def read_optimizer(checkpoint: Path) -> dict[str, Any]:
-    """State of the optimizer, on the CPU.
-
-    Raises:
-        StampError: the file is damaged.
-    """
+    """State of the optimizer, on the CPU. StampError: the file is damaged, or holds more than tensors and plain values."""
+    path = checkpoint / OPTIMIZER
     try:
-        state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError) as fault:
-        raise StampError(f"{checkpoint / OPTIMIZER}: damaged: {fault}", "resume from an earlier checkpoint") from None
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # a damaged file makes its unpickler raise nearly anything; it runs no code
+        reason = next(iter(str(fault).splitlines()), "") or type(fault).__name__
+        raise StampError(f"{path}: damaged: {reason}", EARLIER) from fault
+    if not isinstance(state, dict):
+        raise StampError(f"{path}: not the state of an optimizer", EARLIER)
     return state
 
 
@@ -130,6 +79,7 @@ class CheckpointWriter:
         self.saving = saving
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[None] | None = None
+        self._abandoned = False
 
     def write(self, progress: Progress, optimizer: dict[str, Any], save_model: Callable[[Path], None]) -> None:
         """Begin to write a checkpoint; what is passed must not change any more (`copied`).
@@ -155,12 +105,16 @@ class CheckpointWriter:
         if pending is not None:
             pending.result()
 
+    def abandon(self) -> None:
+        """Wait for nothing any more; what is half written by then will be taken away by the next run."""
+        self._pending, self._abandoned = None, True
+
     def close(self) -> None:
         """Wait, and end the thread."""
         try:
             self.wait()
         finally:
-            self._thread.shutdown()
+            self._thread.shutdown(wait=not self._abandoned, cancel_futures=True)
 
     def path(self, progress: Progress) -> Path:
         """Folder of the checkpoint at that step."""
@@ -173,6 +127,7 @@ class CheckpointWriter:
             save_model(folder)
             torch.save(optimizer, folder / OPTIMIZER)
             (folder / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(progress), indent=2) + b"\n")
+            write_checksums(folder)
 
         try:
             replace_folder(target, fill)
@@ -181,16 +136,27 @@ class CheckpointWriter:
             last = f"the last good one is {kept[-1]}" if kept else "there is none before it"
             reason = getattr(fault, "strerror", None) or str(fault).splitlines()[0]
             raise StampError(f"{target}: not written: {reason}", f"{last}; make room, then --resume auto") from fault
-        self._prune()
+        self._prune(target)
 
-    def _prune(self) -> None:
-        """Remove what is neither among the newest nor the best."""
+    def _prune(self, newest: Path) -> None:
+        """Remove what is neither among the newest nor the best. What is later may be damaged, and stays."""
         found = find(self.folder)
+        found = found[: found.index(newest) + 1]
         kept = set(found[-self.saving.keep :])
         if self.saving.best:
-            scored = [(read_progress(path).metrics.get(self.saving.best, float("-inf")), path) for path in found]
-            kept.add(max(scored)[1])
+            kept.add(max((_score(path, self.saving.best), path) for path in found)[1])
         for path in found:
             if path not in kept:
-                (path / STATE).unlink()  # first, so that a removal cut short leaves nothing that looks complete
-                shutil.rmtree(path)
+                gone = path.with_name(
+                    f".{path.name}.old"
+                )  # first, so that a removal cut short leaves nothing that looks complete
+                path.rename(gone)
+        for gone in self.folder.glob(".step-*.old"):
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def _score(checkpoint: Path, metric: str) -> float:
+    try:
+        return read_progress(checkpoint).metrics.get(metric, float("-inf"))
+    except StampError:  # damaged: not the best of anything
+        return float("-inf")

@@ -5,44 +5,27 @@ Whichever it is, a checkpoint holds whole tensors, so a run may go on with anoth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
 from stamp_train.optimizer import make_optimizer
 from stamp_train.recipes.deepspeed import deepspeed_config
 
-_PATIENCE = timedelta(
-    minutes=30
-)  # with a process that hangs, or writes to slow storage; one that died is noticed at once
-
-
-def with_native_precision(recipe: Recipe) -> Recipe:
-    """The recipe; in float32 where there is no GPU and the processor multiplies no bfloat16 numbers by itself.
-
-    Matrix products of the demo's sizes take a quarter of the time where it does (AVX512-BF16; the others are not measured).
-    """
-    processor: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch does not tell
-    native = any(processor.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    if native or torch.cuda.is_available() or recipe.model.precision != "bf16":
-        return recipe
-    return msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, precision="float32"))
+_LEAST = 1800.0  # seconds that a collective may take: the main process may write to slow storage meanwhile
 
 
 def open_accelerator(recipe: Recipe) -> Accelerator:
-    """The processes of a run."""
-    options = {
-        "cpu": not torch.cuda.is_available(),
-        "kwargs_handlers": [InitProcessGroupKwargs(timeout=_PATIENCE)],
-    }
+    """The processes of a run. One that hangs is noticed by `Heartbeat`; only what that misses runs into the time limit."""
+    limit = timedelta(seconds=max(_LEAST, 2 * recipe.patience))
+    options = {"cpu": not torch.cuda.is_available(), "kwargs_handlers": [InitProcessGroupKwargs(timeout=limit)]}
     if recipe.engine == "deepspeed":
         from stamp_train.engine_deepspeed import ZeroAccelerator
 
@@ -104,16 +87,32 @@ def new_optimizer(accelerator: Accelerator, network: Any, recipe: Recipe) -> Any
     return make_optimizer(recipe, network)
 
 
-def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any], where: str = "") -> None:
     """Put the whole tensors of a checkpoint into an optimizer, in shards where its weights are in shards.
 
-    Its settings stay those of the recipe: a run may go on with others than it began with.
+    Its settings stay those of the recipe: a run may go on with others than it began with. where: the checkpoint, for messages.
+    StampError: the moments are of other weights.
     """
     settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    try:
+        optimizer.load_state_dict(state)
+        _check_moments(optimizer)
+    except (ValueError, TypeError, LookupError, AttributeError) as fault:
+        hint = "go on with the recipe that it was written with, or from an earlier checkpoint"
+        reason = next(iter(str(fault).splitlines()), "")
+        raise StampError(f"{where}: the moments are not of these weights and this optimizer: {reason}", hint) from fault
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
     for weight, moments in optimizer.state.items():
         for name, value in moments.items():
             if isinstance(weight, DTensor) and value.shape == weight.shape:
                 moments[name] = distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """ValueError unless each moment is a number or has the shape of its weight."""
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            shape = tuple(getattr(value, "shape", ()))
+            if isinstance(weight, torch.nn.Parameter) and shape not in ((), tuple(weight.shape)):
+                raise ValueError(f"{name} of shape {shape} for a weight of shape {tuple(weight.shape)}")

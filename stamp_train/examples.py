@@ -46,7 +46,7 @@ class DialogueExample:
                 raise StampModelError(
                     f"coverage is {target.dtype} {tuple(target.shape)}, the image's grid asks for uint8 {shape}",
                     where=self.name,
-                    fix="Derive the coverage at this grid from the RLE",
+                    fix="derive the coverage at this grid from the RLE",
                 )
 
 
@@ -84,11 +84,11 @@ class ImageExample:
             raise StampModelError(
                 f"grid {self.grid_thw} disagrees with {self.pixel_values.shape[0]} rows of pixel values",
                 where=where,
-                fix="Pass both as the image processor gave them",
+                fix="pass both as the image processor gave them",
             )
         # A sum is finite only if all of it is (or huge: then look again); looking at each value takes twenty times as long.
         if not bool(self.pixel_values.sum().isfinite()) and not bool(self.pixel_values.isfinite().all()):
-            raise StampModelError("pixel values are not finite", where=where, fix="Check how the image was decoded")
+            raise StampModelError("pixel values are not finite", where=where, fix="check how the image was decoded")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class LayoutOptions:
     def __post_init__(self) -> None:
         for value, known in ((self.mask_positions, MASK_POSITIONS), (self.text_labels, TEXT_LABELS)):
             if value not in known:
-                raise StampModelError(f"no such layout option {value!r}", fix=f"Choose one of {', '.join(known)}")
+                raise StampModelError(f"no such layout option {value!r}", fix=f"choose one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)

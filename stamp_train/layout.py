@@ -54,7 +54,7 @@ class Layout:
             image.check()
             sequence.image(image)
         if not sequence.length:
-            raise StampModelError("nothing to lay out", fix="Pass at least one image with a dialogue")
+            raise StampModelError("nothing to lay out", fix="pass at least one image with a dialogue")
         return sequence.finish()
 
 
@@ -113,7 +113,7 @@ class _Sequence:
                 raise StampModelError(
                     "messages and pixels disagree on whether there is an image",
                     where=example.name,
-                    fix="Put exactly one image item into the messages of a dialogue about an image",
+                    fix="put exactly one image item into the messages of a dialogue about an image",
                 )
             encoded = self.fit(example, encoded, grid)
             # Text-only dialogues share nothing: each is a document of its own.
@@ -146,7 +146,7 @@ class _Sequence:
                 f"its first turn takes {size(encoded.turn_ends[0] if encoded.turn_ends else len(encoded.ids))} tokens, "
                 f"more than max_tokens={limit}",
                 where=example.name,
-                fix="Raise max_tokens or lower the image's token bound; images and mask blocks are never cut",
+                fix="raise max_tokens or lower the image's token bound; images and mask blocks are never cut",
             )
         self.truncated.append(example.name)
         end = fitting[-1]
@@ -208,7 +208,7 @@ class _Sequence:
             raise StampModelError("<|seg|> in a dialogue without an image", where=example.name)
         if segs != given and not (example.name in self.truncated and segs < given):
             raise StampModelError(
-                f"{segs} <|seg|> but {given} targets", where=example.name, fix="Give one coverage array per <|seg|>"
+                f"{segs} <|seg|> but {given} targets", where=example.name, fix="give one coverage array per <|seg|>"
             )
         if grid is not None:
             example.check_coverage((grid[0] * self.options.side, grid[1] * self.options.side))
@@ -221,7 +221,7 @@ class _Sequence:
             raise StampModelError(
                 f"position {highest} is past the model's range of {self.options.max_position}",
                 where=example.name,
-                fix="Set max_tokens, or lower the image's token bound",
+                fix="set max_tokens, or lower the image's token bound",
             )
 
     def mask_block(

@@ -15,7 +15,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,31 +26,34 @@ import msgspec
 import torch
 
 from stamp_schemas import StampError
-from stamp_train.checkpoint import CheckpointWriter, Progress, copied, read_optimizer, read_progress
+from stamp_train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.engine import (
     distribute,
     load_moments,
     new_optimizer,
     open_accelerator,
     weights_of,
-    with_native_precision,
 )
 from stamp_train.exact import make_exact, memory_held
 from stamp_train.feed import open_feed, state_of
 from stamp_train.files import replace_file, replace_folder
 from stamp_train.heldout import Examiner
+from stamp_train.launch.heartbeat import Heartbeat
+from stamp_train.launch.peers import decide
 from stamp_train.launch.signals import Stopped, StopRequest
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import loss_settings
 from stamp_train.network import build_network, save_final, save_network, without_weights
 from stamp_train.panel import Watch, Watched
 from stamp_train.pictures import draw
+from stamp_train.precision import with_native_precision
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.architecture import Architecture, measured
 from stamp_train.recipes.cost import operations
 from stamp_train.recipes.deepspeed import deepspeed_config
 from stamp_train.recipes.devices import recognised
 from stamp_train.recipes.workload import Work
+from stamp_train.resume import Progress, read_progress
 from stamp_train.runlog import CHECKPOINTS, DEEPSPEED, EVALUATIONS, FINAL, LOG, RECIPE, Measured, Row, RunLog
 from stamp_train.schedule import learning_rate
 from stamp_train.stages import stage_steps
@@ -57,6 +62,8 @@ from stamp_train.stream import StepBatch, StreamLoader
 from stamp_train.trackers import log_row, open_trackers
 
 PICTURES = "predictions"
+_log = logging.getLogger(__name__)
+_OTHER_RECIPE = "go on with the recipe that it was written with, or from an earlier checkpoint"
 
 
 class Run:
@@ -65,20 +72,36 @@ class Run:
     Args:
         resolved: the recipe.
         out: run folder; made if it is not there.
-        start: checkpoint to go on from.
+        start: checkpoint to go on from, or what finds it: asked on the main process alone.
         watch: told of every step, on the main process.
+        pressed: told of the first Ctrl-C.
+        hung: told, in a thread, that another process hangs, before this one ends.
 
     Raises:
         StampError: sets, weights or checkpoint at fault.
     """
 
-    def __init__(self, resolved: Resolved, out: Path, start: Path | None = None, watch: Watch | None = None) -> None:
-        self.recipe = with_native_precision(resolved.recipe)
+    def __init__(
+        self,
+        resolved: Resolved,
+        out: Path,
+        start: Path | Callable[[], Path | None] | None = None,
+        watch: Watch | None = None,
+        pressed: Callable[[], None] = lambda: None,
+        hung: Callable[[StampError], None] = lambda fault: _log.error("%s", fault),
+    ) -> None:
+        resolved = with_native_precision(resolved)
+        self.recipe = resolved.recipe
         self.out = out
         self.watch = watch or (lambda _: None)
+        self.pressed = pressed
         make_exact(self.recipe)
         self.accelerator = open_accelerator(self.recipe)
+        self.heart = Heartbeat(self.accelerator, self.recipe.patience, hung)
+        self.start = start = decide(self.accelerator, start) if callable(start) else start
         self.progress = read_progress(start) if start else Progress(step=0, stage=0, stage_step=0, stream={})
+        self.stage_steps = [stage_steps(self.recipe, index) for index in range(len(self.recipe.stages))]
+        self._check_progress()
         self.trackers = open_trackers(resolved, out, self.progress.step) if self.main else []
         self.network, self.processor = build_network(self.recipe, start)
         self.outline = without_weights(self.network)
@@ -89,7 +112,6 @@ class Run:
         layout = Layout(self.processor.chat, LayoutOptions.of(config, text_labels=settings.text_labels))
         self.side = layout.options.side
         self.steps = StepRunner(self.accelerator, self.prepared, layout, settings, self.recipe.model.attention)
-        self.stage_steps = [stage_steps(self.recipe, index) for index in range(len(self.recipe.stages))]
         if self.main:
             out.mkdir(parents=True, exist_ok=True)
             replace_file(out / RECIPE, resolved.yaml().encode())
@@ -99,6 +121,17 @@ class Run:
             self.log = RunLog(out / LOG, self.progress.step)
             self.evaluations = RunLog(out / EVALUATIONS, self.progress.step)
         self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)
+
+    def _check_progress(self) -> None:
+        """Refuse a checkpoint that is further than the recipe goes."""
+        stages, done = [stage.name for stage in self.recipe.stages], self.progress
+        if done.stage >= len(stages):
+            raise StampError(f"{self.start}: is of stage {done.stage + 1}, the recipe has {len(stages)}", _OTHER_RECIPE)
+        if done.stage_step > self.stage_steps[done.stage]:
+            steps = f"{done.stage_step:,} steps of stage {stages[done.stage]}"
+            raise StampError(
+                f"{self.start}: {steps} are done, the recipe has {self.stage_steps[done.stage]:,}", _OTHER_RECIPE
+            )
 
     @property
     def main(self) -> bool:
@@ -114,16 +147,21 @@ class Run:
         Raises:
             StampError: a loss that is not finite, unreadable data, or a checkpoint that cannot be written.
             Stopped: a signal asked for it; there is a checkpoint of the last step.
+            KeyboardInterrupt: a second Ctrl-C; what is being written is left as it is.
         """
-        with StopRequest(self.accelerator) as self.stop:
-            return self._train()
+        with StopRequest(self.accelerator, self.pressed) as self.stop, self.heart:
+            try:
+                return self._train()
+            except KeyboardInterrupt:
+                self.writer.abandon()
+                raise
+            finally:
+                self.writer.close()
 
     def _train(self) -> dict[str, float]:
-        try:
-            for index in range(self.progress.stage, len(self.recipe.stages)):
-                self._stage(index)
-        finally:
-            self.writer.close()
+        for index in range(self.progress.stage, len(self.recipe.stages)):
+            self._stage(index)
+        self.writer.wait()
         metrics = self.progress.metrics
         if self.main:
             # Of the last checkpoint, which is whole where the network at hand may be in shards.
@@ -144,7 +182,7 @@ class Run:
             self.progress = Progress(step=self.progress.step, stage=index, stage_step=0, stream={})
         optimizer = new_optimizer(self.accelerator, self.network, self.recipe)
         if going_on and self.moments is not None:
-            load_moments(optimizer, self.moments)
+            load_moments(optimizer, self.moments, str(self.start))
         self.moments = None
         left = self.stage_steps[index] - self.progress.stage_step
         if not left:
@@ -162,6 +200,7 @@ class Run:
             raise StampError(f"stage {self.recipe.stages[index].name}: its stream ended early")
 
     def _step(self, index: int, optimizer: Any, feed: StreamLoader, batch: StepBatch) -> None:
+        self.heart.beat()  # the batch is there
         began, done = time.perf_counter(), self.progress
         stage, total = self.recipe.stages[index], self.stage_steps[index]
         rate = learning_rate(self.recipe.optimizer, done.stage_step, total, stage.schedule)
@@ -206,7 +245,9 @@ class Run:
             needed = operations(recipe, self._sizes, work)
             held = memory_held()
             self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics, held, needed, self._peak))
-        stopping = self.stop.agreed() and not ends
+        self.heart.beat()  # what only some processes do is done
+        asked, by_hand = self.stop.agreed()
+        stopping = asked and not ends
         compared = bool(recipe.saving.best and done.metrics)  # whether it is the best is seen when it is saved
         if stage_ends or stopping or compared or done.step % recipe.saving.every == 0:
             self._save(optimizer)
@@ -214,7 +255,7 @@ class Run:
             self.writer.wait()
             self.accelerator.wait_for_everyone()  # a process that ends takes the others along, even one that still writes
             self.accelerator.end_training()
-            raise Stopped(done.step)
+            raise Stopped(done.step, by_hand=by_hand)
 
     @functools.cached_property
     def _sizes(self) -> Architecture:
@@ -251,4 +292,5 @@ class Run:
         moments = copied(optimizer.state_dict(), keep=self.main)
         if self.main:
             save = functools.partial(save_network, self.outline, self.processor, weights=weights)
-            self.writer.write(self.progress, moments, save)
+            with self.heart.excused():  # the one before may not be written yet
+                self.writer.write(self.progress, moments, save)

@@ -66,7 +66,7 @@ def loss_settings(name: str) -> LossSettings:
         StampModelError: there are none.
     """
     if name not in LOSSES:
-        raise StampModelError(f"no loss {name!r}", fix=f"Choose one of {', '.join(LOSSES)}")
+        raise StampModelError(f"no loss {name!r}", fix=f"choose one of {', '.join(LOSSES)}")
     return LOSSES[name]
 
 
@@ -170,7 +170,7 @@ def mask_losses(logits: Tensor, targets: Targets, settings: LossSettings) -> Ten
     if logits.shape != targets.coverage.shape:
         raise StampModelError(
             f"mask logits are {tuple(logits.shape)}, their targets {tuple(targets.coverage.shape)}",
-            fix="Lay out with the side of the model's head: LayoutOptions.of(model.config)",
+            fix="lay out with the side of the model's head: LayoutOptions.of(model.config)",
         )
     scored = targets.coverage != IGNORE
     labels = targets.coverage.float() / FULL

@@ -13,14 +13,16 @@ from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.card import checkpoint_digest
 from stamp_train.eval.results import Results
+from stamp_train.model.saving import OLDEST
 from stamp_train.predict.checkpoints import CONFIG, run_folder
 from stamp_train.recipes import resolve
 from stamp_train.runlog import EVALUATIONS, RECIPE, read_rows
 
+_PRECISIONS = {"bf16": "bfloat16", "float32": "float32"}
 _METRICS = ("ciou", "giou")
 _USE = """\
 ```
-pip install 'stamp-seg[train]'
+pip install '.[train]'  # in a clone of stamp-seg, which is on no package index
 stamp-train predict {name} photo.jpg --expression 'left dog'
 ```
 
@@ -32,11 +34,26 @@ answer = segmenter.segment("photo.jpg", question("left dog"))
 answer.text, answer.masks  # one bool [height, width] for each <|seg|>
 ```
 
-`transformers` opens the folder too, as the base model with the same words and without masks.
+`transformers` {oldest} and later opens the folder too, as the base model with the same words and without masks. Programs that
+choose by the architecture's name (vLLM, llama.cpp's converter) know none of that; `stamp-train export {name} OUT --text-only`
+writes the plain model for them.
+"""
+_USE_TEXT = """\
+The words of a STAMP model without its mask side, for `transformers` {oldest} and later and for programs that know the plain
+architecture alone:
+
+```python
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+model = AutoModelForImageTextToText.from_pretrained("{name}")
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+```
 """
 
 
-def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: Path | None = None) -> str:
+def model_card(
+    checkpoint: Path, name: str, results: Sequence[Path] = (), base: str | Path = "", *, text_only: bool = False
+) -> str:
     """The card of a checkpoint as Markdown.
 
     What it says comes from the run's folder, if the checkpoint lies in one, and from the results; the digests of shard sets
@@ -47,6 +64,7 @@ def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: 
         name: of the model.
         results: `results.json` of evaluations.
         base: what an adapter was put on.
+        text_only: of the model without its mask side.
 
     Raises:
         UsageFault: results of another model.
@@ -54,7 +72,10 @@ def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: 
     """
     run = run_folder(checkpoint)
     recipe = resolve(str(run / RECIPE)).recipe if run else None
-    sections = {"Use": _USE.format(name=name), "Model": _model(checkpoint, recipe, base)}
+    sections = {
+        "Use": (_USE_TEXT if text_only else _USE).format(name=name, oldest=OLDEST),
+        "Model": _model(checkpoint, recipe, base),
+    }
     if run and recipe:
         sections["Training"] = _training(recipe)
         sections["Scores on held-out records while training"] = _held_out(run)
@@ -62,7 +83,7 @@ def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: 
     if run:
         sections["Recipe"] = f"```yaml\n{(run / RECIPE).read_text(encoding='utf-8').strip()}\n```\n"
     body = "\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
-    return f"{_head(recipe)}\n# {name}\n\n{_ABOUT}\n{body}"
+    return f"{_head(recipe, text_only)}\n# {name}\n\n{_ABOUT}\n{body}"
 
 
 _ABOUT = """\
@@ -71,23 +92,25 @@ simultaneous textual all-mask prediction.
 """
 
 
-def _head(recipe: Recipe | None) -> str:
+def _head(recipe: Recipe | None, text_only: bool) -> str:
     """What the Hugging Face hub reads."""
     base = f"base_model: {json.dumps(recipe.model.start)}\n" if recipe and recipe.model.start else ""
     return (
-        "---\nlibrary_name: transformers\npipeline_tag: image-segmentation\n"
+        f"---\nlibrary_name: transformers\npipeline_tag: {'image-text-to-text' if text_only else 'image-segmentation'}\n"
         f"{base}tags: [stamp, referring-segmentation, reasoning-segmentation]\n---\n"
     )
 
 
-def _model(checkpoint: Path, recipe: Recipe | None, base: Path | None) -> str:
+def _model(checkpoint: Path, recipe: Recipe | None, base: str | Path) -> str:
     facts: dict[str, object] = {"digest of the checkpoint (BLAKE3)": f"`{checkpoint_digest(checkpoint)}`"}
     if (checkpoint / CONFIG).is_file():
         config = json.loads((checkpoint / CONFIG).read_bytes())
+        facts["weights"] = config.get("dtype", config.get("torch_dtype"))  # the latter as published
         facts |= {"family": config.get("model_type"), "mask side": _listed(config.get("stamp")) or "as published"}
     if base:
-        facts["adapter on"] = base.resolve().name
+        facts["adapter on"] = Path(base).name
     if recipe:
+        facts.setdefault("weights", _PRECISIONS[recipe.model.precision])  # of what an adapter is merged into
         facts["begun from"] = recipe.model.start or f"random weights ({recipe.model.preset})"
     return _table(("", ""), [(key, str(value)) for key, value in facts.items()])
 
@@ -109,6 +132,7 @@ def _training(recipe: Recipe) -> str:
         for use in stage.sets
     ]
     how = "LoRA, merged" if recipe.model.tuning == "lora" else "all weights"
+    how += f", layers in {_PRECISIONS[recipe.model.precision]}"
     facts = f"Trained: {how}. Seed {recipe.seed}, loss `{recipe.loss}`, {recipe.batch.dialogues} dialogues per step.\n"
     return f"{facts}\n{_table(('stage', 'set', 'passes', 'digest of the set'), rows)}"
 

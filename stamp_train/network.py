@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stamp_data.grid import PATCH
-from stamp_schemas import StampError
+from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
+from stamp_train.checksums import write_checksums
+from stamp_train.model.base import base_of, check_base, fetch, read_base, write_base
 from stamp_train.model.chat import ADDED_TOKENS
-from stamp_train.model.config import StampConfig
+from stamp_train.model.folder import check_folder, has_head
 from stamp_train.model.load import load_checkpoint, start_from
-from stamp_train.model.lora import load_adapter, lora_config, merge_adapter
+from stamp_train.model.lora import load_adapter, lora_config, merge_adapter, wrap
 from stamp_train.model.processor import StampProcessor
+from stamp_train.model.saving import save_model, spell_twice
 from stamp_train.model.tokens import add_tokens, prepare_rows
 from stamp_train.naming import categories
 from stamp_train.scratch import build_scratch, scratch_tokenizer, stamp_config
@@ -42,7 +44,7 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
     """
     adapted = recipe.model.tuning == "lora"
     dtype = torch.bfloat16 if adapted and recipe.model.precision == "bf16" else torch.float32
-    network, processor = _base(recipe, None if adapted else checkpoint, dtype)
+    network, processor = _base(recipe, checkpoint, dtype)
     if adapted:
         network = _adapt(network, processor, recipe, checkpoint)
     if recipe.model.freeze_vision or adapted:
@@ -53,7 +55,7 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         if weight.requires_grad:
             weight.data = weight.data.float()
     if recipe.model.gradient_checkpointing:
-        network.gradient_checkpointing_enable()
+        _recompute(network)
     network.train()
     if recipe.naming and not _plain(network).stamp_config.names:
         raise StampError(
@@ -65,39 +67,63 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
 def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[Any, StampProcessor]:
     """The model without an adapter, and its processor with the recipe's bounds of the image size."""
     model, data = recipe.model, recipe.data
-    if checkpoint is not None:
+    if checkpoint is not None and model.tuning != "lora":
         processor = StampProcessor.from_pretrained(checkpoint, min_tokens=data.min_tokens, max_tokens=data.max_tokens)
         return load_checkpoint(checkpoint, dtype=dtype), processor
     pixels: dict[str, Any] = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
     if model.preset:
         tokenizer = scratch_tokenizer(recipe)
         return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
-    stamp = stamp_config(model, categories(recipe) if recipe.naming else ())
+    folder = start_folder(recipe, checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    images = Qwen2VLImageProcessorPil.from_pretrained(folder, **pixels)
+    network = _open_start(folder, recipe, tokenizer, dtype)
+    network.stamp_base = base_of(model.start, folder)
+    return network, StampProcessor(tokenizer, images)
+
+
+def _recompute(network: Any) -> None:
+    """Activations are computed again for the backward pass. Versions of transformers before 5.20 have the older name alone."""
+    plain = _plain(network)
+    getattr(plain, "activation_checkpointing_enable", plain.gradient_checkpointing_enable)()
+
+
+def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
+    """The folder of the weights that a recipe starts with, looked through for what opening it needs.
+
+    checkpoint: whose adapter goes onto them; where they are no longer as the recipe says, it knows the place in full.
+
+    Raises:
+        StampError: there is none, something in it is missing, damaged or does not fit, or the adapter belongs to others.
+    """
+    known = read_base(checkpoint / ADAPTER) if checkpoint else None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.start)
-        images = Qwen2VLImageProcessorPil.from_pretrained(model.start, **pixels)
-        return _open_start(model.start, stamp, tokenizer, recipe.seed, dtype), StampProcessor(tokenizer, images)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        SafetensorError,
-    ) as fault:  # what transformers has for folders that are none
-        reason = str(fault).strip().splitlines()[0]
-        raise StampError(
-            f"model.start={model.start}: cannot be opened: {reason}",
-            "it must be a Qwen2-VL or STAMP checkpoint: config.json, weights, tokenizer.json, preprocessor_config.json",
-        ) from fault
+        try:
+            folder = fetch(recipe.model.start)
+        except UsageFault:
+            if known is None or known.start == recipe.model.start:
+                raise
+            folder = fetch(known.start)
+        check_folder(folder)
+    except StampError as fault:
+        kind = UsageFault if isinstance(fault, UsageFault) else StampError
+        hint = "--base FOLDER names the model that the run began with" if known else fault.hint
+        raise kind(f"model.start: {fault.message}", hint) from None
+    if checkpoint:
+        check_base(checkpoint / ADAPTER, folder)
+    return folder
 
 
-def _open_start(start: str, stamp: StampConfig, tokenizer: Any, seed: int, dtype: torch.dtype) -> Any:
+def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
     """A STAMP checkpoint as it is; a base model with a new head, and rows for the tokens that its tokenizer lacks."""
     new_ids = add_tokens(tokenizer)
-    if not new_ids:
-        return load_checkpoint(start, dtype=dtype)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # the head is drawn at random
-        network = start_from(start, stamp, dtype=dtype)
+    if has_head(folder):
+        network = load_checkpoint(folder, dtype=dtype)
+    else:
+        stamp = stamp_config(recipe.model, categories(recipe) if recipe.naming else ())
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)  # the head is drawn at random
+            network = start_from(folder, stamp, dtype=dtype)
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))
     return network
 
@@ -105,13 +131,11 @@ def _open_start(start: str, stamp: StampConfig, tokenizer: Any, seed: int, dtype
 def _adapt(network: Any, processor: StampProcessor, recipe: Recipe, checkpoint: Path | None) -> Any:
     if checkpoint is not None:
         return load_adapter(network, checkpoint / ADAPTER, trainable=True)
-    from peft import get_peft_model
-
     ids = processor.tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
     lora = recipe.model.lora
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # LoRA's first matrix is drawn at random
-        return get_peft_model(network, lora_config(network, ids, style=lora.style, rank=lora.rank, alpha=lora.alpha))
+        return wrap(network, lora_config(network, ids, style=lora.style, rank=lora.rank, alpha=lora.alpha))
 
 
 def _plain(network: Any) -> Any:
@@ -142,7 +166,10 @@ def save_network(network: Any, processor: StampProcessor, folder: Path, weights:
     """
     target = folder / ADAPTER if hasattr(network, "peft_config") else folder
     network.save_pretrained(target, state_dict=weights)
+    if target != folder and (base := getattr(_plain(network), "stamp_base", None)):
+        write_base(target, base)
     processor.save_pretrained(folder)
+    spell_twice(folder)
 
 
 def save_final(network: Any, processor: StampProcessor, folder: Path, precision: str) -> None:
@@ -150,5 +177,5 @@ def save_final(network: Any, processor: StampProcessor, folder: Path, precision:
     plain = merge_adapter(network) if hasattr(network, "peft_config") else network
     if precision == "bf16":
         plain = plain.to(torch.bfloat16)
-    plain.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    save_model(plain, processor, folder)
+    write_checksums(folder)

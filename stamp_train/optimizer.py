@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon
+from torch.overrides import TorchFunctionMode
 
 from stamp_schemas.recipe import Optimizer, Recipe
+from stamp_train.precision import native_bfloat16
 
 
 def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
@@ -24,7 +26,8 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     chosen = set(map(id, matrices))
     others = [weight for weight in weights.values() if id(weight) not in chosen]
     # Updates scaled to the size of AdamW's, so that rates compare (Liu et al., "Muon is scalable for LLM training").
-    muon = Muon(
+    kind = Muon if native_bfloat16() else SingleMuon
+    muon = kind(
         [{"params": matrices, "share": 1.0}],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
@@ -41,6 +44,24 @@ def _adamw(weights: list[nn.Parameter], settings: Optimizer, share: float) -> Ad
         weight_decay=settings.weight_decay,
         fused=True,
     )
+
+
+class _Single(TorchFunctionMode):
+    """Within it, `tensor.bfloat16()` is a copy in float32."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.bfloat16:
+            return args[0].to(torch.float32, copy=True)
+        return func(*args, **(kwargs or {}))
+
+
+class SingleMuon(Muon):
+    """Muon with its iteration in float32; PyTorch's asks for bfloat16 whatever the machine."""
+
+    def step(self, closure: Any = None) -> Any:
+        """See `torch.optim.Muon`."""
+        with _Single():
+            return super().step(closure)  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
 
 
 class Together(torch.optim.Optimizer):

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.text import Text
 
 from stamp_train.runlog import Row
 
@@ -41,15 +42,27 @@ Watch = Callable[[Watched], None]
 
 @dataclass
 class _Rates:
-    """Rates over the last steps, waiting for data included."""
+    """Rates over the last steps, waiting for data included. began: of this call, which may go on with a run."""
 
+    began: float = field(default_factory=lambda: time.monotonic())
     seen: deque[tuple[float, Watched]] = field(default_factory=lambda: deque(maxlen=_STEPS))
 
     def add(self, watched: Watched) -> None:
         self.seen.append((time.monotonic(), watched))
 
-    def facts(self, watched: Watched) -> dict[str, str]:
-        """Everything worth a line, by name."""
+    def headline(self) -> str:
+        """How far the run is, and how long that took and will take."""
+        now, watched = self.seen[-1]
+        step, total = watched.row.step, watched.total
+        told = [f"step {step}/{total}", f"{step / total:.0%}", f"elapsed {clock(now - self.began)}"]
+        if len(self.seen) > 1:
+            pace = (now - self.seen[0][0]) / (len(self.seen) - 1)
+            told.append(f"left {clock((total - step) * pace)}")
+        return ", ".join(told)
+
+    def facts(self) -> dict[str, str]:
+        """Everything else worth a line, by name."""
+        watched = self.seen[-1][1]
         row = watched.row
         facts = {
             "stage": row.stage,
@@ -64,16 +77,20 @@ class _Rates:
         if len(self.seen) > 1:
             rows = [one.row for _, one in self.seen][1:]
             seconds = max(self.seen[-1][0] - self.seen[0][0], 1e-9)
-            left = (watched.total - row.step) * seconds / len(rows)
             speed = sum(one.operations for _, one in list(self.seen)[1:]) / seconds
             facts |= {
                 "dialogues/s": f"{sum(row.dialogues for row in rows) / seconds:,.1f}",
                 "tokens/s": f"{sum(row.tokens for row in rows) / seconds:,.0f}",
                 **({"model flops use": f"{speed / watched.peak:.1%}"} if watched.peak else {"flops/s": _short(speed)}),
                 "padding": f"{sum(row.padding for row in rows) / len(rows):.1%}",
-                "left": f"{left / 3600:.0f}:{left / 60 % 60:02.0f}:{left % 60:02.0f}",
             }
         return facts
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 0:31:40."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def _short(speed: float) -> str:
@@ -95,7 +112,7 @@ def watching() -> Iterator[Watch]:
 
         def show(watched: Watched) -> None:
             rates.add(watched)
-            live.update(_panel(watched, rates.facts(watched)))
+            live.update(_panel(watched, rates))
 
         yield show
 
@@ -112,15 +129,16 @@ class _Lines:
         if now - self._last < QUIET_SECONDS and watched.row.step < watched.total:
             return
         self._last = now
-        facts = ", ".join(f"{name} {value}" for name, value in self._rates.facts(watched).items())
-        print(f"step {watched.row.step}/{watched.total}: {facts}", file=sys.stderr, flush=True)
+        facts = ", ".join(f"{name} {value}" for name, value in self._rates.facts().items())
+        print(f"{self._rates.headline()}: {facts}", file=sys.stderr, flush=True)
 
 
-def _panel(watched: Watched, facts: dict[str, str]) -> Group:
-    table = Table.grid(padding=(0, 2))
-    items = [f"[dim]{name}[/dim] {value}" for name, value in facts.items()]
-    for first in range(0, len(items), 4):
-        table.add_row(*items[first : first + 4])
+def _panel(watched: Watched, rates: _Rates) -> Group:
+    """The headline stands alone on its line and first, where neither a narrow nor a low terminal crops it."""
+    items = [f"[dim]{name}[/dim] {value}" for name, value in rates.facts().items()]
     return Group(
-        ProgressBar(total=watched.total, completed=watched.row.step), f"step {watched.row.step}/{watched.total}", table
+        Text(rates.headline()),
+        ProgressBar(total=watched.total, completed=watched.row.step),
+        "",  # ends the bar's line, which a bar does not do by itself
+        Columns(items, padding=(0, 3)),
     )

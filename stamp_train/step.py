@@ -153,5 +153,5 @@ class StepRunner:
         more = f" and {len(named) - _SAID} more" if len(named) > _SAID else ""
         raise StampError(
             f"{name}: the {what} is {value}, in a pack with {', '.join(named[:_SAID])}{more}",
-            "the last checkpoint is untouched; lower optimizer.learning_rate, or look at these records",
+            "lower optimizer.learning_rate, or look at these records",
         )

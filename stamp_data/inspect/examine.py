@@ -111,6 +111,7 @@ def examine(
             flags.add(item, findings)
         shown = [(one.manifest, tally) for one, tally in zip(corpus.sets, tallies, strict=True)]
         result = statistics(shown, budget)
+        progress(len(numbers), len(numbers), "statistics")
         everyone = Tally()
         for tally in tallies:
             everyone.counted |= tally.counted

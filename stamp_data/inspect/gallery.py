@@ -60,6 +60,7 @@ def write_gallery(
         for pick in select(Looker(corpus, budget), limit=max_images, seed=seed, where=where, sort=sort):
             views.append(record_view(pick, *thumbnail(corpus, pick.facts, side)))
             progress(len(views), wanted, "gallery")
+        progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
         total = len(corpus)
     if not views:
         raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))

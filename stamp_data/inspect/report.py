@@ -165,11 +165,8 @@ def report_json(report: InspectReport) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
-def failures(report: InspectReport, spec: str) -> list[FlagCount]:
-    """The findings that `--fail-on SPEC` objects to: severities (that one and graver) and codes, comma-separated.
-
-    UsageFault for a word that is neither.
-    """
+def objections_of(spec: str) -> tuple[set[str], set[str]]:
+    """The severities (each with the graver ones) and codes that `--fail-on SPEC` names. UsageFault for another word."""
     levels, codes = set[str](), set[str]()
     for word in filter(None, (part.strip() for part in spec.split(","))):
         if word.lower() in SEVERITIES:
@@ -181,4 +178,10 @@ def failures(report: InspectReport, spec: str) -> list[FlagCount]:
                 raise UsageFault(f"--fail-on {word!r} is neither a severity nor a flag", fault.hint) from None
     if not levels and not codes:
         raise UsageFault("--fail-on is empty", "for example: --fail-on error,STP-W003")
+    return levels, codes
+
+
+def failures(report: InspectReport, spec: str) -> list[FlagCount]:
+    """The findings that `--fail-on SPEC` objects to. UsageFault as `objections_of`."""
+    levels, codes = objections_of(spec)
     return [flag for flag in report.flags if flag.severity in levels or flag.code in codes]

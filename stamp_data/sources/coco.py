@@ -3,9 +3,8 @@
 The root is such a file, or a folder with `annotations/*.json` (only `instances*.json` if there are any), with one
 `instances*.json` or `_annotations.coco.json` of its own, or with one of these in each split's folder. The split is the
 word in the file's name (`instances_val2017.json`: val), else in its folder's, else "train" for a single file and the
-file's stem for several. Phrases are `expression`, `expressions` or `caption` of an annotation, else its category's name;
-all annotations of a picture that share a phrase form one target, since the phrase names them all. Pictures of which
-nothing is annotated give no record.
+file's stem for several. Phrases are told in `coco_phrases.py`; all annotations of a picture that share one form one target,
+since the phrase names them all. Pictures of which nothing is annotated give no record.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
+from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.instances import AnnotationRow, Instances, load_instances
+from stamp_data.sources.instances import Instances, load_instances
 from stamp_data.sources.paths import first_folder, image_path, relative
-from stamp_data.sources.phrases import Named, ask
-from stamp_data.sources.references import checked_text
-from stamp_schemas import Annotation, ImageRef, Region, StampError
+from stamp_schemas import Annotation, StampError
 
 _WORD = re.compile(r"(?<![a-z])(train|val|testA|testB|test|dev|minival)(?:id|idation|ing)?(\d{4})?(?![a-z])")
 _PATTERNS = ("annotations/instances*.json", "annotations/*.json", "instances*.json", "*annotations.coco.json",
@@ -33,10 +31,12 @@ class COCO(Source):
     dataset = "coco"
     licence = "that of the data"
     homepage = ""
+    frame = "unsure"
+    own = True
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.only = root if root.is_file() else None
-        super().__init__(_home(root) if root.is_file() else root, split_by)
+        super().__init__(_home(root) if root.is_file() else root, split_by, reading)
         self._sets: dict[str, tuple[Path, Instances]] = {}
 
     @classmethod
@@ -51,13 +51,17 @@ class COCO(Source):
             raise StampError(f"{self.root}: no COCO annotations", "name the file itself, or put it into annotations/")
         return files
 
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return "", "images", "data", "images/default"
+
     def load(self) -> None:
         files = self.inputs
         words = [_split_word(path, self.root) for path in files]
         for path, word in zip(files, words, strict=True):
             alone = "train" if len(files) == 1 else path.stem
             split = word if word and words.count(word) == 1 else path.stem if word else alone
-            self._sets[split] = path, load_instances(path, relative(path, self.root))
+            self._sets[split] = path, load_instances(path, relative(path, self.root), encoding=self.reading.encoding)
 
     def splits(self) -> list[str]:
         return list(self._sets)
@@ -68,70 +72,31 @@ class COCO(Source):
         path, instances = self._sets[split]
         rejects.rows.extend(instances.broken.rows)
         pictures = self._pictures(path, split, instances)
-        by_image: dict[str, list[AnnotationRow]] = {}
-        for row in instances.annotations.values():
-            by_image.setdefault(str(row.image_id), []).append(row)
-        for image_id, rows in by_image.items():
-            named = _named(rows, instances, rejects)
+        reader = CocoPhrases(instances, rejects, crowds=self.reading.crowd == "ignore")
+        for image_id, page in by_picture(instances, rejects).items():
+            targets, requests = reader.read(image_id, page)
             record = f"image {image_id}"
             try:
                 image = instances.image(image_id)
-                place = image_path(pictures, image.file_name)
+                reference = self.picture(pictures, image.file_name, image.width, image.height)
             except RecordFault as fault:
-                rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(named))
+                rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(requests))
                 continue
-            if named:
-                reference = ImageRef(place, image.width, image.height, "unsure")
-                yield Annotation(image_id, (instances.name, record), reference, *ask(named))
+            if requests:
+                yield Annotation(image_id, (instances.name, record), reference, targets, requests)
 
     def _pictures(self, path: Path, split: str, instances: Instances) -> str:
         """The folder that holds the first pictures, else the first likely one that exists."""
         match = _WORD.search(path.stem)
-        names = dict.fromkeys([match[1] + match[2] if match and match[2] else split, split])
+        names: dict[str, None] = dict.fromkeys([match[1] + match[2] if match and match[2] else split, split])
         beside = "" if path.parent == self.root else relative(path.parent, self.root)
-        likely = [*(f"images/{name}" for name in names), *names, "images", beside, ""]
+        names[path.stem.removeprefix("instances_")] = None  # CVAT's subset, which need not be a split
+        likely = [*(f"images/{name}" for name in names), *names, "images", "data", beside, ""]
         first = [row.file_name for row in list(instances.images.values())[:_PROBES]]
         for folder in likely:
             if any(_exists(self.root, folder, name) for name in first):
                 return folder
         return first_folder(self.root, tuple(likely))
-
-
-def _named(rows: list[AnnotationRow], instances: Instances, rejects: RejectLog) -> list[Named]:
-    """The phrases of one picture with what they name. One unusable mask takes its phrase with it: the union would lack it."""
-    found: dict[str, Named] = {}
-    spoiled: set[str] = set()
-    for row in rows:
-        where = instances.name, f"annotation {row.id}"
-        phrases = _phrases(row, instances, rejects)
-        fault = instances.faulty.get(str(row.id))
-        if fault is not None:
-            lost = len(set(phrases) - spoiled)
-            rejects.add(instances.name, f"annotation {row.id}", fault.reason, fault.detail, expressions=lost)
-            spoiled.update(phrases)
-            continue
-        for phrase in phrases:
-            named = found.setdefault(phrase, Named(phrase, where))
-            named.regions.append(Region(row.segmentation, where))
-            named.instances.append(str(row.id))
-            named.categories.extend(instances.category(row))
-    return [named for phrase, named in found.items() if phrase not in spoiled]
-
-
-def _phrases(row: AnnotationRow, instances: Instances, rejects: RejectLog) -> list[str]:
-    """The distinct usable phrases of an annotation, with rows in `rejects` for those that are not."""
-    given = [row.expression] if row.expression is not None else row.expressions or []
-    if not given:
-        given = [row.caption] if row.caption is not None else instances.category(row)
-    record, usable = f"annotation {row.id}", []
-    if not given:
-        rejects.add(instances.name, record, "no-phrase", f"category {row.category_id} has no name")
-    for text in given:
-        try:
-            usable.append(checked_text(text))
-        except RecordFault as fault:
-            rejects.add(instances.name, record, fault.reason, fault.detail, expressions=1)
-    return list(dict.fromkeys(usable))
 
 
 def _annotation_files(root: Path) -> list[Path]:
@@ -151,6 +116,6 @@ def _home(file: Path) -> Path:
 
 def _exists(root: Path, folder: str, name: str) -> bool:
     try:
-        return (root / image_path(folder, name)).is_file()
+        return (root / image_path(folder, name, up=True)).is_file()
     except (RecordFault, OSError):  # OSError: a folder that may not be looked into
         return False

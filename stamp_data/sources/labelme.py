@@ -13,13 +13,13 @@ from pathlib import Path
 
 import msgspec
 
+from stamp_data import numbers
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
 from stamp_data.sources.paths import image_path
-from stamp_data.sources.phrases import Named, ask
-from stamp_data.sources.references import checked_text
+from stamp_data.sources.phrases import Naming
 from stamp_schemas import Annotation, ImageRef, Region, StampError
 from stamp_schemas.annotation import Where
 
@@ -32,7 +32,7 @@ class _Shape(msgspec.Struct):
     label: str
     points: list[tuple[float, float]]
     shape_type: str = "polygon"
-    group_id: int | str | None = None
+    group_id: float | str | None = None
     description: str | None = None
     mask: str | None = None
 
@@ -44,7 +44,18 @@ class _File(msgspec.Struct):
     width: int | None = msgspec.field(name="imageWidth", default=None)
 
 
+class _LooseShape(msgspec.Struct):
+    label: str
+    points: list[list[object]] = []
+    shape_type: str = "polygon"
+    group_id: float | str | None = None
+    description: str | None = None
+    mask: str | None = None
+
+
 _SHAPE = msgspec.json.Decoder(_Shape)
+_LOOSE = msgspec.json.Decoder(_LooseShape)
+_Member = tuple[int, _Shape, RecordFault | None]
 
 
 class LabelMe(Source):
@@ -52,8 +63,8 @@ class LabelMe(Source):
     licence = "that of the data"
     homepage = "https://github.com/wkentaro/labelme"
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root, split_by, reading)
         self._files: list[Path] = []
 
     @classmethod
@@ -80,7 +91,7 @@ class LabelMe(Source):
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
         for path in self._files if split == "train" else []:
             try:
-                file = load_json(path, _File, SMALL_LIMIT, "cp1252")
+                file = load_json(path, _File, SMALL_LIMIT, self.reading.encoding)
                 image = _image(file)
             except StampError as fault:
                 rejects.add(path.name, path.stem, "unreadable-file", unreadable(fault, path).detail)
@@ -88,9 +99,11 @@ class LabelMe(Source):
             except RecordFault as fault:
                 rejects.add(path.name, path.stem, fault.reason, fault.detail, expressions=len(file.shapes))
                 continue
-            named = _named(file, path.name, rejects)
-            if named:
-                yield Annotation(path.stem, (path.name, path.stem), image, *ask(named))
+            naming = Naming(path.name, path.stem, rejects)
+            _name(file, naming)
+            targets, requests = naming.ask()
+            if requests:
+                yield Annotation(path.stem, (path.name, path.stem), image, targets, requests)
 
 
 def _image(file: _File) -> ImageRef:
@@ -100,58 +113,75 @@ def _image(file: _File) -> ImageRef:
     return ImageRef(image_path("", file.image_path), file.width, file.height, "upright")
 
 
-def _named(file: _File, name: str, rejects: RejectLog) -> list[Named]:
-    """The phrases of one picture with what they name. One unusable shape takes its phrase with it: the mask would lack it."""
-    found: dict[str, Named] = {}
-    ignored: list[Region] = []
-    spoiled: set[str] = set()
-    for key, members in _instances(file, name, rejects).items():
-        if members[0][1].label == IGNORE:
-            ignored.extend(_ignored(members, file, name, rejects))
+def _name(file: _File, naming: Naming) -> None:
+    """Give every instance to its phrase, which is lost if any shape of it is unusable: the mask would lack it."""
+    for key, members in _instances(file, naming).items():
+        label = members[0][1].label
+        if label.strip() == IGNORE:
+            _ignore(members, file, naming)
             continue
-        phrase = next((shape.description for _, shape in members if shape.description), members[0][1].label)
-        where = name, f"shapes[{members[0][0]}]"
-        named = found.setdefault(phrase, Named(phrase, where))
+        said = next((text for _, shape, _ in members if (text := (shape.description or "").strip())), label)
+        phrases = naming.clean([said], _record(members[0][0]))
+        regions = []
+        for at, shape, fault in members:
+            try:
+                if fault is not None:
+                    raise fault
+                regions.append(_region(shape, (naming.file, _record(at)), file))
+            except RecordFault as why:
+                naming.lose(phrases, _record(at), why)
+        if len(regions) == len(members):
+            naming.add(phrases, regions, key, [label.strip()])
+
+
+def _ignore(members: list[_Member], file: _File, naming: Naming) -> None:
+    for at, shape, fault in members:
         try:
-            checked_text(phrase)
-            named.regions.extend(_region(shape, (name, f"shapes[{at}]"), file) for at, shape in members)
-        except RecordFault as fault:
-            lost = int(phrase not in spoiled)
-            rejects.add(name, f"shapes[{members[0][0]}]", fault.reason, fault.detail, expressions=lost)
-            spoiled.add(phrase)
-        named.instances.append(key)
-        named.categories.append(members[0][1].label)
-    usable = [named for phrase, named in found.items() if phrase not in spoiled]
-    for named in usable:
-        named.regions.extend(ignored)
-    return usable
+            if fault is not None:
+                raise fault
+            region = _region(shape, (naming.file, _record(at)), file)
+        except RecordFault as why:
+            naming.lose([], _record(at), why)
+        else:
+            naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
 
 
-def _ignored(members: list[tuple[int, _Shape]], file: _File, name: str, rejects: RejectLog) -> Iterator[Region]:
-    for at, shape in members:
-        try:
-            yield msgspec.structs.replace(_region(shape, (name, f"shapes[{at}]"), file), role="ignore")
-        except RecordFault as fault:
-            rejects.add(name, f"shapes[{at}]", fault.reason, fault.detail)
+def _record(position: int) -> str:
+    return f"shapes[{position}]"
 
 
-def _instances(file: _File, name: str, rejects: RejectLog) -> dict[str, list[tuple[int, _Shape]]]:
-    """Shapes with an area, with their positions, joined by group; an instance is called by its first position."""
+def _instances(file: _File, naming: Naming) -> dict[str, list[_Member]]:
+    """Shapes joined by group; an instance is called by its first position."""
     joined: dict[tuple[object, str], str] = {}
-    found: dict[str, list[tuple[int, _Shape]]] = {}
+    found: dict[str, list[_Member]] = {}
     for position, raw in enumerate(file.shapes):
         try:
-            shape = decode_row(raw, _SHAPE, "bad-shape")
-            if shape.shape_type in NO_AREA:
-                raise RecordFault("no-area", f"{shape.shape_type} {shape.label!r}")
-        except RecordFault as fault:
-            rejects.add(name, f"shapes[{position}]", fault.reason, fault.detail, expressions=1)
+            shape, fault = _shape(raw)
+        except RecordFault as why:
+            naming.rejects.add(naming.file, _record(position), why.reason, why.detail, expressions=1)
             continue
         key = str(position)
         if shape.group_id is not None:
             key = joined.setdefault((shape.group_id, shape.label), key)
-        found.setdefault(key, []).append((position, shape))
+        found.setdefault(key, []).append((position, shape, fault))
     return found
+
+
+def _shape(raw: msgspec.Raw) -> tuple[_Shape, RecordFault | None]:
+    """A shape and what keeps it from being used; RecordFault if not even its label can be read."""
+    try:
+        shape = decode_row(raw, _SHAPE, "bad-shape")
+    except RecordFault as why:
+        loose = decode_row(raw, _LOOSE, "bad-shape")
+        shape = _Shape(loose.label, [], "", loose.group_id, loose.description)
+        try:
+            shape.points = [(numbers.real(x), numbers.real(y)) for x, y in loose.points]
+        except ValueError:
+            return shape, why
+        shape.shape_type, shape.mask = loose.shape_type, loose.mask
+    if shape.shape_type in NO_AREA:
+        return shape, RecordFault("no-area", f"{shape.shape_type} {shape.label!r}")
+    return shape, None
 
 
 def _region(shape: _Shape, where: Where, file: _File) -> Region:

@@ -1,45 +1,106 @@
 """LLaVA-1.5 mix665k and conversations in its format: a list of dialogues, most about one picture.
 
 Layout: `llava_v1_5_mix665k.json` in the root, pictures below the root under the names that the records give. The root may
-also be another JSON file of this format, whose pictures then lie beside it.
+also be another file of this format, JSON or a JSON object a line, whose pictures then lie beside it.
+
+Variants that other tools write are read too: turns as `messages` with `role` and `content`, contents as lists of parts, the
+picture in `images`. What a record talks about has to be there: one that is about a film, a sound or several pictures, or
+that points at a picture without naming one, is refused.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.jsonfile import decode_row, load_json
-from stamp_data.sources.paths import image_path
+from stamp_data.sources.jsonfile import as_utf8, decode, decode_row, read_buffer
 from stamp_schemas import Annotation, ImageRef, StampError, Turn
 
 FILE = "llava_v1_5_mix665k.json"
 MARKER = "<image>"
 BY_STEM = "ocr_vqa/images"  # its downloads come under other suffixes than the records say
 SUFFIXES = (".jpg", ".png", ".gif", ".jpeg")
+LINES = (".jsonl", ".ndjson")
 ID_LIMIT = 200  # characters
 
 Place = Literal["", "before", "after"]
 NOWHERE: Place = ""
 
+_OTHER_MEDIA = re.compile("<(?:video|audio)>", re.IGNORECASE)
+_PICTURE = re.compile(MARKER, re.IGNORECASE)
+_NEXT_LINE = re.compile(rb"\}\s*\n\s*\{")
+_PROBE = 1 << 20  # bytes within which a file of lines has its second line
+
+
+class _Part(msgspec.Struct):
+    """A piece of a turn that is a list. image: its path, where that stands here."""
+
+    type: str = ""
+    text: str = ""
+    image: str = ""
+    image_url: str | dict[str, Any] = ""
+
+    @property
+    def path(self) -> str:
+        url = self.image_url
+        return self.image or (url if isinstance(url, str) else str(url.get("url", "")))
+
+    @property
+    def kind(self) -> str:
+        return self.type or ("image" if self.path else "text")
+
 
 class _Turn(msgspec.Struct):
-    speaker: str = msgspec.field(name="from")
-    value: str
+    """One turn, in either pair of words."""
+
+    speaker: str = msgspec.field(name="from", default="")
+    value: str | list[_Part] | None = None
+    role: str = ""
+    content: str | list[_Part] | None = None
+
+    @property
+    def parts(self) -> list[_Part]:
+        said = self.content if self.value is None else self.value
+        if said is None:
+            raise RecordFault("bad-conversation", "a turn has no text")
+        return [_Part(text=said)] if isinstance(said, str) else said
 
 
 class _Record(msgspec.Struct):
-    conversations: list[_Turn]
+    conversations: list[_Turn] | None = None
+    messages: list[_Turn] | None = None
     id: int | str | None = None
     image: str | list[str] | None = None
+    images: str | list[str] | None = None
+    video: Any = None
+    videos: Any = None
+    audio: Any = None
+    audios: Any = None
+    system: str | None = None
     system_prompt: str | None = None
+
+    @property
+    def turns(self) -> list[_Turn]:
+        turns = self.conversations if self.conversations is not None else self.messages
+        if turns is None:
+            raise RecordFault("bad-conversation", "neither conversations nor messages")
+        return turns
+
+    @property
+    def pictures(self) -> list[str]:
+        """Names of all its pictures; those that a turn repeats count once."""
+        keys = [[value] if isinstance(value, str) else value or [] for value in (self.image, self.images)]
+        names = [name for one in keys for name in one if name]
+        parts = [part.path for turn in self.turns for part in turn.parts if part.path]
+        return names + [path for path in parts if path not in names]
 
 
 _RECORD = msgspec.json.Decoder(_Record)
@@ -51,8 +112,8 @@ class LLaVA(Source):
     licence = "CC BY 4.0 and OpenAI's terms of use (LLaVA-Instruct); pictures under their sources' terms"
     homepage = "https://huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K"
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root.parent if root.is_file() else root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root.parent if root.is_file() else root, split_by, reading)
         self.file = root.name if root.is_file() else FILE
         self._rows: list[msgspec.Raw] = []
         self._by_stem: set[str] | None = None
@@ -69,7 +130,12 @@ class LLaVA(Source):
         return [path]
 
     def load(self) -> None:
-        self._rows = load_json(self.inputs[0], list[msgspec.Raw])
+        path = self.inputs[0]
+        data = as_utf8(read_buffer(path), path, self.reading.encoding)
+        if path.suffix.lower() in LINES or (data[:1] == b"{" and _NEXT_LINE.search(data[:_PROBE])):
+            self._rows = [msgspec.Raw(line) for line in bytes(data).split(b"\n") if line and not line.isspace()]
+        else:
+            self._rows = decode(data, path, list[msgspec.Raw])
 
     def splits(self) -> list[str]:
         return ["train"]
@@ -93,13 +159,18 @@ class LLaVA(Source):
             yield Annotation(identity, (self.file, record), image, conversation=turns)
 
     def _image(self, row: _Record) -> ImageRef | None:
-        names = [row.image] if isinstance(row.image, str) else row.image or []
+        for medium in (row.video, row.videos, row.audio, row.audios):
+            if medium:
+                raise RecordFault("other-media", f"the conversation is about {str(medium)[:80]}, which is no picture")
+        names = row.pictures
         if len(names) > 1:
             raise RecordFault("several-images", f"{len(names)} pictures in one conversation")
-        if not names or not names[0]:
+        if not names:
             return None
-        path = image_path("", names[0])
-        return ImageRef(self._with_suffix(path) if path.startswith(f"{BY_STEM}/") else path)
+        image = self.picture("", names[0])
+        if image.root == 0 and image.path.startswith(f"{BY_STEM}/"):
+            image.path = self._with_suffix(image.path)
+        return image
 
     def _with_suffix(self, path: str) -> str:
         """The picture under the suffix that it has on disk; the folder is listed once, not asked once per record."""
@@ -109,6 +180,8 @@ class LLaVA(Source):
         plain = PurePosixPath(path)
         names = (plain.name, *(plain.stem + suffix for suffix in SUFFIXES))
         name = next((name for name in names if name in self._by_stem), None)
+        if name is None and self.reading.images:
+            return path  # which is looked for there
         if name is None:
             raise RecordFault("picture-missing", f"{path} is not on disk, under no usual suffix")
         return f"{BY_STEM}/{name}"
@@ -120,9 +193,11 @@ def conversation(row: _Record, has_image: bool) -> tuple[list[Turn], str]:
     The picture stands where the marker is, at the start or the end of the first human turn, else before that turn. Turns
     have to alternate, beginning with the human and ending with the answer; a system turn may come first.
     """
-    spoken = list(row.conversations)
+    spoken = [(turn.speaker or turn.role, _text(turn)) for turn in row.turns]
     turns: list[Turn] = []
-    system = row.system_prompt or (spoken.pop(0).value if spoken and spoken[0].speaker == "system" else "")
+    system = row.system_prompt or row.system or ""
+    if not system and spoken and spoken[0][0] == "system":
+        (_, system), *spoken = spoken
     stray = []
     if system:
         text, found = _without_markers(system)
@@ -131,16 +206,36 @@ def conversation(row: _Record, has_image: bool) -> tuple[list[Turn], str]:
             stray.append("the system prompt")
     if not spoken or len(spoken) % 2:
         raise RecordFault("bad-conversation", f"{len(spoken)} turns: not pairs of question and answer")
-    for number, turn in enumerate(spoken):
+    for number, (speaker, said) in enumerate(spoken):
         role = "assistant" if number % 2 else "user"
-        if _ROLES.get(turn.speaker) != role:
-            raise RecordFault("bad-conversation", f"turn {number} is from {turn.speaker[:40]!r}, not the {role}")
-        said, place = _place(turn.value) if has_image and number == 0 else (turn.value, NOWHERE)
+        if _ROLES.get(speaker) != role:
+            raise RecordFault("bad-conversation", f"turn {number} is from {speaker[:40]!r}, not the {role}")
+        if role == "user":
+            _check_pointers(said, number, has_image)
+        said, place = _place(said) if has_image and number == 0 else (said, NOWHERE)
         text, found = _without_markers(said)
         if found:
             stray.append(f"turn {number}")
         turns.append(Turn("assistant", text) if number % 2 else Turn("user", text, place))
     return turns, ", ".join(stray[:5])
+
+
+def _text(turn: _Turn) -> str:
+    """What is said in a turn, with a marker where a part of it is a picture."""
+    pieces = []
+    for part in turn.parts:
+        if part.kind not in ("text", "image", "image_url"):
+            raise RecordFault("other-media", f"a turn holds a part of type {part.kind[:40]!r}")
+        pieces.append(part.text if part.kind == "text" else MARKER)
+    return "".join(pieces)
+
+
+def _check_pointers(said: str, number: int, has_image: bool) -> None:
+    """RecordFault if a question points at what is not there: its answer would be one about something unseen."""
+    if medium := _OTHER_MEDIA.search(said):
+        raise RecordFault("other-media", f"turn {number} speaks of {medium[0]}")
+    if not has_image and _PICTURE.search(said):
+        raise RecordFault("no-picture", f"turn {number} speaks of {MARKER}, the record names no picture")
 
 
 def _place(text: str) -> tuple[str, Place]:
@@ -154,5 +249,14 @@ def _place(text: str) -> tuple[str, Place]:
 
 
 def _without_markers(text: str) -> tuple[str, bool]:
-    """The text without any marker, and whether it had one. A space is left, so that no halves of another are joined."""
-    return (text.replace(MARKER, " ").strip(), True) if MARKER in text else (text, False)
+    """The text without any marker, and whether it had one. No two spaces are left, nor are halves of another joined."""
+    first, *rest = text.split(MARKER)
+    if not rest:
+        return text, False
+    pieces = [first.rstrip(" \t")]
+    for part in rest:
+        plain = part.strip(" \t") if part is not rest[-1] else part.lstrip(" \t")
+        is_apart = not pieces[-1] or pieces[-1].endswith("\n") or plain.startswith("\n")
+        if plain:
+            pieces += [plain] if is_apart else [" ", plain]
+    return "".join(pieces).strip(), True

@@ -1,7 +1,8 @@
 """ReasonSeg: one labelme-like JSON beside each picture, with the questions or phrases that ask for its target.
 
 Layout: `reason_seg/[ReasonSeg/]{train,val,test}/<stem>.jpg` and `<stem>.json`; `explanatory/train.json` gives answers in
-words to some training pictures. Sizes are not in the files. Texts are UTF-8 and, rarely, cp1252.
+words to some training pictures. Sizes are not in the files. Texts are UTF-8 and,
+rarely, cp1252.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
-from stamp_data.sources.paths import first_folder, image_path, relative
+from stamp_data.sources.paths import first_folder, relative
 from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
 from stamp_schemas.annotation import Form, Where
 
 FOLDERS = ("reason_seg/ReasonSeg", "reason_seg", "ReasonSeg")
 SPLITS = ("train", "val", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # in either case; of several, the first counts
 ENCODING = "cp1252"
 
 
@@ -52,9 +53,10 @@ class ReasonSeg(Source):
     dataset = "reason_seg"
     licence = "Apache-2.0 (LISA); pictures: OpenImages (CC BY 2.0) and ScanNetv2 (its own terms)"
     homepage = "https://github.com/dvlab-research/LISA"
+    frame = "upright"
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root, split_by, reading)
         self.folder = _folder(root)
         self._files: dict[str, list[Path]] = {}
 
@@ -92,11 +94,11 @@ class ReasonSeg(Source):
         explanations = self._explanations(rejects) if split == "train" else {}
         files = self._files.get(split, [])
         folder = f"{self.folder}/{split}"
-        pictures = {path.name for path in (self.root / folder).iterdir()} if files else set()
+        pictures = _pictures(self.root / folder) if files else {}
         for path in files:
-            name = next((path.stem + s for s in SUFFIXES if path.stem + s in pictures), f"{path.stem}.jpg")
+            name = pictures.get(path.stem, f"{path.stem}.jpg")
             try:
-                annotation = self._annotation(path, image_path(folder, name), rejects)
+                annotation = self._annotation(path, self.picture(folder, name), rejects)
             except RecordFault as fault:
                 rejects.add(relative(path, self.root), path.stem, fault.reason, fault.detail)
                 continue
@@ -108,11 +110,11 @@ class ReasonSeg(Source):
             detail = f"{stem} is no usable record of this split"
             rejects.add(*requests[0].where, "unused-entry", detail, expressions=len(requests))
 
-    def _annotation(self, path: Path, image: str, rejects: RejectLog) -> Annotation | None:
+    def _annotation(self, path: Path, image: ImageRef, rejects: RejectLog) -> Annotation | None:
         """The record of one file, or None with rows in `rejects` if nothing is left of it."""
         name = relative(path, self.root)
         try:
-            file = load_json(path, _File, SMALL_LIMIT, ENCODING)
+            file = load_json(path, _File, SMALL_LIMIT, self.reading.encoding or ENCODING)
         except StampError as fault:
             raise unreadable(fault, path) from None
         regions, broken = self._regions(file.shapes, name, rejects)
@@ -121,7 +123,7 @@ class ReasonSeg(Source):
             rejects.add(name, path.stem, reason, detail, expressions=len(file.text))
             return None
         where = name, path.stem
-        annotation = Annotation(path.stem, where, ImageRef(image, frame="upright"), [Target("0", regions, ["0"])])
+        annotation = Annotation(path.stem, where, image, [Target("0", regions, ["0"])])
         form: Form = "question" if file.is_sentence else "description"
         for number, text in enumerate(file.text):
             try:
@@ -157,7 +159,7 @@ class ReasonSeg(Source):
             return found
         name = relative(path, self.root)
         try:
-            rows = load_json(path, list[msgspec.Raw], encoding=ENCODING)
+            rows = load_json(path, list[msgspec.Raw], encoding=self.reading.encoding or ENCODING)
         except StampError as fault:
             rejects.add(name, path.stem, "unreadable-file", unreadable(fault, path).detail)
             return found
@@ -179,21 +181,29 @@ class ReasonSeg(Source):
 
 def _region(shape: _Shape, where: Where) -> Region | None:
     """The shape as a region, None for a `flag`, which marks nothing. RecordFault for labels and kinds that are unknown."""
-    if shape.label == "flag":
+    label = shape.label.lower()
+    if label == "flag":
         return None
-    if shape.label not in ("target", "ignore"):
+    if label not in ("target", "ignore"):
         raise RecordFault("bad-shape", f"label is {shape.label[:40]!r}, not target, ignore or flag")
     if shape.shape_type != "polygon":
         raise RecordFault("bad-shape", f"shape_type is {shape.shape_type[:40]!r}, not polygon")
     flat = [value for point in shape.points for value in point]
     segmentation = msgspec.Raw(msgspec.json.encode([flat]))
-    return Region(segmentation, where, "target" if shape.label == "target" else "ignore")
+    return Region(segmentation, where, "target" if label == "target" else "ignore")
 
 
 def _folder(root: Path) -> str:
     """Where train, val and test are, relative to the root."""
     holding = tuple(name for name in FOLDERS if any((root / name / split).is_dir() for split in SPLITS))
     return first_folder(root, holding or FOLDERS[1:2])
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """File names of the pictures in a folder by their stems."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    paths.sort(key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.suffix.isupper()), reverse=True)
+    return {path.stem: path.name for path in paths}
 
 
 def _annotation_files(folder: Path) -> list[Path]:

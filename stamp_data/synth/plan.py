@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from stamp_data.synth.scene import Stream, generator
+from stamp_schemas import UsageFault
 
 Family = Literal["train2014", "refclef", "reason_seg", "llava"]
 
@@ -55,7 +56,7 @@ class Slot:
 def plan_pictures(images: int, seed: int) -> list[Slot]:
     """Share out `images` pictures among families and roles and name them, each at least once."""
     if images < FEWEST_IMAGES:
-        raise ValueError(f"images is {images}, but a playground needs at least {FEWEST_IMAGES}: one for every split")
+        raise UsageFault(f"images is {images}, but a playground needs at least {FEWEST_IMAGES}: one for every split")
     rng = generator(seed, Stream.IDS)
     slots: list[Slot] = []
     least = [len(roles) for roles in _ROLES.values()]

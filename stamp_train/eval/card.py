@@ -17,7 +17,10 @@ _VERSIONS = ("stamp-seg", "torch", "transformers", "pillow", "numpy")
 
 
 class SetCard(msgspec.Struct, frozen=True):
-    """A shard set. cases: dialogues that ask for masks. wording, seed: of the questions that the build drew."""
+    """A shard set.
+
+    cases: dialogues that ask for masks. pictures: that they are about. wording, seed: of the questions that the build drew.
+    """
 
     name: str
     dataset: str
@@ -25,6 +28,7 @@ class SetCard(msgspec.Struct, frozen=True):
     split: str
     digest: str
     cases: int
+    pictures: int
     wording: str
     seed: int
 
@@ -47,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         device: kind of device.
         dtype: as asked for.
         seed: of the refiner.
+        base: digest of the weights that an adapter was put on, if they were named.
         versions: of the software.
     """
 
@@ -66,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     seed: int
     versions: dict[str, str]
+    base: str = ""
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +97,12 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     images: dict[str, str]
     repetition_penalty: float
+    refiner: str
+
+
+class Refined(msgspec.Struct, frozen=True):
+    """What the refiner that was asked for turned out to be. refiner: its name; `none` where it could not be had."""
+
     refiner: str
 
 
@@ -127,6 +139,7 @@ def set_cards(sets: Sequence[CaseSet]) -> list[SetCard]:
                 known.split,
                 one.manifest.digest,
                 len(one),
+                len(one.rows),
                 known.wording,
                 known.seed,
             )

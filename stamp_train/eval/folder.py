@@ -2,6 +2,7 @@
 
 OUT/settings.json    what was asked for, known before the model is opened
 OUT/model.json       what the model turned out to be, written by the first process that has opened it
+OUT/refiner.json     what the refiner turned out to be, if one was asked for
 OUT/parts/           see `stamp_train.eval.journal`
 OUT/cases.jsonl, results.json, page.html    once all is done
 """
@@ -19,12 +20,12 @@ import msgspec
 
 from stamp_data.shards.writer import write_atomic
 from stamp_schemas import StampError, UsageFault
-from stamp_train.eval.card import Opened, Settings
+from stamp_train.eval.card import Opened, Refined, Settings
 
-SETTINGS, MODEL, PARTS = "settings.json", "model.json", "parts"
+SETTINGS, MODEL, REFINER, PARTS = "settings.json", "model.json", "refiner.json", "parts"
 CASES, RESULTS, PAGE = "cases.jsonl", "results.json", "page.html"
 
-Part = TypeVar("Part", Settings, Opened)
+Part = TypeVar("Part", Settings, Opened, Refined)
 
 
 def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
@@ -78,7 +79,7 @@ def read_part(folder: Path, name: str, kind: type[Part]) -> Part:
 
 def _begin_anew(folder: Path, settings: Settings) -> None:
     """Remove what an evaluation has left in its folder, and put other settings there; other files stay."""
-    for name in (RESULTS, CASES, PAGE, MODEL):
+    for name in (RESULTS, CASES, PAGE, MODEL, REFINER):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     write_atomic(folder / SETTINGS, _text(settings))  # last, so that a removal cut short can be done again
@@ -99,7 +100,7 @@ def _only_asked_for(folder: Path, settings: Settings) -> bool:
     return not done and bool(changes(read_part(folder, SETTINGS, Settings), settings))
 
 
-def _text(part: Settings | Opened) -> bytes:
+def _text(part: Settings | Opened | Refined) -> bytes:
     return msgspec.json.format(msgspec.json.encode(part), indent=2) + b"\n"
 
 

@@ -202,8 +202,8 @@ class Summary:
     def metrics(self, name: str = "stamp") -> dict[str, float]:
         """Metrics under a convention, in the order of its formulas.
 
-        Left out is what has no case: N-acc without cases that have no target, T-acc and Pr@ without cases that have one
-        (ReLA writes 0 for them), and all of it without cases.
+        Left out is what has no case: N-acc without cases that have no target, Pr@ without cases that have one (ReLA writes
+        0 for them), T-acc unless there are both, since else there is nothing to decide, and all of it without cases.
 
         Raises:
             StampError: there is no such convention.
@@ -228,7 +228,8 @@ def _decisions(cases: Sequence[CaseScore], ious: Sequence[float]) -> dict[str, f
     if without:
         found["n_acc"] = sum(without) / len(without)
     having = [(case.told_none, iou) for case, iou in zip(cases, ious, strict=True) if not case.no_target]
-    if having:
+    if having and without:
         found["t_acc"] = sum(not told_none for told_none, _ in having) / len(having)
+    if having:
         found |= {f"pr@{limit}": sum(iou >= limit for _, iou in having) / len(having) for limit in THRESHOLDS}
     return found

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -123,25 +124,41 @@ def _picture(line: Line, source: CaseSet) -> tuple[str, str]:
 
 
 def _tables(results: Results, convention: str) -> Iterator[str]:
+    yield f"<h2>All metrics by the convention {escape(convention)}, per cent</h2>"
+    heads, scores = score_rows(results, convention)
+    yield _table(heads, [("", list(group)) for _, group in groupby(map(_plain, scores), key=lambda row: row[1][0])])
     for table in published().tables:
         rows = paper_rows(results, table, convention)
         if rows:
             yield f"<h2>Table {table.number}. {escape(table.title)}</h2>"
-            yield _table(table.heads, [(row.own, row_cells(row)) for row in rows])
+            groups = groupby(rows, key=lambda row: row.group)
+            yield _table(table.heads, [(name, [(row.own, row_cells(row)) for row in group]) for name, group in groups])
             note = f"Per cent. Own rows by the convention {convention}; others: {published().source}"
             yield f'<p class="quiet">{escape(note)}</p>'
-    yield f"<h2>All metrics by the convention {escape(convention)}, per cent</h2>"
-    heads, rows_of_scores = score_rows(results, convention)
-    yield _table(heads, [(False, cells) for cells in rows_of_scores])
 
 
-def _table(heads: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]]) -> str:
+Cells = tuple[bool, Sequence[str]]
+"""A row, and whether it is to stand out."""
+
+
+def _plain(cells: Sequence[str]) -> Cells:
+    return False, cells
+
+
+def _table(heads: Sequence[str], groups: Sequence[tuple[str, Sequence[Cells]]]) -> str:
+    """Rows in groups, each a body of the table, with its name above if it has one."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    body = "".join(
+    bodies = "".join(_body(name, rows, len(heads)) for name, rows in groups)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>'
+
+
+def _body(name: str, rows: Sequence[Cells], columns: int) -> str:
+    title = f'<tr><td class="quiet" colspan="{columns}">{escape(name)}</td></tr>' if name else ""
+    lines = "".join(
         f"<tr{' class=own' if own else ''}>" + "".join(f"<td>{escape(text)}</td>" for text in cells) + "</tr>"
         for own, cells in rows
     )
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    return f"<tbody>{title}{lines}</tbody>"
 
 
 def _card(results: Results) -> Iterator[str]:

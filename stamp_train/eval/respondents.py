@@ -11,7 +11,8 @@ from stamp_data.grid import PATCH, patch_grid
 from stamp_schemas import Grid, UsageFault
 from stamp_train.eval.card import Opened
 from stamp_train.eval.cases import Case, Pictured
-from stamp_train.eval.oracle import RULES, SAMPLED, label_logits, make_labels
+from stamp_train.eval.oracle import label_logits, make_labels
+from stamp_train.eval.representation import Representation, named
 from stamp_train.eval.scoring import FORCED
 from stamp_train.model.attention.select import resolve
 from stamp_train.model.generate import StampGenerator
@@ -61,6 +62,7 @@ def open_model(
     options: GenerationOptions,
     min_tokens: int | None = None,
     max_tokens: int | None = None,
+    base: str = "",
 ) -> ModelRespondent:
     """The model of a checkpoint; bounds of merged patches instead of its own, if given.
 
@@ -68,7 +70,7 @@ def open_model(
         StampError: the checkpoint is at fault.
         UsageFault: the bounds leave nothing.
     """
-    model, processor = open_checkpoint(checkpoint, device, dtype)
+    model, processor = open_checkpoint(checkpoint, device, dtype, base)
     _bound(processor, min_tokens, max_tokens)
     with told(str(checkpoint)):
         generator = StampGenerator(model, processor)
@@ -79,29 +81,26 @@ class LabelRespondent:
     """Answers with the labels of the true masks: the ceiling of any model that is trained on them.
 
     Args:
-        rule: of labels, see `stamp_train.eval.oracle`.
-        side: labels per patch, along one side, of the readout that would learn them.
         min_tokens, max_tokens: bounds of merged patches per picture.
 
     Raises:
-        UsageFault: there is no such rule, or the bounds leave nothing.
+        UsageFault: the bounds leave nothing.
     """
 
-    def __init__(self, rule: str, side: int, min_tokens: int, max_tokens: int) -> None:
-        if rule not in RULES or (rule == SAMPLED and side != 1):
-            raise UsageFault(f"no {rule} labels with {side}x{side} to a patch", f"choose one of {', '.join(RULES)}")
+    def __init__(self, min_tokens: int, max_tokens: int) -> None:
         check_bounds(min_tokens, max_tokens)
-        self.rule, self.side, self.bounds = rule, side, (min_tokens, max_tokens)
+        self.bounds = min_tokens, max_tokens
 
-    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:  # noqa: ARG002 - says the same in any
-        """See `stamp_train.eval.evaluate.Respondent`."""
-        return [[self._answer(case) for case in one.cases] for one in pictures]
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+        """See `stamp_train.eval.evaluate.Respondent`. mode: name of a representation."""
+        labels = named(mode)
+        return [[self._answer(case, labels) for case in one.cases] for one in pictures]
 
-    def _answer(self, case: Case) -> Answer:
+    def _answer(self, case: Case, kind: Representation) -> Answer:
         height, width = case.truths[0].mask.shape
         patches = patch_grid(height, width, *self.bounds)
-        grid = Grid(patches.height * self.side, patches.width * self.side)
-        labels = [make_labels(truth.mask, grid, self.rule, truth.ignore, self.side) for truth in case.truths]
+        grid = Grid(patches.height * kind.side, patches.width * kind.side)
+        labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
         return Answer(case.begin, case.begin, (), tuple(map(label_logits, labels)), "stop", (height, width))
 
 

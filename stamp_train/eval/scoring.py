@@ -15,9 +15,10 @@ from stamp_train.predict.refine import Refiner
 from stamp_train.predict.upsample import to_mask
 
 MASK_RULE = "mask k goes to target k, all that are left to the last target: with one target their union"
-FREE, FORCED, LABELS, REFINED = "free", "forced", "labels", "refined"
-"""Modes: the model answers for itself; the true answer is given up to its last `<|seg|>`, so that only masks are drawn; labels
-answer in its place. `REFINED` in a variant's name (`free+refined`) says that a refiner has redrawn the masks."""
+FREE, FORCED, REFINED = "free", "forced", "refined"
+"""Modes: the model answers for itself; the true answer is given up to its last `<|seg|>`, so that only masks are drawn. Where
+labels answer in its place, modes are names of `stamp_train.eval.representation`. `REFINED` in a variant's name
+(`free+refined`) says that a refiner has redrawn the masks."""
 
 
 class Scorer:

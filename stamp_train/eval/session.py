@@ -8,20 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stamp_schemas import UsageFault
-from stamp_train.eval.card import Card, Opened, Settings, checkpoint_digest, set_cards, software
+from stamp_train.eval.card import Card, Opened, Refined, Settings, checkpoint_digest, set_cards, software
 from stamp_train.eval.cases import Prompting, open_sets
 from stamp_train.eval.evaluate import Examination, Report, Respondent, gather, make_batches
-from stamp_train.eval.folder import MODEL, agree, claim, read_part, writing
+from stamp_train.eval.folder import MODEL, REFINER, agree, claim, read_part, writing
 from stamp_train.eval.journal import Line, done_batches
+from stamp_train.eval.representation import Representation
 from stamp_train.eval.respondents import LabelRespondent, open_model
 from stamp_train.eval.results import Results, make_results, write_results
-from stamp_train.eval.scoring import FORCED, FREE, LABELS, MASK_RULE, Scorer
+from stamp_train.eval.scoring import FORCED, FREE, MASK_RULE, Scorer
+from stamp_train.model.base import fetch
 from stamp_train.model.sampling import GenerationOptions
+from stamp_train.model.weights import digest
 from stamp_train.predict.checkpoints import find_checkpoint
 from stamp_train.predict.opening import pick_device
 from stamp_train.predict.refine import load_refiner
+from stamp_train.predict.refine.refiner import Unrefined, works
 from stamp_train.predict.upsample import METHODS, PUBLISHED
 
+LABELS = "labels"  # stands where a checkpoint would
 MODES = {"free": [FREE], "forced": [FORCED], "both": [FREE, FORCED]}
 _DECODING = "greedy; a repetition penalty if the checkpoint's generation config has one"
 _ENLARGED_FIRST = "probabilities are enlarged, then cut off at 0.5"
@@ -37,21 +42,23 @@ class Asked:
         shards: built splits, or folders of them.
         out: folder of the evaluation.
         mode: one of `MODES`.
-        labels, side: rule and number per patch of the labels that are scored without a checkpoint.
+        labels: representations that are scored without a checkpoint.
         refine: specification of a refiner (`stamp_train.predict.refine.load_refiner`), "" for none.
+        refine_optional: where it cannot be had, masks are scored unrefined.
         device: as torch names them, or `auto`.
+        base: folder or hub name of the model that an adapter goes onto, where that has to be told.
     """
 
     checkpoint: Path | None
     shards: Sequence[Path]
     out: Path
     mode: str = "free"
-    labels: str = "soft"
-    side: int = 1
+    labels: Sequence[Representation] = ()
     prompt: Prompting = "record"
     upsampling: str = "bilinear"
     refine: str = ""
     refine_preset: str = "stamp"
+    refine_optional: bool = False
     no_target_pixels: int = 0
     max_new_tokens: int = 512
     batch_size: int = 16
@@ -60,6 +67,7 @@ class Asked:
     device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
+    base: str = ""
 
 
 class Session:
@@ -91,8 +99,9 @@ class Session:
 
     @property
     def finished(self) -> bool:
-        """Whether all cases are done."""
-        return {batch.number for batch in self.batches} <= done_batches(self.folder)
+        """Whether all cases are done, refined if that was asked for; masks that went without may be so no longer."""
+        done = {batch.number for batch in self.batches} <= done_batches(self.folder)
+        return done and not (self.asked.refine and self._went_unrefined())
 
     def work(self, report: Report, rank: int = 0, world: int = 1) -> None:
         """Do a process's share of what is left.
@@ -106,19 +115,23 @@ class Session:
             UsageFault: what was done before, was done by a model that was opened otherwise.
         """
         asked, place = self.asked, self._place()
-        refiner = load_refiner(asked.refine, place, asked.refine_preset, asked.seed) if asked.refine else None
+        refiner = None
+        if asked.refine:
+            optional = asked.refine_optional
+            refiner = load_refiner(asked.refine, place, asked.refine_preset, asked.seed, optional=optional)
+            agree(self.folder, REFINER, Refined(refiner.name))
         respondent: Respondent
         if self.checkpoint is None:
             least, most = self._bounds()
-            respondent = LabelRespondent(asked.labels, asked.side, least, most)
+            respondent = LabelRespondent(least, most)
         else:
             options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
-            respondent = open_model(self.checkpoint, place, asked.dtype, options, asked.min_tokens, asked.max_tokens)
+            respondent = open_model(
+                self.checkpoint, place, asked.dtype, options, asked.min_tokens, asked.max_tokens, asked.base
+            )
             agree(self.folder, MODEL, respondent.facts(refiner))
-        works = refiner if refiner and refiner.name != "none" else None
-        examination = Examination(
-            respondent, Scorer(asked.upsampling, asked.no_target_pixels, works), self.settings.modes
-        )
+        scorer = Scorer(asked.upsampling, asked.no_target_pixels, refiner if works(refiner) else None)
+        examination = Examination(respondent, scorer, self.settings.modes)
         examination.run(self.batches, self.folder, rank, world, report)
 
     def results(self) -> tuple[Results, list[Line]]:
@@ -135,14 +148,13 @@ class Session:
 
     def _settings(self) -> Settings:
         asked = self.asked
-        labels = f"{asked.labels} labels, {asked.side}x{asked.side} to a patch"
         least, most = (asked.min_tokens, asked.max_tokens) if asked.checkpoint else self._bounds()
         return Settings(
-            checkpoint=labels if asked.checkpoint is None else str(asked.checkpoint),
-            checkpoint_digest=labels if self.checkpoint is None else checkpoint_digest(self.checkpoint),
+            checkpoint=LABELS if asked.checkpoint is None else str(asked.checkpoint),
+            checkpoint_digest=LABELS if self.checkpoint is None else checkpoint_digest(self.checkpoint),
             sets=set_cards(self.sets),
             prompt=asked.prompt,
-            modes=[LABELS] if asked.checkpoint is None else MODES[asked.mode],
+            modes=[one.name for one in asked.labels] if asked.checkpoint is None else MODES[asked.mode],
             max_new_tokens=asked.max_new_tokens,
             batch_size=asked.batch_size,
             upsampling=asked.upsampling,
@@ -153,6 +165,7 @@ class Session:
             device=self.device.type,
             dtype=asked.dtype,
             seed=asked.seed,
+            base=digest(fetch(asked.base)) if asked.base else "",
             versions=software(),
         )
 
@@ -171,6 +184,11 @@ class Session:
         """Of merged patches where there is no checkpoint that has some: those that the first set was built with."""
         built = self.sets[0].manifest.settings
         return self.asked.min_tokens or built.min_tokens, self.asked.max_tokens or built.max_tokens
+
+    def _went_unrefined(self) -> bool:
+        if not (self.folder / REFINER).is_file():
+            return True
+        return read_part(self.folder, REFINER, Refined).refiner == Unrefined.name
 
     def _place(self) -> str:
         """The device of this process."""

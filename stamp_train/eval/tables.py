@@ -1,4 +1,4 @@
-"""Results beside the paper's Tables 2, 3 and 4, and every metric of every set."""
+"""Every metric of every set, and results beside the paper's Tables 2, 3 and 4."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import msgspec
 from rich import box
 from rich.table import Table
 
+from stamp_data.published import Counts
+from stamp_data.published import published as published_data
+from stamp_train.eval.card import SetCard
 from stamp_train.eval.metrics import CONVENTIONS
 from stamp_train.eval.results import Results
 from stamp_train.eval.scoring import REFINED
@@ -73,7 +76,10 @@ def published() -> Published:
 
 
 def paper_rows(results: Results, table: PublishedTable, convention: str) -> list[Row]:
-    """A table with a row for every variant of the results, each in its group; nothing if it has none of their sets."""
+    """A table with a row for every variant of the results, each in its group; nothing if it has none of their sets.
+
+    A set is the published one only if it holds as much as that does: `unlike_published`.
+    """
     own = _own_rows(results, table, convention)
     if not own:
         return []
@@ -93,8 +99,35 @@ def score_rows(results: Results, convention: str, width: int = WHOLE) -> tuple[l
     return ["Set", "Variant", "Cases", *(_TITLES.get(name, name.title()) for name in names)], rows
 
 
-def terminal_tables(results: Results, convention: str, width: int) -> list[Table]:
-    """What there is to show, the paper's tables first; on fewer than `WHOLE` characters only their columns in question."""
+def unlike_published(results: Results) -> dict[str, str]:
+    """Why sets that the paper's tables have by name are not those of the paper, by name."""
+    columns = {column.set for table in published().tables for column in table.columns}
+    reasons = {one.name: _difference(one) for one in results.card.settings.sets if one.name in columns}
+    return {name: why for name, why in reasons.items() if why}
+
+
+def _difference(one: SetCard) -> str:
+    dataset = published_data().get(one.dataset)
+    known = (dataset and dataset.count(one.split_by, one.split)) or Counts()
+    counts = (("sentences", one.cases, known.sentences), ("pictures", one.pictures, known.images))
+    return ", ".join(
+        f"{found:,} {what} (published {wanted:,})" for what, found, wanted in counts if wanted and wanted != found
+    )
+
+
+def own_table(results: Results, convention: str, width: int) -> Table:
+    """Every metric of every set and variant; sets are parted by a line."""
+    heads, cells = score_rows(results, convention, width)
+    drawn = _table(f"Per cent, by the convention `{convention}`", heads)
+    for before, line in zip([cells[0], *cells], cells, strict=False):
+        if before[0] != line[0]:
+            drawn.add_section()
+        drawn.add_row(*line)
+    return drawn
+
+
+def paper_tables(results: Results, convention: str, width: int) -> list[Table]:
+    """The paper's tables that have one of the sets; on fewer than `WHOLE` characters only their columns in question."""
     drawn = []
     for table in published().tables:
         rows = paper_rows(results, table, convention)
@@ -107,19 +140,16 @@ def terminal_tables(results: Results, convention: str, width: int) -> list[Table
             ]
             titles = ["Method", "LLM / variant", *(table.columns[place].title for place in shown), "Avg."]
             one = _table(f"Table {table.number}. {table.title}: per cent, own rows by `{convention}`", titles)
-            for before, row in zip([rows[0], *rows], rows, strict=False):
-                if before.group != row.group:
+            for before, row in zip([None, *rows], rows, strict=False):
+                if row.group and (before is None or before.group != row.group):
                     one.add_section()
+                    one.add_row(row.group, style="dim")
                 values = [percent(row.values[place]) for place in shown]
                 one.add_row(row.method, row.llm, *values, percent(row.average), style="bold" if row.own else None)
             drawn.append(one)
     if drawn:
         drawn[-1].caption = f"Other rows: {published().source}"
-    heads, cells = score_rows(results, convention, width)
-    scores = _table(f"Per cent, by the convention `{convention}`", heads)
-    for line in cells:
-        scores.add_row(*line)
-    return [*drawn, scores]
+    return drawn
 
 
 def row_cells(row: Row) -> list[str]:
@@ -133,11 +163,12 @@ def percent(value: float | None) -> str:
 
 
 def _own_rows(results: Results, table: PublishedTable, convention: str) -> list[Row]:
-    scores = {one.name: one.scores for one in results.sets}
+    others = unlike_published(results)
+    scores = {one.name: one.scores for one in results.sets if one.name not in others}
     if not any(column.set in scores for column in table.columns):
         return []
     rows = []
-    for variant in dict.fromkeys(variant for one in results.sets for variant in one.scores):
+    for variant in dict.fromkeys(variant for found in scores.values() for variant in found):
         values = [
             _hundredfold(scores.get(column.set, {}).get(variant, {}).get(convention, {}).get(column.metric))
             for column in table.columns
@@ -145,7 +176,7 @@ def _own_rows(results: Results, table: PublishedTable, convention: str) -> list[
         whole = [value for value in values if value is not None]
         average = sum(whole) / len(whole) if len(whole) == len(values) else None
         group = table.groups[-1] if variant.endswith(REFINED) or len(table.groups) == 1 else table.groups[-2]
-        rows.append(Row(group, "this run", variant, values, average, own=True))
+        rows.append(Row(group, "this run" if results.card.model else "labels", variant, values, average, own=True))
     return rows
 
 

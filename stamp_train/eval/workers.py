@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from stamp_schemas import StampError
+from stamp_schemas import StampError, UsageFault
 from stamp_train.launch import STARTED
 
 _POLL = 0.1  # seconds between two looks at them
@@ -23,6 +23,7 @@ def run_workers(processes: int, arguments: Sequence[str]) -> None:
 
     Raises:
         StampError: one of them failed, or was killed; the others are ended.
+        UsageFault: one of them says that the call is wrong.
     """
     command = [sys.executable, "-m", "stamp_cli.train", *arguments]
     workers: list[subprocess.Popen[bytes]] = []
@@ -45,7 +46,7 @@ def run_workers(processes: int, arguments: Sequence[str]) -> None:
             worker.wait()
     for rank, code in enumerate(codes):
         if code:
-            raise StampError(
+            raise (UsageFault if code == UsageFault.exit_code else StampError)(
                 f"process {rank + 1} of {processes} ended with exit code {code}",
                 "what it said is above; the same command goes on",
             )

@@ -15,6 +15,21 @@ _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|
 # What an assistant may say beyond text. Everything else that looks like a control token stays text, whoever wrote it.
 _SPEAKABLE = re.compile("(" + "|".join(re.escape(token) for token in (SEG, YES, NO)) + ")")
 DEFAULT_SYSTEM = "You are a helpful assistant."
+TEMPLATE = (  # the same in the language of chat templates, for other programs; there control tokens in texts are obeyed
+    "{%- for message in messages %}"
+    "{%- if loop.first and message['role'] != 'system' %}"
+    "{{- '<|im_start|>system\n" + DEFAULT_SYSTEM + "<|im_end|>\n' }}"
+    "{%- endif %}"
+    "{{- '<|im_start|>' + message['role'] + '\n' }}"
+    "{%- if message['content'] is string %}{{- message['content'] }}"
+    "{%- else %}{%- for part in message['content'] %}"
+    "{%- if part['type'] == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- else %}{{- part['text'] }}{%- endif %}"
+    "{%- endfor %}{%- endif %}"
+    "{{- '<|im_end|>\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
 # What is written into every dialogue, whatever it says: tokenised once.
 FRAME = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n", "\n")
 
@@ -58,7 +73,7 @@ class ChatEncoder:
         if missing:
             raise StampModelError(
                 f"the tokenizer has no {', '.join(missing)}",
-                fix="Load a STAMP checkpoint's tokenizer, or add them with stamp_train.model.tokens.add_tokens",
+                fix="load a STAMP checkpoint's tokenizer, or add them with stamp_train.model.tokens.add_tokens",
             )
         self.control = {token: int(vocabulary[token]) for token in (*_CHAT_TOKENS, *ADDED_TOKENS)}
         self._control_ids = frozenset(self.control.values())
@@ -92,7 +107,7 @@ class ChatEncoder:
         if not self._control_ids.isdisjoint(ids):
             raise StampModelError(
                 f"the tokenizer reads a control token in the text {text[:60]!r}",
-                fix="Use a fast tokenizer whose control tokens are marked special",
+                fix="use a fast tokenizer whose control tokens are marked special",
             )
         return ids
 
@@ -154,7 +169,7 @@ class _Writer:
     def turn(self, message: Message) -> None:
         role = message.get("role")
         if role not in ("system", "user", "assistant"):
-            raise StampModelError(f"a message of role {role!r}", where=self.name, fix="Use system, user or assistant")
+            raise StampModelError(f"a message of role {role!r}", where=self.name, fix="use system, user or assistant")
         by_assistant = role == "assistant"
         self.header(role)
         for part in _join_texts(message.get("content")):
@@ -169,7 +184,7 @@ class _Writer:
                 raise StampModelError(
                     f"content of type {part.get('type')!r} in a message of role {role!r}",
                     where=self.name,
-                    fix="Content is text, and images from system or user",
+                    fix="content is text, and images from system or user",
                 )
         self.put([self.chat.control["<|im_end|>"]], by_assistant)
         self.put(self.chat.text_ids("\n"))
@@ -179,7 +194,7 @@ class _Writer:
     def image(self) -> None:
         if self.image_at is not None:
             raise StampModelError(
-                "more than one image in a dialogue", where=self.name, fix="A dialogue is about one image"
+                "more than one image in a dialogue", where=self.name, fix="a dialogue is about one image"
             )
         control = self.chat.control
         self.put([control["<|vision_start|>"], control["<|image_pad|>"], control["<|vision_end|>"]])

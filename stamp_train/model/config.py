@@ -32,11 +32,11 @@ class StampConfig:
     def __post_init__(self) -> None:
         if self.mask_positions not in MASK_POSITIONS:
             raise StampModelError(
-                f"no mask positions {self.mask_positions!r}", fix=f"Choose one of {', '.join(MASK_POSITIONS)}"
+                f"no mask positions {self.mask_positions!r}", fix=f"choose one of {', '.join(MASK_POSITIONS)}"
             )
         if self.head_words and self.head == "patch":
             raise StampModelError(
-                "the patch readout is told no words", fix="Set head_words to 0, or choose the fine readout"
+                "the patch readout is told no words", fix="set head_words to 0, or choose the fine readout"
             )
 
     @classmethod

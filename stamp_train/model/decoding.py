@@ -232,5 +232,5 @@ def _check_numbers(kind: str, replies: Sequence[Reply], logits: Tensor) -> None:
         raise StampModelError(
             f"{kind} logits are not numbers",
             where=replies[broken.index(True)].name,
-            fix="Check the checkpoint's weights, and its precision: float16 overflows where bfloat16 does not",
+            fix="check the checkpoint's weights, and its precision: float16 overflows where bfloat16 does not",
         )

@@ -1,8 +1,14 @@
 """The one exception that a caller of the model can cause."""
 
+from __future__ import annotations
 
-class StampModelError(ValueError):
-    """Input, request or checkpoint at fault: says what is wrong, where, and what to do about it.
+from typing import Any
+
+from stamp_schemas.errors import StampError
+
+
+class StampModelError(StampError, ValueError):
+    """Input, request or checkpoint at fault: says what is wrong, where, and what to do about it. Commands print it as a line.
 
     Args:
         what: the fault, as one clause.
@@ -11,5 +17,11 @@ class StampModelError(ValueError):
     """
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
-        message = f"{where}: {what}" if where else what
-        super().__init__(f"{message}. {fix}." if fix else message)
+        super().__init__(f"{where}: {what}" if where else what, fix or "")
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return _rebuilt, (self.message, self.hint)  # survives the way back from a worker process
+
+
+def _rebuilt(message: str, hint: str) -> StampModelError:
+    return StampModelError(message, fix=hint)

@@ -167,7 +167,7 @@ class Conversation:
             reply = self._batch.branches[0].reply
             go_on(generator.model, generator.chat, reply, prompt, options)
         else:
-            raise StampModelError("messages in a dialogue that has begun", fix="Pass the question as a string")
+            raise StampModelError("messages in a dialogue that has begun", fix="pass the question as a string")
         batch = self._batch
         yield from reply.events(reply.pieces)
         yield from in_halves([reply], lambda _: batch.answers(options), lambda _: "conversation")

@@ -120,7 +120,7 @@ def head_class(name: str) -> type[PatchHead] | type[FineHead]:
         StampModelError: there is none.
     """
     if name not in HEADS:
-        raise StampModelError(f"no mask head {name!r}", fix=f"Choose one of {', '.join(HEADS)}")
+        raise StampModelError(f"no mask head {name!r}", fix=f"choose one of {', '.join(HEADS)}")
     return HEADS[name]
 
 

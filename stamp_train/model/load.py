@@ -6,31 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
+from stamp_train.model.base import fetch
 from stamp_train.model.config import StampConfig
-from stamp_train.model.errors import StampModelError
-from stamp_train.model.modeling import StampForQwen2_5VL, StampForQwen2VL
-
-StampModel = StampForQwen2VL | StampForQwen2_5VL
-
-MODEL_CLASSES: dict[str, type[StampForQwen2VL] | type[StampForQwen2_5VL]] = {
-    "qwen2_vl": StampForQwen2VL,
-    "qwen2_5_vl": StampForQwen2_5VL,
-}
-
-
-def model_class(model_type: str) -> type[StampForQwen2VL] | type[StampForQwen2_5VL]:
-    """The class for a `model_type` of config.json.
-
-    Raises:
-        StampModelError: STAMP is not built on that family.
-    """
-    if model_type not in MODEL_CLASSES:
-        raise StampModelError(
-            f"model type {model_type!r} is not supported", fix=f"Use one of {', '.join(MODEL_CLASSES)}"
-        )
-    return MODEL_CLASSES[model_type]
+from stamp_train.model.environment import unheard
+from stamp_train.model.folder import HEADS, StampModel, model_class, read_config, refuse_misfit
 
 
 def load_checkpoint(path: str | Path, *, dtype: torch.dtype | str = "auto", **options: Any) -> StampModel:
@@ -42,9 +22,11 @@ def load_checkpoint(path: str | Path, *, dtype: torch.dtype | str = "auto", **op
         options: further arguments of `from_pretrained`.
 
     Raises:
+        UsageFault: there is no such folder.
         StampModelError: a weight is missing, left over or of another shape.
     """
-    return _open(path, AutoConfig.from_pretrained(path), (), dtype, options)
+    folder = fetch(str(path))
+    return _open(folder, read_config(folder), (), dtype, options)
 
 
 def start_from(
@@ -61,32 +43,28 @@ def start_from(
         options: further arguments of `from_pretrained`.
 
     Raises:
+        UsageFault: there is no such folder.
         StampModelError: a weight other than the head's is missing, left over or of another shape.
     """
-    config = AutoConfig.from_pretrained(path)
+    folder = fetch(str(path))
+    config = read_config(folder)
     (stamp or StampConfig()).store(config)
-    return _open(path, config, ("classifier.",), dtype, options)
+    return _open(folder, config, HEADS, dtype, options)
 
 
 def _open(
-    path: str | Path, config: Any, may_be_new: tuple[str, ...], dtype: torch.dtype | str, options: dict[str, Any]
+    folder: Path, config: Any, may_be_new: tuple[str, ...], dtype: torch.dtype | str, options: dict[str, Any]
 ) -> StampModel:
     opener: Any = model_class(config.model_type).from_pretrained
-    # transformers 5.10 reads the flag of published files into the text part only, and ties by that of the whole.
-    config.tie_word_embeddings = config.text_config.tie_word_embeddings
     model: StampModel
-    model, report = opener(path, config=config, dtype=dtype, output_loading_info=True, **options)
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(may_be_new or ("\0",)))
-    faults = {
-        "missing": missing,
-        "unexpected": sorted(report["unexpected_keys"]),
-        "of another shape": sorted(str(key) for key in report["mismatched_keys"]),
-    }
-    found = "; ".join(f"{len(keys)} {kind} ({', '.join(keys[:3])})" for kind, keys in faults.items() if keys)
-    if found:
-        raise StampModelError(
-            f"weights do not fit the model: {found}",
-            where=str(path),
-            fix="A base model without a mask head is opened with start_from",
-        )
+    with unheard(
+        "transformers.modeling_utils"
+    ):  # its report of weights; what matters of that is refused here, in a line
+        model, report = opener(folder, config=config, dtype=dtype, output_loading_info=True, **options)
+    refuse_misfit(
+        folder,
+        missing=[key for key in report["missing_keys"] if not key.startswith(may_be_new)],
+        unexpected=report["unexpected_keys"],
+        shapes=list(map(str, report["mismatched_keys"])),
+    )
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,21 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
         rows = {"embed_tokens": new_ids} if tied else {"embed_tokens": new_ids, "lm_head": new_ids}
         return LoraConfig(**common, trainable_token_indices=rows, modules_to_save=["classifier"])
     if style != "published":
-        raise StampModelError(f"no LoRA style {style!r}", fix="Choose default or published")
+        raise StampModelError(f"no LoRA style {style!r}", fix="choose default or published")
     if tied:
         raise StampModelError(
-            "the published LoRA layout unties the embeddings of this model", fix="Use style='default' on tied models"
+            "the published LoRA layout unties the embeddings of this model", fix="use style='default' on tied models"
         )
     return LoraConfig(**common, use_rslora=True, modules_to_save=["embed_tokens", "lm_head", "classifier"])
+
+
+def wrap(model: Any, config: Any) -> Any:
+    """The model with a new adapter."""
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():  # peft asks transformers under a name that is going out of use
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> Any:
@@ -60,14 +70,14 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
     Raises:
         StampModelError: the file and the model do not fit.
     """
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+    from peft import PeftConfig, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
     config = PeftConfig.from_pretrained(str(path))
     config.inference_mode = not trainable
     # Without a task type PEFT's wrapper hands all arguments through; its causal-LM one knows nothing of packed inputs.
     config.task_type = None
-    adapted = get_peft_model(model, config)
+    adapted = wrap(model, config)
     for weight in adapted.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()  # first, since what is trained would lose digits on layers in bfloat16
@@ -98,6 +108,6 @@ def merge_adapter(adapted: Any) -> Any:
         embeddings, head = merged.get_input_embeddings().weight, merged.get_output_embeddings().weight
         if embeddings.data_ptr() != head.data_ptr():
             raise StampModelError(
-                "the adapter trained embeddings and output matrix apart", fix="Train with lora_config(style='default')"
+                "the adapter trained embeddings and output matrix apart", fix="train with lora_config(style='default')"
             )
     return merged

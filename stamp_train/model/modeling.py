@@ -99,11 +99,11 @@ class _StampMixin:
         if asked not in (None, "sdpa", "eager", ATTENTION_NAME):
             raise StampModelError(
                 f"attn_implementation={asked!r} for the language model would drop the mask of packed sequences silently",
-                fix=f'Leave it out, or pass {{"text_config": "{ATTENTION_NAME}", "vision_config": ...}}, and choose the '
+                fix=f'leave it out, or pass {{"text_config": "{ATTENTION_NAME}", "vision_config": ...}}, and choose the '
                 "backend in forward(attention=...)",
             )
         if any(kind != "full_attention" for kind in config.text_config.layer_types):
-            raise StampModelError("the language model has sliding-window layers", fix="Set use_sliding_window to false")
+            raise StampModelError("the language model has sliding-window layers", fix="set use_sliding_window to false")
 
     def set_attn_implementation(self, attn_implementation: str | dict[str, str], **kwargs: Any) -> None:
         """As in transformers, but for the vision tower only: the language model keeps its own.
@@ -117,7 +117,7 @@ class _StampMixin:
         if asked != ATTENTION_NAME:
             raise StampModelError(
                 f"attn_implementation={asked!r} for the language model would drop the mask of packed sequences silently",
-                fix='Set only {"vision_config": ...}, and choose the backend in forward(attention=...)',
+                fix='set only {"vision_config": ...}, and choose the backend in forward(attention=...)',
             )
         vision = attn_implementation.get("vision_config")
         if vision is not None:
@@ -274,6 +274,13 @@ _name_parameters(
 
 # Published files name the tower `visual` and the language model `model`; transformers renames that for its own classes by
 # their name (one mapping for both), and would leave a subclass with random weights and a warning.
+_MAPPING = get_checkpoint_conversion_mapping("Qwen2VLForConditionalGeneration")  # type: ignore[no-untyped-call]
 for _ours in (StampForQwen2VL, StampForQwen2_5VL):
-    _mapping = get_checkpoint_conversion_mapping("Qwen2VLForConditionalGeneration")  # type: ignore[no-untyped-call]
-    register_checkpoint_conversion_mapping(_ours.__name__, _mapping, overwrite=True)
+    register_checkpoint_conversion_mapping(_ours.__name__, _MAPPING, overwrite=True)
+
+
+def name_in_model(stored: str) -> str:
+    """The name in the model of a weight of a published file, or of one that says it as the model does."""
+    for renaming in _MAPPING or ():
+        stored = renaming.rename_source_key(stored)[0]
+    return stored

@@ -63,7 +63,7 @@ def preset_config(name: str, tokenizer: Any, stamp: StampConfig | None = None) -
         StampModelError: no such preset.
     """
     if name not in PRESETS:
-        raise StampModelError(f"no preset {name!r}", fix=f"Choose one of {', '.join(PRESETS)}")
+        raise StampModelError(f"no preset {name!r}", fix=f"choose one of {', '.join(PRESETS)}")
     text = dict(_TEXT[name])
     tied, section = text.pop("tied"), text.pop("mrope_section")
     text["vocab_size"] = max(text["vocab_size"], len(tokenizer))

@@ -25,7 +25,7 @@ def check_rows(model: Any, chat: ChatEncoder) -> None:
     if lacking:
         raise StampModelError(
             f"the model has {rows} embedding rows, none for {', '.join(lacking)}",
-            fix="Load the tokenizer of the same checkpoint, or see stamp_train.model.tokens.prepare_rows",
+            fix="load the tokenizer of the same checkpoint, or see stamp_train.model.tokens.prepare_rows",
         )
 
 
@@ -37,7 +37,7 @@ def complete(options: GenerationOptions | None, model: Any, chat: ChatEncoder) -
     """
     if model.training:
         raise StampModelError(
-            "the model is in training mode, where checkpointing drops the cache", fix="Call model.eval()"
+            "the model is in training mode, where checkpointing drops the cache", fix="call model.eval()"
         )
     chosen, config = options or GenerationOptions(), model.generation_config
     stop = config.eos_token_id if chosen.stop_ids is None else list(chosen.stop_ids)
@@ -67,10 +67,10 @@ def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage 
         raise StampModelError(
             f"grid {found.grid_thw} disagrees with {rows} rows of pixel values",
             where=name,
-            fix="Pass both as the image processor gave them",
+            fix="pass both as the image processor gave them",
         )
     if not bool(torch.isfinite(found.pixel_values).all()):
-        raise StampModelError("pixel values are not finite", where=name, fix="Check how the image was decoded")
+        raise StampModelError("pixel values are not finite", where=name, fix="check how the image was decoded")
     return SourceImage(name, found.pixel_values, found.grid_thw, None if given else (image.height, image.width))
 
 
@@ -94,7 +94,7 @@ def open_reply(
         raise StampModelError(
             "messages and images disagree on whether there is an image",
             where=name,
-            fix="Put exactly one image item into the messages about an image",
+            fix="put exactly one image item into the messages about an image",
         )
     shared = 0 if encoded.image_at is None else encoded.image_at + 2
     random = options.random(*place)
@@ -142,6 +142,6 @@ def _begin(reply: Reply, asked: Sequence[int], said: Sequence[int], options: Gen
         raise StampModelError(
             f"position {highest} is past the model's range of {limit}",
             where=reply.name,
-            fix="Shorten the dialogue, or lower the image's token bound",
+            fix="shorten the dialogue, or lower the image's token bound",
         )
     reply.begin(asked, said, min(options.max_new_tokens, limit - 1 - highest))

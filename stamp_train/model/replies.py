@@ -44,7 +44,7 @@ class Answer:
         """
         found = size or self.image_size
         if found is None:
-            raise StampModelError("the image's size is not known", fix="Pass size=(height, width)")
+            raise StampModelError("the image's size is not known", fix="pass size=(height, width)")
         return [upsample.probabilities(mask, *found) for mask in self.masks]
 
 

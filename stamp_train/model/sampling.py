@@ -56,7 +56,7 @@ class GenerationOptions:
         }
         for field, (fine, bounds) in wanted.items():
             if not fine:
-                raise StampModelError(f"{field}={getattr(self, field)}", fix=f"Choose a number {bounds}")
+                raise StampModelError(f"{field}={getattr(self, field)}", fix=f"choose a number {bounds}")
 
     def random(self, image: int, prompt: int) -> random.Random:
         """The random stream of one dialogue."""

@@ -5,28 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stamp_schemas import StampError
+from stamp_train.model.base import fetch, read_base
 from stamp_train.model.config import StampConfig
-from stamp_train.model.load import StampModel, start_from
+from stamp_train.model.folder import StampModel, check_folder, read_config
+from stamp_train.model.load import start_from
 from stamp_train.model.lora import load_adapter, merge_adapter
 from stamp_train.model.processor import StampProcessor
 from stamp_train.model.tokens import add_tokens
-from stamp_train.predict.checkpoints import run_folder
+from stamp_train.predict.checkpoints import ADAPTER, run_folder
 from stamp_train.runlog import RECIPE
 
 _WEIGHTS, _EMBEDDINGS = "adapter_model.safetensors", "embed_tokens.weight"
 
 
-def of_run(folder: Path) -> tuple[StampModel, StampProcessor]:
+def of_run(folder: Path, base: str = "") -> tuple[StampModel, StampProcessor]:
     """A LoRA checkpoint of a run: the weights that the run began with, and the adapter worked into them.
 
+    base: where those weights are, if not where they were.
+
     Raises:
-        StampError: it does not lie in its run.
+        StampError: it does not lie in its run, or those weights are gone or others.
     """
     from stamp_train.network import build_network
     from stamp_train.recipes import resolve
@@ -35,6 +40,9 @@ def of_run(folder: Path) -> tuple[StampModel, StampProcessor]:
     if run is None:
         raise StampError(f"{folder}: an adapter away from its run", f"leave it in the run's folder, beside {RECIPE}")
     recipe = resolve(str(run / RECIPE)).recipe
+    known = read_base(folder / ADAPTER.parent)
+    if start := base or (known.start if known else ""):
+        recipe = msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, start=start, preset=""))
     network, processor = build_network(recipe, folder)
     model: Any = merge_adapter(network)
     if recipe.model.precision == "bf16":
@@ -42,26 +50,27 @@ def of_run(folder: Path) -> tuple[StampModel, StampProcessor]:
     return model, processor
 
 
-def on_base(folder: Path, base: Path | None) -> tuple[StampModel, StampProcessor]:
+def on_base(folder: Path, base: str) -> tuple[StampModel, StampProcessor]:
     """An adapter that comes by itself, such as the published 7B one, worked into its base model.
 
     Args:
         folder: of the adapter, as peft writes it; tokenizer and image processor are the base model's where it has none.
-        base: folder of the base model.
+        base: folder or hub name of the base model.
 
     Raises:
-        StampError: no base model is given.
+        StampError: no base model is given, or the adapter is a part of something.
         StampModelError: adapter and base model do not fit.
     """
-    if base is None:
-        raise StampError(
-            f"{folder}: an adapter without its model",
-            f"`stamp-train export {folder} OUT --base FOLDER_OF_THE_BASE_MODEL` makes one of both",
-        )
-    tokenizer: Any = AutoTokenizer.from_pretrained(_which(folder, base, "tokenizer.json"))
+    if read_base(folder):
+        raise StampError(f"{folder}: only a part of a run's checkpoint", f"give {folder.parent}, or the run's folder")
+    if not base:
+        raise StampError(f"{folder}: an adapter without its model", "--base FOLDER names the model it was trained on")
+    start = fetch(base)
+    check_folder(start)
+    tokenizer: Any = AutoTokenizer.from_pretrained(_which(folder, start, "tokenizer.json"))
     add_tokens(tokenizer)
-    images = Qwen2VLImageProcessorPil.from_pretrained(_which(folder, base, "preprocessor_config.json"))
-    model: Any = start_from(base, StampConfig.of(AutoConfig.from_pretrained(base)))
+    images = Qwen2VLImageProcessorPil.from_pretrained(_which(folder, start, "preprocessor_config.json"))
+    model: Any = start_from(start, StampConfig.of(read_config(start)))
     rows = _embedding_rows(folder)
     if rows:  # the published code cuts the matrices down to the tokenizer's length
         model.resize_token_embeddings(rows, mean_resizing=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from xxhash import xxh3_64_hexdigest
 
 from stamp_schemas import StampError
+from stamp_train.resume import find
 from stamp_train.runlog import CHECKPOINTS, FINAL, RECIPE
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
@@ -26,8 +27,6 @@ def find_checkpoint(path: Path) -> Path:
     if _holds_model(path / FINAL):
         return path / FINAL
     if (path / CHECKPOINTS).is_dir():
-        from stamp_train.checkpoint import find  # needs torch
-
         for folder in reversed(find(path / CHECKPOINTS)):
             if _holds_model(folder):
                 return folder

@@ -13,7 +13,6 @@ from stamp_schemas import UsageFault
 from stamp_train.model.generate import Conversation
 from stamp_train.model.prompts import Prompt
 from stamp_train.model.sampling import GenerationOptions
-from stamp_train.predict.faults import told
 from stamp_train.predict.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -88,14 +87,13 @@ class Chat:
         pieces: list[tuple[str, str]] = []
         answer: Segmentation | None = None
         try:
-            with told():
-                for event in conversation.stream(prompt, begin):
-                    if event.answer is None:
-                        pieces.append((event.kind, event.text))
-                        yield ChatEvent("control" if event.kind == "control" else "text", event.text)
-                    else:
-                        answer = self._segmenter.finished(event.answer, self.picture)
-                        self._conversation = conversation
+            for event in conversation.stream(prompt, begin):
+                if event.answer is None:
+                    pieces.append((event.kind, event.text))
+                    yield ChatEvent("control" if event.kind == "control" else "text", event.text)
+                else:
+                    answer = self._segmenter.finished(event.answer, self.picture)
+                    self._conversation = conversation
         except (GeneratorExit, KeyboardInterrupt):
             if pieces:
                 self.history.append(Turn(text, self._stopped(pieces)))
@@ -145,8 +143,7 @@ class Chat:
         return written.rows
 
     def _open(self) -> Conversation:
-        with told():
-            return self._segmenter.generator.conversation(self.picture, self._options)
+        return self._segmenter.generator.conversation(self.picture, self._options)
 
     def _asked(self, text: str, first: bool) -> dict[str, Any]:
         image = [{"type": "image"}] if first and self.picture is not None else []

@@ -1,4 +1,4 @@
-"""What the model refuses, as the one kind of error that commands turn into a line."""
+"""What the model refuses, with the file or request that it was about."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from stamp_train.model.errors import StampModelError
 
 
 @contextmanager
-def told(where: str = "") -> Iterator[None]:
-    """Within it a StampModelError becomes a StampError.
-
-    Args:
-        where: the file or request, put in front unless it is there.
-    """
+def told(where: str) -> Iterator[None]:
+    """Within it a StampModelError names `where`, the file or request, if it does not yet."""
     try:
         yield
     except StampModelError as fault:
-        named = not where or str(fault).startswith(where)
-        raise StampError(str(fault) if named else f"{where}: {fault}") from fault
+        named = fault.message.startswith(where)
+        raise StampError(fault.message if named else f"{where}: {fault.message}", fault.hint) from fault

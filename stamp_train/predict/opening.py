@@ -9,30 +9,27 @@ import torch
 from safetensors import SafetensorError
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.model.load import StampModel, load_checkpoint, model_class
+from stamp_train.model.folder import StampModel, check_folder, has_head
+from stamp_train.model.load import load_checkpoint
 from stamp_train.model.processor import StampProcessor
 from stamp_train.predict.checkpoints import ADAPTER, CONFIG, find_checkpoint
 from stamp_train.predict.faults import told
 
-_EXPECTED = ("tokenizer.json", "preprocessor_config.json")
 _READING_FAULTS = (OSError, ValueError, TypeError, KeyError, msgspec.MsgspecError, SafetensorError)
 """What the libraries raise for files that are missing, damaged or not what they say."""
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
-class _Family(msgspec.Struct):
-    """What config.json says about the family of a model."""
-
-    model_type: str = ""
-
-
-def open_checkpoint(path: str | Path, device: str = "auto", dtype: str = "auto") -> tuple[StampModel, StampProcessor]:
+def open_checkpoint(
+    path: str | Path, device: str = "auto", dtype: str = "auto", base: str | Path = ""
+) -> tuple[StampModel, StampProcessor]:
     """The model of a checkpoint in evaluation mode, and its processor.
 
     Args:
         path: see `find_checkpoint`.
         device: `auto` (see `pick_device`), or as torch names them.
         dtype: one of `DTYPES`; `auto` is the stored one, but float32 on a CPU, which has few kernels for the others.
+        base: see `load_folder`.
 
     Raises:
         UsageFault: no such device or dtype.
@@ -42,7 +39,7 @@ def open_checkpoint(path: str | Path, device: str = "auto", dtype: str = "auto")
     if precision is None and place.type == "cpu":
         precision = torch.float32
     folder = find_checkpoint(Path(path))
-    model, processor = load_folder(folder, precision)
+    model, processor = load_folder(folder, precision, base)
     try:
         model.to(place)  # type: ignore[arg-type]
     except RuntimeError as fault:  # torch's own error for memory is one of these
@@ -52,26 +49,27 @@ def open_checkpoint(path: str | Path, device: str = "auto", dtype: str = "auto")
 
 
 def load_folder(
-    folder: Path, dtype: torch.dtype | None = None, base: Path | None = None
+    folder: Path, dtype: torch.dtype | None = None, base: str | Path = ""
 ) -> tuple[StampModel, StampProcessor]:
     """The model of a folder in evaluation mode on the CPU, and its processor.
 
     Args:
         folder: as `find_checkpoint` gives it; adapters are merged.
         dtype: None for the stored one; of a run's adapter that is the precision of the run.
-        base: folder of the base model of an adapter that comes by itself.
+        base: folder or hub name of the model that an adapter was trained on; of a run's own, where that is not where it was.
 
     Raises:
+        UsageFault: a base for a whole model, or one that is not there.
         StampError: a damaged folder, another family of models, tokens or weights that are missing.
     """
     try:
         with told(str(folder)):
-            model, processor = _open(folder, dtype, base)
+            model, processor = _open(folder, dtype, str(base))
+    except StampError:
+        raise
     except (*_READING_FAULTS, RuntimeError) as fault:
-        lacking = [name for name in _EXPECTED if not (folder / name).is_file()]
         reason = str(fault).strip().splitlines()[0]
-        hint = f"it has no {', '.join(lacking)}" if lacking else ""
-        raise StampError(f"{folder}: cannot be opened: {reason}", hint) from fault
+        raise StampError(f"{folder}: cannot be opened: {reason}") from fault
     model.eval()  # type: ignore[no-untyped-call]
     return model, processor
 
@@ -102,17 +100,16 @@ def _precision(name: str) -> torch.dtype | None:
     return found
 
 
-def _open(folder: Path, dtype: torch.dtype | None, base: Path | None) -> tuple[StampModel, StampProcessor]:
+def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampModel, StampProcessor]:
     if (folder / CONFIG).is_file():
-        return _plain(folder, dtype)
+        if base:
+            raise UsageFault(f"{folder}: a whole model, which is put on no base", "leave --base out")
+        check_folder(folder)
+        if not has_head(folder):
+            raise StampError(f"{folder}: a model without a mask head", "`stamp-train run` trains one: model.start")
+        processor = StampProcessor.from_pretrained(folder)
+        return load_checkpoint(folder, dtype=dtype or "auto"), processor
     from stamp_train.predict.adapters import of_run, on_base  # needs peft
 
-    model, processor = of_run(folder) if (folder / ADAPTER).is_file() else on_base(folder, base)
+    model, processor = of_run(folder, base) if (folder / ADAPTER).is_file() else on_base(folder, base)
     return (model if dtype is None else model.to(dtype)), processor  # type: ignore[arg-type]
-
-
-def _plain(folder: Path, dtype: torch.dtype | None) -> tuple[StampModel, StampProcessor]:
-    """A Hugging Face folder. What can be wrong with it is looked at in the order of what it costs."""
-    model_class(msgspec.json.decode((folder / CONFIG).read_bytes(), type=_Family).model_type)
-    processor = StampProcessor.from_pretrained(folder)
-    return load_checkpoint(folder, dtype=dtype or "auto"), processor

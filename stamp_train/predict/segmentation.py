@@ -25,6 +25,7 @@ class Segmentation:
         picture: RGB, what the masks lie on: files are turned upright; None without one.
         finish: `stop`, or `length` when a limit ended the answer.
         forced: the model said no `<|seg|>` by itself; the mask was asked for all the same.
+        refined: a refiner has redrawn every mask; False where there is none.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Segmentation:
     picture: Image.Image | None
     finish: str
     forced: bool = False
+    refined: bool = False
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -41,8 +41,10 @@ from stamp_train.model.prompts import Prompt
 from stamp_train.model.replies import Answer
 from stamp_train.model.sampling import GenerationOptions
 from stamp_train.predict.batches import Batcher, Job
+from stamp_train.predict.faults import told
 from stamp_train.predict.opening import open_checkpoint
 from stamp_train.predict.picture import Source, open_picture
+from stamp_train.predict.refine.refiner import works
 from stamp_train.predict.requests import Request
 from stamp_train.predict.segmentation import Segmentation
 from stamp_train.predict.upsample import BILINEAR, METHODS, probabilities
@@ -77,6 +79,7 @@ class Segmenter:
         dtype: str = "auto",
         upsampling: str = BILINEAR,
         refiner: Refiner | None = None,
+        base: str | Path = "",
     ) -> Segmenter:
         """Open a checkpoint.
 
@@ -86,16 +89,15 @@ class Segmenter:
             device: `auto` takes CUDA, then MPS, then the CPU; or as torch names them.
             dtype: `bfloat16`, `float16` or `float32`; `auto` is the stored one, on a CPU float32.
             upsampling, refiner: see the class.
+            base: folder or hub name of the model that an adapter was trained on, where it does not know or that has moved.
 
         Raises:
             UsageFault: no such device, dtype or upsampling.
             StampError: the checkpoint is at fault; says how.
         """
-        model, processor = open_checkpoint(path, device, dtype)
-        try:
+        model, processor = open_checkpoint(path, device, dtype, base)
+        with told(str(path)):
             return cls(StampGenerator(model, processor), upsampling, refiner)
-        except StampModelError as fault:
-            raise StampError(f"{path}: {fault}") from fault
 
     @property
     def device(self) -> torch.device:
@@ -145,7 +147,7 @@ class Segmenter:
         try:
             batcher = Batcher(self.generator, GenerationOptions(**options), force_mask)
         except StampModelError as fault:
-            raise UsageFault(str(fault)) from fault
+            raise UsageFault(fault.message, fault.hint) from fault
         for job in batcher.jobs((r.image, r.text, r.name) for r in requests):
             yield job.fault or self._finished(job)
 
@@ -165,7 +167,7 @@ class Segmenter:
 
     def finished(self, answer: Answer, picture: Image.Image | None, forced: bool = False) -> Segmentation:
         """An answer of the model with its masks at the picture's size, refined if there is a refiner."""
-        masks, smooth = self._drawn(answer, picture)
+        masks, smooth, refined = self._drawn(answer, picture)
         return Segmentation(
             text=answer.text,
             content=answer.content,
@@ -175,21 +177,25 @@ class Segmenter:
             picture=picture,
             finish=answer.finish,
             forced=forced,
+            refined=refined,
         )
 
     def _drawn(
         self, answer: Answer, picture: Image.Image | None
-    ) -> tuple[tuple[NDArray[np.bool_], ...], tuple[NDArray[np.float32], ...]]:
-        """Masks and probabilities at the picture's size."""
+    ) -> tuple[tuple[NDArray[np.bool_], ...], tuple[NDArray[np.float32], ...], bool]:
+        """Masks and probabilities at the picture's size, and whether the masks are refined."""
         if picture is None:
-            return (), ()
+            return (), (), False
         pixels = np.asarray(picture)
         height, width = pixels.shape[:2]
         smooth = [probabilities(logits, height, width, self.upsampling, pixels).numpy() for logits in answer.masks]
         masks = [mask > 0.5 for mask in smooth]
+        refined = False
         if self.refiner is not None and masks:
+            failed = self.refiner.failed
             masks = self.refiner.refine_all(pixels, [logits.numpy() for logits in answer.masks], masks)
-        return tuple(masks), tuple(smooth)
+            refined = works(self.refiner) and self.refiner.failed == failed
+        return tuple(masks), tuple(smooth), refined
 
     def _finished(self, job: Job) -> Segmentation:
         assert job.answer is not None  # a job ends with an answer or a fault

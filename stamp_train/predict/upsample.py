@@ -45,7 +45,7 @@ def probabilities(
         StampModelError: there is no such method, or `guided` is given no picture or one of another size.
     """
     if method not in METHODS:
-        raise StampModelError(f"no upsampling {method!r}", fix=f"Choose one of {', '.join(METHODS)}")
+        raise StampModelError(f"no upsampling {method!r}", fix=f"choose one of {', '.join(METHODS)}")
     if method == PUBLISHED:
         # In double precision, as there: in single, some pixels between two cells fall to the other.
         hard = (logits > 0).double()
@@ -56,7 +56,7 @@ def probabilities(
     if image is None or image.shape != (height, width, 3):
         given = "no picture" if image is None else f"one of {'×'.join(map(str, image.shape))}"
         raise StampModelError(
-            f"guided upsampling to {height}×{width} was given {given}", fix="Pass image=, uint8 [height, width, 3]"
+            f"guided upsampling to {height}×{width} was given {given}", fix="pass image=, uint8 [height, width, 3]"
         )
     colours = torch.tensor(image, device=cells.device).permute(2, 0, 1) / 255
     return _guided(cells, colours)

@@ -47,7 +47,8 @@ class Prediction(msgspec.Struct, frozen=True):
 
     id: of the request. image: the picture as it was named. prompt: what was asked, word for word. text: the answer as it
     is meant to be read; content: with `<|seg|>` in its places, one mask for each. finish: `stop`, `length` or `stopped`.
-    forced: the mask was asked for although the answer has no `<|seg|>` of its own. width, height: of the picture as it is
+    forced: the mask was asked for although the answer has no `<|seg|>` of its own. refined: every mask was redrawn by
+    `--refine`. width, height: of the picture as it is
     seen (EXIF rotation applied), 0 without one. overlay: JPEG, relative to the folder, None without masks.
     """
 
@@ -62,6 +63,7 @@ class Prediction(msgspec.Struct, frozen=True):
     height: int
     masks: list[Mask]
     overlay: str | None
+    refined: bool = False
 
 
 class PredictionFolder:
@@ -71,6 +73,7 @@ class PredictionFolder:
         folder: made if it is not there.
         settings: plain values that tell what the predictions are made with.
         overwrite: begin anew in a folder of predictions, whatever they were made with.
+        refining: a refiner is at hand: rows with masks that it has not redrawn are not done.
 
     Attributes:
         rows: path of `predictions.jsonl`.
@@ -79,10 +82,12 @@ class PredictionFolder:
         UsageFault: the folder holds predictions made with other settings, or files of others under our names.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], *, overwrite: bool = False, refining: bool = False
+    ) -> None:
         self.folder, self.rows = folder, folder / ROWS
         self._settings = msgspec.json.decode(msgspec.json.encode(settings))
-        self._begun = False
+        self._begun, self._refining = False, refining
         self._check(overwrite)
         self._done = {} if overwrite else {row.id: row for row in _whole_rows(self.rows)}
 
@@ -97,6 +102,9 @@ class PredictionFolder:
             raise StampError(
                 f"{image}: {self.rows} has an id {name!r} of another request", "--out names another folder"
             )
+        if row is not None and self._refining and row.masks and not row.refined:
+            del self._done[name]
+            return None
         return row
 
     def add(self, name: str, image: str, prompt: str, answer: Segmentation) -> Prediction:
@@ -135,6 +143,7 @@ class PredictionFolder:
             height=height,
             masks=masks,
             overlay=drawn,
+            refined=answer.refined,
         )
         with naming(self.rows), self.rows.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")

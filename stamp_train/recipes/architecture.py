@@ -61,13 +61,10 @@ def architecture(model: Model) -> Architecture:
 
 def measured(config: Any, model: Model) -> Architecture:
     """Count the network of a configuration, trained as the recipe's `model` says."""
-    import torch
-
-    from stamp_train.model.load import model_class
+    from stamp_train.model.folder import outline
     from stamp_train.model.modeling import vision_width
 
-    with torch.device("meta"):
-        network: Any = model_class(config.model_type)._from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    network: Any = outline(config)
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
     sizes = {name: weight.numel() for name, weight in network.named_parameters()}
 

@@ -18,6 +18,7 @@ from stamp_schemas.recipe import Recipe
 from stamp_train.recipes.fields import check_keys, choices_at, fields_of, items_of, unknown_key
 from stamp_train.recipes.source import Path, Values, dotted, read_yaml
 
+LARGEST = 200_000  # bytes; those that come with the package have 3,000
 _HERE = files("stamp_train.recipes")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 
@@ -94,7 +95,11 @@ def _read(recipe: str) -> tuple[str, str, str]:
         return recipe, f"{recipe}.yaml", _HERE.joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
     file = File(recipe)
     try:
-        return file.stem, file.name, file.read_text(encoding="utf-8")
+        with file.open("rb") as source:
+            data = source.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise UsageFault(f"{recipe}: more than {LARGEST:,} bytes are no recipe")
+        return file.stem, file.name, data.decode()
     except FileNotFoundError:
         near = difflib.get_close_matches(recipe, names(), 1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names())}, or give a YAML file"
@@ -136,9 +141,9 @@ def _value(text: str, override: str) -> Any:
     if not text.startswith(("[", "{")):
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageFault(f"--set {override!r}: the value is not YAML") from None
+        return read_yaml(f"value: {text}", "value").tree["value"]
+    except UsageFault as fault:
+        raise UsageFault(f"--set {override[:60]!r}: {fault.message.partition(': ')[2]}", fault.hint) from None
 
 
 def _located(message: str, values: Values, label: str) -> UsageFault:

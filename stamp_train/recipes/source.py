@@ -9,6 +9,8 @@ import yaml
 
 from stamp_schemas import UsageFault
 
+DEEPEST = 20  # of a recipe it is 4
+
 Path = tuple[str, ...]
 """Keys and list positions from the top, such as ("stages", "0", "epochs")."""
 
@@ -35,25 +37,47 @@ class Values:
 def read_yaml(text: str, name: str) -> Values:
     """Parse one YAML document whose top is a mapping.
 
-    Raises:
-        UsageFault: not YAML, no mapping, or a key that is given twice (which YAML libraries pass over in silence).
+    UsageFault: not YAML, no mapping, nested too deep, an alias, or a key that is given twice (which YAML libraries pass over
+    in silence).
     """
-    loader = yaml.SafeLoader(text)
     try:
+        _check_events(text, name)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise UsageFault(f"{name}: not a mapping of keys to values", "see `stamp-train recipes stamp-2b`")
         values = Values({})
         _walk(node, (), name, values.origins)
         values.tree = loader.construct_document(node)
-    except yaml.MarkedYAMLError as fault:
-        line = fault.problem_mark.line + 1 if fault.problem_mark else 0
-        raise UsageFault(f"{name}:{line}: not YAML: {fault.problem}") from None
     except yaml.YAMLError as fault:
-        raise UsageFault(f"{name}: not YAML: {fault}") from None
-    finally:
-        loader.dispose()
+        mark = getattr(fault, "problem_mark", None)
+        reason = getattr(fault, "problem", None) or str(fault).splitlines()[0]
+        raise UsageFault(f"{name}{f':{mark.line + 1}' if mark else ''}: not YAML: {reason}") from None
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Says where a date or a number that is none stands, instead of what it trips over."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError, LookupError):
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{str(node.value)[:40]!r} is no value of the kind {kind}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+def _check_events(text: str, name: str) -> None:
+    """Refuse what a few characters could make any amount of values of, before a value is made."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        where = f"{name}:{event.start_mark.line + 1}" if event.start_mark else name
+        if isinstance(event, yaml.AliasEvent):
+            raise UsageFault(f"{where}: *{event.anchor}: a recipe has no aliases", "write the value where it is used")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise UsageFault(f"{where}: nested more than {DEEPEST} deep")
 
 
 def _walk(node: yaml.Node, path: Path, name: str, origins: dict[Path, str]) -> None:

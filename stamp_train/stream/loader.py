@@ -35,8 +35,9 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a rank reads; nothing here changes what a step sees.
 
     rank, world: which of how many. token_budget: most tokens of a pack. side, label_rule, names: see `ExampleMaker`. threads:
-    that read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand; each holds its
-    pixel values, 23 MB for 1,280 tokens. max_bad_share: of the records, before the run stops. quarantine: file to name them in.
+    that read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand, in at most as many
+    steps; each holds its pixel values, 23 MB for 1,280 tokens. max_bad_share: of the records, before the run stops.
+    quarantine: file to name them in.
     """
 
     rank: int = 0
@@ -132,21 +133,22 @@ class StreamLoader:
 
     def load_state_dict(self, state: Mapping[str, str | int]) -> None:
         """Go on from a state; StampError if it is of another plan. An iteration under way is not moved."""
-        if state["plan"] != self.plan.digest:
+        plan, draws = state.get("plan"), state.get("draws")
+        if not isinstance(draws, int) or draws < 0:
+            raise StampError(f"the saved position is damaged: {draws!r} dialogues drawn")
+        if plan != self.plan.digest:
             raise StampError(
-                f"the saved position is of plan {state['plan']}, this is plan {self.plan.digest}",
+                f"the saved position is of plan {plan}, this is plan {self.plan.digest}",
                 "sets, mixture, seed, window and dialogues_per_image must be those of the run that is resumed",
             )
-        self._draws = int(state["draws"])
+        self._draws = draws
 
     def __iter__(self) -> Iterator[StepBatch]:
         with _executor(self.options.threads) as executor:
             pending: deque[_Pending] = deque()
             next_start, ended = self._draws, False
             while True:
-                while not ended and sum(step.records for step in list(pending)[1:]) < self.options.ahead + (
-                    not pending
-                ):
+                while not ended and self._wants_more(pending):
                     batch = self.plan.draw(next_start)
                     ended = not batch.groups
                     if not ended:
@@ -157,9 +159,12 @@ class StreamLoader:
                 yield self._finish(pending.popleft())
 
     def _wants_more(self, pending: Collection[_Pending]) -> bool:
-        """Whether another step should be begun: as many records as wished beyond the first step, not more steps than that."""
-        ahead = sum(step.records for step in pending) - next((step.records for step in pending), 0)
-        return not pending or (ahead < self.options.ahead and len(pending) <= self.options.ahead)
+        """Whether to begin another step: `ahead` records beyond the first step are enough, and so are `ahead` steps.
+
+        A rank has no records in a step of fewer dialogues than ranks, so records alone would set no bound.
+        """
+        beyond = list(pending)[1:]
+        return not pending or max(sum(step.records for step in beyond), len(beyond)) < self.options.ahead
 
     def _begin(self, batch: GlobalBatch, executor: Executor) -> _Pending:
         """Pack a step and set the readers to work on this rank's share."""

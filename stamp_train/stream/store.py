@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stamp_schemas import StampError, UsageFault
+from stamp_schemas.extras import lacking
 
 T = TypeVar("T")
 
@@ -153,7 +154,7 @@ class FsspecStore(Store):
         try:
             fsspec = import_module("fsspec.core")
         except ModuleNotFoundError:
-            raise UsageFault(f"{url}: reading it needs fsspec", "pip install 'stamp-seg[remote]'") from None
+            raise lacking(f"{url}: reading it needs fsspec", "remote") from None
         try:
             self._files, self._root = fsspec.url_to_fs(self.place)
         except (

@@ -113,13 +113,15 @@ def test_labels_themselves_and_damage(shards: Path, tmp_path: Path) -> None:
     data = bytearray(shard.read_bytes())
     data[data.index(b"JFIF") + 200] ^= 1
     shard.write_bytes(data)
-    done = evaluate("--oracle", folder, "--out", tmp_path / "out", "--min-tokens", 64, "--max-tokens", 96)
+    done = evaluate("--oracle", folder, "--out", tmp_path / "out", "--min-tokens", 64, "--max-tokens", 96, "--tables")
     assert done.returncode == 1
     assert "damaged: refcoco-unc/val refcoco-unc-val-" in done.stderr and "damaged cases are not in" in done.stderr
-    assert "Table 2." in done.stdout and "STAMP" in done.stdout and "this run" in done.stdout
+    assert "Table 2." not in done.stdout and "refcoco-unc/val" in done.stdout
+    assert "refcoco-unc/val: " in done.stderr and "(published 10,834)" in done.stderr
+    assert all(kind in done.stdout for kind in ("soft 1x1", "hard 1x1", "sampled 1x1", "soft 4x4", "hard 4x4"))
     (found,) = results(tmp_path / "out")["sets"]
     assert found["damaged"] == len(results(tmp_path / "out")["damaged"]) > 0
-    assert found["scores"]["labels"]["stamp"]["ciou"] > 0.3
+    assert found["scores"]["soft 1x1"]["stamp"]["ciou"] > 0.3
 
 
 def test_faults_are_one_line(shards: Path, tmp_path: Path) -> None:
@@ -127,3 +129,16 @@ def test_faults_are_one_line(shards: Path, tmp_path: Path) -> None:
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.splitlines()[0].startswith(f"error: {tmp_path / 'nowhere'}: no such checkpoint folder")
     assert evaluate("only-one").returncode == 2
+
+
+def test_the_oracle_takes_what_a_recipe_learns(shards: Path, tmp_path: Path) -> None:
+    """Its labels come first, its bounds are those of its pictures; a side that is spelled stands alone."""
+    done = evaluate("--oracle", "tiny", shards / SETS[0], "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "tiny learns soft 4x4 labels" in done.stderr
+    found = results(tmp_path / "out")
+    assert next(iter(found["sets"][0]["scores"])) == "soft 4x4" and len(found["sets"][0]["scores"]) == 5
+    assert (found["card"]["settings"]["min_tokens"], found["card"]["settings"]["max_tokens"]) == (4, 48)
+    done = evaluate("--oracle", shards / SETS[0], "--side", 4, "--labels", "hard", "--out", tmp_path / "one")
+    assert list(results(tmp_path / "one")["sets"][0]["scores"]) == ["hard 4x4"]
+    assert evaluate("tiny", shards / SETS[0], "--side", 4, "--out", tmp_path / "none").returncode == 2

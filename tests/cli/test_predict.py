@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from stamp_train.model import build_preset
+
+from ..stamp_train.predict.tiny_sam import official_file, tiny_sam
 
 SEG = "<|seg|>"
 
@@ -138,3 +141,30 @@ def test_export(place: Path) -> None:
     assert (place / "model" / "README.md").read_text().count("# model\n") == 1
     again = stamp(place, "export", "checkpoint", "model")
     assert again.returncode == 2 and "--overwrite" in again.stderr
+
+
+def test_a_refiner_is_there_or_the_call_is_wrong(place: Path) -> None:
+    """A row says whether it was refined, and one that was not is done again once there is a refiner."""
+    call = ("predict", "checkpoint", "photos/dog.png", "-t", "What?", "--force-mask", "--max-new-tokens", 2)
+
+    def row() -> dict[str, Any]:
+        (found,) = map(json.loads, (place / "refining/predictions.jsonl").read_text().splitlines())
+        return dict(found)
+
+    refused = stamp(place, *call, "-o", "refining", "--refine", "sam:sam.pth")
+    assert refused.returncode == 2 and not (place / "refining").exists()
+    assert refused.stderr.startswith("error: --refine sam:sam.pth: ") and "--refine-optional" in refused.stderr
+    done = stamp(place, *call, "-o", "refining", "--refine", "sam:sam.pth", "--refine-optional")
+    assert done.returncode == 0 and "masks stay unrefined" in done.stderr and row()["refined"] is False
+    weights = official_file(tiny_sam(), place / "sam.pth")
+    before = (place / "refining/predictions.jsonl").stat().st_mtime_ns
+    again = stamp(place, *call, "-o", "refining", "--refine", "sam:sam.pth")
+    assert again.returncode == 0, again.stderr
+    assert row()["refined"] is True
+    assert (place / "refining/predictions.jsonl").stat().st_mtime_ns > before
+    before = (place / "refining/predictions.jsonl").stat().st_mtime_ns
+    assert stamp(place, *call, "-o", "refining", "--refine", "sam:sam.pth").returncode == 0
+    assert (place / "refining/predictions.jsonl").stat().st_mtime_ns == before
+    weights.unlink()
+    talk = stamp(place, "chat", "checkpoint", "photos/dog.png", "--refine", "sam:sam.pth")
+    assert talk.returncode == 2 and "--refine sam:sam.pth: " in talk.stderr

@@ -18,13 +18,14 @@ from torch import nn
 
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
-from stamp_train.checkpoint import CheckpointWriter, Progress, copied, find, read_optimizer, read_progress
+from stamp_train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.engine import load_moments
 from stamp_train.model.load import load_checkpoint
 from stamp_train.model.presets import build_preset
 from stamp_train.network import save_network, without_weights
 from stamp_train.optimizer import make_optimizer
 from stamp_train.recipes import resolve
+from stamp_train.resume import Progress, find, read_progress
 
 from .runs import log_of, make_shards, train, write_recipe
 
@@ -33,7 +34,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from stamp_schemas.recipe import Saving
-from stamp_train.checkpoint import CheckpointWriter, Progress
+from stamp_train.checkpoint import CheckpointWriter
+from stamp_train.resume import Progress
 
 def model(folder):
     (folder / "model.safetensors").write_bytes(bytes(1000))

@@ -19,6 +19,8 @@ from stamp_train.model import StampConfig, StampProcessor, start_from
 from stamp_train.model.lora import lora_config
 from stamp_train.model.presets import preset_config
 from stamp_train.predict import Segmenter
+from stamp_train.predict.opening import load_folder
+from stamp_train.recipes import resolve
 
 from .predict.runs import adapter_answer, adapter_run
 from .predict.talking import SEG, save_checkpoint, scene, talking_generator
@@ -88,7 +90,7 @@ def test_an_adapter_by_itself_goes_on_its_base_model(tmp_path: Path) -> None:
 
     with pytest.raises(StampError, match=r"an adapter without its model .*--base"):
         export(adapter, tmp_path / "out")
-    with pytest.raises(UsageFault, match="is not the folder of a model"):
+    with pytest.raises(StampError, match=r"adapter/config\.json: cannot be read"):
         export(adapter, tmp_path / "out", base=adapter)
     export(adapter, tmp_path / "out", base=base)
     found = Segmenter.from_pretrained(tmp_path / "out").segment(scene(), "x", begin=SEG, max_new_tokens=0)
@@ -134,12 +136,29 @@ def test_the_card_tells_recipe_data_and_scores(run: SimpleNamespace, tmp_path: P
         checkpoint_digest(run.checkpoint),
         "random weights (tiny)",
         "| only (3 steps) | refcoco-unc/train | 1 | not at hand when this was written |",
-        "LoRA, merged",
+        "LoRA, merged, layers in float32",
+        "| weights | float32 |",
         "| metric | after step 3 |",
         "| ciou | 0.1235 |",
         "about: an adapter on random weights",
     ):
         assert told in card, told
+
+
+def test_the_card_tells_which_precision_was_used(checkpoint: Path, tmp_path: Path) -> None:
+    """A run's recipe.yaml holds what was used, which is float32 where a machine would emulate bfloat16."""
+    run = tmp_path / "run"
+    for used, stored in (("bf16", torch.bfloat16), ("float32", torch.float32)):
+        model, processor = load_folder(checkpoint, stored)
+        for part in (model, processor):
+            part.save_pretrained(run / "final")
+        sets = ["data.root=nowhere", f"model.precision={used}"]
+        (run / "recipe.yaml").write_text(resolve("tiny", sets).yaml(), encoding="utf-8")
+        export(run, tmp_path / used)
+        card = (tmp_path / used / "README.md").read_text(encoding="utf-8")
+        name = str(stored).removeprefix("torch.")
+        assert f"| weights | {name} |" in card
+        assert f"all weights, layers in {name}." in card
 
 
 def test_a_folder_in_use_is_left_alone(checkpoint: Path, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import torch
 
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
-from stamp_train.checkpoint import find, read_progress
 from stamp_train.loop import Run
 from stamp_train.network import build_network
 from stamp_train.panel import Watched
 from stamp_train.recipes import Resolved, resolve
+from stamp_train.resume import find, read_progress
 
 from .runs import log_of, make_shards, train, write_recipe
 
@@ -98,6 +98,6 @@ def test_a_set_that_is_gone_is_one_line_of_the_command(shards: Path, tmp_path: P
 
 
 def test_a_start_that_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(StampError, match=r"model\.start=.*cannot be opened") as fault:
+    with pytest.raises(StampError, match=r"model\.start: .*config\.json: cannot be read") as fault:
         build_network(resolve("tiny", ["model.preset=", f"model.start={tmp_path}", "naming=0"]).recipe)
     assert "\n" not in fault.value.message

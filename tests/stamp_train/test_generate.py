@@ -46,6 +46,8 @@ from stamp_train.model.processor import PixelBatch
 from stamp_train.model.prompts import open_reply
 from stamp_train.model.sampling import TextStream, choose, penalise
 
+from .conftest import near
+
 FORMS = {
     "patch": ("qwen2_vl", StampConfig.published()),
     "fine": ("qwen2_vl", StampConfig()),
@@ -254,7 +256,7 @@ def test_published_cached_masks(case: str, golden_cases_path: Path, golden_model
         assert answer.content == facts["answer"]
         assert len(answer.masks) == facts["answer"].count(SEG) > 0
         for number, mask in enumerate(answer.masks):
-            np.testing.assert_allclose(mask.flatten(), data[f"infer{number}_bi_logits"], atol=1e-5)
+            near(mask.flatten(), data[f"infer{number}_bi_logits"])
             np.testing.assert_array_equal(mask > 0, data[f"infer{number}_prediction"])
 
 

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import Grid, StampError
-from stamp_train.checkpoint import find
 from stamp_train.feed import open_feed
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import LossSettings, count, loss_sums
@@ -22,6 +21,7 @@ from stamp_train.model.inputs import UNNAMED
 from stamp_train.naming import categories, name_patches
 from stamp_train.network import build_network
 from stamp_train.recipes import resolve
+from stamp_train.resume import find
 
 from .runs import log_of, make_shards, train, write_recipe
 

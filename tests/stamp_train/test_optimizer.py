@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from stamp_schemas.recipe import Optimizer, Recipe
-from stamp_train.optimizer import Together, make_optimizer
+from stamp_train.optimizer import SingleMuon, Together, make_optimizer
+from stamp_train.precision import native_bfloat16
 from stamp_train.recipes import resolve
 
 
@@ -57,7 +58,8 @@ def test_together_does_what_its_parts_do_alone() -> None:
     one, other = Small(), Small()
     optimizer = make_optimizer(recipe(kind="muon", betas=(0.8, 0.9), rest=0.5), one)
     steps(one, optimizer, range(3))
-    muon = torch.optim.Muon([other.layer.weight], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    kind = torch.optim.Muon if native_bfloat16() else SingleMuon
+    muon = kind([other.layer.weight], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(
         [other.table.weight, other.patches.weight, other.patches.bias, other.layer.bias],
         lr=0.005,

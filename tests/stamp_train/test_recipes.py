@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stamp_cli.train_recipes import duration
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Optimizer, Recipe
 from stamp_train.model.config import MASK_POSITIONS
@@ -18,7 +20,7 @@ from stamp_train.model.presets import PRESETS
 from stamp_train.recipes import names, resolve
 from stamp_train.recipes.architecture import architecture, measured
 from stamp_train.recipes.cost import memory, operations
-from stamp_train.recipes.devices import DEVICES, device, recognised
+from stamp_train.recipes.devices import DEVICES, Device, Machine, device, machine, recognised
 from stamp_train.recipes.dryrun import dry_run
 from stamp_train.recipes.fields import fields_of
 from stamp_train.recipes.workload import stage_work
@@ -121,6 +123,7 @@ def test_choices_are_those_of_the_model() -> None:
         ("saving.best=ciou", "needs evaluation", ""),
         ("learning_rate", "not KEY=VALUE", "--set"),
         ("stages.0.sets=[{set: a", "not YAML", ""),
+        ("stages.0.sets=[&a {set: a}, *a]", "no aliases", "write the value"),
         ("about.more=1", "no key about.more", ""),
     ],
 )
@@ -137,6 +140,13 @@ def test_a_wrong_override_is_refused_by_name(override: str, message: str, hint: 
         ("about: a\nmodel: {preset: tiny}\nstagse: []\n", "wrong.yaml:3: no key stagse"),
         ("about: a\nabout: b\n", "wrong.yaml:2: about is given twice"),
         ("about: [a\n", "not YAML"),
+        ("about: a\x00\n", "not YAML: unacceptable character"),
+        ("about: a\nseed: !!int b\n", "wrong.yaml:2: not YAML: 'b' is no value of the kind int"),
+        ("about: a\nseed: 2026-13-45\n", "wrong.yaml:2: not YAML"),
+        ("about: &a [a]\nseed: *a\n", "wrong.yaml:2: *a: a recipe has no aliases"),
+        ("a: &a [x]\n" + "".join(f"b{n}: &a [{'*a, ' * 9}*a]\n" for n in range(40)), "no aliases"),
+        ("about: " + "[" * 5000, "wrong.yaml:1: nested more than 20 deep"),
+        ("about: a\n" + "# long\n" * 100_000, "more than 200,000 bytes are no recipe"),
         ("- a\n", "not a mapping"),
         (
             "about: a\nmodel:\n  preset: tiny\nstages:\n  - name: x\n    sets: []\n    steps: 1\n",
@@ -295,6 +305,33 @@ def test_a_dry_run_adds_up(shards: Path, tmp_path: Path) -> None:
     assert one.memory == two.memory and one.memory.total > 0
 
 
+def test_costs_are_those_of_this_machine_unless_another_is_named(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine("h100", None) == Machine("h100", device("h100"), 1)
+    assert machine("h100", 8).count == 8
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("stamp_train.recipes.devices.usable_cores", lambda: 6)
+    here = machine("", None)
+    assert (here.name, here.count) == ("this machine's processor (6 cores)", 1)
+    assert here.device.teraflops == pytest.approx(0.3) and here.device.memory > 0.1
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=24 * 2**30))
+    for name, known in {"NVIDIA L40S": device("l40s"), "NVIDIA of tomorrow": Device(0, 24)}.items():
+        monkeypatch.setattr("torch.cuda.get_device_name", lambda name=name: name)
+        assert machine("", None) == Machine(name, known, 2)
+    assert dry_run(small(shards, tmp_path), Device(0, 24), 2).hours is None
+
+
+@pytest.mark.parametrize(
+    ("hours", "shown"),
+    [(None, "unknown"), (0.004, "0.24 min"), (0.2, "12 min"), (1.0, "1.0 h"), (1234.56, "1,234.6 h")],
+)
+def test_times_under_an_hour_are_minutes(hours: float | None, shown: str) -> None:
+    assert duration(hours) == shown
+
+
 def test_padding_is_that_of_the_steps(shards: Path, tmp_path: Path) -> None:
     """Of every step, as there are fewer than the sample holds; waiting takes time."""
     from stamp_train.stages import step_plan
@@ -314,6 +351,14 @@ def test_a_dry_run_lists_every_path_that_is_not_there(shards: Path, tmp_path: Pa
     with pytest.raises(StampError) as fault:
         dry_run(recipe, device("cpu"), 1)
     assert "nowhere/train" in fault.value.message and "neither/val" in fault.value.message
+    assert fault.value.hint.startswith("--set data.root=FOLDER") and "model" not in fault.value.hint
+
+
+def test_a_hint_belongs_to_the_key_at_fault(shards: Path, tmp_path: Path) -> None:
+    start = small(shards, tmp_path, "model.preset=", "model.start=./nowhere")
+    with pytest.raises(StampError) as fault:
+        dry_run(start, device("cpu"), 1)
+    assert fault.value.message.startswith("model.start: ./nowhere: ") and fault.value.hint == "--set model.start=FOLDER"
 
 
 def test_a_dry_run_sees_a_picture_that_no_pack_holds(shards: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stamp_train.checkpoint import find
+from stamp_data.lock import hold
+from stamp_train.checksums import find_faults
+from stamp_train.resume import find
 
 from .runs import TIMEOUT, command, log_of, make_shards, train, write_recipe
 
@@ -72,6 +75,53 @@ def test_a_run_goes_on_from_any_of_its_checkpoints(shards: Path, undisturbed: Pa
     assert done.returncode == 0, done.stderr
     assert log_of(out) == log_of(undisturbed)[8:]
     assert (out / WEIGHTS).read_bytes() == (undisturbed / WEIGHTS).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_run_ends_in_the_same_bits(
+    shards: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """In two processes, of which one chooses for both."""
+    recipe, out = write_recipe(tmp_path), tmp_path / "run"
+    shutil.copytree(undisturbed, out)
+    shutil.rmtree(out / "final")
+    older, newest = find(out / "checkpoints")
+    moments = newest / "optimizer.pt"
+    moments.write_bytes(moments.read_bytes()[:-100] + bytes(100))
+    done = train(recipe, shards, out, "--resume", str(newest))
+    fault = f"damaged: {newest}: optimizer.pt: damaged: its bytes have changed"
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {fault}\nhint: --resume auto")
+    done = train(recipe, shards, out, "--resume", "auto", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"{fault}; going on from {older} instead\n") == 1
+    same_curve(out, undisturbed)
+    assert find_faults(newest) == []  # written anew
+
+
+def test_a_second_run_is_kept_out_and_a_dead_one_is_no_obstacle(shards: Path, tmp_path: Path) -> None:
+    recipe, out = write_recipe(tmp_path), tmp_path / "run"
+    long = ("--set", "stages.0.steps=100000")
+    first = subprocess.Popen(
+        command(recipe, shards, out, *long),
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        until = time.monotonic() + TIMEOUT
+        while not find(out / "checkpoints"):
+            assert first.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        second = train(recipe, shards, out, *long, "--resume", "auto", processes=2)
+        assert second.returncode == 1
+        said = rf"error: {out}: another run is at work here \(process {first.pid} on .+\)\nhint: wait .*\n"
+        assert re.fullmatch(said, second.stderr), second.stderr
+    finally:
+        first.kill()
+        first.communicate()
+    assert (out / ".lock").exists()
+    with hold(out, "run"):
+        assert (out / ".lock").exists()
+    assert not (out / ".lock").exists()
 
 
 def test_a_finished_run_is_not_begun_again(shards: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from stamp_schemas import UsageFault
-from stamp_train.checkpoint import find
 from stamp_train.recipes import resolve
+from stamp_train.resume import find
 from stamp_train.runlog import Row
 from stamp_train.trackers import open_trackers
 

@@ -50,7 +50,7 @@ class FlexPlan(AttentionPlan):
         """
         if query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad:
             raise StampModelError(
-                "FlexAttention has no backward pass on CPU", fix="Use attention='segments', or torch.no_grad()"
+                "FlexAttention has no backward pass on CPU", fix="use attention='segments', or torch.no_grad()"
             )
         grouped = query.shape[1] != key.shape[1]
         out: Tensor = self.kernel(query, key, value, block_mask=self.block_mask, scale=scale, enable_gqa=grouped)

@@ -45,7 +45,7 @@ def stamp_attention(
         return sdpa(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
     if dropout:
         raise StampModelError(
-            f"attention dropout {dropout} is not supported on packed sequences", fix="Set attention_dropout to 0"
+            f"attention dropout {dropout} is not supported on packed sequences", fix="set attention_dropout to 0"
         )
     # Under autocast the rotary embedding has made queries and keys float32 again; kernels want one type.
     query, key = query.to(value.dtype), key.to(value.dtype)

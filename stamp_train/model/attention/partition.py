@@ -115,7 +115,7 @@ def _check_order(history: list[_Piece]) -> None:
         if after.first <= before.last or after.number < before.number:
             raise StampModelError(
                 f"text of document {after.document}, branch {after.branch} is not in order of its path",
-                fix="Use attention='sdpa', or lay the sequence out with stamp_train.layout",
+                fix="use attention='sdpa', or lay the sequence out with stamp_train.layout",
             )
 
 

@@ -27,13 +27,13 @@ def resolve(name: str, device: torch.device, dtype: torch.dtype) -> str:
         raise StampModelError(
             f"no attention backend {name!r} (transformers' flash_attention_2 and the like compute plain causal attention "
             "and would drop the rule of documents and mask blocks without a word)",
-            fix=f"Choose one of {', '.join(BACKENDS)}",
+            fix=f"choose one of {', '.join(BACKENDS)}",
         )
     flash_works = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16) and find_kernel() is not None
     if name == "flash" and not flash_works:
         raise StampModelError(
             f"attention 'flash' needs CUDA, half precision and flash-attn or PyTorch's varlen_attn (here: {device}, {dtype})",
-            fix="Use attention='auto'",
+            fix="use attention='auto'",
         )
     if name != "auto":
         return name

@@ -1,4 +1,4 @@
-"""Masks made better with SAM, as an extra that never makes anything fail.
+"""Masks made better with SAM, as an extra that makes no answer fail.
 
 `load_refiner("sam:PATH")` gives a `Refiner`; docs/refinement.md says where weights come from and what the presets do.
 """

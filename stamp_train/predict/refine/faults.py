@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from stamp_schemas.errors import StampError
+from stamp_schemas.errors import UsageFault
 
 HOW_TO_GET_WEIGHTS = (
     "get sam_vit_h_4b8939.pth, sam_vit_l_0b3195.pth or sam_vit_b_01ec64.pth from the segment-anything repository, or the"
@@ -13,7 +13,7 @@ HOW_TO_GET_WEIGHTS = (
 )
 
 
-class RefinerFault(StampError):
+class RefinerFault(UsageFault):
     """The refiner that was asked for cannot be had."""
 
 

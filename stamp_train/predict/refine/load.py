@@ -23,8 +23,10 @@ def load_refiner(
     seed: int = 0,
     rounds: int | None = None,
     say: Say = to_stderr,
+    *,
+    optional: bool = False,
 ) -> Refiner:
-    """The refiner of a specification. Never raises: where it cannot be had, that is said and masks stay unrefined.
+    """The refiner of a specification.
 
     Args:
         spec: `sam:PATH` with an official `sam_vit_{b,l,h}_*.pth` file, a Hugging Face folder or a model in the Hugging Face
@@ -35,16 +37,24 @@ def load_refiner(
         seed: of the points.
         rounds: instead of the preset's.
         say: gets one line for each kind of failure; stderr by default.
+        optional: where it cannot be had, that is said, and what comes back leaves masks as they are; its `name` is `none`.
 
-    Returns:
-        A refiner; its `name` is `none` if the one asked for cannot be had.
+    Raises:
+        RefinerFault: it cannot be had, and is not optional.
     """
     try:
         return Steady(open_refiner(spec, device, preset, seed, rounds), say)
-    except Exception as error:  # a refiner is an extra: whatever opening it dies of, the command goes on
-        told = str(error) if isinstance(error, RefinerFault) else f"{type(error).__name__}: {on_one_line(error)}"
-        say(f"--refine {spec}: {told}; masks stay unrefined")
-        return Unrefined()
+    except Exception as error:  # whatever opening it dies of, in the libraries too, is one line
+        fault = error if isinstance(error, RefinerFault) else _fault_of(error)
+        if optional:
+            say(f"--refine {spec}: {fault}; masks stay unrefined")
+            return Unrefined()
+        hint = f"{fault.hint}; --refine-optional goes on unrefined".removeprefix("; ")
+        raise RefinerFault(f"--refine {spec}: {fault.message}", hint) from error
+
+
+def _fault_of(error: Exception) -> RefinerFault:
+    return RefinerFault(f"{type(error).__name__}: {on_one_line(error)}")
 
 
 def open_refiner(

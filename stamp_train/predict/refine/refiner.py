@@ -1,4 +1,4 @@
-"""What the rest of the project sees of refinement, and that it never makes anything fail."""
+"""What the rest of the project sees of refinement, and that no answer fails for it."""
 
 from __future__ import annotations
 
@@ -60,6 +60,11 @@ class Unrefined:
     ) -> list[Mask]:
         """See `Refiner`."""
         return [mask.copy() for mask in masks]
+
+
+def works(refiner: Refiner | None) -> bool:
+    """Whether there is a refiner that was to be had."""
+    return refiner is not None and refiner.name != Unrefined.name
 
 
 class Fallible(Protocol):

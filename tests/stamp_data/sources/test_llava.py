@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,99 @@ def test_any_other_marker_is_taken_out_with_a_row(tmp_path: Path, said: tuple[st
     assert rejects == [("image-marker", 0)]
 
 
-def test_a_marker_without_a_picture_is_taken_out(tmp_path: Path) -> None:
-    found, rejects = turns(tmp_path, {"conversations": talk("<image>\nwhat?", "that")})
-    assert found[0] == Turn("user", "what?") and rejects == [("image-marker", 0)]
+@pytest.mark.parametrize("said", ["<image>\nwhat?", "what is <image>", "<IMAGE> what?"])
+@pytest.mark.parametrize("more", [{}, {"image": None}, {"image": ""}, {"images": []}])
+def test_a_question_that_points_at_no_picture_is_refused(tmp_path: Path, said: str, more: Json) -> None:
+    assert turns(tmp_path, {"conversations": talk(said, "that"), **more}) == ([], [("no-picture", 1)])
+    assert turns(tmp_path, {"conversations": talk("a", "b", said, "d"), **more}) == ([], [("no-picture", 1)])
+
+
+def test_an_answer_may_mention_the_marker(tmp_path: Path) -> None:
+    found, rejects = turns(tmp_path, {"conversations": talk("which tag?", "the <image> tag")})
+    assert found[1] == Turn("assistant", "the tag") and rejects == [("image-marker", 0)]
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("Look at <image> and say", "Look at and say"),
+        ("Look at <image>, say", "Look at , say"),
+        ("a\n<image>\nb", "a\n\nb"),
+        ("a <image> <image>  b", "a b"),
+        ("a<image>b", "a b"),
+        ("<im<image>age> b", "<im age> b"),
+        ("a  <image>", "a"),
+    ],
+)
+def test_no_two_spaces_stay_where_a_marker_stood(tmp_path: Path, said: str, text: str) -> None:
+    found, _ = turns(tmp_path, {"image": "b.jpg", "conversations": talk("what?", "x", said, "y")})
+    assert found[2].text == text
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"video": "a.mp4", "conversations": talk("<video>\nwhat?", "a")},
+        {"videos": ["a.mp4"], "conversations": talk("what?", "a")},
+        {"videos": ["a.mp4"], "image": "a.jpg", "conversations": talk("<image> what?", "a")},
+        {"audio": "a.wav", "conversations": talk("what?", "a")},
+        {"conversations": talk("<video> what?", "a")},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "video", "video": "a.mp4"}]},
+                {"role": "assistant", "content": "a"},
+            ]
+        },
+    ],
+)
+def test_films_and_sounds_are_refused_by_name(tmp_path: Path, record: Json) -> None:
+    assert turns(tmp_path, record) == ([], [("other-media", 1)])
+
+
+def told(*contents: Any) -> list[Json]:
+    return [{"role": ("user", "assistant")[k % 2], "content": content} for k, content in enumerate(contents)]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"images": ["p/a.jpg"], "conversations": talk("<image>what?", "that")},
+        {"images": "p/a.jpg", "conversations": talk("<image>what?", "that"), "videos": [], "video": None},
+        {"images": ["p/a.jpg"], "messages": told("<image>what?", "that")},
+        {"image": "p/a.jpg", "conversations": told("<image>\nwhat?", "that")},
+        {"messages": told([{"type": "image", "image": "p/a.jpg"}, {"type": "text", "text": "what?"}], "that")},
+        {"messages": told([{"image": "p/a.jpg"}, {"text": "what?"}], [{"text": "that"}])},
+        {"images": ["p/a.jpg"], "messages": told([{"type": "image", "image": "p/a.jpg"}, {"text": "what?"}], "that")},
+        {"messages": told([{"type": "image_url", "image_url": {"url": "p/a.jpg"}}, {"text": "what?"}], "that")},
+    ],
+)
+def test_pictures_are_found_under_any_usual_key(tmp_path: Path, record: Json) -> None:
+    write_json(tmp_path / FILE, [record])
+    (found,), rejects = read("llava", tmp_path)
+    assert found.image is not None and found.image.path == "p/a.jpg" and not rejects
+    assert found.conversation == [Turn("user", "what?", "before"), Turn("assistant", "that")]
+
+
+def test_system_texts_of_other_tools(tmp_path: Path) -> None:
+    rows = [
+        {"system": "be kind", "conversations": talk("a", "b")},
+        {"messages": [{"role": "system", "content": "be kind"}, *told("a", "b")]},
+    ]
+    write_json(tmp_path / FILE, rows)
+    records, rejects = read("llava", tmp_path)
+    assert [r.conversation[0] for r in records] == [Turn("system", "be kind")] * 2 and not rejects
+
+
+@pytest.mark.parametrize("name", ["mine.jsonl", "mine.json"])
+def test_a_record_a_line(tmp_path: Path, name: str) -> None:
+    rows = [json.dumps({"id": n, "images": ["a.jpg"], "messages": told("<image>\nwhät?", "that")}) for n in range(3)]
+    rows[1] = rows[1][:-9]
+    (tmp_path / name).write_text("\ufeff" * name.endswith("l") + "\n\n".join(rows) + "\n", encoding="utf-8")
+    records, rejects = read("llava", tmp_path / name)
+    assert [(record.id, record.where) for record in records] == [
+        ("0", (name, "[000000]")), ("2", (name, "[000002]")),
+    ]  # fmt: skip
+    assert [(row.record, row.reason) for row in rejects] == [("[000001]", "bad-conversation")]
 
 
 def test_variants(tmp_path: Path) -> None:

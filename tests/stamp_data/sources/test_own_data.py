@@ -48,9 +48,12 @@ def test_phrases_of_annotations(tmp_path: Path) -> None:
     write_json(tmp_path / "mine.json", held)
     (record,), rejects = read("coco", tmp_path / "mine.json")
     assert [(r.id, r.text, r.targets) for r in record.requests] == [
-        ("1", "left", [0]), ("2", "right", [1]), ("2-2", "the other", [1]), ("3-4", "both", [2]),
+        ("1", "left", [0]), ("2", "right", [1]), ("2-2", "the other", [1]), ("3", "both", [2]),
     ]  # fmt: skip
     assert reasons(rejects) == [("empty-text", 1)]
+    assert [(region.where[1], region.role) for region in record.targets[2].regions] == [
+        ("annotation 3", "target"), ("annotation 4", "ignore"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -197,8 +200,9 @@ def test_real_records(real_data: Path) -> None:
     assert [len(r.targets[0].regions) for r in people] == [1, 3, 5] and not rejects
     hidden, _ = read("coco", real_data / "coco_rle/ochuman_subset.json")
     assert all(r.image and (real_data / "coco_rle" / r.image.path).is_file() for r in hidden)
-    (crowd,), _ = read("coco", real_data / "coco_crowd_fixture", "val")
-    assert [r.text for r in crowd.requests] == ["a", "b"] and crowd.image and crowd.image.path == "images/val/b.jpg"
+    (crowd,), rejects = read("coco", real_data / "coco_crowd_fixture", "val")
+    assert reasons(rejects) == [("crowd-only", 1)]
+    assert [r.text for r in crowd.requests] == ["a"] and crowd.image and crowd.image.path == "images/val/b.jpg"
     drawn, rejects = read("labelme", real_data / "labelme")
     assert reasons(rejects) == [("no-area", 1)] * 3
     octagon = next(t for r in drawn for t in r.targets if t.categories == ["octagon"])

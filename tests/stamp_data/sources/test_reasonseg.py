@@ -51,6 +51,31 @@ def test_explanations_belong_to_the_training_split(tmp_path: Path) -> None:
     assert len(other.requests) == 1 and not rejects
 
 
+def test_labels_are_taken_in_any_case(tmp_path: Path) -> None:
+    write(tmp_path, "val/a", reasoning(["what?"], [shape("Target"), shape("IGNORE"), shape("FLAG", [[1.0, 1.0]])]))
+    (record,), rejects = read("reason_seg", tmp_path, "val")
+    assert [region.role for region in record.targets[0].regions] == ["target", "ignore"] and not rejects
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["a.JPEG"], "a.JPEG"),
+        (["a.PNG"], "a.PNG"),
+        (["a.Tiff"], "a.Tiff"),
+        (["a.JPG", "a.jpg", "a.png"], "a.jpg"),
+        (["a.png", "a.JPG"], "a.JPG"),
+        (["a.txt", "b.jpg"], "a.jpg"),
+    ],
+)
+def test_pictures_are_found_under_any_suffix(tmp_path: Path, files: list[str], found: str) -> None:
+    path = write(tmp_path, "val/a", reasoning(["what?"], [shape("target")]))
+    for name in files:
+        (path.parent / name).touch()
+    (record,), _ = read("reason_seg", tmp_path, "val")
+    assert record.image is not None and record.image.path == f"reason_seg/ReasonSeg/val/{found}"
+
+
 def test_cp1252_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, "test/a", {})
     path.write_bytes(json.dumps(reasoning(["the café’s door"], [shape("target")]), ensure_ascii=False).encode("cp1252"))

@@ -15,6 +15,7 @@ from PIL import Image
 from stamp_data.synth import FEWEST_IMAGES, SynthSummary, synthesize
 from stamp_data.synth.plan import plan_pictures
 from stamp_data.synth.scene import FEWEST, MOST, Stream, generator, sample_scene
+from stamp_schemas import UsageFault
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -35,11 +36,17 @@ def test_equal_arguments_write_equal_bytes_in_another_process_too(tmp_path: Path
     assert all(first.texts.values())
 
 
+def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
+    for workers in (1, 2, 3):
+        synthesize(tmp_path / str(workers), images=70, size=(64, 64), workers=workers)
+    assert digests(tmp_path / "1") == digests(tmp_path / "2") == digests(tmp_path / "3")
+
+
 def test_progress_and_size(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     (tmp_path / "out").mkdir()
     synthesize(tmp_path / "out", images=20, size=(90, 120), progress=lambda *done: calls.append(done))
-    assert calls == [(n, 20) for n in range(1, 21)]
+    assert calls == sorted(calls) and calls[-1] == (20, 20)
     pictures = [*(tmp_path / "out").rglob("*.jpg"), *(tmp_path / "out").rglob("*.png")]
     assert len(pictures) == 20
     assert {Image.open(p).size for p in pictures} == {(90, 120)}
@@ -47,17 +54,17 @@ def test_progress_and_size(tmp_path: Path) -> None:
 
 def test_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep me")
-    with pytest.raises(FileExistsError, match="not an empty folder: give a new one"):
+    with pytest.raises(UsageFault, match="not an empty folder"):
         synthesize(tmp_path)
-    with pytest.raises(FileExistsError, match="not an empty folder"):
+    with pytest.raises(UsageFault, match="not an empty folder"):
         synthesize(tmp_path / "mine.txt")
     assert list(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
 
 
 def test_refuses_too_few_and_too_small_before_writing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least 20"):
+    with pytest.raises(UsageFault, match="at least 20"):
         synthesize(tmp_path / "out", images=19)
-    with pytest.raises(ValueError, match="at least 64"):
+    with pytest.raises(UsageFault, match="at least 64"):
         synthesize(tmp_path / "out", size=(256, 63))
     assert not (tmp_path / "out").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,14 +22,15 @@ from stamp_train.eval.journal import Journal, Line
 from stamp_train.eval.metrics import score_case
 from stamp_train.eval.oracle import oracle
 from stamp_train.eval.page import choose, write_page
+from stamp_train.eval.representation import Learnt, Representation, learnt_by, representations
 from stamp_train.eval.results import Results, read_results
 from stamp_train.eval.session import Asked, Session
 from stamp_train.eval.workers import run_workers
 from stamp_train.heldout import Examiner
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.model import GenerationOptions, StampGenerator, StampProcessor, load_checkpoint
-from stamp_train.predict import refine
 from stamp_train.predict.upsample import to_mask
+from stamp_train.recipes import resolve
 
 from ..runs import make_shards
 from .exams import save_lively
@@ -50,7 +52,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def labels_of(shards: Path, out: Path) -> Asked:
     """What costs least: labels instead of a model."""
-    return Asked(checkpoint=None, shards=[shards / VAL], out=out, min_tokens=64, max_tokens=96, batch_size=4)
+    kinds = [Representation("soft", 1)]
+    return Asked(
+        checkpoint=None, shards=[shards / VAL], out=out, labels=kinds, min_tokens=64, max_tokens=96, batch_size=4
+    )
 
 
 def finished(asked: Asked, overwrite: bool = False) -> tuple[Results, list[Line]]:
@@ -74,7 +79,7 @@ def test_answers_are_those_of_the_generator(
         return [~mask for mask in masks]
 
     inverse = SimpleNamespace(name="inverse", failed=0, refine_all=refine_all)
-    monkeypatch.setattr("stamp_train.eval.session.load_refiner", lambda *_: inverse)
+    monkeypatch.setattr("stamp_train.eval.session.load_refiner", lambda *_, **__: inverse)
     asked = Asked(
         checkpoint=checkpoint,
         shards=[shards / VAL],
@@ -124,18 +129,65 @@ def test_forced_scores_are_those_of_training(shards: Path, checkpoint: Path, tmp
     assert metrics["ciou"] > 0.01
 
 
-def test_the_refiner_that_cannot_be_had(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is said, and nothing passes for refined."""
+def test_the_refiner_that_cannot_be_had(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is wrong, unless it says that it can do without; and then nothing passes for refined, nor later for done."""
     asked = replace(labels_of(shards, tmp_path / "out"), refine="sam:nowhere")
-    results, _ = finished(asked)
-    assert list(results.sets[0].scores) == ["labels"]
+    with pytest.raises(UsageFault, match=r"--refine sam:nowhere: .*--refine-optional"):
+        finished(asked)
+    assert not any((tmp_path / "out/parts").glob("*"))
+    optional = replace(asked, refine_optional=True)
+    results, lines = finished_somehow(optional)
+    assert list(results.sets[0].scores) == ["soft 1x1"]
     assert "masks stay unrefined" in capsys.readouterr().err
-    assert refine.load_refiner("sam:nowhere", say=lambda _: None).name == "none"
+    assert finished_somehow(optional) == (results, lines)
+    with pytest.raises(UsageFault, match="--refine sam:nowhere"):
+        finished_somehow(asked)
+    inverse = SimpleNamespace(name="inverse", failed=0)
+    monkeypatch.setattr("stamp_train.eval.session.load_refiner", lambda *_, **__: inverse)
+    with pytest.raises(UsageFault, match="refiner was none, is inverse"):
+        finished_somehow(asked)
+
+
+def finished_somehow(asked: Asked) -> tuple[Results, list[Line]]:
+    """As the command does it: work is left out where there is none."""
+    session = Session(asked)
+    if not session.finished:
+        session.work(lambda *_: None)
+    return session.results()
+
+
+def test_every_representation_is_scored_and_finer_labels_reach_more(shards: Path, tmp_path: Path) -> None:
+    kinds = representations()
+    assert [one.name for one in kinds] == ["soft 1x1", "hard 1x1", "sampled 1x1", "soft 4x4", "hard 4x4"]
+    results, _ = finished(replace(labels_of(shards, tmp_path / "out"), labels=kinds, min_tokens=4, max_tokens=16))
+    reached = {name: scores["stamp"]["ciou"] for name, scores in results.sets[0].scores.items()}
+    assert list(reached) == [one.name for one in kinds]
+    assert reached["soft 4x4"] > reached["soft 1x1"] + 0.2
+    with pytest.raises(UsageFault, match="no sampled labels with 4x4"):
+        representations("sampled", 4)
+
+
+def test_what_recipes_runs_and_checkpoints_learn(shards: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """The labels and the pictures' bounds are theirs."""
+    assert learnt_by(Path("tiny")) == Learnt(Representation("soft", 4), 4, 48)
+    assert learnt_by(checkpoint) == Learnt(Representation("soft", 4), 4, 64)
+    published = tmp_path / "published.yaml"
+    recipe = resolve("stamp-2b", ("loss=published", "model.head=patch", "data.max_tokens=1100"))
+    published.write_text(recipe.yaml(), encoding="utf-8")
+    assert learnt_by(published) == Learnt(Representation("sampled", 1), 1024, 1100)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text(recipe.yaml(), encoding="utf-8")
+    final = shutil.copytree(checkpoint, run / "final")
+    assert learnt_by(run) == learnt_by(final) == learnt_by(published)
+    assert learnt_by(shards / VAL) is None
 
 
 @pytest.mark.parametrize(("rule", "side", "method"), [("soft", 1, "bilinear"), ("hard", 4, "published")])
 def test_labels_score_as_the_oracle_draws_them(rule: str, side: int, method: str, shards: Path, tmp_path: Path) -> None:
-    asked = replace(labels_of(shards, tmp_path), labels=rule, side=side, upsampling=method)
+    asked = replace(labels_of(shards, tmp_path), labels=[Representation(rule, side)], upsampling=method)
     results, lines = finished(replace(asked, out=tmp_path / "out"))
     source = CaseSet(shards / VAL)
     truths = {case.id: case.truths[0].mask for row in source.rows for case in source.load(row).cases}
@@ -146,7 +198,7 @@ def test_labels_score_as_the_oracle_draws_them(rule: str, side: int, method: str
         predicted = oracle(truth, 64, 96, side=side, rule=rule, method=method)
         assert np.array_equal(drawn(line), predicted)
         shared, either = shared + (predicted & truth).sum(), either + (predicted | truth).sum()
-    assert results.sets[0].scores["labels"]["stamp"]["ciou"] == pytest.approx(shared / either)
+    assert results.sets[0].scores[f"{rule} {side}x{side}"]["stamp"]["ciou"] == pytest.approx(shared / either)
 
 
 def test_going_on_and_beginning_anew(shards: Path, tmp_path: Path) -> None:

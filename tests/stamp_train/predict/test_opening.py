@@ -98,19 +98,25 @@ def cut(name: str) -> Callable[[Path], None]:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "no such checkpoint folder"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "holds no model: no config.json"),
-    "cut config": (cut("config.json"), "cannot be opened"),
-    "a config that is a list": (lambda folder: (folder / "config.json").write_text("[]"), "cannot be opened"),
+    "cut config": (cut("config.json"), "config.json: not a configuration: Input data was truncated"),
+    "a config that is a list": (
+        lambda folder: (folder / "config.json").write_text("[]"),
+        "config.json: not a configuration",
+    ),
     "another family": (
         lambda folder: changed_config(folder, model_type="llama"),
         "model type 'llama' is not supported",
     ),
     "no added tokens": (without_added_tokens, "the tokenizer has no <|seg|>, <|mask|>"),
     "no head": (without_head, "weights do not fit the model: 8 missing"),
-    "cut weights": (cut("model.safetensors"), "cannot be opened"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "cannot be opened"),
-    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "cannot be opened"),
-    "cut tokenizer": (cut("tokenizer.json"), "cannot be opened"),
-    "no image processor": (lambda folder: (folder / "preprocessor_config.json").unlink(), "cannot be opened"),
+    "cut weights": (cut("model.safetensors"), "model.safetensors: cut off: "),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no weights: neither model.safetensors nor"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer: neither tokenizer.json nor"),
+    "cut tokenizer": (cut("tokenizer.json"), "tokenizer.json: damaged"),
+    "no image processor": (
+        lambda folder: (folder / "preprocessor_config.json").unlink(),
+        "preprocessor_config.json: cannot be read",
+    ),
 }
 
 

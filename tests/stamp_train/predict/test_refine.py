@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stamp_train.predict.refine import PRESETS, load_refiner
+from stamp_train.predict.refine.faults import RefinerFault
 from stamp_train.predict.refine.presets import Preset
 from stamp_train.predict.refine.refiner import Steady
 from stamp_train.predict.refine.sam import SamRefiner
@@ -236,7 +237,11 @@ def test_a_refiner_that_cannot_be_had(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     spec = folder_of(kind, tmp_path)
     capfd.readouterr()
-    refiner = load_refiner(spec)
+    with pytest.raises(RefinerFault) as refused:
+        load_refiner(spec)
+    assert refused.value.exit_code == 2 and all(part in str(refused.value) for part in told)
+    assert str(refused.value).startswith(f"--refine {spec}: ") and "--refine-optional" in refused.value.hint
+    refiner = load_refiner(spec, optional=True)
     out, err = capfd.readouterr()
     lines = [line for line in err.splitlines() if line.startswith(f"--refine {spec}: ")]
     assert len(lines) == 1 and not out
@@ -253,7 +258,7 @@ def test_a_refiner_that_cannot_be_had(
 def test_wrong_settings_are_told(options: dict[str, Any], told: str, tmp_path: Path) -> None:
     said: list[str] = []
     spec = f"sam:{official_file(tiny_sam(), tmp_path / 'weights.pth')}"
-    assert load_refiner(spec, say=said.append, **options).name == "none"
+    assert load_refiner(spec, say=said.append, optional=True, **options).name == "none"
     assert len(said) == 1 and told in said[0]
 
 

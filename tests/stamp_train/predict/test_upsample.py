@@ -162,7 +162,7 @@ def test_faults_say_what_to_pass() -> None:
     logits = torch.zeros(2, 2)
     with pytest.raises(StampModelError, match=r"'bicubic'.*bilinear, published, guided"):
         probabilities(logits, 4, 6, "bicubic")
-    with pytest.raises(StampModelError, match=r"4×6 was given no picture.*Pass image"):
+    with pytest.raises(StampModelError, match=r"4×6 was given no picture.*pass image"):
         to_mask(logits, 4, 6, "guided")
     with pytest.raises(StampModelError, match=r"4×6 was given one of 6×4×3"):
         to_mask(logits, 4, 6, "guided", np.zeros((6, 4, 3), np.uint8))

@@ -26,11 +26,12 @@ from stamp_train.examples import ImageExample, LayoutOptions
 from stamp_train.layout import Layout
 from stamp_train.stream.cache import ShardCache
 from stamp_train.stream.index import SetIndex
-from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader
+from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader, _Read
 from stamp_train.stream.mixture import Mixture
-from stamp_train.stream.plan import Plan, PlanOptions
+from stamp_train.stream.pack import pack_batch
+from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
 
-from .making import MAX_TOKENS, MIN_TOKENS, prepare, serve
+from .making import MAX_TOKENS, MIN_TOKENS, prepare, serve, write_vast_set
 from .test_records import flip
 
 Copy = Callable[[str], Path]
@@ -187,6 +188,59 @@ print(json.dumps([names, packs, digests]))
     from blake3 import blake3
 
     assert one | other == {name: blake3(found[2] or b"").hexdigest() for name, found in content(reference).items()}
+
+
+# --- how far a rank reads ahead ---------------------------------------------------------------------------------------
+
+
+def planned_ahead(plan: Plan, options: LoaderOptions, take: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many steps are planned beyond the one at hand, whenever one of the first `take` is handed out."""
+    drawn: list[int] = []
+
+    def draw(start: int) -> GlobalBatch:
+        drawn.append(start)
+        assert len(drawn) < 1000  # without a bound it would never end
+        return Plan.draw(plan, start)
+
+    monkeypatch.setattr(plan, "draw", draw)
+    return [len(drawn) - number for number, _ in enumerate(islice(StreamLoader(plan, prepare, options), take), 1)]
+
+
+def test_a_rank_without_a_dialogue_plans_no_further_than_the_others_read(
+    refcoco: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three ranks, two dialogues a step, a plan without end: the third has nothing to read, ever."""
+    for rank in range(3):
+        plan = Plan([refcoco], Mixture(weights=(1,)), PlanOptions(batch=2))
+        options = LoaderOptions(rank=rank, world=3, ahead=5, threads=0)
+        beyond = planned_ahead(plan, options, 20, monkeypatch)
+        assert max(beyond) == 5
+    steps = [load([refcoco], batch=2, rank=rank, world=3, ahead=5) for rank in range(3)]
+    assert len({tuple(step.digest for step in one) for one in steps}) == 1
+    held = [len([example for step in one for pack in step.packs for example in pack]) for one in steps]
+    assert held[0] > 0 and held[2] == 0
+
+
+def test_64_ranks_of_a_step_of_96_plan_no_further_on_ten_million_dialogues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the plan alone: nothing is read. All ranks share its packing, which is what takes the time."""
+    vast = write_vast_set(tmp_path, shards=490, records=5_120, dialogues=4)
+    plan = Plan([vast], Mixture(weights=(1,)))
+    assert plan.sets[0].dialogues > 10**7
+    known: dict[Any, Any] = {}
+
+    def pack_once(groups: Any, *rest: Any) -> Any:
+        if groups not in known:
+            known[groups] = pack_batch(groups, *rest)
+        return known[groups]
+
+    monkeypatch.setattr("stamp_train.stream.loader.pack_batch", pack_once)
+    monkeypatch.setattr(StreamLoader, "_read", lambda *_: _Read(ImageExample([]), ()))
+    for rank in range(64):
+        beyond = planned_ahead(plan, LoaderOptions(rank=rank, world=64, threads=0), 2, monkeypatch)
+        assert 0 < max(beyond) <= LoaderOptions().ahead
+    assert len(known) <= 2 + LoaderOptions().ahead
 
 
 # --- what an example holds -------------------------------------------------------------------------------------------

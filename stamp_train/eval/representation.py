@@ -1,0 +1,102 @@
+"""Which labels a mask can be learnt as: every kind that there is, and the one that a recipe or a checkpoint learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stamp_data.grid import PATCH
+from stamp_schemas import UsageFault
+from stamp_schemas.recipe import Recipe
+from stamp_train.eval.oracle import RULES, SAMPLED, SOFT
+from stamp_train.losses import loss_settings
+from stamp_train.model.heads import HEADS, head_class
+from stamp_train.runlog import RECIPE
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Labels of one kind. rule: see `stamp_train.eval.oracle`. side: labels per patch, along one side."""
+
+    rule: str
+    side: int
+
+    @property
+    def name(self) -> str:
+        """Names it in results: `soft 4x4`."""
+        return f"{self.rule} {self.side}x{self.side}"
+
+
+def named(name: str) -> Representation:
+    """The representation of a name."""
+    rule, _, sides = name.partition(" ")
+    return Representation(rule, int(sides.partition("x")[0]))
+
+
+def representations(rule: str | None = None, side: int | None = None) -> list[Representation]:
+    """Every representation, or those of a rule or a side.
+
+    Raises:
+        UsageFault: there is none.
+    """
+    sides = sorted({head.side for head in HEADS.values()}) if side is None else [side]
+    found = [Representation(one, each) for each in sides for one in RULES if one != SAMPLED or each == 1]
+    found = [one for one in found if rule in (None, one.rule)]
+    if not found:
+        raise UsageFault(f"no {rule} labels with {side}x{side} to a patch", f"choose one of {', '.join(RULES)}")
+    return found
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a model learns. min_tokens, max_tokens: bounds of the merged patches of its pictures."""
+
+    representation: Representation
+    min_tokens: int
+    max_tokens: int
+
+
+def learnt_by(path: Path) -> Learnt | None:
+    """What a recipe (by name or file), a run or a checkpoint learns; None if `path` is none of them.
+
+    Raises:
+        StampError: it is one, and at fault.
+    """
+    from stamp_train.recipes import names, resolve
+
+    if path.is_dir():
+        recipe = path / RECIPE
+        return _of_recipe(resolve(str(recipe)).recipe) if recipe.is_file() else _of_checkpoint(path)
+    if str(path) in names() or path.suffix in (".yaml", ".yml"):
+        return _of_recipe(resolve(str(path)).recipe)
+    return None
+
+
+def _of_recipe(recipe: Recipe) -> Learnt:
+    rule = SAMPLED if loss_settings(recipe.loss).label_rule == SAMPLED else SOFT
+    return Learnt(
+        Representation(rule, head_class(recipe.model.head).side), recipe.data.min_tokens, recipe.data.max_tokens
+    )
+
+
+def _of_checkpoint(path: Path) -> Learnt | None:
+    """By the run that wrote it if it lies in one, else by its own configuration."""
+    from stamp_train.predict.checkpoints import CONFIG, run_folder
+
+    run = run_folder(path)
+    if run is not None:
+        return learnt_by(run)
+    if not (path / CONFIG).is_file():
+        return None
+    from stamp_train.model.config import StampConfig
+    from stamp_train.model.folder import read_config
+    from stamp_train.model.processor import StampProcessor
+    from stamp_train.predict.faults import told
+
+    with told(str(path)):
+        head = StampConfig.of(read_config(path)).head
+        size = StampProcessor.from_pretrained(path).image_processor.size
+    area = PATCH**2
+    return Learnt(
+        Representation(SOFT, head_class(head).side), size["shortest_edge"] // area, size["longest_edge"] // area
+    )
