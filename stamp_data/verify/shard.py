@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -39,7 +40,8 @@ def check_shard(job: ShardJob) -> list[Fault]:
     faults = FaultList(job.name)
     path = job.folder / job.name
     try:
-        with open_plain(path) as file:
+        with warnings.catch_warnings(), open_plain(path) as file:
+            warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is wrong with a picture becomes a fault
             size = os.fstat(file.fileno()).st_size
             rows = job.rows
             if _has_digest(job.entry, path, size, faults) and not job.trusted:
