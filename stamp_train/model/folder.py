@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import msgspec
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from stamp_train.model.config import StampConfig
@@ -19,9 +18,6 @@ from stamp_train.model.weights import read_whole, stored_weights
 
 StampModel = StampForQwen2VL | StampForQwen2_5VL
 CONFIG, TOKENIZER, PREPROCESSOR = "config.json", "tokenizer.json", "preprocessor_config.json"
-_BUILDING_FAULTS = (
-    ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError, StrictDataclassError
-)  # fmt: skip  # what transformers raises for a configuration that makes no sense
 _VOCABULARY = ("vocab.json", "merges.txt")  # what Qwen's tokenizer can be built of, too
 HEADS = ("classifier.", "namer.")  # of weights that a base model lacks
 
