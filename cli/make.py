@@ -19,6 +19,13 @@ Root = Annotated[
     typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--images", help="Folder to look for pictures in first, by the end of their paths; may be repeated."),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Read pictures also behind links that lead out of the root.")
+]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; one per core if not given.")]
 
 
@@ -27,8 +34,10 @@ def synth(
     images: Annotated[int, typer.Option(min=1, help="Scenes to render, over all families.")] = 400,
     size: Annotated[str, typer.Option(help="Size of the pictures, WIDTHxHEIGHT in pixels.")] = "256x192",
     seed: Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")] = 0,
+    workers: Workers = None,
 ) -> None:
     """Render a small playground: every dataset family in its real raw format, with scenes of which all that is said is true."""
+    from stamp_data.executors.local import usable_cores
     from stamp_data.synth import synthesize
     from stamp_schemas import UsageFault
     from stamp_schemas.errors import naming
@@ -36,14 +45,19 @@ def synth(
     width, _, height = size.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
         raise UsageFault(f"--size {size!r} is not WIDTHxHEIGHT of 64 pixels or more", "for example --size 256x192")
-    with progress_bar() as report, naming(out):
-        synthesize(
-            out,
-            images=images,
-            size=(int(width), int(height)),
-            seed=seed,
-            progress=lambda done, total: report(done, total, "rendering"),
-        )
+    try:
+        with progress_bar() as report, naming(out):
+            synthesize(
+                out,
+                images=images,
+                size=(int(width), int(height)),
+                seed=seed,
+                workers=workers or usable_cores(),
+                progress=lambda done, total: report(done, total, "rendering"),
+            )
+    except KeyboardInterrupt:
+        say(f"stopped; {out} is not whole: remove it before the same command is given again")
+        raise typer.Exit(INTERRUPTED) from None
     say(f"{out}: {images} scenes. Next: stamp-data build all --root {out} --out shards")
 
 
@@ -59,6 +73,8 @@ def build(
     ],
     root: Root,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
+    images: Images = None,
+    follow_links: FollowLinks = False,
     split: Annotated[list[str] | None, typer.Option(help="Only these splits; all if not given.")] = None,
     split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
     name: Annotated[
@@ -120,6 +136,8 @@ def build(
             tokenizer=tokenizer,
             encoding=encoding,
             crowd=crowd,
+            images=tuple(images or ()),
+            follow_links=follow_links,
             overwrite=overwrite,
         )
         with progress_bar() as report:
@@ -158,15 +176,22 @@ def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
 
 def doctor(
     root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …", show_default=False)],
+    images: Images = None,
+    follow_links: FollowLinks = False,
     tokenizer: Annotated[Path | None, typer.Option(help="Folder of a tokenizer that is to count tokens.")] = None,
     json: Json = False,
 ) -> None:
-    """Say which datasets are there, whole and readable, what is missing and where it comes from. Exit 1 on any error."""
+    """Say which datasets are there, whole and readable, what is missing and where it comes from.
+
+    Exit 1 where something is broken or only half there, or where nothing is.
+    """
     from stamp_data.doctor import examine
+    from stamp_data.jobs import checked_images
+    from stamp_data.sources import Reading
 
     with progress_bar() as report:
         report(0, 0, f"examining {root}")
-        result = examine(root, tokenizer)
+        result = examine(root, tokenizer, Reading(images=checked_images(images or ()), follow_links=follow_links))
     if json:
         print_json(result)
     else:

@@ -207,6 +207,8 @@ class Recipe(Part, frozen=True):
     naming: weight of one more loss, by which the vision tower names what it sees (`stamp_train.naming`): for towers that begin
     at random weights. early: weight of the masks' loss as the language model's last layer but one would have them.
 
+    patience: seconds that processes wait for one that hangs, before the others end; far more than any step takes.
+
     engine: every process holds the whole model (`ddp`) or a share of it (`fsdp`); `fsdp-zero2` keeps layers whole from
     forward to backward pass, for more memory and less communication. `deepspeed`: by ZeRO, as a JSON file of DeepSpeed's own
     says that `deepspeed` names; stage 2 without one.
@@ -226,6 +228,7 @@ class Recipe(Part, frozen=True):
     engine: Literal["ddp", "fsdp", "fsdp-zero2", "deepspeed"] = "ddp"
     deepspeed: str = ""
     trackers: list[Literal["tensorboard", "wandb"]] = []
+    patience: Above = 600.0
     seed: Count = 0
     threads: Count = 0
 

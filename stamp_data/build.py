@@ -90,7 +90,7 @@ def build_split(
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder, "build"):
             finished = _check_folder(folder, config, overwrite)
-            stale = {row.shard for row in mended(folder, source.root)}
+            stale = {row.shard for row in mended(folder, source.finder)}
             if finished is not None and not stale:
                 return Built(folder, finished, 0)
             _prepare(folder, config, stale)

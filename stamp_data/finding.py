@@ -61,6 +61,12 @@ class Finder:
         """The path of the file that holds a picture."""
         return f"{self.roots[image.root]}/{image.embedded or image.path}"
 
+    def located(self, image: ImageRef) -> ImageRef:
+        """The picture with the place that it lies at, be that the expected one or where it was found."""
+        if image.embedded or (not self.given and os.path.exists(self.full(image))):  # noqa: PTH110 - as in the plan
+            return image
+        return self.placed(image)
+
     def placed(self, image: ImageRef) -> ImageRef:
         """The picture with the place that it was found at; as it is if it was not found."""
         found = self.near(image.path) or self.anywhere(image.path)
@@ -108,6 +114,8 @@ class Finder:
 
     def _list_folders(self, folder: str) -> list[Place]:
         """Folders that exist and may hold what an annotation expects in `folder`, in the order of the look."""
+        if ".." in folder.split("/"):
+            return []
         places = [place for root in range(1, 1 + self.given) for place in self._ends(root, folder)]
         places.append(Place(0, folder))
         if not (self._own and self._holds_pictures(folder)):

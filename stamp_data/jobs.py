@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Job(msgspec.Struct, frozen=True):
     tokenizer: Path | None = None
     encoding: str = ""
     crowd: Crowd = "ignore"
+    images: tuple[Path, ...] = ()
+    follow_links: bool = False
     overwrite: bool = False
 
 
@@ -55,11 +57,19 @@ def find_datasets(root: Path) -> list[tuple[str, str]]:
     return [(name, split_by) for name in FAMILIES for split_by in SOURCES[name].find(root)]
 
 
+def checked_images(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders of pictures that someone named; UsageFault if one is none."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageFault(f"--images {folder}: no such folder")
+    return tuple(folders)
+
+
 def open_sources(job: Job) -> list[Source]:
     """The sources that a job names, opened; `all` stands for whatever is there. Nothing is parsed yet."""
     if not job.root.exists():
         raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
-    reading = Reading(job.encoding, job.crowd)
+    reading = Reading(job.encoding, job.crowd, checked_images(job.images), job.follow_links)
     if "all" not in job.names:
         return [open_source(name, job.root, job.split_by, reading, job.own_name) for name in job.names]
     found = find_datasets(job.root)

@@ -14,7 +14,8 @@ from pathlib import Path
 class Handler(SimpleHTTPRequestHandler):
     """Serves files, and single ranges of them.
 
-    failures: so many requests are answered with `status` first. stutter: so is each of this number. answer: instead of a file, a method.
+    failures: so many requests are answered with `status` first. stutter: so is each of this number. answer: a method
+    that answers instead.
     """
 
     wbufsize = 65_536  # header and body in one packet: otherwise each answer waits 40 ms for an acknowledgement

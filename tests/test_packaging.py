@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from stamp_schemas.extras import EXTRAS
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = {"cli": "stamp_cli", "schemas": "stamp_schemas", "stamp_data": "stamp_data", "stamp_train": "stamp_train"}
@@ -25,6 +27,10 @@ def test_every_data_file_is_packaged() -> None:
     patterns = {pattern.lstrip("*") for pattern in PROJECT["tool"]["setuptools"]["package-data"]["*"]}
     kinds = {path.suffix or path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()}
     assert kinds - {".py", ".pyc"} <= patterns | {".typed"}
+
+
+def test_the_extras_that_messages_name_are_there() -> None:
+    assert set(EXTRAS.values()) <= set(PROJECT["project"]["optional-dependencies"])
 
 
 def test_the_base_install_has_neither_torch_nor_transformers() -> None:

@@ -19,6 +19,7 @@ from stamp_schemas.annotation import Frame
 from stamp_schemas.manifest import Crowd
 
 BESIDE = "images"  # a folder of pictures beside one of annotations
+FILE_SCHEME = "file://"
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -91,6 +92,11 @@ class Source(ABC):
         """The picture that annotations call `name`, in `folder` below the root. RecordFault `path-escape` if the name leads
         out of the root, and nothing of that name lies in the folders beside it.
         """
+        if "://" in name and not name.startswith(FILE_SCHEME):
+            raise RecordFault(
+                "picture-missing", f"{name[:100]!r} is an address: download the picture, and name the file"
+            )
+        name = name.removeprefix(FILE_SCHEME)
         try:
             return ImageRef(image_path(folder, name, self.own), width, height, self.frame)
         except RecordFault as fault:

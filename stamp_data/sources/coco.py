@@ -19,7 +19,7 @@ from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances, load_instances
 from stamp_data.sources.paths import first_folder, image_path, relative
-from stamp_schemas import Annotation, ImageRef, StampError
+from stamp_schemas import Annotation, StampError
 
 _WORD = re.compile(r"(?<![a-z])(train|val|testA|testB|test|dev|minival)(?:id|idation|ing)?(\d{4})?(?![a-z])")
 _PATTERNS = ("annotations/instances*.json", "annotations/*.json", "instances*.json", "*annotations.coco.json",
@@ -31,6 +31,8 @@ class COCO(Source):
     dataset = "coco"
     licence = "that of the data"
     homepage = ""
+    frame = "unsure"
+    own = True
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.only = root if root.is_file() else None
@@ -48,6 +50,10 @@ class COCO(Source):
         if not files:
             raise StampError(f"{self.root}: no COCO annotations", "name the file itself, or put it into annotations/")
         return files
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return "", "images", "data", "images/default"
 
     def load(self) -> None:
         files = self.inputs
@@ -72,20 +78,20 @@ class COCO(Source):
             record = f"image {image_id}"
             try:
                 image = instances.image(image_id)
-                place = image_path(pictures, image.file_name)
+                reference = self.picture(pictures, image.file_name, image.width, image.height)
             except RecordFault as fault:
                 rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(requests))
                 continue
             if requests:
-                reference = ImageRef(place, image.width, image.height, "unsure")
                 yield Annotation(image_id, (instances.name, record), reference, targets, requests)
 
     def _pictures(self, path: Path, split: str, instances: Instances) -> str:
         """The folder that holds the first pictures, else the first likely one that exists."""
         match = _WORD.search(path.stem)
-        names = dict.fromkeys([match[1] + match[2] if match and match[2] else split, split])
+        names: dict[str, None] = dict.fromkeys([match[1] + match[2] if match and match[2] else split, split])
         beside = "" if path.parent == self.root else relative(path.parent, self.root)
-        likely = [*(f"images/{name}" for name in names), *names, "images", beside, ""]
+        names[path.stem.removeprefix("instances_")] = None  # CVAT's subset, which need not be a split
+        likely = [*(f"images/{name}" for name in names), *names, "images", "data", beside, ""]
         first = [row.file_name for row in list(instances.images.values())[:_PROBES]]
         for folder in likely:
             if any(_exists(self.root, folder, name) for name in first):
@@ -110,6 +116,6 @@ def _home(file: Path) -> Path:
 
 def _exists(root: Path, folder: str, name: str) -> bool:
     try:
-        return (root / image_path(folder, name)).is_file()
+        return (root / image_path(folder, name, up=True)).is_file()
     except (RecordFault, OSError):  # OSError: a folder that may not be looked into
         return False

@@ -22,7 +22,6 @@ from stamp_data.rejects import RejectLog
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import as_utf8, decode, decode_row, read_buffer
-from stamp_data.sources.paths import image_path
 from stamp_schemas import Annotation, ImageRef, StampError, Turn
 
 FILE = "llava_v1_5_mix665k.json"
@@ -168,8 +167,10 @@ class LLaVA(Source):
             raise RecordFault("several-images", f"{len(names)} pictures in one conversation")
         if not names:
             return None
-        path = image_path("", names[0])
-        return ImageRef(self._with_suffix(path) if path.startswith(f"{BY_STEM}/") else path)
+        image = self.picture("", names[0])
+        if image.root == 0 and image.path.startswith(f"{BY_STEM}/"):
+            image.path = self._with_suffix(image.path)
+        return image
 
     def _with_suffix(self, path: str) -> str:
         """The picture under the suffix that it has on disk; the folder is listed once, not asked once per record."""
@@ -179,6 +180,8 @@ class LLaVA(Source):
         plain = PurePosixPath(path)
         names = (plain.name, *(plain.stem + suffix for suffix in SUFFIXES))
         name = next((name for name in names if name in self._by_stem), None)
+        if name is None and self.reading.images:
+            return path  # which is looked for there
         if name is None:
             raise RecordFault("picture-missing", f"{path} is not on disk, under no usual suffix")
         return f"{BY_STEM}/{name}"

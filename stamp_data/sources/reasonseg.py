@@ -16,7 +16,7 @@ from stamp_data.rejects import RejectLog
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
-from stamp_data.sources.paths import first_folder, image_path, relative
+from stamp_data.sources.paths import first_folder, relative
 from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
 from stamp_schemas.annotation import Form, Where
@@ -53,6 +53,7 @@ class ReasonSeg(Source):
     dataset = "reason_seg"
     licence = "Apache-2.0 (LISA); pictures: OpenImages (CC BY 2.0) and ScanNetv2 (its own terms)"
     homepage = "https://github.com/dvlab-research/LISA"
+    frame = "upright"
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         super().__init__(root, split_by, reading)
@@ -97,7 +98,7 @@ class ReasonSeg(Source):
         for path in files:
             name = pictures.get(path.stem, f"{path.stem}.jpg")
             try:
-                annotation = self._annotation(path, image_path(folder, name), rejects)
+                annotation = self._annotation(path, self.picture(folder, name), rejects)
             except RecordFault as fault:
                 rejects.add(relative(path, self.root), path.stem, fault.reason, fault.detail)
                 continue
@@ -109,7 +110,7 @@ class ReasonSeg(Source):
             detail = f"{stem} is no usable record of this split"
             rejects.add(*requests[0].where, "unused-entry", detail, expressions=len(requests))
 
-    def _annotation(self, path: Path, image: str, rejects: RejectLog) -> Annotation | None:
+    def _annotation(self, path: Path, image: ImageRef, rejects: RejectLog) -> Annotation | None:
         """The record of one file, or None with rows in `rejects` if nothing is left of it."""
         name = relative(path, self.root)
         try:
@@ -122,7 +123,7 @@ class ReasonSeg(Source):
             rejects.add(name, path.stem, reason, detail, expressions=len(file.text))
             return None
         where = name, path.stem
-        annotation = Annotation(path.stem, where, ImageRef(image, frame="upright"), [Target("0", regions, ["0"])])
+        annotation = Annotation(path.stem, where, image, [Target("0", regions, ["0"])])
         form: Form = "question" if file.is_sentence else "description"
         for number, text in enumerate(file.text):
             try:

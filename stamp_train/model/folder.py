@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig
 
 from stamp_train.model.config import StampConfig
+from stamp_train.model.environment import unheard
 from stamp_train.model.errors import StampModelError
 from stamp_train.model.modeling import StampForQwen2_5VL, StampForQwen2VL, name_in_model
 from stamp_train.model.weights import read_whole, stored_weights
@@ -66,7 +67,10 @@ def read_config(folder: str | Path) -> Any:
         raise StampModelError(
             f"its weights are quantised ({method})", where=str(path), fix="use the model it was made of"
         )
-    config = _tried(path, lambda: AutoConfig.from_pretrained(folder))
+    with unheard(
+        "transformers.modeling_rope_utils"
+    ):  # older versions miss a check of what newer ones write, and do without
+        config = _tried(path, lambda: AutoConfig.from_pretrained(folder))
     # Where files say it in one of the two places, versions of transformers read it in one or the other.
     tied = bool(config.tie_word_embeddings or getattr(config.text_config, "tie_word_embeddings", False))
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
@@ -83,6 +87,15 @@ def outline(config: Any) -> StampModel:
         build: Any = model_class(config.model_type)._from_config
         model: StampModel = build(config, dtype=torch.float32)
         return model
+
+
+def has_head(folder: Path) -> bool:
+    """Whether a mask head is among the weights: a base model has none.
+
+    Raises:
+        StampModelError: as `stored_weights`.
+    """
+    return any(name.startswith(HEADS[0]) for name in stored_weights(folder))
 
 
 def check_folder(folder: Path) -> None:
@@ -129,10 +142,8 @@ def check_weights(folder: Path, config: Any) -> None:
     Raises:
         StampModelError: weights are missing, left over, of another shape, or damaged.
     """
-    base = getattr(config, "stamp", None) is None
-    if base:
-        published = any(name_in_model(name).startswith(HEADS[0]) for name in stored_weights(folder))
-        (StampConfig.published() if published else StampConfig()).store(config)
+    base = getattr(config, "stamp", None) is None and not has_head(folder)
+    StampConfig.of(config).store(config)
     model = _tried(folder / CONFIG, lambda: outline(config))
     wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     found = {name_in_model(name): weight.shape for name, weight in stored_weights(folder).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,15 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
     return LoraConfig(**common, use_rslora=True, modules_to_save=["embed_tokens", "lm_head", "classifier"])
 
 
+def wrap(model: Any, config: Any) -> Any:
+    """The model with a new adapter."""
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():  # peft asks transformers under a name that is going out of use
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
+
+
 def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> Any:
     """Put a saved adapter on a model, ours or a published one.
 
@@ -60,14 +70,14 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
     Raises:
         StampModelError: the file and the model do not fit.
     """
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+    from peft import PeftConfig, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
     config = PeftConfig.from_pretrained(str(path))
     config.inference_mode = not trainable
     # Without a task type PEFT's wrapper hands all arguments through; its causal-LM one knows nothing of packed inputs.
     config.task_type = None
-    adapted = get_peft_model(model, config)
+    adapted = wrap(model, config)
     for weight in adapted.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()  # first, since what is trained would lose digits on layers in bfloat16

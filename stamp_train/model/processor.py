@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stamp_train.model.chat import ChatEncoder
+from stamp_train.model.chat import TEMPLATE, ChatEncoder
 from stamp_train.model.errors import StampModelError
 
 RECORD_FILE = "stamp_processor.json"
@@ -77,7 +77,9 @@ class StampProcessor:
         return cls(AutoTokenizer.from_pretrained(path), images)
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Save both parts beside a checkpoint, and which backend they are."""
+        """Save both parts beside a checkpoint, and which backend they are; a tokenizer without a chat template gets one."""
+        if not self.tokenizer.chat_template:
+            self.tokenizer.chat_template = TEMPLATE
         self.tokenizer.save_pretrained(path)
         self.image_processor.save_pretrained(path)
         Path(path, RECORD_FILE).write_text(json.dumps(self.backend, indent=2) + "\n", encoding="utf-8")

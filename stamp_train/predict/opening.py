@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.model.folder import StampModel, check_folder
+from stamp_train.model.folder import StampModel, check_folder, has_head
 from stamp_train.model.load import load_checkpoint
 from stamp_train.model.processor import StampProcessor
 from stamp_train.predict.checkpoints import ADAPTER, CONFIG, find_checkpoint
@@ -105,6 +105,8 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
         if base:
             raise UsageFault(f"{folder}: a whole model, which is put on no base", "leave --base out")
         check_folder(folder)
+        if not has_head(folder):
+            raise StampError(f"{folder}: a model without a mask head", "`stamp-train run` trains one: model.start")
         processor = StampProcessor.from_pretrained(folder)
         return load_checkpoint(folder, dtype=dtype or "auto"), processor
     from stamp_train.predict.adapters import of_run, on_base  # needs peft

@@ -20,13 +20,13 @@ class StageCost:
     """One stage with its cost on the devices asked for.
 
     padding: share of the time in which they wait for the longest pack, measured on a sample of steps. operations: in floating
-    point. hours: with that waiting.
+    point. hours: with that waiting, None where the devices' speed is not known.
     """
 
     stage: StageWork
     padding: float
     operations: float
-    hours: float
+    hours: float | None
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,28 @@ class DryRun:
         """Optimizer steps of all stages."""
         return sum(cost.stage.steps for cost in self.stages)
 
+    @property
+    def hours(self) -> float | None:
+        """Of all stages; None where that is not known."""
+        known = [cost.hours for cost in self.stages if cost.hours is not None]
+        return sum(known) if len(known) == len(self.stages) else None
 
-def check_paths(recipe: Recipe) -> list[str]:
-    """Every path of a recipe that is not there or not what it should be, one line each."""
+
+def check_paths(recipe: Recipe) -> list[StampError]:
+    """Every path of a recipe that is not there or not what it should be, with a hint that names its key."""
     faults = []
     used = [use.set for stage in recipe.stages for use in stage.sets] + list(recipe.evaluation.sets)
     for name in dict.fromkeys(used):
         try:
             read_manifest(open_set(recipe.data, name))
         except StampError as fault:
-            faults.append(str(fault))
+            faults.append(
+                StampError(fault.message, f"--set data.root=FOLDER: built sets lie under it, now {recipe.data.root}")
+            )
     for what, value in (("model.start", recipe.model.start), ("model.tokenizer", recipe.model.tokenizer)):
         looks_local = value.startswith((".", "/", "~")) or value.count("/") > 1
         if looks_local and not Path(value).expanduser().is_dir():
-            faults.append(f"{what}: {value}: no such folder")
+            faults.append(StampError(f"{what}: {value}: no such folder", f"--set {what}=FOLDER"))
     return faults
 
 
@@ -68,8 +76,8 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
     """
     faults = check_paths(recipe)
     if faults:
-        more = "".join(f"\n       {fault}" for fault in faults[1:])
-        raise StampError(f"{faults[0]}{more}", "built sets lie under data.root: --set data.root=FOLDER")
+        hints = dict.fromkeys(fault.hint for fault in faults)
+        raise StampError("\n       ".join(fault.message for fault in faults), "; ".join(hints))
     sizes = architecture(recipe.model)
     needed = memory(recipe, sizes, devices)
     stages = []
@@ -83,7 +91,6 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
             )
         padding = stage_padding(recipe, index, devices)
         busy = hours(recipe, sizes, work, device, devices)
-        stages.append(
-            StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), busy / (1 - padding))
-        )
+        time = None if busy is None else busy / (1 - padding)
+        stages.append(StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), time))
     return DryRun(stages, sizes, needed)

@@ -9,6 +9,7 @@ from typing import Any
 
 from stamp_data.shards.stores.base import PATIENCE, PassingFault, Store, StoreFault, brief
 from stamp_schemas import UsageFault
+from stamp_schemas.extras import lacking
 
 
 class ObjectStore(Store):
@@ -77,11 +78,11 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         fsspec = import_module("fsspec.core")
     except ModuleNotFoundError:
-        raise UsageFault(f"{url}: reading it needs fsspec", "pip install 'stamp-seg[remote]'") from None
+        raise lacking(f"{url}: reading it needs fsspec", "remote") from None
     try:
         files, root = fsspec.url_to_fs(url)
     except ImportError as fault:  # the protocol's own package is missing
-        raise UsageFault(f"{url}: {brief(str(fault))}", "pip install 'stamp-seg[remote]'") from None
+        raise lacking(f"{url}: {brief(str(fault))}", "remote") from None
     except ValueError as fault:  # no such protocol, or no such URL
         raise UsageFault(f"{url}: {brief(str(fault))}") from None
     return files, str(root).rstrip("/")
