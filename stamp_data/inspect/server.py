@@ -62,7 +62,7 @@ class Gallery:
         report: InspectReport | None = None,
     ) -> None:
         self.report = report or examine(paths, seed=seed, where=where, budget=budget)
-        self._shelf = Shelf(list(paths), Filter.parse(where) if where else None, budget)
+        self._shelf = Shelf(paths, Filter.parse(where) if where else None, budget)
         self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget, then=self._shelf.fill)
         self.page = Page()
 
