@@ -1,12 +1,13 @@
 # make demo   set up, then the whole job on synthetic scenes, with a small training     make test   set up, then all tests
 # make lint   ruff and mypy                                         make bench  the benchmarks, with their rivals
+# make fuzz   100,000 damaged files for every reader of files, and docs/fuzz.md of what came of it
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench fuzz clean
 
 setup: $(STAMP)
 
@@ -41,7 +42,10 @@ lint: setup
 	cd $(VENV)/mypy && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml stamp_cli stamp_schemas stamp_data stamp_train
 
 bench: setup
-	for script in build gallery stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done
+	for script in start build gallery stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

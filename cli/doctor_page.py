@@ -62,12 +62,14 @@ def _remarks(console: Console, dataset: DatasetReport) -> None:
 
 def _downloads(console: Console, report: Report) -> None:
     """Each once, though several datasets share it."""
-    parts = [(dataset.dataset, part) for dataset in report.datasets for part in dataset.downloads]
-    needing: dict[str, dict[str, str]] = {}  # by address: datasets, and where it belongs
-    for dataset, part in parts:
-        needing.setdefault(part.url, {}).setdefault(dataset, part.into or ".")
+    places: dict[str, str] = {}
+    needing: dict[str, list[str]] = {}
+    for dataset in report.datasets:
+        for part in dataset.downloads:
+            places.setdefault(part.url, part.into or ".")
+            needing.setdefault(part.url, []).append(dataset.dataset)
     if needing:
         console.print("not there, and where it comes from:")
     for url, datasets in needing.items():
-        line = f"  {next(iter(datasets.values()))} ({', '.join(datasets)}): {url}"
+        line = f"  {places[url]} ({', '.join(dict.fromkeys(datasets))}): {url}"
         console.print(Text(line, style="dim"), soft_wrap=True)

@@ -22,16 +22,24 @@ def export(
         typer.Option("--results", help="results.json of `stamp-train eval` on this checkpoint, for the model card."),
     ] = None,
     base: Base = "",
+    text_only: Annotated[
+        bool,
+        typer.Option(
+            "--text-only", help="Leave the mask side out: the plain Qwen2-VL, for programs that know no other."
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is in OUT.")] = False,
     json: Json = False,
 ) -> None:
     """Write a model to hand on: adapters merged, weights, tokenizer, image processor and a model card (README.md)."""
 
     from stamp_train.export import export as export_model
+    from stamp_train.model.saving import OLDEST
 
     hide_loading_bars()
     with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
-        source = export_model(checkpoint, out, results or (), base=base, overwrite=overwrite)
+        source = export_model(checkpoint, out, results or (), base=base, text_only=text_only, overwrite=overwrite)
     if json:
         print_json({"checkpoint": source, "out": out})
-    say(f"{out}: the model of {source}; stamp-train predict {out} PICTURE")
+    use = f"stamp-train predict {out} PICTURE; " if not text_only else "its words alone; "
+    say(f"{out}: the model of {source}; {use}transformers {OLDEST} and later opens it")

@@ -34,8 +34,10 @@ def synth(
     images: Annotated[int, typer.Option(min=1, help="Scenes to render, over all families.")] = 400,
     size: Annotated[str, typer.Option(help="Size of the pictures, WIDTHxHEIGHT in pixels.")] = "256x192",
     seed: Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")] = 0,
+    workers: Workers = None,
 ) -> None:
     """Render a small playground: every dataset family in its real raw format, with scenes of which all that is said is true."""
+    from stamp_data.executors.local import usable_cores
     from stamp_data.synth import synthesize
     from stamp_schemas import UsageFault
     from stamp_schemas.errors import naming
@@ -43,14 +45,19 @@ def synth(
     width, _, height = size.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
         raise UsageFault(f"--size {size!r} is not WIDTHxHEIGHT of 64 pixels or more", "for example --size 256x192")
-    with progress_bar() as report, naming(out):
-        synthesize(
-            out,
-            images=images,
-            size=(int(width), int(height)),
-            seed=seed,
-            progress=lambda done, total: report(done, total, "rendering"),
-        )
+    try:
+        with progress_bar() as report, naming(out):
+            synthesize(
+                out,
+                images=images,
+                size=(int(width), int(height)),
+                seed=seed,
+                workers=workers or usable_cores(),
+                progress=lambda done, total: report(done, total, "rendering"),
+            )
+    except KeyboardInterrupt:
+        say(f"stopped; {out} is not whole: remove it before the same command is given again")
+        raise typer.Exit(INTERRUPTED) from None
     say(f"{out}: {images} scenes. Next: stamp-data build all --root {out} --out shards")
 
 

@@ -19,6 +19,7 @@ from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
 
 if TYPE_CHECKING:
+    from stamp_schemas import StampError
     from stamp_train.recipes import Resolved
 
 PLAN = "Dry run"
@@ -36,6 +37,14 @@ def run(
         typer.Option(
             help="auto: go on from the newest checkpoint of the run folder, by its recipe.yaml and what --set changes; "
             "or a checkpoint's folder.",
+            show_default=False,
+        ),
+    ] = "",
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --resume: the model that a LoRA run began with, if it has moved.",
             show_default=False,
         ),
     ] = "",
@@ -76,19 +85,27 @@ def run(
 ) -> None:
     """Train: all stages of a recipe, checkpoints on the way, the finished model in OUT/final.
 
-    SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75.
+    SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75. So does Ctrl-C, with exit code
+    130; a second Ctrl-C stops at once.
     """
+    from stamp_schemas import UsageFault
     from stamp_train.launch.slurm import Job, parse_options
     from stamp_train.recipes import resolve
     from stamp_train.recipes.deepspeed import check_deepspeed
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are stacks of C++ calls
+    if base:
+        overrides = [*(overrides or ()), f"model.start={base}"]
     resolved = resolve(recipe, overrides or ())
     only_for(context, "--dry-run", dry, "device", "devices")
     folder = out or Path("runs", resolved.name)
     if not dry or out or resume:
         start = _find_start(folder, resume)  # a wrong call is told here, not by every process
         resolved = _continued(resolved, folder, overrides or (), start)
+    if base and not (resume and resolved.recipe.model.tuning == "lora"):
+        raise UsageFault(
+            "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
+        )
     if dry:
         asked = parse_nodes(nodes or "1")[1] * (processes or gpus_per_node or 0)
         return _dry_run(resolved, device, devices or asked or None, json)
@@ -126,9 +143,11 @@ def run(
             return at.start_here(again, processes or 1, max_restarts)
         return _train(resolved, out, resume, json)
     except KeyboardInterrupt:
-        if not is_worker():
-            say(f"stopped; {_how_to_go_on(out)}")
-        raise typer.Exit(INTERRUPTED) from None
+        # At once: a normal exit would wait for the checkpoint that a thread may still write.
+        if is_worker():
+            os._exit(1)  # who started it says the rest
+        say(f"stopped; {_how_to_go_on(out)}")
+        os._exit(INTERRUPTED)
 
 
 def _dry_run(resolved: Resolved, device: str, devices: int | None, json: bool) -> None:
@@ -212,7 +231,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     began = monotonic()
     hide_loading_bars()
     with _alone(out) if is_first() else nullcontext(), watching() if is_first() else nullcontext() as watch:
-        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch)
+        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch, _pressed, _hung)
         if running.main:
             processes = running.accelerator.num_processes
             where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"
@@ -227,10 +246,12 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
         except Stopped as stopped:
             if running.main:
                 say(f"{stopped}; {_how_to_go_on(out)}")
-            raise typer.Exit(STOPPED) from None
+            raise typer.Exit(INTERRUPTED if stopped.by_hand else STOPPED) from None
         except RuntimeError as fault:
             if not (reason := lost_peer(fault)):
                 raise
+            if running.heart.found:
+                raise typer.Exit(1) from None  # one of the processes says which of them hangs
             rank = running.accelerator.process_index
             raise StampError(
                 f"process {rank}: another process of the run is gone, or hangs: {reason}",
@@ -239,6 +260,15 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     if running.main:
         print_json({"steps": running.progress.step, **metrics}) if json else _print_metrics(metrics)
         say(f"{out / FINAL}: the finished model")
+
+
+def _pressed() -> None:
+    if is_first():  # past Python's buffers, which the signal may have come in the middle of
+        os.write(2, b"stopping after this step, with a checkpoint; Ctrl-C again stops at once\n")
+
+
+def _hung(fault: StampError) -> None:
+    say(f"error: {fault.message}\nhint: {fault.hint}")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

@@ -1,7 +1,7 @@
 """What lies under a root: which datasets, whether they are whole and readable, and whether this machine is fit for the rest.
 
 Counts are compared with the published ones; a difference is a warning with both numbers, since releases differ. Every
-annotation file is parsed once; of the pictures a sample is opened.
+annotation file is parsed once; of the records a sample is made as a build would make it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from stamp_data.sources.base import AS_USUAL, Reading
 from stamp_data.sources.checkup import DatasetReport, Finding, Level, examine_dataset
 from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_schemas import UsageFault
+from stamp_schemas.extras import install_line
 
 LITTLE_SPACE = 20 << 30  # bytes; a built set is about as large as its pictures
 IMPORT_SECONDS = 60  # until an import that hangs counts as failed
@@ -93,7 +94,7 @@ def _packages() -> list[Fact]:
     for name in ("torch", "transformers"):
         version = _version(name)
         absent = "not installed; building and looking at data do without it, training does not"
-        facts.append(Fact(name, "ok", version or absent, "" if version else "pip install 'stamp-seg[train]'"))
+        facts.append(Fact(name, "ok", version or absent, "" if version else install_line("train")))
     return facts
 
 
@@ -122,7 +123,7 @@ def _tokenizer(folder: Path | None) -> Fact:
         remedy = "it takes tokenizer.json, or vocab.json and merges.txt"
         return Fact("tokenizer", "error", f"{folder} holds no tokenizer", remedy)
     if not version:
-        return Fact("tokenizer", "error", f"{folder}, but no tokenizers package", "pip install 'stamp-seg[tokenizer]'")
+        return Fact("tokenizer", "error", f"{folder}, but no tokenizers package", install_line("tokenizer"))
     return Fact("tokenizer", "ok", f"{folder}, tokenizers {version}")
 
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.files import replace_folder
+from stamp_train.model.saving import save_model
 from stamp_train.model_card import model_card
 from stamp_train.predict.checkpoints import CONFIG, find_checkpoint
 from stamp_train.predict.opening import load_folder
@@ -18,7 +19,13 @@ CARD = "README.md"
 
 
 def export(
-    checkpoint: Path, out: Path, results: Sequence[Path] = (), *, base: str | Path = "", overwrite: bool = False
+    checkpoint: Path,
+    out: Path,
+    results: Sequence[Path] = (),
+    *,
+    base: str | Path = "",
+    text_only: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Write the model of a checkpoint as a folder that `Segmenter` and transformers open.
 
@@ -31,6 +38,7 @@ def export(
         results: `results.json` of evaluations of this checkpoint, for the card.
         base: folder or hub name of the model that an adapter was trained on, if it comes by itself, such as the published 7B
             one, or if that model has moved.
+        text_only: without the mask side, as the plain Qwen2-VL that programs which choose by architecture know.
         overwrite: replace a model that is in the folder.
 
     Returns:
@@ -42,12 +50,11 @@ def export(
     """
     source = find_checkpoint(checkpoint)
     _check_free(out, source, overwrite)
-    card = model_card(source, out.resolve().name, results, base)
+    card = model_card(source, out.resolve().name, results, base, text_only=text_only)
     model, processor = load_folder(source, base=base)
 
     def fill(folder: Path) -> None:
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
+        save_model(model, processor, folder, text_only=text_only)
         (folder / CARD).write_text(card, encoding="utf-8")
 
     try:

@@ -10,18 +10,21 @@ import msgspec
 
 from stamp_data.shards.manifest import read_manifest
 from stamp_schemas import StampError, UsageFault
-from stamp_schemas.recipe import Recipe
+from stamp_schemas.recipe import Data, Recipe
 from stamp_train.eval.card import checkpoint_digest
 from stamp_train.eval.results import Results
+from stamp_train.model.saving import OLDEST
 from stamp_train.predict.checkpoints import CONFIG, run_folder
 from stamp_train.recipes import resolve
 from stamp_train.runlog import EVALUATIONS, RECIPE, read_rows
+from stamp_train.stages import open_set
 
+PATIENCE = 5.0  # seconds in which a place that cannot be reached is tried again
 _PRECISIONS = {"bf16": "bfloat16", "float32": "float32"}
 _METRICS = ("ciou", "giou")
 _USE = """\
 ```
-pip install 'stamp-seg[train]'
+pip install '.[train]'  # in a clone of stamp-seg, which is on no package index
 stamp-train predict {name} photo.jpg --expression 'left dog'
 ```
 
@@ -33,11 +36,26 @@ answer = segmenter.segment("photo.jpg", question("left dog"))
 answer.text, answer.masks  # one bool [height, width] for each <|seg|>
 ```
 
-`transformers` opens the folder too, as the base model with the same words and without masks.
+`transformers` {oldest} and later opens the folder too, as the base model with the same words and without masks. Programs that
+choose by the architecture's name (vLLM, llama.cpp's converter) know none of that; `stamp-train export {name} OUT --text-only`
+writes the plain model for them.
+"""
+_USE_TEXT = """\
+The words of a STAMP model without its mask side, for `transformers` {oldest} and later and for programs that know the plain
+architecture alone:
+
+```python
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+model = AutoModelForImageTextToText.from_pretrained("{name}")
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+```
 """
 
 
-def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: str | Path = "") -> str:
+def model_card(
+    checkpoint: Path, name: str, results: Sequence[Path] = (), base: str | Path = "", *, text_only: bool = False
+) -> str:
     """The card of a checkpoint as Markdown.
 
     What it says comes from the run's folder, if the checkpoint lies in one, and from the results; the digests of shard sets
@@ -48,6 +66,7 @@ def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: 
         name: of the model.
         results: `results.json` of evaluations.
         base: what an adapter was put on.
+        text_only: of the model without its mask side.
 
     Raises:
         UsageFault: results of another model.
@@ -55,7 +74,10 @@ def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: 
     """
     run = run_folder(checkpoint)
     recipe = resolve(str(run / RECIPE)).recipe if run else None
-    sections = {"Use": _USE.format(name=name), "Model": _model(checkpoint, recipe, base)}
+    sections = {
+        "Use": (_USE_TEXT if text_only else _USE).format(name=name, oldest=OLDEST),
+        "Model": _model(checkpoint, recipe, base),
+    }
     if run and recipe:
         sections["Training"] = _training(recipe)
         sections["Scores on held-out records while training"] = _held_out(run)
@@ -63,7 +85,7 @@ def model_card(checkpoint: Path, name: str, results: Sequence[Path] = (), base: 
     if run:
         sections["Recipe"] = f"```yaml\n{(run / RECIPE).read_text(encoding='utf-8').strip()}\n```\n"
     body = "\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
-    return f"{_head(recipe)}\n# {name}\n\n{_ABOUT}\n{body}"
+    return f"{_head(recipe, text_only)}\n# {name}\n\n{_ABOUT}\n{body}"
 
 
 _ABOUT = """\
@@ -72,11 +94,11 @@ simultaneous textual all-mask prediction.
 """
 
 
-def _head(recipe: Recipe | None) -> str:
+def _head(recipe: Recipe | None, text_only: bool) -> str:
     """What the Hugging Face hub reads."""
     base = f"base_model: {json.dumps(recipe.model.start)}\n" if recipe and recipe.model.start else ""
     return (
-        "---\nlibrary_name: transformers\npipeline_tag: image-segmentation\n"
+        f"---\nlibrary_name: transformers\npipeline_tag: {'image-text-to-text' if text_only else 'image-segmentation'}\n"
         f"{base}tags: [stamp, referring-segmentation, reasoning-segmentation]\n---\n"
     )
 
@@ -106,7 +128,7 @@ def _training(recipe: Recipe) -> str:
             f"{stage.name} ({f'{stage.epochs:g} epochs' if stage.epochs else f'{stage.steps} steps'})",
             use.set,
             f"{use.passes:g}",
-            _digest(Path(recipe.data.root, use.set)),
+            _digest(recipe.data, use.set),
         )
         for stage in recipe.stages
         for use in stage.sets
@@ -117,10 +139,11 @@ def _training(recipe: Recipe) -> str:
     return f"{facts}\n{_table(('stage', 'set', 'passes', 'digest of the set'), rows)}"
 
 
-def _digest(folder: Path) -> str:
+def _digest(data: Data, name: str) -> str:
+    brief = msgspec.structs.replace(data, store_patience=min(data.store_patience, PATIENCE))  # a card can do without
     try:
-        return f"`{read_manifest(folder).digest}`"
-    except (OSError, StampError):
+        return f"`{read_manifest(open_set(brief, name)).digest}`"
+    except StampError:
         return "not at hand when this was written"
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stamp_data.grid import PATCH
@@ -16,10 +15,13 @@ from stamp_schemas.recipe import Recipe
 from stamp_train.checksums import write_checksums
 from stamp_train.model.base import base_of, check_base, fetch, read_base, write_base
 from stamp_train.model.chat import ADDED_TOKENS
-from stamp_train.model.folder import check_folder
+from stamp_train.model.errors import reading
+from stamp_train.model.folder import check_folder, has_head
 from stamp_train.model.load import load_checkpoint, start_from
-from stamp_train.model.lora import load_adapter, lora_config, merge_adapter
-from stamp_train.model.processor import StampProcessor
+from stamp_train.model.lora import load_adapter, lora_config, merge_adapter, wrap
+from stamp_train.model.processor import StampProcessor, open_images, open_tokenizer
+from stamp_train.model.prompts import check_rows
+from stamp_train.model.saving import save_model, spell_twice
 from stamp_train.model.tokens import add_tokens, prepare_rows
 from stamp_train.naming import categories
 from stamp_train.scratch import build_scratch, scratch_tokenizer, stamp_config
@@ -67,15 +69,17 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     """The model without an adapter, and its processor with the recipe's bounds of the image size."""
     model, data = recipe.model, recipe.data
     if checkpoint is not None and model.tuning != "lora":
+        check_folder(checkpoint)
         processor = StampProcessor.from_pretrained(checkpoint, min_tokens=data.min_tokens, max_tokens=data.max_tokens)
-        return load_checkpoint(checkpoint, dtype=dtype), processor
+        network = load_checkpoint(checkpoint, dtype=dtype)
+        check_rows(network, processor.chat)
+        return network, processor
     pixels: dict[str, Any] = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
     if model.preset:
         tokenizer = scratch_tokenizer(recipe)
         return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
     folder = start_folder(recipe, checkpoint)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    images = Qwen2VLImageProcessorPil.from_pretrained(folder, **pixels)
+    tokenizer, images = open_tokenizer(folder), open_images(folder, **pixels)
     network = _open_start(folder, recipe, tokenizer, dtype)
     network.stamp_base = base_of(model.start, folder)
     return network, StampProcessor(tokenizer, images)
@@ -116,26 +120,26 @@ def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
 def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
     """A STAMP checkpoint as it is; a base model with a new head, and rows for the tokens that its tokenizer lacks."""
     new_ids = add_tokens(tokenizer)
-    if not new_ids:
-        return load_checkpoint(folder, dtype=dtype)
-    stamp = stamp_config(recipe.model, categories(recipe) if recipe.naming else ())
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)  # the head is drawn at random
-        network = start_from(folder, stamp, dtype=dtype)
+    if has_head(folder):
+        network = load_checkpoint(folder, dtype=dtype)
+    else:
+        stamp = stamp_config(recipe.model, categories(recipe) if recipe.naming else ())
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)  # the head is drawn at random
+            network = start_from(folder, stamp, dtype=dtype)
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))
     return network
 
 
 def _adapt(network: Any, processor: StampProcessor, recipe: Recipe, checkpoint: Path | None) -> Any:
     if checkpoint is not None:
-        return load_adapter(network, checkpoint / ADAPTER, trainable=True)
-    from peft import get_peft_model
-
+        with reading(checkpoint / ADAPTER):
+            return load_adapter(network, checkpoint / ADAPTER, trainable=True)
     ids = processor.tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
     lora = recipe.model.lora
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # LoRA's first matrix is drawn at random
-        return get_peft_model(network, lora_config(network, ids, style=lora.style, rank=lora.rank, alpha=lora.alpha))
+        return wrap(network, lora_config(network, ids, style=lora.style, rank=lora.rank, alpha=lora.alpha))
 
 
 def _plain(network: Any) -> Any:
@@ -169,6 +173,7 @@ def save_network(network: Any, processor: StampProcessor, folder: Path, weights:
     if target != folder and (base := getattr(_plain(network), "stamp_base", None)):
         write_base(target, base)
     processor.save_pretrained(folder)
+    spell_twice(folder)
 
 
 def save_final(network: Any, processor: StampProcessor, folder: Path, precision: str) -> None:
@@ -176,6 +181,5 @@ def save_final(network: Any, processor: StampProcessor, folder: Path, precision:
     plain = merge_adapter(network) if hasattr(network, "peft_config") else network
     if precision == "bf16":
         plain = plain.to(torch.bfloat16)
-    plain.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    save_model(plain, processor, folder)
     write_checksums(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -14,10 +15,9 @@ from stamp_data.rejects import RejectLog, by_reason
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.reasonseg import ReasonSeg
 from stamp_data.sources.refer import ReferSource
-from stamp_schemas import Annotation, StampError
+from stamp_schemas import Annotation, Settings, StampError
 
-OWN_DATA = ("coco", "labelme")  # nothing to download
-SAMPLE = 4  # pictures opened per split
+SAMPLE = 8  # records made per split
 _LOOKED_AT, _NAMED = 1_000, 8  # files of a folder, and those that are named
 Level = Literal["ok", "warning", "error"]
 
@@ -32,7 +32,9 @@ class Finding(msgspec.Struct):
 
 
 class SplitReport(msgspec.Struct):
-    """One split. opened, unusable: of a sample of its pictures. refused: raw inputs that a build would refuse, by reason."""
+    """One split. opened: records of a sample that were made. unusable: their pictures that cannot be used. refused: raw
+    inputs that a build would refuse, by reason.
+    """
 
     split: str
     counts: Counts
@@ -65,7 +67,7 @@ def examine_dataset(kind: type[Source], root: Path, reading: Reading = AS_USUAL)
     if found:
         # the ways of splitting share the instances file, so only the first is examined down to the pictures
         return [_examined(kind(root, split_by, reading), whole=number == 0) for number, split_by in enumerate(found)]
-    if kind.dataset in OWN_DATA:
+    if kind.dataset not in published():
         return []
     return [_unfound(kind(root))]
 
@@ -122,9 +124,10 @@ def _examined(source: Source, whole: bool) -> DatasetReport:
             source.load_references()
     except StampError as fault:
         report.state = "broken"
-        if source.dataset in published():
+        known_about = source.dataset in published()  # own data has nothing to download
+        if known_about:
             _note_parts(source, report)
-        if source.dataset in published() and not _whole(source):
+        if known_about and not _whole(source):
             _mark_half(source, report)
         else:
             report.findings.append(Finding("error", "unreadable", fault.message, fault.hint))
@@ -150,7 +153,7 @@ def _whole(source: Source) -> bool:
         return False
 
 
-def _missing_pictures(source: Source, parts: list[Download], splits: list[SplitReport]) -> list[Download]:
+def _missing_pictures(source: Source, parts: list[Download], splits: Sequence[SplitReport] = ()) -> list[Download]:
     """The parts whose folder does not exist; some sets' pictures may lie in any of several usual places."""
     if isinstance(source, ReferSource | ReasonSeg):
         if any(split.opened > split.unusable for split in splits):
@@ -164,7 +167,7 @@ def _split(source: Source, split: str, whole: bool) -> SplitReport:
     if whole:
         rejects = RejectLog()
         sample = _count(source, split, rejects, report)
-        _open_pictures(source, sample, report)
+        _render(source, split, sample, report)
         _refusals(rejects, report)
     if isinstance(source, ReferSource):
         report.counts = Counts(*source.counts(split))
@@ -193,37 +196,49 @@ def _count(source: Source, split: str, rejects: RejectLog, report: SplitReport) 
     return sample[:: max(1, -(-len(sample) // SAMPLE))]
 
 
-def _open_pictures(source: Source, sample: list[Annotation], report: SplitReport) -> None:
-    from stamp_data.frame import seen  # Pillow and numpy, which an import of this module spares
-    from stamp_data.picture import PictureFault
-    from stamp_data.shelf import Shelf
+def _render(source: Source, split: str, sample: list[Annotation], report: SplitReport) -> None:
+    """Make the records of the sample as a build would, to see what becomes of them."""
+    from stamp_data.plan import Planned, locate  # what an import of this module spares: numpy, Pillow, pycocotools
+    from stamp_data.render import Renderer
 
-    shelf = Shelf(source.roots, source.reading.follow_links)
-    faults: list[PictureFault] = []
+    renderer = Renderer(source.roots, Settings(source.dataset, source.split_by, split), source.reading.follow_links)
+    pictures: list[str] = []
+    losses: list[str] = []
+    remedy = _REMEDIES["picture-unreadable"]
     for annotation in sample:
         assert annotation.image is not None, "the sample is of records with pictures"
         report.opened += 1
-        image = source.finder.located(annotation.image)
+        rejects = RejectLog()
         try:
-            seen(shelf.picture(image), image)
-        except PictureFault as fault:
-            faults.append(fault)
-    report.unusable = len(faults)
+            renderer.render(Planned("sample", locate(annotation, source.finder).size, annotation), rejects)
+        except OSError as fault:
+            pictures.append(f"{annotation.image.path}: {fault.strerror}")
+            continue
+        lost = [row for row in rejects.rows if row.action == "dropped"]
+        if lost and lost[0].file == annotation.image.path:
+            pictures.append(lost[0].detail)
+            remedy = _REMEDIES.get(lost[0].reason, "put a whole copy in its place") if len(pictures) == 1 else remedy
+        elif lost:
+            losses.append(f"{lost[0].file}: {lost[0].record}: {lost[0].reason}: {lost[0].detail}")
+    report.unusable = len(pictures)
+    _tell(report, "picture-unusable", "sampled pictures cannot be used", pictures, remedy)
+    _tell(report, "record-refused", "sampled records would be refused in part or as a whole", losses, "")
+
+
+_REMEDIES = {
+    "picture-missing": "--images DIR names the folder that the pictures lie in; else download them",
+    "path-outside-root": "--follow-links follows links that lead out of the root",
+    "size-mismatch": "the annotations were made on pictures of other sizes",
+    "picture-unreadable": "see that it is a file, and that it may be read",
+}
+"""What to do about a picture that cannot be used. Only of what is not there it can help to download it."""
+
+
+def _tell(report: SplitReport, code: str, what: str, faults: list[str], remedy: str) -> None:
     if faults:
-        detail = f"{len(faults)} of {report.opened} sampled pictures cannot be used, as: {faults[0]}"
         level: Level = "error" if len(faults) == report.opened else "warning"
-        report.findings.append(Finding(level, "picture-unusable", detail, _remedy(faults[0].reason)))
-
-
-def _remedy(reason: str) -> str:
-    """What to do about a picture that cannot be used. Only of what is not there it can help to download it."""
-    remedies = {
-        "picture-missing": "--images DIR names the folder that the pictures lie in; else download them",
-        "path-outside-root": "--follow-links follows links that lead out of the root",
-        "size-mismatch": "the annotations were made on pictures of other sizes",
-        "picture-unreadable": "see that it is a file, and that it may be read",
-    }
-    return remedies.get(reason, "put a whole copy in its place")
+        detail = f"{len(faults)} of {report.opened} {what}, as: {faults[0]}"
+        report.findings.append(Finding(level, code, detail, remedy))
 
 
 def _refusals(rejects: RejectLog, report: SplitReport) -> None:

@@ -17,7 +17,8 @@ from stamp_data.rejects import RejectLog
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.instances import Instances, load_instances
+from stamp_data.sources.foreign import by_key
+from stamp_data.sources.instances import TELLING, Instances, load_instances
 from stamp_data.sources.paths import first_folder, image_path, relative
 from stamp_data.sources.split_words import WORD
 from stamp_schemas import Annotation, StampError
@@ -65,7 +66,12 @@ class COCO(Source):
         for path, word in zip(files, words, strict=True):
             alone = "train" if len(files) == 1 else path.stem
             split = word if word and words.count(word) == 1 else path.stem if word else alone
-            self._sets[split] = path, load_instances(path, relative(path, self.root), encoding=self.reading.encoding)
+            instances = load_instances(path, relative(path, self.root), encoding=self.reading.encoding)
+            if instances.telling:
+                key = min(instances.telling, key=TELLING.index)
+                form = by_key(key)
+                raise StampError(f"{path}: `{key}` says what its annotations mean; this is {form.name}", form.way)
+            self._sets[split] = path, instances
 
     def splits(self) -> list[str]:
         return list(self._sets)

@@ -15,6 +15,21 @@ _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|
 # What an assistant may say beyond text. Everything else that looks like a control token stays text, whoever wrote it.
 _SPEAKABLE = re.compile("(" + "|".join(re.escape(token) for token in (SEG, YES, NO)) + ")")
 DEFAULT_SYSTEM = "You are a helpful assistant."
+TEMPLATE = (  # the same in the language of chat templates, for other programs; there control tokens in texts are obeyed
+    "{%- for message in messages %}"
+    "{%- if loop.first and message['role'] != 'system' %}"
+    "{{- '<|im_start|>system\n" + DEFAULT_SYSTEM + "<|im_end|>\n' }}"
+    "{%- endif %}"
+    "{{- '<|im_start|>' + message['role'] + '\n' }}"
+    "{%- if message['content'] is string %}{{- message['content'] }}"
+    "{%- else %}{%- for part in message['content'] %}"
+    "{%- if part['type'] == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- else %}{{- part['text'] }}{%- endif %}"
+    "{%- endfor %}{%- endif %}"
+    "{{- '<|im_end|>\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
 # What is written into every dialogue, whatever it says: tokenised once.
 FRAME = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n", "\n")
 

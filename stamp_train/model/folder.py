@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import torch
 from transformers import AutoConfig
 
 from stamp_train.model.config import StampConfig
-from stamp_train.model.errors import StampModelError
+from stamp_train.model.environment import unheard
+from stamp_train.model.errors import StampModelError, reading
 from stamp_train.model.modeling import StampForQwen2_5VL, StampForQwen2VL, name_in_model
 from stamp_train.model.weights import read_whole, stored_weights
 
@@ -26,11 +27,25 @@ MODEL_CLASSES: dict[str, type[StampForQwen2VL] | type[StampForQwen2_5VL]] = {
 }
 
 
+_Layers = Annotated[int, msgspec.Meta(ge=0, le=1000)]  # of which each takes time and room before a weight is looked at
+
+
+class _Text(msgspec.Struct):
+    num_hidden_layers: _Layers = 0
+
+
+class _Vision(msgspec.Struct):
+    depth: _Layers = 0
+
+
 class _Config(msgspec.Struct):
     """What config.json says before transformers reads it."""
 
     model_type: str = ""
     quantization_config: dict[str, Any] | None = None
+    num_hidden_layers: _Layers = 0
+    text_config: _Text | None = None
+    vision_config: _Vision | None = None
 
 
 def model_class(model_type: str) -> type[StampForQwen2VL] | type[StampForQwen2_5VL]:
@@ -53,9 +68,12 @@ def read_config(folder: str | Path) -> Any:
         StampModelError: there is none, it is damaged, or of a family that STAMP is not built on.
     """
     path = Path(folder, CONFIG)
+    if not path.is_file():
+        inner = [str(found.parent) for found in Path(folder).glob(f"*/{CONFIG}")]
+        raise StampModelError(f"no {CONFIG}", where=str(folder), fix=f"use {inner[0]}" if inner else None)
     try:
         told = msgspec.json.decode(read_whole(path), type=_Config)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampModelError(f"not a configuration: {fault}", where=str(path)) from None
     try:
         model_class(told.model_type)
@@ -66,7 +84,10 @@ def read_config(folder: str | Path) -> Any:
         raise StampModelError(
             f"its weights are quantised ({method})", where=str(path), fix="use the model it was made of"
         )
-    config = _tried(path, lambda: AutoConfig.from_pretrained(folder))
+    with unheard(
+        "transformers.modeling_rope_utils"
+    ):  # older versions miss a check of what newer ones write, and do without
+        config = _tried(path, lambda: AutoConfig.from_pretrained(folder))
     # Where files say it in one of the two places, versions of transformers read it in one or the other.
     tied = bool(config.tie_word_embeddings or getattr(config.text_config, "tie_word_embeddings", False))
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
@@ -83,6 +104,15 @@ def outline(config: Any) -> StampModel:
         build: Any = model_class(config.model_type)._from_config
         model: StampModel = build(config, dtype=torch.float32)
         return model
+
+
+def has_head(folder: Path) -> bool:
+    """Whether a mask head is among the weights: a base model has none.
+
+    Raises:
+        StampModelError: as `stored_weights`.
+    """
+    return any(name.startswith(HEADS[0]) for name in stored_weights(folder))
 
 
 def check_folder(folder: Path) -> None:
@@ -119,7 +149,7 @@ def check_json(path: Path) -> None:
     """
     try:
         msgspec.json.decode(read_whole(path))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampModelError(f"damaged: {fault}", where=str(path)) from None
 
 
@@ -129,10 +159,8 @@ def check_weights(folder: Path, config: Any) -> None:
     Raises:
         StampModelError: weights are missing, left over, of another shape, or damaged.
     """
-    base = getattr(config, "stamp", None) is None
-    if base:
-        published = any(name_in_model(name).startswith(HEADS[0]) for name in stored_weights(folder))
-        (StampConfig.published() if published else StampConfig()).store(config)
+    base = getattr(config, "stamp", None) is None and not has_head(folder)
+    StampConfig.of(config).store(config)
     model = _tried(folder / CONFIG, lambda: outline(config))
     wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     found = {name_in_model(name): weight.shape for name, weight in stored_weights(folder).items()}
@@ -171,10 +199,8 @@ def refuse_misfit(
 
 def _tried(path: Path, call: Callable[[], Any]) -> Any:
     """What transformers makes of a configuration, whose many exceptions for a bad one become ours."""
-    try:
-        return call()
-    except StampModelError as fault:
-        raise StampModelError(fault.message, where=str(path), fix=fault.hint) from None
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError) as fault:
-        reason = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
-        raise StampModelError(f"no model can be built of it: {reason}", where=str(path)) from None
+    with reading(path):
+        try:
+            return call()
+        except StampModelError as fault:
+            raise StampModelError(fault.message, where=str(path), fix=fault.hint) from None

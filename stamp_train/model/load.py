@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,8 @@ import torch
 
 from stamp_train.model.base import fetch
 from stamp_train.model.config import StampConfig
+from stamp_train.model.environment import unheard
+from stamp_train.model.errors import reading
 from stamp_train.model.folder import HEADS, StampModel, model_class, read_config, refuse_misfit
 
 
@@ -59,7 +58,8 @@ def _open(
 ) -> StampModel:
     opener: Any = model_class(config.model_type).from_pretrained
     model: StampModel
-    with _unreported():
+    # Its report of weights is silenced: what matters of that is refused here, in a line.
+    with unheard("transformers.modeling_utils"), reading(folder):
         model, report = opener(folder, config=config, dtype=dtype, output_loading_info=True, **options)
     refuse_misfit(
         folder,
@@ -68,15 +68,3 @@ def _open(
         shapes=list(map(str, report["mismatched_keys"])),
     )
     return model
-
-
-@contextmanager
-def _unreported() -> Iterator[None]:
-    """Keep transformers from warning of weights that its report names: what matters of that is refused here, in one line."""
-    logger = logging.getLogger("transformers.modeling_utils")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
