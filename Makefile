@@ -1,12 +1,13 @@
 # make demo   set up, then the whole job on synthetic scenes, with a small training     make test   set up, then all tests
 # make lint   ruff and mypy                                         make bench  the benchmarks, with their rivals
+# make test-oldest  models on the least versions that pyproject.toml allows       make test-4.57  what is written, read by transformers 4.57
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-oldest test-4.57 lint bench clean
 
 setup: $(STAMP)
 
@@ -29,6 +30,28 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n auto
 
+# The least versions of what opens and trains models; everything else as in constraints.txt.
+OLDEST := .venv-oldest
+$(OLDEST)/.ready: pyproject.toml constraints.txt constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	awk -F== '/^#/ {next} NR == FNR {print; least[tolower($$1)] = 1; next} !(tolower($$1) in least)' constraints-oldest.txt constraints.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt --editable '.[train,tokenizer]' pytest hypothesis
+	touch $@
+
+test-oldest: $(OLDEST)/.ready
+	cd tests/stamp_train && ../../$(OLDEST)/bin/python -m pytest test_published.py test_model.py test_golden.py test_lora.py test_tokens.py test_processor.py
+
+# A transformers that the project itself no longer runs on, beside the torch of .venv: it opens what is written here.
+OLDER := .venv-4.57
+$(OLDER)/.ready: $(STAMP)
+	$(PYTHON) -m venv $(OLDER)
+	$(OLDER)/bin/pip install --quiet --disable-pip-version-check --no-deps transformers==4.57.1 tokenizers==0.22.2 huggingface_hub==0.36.2
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(OLDER)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
+	touch $@
+
+test-4.57: setup $(OLDER)/.ready
+	STAMP_OLDER_PYTHON=$(OLDER)/bin/python $(BIN)/python -m pytest tests/stamp_train/test_published.py -k older
+
 # mypy follows no mapped packages, so it gets a folder in which they have the names that they are imported by.
 lint: setup
 	$(BIN)/ruff check .
@@ -44,4 +67,4 @@ bench: setup
 	for script in build gallery stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(OLDER) demo build *.egg-info
