@@ -10,15 +10,19 @@ from stamp_data.doctor import Report
 from stamp_data.sources.checkup import DatasetReport
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
-STATES = {"ready": "green", "broken": "red", "absent": "dim"}
+STATES = {"ready": "green", "broken": "red", "half": "red", "absent": "dim"}
 
 
 def show(report: Report) -> None:
-    """Print datasets with their counts, then remarks with remedies, then what this machine lacks."""
+    """Print datasets with their counts, remarks with remedies, what is to be downloaded, then what this machine lacks."""
     console = Console()
     console.print(_datasets(report))
     for dataset in report.datasets:
         _remarks(console, dataset)
+    if report.nothing:
+        line = Text("error: ", style="red").append(f"no dataset under {report.root}", style="default")
+        console.print(line, soft_wrap=True)
+    _downloads(console, report)
     machine = Table("this machine", "", "remedy", title_justify="left", box=None, pad_edge=False)
     for fact in report.environment:
         machine.add_row(fact.name, Text(fact.value, style=COLOURS[fact.level]), Text(fact.remedy))
@@ -52,6 +56,20 @@ def _remarks(console: Console, dataset: DatasetReport) -> None:
         if finding.remedy:
             line.append(f" ({finding.remedy})", style="dim")
         console.print(line, soft_wrap=True)
-    if dataset.state == "absent":
-        for download in dataset.downloads:
-            console.print(Text(f"  {download.what} → {download.into}: {download.url}", style="dim"), soft_wrap=True)
+    if dataset.state == "absent" and dataset.there:
+        console.print(f"{dataset.dataset}: no annotations; there: {', '.join(dataset.there)}", soft_wrap=True)
+
+
+def _downloads(console: Console, report: Report) -> None:
+    """Each once, though several datasets share it."""
+    places: dict[str, str] = {}
+    needing: dict[str, list[str]] = {}
+    for dataset in report.datasets:
+        for part in dataset.downloads:
+            places.setdefault(part.url, part.into or ".")
+            needing.setdefault(part.url, []).append(dataset.dataset)
+    if needing:
+        console.print("not there, and where it comes from:")
+    for url, datasets in needing.items():
+        line = f"  {places[url]} ({', '.join(dict.fromkeys(datasets))}): {url}"
+        console.print(Text(line, style="dim"), soft_wrap=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stamp_schemas.errors import StampError
+from stamp_schemas.extras import lacking_module
 
 REMEDIES = {
     errno.ENOSPC: "make room, then run the same command again",
@@ -65,9 +66,10 @@ def _first_line(fault: BaseException) -> str:
     return next(iter(str(fault).strip().splitlines()), "") or type(fault).__name__
 
 
-EXPECTED: dict[str, Callable[[Any], StampError]] = {
+EXPECTED: dict[str, Callable[[Any], StampError | None]] = {
     "stamp_schemas.errors.StampError": lambda fault: fault,
     "builtins.OSError": _system_fault,
     "builtins.MemoryError": _no_memory,
+    "builtins.ModuleNotFoundError": lacking_module,
 }
 """Full name of an exception -> how it is told. Of several that fit, the most special one counts."""

@@ -19,6 +19,13 @@ Root = Annotated[
     typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--images", help="Folder to look for pictures in first, by the end of their paths; may be repeated."),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Read pictures also behind links that lead out of the root.")
+]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; one per core if not given.")]
 
 
@@ -27,8 +34,10 @@ def synth(
     images: Annotated[int, typer.Option(min=1, help="Scenes to render, over all families.")] = 400,
     size: Annotated[str, typer.Option(help="Size of the pictures, WIDTHxHEIGHT in pixels.")] = "256x192",
     seed: Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")] = 0,
+    workers: Workers = None,
 ) -> None:
     """Render a small playground: every dataset family in its real raw format, with scenes of which all that is said is true."""
+    from stamp_data.executors.local import usable_cores
     from stamp_data.synth import synthesize
     from stamp_schemas import UsageFault
     from stamp_schemas.errors import naming
@@ -36,14 +45,19 @@ def synth(
     width, _, height = size.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
         raise UsageFault(f"--size {size!r} is not WIDTHxHEIGHT of 64 pixels or more", "for example --size 256x192")
-    with progress_bar() as report, naming(out):
-        synthesize(
-            out,
-            images=images,
-            size=(int(width), int(height)),
-            seed=seed,
-            progress=lambda done, total: report(done, total, "rendering"),
-        )
+    try:
+        with progress_bar() as report, naming(out):
+            synthesize(
+                out,
+                images=images,
+                size=(int(width), int(height)),
+                seed=seed,
+                workers=workers or usable_cores(),
+                progress=lambda done, total: report(done, total, "rendering"),
+            )
+    except KeyboardInterrupt:
+        say(f"stopped; {out} is not whole: remove it before the same command is given again")
+        raise typer.Exit(INTERRUPTED) from None
     say(f"{out}: {images} scenes. Next: stamp-data build all --root {out} --out shards")
 
 
@@ -52,15 +66,20 @@ def build(
         list[str],
         typer.Argument(
             metavar="NAME…",
-            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava, coco or labelme for your own data, "
-            "or `all` for whatever is under ROOT.",
+            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; coco, labelme or refer (with --name) for "
+            "your own data; or `all` for whatever is under ROOT.",
             show_default=False,
         ),
     ],
     root: Root,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
+    images: Images = None,
+    follow_links: FollowLinks = False,
     split: Annotated[list[str] | None, typer.Option(help="Only these splits; all if not given.")] = None,
     split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
+    name: Annotated[
+        str, typer.Option(help="What `refer` is: the folder of your own set in REFER's format.", show_default=False)
+    ] = "",
     passes: Annotated[int, typer.Option(min=1, help="Draw each training expression this often (published: 2).")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the questions and answers drawn.")] = 0,
     wording: Annotated[
@@ -72,6 +91,13 @@ def build(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of a tokenizer; its token counts then go into the index.")
     ] = None,
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of raw JSON files that are not UTF-8, for example gbk.", show_default=False)
+    ] = "",
+    crowd: Annotated[
+        Literal["ignore", "instance"],
+        typer.Option(help="COCO's iscrowd 1: neither for nor against; or an ordinary RLE, as in files of CVAT."),
+    ] = "ignore",
     overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
     workers: Workers = None,
     executor: Annotated[
@@ -100,6 +126,7 @@ def build(
             out=out,
             splits=tuple(split or ()),
             split_by=split_by,
+            own_name=name,
             seed=seed,
             passes=passes,
             min_tokens=min_tokens,
@@ -107,6 +134,10 @@ def build(
             wording=wording,
             shard_records=shard_records,
             tokenizer=tokenizer,
+            encoding=encoding,
+            crowd=crowd,
+            images=tuple(images or ()),
+            follow_links=follow_links,
             overwrite=overwrite,
         )
         with progress_bar() as report:
@@ -145,15 +176,22 @@ def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
 
 def doctor(
     root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …", show_default=False)],
+    images: Images = None,
+    follow_links: FollowLinks = False,
     tokenizer: Annotated[Path | None, typer.Option(help="Folder of a tokenizer that is to count tokens.")] = None,
     json: Json = False,
 ) -> None:
-    """Say which datasets are there, whole and readable, what is missing and where it comes from. Exit 1 on any error."""
+    """Say which datasets are there, whole and readable, what is missing and where it comes from.
+
+    Exit 1 where something is broken or only half there, or where nothing is.
+    """
     from stamp_data.doctor import examine
+    from stamp_data.jobs import checked_images
+    from stamp_data.sources import Reading
 
     with progress_bar() as report:
         report(0, 0, f"examining {root}")
-        result = examine(root, tokenizer)
+        result = examine(root, tokenizer, Reading(images=checked_images(images or ()), follow_links=follow_links))
     if json:
         print_json(result)
     else:

@@ -11,6 +11,7 @@ from stamp_cli.make import Json
 
 if TYPE_CHECKING:
     from stamp_train.recipes import Resolved
+    from stamp_train.recipes.devices import Machine
     from stamp_train.recipes.dryrun import DryRun
 
 Overrides = Annotated[
@@ -47,10 +48,12 @@ def recipes(
     return say("hint: stamp-train recipes NAME prints one in full; stamp-train run NAME --dry-run says what it costs")
 
 
-def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, memory: float) -> None:
+def show_dry_run(resolved: Resolved, found: DryRun, machine: Machine) -> None:
     """Stages, tokens and costs as tables on stdout."""
     from rich.console import Console
     from rich.table import Table
+
+    from stamp_train.recipes.devices import DEVICES
 
     recipe, console = resolved.recipe, Console()
     sizes = found.sizes
@@ -59,7 +62,7 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
     console.print(f"{sizes.parameters:,} parameters, {trained:,} trained; {found.steps:,} steps", highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # 80 columns hold it
     table.add_column("stage", no_wrap=True)
-    for column in ("steps", "dialogues", "pictures", "tokens", "text", "image", "mask", "padding", "hours"):
+    for column in ("steps", "dialogues", "pictures", "tokens", "text", "image", "mask", "padding", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     for cost in found.stages:
         work = cost.stage.work
@@ -71,27 +74,40 @@ def show_dry_run(resolved: Resolved, found: DryRun, device: str, devices: int, m
             *map(short, amounts),
             *(f"{share / work.tokens:.0%}" for share in shares),
             f"{cost.padding:.1%}",
-            f"{cost.hours:,.2f}",
+            duration(cost.hours),
         )
     console.print(table)
     held = found.memory
     console.print(
         f"memory per device, estimated: {held.total:.1f} GiB (weights {held.weights:.1f}, gradients and moments "
-        f"{held.training:.1f}, activations {held.activations:.1f}); {device} has {memory:g} GiB",
+        f"{held.training:.1f}, activations {held.activations:.1f}); {machine.name} has {machine.device.memory:.3g} GiB",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(
-        f"time: {sum(cost.hours for cost in found.stages):,.2f} hours on {devices} × {device}", highlight=False
-    )
+    console.print(f"time, estimated: {duration(found.hours)} on {of(machine)}", highlight=False, soft_wrap=True)
+    if found.hours is None:
+        say(f"hint: how fast {machine.name} is, is not known; --device NAME reckons with one of {', '.join(DEVICES)}")
     if max(cost.padding for cost in found.stages) > WASTEFUL:
         say(
-            f"hint: {recipe.batch.dialogues} dialogues are too few to be even on {devices} devices; raise batch.dialogues"
+            f"hint: {recipe.batch.dialogues} dialogues are too few to be even on {machine.count} devices; "
+            "raise batch.dialogues"
         )
-    if held.total > memory:
+    if held.total > machine.device.memory:
         say(
             "hint: it does not fit; lower batch.pack_tokens, or set engine=fsdp, model.gradient_checkpointing or model.tuning"
         )
+
+
+def of(machine: Machine) -> str:
+    """How many of what: `8 × h100`."""
+    return machine.name if machine.count == 1 else f"{machine.count} × {machine.name}"
+
+
+def duration(hours: float | None) -> str:
+    """Hours, or minutes where it is less than one."""
+    if hours is None:
+        return "unknown"
+    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.2g} min"
 
 
 def short(amount: float) -> str:

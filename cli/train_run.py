@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stamp_cli import train_launch as at
-from stamp_cli.console import INTERRUPTED, hide_loading_bars, print_json, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
 
 if TYPE_CHECKING:
+    from stamp_schemas import StampError
     from stamp_train.recipes import Resolved
 
 PLAN = "Dry run"
 
 
 def run(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe (see `stamp-train recipes`) or a YAML file.")],
     overrides: Overrides = None,
     out: Annotated[
@@ -33,7 +35,8 @@ def run(
     resume: Annotated[
         str,
         typer.Option(
-            help="auto: go on from the newest checkpoint of the run folder; or a checkpoint's folder.",
+            help="auto: go on from the newest checkpoint of the run folder, by its recipe.yaml and what --set changes; "
+            "or a checkpoint's folder.",
             show_default=False,
         ),
     ] = "",
@@ -63,13 +66,27 @@ def run(
         typer.Option("--dry-run", help="Check every path, print what the run costs, and stop.", rich_help_panel=PLAN),
     ] = False,
     device: Annotated[
-        str, typer.Option(help="Accelerator that --dry-run reckons with.", rich_help_panel=PLAN)
-    ] = "a100-80",
-    devices: Annotated[int, typer.Option(min=1, help="How many of them.", rich_help_panel=PLAN)] = 8,
+        str,
+        typer.Option(
+            help="What --dry-run reckons with, such as h100; this machine if not given.",
+            rich_help_panel=PLAN,
+            show_default=False,
+        ),
+    ] = "",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many of them; if not given, --processes on --nodes, else those of this machine.",
+            rich_help_panel=PLAN,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train: all stages of a recipe, checkpoints on the way, the finished model in OUT/final.
 
-    SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75.
+    SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75. So does Ctrl-C, with exit code
+    130; a second Ctrl-C stops at once.
     """
     from stamp_schemas import UsageFault
     from stamp_train.launch.slurm import Job, parse_options
@@ -80,14 +97,20 @@ def run(
     if base:
         overrides = [*(overrides or ()), f"model.start={base}"]
     resolved = resolve(recipe, overrides or ())
+    only_for(context, "--dry-run", dry, "device", "devices")
+    folder = out or Path("runs", resolved.name)
+    if not dry or out or resume:
+        start = _find_start(folder, resume)  # a wrong call is told here, not by every process
+        resolved = _continued(resolved, folder, overrides or (), start)
     if base and not (resume and resolved.recipe.model.tuning == "lora"):
         raise UsageFault(
             "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
         )
     if dry:
-        return _dry_run(resolved, device, devices, json)
+        asked = parse_nodes(nodes or "1")[1] * (processes or gpus_per_node or 0)
+        return _dry_run(resolved, device, devices or asked or None, json)
+    out = folder
     check_deepspeed(resolved.recipe)
-    out = out or Path("runs", resolved.name)
     if launcher != "slurm":
         at.refuse(launcher, gpus_per_node=gpus_per_node, time=time, partition=partition, account=account)
         at.refuse(launcher, slurm_option=slurm_option, print_script=print_script)
@@ -98,7 +121,6 @@ def run(
     try:
         if is_worker():
             return _train(resolved, out, resume, json)
-        _find_start(out, resume)  # a wrong call is told here, not by every process
         again = at.arguments(recipe, overrides or (), out, resume or ("auto" if launcher == "slurm" else ""), json)
         if launcher == "slurm":
             job = Job(
@@ -110,6 +132,7 @@ def run(
                 partition=partition,
                 account=account,
                 options=parse_options(slurm_option or ()),
+                cores=max(resolved.recipe.threads, 1) + resolved.recipe.data.threads,
             )
             return at.submit(again, job, out, print_script)
         if launcher == "torchrun":
@@ -120,18 +143,24 @@ def run(
             return at.start_here(again, processes or 1, max_restarts)
         return _train(resolved, out, resume, json)
     except KeyboardInterrupt:
-        if not is_worker():
-            say(f"stopped; {_how_to_go_on(out)}")
-        raise typer.Exit(INTERRUPTED) from None
+        # At once: a normal exit would wait for the checkpoint that a thread may still write.
+        if is_worker():
+            os._exit(1)  # who started it says the rest
+        say(f"stopped; {_how_to_go_on(out)}")
+        os._exit(INTERRUPTED)
 
 
-def _dry_run(resolved: Resolved, device: str, devices: int, json: bool) -> None:
-    from stamp_train.recipes.devices import device as named
+def _dry_run(resolved: Resolved, device: str, devices: int | None, json: bool) -> None:
+    from dataclasses import asdict
+
+    from stamp_train.recipes.devices import machine
     from stamp_train.recipes.dryrun import dry_run
 
-    accelerator = named(device)
-    found = dry_run(resolved.recipe, accelerator, devices)
-    return print_json(found) if json else show_dry_run(resolved, found, device, devices, accelerator.memory)
+    used = machine(device, devices)
+    found = dry_run(resolved.recipe, used.device, used.count)
+    if json:
+        return print_json({**asdict(found), "device": used.name, "devices": used.count})
+    return show_dry_run(resolved, found, used)
 
 
 def _find_start(out: Path, resume: str, *, whole: bool = False) -> Path | None:
@@ -142,7 +171,30 @@ def _find_start(out: Path, resume: str, *, whole: bool = False) -> Path | None:
     from stamp_train.resume import find, find_start, find_whole
     from stamp_train.runlog import CHECKPOINTS
 
-    return (find_whole if whole else find_start)(out, "auto" if restarted() and find(out / CHECKPOINTS) else resume)
+    own = restarted() and (find(out / CHECKPOINTS) or not resume)
+    return (find_whole if whole else find_start)(out, "auto" if own else resume)
+
+
+def _continued(asked: Resolved, out: Path, overrides: Sequence[str], start: Path | None) -> Resolved:
+    """The recipe to go on by; what of it is not as it was, or not as called, is said once for all processes."""
+    from stamp_train.continuing import begun_anew, continued, forked
+
+    if start is None:
+        found, told = asked, begun_anew(out)
+    elif start.resolve().is_relative_to(out.resolve()):
+        found, told = continued(_native(asked), out, overrides)
+    else:
+        found, told = asked, forked(_native(asked), start)
+    for line in told if not is_worker() else ():
+        say(line)
+    return found
+
+
+def _native(asked: Resolved) -> Resolved:
+    """As it would be computed here, and so as a run's folder has it."""
+    from stamp_train.precision import with_native_precision
+
+    return with_native_precision(asked)
 
 
 @contextmanager
@@ -174,16 +226,12 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     from stamp_train.launch.signals import STOPPED, Stopped
     from stamp_train.loop import Run
     from stamp_train.panel import watching
-    from stamp_train.precision import with_native_precision
     from stamp_train.runlog import FINAL
 
     began = monotonic()
     hide_loading_bars()
-    start = _find_start(out, resume)
-    if start and not is_worker():
-        _say_changes(with_native_precision(resolved), out)
     with _alone(out) if is_first() else nullcontext(), watching() if is_first() else nullcontext() as watch:
-        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch)
+        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch, _pressed, _hung)
         if running.main:
             processes = running.accelerator.num_processes
             where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"
@@ -198,10 +246,12 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
         except Stopped as stopped:
             if running.main:
                 say(f"{stopped}; {_how_to_go_on(out)}")
-            raise typer.Exit(STOPPED) from None
+            raise typer.Exit(INTERRUPTED if stopped.by_hand else STOPPED) from None
         except RuntimeError as fault:
             if not (reason := lost_peer(fault)):
                 raise
+            if running.heart.found:
+                raise typer.Exit(1) from None  # one of the processes says which of them hangs
             rank = running.accelerator.process_index
             raise StampError(
                 f"process {rank}: another process of the run is gone, or hangs: {reason}",
@@ -212,14 +262,13 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
         say(f"{out / FINAL}: the finished model")
 
 
-def _say_changes(resolved: Resolved, out: Path) -> None:
-    """What of the recipe is other than when the run began."""
-    from stamp_train.recipes import changes, resolve
-    from stamp_train.runlog import RECIPE
+def _pressed() -> None:
+    if is_first():  # past Python's buffers, which the signal may have come in the middle of
+        os.write(2, b"stopping after this step, with a checkpoint; Ctrl-C again stops at once\n")
 
-    if (out / RECIPE).is_file():
-        for change in changes(resolve(str(out / RECIPE)), resolved):
-            say(f"changed since the run began: {change}")
+
+def _hung(fault: StampError) -> None:
+    say(f"error: {fault.message}\nhint: {fault.hint}")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

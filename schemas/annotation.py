@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 Where = tuple[str, str]
+Role = Literal["target", "ignore"]
 
 Form = Literal["phrase", "question", "description", "explanation"]
 """How a request's text is meant, hence which templates may carry it.
@@ -34,14 +35,18 @@ unsure: as stored, but tools that write this format differ, so that it has to be
 class ImageRef(msgspec.Struct, omit_defaults=True):
     """Where the picture lies.
 
-    path: relative to the dataset root, as the annotation file names it; checked against escapes when it is opened.
+    path: relative to the root, as the annotation file names it; checked against escapes when it is opened.
     width, height: pixels as the annotation claims them, or None where the format does not say.
+    root: which of the folders that pictures may lie in, 0 being the dataset's root (`stamp_data.finding`).
+    embedded: the annotation file that holds the picture itself, relative to the root; "" if it is a file of its own.
     """
 
     path: str
     width: int | None = None
     height: int | None = None
     frame: Frame = "stored"
+    root: int = 0
+    embedded: str = ""
 
 
 class Region(msgspec.Struct, omit_defaults=True):
@@ -52,7 +57,7 @@ class Region(msgspec.Struct, omit_defaults=True):
 
     segmentation: msgspec.Raw
     where: Where
-    role: Literal["target", "ignore"] = "target"
+    role: Role = "target"
 
 
 class Target(msgspec.Struct, omit_defaults=True):

@@ -14,11 +14,16 @@ Wording = Literal["paper", "published"]
 """Which questions and answers stand around an expression (stamp_data/instructions)."""
 
 
+Crowd = Literal["ignore", "instance"]
+"""What `iscrowd` 1 means in COCO files: neither for nor against, or no more than that the mask is an RLE."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Everything that decides the bytes of a set, besides its inputs. Equal settings and inputs give equal bytes.
 
     min_tokens, max_tokens: bounds of merged patches per picture. passes: how often each training expression is drawn.
     shard_records: most records in one shard. tokenizer: digest of the tokenizer files, "" if none counted tokens.
+    encoding: of raw JSON files that are not UTF-8, "" if none may be. crowd: what COCO's `iscrowd` means.
     """
 
     dataset: str
@@ -31,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True):
     wording: Wording = "paper"
     shard_records: Positive = 512
     tokenizer: str = ""
+    encoding: str = ""
+    crowd: Crowd = "ignore"
 
 
 class Input(msgspec.Struct):

@@ -94,11 +94,23 @@ class Model(Part, frozen=True):
             raise ValueError("the patch readout is told no words: set `head_words` to 0, or `head` to fine")
 
 
+class Cache(Part, frozen=True):
+    """Whole shards kept on a disk of the machine, for sets that lie far away. folder: "" for none. limit: GB of shards in it.
+
+    Processes and runs share it; those that were not used for longest leave first.
+    """
+
+    folder: str = ""
+    limit: Above = 100.0
+
+
 class Data(Part, frozen=True):
     """Where the pictures are, and how large the model sees them.
 
-    root: folder that holds the built sets. min_tokens, max_tokens: bounds of merged patches per picture.
+    root: folder or URL (`https:`, `s3:`, …) below which the built sets lie. min_tokens, max_tokens: bounds of merged patches
+    per picture.
     threads: read and decode ahead, 0 = none. max_bad_share: the run stops when more of its records are unreadable.
+    store_patience: seconds in which a read that fails is tried again.
     """
 
     root: str = "shards"
@@ -106,6 +118,8 @@ class Data(Part, frozen=True):
     max_tokens: Positive = 1280
     threads: Count = 2
     max_bad_share: Share = 0.001
+    cache: Cache = Cache()
+    store_patience: Above = 600.0
 
     def __post_init__(self) -> None:
         if self.min_tokens > self.max_tokens:
@@ -193,6 +207,8 @@ class Recipe(Part, frozen=True):
     naming: weight of one more loss, by which the vision tower names what it sees (`stamp_train.naming`): for towers that begin
     at random weights. early: weight of the masks' loss as the language model's last layer but one would have them.
 
+    patience: seconds that processes wait for one that hangs, before the others end; far more than any step takes.
+
     engine: every process holds the whole model (`ddp`) or a share of it (`fsdp`); `fsdp-zero2` keeps layers whole from
     forward to backward pass, for more memory and less communication. `deepspeed`: by ZeRO, as a JSON file of DeepSpeed's own
     says that `deepspeed` names; stage 2 without one.
@@ -212,6 +228,7 @@ class Recipe(Part, frozen=True):
     engine: Literal["ddp", "fsdp", "fsdp-zero2", "deepspeed"] = "ddp"
     deepspeed: str = ""
     trackers: list[Literal["tensorboard", "wandb"]] = []
+    patience: Above = 600.0
     seed: Count = 0
     threads: Count = 0
 

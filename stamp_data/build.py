@@ -19,8 +19,8 @@ from stamp_data.files import file_digest, read_plain
 from stamp_data.lock import hold
 from stamp_data.mended import mended
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
-from stamp_data.receipt import AGE, ANY, Receipt, Workplace, receipt_path
-from stamp_data.rejects import RejectLog, storable
+from stamp_data.receipt import AGE, ANY, Receipt, Workplace, read_receipt, receipt_path
+from stamp_data.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.seal import seal, unseal, write_packed
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.writer import write_atomic
@@ -90,26 +90,43 @@ def build_split(
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder, "build"):
             finished = _check_folder(folder, config, overwrite)
-            stale = {row.shard for row in mended(folder, source.root)}
+            stale = {row.shard for row in mended(folder, source.finder)}
             if finished is not None and not stale:
                 return Built(folder, finished, 0)
             _prepare(folder, config, stale)
             rejects = RejectLog()
             progress(0, 0, "planning")
-            heads = plan_tasks(source, settings, rejects, work)
+            heads = _plan(source, settings, rejects, folder)
             receipts = _valid_receipts(folder, heads)
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
-            place = Workplace(source.root.resolve(), folder, work, tokenizer)
+            root, *images = source.roots
+            place = Workplace(root, folder, work, tokenizer, tuple(images), source.reading.follow_links)
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")
             ordered = [receipts[head.shard] for head in heads]
             index = work / INDEX
             executor.call(write_packed, index, [msgspec.msgpack.encode(one.rows) for one in ordered if one.rows])
-            manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
+            try:
+                manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
+            except SetFault:  # nothing is left to go on with
+                shutil.rmtree(work)
+                raise
             shutil.rmtree(work)
             return Built(folder, manifest, len(todo))
+
+
+def _plan(source: Source, settings: Settings, rejects: RejectLog, folder: Path) -> list[TaskHead]:
+    """`plan_tasks`; where nothing is usable, rejects.jsonl says why and no work folder stays behind."""
+    try:
+        return plan_tasks(source, settings, rejects, folder / WORK)
+    except SetFault as fault:
+        shutil.rmtree(folder / WORK)
+        if not rejects.rows:
+            raise
+        write_atomic(folder / REJECTS, rejects_bytes(sorted(rejects.rows, key=reject_order)))
+        raise SetFault(fault.message, f"{fault.hint}; all are in {folder / REJECTS}") from None
 
 
 def describe_inputs(source: Source) -> list[Input]:
@@ -186,8 +203,8 @@ def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
     for head in heads:
         path = receipt_path(folder / WORK, head.shard)
         try:
-            receipt = msgspec.json.decode(read_plain(path), type=Receipt)
-        except (FileNotFoundError, StampError, msgspec.MsgspecError, UnicodeDecodeError):
+            receipt = read_receipt(path)
+        except (FileNotFoundError, StampError):
             continue
         shard = folder / head.shard
         whole = _has_size(shard, receipt.entry.bytes) and file_digest(shard) == receipt.entry.digest

@@ -1,7 +1,7 @@
 """What lies under a root: which datasets, whether they are whole and readable, and whether this machine is fit for the rest.
 
 Counts are compared with the published ones; a difference is a warning with both numbers, since releases differ. Every
-annotation file is parsed once; of the pictures a sample is opened.
+annotation file is parsed once; of the records a sample is made as a build would make it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.sources import SOURCES
+from stamp_data.sources.base import AS_USUAL, Reading
 from stamp_data.sources.checkup import DatasetReport, Finding, Level, examine_dataset
-from stamp_schemas import StampError
+from stamp_data.sources.own_refer import own_set, own_sets
+from stamp_schemas import UsageFault
+from stamp_schemas.extras import install_line
 
 LITTLE_SPACE = 20 << 30  # bytes; a built set is about as large as its pictures
 IMPORT_SECONDS = 60  # until an import that hangs counts as failed
@@ -48,17 +51,27 @@ class Report(msgspec.Struct):
         return whole + [finding for dataset in self.datasets for split in dataset.splits for finding in split.findings]
 
     @property
+    def nothing(self) -> bool:
+        """Whether no dataset is there, not even a broken one."""
+        return all(dataset.state == "absent" for dataset in self.datasets)
+
+    @property
     def worst(self) -> Level:
-        """The gravest level among all findings and facts. An absent dataset is none: nobody needs all of them."""
+        """The gravest level among all findings and facts. An absent dataset is none, nobody needs all; nothing at all is."""
+        if self.nothing:
+            return "error"
         levels = {finding.level for finding in self.findings} | {fact.level for fact in self.environment}
         return "error" if "error" in levels else "warning" if "warning" in levels else "ok"
 
 
-def examine(root: Path, tokenizer: Path | None = None) -> Report:
-    """Look at everything under `root`. tokenizer: a folder that is to serve as one. StampError if there is no root."""
+def examine(root: Path, tokenizer: Path | None = None, reading: Reading = AS_USUAL) -> Report:
+    """Look at everything under `root`. tokenizer: a folder that is to serve as one. reading: as for a build. UsageFault if
+    there is no root.
+    """
     if not root.is_dir():
-        raise StampError(f"{root} is no folder", "name the folder that holds the downloads")
-    reports = [report for kind in SOURCES.values() for report in examine_dataset(kind, root)]
+        raise UsageFault(f"{root} is no folder", "name the folder that holds the downloads")
+    own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
+    reports = [report for kind in (*SOURCES.values(), *own) for report in examine_dataset(kind, root, reading)]
     return Report(str(root), reports, environment(root, tokenizer))
 
 
@@ -81,7 +94,7 @@ def _packages() -> list[Fact]:
     for name in ("torch", "transformers"):
         version = _version(name)
         absent = "not installed; building and looking at data do without it, training does not"
-        facts.append(Fact(name, "ok", version or absent, "" if version else "pip install 'stamp-seg[train]'"))
+        facts.append(Fact(name, "ok", version or absent, "" if version else install_line("train")))
     return facts
 
 
@@ -110,7 +123,7 @@ def _tokenizer(folder: Path | None) -> Fact:
         remedy = "it takes tokenizer.json, or vocab.json and merges.txt"
         return Fact("tokenizer", "error", f"{folder} holds no tokenizer", remedy)
     if not version:
-        return Fact("tokenizer", "error", f"{folder}, but no tokenizers package", "pip install 'stamp-seg[tokenizer]'")
+        return Fact("tokenizer", "error", f"{folder}, but no tokenizers package", install_line("tokenizer"))
     return Fact("tokenizer", "ok", f"{folder}, tokenizers {version}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,10 +11,16 @@ import msgspec
 from stamp_data.build import Built, Progress, build_split, describe_inputs
 from stamp_data.executors import Executor
 from stamp_data.plan import SetFault
+from stamp_data.rejects import RejectLog, by_reason, reject_order, rejects_bytes
+from stamp_data.shards.manifest import REJECTS
+from stamp_data.shards.writer import write_atomic
 from stamp_data.sources import SOURCES, open_source
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import Reading, Source
+from stamp_data.sources.foreign import explained
+from stamp_data.sources.jsonfile import OTHER_FORMAT
 from stamp_data.tokens import tokenizer_digest
 from stamp_schemas import Settings, StampError, UsageFault, Wording
+from stamp_schemas.manifest import Crowd
 
 FAMILIES = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
 """What `build all` looks for; `coco` and `labelme` are one's own data and are built when named."""
@@ -23,13 +29,17 @@ MOST_TOKENS = 16_384  # merged patches per picture: Qwen2-VL's own limit, of 12,
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it."""
+    """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it.
+
+    own_name: of the set in REFER's format that `refer` stands for.
+    """
 
     names: tuple[str, ...]
     root: Path
     out: Path
     splits: tuple[str, ...] = ()
     split_by: str = ""
+    own_name: str = ""
     seed: int = 0
     passes: int = 1
     min_tokens: int = 1024
@@ -37,6 +47,10 @@ class Job(msgspec.Struct, frozen=True):
     wording: Wording = "paper"
     shard_records: int = 512
     tokenizer: Path | None = None
+    encoding: str = ""
+    crowd: Crowd = "ignore"
+    images: tuple[Path, ...] = ()
+    follow_links: bool = False
     overwrite: bool = False
 
 
@@ -45,16 +59,25 @@ def find_datasets(root: Path) -> list[tuple[str, str]]:
     return [(name, split_by) for name in FAMILIES for split_by in SOURCES[name].find(root)]
 
 
+def checked_images(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders of pictures that someone named; UsageFault if one is none."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageFault(f"--images {folder}: no such folder")
+    return tuple(folders)
+
+
 def open_sources(job: Job) -> list[Source]:
     """The sources that a job names, opened; `all` stands for whatever is there. Nothing is parsed yet."""
     if not job.root.exists():
         raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
+    reading = Reading(job.encoding, job.crowd, checked_images(job.images), job.follow_links)
     if "all" not in job.names:
-        return [open_source(name, job.root, job.split_by) for name in job.names]
+        return [open_source(name, job.root, job.split_by, reading, job.own_name) for name in job.names]
     found = find_datasets(job.root)
     if not found:
         raise StampError(f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where")
-    return [open_source(name, job.root, split_by) for name, split_by in found]
+    return [open_source(name, job.root, split_by, reading) for name, split_by in found]
 
 
 def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]:
@@ -68,20 +91,22 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         )
     if min(job.passes, job.shard_records) < 1:
         raise UsageFault(f"{job.passes} passes and {job.shard_records} records per shard", "at least one of each")
+    _check_encoding(job.encoding)
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
-    faults: list[SetFault] = []
+    faults: list[StampError] = []
     missing = set(job.splits)
     for source in open_sources(job):
         progress(0, 0, f"{source.name}: reading annotations")
         try:
             source.load()
         except StampError as fault:
-            faults.append(SetFault(fault.message, fault.hint))
+            told = explained(fault, job.root, source.dataset) if fault.hint == OTHER_FORMAT else fault
+            faults.append(SetFault(told.message, told.hint))
             continue
         inputs = describe_inputs(source)
         missing.difference_update(source.splits())
         if not source.splits():
-            faults.append(SetFault(f"{source.name}: no usable record in {source.inputs[0]}", "is it the right file?"))
+            faults.append(_without_splits(source, job.out))
         for split in _splits(source, job):
             settings = Settings(
                 dataset=source.dataset,
@@ -94,6 +119,8 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                 wording=job.wording,
                 shard_records=job.shard_records,
                 tokenizer=tokenizer,
+                encoding=job.encoding,
+                crowd=job.crowd,
             )
             label = f"{source.name}/{split}"
 
@@ -112,12 +139,35 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                     progress=labelled,
                 )
             except SetFault as fault:
-                faults.append(fault)
+                faults.append(explained(fault, job.root, source.dataset) if source.own else fault)
     if faults:
         more = f"; {len(faults) - 1} more sets could not be built: " if len(faults) > 1 else ""
         raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)
     if missing:
         raise UsageFault(f"no dataset here has a split {min(missing)!r}", "without --split all of them are built")
+
+
+def _without_splits(source: Source, out: Path) -> SetFault:
+    """The fault of files that hold no usable record of any split; rejects.jsonl in the set's folder has the reasons."""
+    rejects = RejectLog()
+    for _ in source.annotations("", rejects):
+        raise AssertionError("a record of no split")
+    message = f"{source.name}: no usable record in {source.inputs[0]}"
+    if not rejects.rows:
+        return SetFault(message, "is it the right file?")
+    path = out / source.name / REJECTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, rejects_bytes(sorted(rejects.rows, key=reject_order)))
+    return SetFault(f"{message}: {by_reason(rejects.rows)}", f"all reasons are in {path}")
+
+
+def _check_encoding(name: str) -> None:
+    """UsageFault if Python knows no encoding of texts by that name."""
+    try:
+        if name:
+            "".encode(name)
+    except (LookupError, UnicodeError, ValueError):  # ValueError: a NUL
+        raise UsageFault(f"no encoding is called {name!r}", "for example gbk, shift_jis, cp1252, utf-16") from None
 
 
 def _splits(source: Source, job: Job) -> list[str]:

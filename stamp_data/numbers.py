@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 LONGEST = 40  # characters of a number in a text
+LARGEST = 1e300
 
 
 def real(value: object) -> float:
     """A number, or a text that is one, as float; ValueError if it is neither, NaN or without end."""
     if isinstance(value, str) and len(value) <= LONGEST and _DECIMAL.fullmatch(value.strip()):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{str(value)[:LONGEST]!r} is no number" if isinstance(value, str) else "no number")
+    if isinstance(value, str):
+        raise ValueError(f"{value[:LONGEST]!r} is no number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
+        raise ValueError("no number, or one without end")
     return float(value)
 
 

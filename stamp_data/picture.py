@@ -51,6 +51,13 @@ class PictureFault(ValueError):
         self.reason = reason
 
 
+class LinkFault(PictureFault):
+    """A picture that a link leads to, out of the root."""
+
+    def __init__(self, relative: str) -> None:
+        super().__init__("path-outside-root", f"{relative!r} is a link that leads out of the root")
+
+
 @dataclass(frozen=True)
 class Picture:
     """The original bytes and what they hold. extension: of the real format, whatever the file is called."""
@@ -62,19 +69,21 @@ class Picture:
     orientation: int = 1
 
 
-def inside(root: Path, relative: str) -> str:
-    """The file `relative` under `root`; PictureFault if it leads out of the root, also by a link inside it.
+def inside(root: Path, relative: str, follow_links: bool = False) -> str:
+    """The file `relative` under `root`; PictureFault if it leads out of the root, LinkFault if that is by a link inside it.
 
-    root: already resolved (`Path.resolve`).
+    root: already resolved (`Path.resolve`). follow_links: links may lead anywhere.
     """
     folder, _, name = relative.rpartition("/")
     if "\0" in relative or relative.startswith(("/", "\\")) or ".." in (*folder.split("/"), name):
         raise PictureFault("path-outside-root", f"{relative!r} leads out of the root")
+    if follow_links:
+        return f"{root}/{relative}"
     path = f"{_real_folder(root, folder)}/{name}"
     if os.path.islink(path):  # noqa: PTH114 - once per record, and a Path costs more than the call
         path = os.path.realpath(path)
     if not path.startswith(f"{root}{os.sep}"):
-        raise PictureFault("path-outside-root", f"{relative!r} is a link that leads out of the root")
+        raise LinkFault(relative)
     return path
 
 
@@ -83,12 +92,12 @@ def _real_folder(root: Path, folder: str) -> str:
     return os.path.realpath(root / folder)
 
 
-def read_file(root: Path, relative: str) -> tuple[bytes, Stamp]:
-    """The bytes of the picture at `relative`, and the stamp that they had.
+def read_file(root: Path, relative: str, follow_links: bool = False) -> tuple[bytes, Stamp]:
+    """The bytes of the file at `relative`, and the stamp that they had.
 
     PictureFault for what is no file that may be read, whoever tries; OSError where the system fails to read it.
     """
-    path = inside(root, relative)
+    path = inside(root, relative, follow_links)
     try:
         status = os.stat(path)  # noqa: PTH116 - see above
         if not stat.S_ISREG(status.st_mode):

@@ -17,10 +17,11 @@ from blake3 import blake3
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from stamp_data.files import MISSING, SHARD_LIMIT, Stamp, read_plain, stamp
-from stamp_data.rejects import RejectLog
+from stamp_data.rejects import RejectLog, by_reason
 from stamp_schemas import Annotation, Settings, StampError
 
 if TYPE_CHECKING:
+    from stamp_data.finding import Finder
     from stamp_data.sources.base import Source  # with all the sources, which workers do not need
 
 KEY_LIMIT = 80  # characters; longest member name of a tar is 100
@@ -87,19 +88,18 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
     spool_path = folder / "spool"
     places: list[tuple[int, str, int, int, int]] = []
     taken: dict[str, int] = {}
-    root = source.root.resolve()
     end = 0
     with spool_path.open("wb+", buffering=1 << 20) as spool:
         for annotation in source.annotations(settings.split, rejects):
             key = _unique(make_key(source.name, settings.split, annotation.id), taken)
-            picture = _stamp(annotation, root)
+            picture = locate(annotation, source.finder)
             record = msgspec.json.encode(Planned(key, picture.size, annotation))
             places.append((xxh3_64_intdigest(key.encode()), key, end, len(record), picture.changed))
             end += spool.write(record)
         if not places:
-            refused = f"{len(rejects.rows)} inputs were refused, the first because: " if rejects.rows else ""
-            first = rejects.rows[0].detail if rejects.rows else "the annotations name none"
-            raise SetFault(f"{source.name}/{settings.split}: no usable record", refused + first)
+            refused = by_reason(rejects.rows) or "the annotations name none"
+            first = f"the first because: {rejects.rows[0].detail}" if rejects.rows else "is it the right file?"
+            raise SetFault(f"{source.name}/{settings.split}: no usable record: {refused}", first)
         spool.flush()
         places.sort()
         count = -(-len(places) // settings.shard_records)
@@ -115,19 +115,30 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
 
 
 def load_task(path: Path) -> Task:
-    """Read a task file back."""
-    return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
+    """Read a task file back; StampError if the disk has not kept it."""
+    try:
+        return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{path}: damaged: {fault}", "run the same command again: the plan is made again") from None
 
 
-def _stamp(annotation: Annotation, root: Path) -> Stamp:
-    """What the picture is now, so that one that goes missing or changes later stops the build.
+def locate(annotation: Annotation, finder: Finder) -> Stamp:
+    """What the picture is now, so that one that goes missing or changes later stops the build. A picture that does not lie
+    where it should is looked for, and the annotation then says where it lies.
 
     One look per record, in this process, costs little of a build: on a network disk it is one question of the many that
     reading the picture takes, and the answer is still in the client's cache when the picture is read soon after. Only to
     list the folders would be cheaper, but would tell no sizes, and cannot tell a folder that is gone from one that was
     never there.
     """
-    return stamp(f"{root}/{annotation.image.path}") if annotation.image else MISSING
+    image = annotation.image
+    if image is None:
+        return MISSING
+    found = MISSING if finder.given else stamp(finder.full(image))
+    if found == MISSING and not image.embedded:
+        annotation.image = finder.placed(image)
+        return stamp(finder.full(annotation.image))
+    return found
 
 
 def times_digest(changed: Sequence[int]) -> str:

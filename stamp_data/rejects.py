@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -46,6 +47,14 @@ class RejectLog:
 def reject_order(row: Reject) -> tuple[str, str, str, str]:
     """Sort key that depends on nothing but a row's content."""
     return row.file, row.record, row.reason, row.detail
+
+
+def by_reason(rows: Iterable[Reject]) -> str:
+    """How many inputs were dropped for which reason, the commonest first: `no-area 5, bad-shape 2`."""
+    counts = Counter(row.reason for row in rows if row.action == "dropped")
+    return ", ".join(
+        f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def rejects_bytes(rows: Iterable[Reject]) -> bytes:

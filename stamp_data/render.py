@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +11,16 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
-from stamp_data.files import MISSING, Stamp, stamp
 from stamp_data.frame import Seen, seen
 from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverages
 from stamp_data.instructions import SEG, draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
-from stamp_data.picture import Picture, PictureFault, check_picture, read_file
+from stamp_data.picture import Picture, PictureFault
 from stamp_data.plan import Planned
 from stamp_data.rejects import RejectLog
 from stamp_data.rle import UInt8
 from stamp_data.shards.labels import labels_bytes
+from stamp_data.shelf import Shelf, told
 from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean
 from stamp_schemas import (
     Annotation,
@@ -32,7 +33,6 @@ from stamp_schemas import (
     Request,
     Settings,
     SourceInfo,
-    StampError,
     Target,
     TargetInfo,
     Turn,
@@ -75,15 +75,14 @@ class Rendered:
 
 
 class Renderer:
-    """Renders annotations of one set under one root; the same annotation always gives the same bytes.
+    """Renders annotations of one set; the same annotation always gives the same bytes.
 
-    changed: when the picture of each record so far was last changed, in nanoseconds; 0 without one.
+    roots: the folders that `ImageRef.root` counts. follow_links: pictures may lie behind links that lead out of these.
     """
 
-    def __init__(self, root: Path, settings: Settings) -> None:
-        self.root = root.resolve()
+    def __init__(self, roots: Sequence[Path], settings: Settings, follow_links: bool = False) -> None:
+        self.shelf = Shelf([root.resolve() for root in roots], follow_links)
         self.settings = settings
-        self.changed: list[int] = []
 
     def render(self, planned: Planned, rejects: RejectLog) -> Rendered | None:
         """The record that was planned, or None with rows in `rejects` that say why nothing is left of it.
@@ -93,10 +92,10 @@ class Renderer:
         annotation, key = planned.annotation, planned.key
         picture, grid, view = None, None, None
         if annotation.image is None:
-            self.changed.append(MISSING.changed)
+            self.shelf.nothing()
         else:
             try:
-                picture = self._picture(annotation.image.path, planned.picture_bytes)
+                picture = self.shelf.planned(annotation.image, planned.picture_bytes)
                 view = seen(picture, annotation.image)
                 grid = self._grid(picture, annotation.image.path)
             except PictureFault as fault:
@@ -104,7 +103,7 @@ class Renderer:
                     annotation.image.path,
                     ": ".join(annotation.where),
                     fault.reason,
-                    str(fault),
+                    told(fault),
                     expressions=annotation.expressions,
                 )
                 return None
@@ -116,26 +115,6 @@ class Renderer:
             assert view is not None and grid is not None, "a source gave requests without a picture"
             labels = self._add_requests(record, annotation, view, grid, rejects)
         return Rendered(record, picture, labels) if record.dialogues else None
-
-    def _picture(self, path: str, planned: int) -> Picture:
-        """The picture, known to be the one that was planned with. planned: its bytes then, -1 if there was none."""
-        try:
-            data, found = read_file(self.root, path)
-        except PictureFault:
-            self._compare(path, stamp(f"{self.root}/{path}"), planned)
-            raise
-        self._compare(path, found, planned)
-        return check_picture(data, path)
-
-    def _compare(self, path: str, found: Stamp, planned: int) -> None:
-        """Nothing may be made of a picture that comes, goes or changes meanwhile: it would not be what was planned."""
-        if found.size != planned:
-            what = "is gone" if found == MISSING else "has changed" if planned >= 0 else "has come"
-            raise StampError(
-                f"{self.root}/{path}: {what} since the build began",
-                "once the pictures stay as they are, run the same command again: finished shards are kept",
-            )
-        self.changed.append(found.changed)
 
     def _add_requests(
         self, record: Record, annotation: Annotation, view: Seen, grid: Grid, rejects: RejectLog

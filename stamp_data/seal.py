@@ -14,7 +14,7 @@ import msgspec
 from stamp_data.files import file_digest
 from stamp_data.plan import RENDERER, SetFault
 from stamp_data.receipt import Receipt
-from stamp_data.rejects import read_rejects, reject_order, rejects_bytes
+from stamp_data.rejects import by_reason, read_rejects, reject_order, rejects_bytes
 from stamp_data.shards.manifest import (
     INDEX,
     MANIFEST,
@@ -64,18 +64,18 @@ def seal(
     rejects = sorted(planned, key=reject_order)
     for receipt in receipts:
         rejects += receipt.rejects
-    if not kept:
-        first = next((row for row in rejects if row.expressions), rejects[0])
-        write_atomic(folder / REJECTS, rejects_bytes(rejects))
-        raise SetFault(
-            f"{folder}: every record was refused, the first because: {first.detail}",
-            f"{REJECTS} there has all reasons; `stamp-data doctor` says which pictures and annotations are there",
-        )
     entries = [receipt.entry for receipt in kept]
     names = {entry.path for entry in entries}
     for stale in folder.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"):
         if stale.name not in names:
             stale.unlink()
+    if not kept:
+        first = next((row for row in rejects if row.expressions), rejects[0])
+        write_atomic(folder / REJECTS, rejects_bytes(rejects))
+        raise SetFault(
+            f"{folder}: every record was refused: {by_reason(rejects)}; the first because: {first.detail}",
+            f"{REJECTS} there has all reasons; `stamp-data doctor` says which pictures and annotations are there",
+        )
     index.rename(folder / INDEX)
     name = f"{source.name}/{settings.split}"
     write_atomic(folder / WIDS, wids_bytes(name, entries))
@@ -113,7 +113,7 @@ def unseal(folder: Path) -> list[Receipt]:
     try:
         manifest = read_manifest(folder, checked=False)  # each receipt is checked against its task and its shard
         whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
-        rows = _group(read_rows(folder / INDEX) if whole else [], lambda row: row.shard)
+        rows = _group(read_rows(folder) if whole else [], lambda row: row.shard)
         rejects = _group(read_rejects(folder / REJECTS) if whole else [], lambda row: row.shard)
         return [Receipt(one, rows[one.path], rejects.get(one.path, [])) for one in manifest.shards if whole]
     except (StampError, OSError):

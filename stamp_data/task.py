@@ -24,7 +24,7 @@ def run_task(path: Path, place: Workplace) -> Receipt:
     """Render the shard of one task file, then write its receipt. Running it twice gives the same bytes twice."""
     task = load_task(path)
     tokens = _counter(place.tokenizer, task.settings.tokenizer) if place.tokenizer else None
-    renderer, rejects, rows = Renderer(place.root, task.settings), RejectLog(task.shard), list[IndexRow]()
+    renderer, rejects, rows = _renderer(place, task), RejectLog(task.shard), list[IndexRow]()
     with warnings.catch_warnings(), ShardWriter(place.out / task.shard) as writer:
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is worth knowing becomes a reject
         for planned in task.records:
@@ -40,9 +40,13 @@ def run_task(path: Path, place: Workplace) -> Receipt:
         writer.digest,
         task.digest,
     )
-    receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.changed))
+    receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.shelf.changed))
     write_atomic(receipt_path(place.work, task.shard), msgspec.json.encode(receipt))
     return receipt
+
+
+def _renderer(place: Workplace, task: Task) -> Renderer:
+    return Renderer((place.root, *place.images), task.settings, place.follow_links)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from stamp_data.instructions import SEG
 from stamp_schemas import Dialogue, StampError, UsageFault
+from stamp_schemas.extras import lacking
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -48,7 +49,7 @@ def _load(folder: Path) -> Tokenizer:
     try:
         import tokenizers
     except ModuleNotFoundError:
-        raise UsageFault("counting tokens needs the tokenizers package", "pip install 'stamp-seg[tokenizer]'") from None
+        raise lacking("counting tokens needs the tokenizers package", "tokenizer") from None
     try:
         if (folder / "tokenizer.json").is_file():
             return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))

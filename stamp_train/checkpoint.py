@@ -79,6 +79,7 @@ class CheckpointWriter:
         self.saving = saving
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[None] | None = None
+        self._abandoned = False
 
     def write(self, progress: Progress, optimizer: dict[str, Any], save_model: Callable[[Path], None]) -> None:
         """Begin to write a checkpoint; what is passed must not change any more (`copied`).
@@ -104,12 +105,16 @@ class CheckpointWriter:
         if pending is not None:
             pending.result()
 
+    def abandon(self) -> None:
+        """Wait for nothing any more; what is half written by then will be taken away by the next run."""
+        self._pending, self._abandoned = None, True
+
     def close(self) -> None:
         """Wait, and end the thread."""
         try:
             self.wait()
         finally:
-            self._thread.shutdown()
+            self._thread.shutdown(wait=not self._abandoned, cancel_futures=True)
 
     def path(self, progress: Progress) -> Path:
         """Folder of the checkpoint at that step."""

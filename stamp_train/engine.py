@@ -19,17 +19,13 @@ from stamp_schemas.recipe import Recipe
 from stamp_train.optimizer import make_optimizer
 from stamp_train.recipes.deepspeed import deepspeed_config
 
-_PATIENCE = timedelta(
-    minutes=30
-)  # with a process that hangs, or writes to slow storage; one that died is noticed at once
+_LEAST = 1800.0  # seconds that a collective may take: the main process may write to slow storage meanwhile
 
 
 def open_accelerator(recipe: Recipe) -> Accelerator:
-    """The processes of a run."""
-    options = {
-        "cpu": not torch.cuda.is_available(),
-        "kwargs_handlers": [InitProcessGroupKwargs(timeout=_PATIENCE)],
-    }
+    """The processes of a run. One that hangs is noticed by `Heartbeat`; only what that misses runs into the time limit."""
+    limit = timedelta(seconds=max(_LEAST, 2 * recipe.patience))
+    options = {"cpu": not torch.cuda.is_available(), "kwargs_handlers": [InitProcessGroupKwargs(timeout=limit)]}
     if recipe.engine == "deepspeed":
         from stamp_train.engine_deepspeed import ZeroAccelerator
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,7 @@ from stamp_train.exact import make_exact, memory_held
 from stamp_train.feed import open_feed, state_of
 from stamp_train.files import replace_file, replace_folder
 from stamp_train.heldout import Examiner
+from stamp_train.launch.heartbeat import Heartbeat
 from stamp_train.launch.peers import decide
 from stamp_train.launch.signals import Stopped, StopRequest
 from stamp_train.layout import Layout, LayoutOptions
@@ -55,12 +57,13 @@ from stamp_train.recipes.workload import Work
 from stamp_train.resume import Progress, read_progress
 from stamp_train.runlog import CHECKPOINTS, DEEPSPEED, EVALUATIONS, FINAL, LOG, RECIPE, Measured, Row, RunLog
 from stamp_train.schedule import learning_rate
-from stamp_train.stages import stage_steps
+from stamp_train.stages import open_set, stage_steps
 from stamp_train.step import StepRunner, seed_step
 from stamp_train.stream import StepBatch, StreamLoader
 from stamp_train.trackers import log_row, open_trackers
 
 PICTURES = "predictions"
+_log = logging.getLogger(__name__)
 _OTHER_RECIPE = "go on with the recipe that it was written with, or from an earlier checkpoint"
 
 
@@ -72,6 +75,8 @@ class Run:
         out: run folder; made if it is not there.
         start: checkpoint to go on from, or what finds it: asked on the main process alone.
         watch: told of every step, on the main process.
+        pressed: told of the first Ctrl-C.
+        hung: told, in a thread, that another process hangs, before this one ends.
 
     Raises:
         StampError: sets, weights or checkpoint at fault.
@@ -83,15 +88,19 @@ class Run:
         out: Path,
         start: Path | Callable[[], Path | None] | None = None,
         watch: Watch | None = None,
+        pressed: Callable[[], None] = lambda: None,
+        hung: Callable[[StampError], None] = lambda fault: _log.error("%s", fault),
     ) -> None:
         resolved = with_native_precision(resolved)
         self.recipe = resolved.recipe
         self.out = out
         self.watch = watch or (lambda _: None)
+        self.pressed = pressed
         make_exact(self.recipe)
         self.accelerator = open_accelerator(self.recipe)
         dtype = torch.bfloat16 if self.recipe.model.precision == "bf16" else torch.float32
         check_training(self.recipe.model.attention, self.accelerator.device, dtype)
+        self.heart = Heartbeat(self.accelerator, self.recipe.patience, hung)
         self.start = start = decide(self.accelerator, start) if callable(start) else start
         self.progress = read_progress(start) if start else Progress(step=0, stage=0, stage_step=0, stream={})
         self.stage_steps = [stage_steps(self.recipe, index) for index in range(len(self.recipe.stages))]
@@ -141,16 +150,21 @@ class Run:
         Raises:
             StampError: a loss that is not finite, unreadable data, or a checkpoint that cannot be written.
             Stopped: a signal asked for it; there is a checkpoint of the last step.
+            KeyboardInterrupt: a second Ctrl-C; what is being written is left as it is.
         """
-        with StopRequest(self.accelerator) as self.stop:
-            return self._train()
+        with StopRequest(self.accelerator, self.pressed) as self.stop, self.heart:
+            try:
+                return self._train()
+            except KeyboardInterrupt:
+                self.writer.abandon()
+                raise
+            finally:
+                self.writer.close()
 
     def _train(self) -> dict[str, float]:
-        try:
-            for index in range(self.progress.stage, len(self.recipe.stages)):
-                self._stage(index)
-        finally:
-            self.writer.close()
+        for index in range(self.progress.stage, len(self.recipe.stages)):
+            self._stage(index)
+        self.writer.wait()
         metrics = self.progress.metrics
         if self.main:
             # Of the last checkpoint, which is whole where the network at hand may be in shards.
@@ -189,6 +203,7 @@ class Run:
             raise StampError(f"stage {self.recipe.stages[index].name}: its stream ended early")
 
     def _step(self, index: int, optimizer: Any, feed: StreamLoader, batch: StepBatch) -> None:
+        self.heart.beat()  # the batch is there
         began, done = time.perf_counter(), self.progress
         stage, total = self.recipe.stages[index], self.stage_steps[index]
         rate = learning_rate(self.recipe.optimizer, done.stage_step, total, stage.schedule)
@@ -233,7 +248,9 @@ class Run:
             needed = operations(recipe, self._sizes, work)
             held = memory_held()
             self.watch(Watched(row, sum(self.stage_steps), self.progress.metrics, held, needed, self._peak))
-        stopping = self.stop.agreed() and not ends
+        self.heart.beat()  # what only some processes do is done
+        asked, by_hand = self.stop.agreed()
+        stopping = asked and not ends
         compared = bool(recipe.saving.best and done.metrics)  # whether it is the best is seen when it is saved
         if stage_ends or stopping or compared or done.step % recipe.saving.every == 0:
             self._save(optimizer)
@@ -241,7 +258,7 @@ class Run:
             self.writer.wait()
             self.accelerator.wait_for_everyone()  # a process that ends takes the others along, even one that still writes
             self.accelerator.end_training()
-            raise Stopped(done.step)
+            raise Stopped(done.step, by_hand=by_hand)
 
     @functools.cached_property
     def _sizes(self) -> Architecture:
@@ -258,9 +275,9 @@ class Run:
     @functools.cached_property
     def _examiner(self) -> Examiner:
         evaluation = self.recipe.evaluation
-        folders = [Path(self.recipe.data.root, name) for name in evaluation.sets]
+        sets = [open_set(self.recipe.data, name) for name in evaluation.sets]
         layout = Layout(self.processor.chat, LayoutOptions.of(self.network.config))
-        return Examiner(folders, evaluation.records, layout, self.processor, evaluation.upsampling)
+        return Examiner(sets, evaluation.records, layout, self.processor, evaluation.upsampling)
 
     def _evaluate(self) -> Progress:
         metrics, shown = self._examiner.examine(
@@ -278,4 +295,5 @@ class Run:
         moments = copied(optimizer.state_dict(), keep=self.main)
         if self.main:
             save = functools.partial(save_network, self.outline, self.processor, weights=weights)
-            self.writer.write(self.progress, moments, save)
+            with self.heart.excused():  # the one before may not be written yet
+                self.writer.write(self.progress, moments, save)

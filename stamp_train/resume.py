@@ -10,7 +10,7 @@ import msgspec
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.checksums import CHECKSUMS, find_faults
-from stamp_train.runlog import CHECKPOINTS, FINAL
+from stamp_train.runlog import CHECKPOINTS, FINAL, LOG, read_rows
 
 STATE = "state.json"  # of a checkpoint
 EARLIER = "--resume auto goes on from the newest checkpoint that is whole"
@@ -66,6 +66,11 @@ def find_start(out: Path, resume: str) -> Path | None:
         return Path(resume)
     if found or (out / FINAL).exists():
         raise UsageFault(f"{out} holds a run already", "--resume auto goes on with it; --out names another folder")
+    if steps := len(read_rows(out / LOG)):
+        raise UsageFault(
+            f"{out} holds the log of {steps:,} steps, and no checkpoint to go on from",
+            "--resume auto begins anew there, and the log goes; --out names another folder",
+        )
     return None
 
 

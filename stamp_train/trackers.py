@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from stamp_schemas import UsageFault
+from stamp_schemas.extras import lacking
 from stamp_train.recipes import Resolved
 from stamp_train.runlog import Row
 
@@ -92,7 +93,7 @@ def open_trackers(resolved: Resolved, out: Path, done: int) -> list[Tracker]:
     """
     for name in resolved.recipe.trackers:
         if find_spec(name) is None:
-            raise UsageFault(f"trackers: {name} is not installed", "pip install 'stamp-seg[trackers]'")
+            raise lacking(f"trackers: {name} is not installed", "trackers")
     out.mkdir(parents=True, exist_ok=True)
     return [_TRACKERS[name](resolved, out, done) for name in resolved.recipe.trackers]
 

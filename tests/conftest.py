@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, and so it would be for all we start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TERM", "PAGER"):
+    os.environ.pop(_name, None)  # tests that speak of terminals set them
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 60  # seconds; a command that hangs is a failure, not a wait

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+from stamp_schemas.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -24,6 +27,10 @@ def test_every_data_file_is_packaged() -> None:
     patterns = {pattern.lstrip("*") for pattern in PROJECT["tool"]["setuptools"]["package-data"]["*"]}
     kinds = {path.suffix or path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()}
     assert kinds - {".py", ".pyc"} <= patterns | {".typed"}
+
+
+def test_the_extras_that_messages_name_are_there() -> None:
+    assert set(EXTRAS.values()) <= set(PROJECT["project"]["optional-dependencies"])
 
 
 def test_the_base_install_has_neither_torch_nor_transformers() -> None:
@@ -50,5 +57,5 @@ def test_constraints_pin_every_dependency() -> None:
     }
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = PROJECT["project"]["dependencies"] + extras["train"] + extras["dev"] + extras["hf"] + extras["tokenizer"]
-    names = {entry.partition(">")[0].lower() for entry in wanted if not entry.startswith("stamp-seg")}
+    names = {re.split(r"[>\[]", entry)[0].lower() for entry in wanted if not entry.startswith("stamp-seg")}
     assert names <= pinned

@@ -54,16 +54,20 @@ class LocalExecutor(Executor):
                 pool.submit(os.getpid)
 
     def run(self, tasks: Iterable[Path], place: Workplace) -> Iterator[Receipt]:
+        return self.each(_run, ((task, place) for task in tasks))
+
+    def each(self, function: Callable[..., T], calls: Iterable[tuple[object, ...]]) -> Iterator[T]:
+        """`function(*call)` of every call, in the order in which they are done."""
         if self._pool is None:
-            for task in tasks:
-                yield _run(task, place)
+            for call in calls:
+                yield function(*call)
             return
-        waiting = iter(tasks)
-        running: set[Future[Receipt]] = set()
+        waiting = iter(calls)
+        running: set[Future[T]] = set()
         with _ended(running):
             while True:
-                for task in islice(waiting, 2 * self.workers - len(running)):
-                    running.add(self._pool.submit(_run, task, place))
+                for call in islice(waiting, 2 * self.workers - len(running)):
+                    running.add(self._pool.submit(function, *call))
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)

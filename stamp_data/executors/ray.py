@@ -14,7 +14,8 @@ from stamp_data.executors import Executor
 from stamp_data.executors.work import absolute, sweep
 from stamp_data.receipt import Receipt, Workplace
 from stamp_data.task import run_task
-from stamp_schemas import StampError, UsageFault
+from stamp_schemas import StampError
+from stamp_schemas.extras import lacking
 
 _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 _END_SECONDS = 60.0  # given to tasks that were called off; a shard takes less
@@ -30,7 +31,7 @@ class RayExecutor(Executor):
         try:
             import ray
         except ImportError:
-            raise UsageFault("--executor ray needs Ray", "pip install 'stamp-seg[ray]'") from None
+            raise lacking("--executor ray needs Ray", "ray") from None
         self.workers = workers
         self._ray: Any = ray
         self._ours = not ray.is_initialized()

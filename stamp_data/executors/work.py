@@ -19,7 +19,10 @@ from stamp_schemas import StampError
 def absolute(place: Workplace) -> Workplace:
     """The same place for a process that stands in another folder."""
     tokenizer = place.tokenizer.absolute() if place.tokenizer else None
-    return Workplace(place.root.absolute(), place.out.absolute(), place.work.absolute(), tokenizer)
+    images = tuple(path.absolute() for path in place.images)
+    return Workplace(
+        place.root.absolute(), place.out.absolute(), place.work.absolute(), tokenizer, images, place.follow_links
+    )
 
 
 def sweep(place: Workplace) -> None:
@@ -33,6 +36,8 @@ def write_share(path: Path, lots: list[list[Path]], place: Workplace, processes:
     share = {
         "lots": [[str(task.absolute()) for task in lot] for lot in lots],
         "place": [str(part) if part else None for part in (place.root, place.out, place.work, place.tokenizer)],
+        "images": [str(path) for path in place.images],
+        "follow_links": place.follow_links,
         "processes": processes,
     }
     write_atomic(path, json.dumps(share).encode())  # not msgspec: names on disk need not be UTF-8
@@ -43,7 +48,7 @@ def work(share: Path, index: int) -> int:
     read = json.loads(share.read_bytes())
     root, out, folder, tokenizer = (Path(part) if part else None for part in read["place"])
     assert root and out and folder
-    place = Workplace(root, out, folder, tokenizer)
+    place = Workplace(root, out, folder, tokenizer, tuple(map(Path, read["images"])), read["follow_links"])
     executor = LocalExecutor(read["processes"])
 
     def attempt(task: str) -> bool:

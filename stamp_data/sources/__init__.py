@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
+from stamp_data.sources.foreign import explained
 from stamp_data.sources.grefcoco import GRefCOCO
 from stamp_data.sources.labelme import LabelMe
 from stamp_data.sources.llava import LLaVA
+from stamp_data.sources.own_refer import OWN, own_set, own_sets
 from stamp_data.sources.reasonseg import ReasonSeg
 from stamp_data.sources.refer import RefCLEF, RefCOCO, RefCOCOg, RefCOCOPlus
 from stamp_schemas import StampError, UsageFault
@@ -20,21 +22,41 @@ SOURCES: dict[str, type[Source]] = {
 }
 
 
-def open_source(name: str, root: Path, split_by: str = "") -> Source:
-    """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing."""
-    if name not in SOURCES:
-        near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
-        meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(SOURCES)}"
-        raise UsageFault(f"no dataset is called {name!r}", meant)
-    kind = SOURCES[name]
+def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS_USUAL, own_name: str = "") -> Source:
+    """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing.
+
+    own_name: of a set of one's own in REFER's format, which is opened as `refer`.
+    """
+    kind = _kind(name, root, own_name)
     if split_by and split_by not in kind.split_bys:
         known = ", ".join(filter(None, kind.split_bys))
-        raise UsageFault(f"{name} has no split-by {split_by!r}", f"known: {known}" if known else "leave --split-by out")
+        raise UsageFault(
+            f"{kind.dataset} has no split-by {split_by!r}", f"known: {known}" if known else "leave --split-by out"
+        )
     if not root.exists():
         raise StampError(f"{root} does not exist", "--root names the folder that holds the downloads")
-    source = kind(root, split_by)
-    _ = source.inputs
+    source = kind(root, split_by, reading)
+    try:
+        _ = source.inputs
+    except StampError as fault:
+        raise (explained(fault, root, name) if kind.own or root.is_file() else fault) from None
     return source
 
 
-__all__ = ["SOURCES", "Source", "open_source"]
+def _kind(name: str, root: Path, own_name: str) -> type[Source]:
+    if own_name and name != OWN:
+        raise UsageFault(f"--name {own_name} is for {OWN}, not for {name}", f"{OWN} --name {own_name}")
+    if name == OWN:
+        if own_name in SOURCES:
+            raise UsageFault(f"{own_name} is no set of your own", f"build {own_name} without --name")
+        return own_set(own_name, root)
+    if name in SOURCES:
+        return SOURCES[name]
+    if name in own_sets(root):
+        raise UsageFault(f"no dataset is called {name!r}, but there is a set in REFER's format", f"{OWN} --name {name}")
+    near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(SOURCES)}, {OWN} --name NAME"
+    raise UsageFault(f"no dataset is called {name!r}", meant)
+
+
+__all__ = ["SOURCES", "Reading", "Source", "open_source"]

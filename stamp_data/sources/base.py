@@ -4,11 +4,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
+
+from stamp_data.finding import Finder
 from stamp_data.rejects import RejectLog
-from stamp_schemas import Annotation
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.paths import image_path, inner_path
+from stamp_schemas import Annotation, ImageRef
+from stamp_schemas.annotation import Frame
+from stamp_schemas.manifest import Crowd
+
+BESIDE = "images"  # a folder of pictures beside one of annotations
+FILE_SCHEME = "file://"
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How raw files are to be read where they do not say.
+
+    encoding: of JSON files that are not UTF-8; "" refuses them, except for ReasonSeg's, which then are cp1252. crowd: what
+    COCO's `iscrowd` 1 means: `ignore`, as in COCO's own files, neither for nor against; `instance`, no more than that the
+    mask is an RLE, as in files of CVAT. images: folders that pictures are looked for in first. follow_links: pictures may
+    lie behind links that lead out of the root and of these folders.
+    """
+
+    encoding: str = ""
+    crowd: Crowd = "ignore"
+    images: tuple[Path, ...] = ()
+    follow_links: bool = False
+
+
+AS_USUAL = Reading()
 
 
 class Source(ABC):
@@ -22,6 +51,9 @@ class Source(ABC):
         default_split_by: the usual way of splitting, "" where there is only one.
         split_bys: every way of splitting.
         licence, homepage: carried into the manifest.
+        frame: which picture its annotations mean where EXIF asks for turning it.
+        own: one's own data, whose names and folders follow no convention.
+        reading: how its files are to be read.
     """
 
     dataset: ClassVar[str]
@@ -29,10 +61,50 @@ class Source(ABC):
     split_bys: ClassVar[tuple[str, ...]] = ("",)
     licence: ClassVar[str]
     homepage: ClassVar[str]
+    frame: ClassVar[Frame] = "stored"
+    own: ClassVar[bool] = False
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.root = root
+        self.reading = reading
         self.split_by = split_by or self.default_split_by
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        """Folders below the root in which pictures may lie, besides those that the annotations name."""
+        return ()
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that `ImageRef.root` counts, resolved; every process that reads pictures needs them."""
+        root = self.root.resolve()
+        beside = root.parent / BESIDE
+        more = [beside] if self.own and beside != root and beside.is_dir() else []
+        return (root, *(path.resolve() for path in (*self.reading.images, *more)))
+
+    @cached_property
+    def finder(self) -> Finder:
+        """Finds the pictures that do not lie where the annotations say."""
+        links = self.reading.follow_links
+        return Finder(self.roots, len(self.reading.images), self.usual_folders, own=self.own, follow_links=links)
+
+    def picture(self, folder: str, name: str, width: int | None = None, height: int | None = None) -> ImageRef:
+        """The picture that annotations call `name`, in `folder` below the root. RecordFault `path-escape` if the name leads
+        out of the root, and nothing of that name lies in the folders beside it.
+        """
+        if "://" in name and not name.startswith(FILE_SCHEME):
+            raise RecordFault(
+                "picture-missing", f"{name[:100]!r} is an address: download the picture, and name the file"
+            )
+        name = name.removeprefix(FILE_SCHEME)
+        try:
+            return ImageRef(image_path(folder, name, self.own), width, height, self.frame)
+        except RecordFault as fault:
+            found = self.finder.elsewhere(inner_path(name)) if name.isprintable() else None
+            if found is None:
+                remedy = "--images DIR looks for the name elsewhere"
+                raise RecordFault(fault.reason, f"{fault.detail}; {remedy}") from None
+            return ImageRef(found.path, width, height, self.frame, found.root)
 
     @property
     def name(self) -> str:

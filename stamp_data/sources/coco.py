@@ -1,29 +1,28 @@
 """One's own data as COCO instances JSON.
 
 The root is such a file, or a folder with `annotations/*.json` (only `instances*.json` if there are any), with one
-`instances*.json` or `_annotations.coco.json` of its own, or with one of these in each split's folder. The split is the
+`instances*.json` or `_annotations.coco.json` of its own, with one of these in each split's folder, or with a single sub-folder
+of the first kind, which is what `stamp-data export --to coco` wrote. The split is the
 word in the file's name (`instances_val2017.json`: val), else in its folder's, else "train" for a single file and the
-file's stem for several. Phrases are `expression`, `expressions` or `caption` of an annotation, else its category's name;
-all annotations of a picture that share a phrase form one target, since the phrase names them all. Pictures of which
-nothing is annotated give no record.
+file's stem for several. Phrases are told in `coco_phrases.py`; all annotations of a picture that share one form one target,
+since the phrase names them all. Pictures of which nothing is annotated give no record.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
+from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.instances import AnnotationRow, Instances, load_instances
+from stamp_data.sources.foreign import by_key
+from stamp_data.sources.instances import TELLING, Instances, load_instances
 from stamp_data.sources.paths import first_folder, image_path, relative
-from stamp_data.sources.phrases import Named, ask
-from stamp_data.sources.references import checked_text
-from stamp_schemas import Annotation, ImageRef, Region, StampError
+from stamp_data.sources.split_words import WORD
+from stamp_schemas import Annotation, StampError
 
-_WORD = re.compile(r"(?<![a-z])(train|val|testA|testB|test|dev|minival)(?:id|idation|ing)?(\d{4})?(?![a-z])")
 _PATTERNS = ("annotations/instances*.json", "annotations/*.json", "instances*.json", "*annotations.coco.json",
              "*/_annotations.coco.json")  # fmt: skip
 _PROBES = 3  # images whose files are looked for to find their folder
@@ -33,23 +32,33 @@ class COCO(Source):
     dataset = "coco"
     licence = "that of the data"
     homepage = ""
+    frame = "unsure"
+    own = True
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.only = root if root.is_file() else None
-        super().__init__(_home(root) if root.is_file() else root, split_by)
+        super().__init__(_home(root) if root.is_file() else _inner(root), split_by, reading)
         self._sets: dict[str, tuple[Path, Instances]] = {}
 
     @classmethod
     def find(cls, root: Path) -> list[str]:
         is_one = root.is_file() and root.suffix == ".json"
-        return [""] if is_one or _annotation_files(root) else []
+        return [""] if is_one or _annotation_files(_inner(root)) else []
 
     @property
     def inputs(self) -> list[Path]:
         files = [self.only] if self.only else _annotation_files(self.root)
         if not files:
-            raise StampError(f"{self.root}: no COCO annotations", "name the file itself, or put it into annotations/")
+            several = ", ".join(f"--root {path}" for path in _sets_within(self.root))
+            hint = (
+                f"there are several sets: {several}" if several else "name the file itself, or put it into annotations/"
+            )
+            raise StampError(f"{self.root}: no COCO annotations", hint)
         return files
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return "", "images", "data", "images/default"
 
     def load(self) -> None:
         files = self.inputs
@@ -57,7 +66,12 @@ class COCO(Source):
         for path, word in zip(files, words, strict=True):
             alone = "train" if len(files) == 1 else path.stem
             split = word if word and words.count(word) == 1 else path.stem if word else alone
-            self._sets[split] = path, load_instances(path, relative(path, self.root))
+            instances = load_instances(path, relative(path, self.root), encoding=self.reading.encoding)
+            if instances.telling:
+                key = min(instances.telling, key=TELLING.index)
+                form = by_key(key)
+                raise StampError(f"{path}: `{key}` says what its annotations mean; this is {form.name}", form.way)
+            self._sets[split] = path, instances
 
     def splits(self) -> list[str]:
         return list(self._sets)
@@ -68,28 +82,26 @@ class COCO(Source):
         path, instances = self._sets[split]
         rejects.rows.extend(instances.broken.rows)
         pictures = self._pictures(path, split, instances)
-        by_image: dict[str, list[AnnotationRow]] = {}
-        for row in instances.annotations.values():
-            by_image.setdefault(str(row.image_id), []).append(row)
-        for image_id, rows in by_image.items():
-            named = _named(rows, instances, rejects)
+        reader = CocoPhrases(instances, rejects, crowds=self.reading.crowd == "ignore")
+        for image_id, page in by_picture(instances, rejects).items():
+            targets, requests = reader.read(image_id, page)
             record = f"image {image_id}"
             try:
                 image = instances.image(image_id)
-                place = image_path(pictures, image.file_name)
+                reference = self.picture(pictures, image.file_name, image.width, image.height)
             except RecordFault as fault:
-                rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(named))
+                rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(requests))
                 continue
-            if named:
-                reference = ImageRef(place, image.width, image.height, "unsure")
-                yield Annotation(image_id, (instances.name, record), reference, *ask(named))
+            if requests:
+                yield Annotation(image_id, (instances.name, record), reference, targets, requests)
 
     def _pictures(self, path: Path, split: str, instances: Instances) -> str:
         """The folder that holds the first pictures, else the first likely one that exists."""
-        match = _WORD.search(path.stem)
-        names = dict.fromkeys([match[1] + match[2] if match and match[2] else split, split])
+        match = WORD.search(path.stem)
+        names: dict[str, None] = dict.fromkeys([match[1] + match[2] if match and match[2] else split, split])
         beside = "" if path.parent == self.root else relative(path.parent, self.root)
-        likely = [*(f"images/{name}" for name in names), *names, "images", beside, ""]
+        names[path.stem.removeprefix("instances_")] = None  # CVAT's subset, which need not be a split
+        likely = [*(f"images/{name}" for name in names), *names, "images", "data", beside, ""]
         first = [row.file_name for row in list(instances.images.values())[:_PROBES]]
         for folder in likely:
             if any(_exists(self.root, folder, name) for name in first):
@@ -97,41 +109,15 @@ class COCO(Source):
         return first_folder(self.root, tuple(likely))
 
 
-def _named(rows: list[AnnotationRow], instances: Instances, rejects: RejectLog) -> list[Named]:
-    """The phrases of one picture with what they name. One unusable mask takes its phrase with it: the union would lack it."""
-    found: dict[str, Named] = {}
-    spoiled: set[str] = set()
-    for row in rows:
-        where = instances.name, f"annotation {row.id}"
-        phrases = _phrases(row, instances, rejects)
-        fault = instances.faulty.get(str(row.id))
-        if fault is not None:
-            lost = len(set(phrases) - spoiled)
-            rejects.add(instances.name, f"annotation {row.id}", fault.reason, fault.detail, expressions=lost)
-            spoiled.update(phrases)
-            continue
-        for phrase in phrases:
-            named = found.setdefault(phrase, Named(phrase, where))
-            named.regions.append(Region(row.segmentation, where))
-            named.instances.append(str(row.id))
-            named.categories.extend(instances.category(row))
-    return [named for phrase, named in found.items() if phrase not in spoiled]
+def _sets_within(root: Path) -> list[Path]:
+    """Sub-folders that are sets by themselves, as `stamp-data export --to coco` writes them."""
+    return sorted({path.parent.parent for path in root.glob(f"*/{_PATTERNS[0]}")})
 
 
-def _phrases(row: AnnotationRow, instances: Instances, rejects: RejectLog) -> list[str]:
-    """The distinct usable phrases of an annotation, with rows in `rejects` for those that are not."""
-    given = [row.expression] if row.expression is not None else row.expressions or []
-    if not given:
-        given = [row.caption] if row.caption is not None else instances.category(row)
-    record, usable = f"annotation {row.id}", []
-    if not given:
-        rejects.add(instances.name, record, "no-phrase", f"category {row.category_id} has no name")
-    for text in given:
-        try:
-            usable.append(checked_text(text))
-        except RecordFault as fault:
-            rejects.add(instances.name, record, fault.reason, fault.detail, expressions=1)
-    return list(dict.fromkeys(usable))
+def _inner(root: Path) -> Path:
+    """The one set within a folder that holds no annotations itself, else the folder."""
+    within = [] if _annotation_files(root) else _sets_within(root)
+    return within[0] if len(within) == 1 else root
 
 
 def _annotation_files(root: Path) -> list[Path]:
@@ -141,7 +127,7 @@ def _annotation_files(root: Path) -> list[Path]:
 def _split_word(path: Path, root: Path) -> str:
     """The split that a file's name, or else its folder's, speaks of; "" if neither does."""
     names = [path.stem] if path.parent == root else [path.stem, path.parent.name]
-    return next((match[1] for name in names if (match := _WORD.search(name))), "")
+    return next((match[1] for name in names if (match := WORD.search(name))), "")
 
 
 def _home(file: Path) -> Path:
@@ -151,6 +137,6 @@ def _home(file: Path) -> Path:
 
 def _exists(root: Path, folder: str, name: str) -> bool:
     try:
-        return (root / image_path(folder, name)).is_file()
+        return (root / image_path(folder, name, up=True)).is_file()
     except (RecordFault, OSError):  # OSError: a folder that may not be looked into
         return False

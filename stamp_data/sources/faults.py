@@ -15,7 +15,11 @@ REASONS: dict[str, str] = {
     "bad-segmentation": "the segmentation is absent or is neither a list nor an object of plain ASCII",
     "bad-sentence": "the sentence lacks its text, or the text is no string that can be written as UTF-8",
     "bad-shape": "the shape lacks points, has too few of them, or its mask cannot be read",
-    "duplicate-id": "an earlier entry of the same file has the same id; the earlier one is used",
+    "contradictory-phrase": "one entry says that the phrase names nothing in the picture, another shows what it names",
+    "conversation-skipped": "a conversation of our own export, which COCO has no place for; it is not read back",
+    "crowd-only": "the phrase names only crowds (iscrowd 1), which count neither for nor against",
+    "duplicate-id": "several entries of the file have the id that is named, and they differ",
+    "duplicate-picture": "the picture is listed several times, and its annotations have no phrase but their category",
     "empty-text": "the expression is empty",
     "image-marker": "the picture's marker stands where no picture can stand, or more than once; it was taken out",
     "image-mismatch": "the reference and its annotation name different images",
@@ -25,6 +29,7 @@ REASONS: dict[str, str] = {
     "no-picture": "a question points at a picture, and the record names none",
     "no-target": "no region of the record is a target",
     "other-media": "the conversation is about a film or a sound",
+    "picture-renamed": "the picture that the file names is not there, and the one beside the file was taken",
     "path-escape": "the image's path is absolute, leaves the root or is no file name at all",
     "picture-missing": "the picture that belongs to the record is not on disk",
     "several-images": "the conversation is about more than one picture",
@@ -45,4 +50,5 @@ class RecordFault(ValueError):
 
 def unreadable(fault: StampError, path: Path) -> RecordFault:
     """The fault of a file that holds one record only, without its full path: rows are the same wherever the root lies."""
-    return RecordFault("unreadable-file", fault.message.replace(str(path), path.name))
+    remedy = f" ({fault.hint})" if fault.hint else ""
+    return RecordFault("unreadable-file", fault.message.replace(str(path), path.name) + remedy)

@@ -28,7 +28,7 @@ class GRefCOCO(ReferSource):
     pattern = "grefs({}).json"
 
     def _read_refs(self, path: Path) -> Iterator[object]:
-        for _, raw in numbered(load_json(path, list[msgspec.Raw])):
+        for _, raw in numbered(load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)):
             try:
                 yield decode_row(raw, _REFERENCE, "bad-reference")
             except RecordFault as fault:

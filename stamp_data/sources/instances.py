@@ -1,40 +1,85 @@
-"""COCO-style instances files: images, annotations and categories, of which only what is wanted is kept."""
+"""COCO-style instances files: images, annotations and categories, of which only what is wanted is kept.
+
+Rows are decoded into structs; a row that does not fit is decoded again field by field, so that a size of 120.0 or half a
+character in one text costs no more than it must. Ids are names: nothing is dropped for lack of one, or because it repeats.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
+from stamp_data import numbers
 from stamp_data.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import checked_segmentation, decode_row, load_json, numbered
 
+T = TypeVar("T")
+Id = int | str
+ABSENT = msgspec.Raw()
 
-class ImageRow(msgspec.Struct):
-    """An entry of `images`; sizes in pixels, None where the file leaves them out."""
+TELLING = (
+    "noun_phrase", "text_input", "tokens_positive", "obj_ann_id", "phrase", "phrases", "sentence", "sentences", "captions",
+    "referring_expression",
+)  # fmt: skip
+"""Keys by which other formats say what an annotation means; `foreign.py` knows which do."""
 
-    id: int | str
+
+class _Telling(msgspec.Struct):
+    noun_phrase: msgspec.Raw = ABSENT
+    text_input: msgspec.Raw = ABSENT
+    tokens_positive: msgspec.Raw = ABSENT
+    obj_ann_id: msgspec.Raw = ABSENT
+    phrase: msgspec.Raw = ABSENT
+    phrases: msgspec.Raw = ABSENT
+    sentence: msgspec.Raw = ABSENT
+    sentences: msgspec.Raw = ABSENT
+    captions: msgspec.Raw = ABSENT
+    referring_expression: msgspec.Raw = ABSENT
+
+
+class ImageRow(_Telling, kw_only=True):
+    """An entry of `images`; sizes in pixels, None where the file leaves them out or says 0×0, as VIA does."""
+
+    id: Id
     file_name: str
     width: int | None = None
     height: int | None = None
 
 
-class AnnotationRow(msgspec.Struct):
-    """An entry of `annotations`. The last three are what one's own data may carry as a phrase."""
+class AnnotationRow(_Telling, kw_only=True):
+    """An entry of `annotations`. The last six are what one's own data may say besides.
 
-    id: int | str
-    image_id: int | str
-    segmentation: msgspec.Raw = msgspec.Raw()
-    category_id: int | str | None = None
+    expression, expressions, caption: phrases for it. iscrowd: COCO's crowds. no_target: the phrases name nothing in this
+    picture. ignored_by: our own export's; the annotation for whose mask this region counts neither for nor against.
+    """
+
+    image_id: Id
+    id: Id | None = None
+    segmentation: msgspec.Raw = ABSENT
+    category_id: Id | None = None
     expression: str | None = None
     expressions: list[str] | None = None
     caption: str | None = None
+    iscrowd: int | bool | None = None
+    no_target: bool | None = None
+    ignored_by: Id | None = None
 
 
-class CategoryRow(msgspec.Struct):
-    id: int | str
+class RefRow(msgspec.Struct):
+    """An entry of `refs`, as our own export writes them: one dialogue, with an annotation per mask, -1 for an empty one."""
+
+    image_id: Id | None
+    ann_ids: list[Id]
+    expression: str
+
+
+class _CategoryRow(msgspec.Struct):
+    id: int | float | str
     name: str
 
 
@@ -42,107 +87,271 @@ class _File(msgspec.Struct):
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
     categories: list[msgspec.Raw] = []
+    refs: list[msgspec.Raw] = []
 
 
 _IMAGE = msgspec.json.Decoder(ImageRow)
 _ANNOTATION = msgspec.json.Decoder(AnnotationRow)
-_CATEGORY = msgspec.json.Decoder(CategoryRow)
+_CATEGORY = msgspec.json.Decoder(_CategoryRow)
+_REF = msgspec.json.Decoder(RefRow)
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANYTHING = msgspec.json.Decoder(object)
+_TEXTS = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
 
 
 class Instances:
-    """The wanted part of one instances file, by id as text ("7" and 7 are the same id).
+    """The wanted part of one instances file. Ids are compared as text ("7", 7 and 7.0 are the same).
 
-    name: how reject rows call the file. broken: rows for entries that cannot be used, valid for every split.
-    faulty: what is wrong with the segmentation of an annotation that is otherwise known.
+    name: how reject rows call the file. annotations: by position in the file. broken: rows for entries that cannot be
+    used, valid for every split. faulty: what is wrong with the mask of an annotation that is otherwise known. unsaid: what
+    is wrong with texts of it. telling: keys found that decide the meaning of the file, and that nothing here reads.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.images: dict[str, ImageRow] = {}
-        self.annotations: dict[str, AnnotationRow] = {}
+        self.annotations: dict[int, AnnotationRow] = {}
         self.categories: dict[str, str] = {}
-        self.faulty: dict[str, RecordFault] = {}
+        self.refs: list[RefRow] = []
+        self.faulty: dict[int, RecordFault] = {}
+        self.unsaid: dict[int, list[RecordFault]] = {}
+        self.telling: set[str] = set()
         self.broken = RejectLog()
+        self._places: dict[str, list[int]] = {}
+        self._twice: dict[str, str] = {}
 
     def image(self, image_id: str) -> ImageRow:
-        """RecordFault `image-missing` or `bad-image`."""
+        """RecordFault `image-missing`, `duplicate-id` or `bad-image`."""
         row = self.images.get(image_id)
         if row is None:
             raise RecordFault("image-missing", f"image {image_id} is not in {self.name}")
-        for side in (row.width, row.height):
-            if side is not None and side <= 0:
-                raise RecordFault("bad-image", f"image {image_id} is said to have {row.width}×{row.height} pixels")
+        if image_id in self._twice:
+            raise RecordFault("duplicate-id", self._twice[image_id])
+        if any(side is not None and side <= 0 for side in (row.width, row.height)):
+            raise RecordFault("bad-image", f"image {image_id} is said to have {row.width}×{row.height} pixels")
         return row
 
-    def annotation(self, annotation_id: str) -> AnnotationRow:
-        """RecordFault `annotation-missing` or whatever is wrong with it."""
-        row = self.annotations.get(annotation_id)
-        if row is None:
+    def positions(self, annotation_id: str) -> list[int]:
+        """Where the annotations of an id are; [] if there is none."""
+        return self._places.get(annotation_id, [])
+
+    def annotation(self, annotation_id: str, image_id: str) -> AnnotationRow:
+        """The one annotation of that id; of several, the one of that image.
+
+        RecordFault `annotation-missing`, `duplicate-id`, `image-mismatch` or whatever is wrong with its mask.
+        """
+        places = self.positions(annotation_id)
+        if not places:
             raise RecordFault("annotation-missing", f"annotation {annotation_id} is not in {self.name}")
-        fault = self.faulty.get(annotation_id)
+        of_image = [place for place in places if numbers.name(self.annotations[place].image_id) == image_id]
+        if not of_image:
+            other = self.annotations[places[0]].image_id
+            detail = f"annotation {annotation_id} belongs to image {other}, the reference to image {image_id}"
+            raise RecordFault("image-mismatch", detail[:300])
+        first = self.annotations[of_image[0]]
+        if any(self.annotations[place] != first for place in of_image[1:]):
+            raise RecordFault("duplicate-id", f"{len(of_image)} annotations of that image have the id {annotation_id}")
+        fault = self.faulty.get(of_image[0])
         if fault is not None:
             raise RecordFault(fault.reason, f"annotation {annotation_id}: {fault.detail}")
-        return row
+        return first
 
     def category(self, row: AnnotationRow) -> list[str]:
         """Name of the annotation's category as a list of one, or of none if the file does not name it."""
         name = self.categories.get(str(row.category_id))
         return [name] if name else []
 
+    def add_image(self, row: ImageRow) -> None:
+        """Two images of one id are one if they agree; else nobody knows which of them is meant."""
+        identity = str(row.id)
+        there = self.images.setdefault(identity, row)
+        if there != row:
+            one, other = (f"{each.file_name[:99]} ({each.width}×{each.height})" for each in (there, row))
+            self._twice[identity] = f"image {identity} is there twice, as {one} and {other}"
+
+    def add_annotation(self, position: int, row: AnnotationRow) -> None:
+        """Keep an annotation, and what is wrong with its mask."""
+        self.annotations[position] = row
+        if row.id is not None:
+            self._places.setdefault(str(row.id), []).append(position)
+        try:
+            row.segmentation = checked_segmentation(row.segmentation)
+        except RecordFault as fault:
+            row.segmentation = ABSENT
+            if position not in self.faulty:
+                self.faulty[position] = fault
+
 
 def load_instances(
-    path: Path, name: str, images: Container[str] | None = None, annotations: Container[str] | None = None
+    path: Path,
+    name: str,
+    images: Container[str] | None = None,
+    annotations: Container[str] | None = None,
+    encoding: str = "",
 ) -> Instances:
     """Read an instances file, keeping the images and annotations whose ids are in the containers; None keeps all.
 
-    Of equal ids the first is used. StampError if the file as a whole is unreadable.
+    encoding: a second one, for a file that is not UTF-8. StampError if the file as a whole is unreadable.
     """
-    file = load_json(path, _File)
+    file = load_json(path, _File, encoding=encoding)
     found = Instances(name)
     for position, raw in numbered(file.images):
-        _add_image(found, position, raw, images)
+        try:
+            image = _image(raw)
+        except RecordFault as fault:
+            found.broken.add(name, f"images[{position}]", fault.reason, fault.detail)
+            continue
+        _note_telling(image, found)
+        if images is None or str(image.id) in images:
+            found.add_image(image)
     for position, raw in numbered(file.categories):
         try:
             category = decode_row(raw, _CATEGORY, "bad-annotation")
         except RecordFault as fault:
             found.broken.add(name, f"categories[{position}]", fault.reason, fault.detail)
             continue
-        found.categories.setdefault(str(category.id), category.name)
+        identity = numbers.name(category.id)
+        if found.categories.setdefault(identity, category.name) != category.name:
+            found.categories[identity] = ""  # nobody knows which of them is meant
+            found.broken.add(name, f"categories[{position}]", "duplicate-id", f"another name for category {identity}")
     for position, raw in numbered(file.annotations):
-        _add_annotation(found, position, raw, annotations)
+        _read_annotation(raw, position, found, annotations)
+    _read_refs(file.refs if annotations is None else [], found)
     return found
 
 
-def _add_image(found: Instances, position: int, raw: msgspec.Raw, wanted: Container[str] | None) -> None:
+def _read_annotation(raw: msgspec.Raw, position: int, found: Instances, wanted: Container[str] | None) -> None:
+    unsaid: list[RecordFault] = []
+    unread: list[RecordFault] = []
+    try:
+        try:
+            row = decode_row(raw, _ANNOTATION, "bad-annotation")
+        except RecordFault as why:
+            row = _loose_annotation(raw, why, unsaid, unread)
+    except RecordFault as why:
+        found.broken.add(found.name, f"annotations[{position}]", why.reason, why.detail)
+        return
+    if wanted is not None and str(row.id) not in wanted:
+        return
+    _note_telling(row, found)
+    if unsaid:
+        found.unsaid[position] = unsaid
+    if unread:
+        found.faulty[position] = unread[0]
+    found.add_annotation(position, row)
+
+
+def _read_refs(rows: list[msgspec.Raw], found: Instances) -> None:
+    for position, raw in numbered(rows):
+        try:
+            found.refs.append(decode_row(raw, _REF, "bad-reference"))
+        except RecordFault as fault:
+            found.broken.add(found.name, f"refs[{position}]", fault.reason, fault.detail, expressions=1)
+
+
+def _note_telling(row: ImageRow | AnnotationRow, found: Instances) -> None:
+    """Note the telling keys of a row, unless it bears a phrase of its own."""
+    speaks = isinstance(row, AnnotationRow) and any(
+        text is not None for text in (row.expression, row.expressions, row.caption)
+    )
+    for key in TELLING:
+        if getattr(row, key) is not ABSENT:
+            found.telling.update([] if speaks else [key])
+            setattr(row, key, ABSENT)  # a Raw keeps the whole file in memory
+
+
+def _image(raw: msgspec.Raw) -> ImageRow:
     try:
         row = decode_row(raw, _IMAGE, "bad-image")
-    except RecordFault as fault:
-        found.broken.add(found.name, f"images[{position}]", fault.reason, fault.detail)
-        return
-    identity = str(row.id)
-    if wanted is not None and identity not in wanted:
-        return
-    if identity in found.images:
-        found.broken.add(found.name, f"images[{position}]", "duplicate-id", f"a second image {identity}")
-        return
-    found.images[identity] = row
+    except RecordFault as why:
+        fields = _fields(raw, why)
+        row = ImageRow(id=_id(fields, "id", why), file_name=_value(fields, "file_name", str, why))
+        row.width, row.height = (_whole(fields, side, why) for side in ("width", "height"))
+    if row.width == row.height == 0:
+        row.width = row.height = None
+    return row
 
 
-def _add_annotation(found: Instances, position: int, raw: msgspec.Raw, wanted: Container[str] | None) -> None:
+def _loose_annotation(
+    raw: msgspec.Raw, why: RecordFault, unsaid: list[RecordFault], unread: list[RecordFault]
+) -> AnnotationRow:
+    """A row that does not fit, read field by field. RecordFault `why` if nobody can know of which picture it is.
+
+    unsaid: takes the faults of its texts. unread: takes those by which its mask cannot be used.
+    """
+    fields = _fields(raw, why)
+    row = AnnotationRow(image_id=_id(fields, "image_id", why), segmentation=fields.get("segmentation", ABSENT))
+    with suppress(RecordFault):  # without a name it is a thing all the same
+        row.id = _id(fields, "id", why)
+    with suppress(RecordFault):
+        row.category_id = _id(fields, "category_id", why)
     try:
-        row = decode_row(raw, _ANNOTATION, "bad-annotation")
+        row.iscrowd = _whole(fields, "iscrowd", why)
+        if _given(fields, "no_target"):
+            row.no_target = _value(fields, "no_target", bool, why)
+        if _given(fields, "ignored_by"):
+            row.ignored_by = _id(fields, "ignored_by", why)
     except RecordFault as fault:
-        found.broken.add(found.name, f"annotations[{position}]", fault.reason, fault.detail)
-        return
-    identity = str(row.id)
-    if wanted is not None and identity not in wanted:
-        return
-    if identity in found.annotations:
-        found.broken.add(found.name, f"annotations[{position}]", "duplicate-id", f"a second annotation {identity}")
-        return
-    found.annotations[identity] = row
+        unread.append(fault)
+    row.expression, row.caption = (_said(fields, key, unsaid) for key in ("expression", "caption"))
+    if _given(fields, "expressions"):
+        row.expressions = list(_all_said(fields["expressions"], unsaid))
+    for key in TELLING:
+        setattr(row, key, fields.get(key, ABSENT))
+    return row
+
+
+def _said(fields: dict[str, msgspec.Raw], key: str, unsaid: list[RecordFault]) -> str | None:
+    if not _given(fields, key):
+        return None
     try:
-        row.segmentation = checked_segmentation(row.segmentation)
+        return decode_row(fields[key], _TEXT, "bad-sentence")
     except RecordFault as fault:
-        row.segmentation = msgspec.Raw()
-        found.faulty[identity] = fault
+        unsaid.append(RecordFault(fault.reason, f"{key}: {fault.detail}"))
+        return None
+
+
+def _all_said(raw: msgspec.Raw, unsaid: list[RecordFault]) -> Iterator[str]:
+    try:
+        texts = decode_row(raw, _TEXTS, "bad-sentence")
+    except RecordFault as fault:
+        unsaid.append(RecordFault(fault.reason, f"expressions: {fault.detail}"))
+        return
+    for number, text in enumerate(texts):
+        said = _said({f"expressions[{number}]": text}, f"expressions[{number}]", unsaid)
+        if said is not None:
+            yield said
+
+
+def _fields(raw: msgspec.Raw, why: RecordFault) -> dict[str, msgspec.Raw]:
+    try:
+        return decode_row(raw, _FIELDS, why.reason)
+    except RecordFault:
+        raise why from None
+
+
+def _given(fields: dict[str, msgspec.Raw], key: str) -> bool:
+    return bytes(fields.get(key, b"null")) != b"null"
+
+
+def _value(fields: dict[str, msgspec.Raw], key: str, kind: type[T], why: RecordFault) -> T:
+    value = decode_row(fields.get(key, msgspec.Raw(b"null")), _ANYTHING, why.reason)
+    if not isinstance(value, kind):
+        raise why
+    return value
+
+
+def _id(fields: dict[str, msgspec.Raw], key: str, why: RecordFault) -> str:
+    value = decode_row(fields.get(key, msgspec.Raw(b"null")), _ANYTHING, why.reason)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise why
+    return numbers.name(value)
+
+
+def _whole(fields: dict[str, msgspec.Raw], key: str, why: RecordFault) -> int | None:
+    value = decode_row(fields.get(key, msgspec.Raw(b"null")), _ANYTHING, why.reason)
+    try:
+        return None if value is None else numbers.whole(value)
+    except ValueError as fault:
+        raise RecordFault(why.reason, f"{key}: {fault}") from None

@@ -6,11 +6,12 @@ needed, so that one bad row costs that row only and a file of 100 MB costs littl
 
 from __future__ import annotations
 
+import codecs
 import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 
@@ -24,11 +25,19 @@ FILE_LIMIT = 4 << 30  # bytes; the largest published annotation file has 1.1 GB
 SMALL_LIMIT = 64 << 20  # bytes; files that describe one picture, which labelme may embed
 MAPPED_FROM = 256 << 20  # bytes; from here on a file is mapped: the kernel can take those pages back, a copy it cannot
 HALF_PAIR = "a text holds half of a surrogate pair"
-_TRUNCATED = "truncated"  # msgspec's word
+_CHUNK = 1 << 20  # bytes
+_OPENINGS = [b"%c" % one for one in b'[{"-0123456789tfnNI']
+OTHER_FORMAT = "it is not a file of this format"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 BOM = b"\xef\xbb\xbf"
 
 # Strings first, so that a literal inside one is passed over; possessive, so that no input makes it backtrack.
 _LITERAL = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)', re.DOTALL)
+# A whole pair, or half of one, or any other escape, so that an escaped backslash begins none.
+_HALF = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+_FORGIVEN = (b"NaN", b"Infinity", b"\\ud", b"\\uD")
 
 
 def read_buffer(path: Path, limit: int = FILE_LIMIT) -> Buffer:
@@ -52,30 +61,28 @@ def read_buffer(path: Path, limit: int = FILE_LIMIT) -> Buffer:
         raise StampError(f"{path} cannot be read: {fault}", "check the path and its permissions") from None
 
 
-def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "utf-8") -> T:
+def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "") -> T:
     """`data` as `kind`. NaN and Infinity, which JSON does not have, count as null; a byte-order mark is passed over.
 
     encoding: a second one to try where the bytes are not UTF-8. StampError names the file, the fault and its place.
     """
-    if encoding != "utf-8":
-        data = _recoded(bytes(data), path, encoding)
-    if data[:3] == BOM:
-        data = data[3:]
+    start = data[:256].removeprefix(BOM).lstrip()
+    if not encoding and start[:1] not in _OPENINGS and start[:2] not in _UTF16:
+        raise StampError(f"{path}: not JSON, it begins with {start[:20]!r}", OTHER_FORMAT)
+    data = as_utf8(data, path, encoding)
     try:
         return _decode(data, kind)
     except RecursionError:
-        raise StampError(f"{path}: nested too deeply", "it is not a file of this format") from None
-    except UnicodeDecodeError as fault:
-        raise StampError(
-            f"{path}: not UTF-8 at byte {fault.start} of a text", "download it again, or re-save as UTF-8"
-        ) from None
+        raise StampError(f"{path}: nested too deeply", OTHER_FORMAT) from None
+    except UnicodeDecodeError:
+        raise StampError(f"{path}: {HALF_PAIR}", "re-save it with whole characters") from None
     except msgspec.ValidationError as fault:
-        raise StampError(f"{path}: {fault}", "it is not a file of this format") from None
+        raise StampError(f"{path}: {fault}", OTHER_FORMAT) from None
     except msgspec.DecodeError as fault:
         raise StampError(f"{path}: {_what(fault, data)}", "download it again") from None
 
 
-def load_json(path: Path, kind: type[T], limit: int = FILE_LIMIT, encoding: str = "utf-8") -> T:
+def load_json(path: Path, kind: type[T], limit: int = FILE_LIMIT, encoding: str = "") -> T:
     """The file as `kind`; see `read_buffer` and `decode`."""
     return decode(read_buffer(path, limit), path, kind, encoding)
 
@@ -85,27 +92,24 @@ def decode_row(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], reason: str) 
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-        # the row as such is known to be whole
-        raise RecordFault(reason, HALF_PAIR if _TRUNCATED in str(fault) else str(fault)) from None
+        # the file is known to be UTF-8, except for what `_spoilt` put there
+        raise RecordFault(reason, HALF_PAIR if isinstance(fault, UnicodeDecodeError) else str(fault)) from None
     except RecursionError:
         raise RecordFault(reason, "nested too deeply") from None
 
 
 def _what(fault: msgspec.DecodeError, data: Buffer) -> str:
-    """The fault in words. msgspec says the same of a text with a lone surrogate as of a file that ends early."""
-    if _TRUNCATED not in str(fault):
-        return str(fault)
-    early = f"ends early, after {len(data):,} bytes"
-    return f"{early}, or {HALF_PAIR}" if data.find(b"\\ud") >= 0 or data.find(b"\\uD") >= 0 else early
+    """The fault in words."""
+    return f"ends early, after {len(data):,} bytes" if "truncated" in str(fault) else str(fault)
 
 
 def _decode(data: Buffer, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError:
-        if data.find(b"NaN") < 0 and data.find(b"Infinity") < 0:
+        if not any(data.find(mark) >= 0 for mark in _FORGIVEN):
             raise
-    return msgspec.json.decode(_LITERAL.sub(_as_null, data), type=kind)
+    return msgspec.json.decode(_HALF.sub(_spoilt, _LITERAL.sub(_as_null, data)), type=kind)
 
 
 def _as_null(match: re.Match[bytes]) -> bytes:
@@ -113,17 +117,44 @@ def _as_null(match: re.Match[bytes]) -> bytes:
     return found if found[:1] == b'"' else b"null"
 
 
-def _recoded(data: bytes, path: Path, encoding: str) -> bytes:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
+def _spoilt(match: re.Match[bytes]) -> bytes:
+    """Half of a surrogate pair as bytes that are no UTF-8: they are noticed where the text is decoded, not before."""
+    return match[0] if match[1] is None else b"\xff" * len(match[0])
+
+
+def as_utf8(data: Buffer, path: Path, encoding: str = "") -> Buffer:
+    """`data` in UTF-8 without a byte-order mark; StampError if it is neither UTF-8 nor in `encoding`."""
+    place = _not_utf8(data)
+    if place is not None:
+        data = _recoded(bytes(data), path, encoding, place)
+    return data[3:] if data[:3] == BOM else data
+
+
+def _not_utf8(data: Buffer) -> int | None:
+    """Where the first byte is that no UTF-8 has there, None if all of it is UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(data), _CHUNK):
+        held = len(decoder.getstate()[0])
         try:
-            return data.decode(encoding).encode("utf-8")
+            decoder.decode(data[start : start + _CHUNK], final=start + _CHUNK >= len(data))
         except UnicodeDecodeError as fault:
-            raise StampError(
-                f"{path}: neither UTF-8 nor {encoding} at byte {fault.start}", "re-save it as UTF-8"
-            ) from None
-    return data
+            return start - held + fault.start
+    return None
+
+
+def _recoded(data: bytes, path: Path, encoding: str, place: int) -> bytes:
+    try:
+        return data.decode(encoding).encode("utf-8") if encoding else _refuse_encoding(path, place)
+    except UnicodeError:
+        raise StampError(
+            f"{path}: neither UTF-8 nor {encoding} (byte {place:,} is not UTF-8)", "re-save it as UTF-8"
+        ) from None
+
+
+def _refuse_encoding(path: Path, place: int) -> NoReturn:
+    raise StampError(
+        f"{path}: not UTF-8 at byte {place:,}", "name its encoding, for example --encoding gbk, or re-save it as UTF-8"
+    )
 
 
 def checked_segmentation(raw: msgspec.Raw) -> msgspec.Raw:

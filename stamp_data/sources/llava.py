@@ -19,10 +19,9 @@ from typing import Any, Literal
 import msgspec
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.jsonfile import BOM, decode, decode_row, read_buffer
-from stamp_data.sources.paths import image_path
+from stamp_data.sources.jsonfile import as_utf8, decode, decode_row, read_buffer
 from stamp_schemas import Annotation, ImageRef, StampError, Turn
 
 FILE = "llava_v1_5_mix665k.json"
@@ -113,8 +112,8 @@ class LLaVA(Source):
     licence = "CC BY 4.0 and OpenAI's terms of use (LLaVA-Instruct); pictures under their sources' terms"
     homepage = "https://huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K"
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root.parent if root.is_file() else root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root.parent if root.is_file() else root, split_by, reading)
         self.file = root.name if root.is_file() else FILE
         self._rows: list[msgspec.Raw] = []
         self._by_stem: set[str] | None = None
@@ -132,10 +131,9 @@ class LLaVA(Source):
 
     def load(self) -> None:
         path = self.inputs[0]
-        data = read_buffer(path)
+        data = as_utf8(read_buffer(path), path, self.reading.encoding)
         if path.suffix.lower() in LINES or (data[:1] == b"{" and _NEXT_LINE.search(data[:_PROBE])):
-            lines = bytes(data).removeprefix(BOM).split(b"\n")
-            self._rows = [msgspec.Raw(line) for line in lines if not line.isspace() and line]
+            self._rows = [msgspec.Raw(line) for line in bytes(data).split(b"\n") if line and not line.isspace()]
         else:
             self._rows = decode(data, path, list[msgspec.Raw])
 
@@ -169,8 +167,10 @@ class LLaVA(Source):
             raise RecordFault("several-images", f"{len(names)} pictures in one conversation")
         if not names:
             return None
-        path = image_path("", names[0])
-        return ImageRef(self._with_suffix(path) if path.startswith(f"{BY_STEM}/") else path)
+        image = self.picture("", names[0])
+        if image.root == 0 and image.path.startswith(f"{BY_STEM}/"):
+            image.path = self._with_suffix(image.path)
+        return image
 
     def _with_suffix(self, path: str) -> str:
         """The picture under the suffix that it has on disk; the folder is listed once, not asked once per record."""
@@ -180,6 +180,8 @@ class LLaVA(Source):
         plain = PurePosixPath(path)
         names = (plain.name, *(plain.stem + suffix for suffix in SUFFIXES))
         name = next((name for name in names if name in self._by_stem), None)
+        if name is None and self.reading.images:
+            return path  # which is looked for there
         if name is None:
             raise RecordFault("picture-missing", f"{path} is not on disk, under no usual suffix")
         return f"{BY_STEM}/{name}"

@@ -11,21 +11,33 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _LONGEST = 255  # bytes of one part, as on every usual file system
 
 
-def image_path(folder: str, name: str) -> str:
+def image_path(folder: str, name: str, up: bool = False) -> str:
     """Posix path `folder/name`, relative to the root; RecordFault `path-escape` if `name` is not a plain relative path.
 
-    Links are not looked at: the build checks them when it opens the file.
+    up: it may go up with `..`, as long as it stays in the root. Links are not looked at: the build checks them when it opens
+    the file.
     """
-    parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or _DRIVE.match(name):
         raise RecordFault("path-escape", f"image path {name[:100]!r} is absolute")
-    if ".." in parts:
-        raise RecordFault("path-escape", f"image path {name[:100]!r} leaves the root")
-    plain = [part for part in parts if part not in ("", ".")]
+    parts = name.replace("\\", "/").split("/")
+    plain = folder.split("/") if folder else []
+    for part in parts:
+        if part == "..":
+            if not up or not plain:
+                raise RecordFault("path-escape", f"image path {name[:100]!r} leaves the root")
+            plain.pop()
+        elif part not in ("", "."):
+            plain.append(part)
     long = any(len(part.encode("utf-8", "replace")) > _LONGEST for part in plain)
-    if not plain or parts[-1] in ("", ".") or not name.isprintable() or long or len(name) > 4 * _LONGEST:
+    if parts[-1] in ("", ".", "..") or not name.isprintable() or long or len(name) > 4 * _LONGEST:
         raise RecordFault("path-escape", f"image path {name[:100]!r} is no file name")
-    return "/".join([folder, *plain] if folder else plain)
+    return "/".join(plain)
+
+
+def inner_path(name: str) -> str:
+    """What is left of a path from elsewhere that could lie in some other folder: no drive, no root, no way up."""
+    parts = _DRIVE.sub("", name).replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))
 
 
 def relative(path: Path, root: Path) -> str:

@@ -3,7 +3,8 @@
 Before anything is unpickled, the opcodes are walked and only those that build lists, dictionaries, texts and bounded
 numbers are admitted: nothing that imports, calls, or refers to the outside, no tuples (hashing deeply nested ones overruns
 the C stack), and no memo index that would make the unpickler allocate a table of gigabytes. Opcodes that carry no length
-are taken in one regular expression, so that the walk costs less than the unpickling.
+are taken in one regular expression, so that the walk costs less than the unpickling. Files that name numpy go to
+`numpickles.py`, which knows its numbers.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import io
 import pickle
 import pickletools
 import re
+import struct
 from pathlib import Path
 from typing import NoReturn
 
+from stamp_data.sources import numpickles
 from stamp_data.sources.jsonfile import read_buffer
 from stamp_schemas import StampError
 
@@ -31,7 +34,10 @@ _PLAIN_RUN = re.compile(
 # Opcode -> bytes of the length that stands before its data.
 _COUNTED = {b"X": 4, b"T": 4, b"B": 4, b"\x8c": 1, b"U": 1, b"C": 1, b"\x8a": 1, b"\x8d": 8, b"\x8e": 8}
 _LONGEST_INTEGER = 8  # bytes
-_HINT = "download it again; only pickles of plain lists, dictionaries, texts and numbers are read"
+_HINT = (
+    "download it again; only lists, dictionaries, texts and numbers are read: "
+    "if the file is your own, convert with int(), float() and str() and pickle it again"
+)
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -47,10 +53,14 @@ class _PlainUnpickler(pickle.Unpickler):
 def load_plain(path: Path) -> object:
     """What the pickle holds: lists, dictionaries, int, float, bool, None, str, and bytes for Python 2's str.
 
+    numpy's numbers and arrays of them are Python's numbers and lists of them.
+
     Keys of dictionaries from Python 2 are bytes as well; `text_of` turns either into text. Self-reference is possible.
     StampError if the file is missing, too large, truncated or asks for anything beyond plain data.
     """
     data = bytes(read_buffer(path, PICKLE_LIMIT))
+    if b"numpy" in data:
+        return _load_numpy(data, path)
     end = _walk(data, path)
     openings = (b"]", b"}", b"(l", b"(d")
     if len(data) > CONTAINER_LIMIT and sum(map(data.count, openings)) > CONTAINER_LIMIT:
@@ -64,6 +74,16 @@ def load_plain(path: Path) -> object:
         raise StampError(f"{path}: not a usable pickle: {reason}", _HINT) from None
     except (OverflowError, MemoryError, RecursionError) as fault:
         raise StampError(f"{path}: not a usable pickle: {type(fault).__name__}", _HINT) from None
+
+
+def _load_numpy(data: bytes, path: Path) -> object:
+    try:
+        return numpickles.Machine(data).load()
+    except numpickles.Refused as fault:
+        raise StampError(f"{path}: refused, it asks for {fault}", _HINT) from None
+    except (ValueError, IndexError, KeyError, struct.error, MemoryError, RecursionError, OverflowError) as fault:
+        reason = " ".join(str(fault).split())[:200]
+        raise StampError(f"{path}: not a usable pickle: {reason}", _HINT) from None
 
 
 def text_of(value: bytes | str) -> str:

@@ -1,7 +1,8 @@
 """ReasonSeg: one labelme-like JSON beside each picture, with the questions or phrases that ask for its target.
 
 Layout: `reason_seg/[ReasonSeg/]{train,val,test}/<stem>.jpg` and `<stem>.json`; `explanatory/train.json` gives answers in
-words to some training pictures. Sizes are not in the files. Texts are UTF-8 and, rarely, cp1252.
+words to some training pictures. Sizes are not in the files. Texts are UTF-8 and,
+rarely, cp1252.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
-from stamp_data.sources.paths import first_folder, image_path, relative
+from stamp_data.sources.paths import first_folder, relative
 from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
 from stamp_schemas.annotation import Form, Where
@@ -52,9 +53,10 @@ class ReasonSeg(Source):
     dataset = "reason_seg"
     licence = "Apache-2.0 (LISA); pictures: OpenImages (CC BY 2.0) and ScanNetv2 (its own terms)"
     homepage = "https://github.com/dvlab-research/LISA"
+    frame = "upright"
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root, split_by, reading)
         self.folder = _folder(root)
         self._files: dict[str, list[Path]] = {}
 
@@ -96,7 +98,7 @@ class ReasonSeg(Source):
         for path in files:
             name = pictures.get(path.stem, f"{path.stem}.jpg")
             try:
-                annotation = self._annotation(path, image_path(folder, name), rejects)
+                annotation = self._annotation(path, self.picture(folder, name), rejects)
             except RecordFault as fault:
                 rejects.add(relative(path, self.root), path.stem, fault.reason, fault.detail)
                 continue
@@ -108,11 +110,11 @@ class ReasonSeg(Source):
             detail = f"{stem} is no usable record of this split"
             rejects.add(*requests[0].where, "unused-entry", detail, expressions=len(requests))
 
-    def _annotation(self, path: Path, image: str, rejects: RejectLog) -> Annotation | None:
+    def _annotation(self, path: Path, image: ImageRef, rejects: RejectLog) -> Annotation | None:
         """The record of one file, or None with rows in `rejects` if nothing is left of it."""
         name = relative(path, self.root)
         try:
-            file = load_json(path, _File, SMALL_LIMIT, ENCODING)
+            file = load_json(path, _File, SMALL_LIMIT, self.reading.encoding or ENCODING)
         except StampError as fault:
             raise unreadable(fault, path) from None
         regions, broken = self._regions(file.shapes, name, rejects)
@@ -121,7 +123,7 @@ class ReasonSeg(Source):
             rejects.add(name, path.stem, reason, detail, expressions=len(file.text))
             return None
         where = name, path.stem
-        annotation = Annotation(path.stem, where, ImageRef(image, frame="upright"), [Target("0", regions, ["0"])])
+        annotation = Annotation(path.stem, where, image, [Target("0", regions, ["0"])])
         form: Form = "question" if file.is_sentence else "description"
         for number, text in enumerate(file.text):
             try:
@@ -157,7 +159,7 @@ class ReasonSeg(Source):
             return found
         name = relative(path, self.root)
         try:
-            rows = load_json(path, list[msgspec.Raw], encoding=ENCODING)
+            rows = load_json(path, list[msgspec.Raw], encoding=self.reading.encoding or ENCODING)
         except StampError as fault:
             rejects.add(name, path.stem, "unreadable-file", unreadable(fault, path).detail)
             return found

@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import ClassVar
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import Source
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances, load_instances
 from stamp_data.sources.jsonfile import numbered
-from stamp_data.sources.paths import first_folder, image_path
+from stamp_data.sources.paths import first_folder
 from stamp_data.sources.pickles import load_plain
 from stamp_data.sources.references import Reference, References, collect
-from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
+from stamp_schemas import Annotation, Region, Request, StampError, Target
 
 COCO_FOLDERS = ("images/coco_2014/train2014", "images/mscoco/images/train2014", "images/train2014")
+SHARED_COCO_FOLDERS = (
+    "coco/train2014",
+    "coco/images/train2014",
+    "coco_2014/train2014",
+    "coco2014/train2014",
+    "train2014",
+)
 CLEF_FOLDERS = ("images/saiapr_tc-12",)
 NOTHING = "none"  # id of the one target of an image that no-target expressions point at
 
@@ -33,23 +40,25 @@ class ReferSource(Source):
     Attributes:
         several: a reference may name several annotations (their union is the target) or none.
         pattern: file name of the references, with `{}` for the way of splitting.
-        picture_folders: where the pictures may lie; the first that exists is used.
+        picture_folders: where the pictures may lie, beside the set; the first that exists is used.
+        shared_folders: where else they may lie in the root, with those of other sets.
     """
 
     several: ClassVar[bool] = False
     pattern: ClassVar[str] = "refs({}).p"
     picture_folders: ClassVar[tuple[str, ...]] = COCO_FOLDERS
+    shared_folders: ClassVar[tuple[str, ...]] = SHARED_COCO_FOLDERS
 
-    def __init__(self, root: Path, split_by: str = "") -> None:
-        super().__init__(root, split_by)
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root, split_by, reading)
         self.prefix = _prefix(root, self.dataset)
-        self.folder = f"{self.prefix}{self.dataset}"
+        self.folder = folder_of(root, self.dataset)
         self._refs = References()
         self._instances = Instances("")
 
     @classmethod
     def find(cls, root: Path) -> list[str]:
-        folder = root / f"{_prefix(root, cls.dataset)}{cls.dataset}"
+        folder = root / folder_of(root, cls.dataset)
         return [name for name in cls.split_bys if (folder / cls.pattern.format(name)).is_file()]
 
     @property
@@ -65,7 +74,11 @@ class ReferSource(Source):
     @property
     def pictures(self) -> str:
         """The folder of pictures, relative to the root."""
-        return first_folder(self.root, tuple(self.prefix + folder for folder in self.picture_folders))
+        return first_folder(self.root, self.usual_folders)
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return (*(self.prefix + folder for folder in self.picture_folders), *self.shared_folders)
 
     @property
     def inputs(self) -> list[Path]:
@@ -81,7 +94,9 @@ class ReferSource(Source):
         self.load_references()
         with _no_collection():
             images, annotations = self._refs.wanted()
-            self._instances = load_instances(instances_path, self.instances_file, images, annotations)
+            self._instances = load_instances(
+                instances_path, self.instances_file, images, annotations, self.reading.encoding
+            )
 
     def load_references(self) -> None:
         """Parse the references alone, which is enough for `splits` and `counts`."""
@@ -122,13 +137,13 @@ class ReferSource(Source):
         """Everything that the split says about one image, or None with a row in `rejects`."""
         try:
             row = self._instances.image(image_id)
-            path = image_path(pictures, row.file_name)
+            image = self.picture(pictures, row.file_name, row.width, row.height)
         except RecordFault as fault:
             lost = sum(len(ref.sentences) for ref in refs)
             rejects.add(self.instances_file, f"image {image_id}", fault.reason, fault.detail, expressions=lost)
             return None
         where = self.instances_file, f"image {image_id}"
-        annotation = Annotation(image_id, where, ImageRef(path, row.width, row.height))
+        annotation = Annotation(image_id, where, image)
         places: dict[str, int] = {}
         for ref in refs:
             try:
@@ -149,10 +164,7 @@ class ReferSource(Source):
         names = sorted(ref.annotation_ids, key=_numeric)
         target = Target("-".join(names) or NOTHING, [], names, [])
         for name in names:
-            row = self._instances.annotation(name)
-            if str(row.image_id) != ref.image_id:
-                detail = f"annotation {name} belongs to image {row.image_id}, the reference to image {ref.image_id}"
-                raise RecordFault("image-mismatch", detail[:300])
+            row = self._instances.annotation(name, ref.image_id)
             target.regions.append(Region(row.segmentation, (self.instances_file, f"annotation {name}")))
             target.categories.extend(self._instances.category(row))
         return target
@@ -174,8 +186,8 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def make_unique(requests: list[Request]) -> None:
-    """Number the later requests of equal ids within one record: `7`, `7-2`, `7-3`."""
+def make_unique(requests: list[Request] | list[Target]) -> None:
+    """Number the later ones of equal ids within one record: `7`, `7-2`, `7-3`."""
     taken = {request.id for request in requests}
     seen: dict[str, int] = {}
     for request in requests:
@@ -189,6 +201,11 @@ def make_unique(requests: list[Request]) -> None:
         seen[request.id] = times
         taken.add(name)
         request.id = name
+
+
+def folder_of(root: Path, dataset: str) -> str:
+    """The folder of a set, relative to the root."""
+    return f"{_prefix(root, dataset)}{dataset}"
 
 
 def _prefix(root: Path, dataset: str) -> str:
@@ -223,4 +240,5 @@ class RefCLEF(RefCOCO):
     dataset = "refclef"
     split_bys = ("unc", "berkeley")
     picture_folders = CLEF_FOLDERS
+    shared_folders = ("saiapr_tc-12",)
     licence = "Apache-2.0 (refer); pictures and regions: SAIAPR TC-12, research use"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 
+from stamp_data import numbers
 from stamp_data.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.pickles import text_of
@@ -14,6 +16,7 @@ from stamp_schemas import StampError
 
 USUAL_ORDER = ("train", "val", "test", "testA", "testB", "testC")
 NO_TARGET = "-1"
+_SEVERAL = re.compile(r"test([A-C](?:,?[A-C])+)", re.ASCII)
 NAME_LIMIT = 200  # characters of an id or a split's name
 
 
@@ -73,13 +76,21 @@ def collect(rows: Iterable[object], file: str, *, several: bool, limit: int) -> 
                 file, f"refs[{position}]", fault.reason, fault.detail, expressions=_length(row, "sentences")
             )
             continue
-        log = found.faults.setdefault(split, RejectLog())
-        refs = found.splits.setdefault(split, [])
+        log, ref = RejectLog(), None
         try:
-            refs.append(_reference(fields, position, file, log, several))
+            ref = _reference(fields, position, file, log, several)
         except RecordFault as fault:
             log.add(file, f"refs[{position}]", fault.reason, fault.detail, expressions=_length(row, "sentences"))
+        for name in splits_of(split):
+            found.faults.setdefault(name, RejectLog()).rows.extend(log.rows)
+            found.splits.setdefault(name, []).extend([ref] if ref else [])
     return found
+
+
+def splits_of(name: str) -> list[str]:
+    """The splits that a reference of split `name` counts for, as REFER counts them: `testA,B` and `testAB` are two."""
+    letters = _SEVERAL.fullmatch(name)
+    return [f"test{letter}" for letter in sorted(set(letters[1]) & set("ABC"))] if letters else [name]
 
 
 def _object(row: object) -> dict[object, object]:
@@ -97,8 +108,8 @@ def _get(fields: dict[object, object], key: str, default: object = None) -> obje
 
 def _name(value: object, what: str) -> str:
     """An id or a name as text; RecordFault if it is neither number nor short text."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer()):
+        return numbers.name(value)
     if isinstance(value, str | bytes):
         text = text_of(value)
         if 0 < len(text) <= NAME_LIMIT and text.isprintable():

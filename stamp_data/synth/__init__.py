@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from stamp_data.executors.local import LocalExecutor
 from stamp_data.synth.coco import Entry, annotate
 from stamp_data.synth.grefcoco import write_grefcoco
 from stamp_data.synth.llava import write_llava
@@ -24,6 +25,9 @@ from stamp_data.synth.scene import Stream, generator, sample_scene
 from stamp_schemas import UsageFault
 
 __all__ = ["FEWEST_IMAGES", "SMALLEST_SIDE", "SynthSummary", "synthesize"]
+
+
+_CHUNK = 16  # pictures that a worker draws at a time; fewer in all are not worth a second process
 
 
 @dataclass(frozen=True)
@@ -44,25 +48,23 @@ def synthesize(
     images: int = 400,
     size: tuple[int, int] = (256, 192),
     seed: int = 0,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> SynthSummary:
     """Write a playground of `images` pictures, each `size` = (width, height) pixels, under `out`.
 
     `images` counts all pictures together. About 56% are "train2014", which refcoco, refcoco+, refcocog and grefcoco all
     speak of; the rest is shared by refclef, reason_seg and llava. A picture that one set keeps for evaluation is in no
-    set's training split. Equal arguments write equal bytes (with equal versions of Pillow). `progress` is called with
-    (pictures done, pictures in all). Formats: each writer's module names its source.
+    set's training split. Equal arguments write equal bytes (with equal versions of Pillow), whatever the number of
+    `workers`, processes that draw. `progress` is called with (pictures done, pictures in all). Formats: each writer's module
+    names its source.
 
     Raises UsageFault where `out` holds something or `images` or `size` is too small, OSError where it cannot be written.
     """
     _check(out, size)
     slots = plan_pictures(images, seed)
     out.mkdir(parents=True, exist_ok=True)
-    entries: list[Entry] = []
-    for slot in slots:
-        entries.append(_make_picture(out, slot, size, seed))
-        if progress is not None:
-            progress(len(entries), len(slots))
+    entries = _make_pictures(out, slots, size, seed, workers, progress or (lambda *_: None))
     texts = {wanted.name: write_refer(out, wanted, entries, seed) for wanted in SETS}
     texts["grefcoco"] = write_grefcoco(out, entries, seed)
     texts["reason_seg"] = write_reasonseg(out, entries, seed)
@@ -78,6 +80,26 @@ def _check(out: Path, size: tuple[int, int]) -> None:
         raise UsageFault(f"size is {size[0]}x{size[1]}, but both sides need at least {SMALLEST_SIDE} pixels")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageFault(f"{out} is not an empty folder", "give a new one, or remove it first")
+
+
+def _make_pictures(
+    out: Path, slots: list[Slot], size: tuple[int, int], seed: int, workers: int, progress: Callable[[int, int], None]
+) -> list[Entry]:
+    """Every picture, in the order of the slots."""
+    chunks = [slots[start : start + _CHUNK] for start in range(0, len(slots), _CHUNK)]
+    executor = LocalExecutor(min(workers, len(chunks)))
+    entries: list[Entry] = []
+    try:
+        for done in executor.each(_make_chunk, ((out, chunk, size, seed) for chunk in chunks)):
+            entries += done
+            progress(len(entries), len(slots))
+    finally:
+        executor.close()
+    return sorted(entries, key=lambda entry: entry.slot.index)
+
+
+def _make_chunk(out: Path, slots: list[Slot], size: tuple[int, int], seed: int) -> list[Entry]:
+    return [_make_picture(out, slot, size, seed) for slot in slots]
 
 
 def _make_picture(out: Path, slot: Slot, size: tuple[int, int], seed: int) -> Entry:

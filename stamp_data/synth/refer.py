@@ -1,7 +1,7 @@
 """The REFER sets refcoco, refcoco+, refcocog and refclef: pickled references to single things.
 
 Format: `refer_seg/<name>/refs(<splitBy>).p`, a protocol-0 pickle of plain containers as the original downloads are, and
-`instances.json`, as read by the authors' own interface (github.com/lichengunc/refer).
+`instances.json`, as read by the authors' own interface (github.com/lichengunc/refer). RefCLEF's masks are lists of RLEs.
 """
 
 from __future__ import annotations

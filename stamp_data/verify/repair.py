@@ -64,7 +64,7 @@ def repair(
     folder = folder.resolve()
     if faults is None:
         faults = verify_set(folder, workers=workers, progress=progress)
-    stale = {row.shard for row in mended(folder, source.root)}
+    stale = {row.shard for row in mended(folder, source.finder)}
     if not faults and not stale:
         return Repaired([], None, [], identical=True)
     manifest = read_manifest(folder, checked=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stamp_data.grid import PATCH
-from stamp_schemas import StampError, UsageFault
+from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.oracle import RULES, SAMPLED, SOFT
 from stamp_train.losses import loss_settings
@@ -88,16 +88,14 @@ def _of_checkpoint(path: Path) -> Learnt | None:
         return learnt_by(run)
     if not (path / CONFIG).is_file():
         return None
-    from transformers import AutoConfig
-
     from stamp_train.model.config import StampConfig
+    from stamp_train.model.folder import read_config
     from stamp_train.model.processor import StampProcessor
+    from stamp_train.predict.faults import told
 
-    try:
-        head = StampConfig.of(AutoConfig.from_pretrained(path)).head
+    with told(str(path)):
+        head = StampConfig.of(read_config(path)).head
         size = StampProcessor.from_pretrained(path).image_processor.size
-    except (OSError, ValueError) as fault:
-        raise StampError(f"{path}: {str(fault).splitlines()[0]}", "give a recipe, or --side") from None
     area = PATCH**2
     return Learnt(
         Representation(SOFT, head_class(head).side), size["shortest_edge"] // area, size["longest_edge"] // area

@@ -1,12 +1,14 @@
-"""Asking a run to stop: SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint.
+"""Asking a run to stop: SIGTERM, SIGUSR1 or Ctrl-C end it after the step that it is at, with a checkpoint.
 
-Schedulers send one of them before they take a machine away. It may reach one process of many, so that all have to agree
-on the step after which they stop.
+Schedulers send one of the first before they take a machine away. It may reach one process of many, so that all have to agree
+on the step after which they stop. Whoever presses Ctrl-C a second time does not want to wait for that.
 """
 
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -15,35 +17,51 @@ if TYPE_CHECKING:
 
 ASKING = (signal.SIGTERM, signal.SIGUSR1)
 STOPPED = 75  # exit code, EX_TEMPFAIL of sysexits.h: not done, and to be tried again
+INTERRUPTED = 130  # of Ctrl-C, as shells have it
+ONE_PRESS = 0.5  # seconds in which a second SIGINT is the same: a terminal and a launcher may both send it
 
 
 class Stopped(Exception):
-    """The run was asked to stop, and its checkpoint is on the disk. step: steps done."""
+    """The run was asked to stop, and its checkpoint is on the disk. step: steps done. by_hand: by Ctrl-C."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, *, by_hand: bool = False) -> None:
         super().__init__(f"stopped as asked after step {step}")
+        self.by_hand = by_hand
 
 
 class StopRequest(ExitStack):
-    """While it is open, SIGTERM and SIGUSR1 do no more than to be remembered. For the main thread.
+    """While it is open, SIGTERM, SIGUSR1 and the first SIGINT do no more than to be remembered. For the main thread.
 
-    Args:
-        accelerator: of the processes that have to agree.
+    accelerator: of the processes that have to agree. pressed: told of the first Ctrl-C, while a signal is handled.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, pressed: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self._accelerator = accelerator
-        self._heard = False
+        self._tell_pressed = pressed
+        self._heard, self._pressed_at = False, 0.0
         for number in ASKING:
             self.callback(signal.signal, number, signal.signal(number, self._hear))
+        if (
+            signal.getsignal(signal.SIGINT) == signal.default_int_handler
+        ):  # who runs it in the background has it ignored
+            self.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, self._press))
 
     def _hear(self, *_: object) -> None:
         self._heard = True
 
-    def agreed(self) -> bool:
-        """Whether any process was asked; all of them get the same answer, and all have to ask."""
+    def _press(self, *_: object) -> None:
+        now = time.monotonic()
+        if not self._pressed_at:
+            self._pressed_at = now
+            self._tell_pressed()
+        elif now - self._pressed_at > ONE_PRESS:
+            raise KeyboardInterrupt
+
+    def agreed(self) -> tuple[bool, bool]:
+        """Whether any process was asked, and whether by Ctrl-C; all of them get the same answer, and all have to ask."""
         import torch
 
-        heard = torch.tensor(float(self._heard), device=self._accelerator.device)
-        return bool(self._accelerator.reduce(heard, "sum") > 0)
+        heard = torch.tensor([self._heard, self._pressed_at > 0], dtype=torch.float32, device=self._accelerator.device)
+        asked, pressed = (self._accelerator.reduce(heard, "sum") > 0).tolist()
+        return asked or pressed, pressed

@@ -45,7 +45,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     nodes: at least and at most. gpus: per node; 0 = none. processes: per node; one per GPU if None, or one. restarts:
     of the processes within one job. time, partition, account: as sbatch takes them; left to the site if empty. options:
-    further long options of sbatch, which win over those that the script has by itself.
+    further long options of sbatch, which win over those that the script has by itself. cores: that a process keeps busy,
+    asked for unless the options say how many there are; 0 = left to the site, which often gives one.
     """
 
     nodes: tuple[int, int] = (1, 1)
@@ -56,6 +57,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     partition: str = ""
     account: str = ""
     options: Mapping[str, str] = {}
+    cores: int = 0
 
 
 def parse_options(words: Sequence[str]) -> dict[str, str]:
@@ -82,11 +84,14 @@ def write_script(arguments: Sequence[str], job: Job, out: Path) -> str:
         out: run folder.
     """
     least, most = job.nodes
+    processes = job.processes or job.gpus or 1
+    told = job.options.keys() & {"cpus-per-task", "cpus-per-gpu", "exclusive"}
     options = {
         "job-name": f"stamp-{out.name}",
         "nodes": f"{least}-{most}" if least < most else f"{most}",
         "ntasks-per-node": "1",
         **({"gpus-per-node": str(job.gpus)} if job.gpus else {}),
+        **({"cpus-per-task": str(processes * job.cores)} if job.cores and not told else {}),
         **{name: getattr(job, name) for name in ("time", "partition", "account") if getattr(job, name)},
         "chdir": str(Path.cwd()),
         "output": str(out.absolute() / FOLDER).replace("%", "%%") + "/%j.log",
@@ -98,7 +103,7 @@ def write_script(arguments: Sequence[str], job: Job, out: Path) -> str:
     lines = [f"#SBATCH --{name}" + (f"={shlex.quote(value)}" if value else "") for name, value in options.items()]
     body = _BODY.format(
         command=shlex.join([sys.executable, "-u", "-m", "stamp_cli.train", *arguments]),
-        processes=job.processes or job.gpus or 1,
+        processes=processes,
         restarts=job.restarts,
         stopped=STOPPED,
         wait=_WAIT_SECONDS,

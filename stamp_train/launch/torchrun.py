@@ -27,7 +27,7 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.launch import parse_nodes
-from stamp_train.launch.signals import ASKING, STOPPED
+from stamp_train.launch.signals import ASKING, INTERRUPTED, STOPPED
 
 PORT = 29500  # where nodes meet if nothing else is said; the one that torchrun uses
 MEET_SECONDS = 900  # that a node waits for the others: images are pulled, file systems mounted
@@ -105,12 +105,12 @@ def launch(arguments: Sequence[str], group: Group) -> int:
     """Run `stamp-train ARGUMENTS…` in the processes of this node until all of them have ended.
 
     Returns:
-        Exit code: 0, or `STOPPED` for a run that wrote its checkpoint because a signal asked for it, or 128 and the
-        number of the signal if there was nothing to write.
+        Exit code: 0, or `STOPPED` (or `INTERRUPTED`, for Ctrl-C) for a run that wrote its checkpoint because a signal asked for
+        it, or 128 and the number of the signal if there was nothing to write.
 
     Raises:
         StampError: a process died, or the nodes did not meet.
-        KeyboardInterrupt: Ctrl-C.
+        KeyboardInterrupt: a second Ctrl-C, or one before there was anything to write.
     """
     # One thread per process unless the recipe says otherwise: torchrun sets the same.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -148,7 +148,7 @@ def launch(arguments: Sequence[str], group: Group) -> int:
         )
         result = agent.run()
     except SignalException as caught:
-        if caught.sigval == signal.SIGINT:
+        if caught.sigval == signal.SIGINT and (agent is None or agent.code is None):
             raise KeyboardInterrupt from None
         return agent.code if agent and agent.code is not None else 128 + caught.sigval
     except RendezvousError as fault:
@@ -181,14 +181,22 @@ class _Agent(LocalElasticAgent):
         def pass_on(number: int, _: FrameType | None) -> None:
             for again in ASKING:
                 signal.signal(again, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, end)
+            send(number)
+            codes = {_wait(pid) for pid in pids}
+            self.code = next((code for code in (STOPPED, INTERRUPTED) if code in codes), 0 if codes == {0} else None)
+            raise SignalException("asked to stop", signal.Signals(number))
+
+        def end(*_: object) -> None:
+            send(signal.SIGKILL)
+            raise KeyboardInterrupt
+
+        def send(number: int) -> None:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-            codes = {_wait(pid) for pid in pids}
-            self.code = STOPPED if STOPPED in codes else 0 if codes == {0} else None
-            raise SignalException("asked to stop", signal.Signals(number))
 
-        for number in ASKING:
+        for number in (*ASKING, signal.SIGINT):
             signal.signal(number, pass_on)
         return workers
 
@@ -208,8 +216,11 @@ def _outcome(result: RunResult | None) -> int:
     if result is None or not result.is_failed():
         return 0
     failures = result.failures
-    if any(failure.exitcode == STOPPED for failure in failures.values()):  # then all had agreed, and the rest was ended
-        return STOPPED
+    for code in (STOPPED, INTERRUPTED):
+        if any(
+            failure.exitcode == code for failure in failures.values()
+        ):  # then all had agreed, and the rest was ended
+            return code
     rank = min(failures, key=lambda rank: failures[rank].timestamp)
     first = failures[rank]
     where = f"process {rank} of the run, on {socket.gethostname()}"

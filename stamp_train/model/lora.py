@@ -9,6 +9,7 @@ from typing import Any
 
 from stamp_train.model.errors import StampModelError
 
+WEIGHTS = "adapter_model.safetensors"
 _PROJECTIONS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 _WRAPPED = re.compile(r"\.modules_to_save(\.default)?(?=\.)")
 
@@ -85,6 +86,8 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
     from peft import PeftConfig, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
+    if not Path(path, WEIGHTS).is_file():  # peft would take pickles, or ask a hub
+        raise StampModelError(f"no {WEIGHTS}", where=str(path))
     config = PeftConfig.from_pretrained(str(path))
     config.inference_mode = not trainable
     config.base_model_name_or_path = model.name_or_path  # peft warns of one that has moved; its digest is what counts

@@ -16,6 +16,7 @@ from stamp_train.model.base import check_reachable, find
 from stamp_train.model.folder import check_folder, check_tokenizer
 from stamp_train.model.lora import check_style
 from stamp_train.recipes.architecture import configuration, released
+from stamp_train.stages import open_set
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -34,9 +35,9 @@ def check_recipe(recipe: Recipe) -> None:
 
 def _faults(recipe: Recipe) -> Iterator[StampError]:
     used = [use.set for stage in recipe.stages for use in stage.sets] + list(recipe.evaluation.sets)
-    for folder in (Path(recipe.data.root, name) for name in dict.fromkeys(used)):
-        hint = "" if folder.is_dir() else "built sets lie under data.root: --set data.root=FOLDER"
-        yield from _told("", partial(read_manifest, folder), hint)
+    hint = f"--set data.root=FOLDER: built sets lie under it, now {recipe.data.root}"
+    for name in dict.fromkeys(used):
+        yield from _told("", partial(_check_set, recipe, name), hint)
     model = recipe.model
     if model.start:
         yield from _told("model.start", lambda: _check_start(model.start, check_folder))
@@ -54,6 +55,10 @@ def _told(key: str, check: Callable[[], object], hint: str = "") -> Iterator[Sta
     except StampError as fault:
         kind = UsageFault if isinstance(fault, UsageFault) else StampError
         yield kind(f"{key}: {fault.message}" if key else fault.message, hint or fault.hint)
+
+
+def _check_set(recipe: Recipe, name: str) -> None:
+    read_manifest(open_set(recipe.data, name))
 
 
 def _check_start(start: str, look: Callable[[Path], None]) -> None:

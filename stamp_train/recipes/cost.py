@@ -115,7 +115,9 @@ def operations(recipe: Recipe, sizes: Architecture, work: Work, *, repeated: boo
     return language * ((2 if sizes.adapter else 3) + again) + vision * (1 if frozen else 3 + again)
 
 
-def hours(recipe: Recipe, sizes: Architecture, stage: StageWork, device: Device, devices: int) -> float:
-    """Time of a stage on that many devices, if reading keeps up."""
+def hours(recipe: Recipe, sizes: Architecture, stage: StageWork, device: Device, devices: int) -> float | None:
+    """Time of a stage on that many devices, if reading keeps up; None where their speed is not known."""
+    if not device.teraflops:
+        return None
     needed = operations(recipe, sizes, stage.work, repeated=True)
     return needed / (device.teraflops * 1e12 * UTILISATION * devices) / 3600

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stamp_schemas import UsageFault
+from stamp_schemas.extras import lacking
 from stamp_schemas.recipe import Recipe
 
 AUTO = "auto"  # in a file: as the recipe says, or else DeepSpeed's default
@@ -58,7 +59,7 @@ def check_deepspeed(recipe: Recipe) -> None:
         return
     deepspeed_config(recipe)
     if importlib.util.find_spec("deepspeed") is None:
-        raise UsageFault("engine: deepspeed is not installed", "pip install 'stamp-seg[deepspeed]'")
+        raise lacking("engine: deepspeed is not installed", "deepspeed")
 
 
 def _read(path: Path) -> dict[str, Any]:

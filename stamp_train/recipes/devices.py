@@ -1,10 +1,12 @@
-"""Accelerators by name: what their makers state."""
+"""Accelerators by name: what their makers state; and what this machine has."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
+from stamp_data.executors.local import usable_cores
 from stamp_schemas import UsageFault
 
 
@@ -12,8 +14,8 @@ from stamp_schemas import UsageFault
 class Device:
     """One accelerator.
 
-    teraflops: dense bfloat16 multiply-adds, counted as two, in 10^12/s. memory: GiB. calls_itself: regular expression of the
-    name that its driver gives; empty if it has none.
+    teraflops: dense bfloat16 multiply-adds, counted as two, in 10^12/s; 0 where that is not known. memory: GiB.
+    calls_itself: regular expression of the name that its driver gives; empty if it has none.
     """
 
     teraflops: float
@@ -21,7 +23,8 @@ class Device:
     calls_itself: str = ""
 
 
-# Data sheets of the makers, dense bfloat16; the CPU stands for two cores with AVX-512 in float32.
+CORE_TERAFLOPS = 0.05  # of a core with AVX-512 in float32
+# Data sheets of the makers, dense bfloat16; the CPU stands for two cores.
 DEVICES: dict[str, Device] = {
     "a100-40": Device(312, 40, "A100.*40GB"),
     "a100-80": Device(312, 80, "A100.*80GB"),
@@ -32,7 +35,7 @@ DEVICES: dict[str, Device] = {
     "l40s": Device(362, 48, "L40S"),
     "rtx4090": Device(165, 24, "RTX 4090$"),
     "mi300x": Device(1307, 192, "MI300X"),
-    "cpu": Device(0.1, 8),
+    "cpu": Device(2 * CORE_TERAFLOPS, 8),
 }
 
 
@@ -53,3 +56,35 @@ def device(name: str) -> Device:
     if name not in DEVICES:
         raise UsageFault(f"no device {name!r}", f"known: {', '.join(DEVICES)}")
     return DEVICES[name]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Devices of one kind. name: for people."""
+
+    name: str
+    device: Device
+    count: int
+
+
+def this_machine() -> Machine:
+    """The GPUs that are here, else the processor, whose cores work as one device."""
+    import torch
+
+    if torch.cuda.is_available():
+        name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
+        return Machine(name, recognised(name) or Device(0, memory / 2**30), torch.cuda.device_count())
+    cores = usable_cores()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    name = f"this machine's processor ({cores} core{'s' * (cores > 1)})"
+    return Machine(name, Device(cores * CORE_TERAFLOPS, round(memory / 2**30, 1)), 1)
+
+
+def machine(name: str, count: int | None) -> Machine:
+    """So many devices of that name; "" is what is here, and so is the number of it if that is not told.
+
+    Raises:
+        UsageFault: it is not in the table.
+    """
+    here = this_machine() if not name else Machine(name, device(name), 1)
+    return Machine(here.name, here.device, count or here.count)

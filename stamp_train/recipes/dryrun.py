@@ -19,13 +19,13 @@ class StageCost:
     """One stage with its cost on the devices asked for.
 
     padding: share of the time in which they wait for the longest pack, measured on a sample of steps. operations: in floating
-    point. hours: with that waiting.
+    point. hours: with that waiting, None where the devices' speed is not known.
     """
 
     stage: StageWork
     padding: float
     operations: float
-    hours: float
+    hours: float | None
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class DryRun:
     def steps(self) -> int:
         """Optimizer steps of all stages."""
         return sum(cost.stage.steps for cost in self.stages)
+
+    @property
+    def hours(self) -> float | None:
+        """Of all stages; None where that is not known."""
+        known = [cost.hours for cost in self.stages if cost.hours is not None]
+        return sum(known) if len(known) == len(self.stages) else None
 
 
 def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
@@ -63,7 +69,6 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
             )
         padding = stage_padding(recipe, index, devices)
         busy = hours(recipe, sizes, work, device, devices)
-        stages.append(
-            StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), busy / (1 - padding))
-        )
+        time = None if busy is None else busy / (1 - padding)
+        stages.append(StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), time))
     return DryRun(stages, sizes, needed)

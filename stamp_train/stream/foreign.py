@@ -17,6 +17,7 @@ from typing import Any
 from blake3 import blake3
 
 from stamp_schemas import StampError, UsageFault
+from stamp_schemas.extras import lacking
 from stamp_train.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
 from stamp_train.stream.lengths import GroupTokens, TokenCosts
@@ -58,7 +59,7 @@ class ForeignLoader:
         try:
             self._webdataset = import_module("webdataset")
         except ModuleNotFoundError:
-            raise UsageFault("reading tars without an index needs webdataset", "pip install webdataset") from None
+            raise lacking("reading tars without an index needs webdataset", "train") from None
         if not tars:
             raise UsageFault("no tars to read", "name at least one")
         self.tars, self.plan, self.options = list(tars), plan or PlanOptions(), options or LoaderOptions()

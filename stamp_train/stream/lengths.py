@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
+from stamp_train.launch import is_first
 from stamp_train.stream.index import ShardRows
 from stamp_train.stream.order import Group
 
@@ -67,13 +69,12 @@ class Lengths:
     """Tokens of the groups of a plan.
 
     Exact where the index has token counts from the model's own tokenizer, dialogues begin with their picture, and grids
-    are those of the build; otherwise an estimate, which the log says once per set.
+    are those of the build; otherwise an estimate, which the log says once.
     """
 
     def __init__(self, plan: Plan, costs: TokenCosts | None = None) -> None:
         self._plan = plan
         self._costs = costs or TokenCosts()
-        self._estimated: set[int] = set()
 
     def __call__(self, groups: tuple[Group, ...]) -> list[GroupTokens]:
         """Tokens of each group."""
@@ -94,16 +95,21 @@ class Lengths:
     def _measure(self, group: Group, rows: ShardRows) -> GroupTokens:
         at = [int(rows.starts[group.row]) + dialogue for dialogue in group.dialogues]
         masks = rows.masks[at].tolist()
-        texts = rows.tokens[at].tolist() if rows.tokens is not None else self._estimate(group, rows, at, masks)
+        texts = rows.tokens[at].tolist() if rows.tokens is not None else self._estimate(rows, at, masks)
         return self._costs.group(int(rows.image_tokens[group.row]), texts, rows.turns[at].tolist(), masks)
 
-    def _estimate(self, group: Group, rows: ShardRows, at: list[int], masks: list[int]) -> list[int]:
-        if group.source not in self._estimated:
-            self._estimated.add(group.source)
-            _log.warning(
-                "%s: built without a tokenizer, so lengths are estimated at %s characters a token; packs may be uneven",
-                self._plan.sets[group.source].name,
-                self._costs.characters,
-            )
+    def _estimate(self, rows: ShardRows, at: list[int], masks: list[int]) -> list[int]:
+        if is_first():
+            _tell_estimate(self._costs.characters)
         characters = rows.characters[at].tolist()
         return [self._costs.text(count, mask) for count, mask in zip(characters, masks, strict=True)]
+
+
+@cache
+def _tell_estimate(characters: float) -> None:
+    """Once in a process, however many sets and stages there are: one build can count the tokens of them all."""
+    _log.warning(
+        "sets were built without a tokenizer: lengths are estimated at %s characters a token, and packs may be uneven; "
+        "`stamp-data build … --tokenizer FOLDER` counts them",
+        characters,
+    )

@@ -12,7 +12,31 @@ from pathlib import Path
 import pytest
 
 COMMANDS = ("synth", "doctor", "build", "inspect", "explain", "verify", "export")
-HELP_SECONDS = 0.3
+HEAVY = {
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "webdataset",
+    "datasets",
+    "numpy",
+    "pyarrow",
+}
+HEAVY |= {
+    "PIL",
+    "pycocotools",
+    "shapely",
+    "pydantic",
+    "yaml",
+    "fsspec",
+    "asyncio",
+    "multiprocessing",
+    "http.client",
+    "ssl",
+}
+MOST_MODULES = 450  # some 350 are loaded, half of them by typer and rich
 
 
 def stamp(
@@ -46,29 +70,21 @@ def shards(playground: Path) -> Path:
 
 
 @pytest.mark.parametrize("program", ["data", "train"])
-def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
+def test_help_loads_nothing_heavy(program: str) -> None:
+    """Modules are counted, since time depends on the machine; bench/start.py takes it."""
     code = (
         "import sys\n"
         f"from stamp_cli.{program} import app\n"
         "from typer.testing import CliRunner\n"
-        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
-        "heavy = {'torch', 'transformers', 'numpy', 'pyarrow', 'PIL', 'pycocotools', 'shapely'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        "commands = [command.name or command.callback.__name__ for command in app.registered_commands]\n"
+        "for command in ['', *commands]:\n"
+        "    assert CliRunner().invoke(app, [*command.split(), '--help']).exit_code == 0\n"
+        "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("program", ["data", "train"])
-def test_help_answers_at_once(program: str) -> None:
-    """In processor time, and the best of several calls, since the machine may be busy with other things."""
-    taken = []
-    for _ in range(5):
-        before = os.times()
-        assert stamp("--help", program=program).returncode == 0
-        after = os.times()
-        taken.append(after.children_user - before.children_user + after.children_system - before.children_system)
-    assert min(taken) < HELP_SECONDS
+    loaded = set(done.stdout.split())
+    assert HEAVY & loaded == set()
+    assert len(loaded) < MOST_MODULES
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import signal
 import subprocess
 import sys
 import time
@@ -161,11 +160,6 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def hear_interrupts() -> None:
-    """For `preexec_fn`: a suite that was started in the background ignores SIGINT, and so would all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Running:
     """`stamp-data build …` as the leader of a session of its own, so that all its processes can be found and signalled."""
 
@@ -177,7 +171,6 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=hear_interrupts,
             **options,
         )
         self.said: list[str] = []

@@ -15,7 +15,7 @@ import pytest
 
 from stamp_data.jobs import Job
 from stamp_data.rejects import read_rejects
-from stamp_schemas import Settings, StampError
+from stamp_schemas import Settings, StampError, UsageFault
 
 from .raw import (
     FAST_OPTIONS,
@@ -109,6 +109,8 @@ OTHER = {
     "wording": "published",
     "shard_records": 3,
     "tokenizer": None,
+    "encoding": "gbk",
+    "crowd": "instance",
 }
 
 
@@ -482,3 +484,39 @@ def test_manifest_describes_the_files_it_stands_beside(root: Path, tmp_path: Pat
         "refer_seg/refcoco/refs(unc).p",
         "refer_seg/refcoco/instances.json",
     }
+
+
+def test_where_nothing_is_usable_the_reasons_are_counted_and_listed(tmp_path: Path) -> None:
+    """All refused by the annotations alone, by their pictures, or before it is even known of which split they are."""
+    raw = Raw(tmp_path / "data")
+    raw.image(1, name="../out.jpg", stored=b"")
+    raw.ref(1, "one", "two")
+    raw.ref(7, "three")
+    raw.save()
+    with pytest.raises(StampError, match=r"no usable record: image-missing 1, path-escape 1 .*rejects\.jsonl"):
+        build(raw.root, tmp_path / "out")
+    folder = tmp_path / "out/refcoco-unc/train"
+    assert [path.name for path in folder.iterdir()] == ["rejects.jsonl"]
+    assert sum(row.expressions for row in read_rejects(folder / "rejects.jsonl")) == raw.expressions
+
+    raw = Raw(tmp_path / "pictures")
+    raw.image(1, stored=b"")
+    raw.ref(1, "one", "two")
+    raw.save()
+    with pytest.raises(StampError, match=r"every record was refused: picture-missing 1"):
+        build(raw.root, tmp_path / "out2")
+    assert [path.name for path in (tmp_path / "out2/refcoco-unc/train").iterdir()] == ["rejects.jsonl"]
+
+    raw = Raw(tmp_path / "splits")
+    raw.refs = [{"split": None, "sentences": [{"sent": "one"}]}, 7]
+    raw.save()
+    with pytest.raises(StampError, match=r"no usable record in .*refs\(unc\)\.p: bad-reference 2"):
+        build(raw.root, tmp_path / "out3")
+    assert len(read_rejects(tmp_path / "out3/refcoco-unc/rejects.jsonl")) == 2
+
+
+def test_an_encoding_that_nobody_knows_is_one_line(small: tuple[Path, Path]) -> None:
+    root, out = small
+    for name in ("gbkk", "hex", "undefined", "a\0b"):
+        with pytest.raises(UsageFault, match="no encoding is called"):
+            build(root, out, encoding=name)

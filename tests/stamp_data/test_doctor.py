@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,9 @@ from stamp_data import doctor
 from stamp_data.doctor import Fact, Report, environment, examine
 from stamp_data.published import published
 from stamp_data.sources.checkup import DatasetReport
-from stamp_schemas import StampError
+from stamp_schemas import UsageFault
+
+from ..conftest import Command
 
 PICTURES = "refer_seg/images/coco_2014/train2014"
 
@@ -60,6 +63,7 @@ def test_an_empty_root_says_where_everything_comes_from(tmp_path: Path) -> None:
     assert all(d.state == "absent" and d.downloads for d in report.datasets)
     assert all(part.url.startswith("http") for d in report.datasets for part in d.downloads)
     assert not report.findings
+    assert report.nothing and report.worst == "error"
 
 
 def test_counts_are_compared_and_pictures_opened(tmp_path: Path) -> None:
@@ -69,7 +73,7 @@ def test_counts_are_compared_and_pictures_opened(tmp_path: Path) -> None:
     assert dataset.state == "ready"
     assert (train.counts.refs, train.counts.sentences, train.counts.images) == (2, 3, 1)
     details = [f.detail for f in train.findings if f.code == "other-count"]
-    assert "2 refs, published are 42,404" in details and "3 sentences, published are 120,624" in details
+    assert details == ["2 refs, 3 sentences, 1 images; published are 42,404, 120,624, 16,994"]
     assert (train.opened, train.unusable, train.refused) == (1, 0, {"annotation-missing": 1})
     assert {f.detail for f in dataset.findings} == {f"no record of split {name}" for name in ("val", "testA", "testB")}
 
@@ -102,12 +106,49 @@ def test_a_broken_file_is_a_finding_not_an_exception(tmp_path: Path) -> None:
     (tmp_path / "refer_seg/refcoco/instances.json").write_text('{"images": [')
     dataset = about(examine(tmp_path), "refcoco")
     assert dataset.state == "broken" and codes(dataset) == {"unreadable"} and dataset.downloads
-    (tmp_path / "refer_seg/refcoco/instances.json").unlink()
-    assert about(examine(tmp_path), "refcoco").state == "broken"
+
+
+@pytest.mark.parametrize("name", ["instances.json", "refs(unc).p"])
+def test_a_half_dataset_is_an_error_that_lists_what_is_there(tmp_path: Path, name: str) -> None:
+    write_refcoco(tmp_path)
+    write_llava_alone(tmp_path)
+    (tmp_path / "refer_seg/refcoco" / name).unlink()
+    report = examine(tmp_path)
+    dataset = about(report, "refcoco")
+    (finding,) = dataset.findings
+    assert dataset.state == "half" and report.worst == "error"
+    assert finding.detail.startswith(f"{tmp_path}/refer_seg/refcoco/{name} does not exist; there: ")
+    others = {"instances.json", "refs(unc).p"} - {name}
+    assert dataset.there == [f"refer_seg/refcoco/{others.pop()}", f"{PICTURES}/a.jpg"]
+    assert [part.into for part in dataset.downloads] == ["refer_seg/refcoco"]  # the pictures are there
+
+
+def test_pictures_without_annotations_are_told_and_wrong_only_where_nothing_is(tmp_path: Path) -> None:
+    """Who has one dataset whole need not have the annotations of another that shares its pictures."""
+    write_refcoco(tmp_path)
+    report = examine(tmp_path)
+    assert about(report, "refcoco+").there == [f"{PICTURES}/a.jpg"] and not report.nothing
+    for path in (tmp_path / "refer_seg/refcoco").iterdir():
+        path.unlink()
+    assert examine(tmp_path).worst == "error"
+
+
+def write_llava_alone(root: Path) -> None:
+    """A dataset that is whole, beside others that are not."""
+    conversation = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
+    (root / "llava_v1_5_mix665k.json").write_text(json.dumps([{"id": "a", "conversations": conversation}]))
+
+
+def test_each_download_is_listed_once(stamp_data: Command, tmp_path: Path) -> None:
+    done = stamp_data("doctor", tmp_path)
+    assert done.returncode == 1 and f"error: no dataset under {tmp_path}" in done.stdout
+    links = re.findall(r"https?://\S+", done.stdout)
+    assert len(links) == len(set(links)) > 10
+    assert "(refcoco, refcoco+, refcocog, grefcoco): http://images.cocodataset.org/zips/train2014.zip" in done.stdout
 
 
 def test_no_root(tmp_path: Path) -> None:
-    with pytest.raises(StampError, match="is no folder"):
+    with pytest.raises(UsageFault, match="is no folder"):
         examine(tmp_path / "nowhere")
 
 
@@ -150,3 +191,15 @@ def test_tokenizer_folders(tmp_path: Path) -> None:
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).touch()
     assert str(tmp_path) in fact(environment(tmp_path, tmp_path), "tokenizer").value
+
+
+def test_a_sample_of_the_records_is_made_and_what_a_build_would_refuse_is_told(tmp_path: Path) -> None:
+    write_refcoco(tmp_path)
+    path = tmp_path / "refer_seg/refcoco/instances.json"
+    held = json.loads(path.read_text())
+    held["annotations"][0]["segmentation"] = [{"size": [48, 64], "counts": [9]}]
+    path.write_text(json.dumps(held))
+    report = examine(tmp_path)
+    (finding,) = [f for f in about(report, "refcoco").splits[0].findings if f.code == "record-refused"]
+    assert finding.level == report.worst == "error"
+    assert "1 of 1 sampled records" in finding.detail and "annotation 11: bad-rle" in finding.detail

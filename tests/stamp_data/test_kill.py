@@ -141,6 +141,18 @@ def test_interrupted_at_any_moment_it_ends_without_a_traceback(seed: int, root: 
     assert running.left_over() == []
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_interrupted_while_it_draws_it_ends_without_a_traceback(workers: int, tmp_path: Path) -> None:
+    running = Running("synth", tmp_path / "out", "--images", 4000, "--size", "64x64", "--workers", workers)
+    running.wait_for("rendering")
+    os.killpg(running.pid, signal.SIGINT)
+    code, said = running.finish()
+    assert code == 130
+    assert said.splitlines()[-1].startswith("stopped; ")
+    assert "Traceback" not in said
+    assert running.left_over() == []
+
+
 def test_interrupted_twice_it_ends_all_the_same(root: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     running = start(root, out)

@@ -25,9 +25,7 @@ SHORT = (
     *("--set", "evaluation.records=3", "--set", "evaluation.every=2"),  # of three records, one rank has one less
 )
 WEIGHTS = "final/model.safetensors"
-needs_deepspeed = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="needs deepspeed: pip install 'stamp-seg[deepspeed]'"
-)
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 SHARDED = ["fsdp", "fsdp-zero2", *(pytest.param(name, marks=needs_deepspeed) for name in ("zero-2", "zero-3"))]
 
 

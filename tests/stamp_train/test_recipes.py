@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stamp_cli.train_recipes import duration
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Optimizer, Recipe
 from stamp_train.model.config import MASK_POSITIONS
@@ -18,7 +20,7 @@ from stamp_train.model.presets import PRESETS
 from stamp_train.recipes import names, resolve
 from stamp_train.recipes.architecture import architecture, measured
 from stamp_train.recipes.cost import memory, operations
-from stamp_train.recipes.devices import DEVICES, device, recognised
+from stamp_train.recipes.devices import DEVICES, Device, Machine, device, machine, recognised
 from stamp_train.recipes.dryrun import dry_run
 from stamp_train.recipes.fields import fields_of
 from stamp_train.recipes.workload import stage_work
@@ -303,6 +305,33 @@ def test_a_dry_run_adds_up(shards: Path, tmp_path: Path) -> None:
     assert one.memory == two.memory and one.memory.total > 0
 
 
+def test_costs_are_those_of_this_machine_unless_another_is_named(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine("h100", None) == Machine("h100", device("h100"), 1)
+    assert machine("h100", 8).count == 8
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("stamp_train.recipes.devices.usable_cores", lambda: 6)
+    here = machine("", None)
+    assert (here.name, here.count) == ("this machine's processor (6 cores)", 1)
+    assert here.device.teraflops == pytest.approx(0.3) and here.device.memory > 0.1
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=24 * 2**30))
+    for name, known in {"NVIDIA L40S": device("l40s"), "NVIDIA of tomorrow": Device(0, 24)}.items():
+        monkeypatch.setattr("torch.cuda.get_device_name", lambda name=name: name)
+        assert machine("", None) == Machine(name, known, 2)
+    assert dry_run(small(shards, tmp_path), Device(0, 24), 2).hours is None
+
+
+@pytest.mark.parametrize(
+    ("hours", "shown"),
+    [(None, "unknown"), (0.004, "0.24 min"), (0.2, "12 min"), (1.0, "1.0 h"), (1234.56, "1,234.6 h")],
+)
+def test_times_under_an_hour_are_minutes(hours: float | None, shown: str) -> None:
+    assert duration(hours) == shown
+
+
 def test_padding_is_that_of_the_steps(shards: Path, tmp_path: Path) -> None:
     """Of every step, as there are fewer than the sample holds; waiting takes time."""
     from stamp_train.stages import step_plan
@@ -322,6 +351,14 @@ def test_a_dry_run_lists_every_path_that_is_not_there(shards: Path, tmp_path: Pa
     with pytest.raises(StampError) as fault:
         dry_run(recipe, device("cpu"), 1)
     assert "nowhere/train" in fault.value.message and "neither/val" in fault.value.message
+    assert fault.value.hint.startswith("--set data.root=FOLDER") and "model" not in fault.value.hint
+
+
+def test_a_hint_belongs_to_the_key_at_fault(shards: Path, tmp_path: Path) -> None:
+    start = small(shards, tmp_path, "model.preset=", "model.start=./nowhere")
+    with pytest.raises(StampError) as fault:
+        dry_run(start, device("cpu"), 1)
+    assert fault.value.message.startswith("model.start: ./nowhere: ") and fault.value.hint == "--set model.start=FOLDER"
 
 
 def test_a_dry_run_sees_a_picture_that_no_pack_holds(shards: Path, tmp_path: Path) -> None:

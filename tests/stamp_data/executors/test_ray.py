@@ -16,7 +16,7 @@ from stamp_schemas import StampError, UsageFault
 
 from ..raw import FAST, build, plain_set, tree
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: stamp-seg[ray]")
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -61,5 +61,5 @@ def test_worker_that_dies_is_one_line(executor: RayExecutor, tmp_path: Path, mon
 
 def test_without_ray_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageFault, match=r"stamp-seg\[ray\]"):
+    with pytest.raises(UsageFault, match=r"pip install .*\[ray\]"):
         RayExecutor(1)

@@ -15,7 +15,7 @@ from stamp_data.executors.slurm import Slurm, SlurmExecutor, parse_slurm
 from stamp_data.jobs import Job, run_job
 from stamp_schemas import StampError, UsageFault
 
-from ..raw import FAST, build, hear_interrupts, plain_set, tree
+from ..raw import FAST, build, plain_set, tree
 from .conftest import FakeSlurm
 
 QUICK = Slurm(poll=0.1, settle=0.2)
@@ -100,7 +100,7 @@ def test_interrupt_cancels_the_array_and_the_next_build_goes_on(slurm: FakeSlurm
         "poll=0.1 settle=0",
     ]
     command = [sys.executable, "-c", "from stamp_cli.data import main; main()", "build", "refcoco", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts) as building:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as building:
         until = time.monotonic() + 30
         while not (slurm.bin / "queue").exists() and time.monotonic() < until:
             time.sleep(0.05)

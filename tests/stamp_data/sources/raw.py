@@ -14,7 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from stamp_data.rejects import RejectLog
-from stamp_data.sources import open_source
+from stamp_data.sources import Reading, open_source
+from stamp_data.sources.base import AS_USUAL
 from stamp_schemas import Annotation, Reject
 
 Json = dict[str, Any]
@@ -101,9 +102,11 @@ def talk(*values: str) -> list[Json]:
     return [{"from": ("human", "gpt")[k % 2], "value": value} for k, value in enumerate(values)]
 
 
-def read(name: str, root: Path, split: str = "train", split_by: str = "") -> tuple[list[Annotation], list[Reject]]:
+def read(
+    name: str, root: Path, split: str = "train", split_by: str = "", reading: Reading = AS_USUAL
+) -> tuple[list[Annotation], list[Reject]]:
     """Everything a source says about one split."""
-    source = open_source(name, root, split_by)
+    source = open_source(name, root, split_by, reading)
     source.load()
     rejects = RejectLog()
     return list(source.annotations(split, rejects)), rejects.rows

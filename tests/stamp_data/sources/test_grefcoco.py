@@ -51,10 +51,19 @@ def test_a_mask_is_never_built_from_a_part_of_what_is_meant(
     assert reasons(rejects) == [row]
 
 
-def test_a_reference_that_is_not_utf8_is_one_row(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_refused_with_the_way_out(tmp_path: Path) -> None:
     root = write_grefcoco(tmp_path, [ref(0, [11], 1, ["QQ"]), ref(1, [12], 1, ["cup"])], two_images())
     path = root / "refer_seg/grefcoco/grefs(unc).json"
     path.write_bytes(path.read_bytes().replace(b"QQ", b"\xff\xfe"))
+    with pytest.raises(StampError, match=r"grefs\(unc\)\.json: not UTF-8 at byte") as caught:
+        read("grefcoco", root)
+    assert "--encoding gbk" in caught.value.hint
+
+
+def test_a_reference_with_half_a_character_is_one_row(tmp_path: Path) -> None:
+    root = write_grefcoco(tmp_path, [ref(0, [11], 1, ["QQ"]), ref(1, [12], 1, ["cup"])], two_images())
+    path = root / "refer_seg/grefcoco/grefs(unc).json"
+    path.write_bytes(path.read_bytes().replace(b"QQ", b"\\ud83d"))
     (record,), rejects = read("grefcoco", root)
     assert [r.text for r in record.requests] == ["cup"] and reasons(rejects) == [("bad-reference", 0)]
 

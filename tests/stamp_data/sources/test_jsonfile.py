@@ -15,7 +15,7 @@ from stamp_schemas import StampError
 from .raw import read, some_refs, two_images, write_refer
 
 
-def load(folder: Path, data: bytes, encoding: str = "utf-8") -> object:
+def load(folder: Path, data: bytes, encoding: str = "") -> object:
     path = folder / "a.json"
     path.write_bytes(data)
     return load_json(path, list[object], encoding=encoding)
@@ -31,11 +31,13 @@ def load(folder: Path, data: bytes, encoding: str = "utf-8") -> object:
         (b"{}", "Expected `array`, got `object`"),
         (b"[" * 100_000, "nested too deeply"),
         (b'["\xff"]', "not UTF-8"),
-        ("[1]".encode("utf-16"), "malformed"),
+        ("[1]".encode("utf-16"), "not UTF-8 at byte 0"),
         (b"[NaN, }", "malformed"),
         (b"NaN", "Expected `array`"),
         (b'["\\ud800"]', "half of a surrogate pair"),
-        (b"\xff\xd8\xff\xe0", "malformed"),
+        (b"\xff\xd8\xff\xe0", "not JSON, it begins with"),
+        (b"PAR1\x15\x04", "not JSON, it begins with b'PAR1"),
+        (b"<annotations>", "not JSON, it begins with"),
     ],
 )
 def test_faults_are_one_line_with_a_remedy(tmp_path: Path, data: bytes, said: str) -> None:
@@ -62,6 +64,20 @@ def test_a_second_encoding(tmp_path: Path) -> None:
     assert load(tmp_path, '["’"]'.encode(), "cp1252") == ["’"]
     with pytest.raises(StampError, match="neither UTF-8 nor cp1252"):
         load(tmp_path, b'["\xff\x81"]', "cp1252")
+    assert load(tmp_path, '["红色方块"]'.encode("gbk"), "gbk") == ["红色方块"]
+    assert load(tmp_path, "[1]".encode("utf-16"), "utf-16") == [1]
+
+
+@pytest.mark.parametrize("place", [0, 1, (1 << 20) - 2, (1 << 20) - 1, 1 << 20])
+def test_without_one_any_byte_that_is_not_utf8_refuses_the_file(tmp_path: Path, place: int) -> None:
+    """Also within rows that are not decoded yet, and at the border of the pieces in which a file is looked through."""
+    text = '["' + "é" * (1 << 20) + '"]'
+    assert load(tmp_path, text.encode()) == [text[2:-2]]
+    data = bytearray(b'["' + b"a" * ((1 << 20) + 9) + b'"]')
+    data[2 + place] = 0xC4
+    with pytest.raises(StampError, match=f"not UTF-8 at byte {2 + place:,}") as caught:
+        load(tmp_path, bytes(data))
+    assert "--encoding gbk" in caught.value.hint
 
 
 def test_what_is_no_plain_file(tmp_path: Path) -> None:

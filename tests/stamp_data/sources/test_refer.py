@@ -40,6 +40,33 @@ def test_a_split_holds_its_own_references_only(tmp_path: Path) -> None:
     assert [r.text for r in record.requests] == ["cup on the left"] and len(record.targets) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "splits"),
+    [
+        ("testA,B", ["testA", "testB"]),
+        ("testAB", ["testA", "testB"]),
+        ("testC,A,B", ["testA", "testB", "testC"]),
+        ("testA", ["testA"]),
+        ("test", ["test"]),
+        ("testAD", ["testAD"]),
+    ],
+)
+def test_a_reference_counts_for_every_split_that_it_names(tmp_path: Path, name: str, splits: list[str]) -> None:
+    """As in REFER, for RefCLEF's test splits."""
+    refs = [
+        ref(0, 11, 1, ["left cup"], name),
+        ref(1, 999, 1, ["no cup"], name),
+        {**ref(2, 11, 1, ["x"], name), "ann_id": []},
+    ]
+    source = open_source("refclef", write_refer(tmp_path, refs, two_images(), "refclef"))
+    source.load()
+    assert source.splits() == splits
+    for split in splits:
+        (record,), rejects = read("refclef", tmp_path, split)
+        assert [r.text for r in record.requests] == ["left cup"]
+        assert reasons(rejects) == [("annotation-missing", 1), ("bad-reference", 1)]
+
+
 @pytest.mark.parametrize("layout", ["images/coco_2014/train2014", "images/mscoco/images/train2014"])
 @pytest.mark.parametrize("at_refer_seg", [False, True])
 def test_both_layouts_and_both_roots(tmp_path: Path, layout: str, at_refer_seg: bool) -> None:
@@ -135,13 +162,28 @@ def test_not_a_number_is_left_for_the_mask_to_be_refused(tmp_path: Path) -> None
     assert json.loads(bytes(record.targets[0].regions[0].segmentation)) == [[None] * 6] and not rejects
 
 
-def test_of_equal_ids_the_first_is_used(tmp_path: Path) -> None:
-    held = instances(
-        [image(1), image(1, width=9)], [annotation(11, 1), annotation(11, 1, segmentation=[[0]]), annotation(12, 1)]
-    )
+def test_an_image_that_is_there_twice_is_used_if_its_entries_agree(tmp_path: Path) -> None:
+    held = instances([image(1), image(1)], [annotation(11, 1), annotation(12, 1)])
     (record,), rejects = read("refcoco", write_refer(tmp_path, some_refs(), held))
-    assert record.image is not None and record.image.width == 64
-    assert reasons(rejects) == [("duplicate-id", 0)] * 2
+    assert record.image is not None and record.image.width == 64 and not rejects
+    held["images"][1]["width"] = 9
+    records, rejects = read("refcoco", write_refer(tmp_path, some_refs(), held))
+    assert not records and reasons(rejects) == [("duplicate-id", 3)]
+
+
+def test_an_id_that_two_annotations_of_an_image_have_costs_its_references(tmp_path: Path) -> None:
+    """Which of them is meant? Of two images, the one that the reference names; of one, nobody knows."""
+    other = annotation(11, 1, segmentation=[[0, 0, 9, 0, 9, 9]])
+    (record,), rejects = read(
+        "refcoco",
+        write_refer(tmp_path, some_refs(), instances([image(1)], [annotation(11, 1), other, annotation(12, 1)])),
+    )
+    assert [r.text for r in record.requests] == ["right cup"] and reasons(rejects) == [("duplicate-id", 2)]
+    for twin in (annotation(11, 1), annotation(11, 2, segmentation=[[0, 0, 9, 0, 9, 9]])):
+        held = instances([image(1), image(2)], [twin, annotation(11, 1), annotation(12, 1)])
+        (record,), rejects = read("refcoco", write_refer(tmp_path, some_refs(), held))
+        assert not rejects
+        assert json.loads(bytes(record.targets[0].regions[0].segmentation)) == annotation(11, 1)["segmentation"]
 
 
 @pytest.mark.parametrize("size", [0, -5])

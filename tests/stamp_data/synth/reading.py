@@ -48,6 +48,8 @@ class Seen:
 
 def decode(segmentation: Any, height: int, width: int) -> Mask:
     """The mask of a COCO segmentation of any kind."""
+    if isinstance(segmentation, list) and isinstance(segmentation[0], dict):
+        return np.logical_or.reduce([decode(part, height, width) for part in segmentation])
     if isinstance(segmentation, list):
         rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):

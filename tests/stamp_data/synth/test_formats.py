@@ -57,6 +57,13 @@ def test_instances_are_coco(playground: Path, name: str) -> None:
     assert len({a["id"] for a in loaded["annotations"]}) == len(loaded["annotations"])
 
 
+def test_masks_of_refclef_are_lists_of_rles(playground: Path) -> None:
+    """Of one or of several, compressed or not; nothing else."""
+    found = [a["segmentation"] for a in load_instances(playground, "refclef")["annotations"]]
+    assert {type(part["counts"]) for parts in found for part in parts} == {str, list}
+    assert {len(parts) for parts in found} == {1, 2}
+
+
 def test_every_kind_of_segmentation_occurs(playground: Path) -> None:
     found = [a["segmentation"] for a in load_instances(playground, "refcoco")["annotations"]]
     assert any(isinstance(s, list) and len(s) == 1 for s in found)

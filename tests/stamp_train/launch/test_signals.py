@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from stamp_train.launch import is_first, is_worker, restarted
-from stamp_train.launch.signals import ASKING, Stopped, StopRequest
+from stamp_train.launch.signals import ASKING, ONE_PRESS, Stopped, StopRequest
 from stamp_train.loop import Run
 from stamp_train.panel import Watched
 from stamp_train.recipes import Resolved, resolve
@@ -34,7 +35,7 @@ def recipe(shards: Path, tmp_path: Path) -> Resolved:
     return resolve(str(write_recipe(tmp_path)), changes)
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGUSR1, 6)])
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 3), (signal.SIGUSR1, 6), (signal.SIGINT, 4)])
 def test_a_run_that_was_stopped_goes_on_in_the_same_bits(
     number: signal.Signals, step: int, recipe: Resolved, tmp_path: Path
 ) -> None:
@@ -45,9 +46,11 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_bits(
             os.kill(os.getpid(), number)
 
     out = tmp_path / "run"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     before = [signal.getsignal(known) for known in ASKING]
-    with pytest.raises(Stopped, match=f"after step {step}"):
+    with pytest.raises(Stopped, match=f"after step {step}") as stopped:
         Run(recipe, out, None, ask).train()
+    assert stopped.value.by_hand == (number == signal.SIGINT)
     assert [signal.getsignal(known) for known in ASKING] == before
     (start,) = find(out / "checkpoints")
     assert start.name == f"step-{step:06d}"
@@ -57,6 +60,24 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_bits(
     assert log_of(out) == log_of(tmp_path / "whole")
     files = [(folder / "final" / "model.safetensors").read_bytes() for folder in (out, tmp_path / "whole")]
     assert files[0] == files[1]
+
+
+def test_a_second_ctrl_c_waits_for_nothing(recipe: Resolved, tmp_path: Path) -> None:
+    """Not even for the checkpoint that is being written; a second signal of the same key press is none."""
+    told: list[str] = []
+
+    def press(watched: Watched) -> None:
+        if watched.row.step == 3:
+            for pause in (0.0, 1.5 * ONE_PRESS):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(pause)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+    with pytest.raises(KeyboardInterrupt):
+        Run(recipe, tmp_path / "run", None, press, lambda: told.append("pressed")).train()
+    assert told == ["pressed"]
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def test_a_run_that_is_done_anyway_is_finished(recipe: Resolved, tmp_path: Path) -> None:
@@ -71,9 +92,9 @@ def test_a_run_that_is_done_anyway_is_finished(recipe: Resolved, tmp_path: Path)
 
 def test_a_request_is_heard_only_while_somebody_listens() -> None:
     with StopRequest(Accelerator(cpu=True)) as stop:
-        assert not stop.agreed()
+        assert stop.agreed() == (False, False)
         os.kill(os.getpid(), signal.SIGUSR1)
-        assert stop.agreed()
+        assert stop.agreed() == (True, False)
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 

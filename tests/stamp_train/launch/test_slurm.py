@@ -90,6 +90,23 @@ def test_the_script_asks_for_what_was_said_and_passes_the_training_on(tmp_path: 
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [((), "24"), (("cpus-per-task=64",), "64"), (("exclusive",), None), (("cpus-per-gpu=12",), None)],
+)
+def test_a_job_has_cores_for_its_processes(options: tuple[str, ...], asked: str | None, tmp_path: Path) -> None:
+    """Eight processes keep a core each busy, and two that read ahead; but for sites that count otherwise."""
+    job = Job(gpus=8, cores=3, options=parse_options(options))
+    lines = write_script(["run", "stamp-2b"], job, tmp_path).splitlines()
+    found = [line.partition("=")[2] for line in lines if line.startswith("#SBATCH --cpus-per-task")]
+    assert found == ([asked] if asked else [])
+
+
+def test_the_command_asks_for_the_cores_of_its_recipe(tmp_path: Path) -> None:
+    asked = ("tiny", "--set", "data.threads=3", "--gpus-per-node", 4, "--print-script")
+    assert "#SBATCH --cpus-per-task=16\n" in submit(*asked, cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize("word", ["nodes=3", "--array=0-3", "=x", "comment=a\nb", "--time=1"])
 def test_options_that_the_script_depends_on_are_refused(word: str) -> None:
     with pytest.raises(UsageFault, match="--slurm-option"):

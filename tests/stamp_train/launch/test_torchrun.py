@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stamp_schemas import UsageFault
+from stamp_train.launch.signals import ONE_PRESS
 from stamp_train.launch.torchrun import Group, find_group
 from stamp_train.resume import find
 
@@ -98,7 +99,6 @@ def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], No
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
     )
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
@@ -122,10 +122,46 @@ def test_one_process_that_is_asked_to_stop_says_how_to_go_on(shards: Path, tmp_p
     assert code == 75
     assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)
     assert f"stopped as asked after step {len(log_of(out))}; --resume auto goes on from {out}/checkpoints/" in said
-    code, said, _ = disturb([*arguments, "--resume", "auto"], out, len(log_of(out)) + 1, lambda pid: os.kill(pid, 2))
+    before = len(log_of(out))
+    code, said, _ = disturb([*arguments, "--resume", "auto"], out, before + 1, lambda pid: os.kill(pid, signal.SIGINT))
     assert code == 130
-    assert f"stopped; --resume auto goes on from {out}/checkpoints/" in said
+    assert said.count("stopping after this step, with a checkpoint; Ctrl-C again stops at once") == 1
+    assert f"stopped as asked after step {len(log_of(out))}; --resume auto goes on from {out}/checkpoints/" in said
+    assert [path.name for path in find(out / "checkpoints")][-1:] == checkpoint_of(out)
     assert "Traceback" not in said
+
+
+def press_twice(pid: int) -> None:
+    """Ctrl-C at a terminal reaches the launcher alone: its processes have sessions of their own."""
+    os.kill(pid, signal.SIGINT)
+    time.sleep(2 * ONE_PRESS)
+    os.kill(pid, signal.SIGINT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_second_ctrl_c_stops_at_once(processes: int, shards: Path, tmp_path: Path) -> None:
+    """In the middle of a step that takes a minute."""
+    out = tmp_path / "run"
+    huge = ("--set", "batch.dialogues=20000", "--set", "batch.dialogues_per_image=1", "--set", "data.threads=0")
+    arguments = command(write_recipe(tmp_path), shards, out, *LONG, *huge, processes=processes)
+    code, said, seconds = disturb(arguments, out, 0, press_twice)
+    assert code == 130, said
+    assert seconds < 30
+    assert said.splitlines()[-1] == "stopped; there is no checkpoint yet"
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_two_processes_writes_a_checkpoint(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = command(write_recipe(tmp_path), shards, out, *LONG, processes=2)
+    code, said, _ = disturb(arguments, out, 2, lambda pid: os.kill(pid, signal.SIGINT))
+    assert code == 130, said
+    assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)
+    assert said.splitlines()[-1] == (
+        f"stopped as asked after step {len(log_of(out))}; --resume auto goes on from {find(out / 'checkpoints')[0]}"
+    )
 
 
 @pytest.mark.slow

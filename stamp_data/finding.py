@@ -1,0 +1,182 @@
+"""Finding pictures that do not lie where their annotation says: in folders that people name, and in the usual places.
+
+While pictures lie where they are expected, nothing here is asked: folders are listed once a first look has failed. Names
+are compared without regard to case, to the Unicode form (macOS stores `é` as two characters), and to `%20` for a space.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+
+from stamp_schemas import ImageRef
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+Names = dict[str, list[str]]
+"""File names by `_plain` name."""
+
+
+class Place(NamedTuple):
+    """root: index of the folder that pictures may lie in. path: posix, relative to it."""
+
+    root: int
+    path: str
+
+
+class Finder:
+    """Looks for pictures in one dataset's folders.
+
+    roots: folders that pictures may lie in, resolved: the dataset's own, those that people named, which come first in any
+    look, and the usual ones beside the own. given: how many people named. usual: folders below the own root. own: whether it
+    is one's own data, whose names follow no convention.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        given: int,
+        usual: Sequence[str] = (),
+        *,
+        own: bool = False,
+        follow_links: bool = False,
+    ) -> None:
+        self.roots = [str(root) for root in roots]
+        self.given = given
+        self.follow_links = follow_links
+        self._usual = usual
+        self._own = own
+        self._listings: dict[Place, Names] = {}
+        self._folders = lru_cache(maxsize=4096)(self._list_folders)
+        self._indices: dict[int, dict[str, list[str]]] = {}
+
+    def full(self, image: ImageRef) -> str:
+        """The path of the file that holds a picture."""
+        return f"{self.roots[image.root]}/{image.embedded or image.path}"
+
+    def located(self, image: ImageRef) -> ImageRef:
+        """The picture with the place that it lies at, be that the expected one or where it was found."""
+        if image.embedded or (not self.given and os.path.exists(self.full(image))):  # noqa: PTH110 - as in the plan
+            return image
+        return self.placed(image)
+
+    def placed(self, image: ImageRef) -> ImageRef:
+        """The picture with the place that it was found at; as it is if it was not found."""
+        found = self.near(image.path) or self.anywhere(image.path)
+        return msgspec.structs.replace(image, root=found.root, path=found.path) if found else image
+
+    def near(self, path: str) -> Place | None:
+        """A picture of this name in the folders that people named, in its own folder, or in a usual one."""
+        folder, _, name = path.rpartition("/")
+        return self._first(self._folders(folder), name)
+
+    def elsewhere(self, path: str) -> Place | None:
+        """A picture of this name that is known not to lie below the own root."""
+        folder, _, name = path.rpartition("/")
+        places = [place for root in range(1, len(self.roots)) for place in self._ends(root, folder)]
+        return self._first(places, name) or self._only(range(1, 1 + self.given), name)
+
+    def anywhere(self, path: str) -> Place | None:
+        """The only picture with this base name, wherever it lies below a folder that people named, or of one's own data.
+
+        Not below the own root where the picture's own folder holds pictures: what is missing there is missing, and what is
+        called the same elsewhere, as `val/1.jpg` for `train/1.jpg`, is another picture.
+        """
+        folder, _, name = path.rpartition("/")
+        is_scattered = self._own and not self._holds_pictures(folder)
+        return self._only(range(0 if is_scattered else 1, 1 + self.given), name)
+
+    def _first(self, places: Iterable[Place], name: str) -> Place | None:
+        for root, where in places:
+            if real := _pick(self._listing(Place(root, where)), name):
+                return Place(root, f"{where}/{real}" if where else real)
+        return None
+
+    def _only(self, roots: Iterable[int], name: str) -> Place | None:
+        for root in roots:
+            found = self._index(root).get(_plain(name), [])
+            if len(found) == 1:
+                return Place(root, found[0])
+        return None
+
+    def _ends(self, root: int, folder: str, start: str = "") -> list[Place]:
+        """Folders below `start` that end as `folder` does, the most alike first."""
+        parts = folder.split("/") if folder else []
+        ends = ["/".join(parts[number:]) for number in range(len(parts) + 1)]
+        return [Place(root, "/".join(filter(None, (start, end)))) for end in ends]
+
+    def _list_folders(self, folder: str) -> list[Place]:
+        """Folders that exist and may hold what an annotation expects in `folder`, in the order of the look."""
+        if ".." in folder.split("/"):
+            return []
+        places = [place for root in range(1, 1 + self.given) for place in self._ends(root, folder)]
+        places.append(Place(0, folder))
+        if not (self._own and self._holds_pictures(folder)):
+            places += [place for usual in self._usual for place in self._ends(0, folder, usual)]
+            places += [place for root in range(1 + self.given, len(self.roots)) for place in self._ends(root, folder)]
+        return [place for place in dict.fromkeys(places) if os.path.isdir(f"{self.roots[place.root]}/{place.path}")]  # noqa: PTH112 - never raises
+
+    def _holds_pictures(self, folder: str) -> bool:
+        return any(
+            name.lower().endswith(SUFFIXES) for names in self._listing(Place(0, folder)).values() for name in names
+        )
+
+    def _listing(self, place: Place) -> Names:
+        """The files of one folder; none if it cannot be read."""
+        if place not in self._listings:
+            names: Names = {}
+            try:
+                with os.scandir(f"{self.roots[place.root]}/{place.path}") as entries:
+                    for entry in entries:
+                        if entry.name.isprintable() and not entry.is_dir():
+                            names.setdefault(_plain(entry.name), []).append(entry.name)
+            except OSError:
+                names = {}  # a picture that is expected there is then reported as missing
+            self._listings[place] = names
+        return self._listings[place]
+
+    def _index(self, root: int) -> dict[str, list[str]]:
+        """Paths of all pictures below a root by their base names."""
+        if root not in self._indices:
+            index: dict[str, list[str]] = {}
+            for folder, names in walk(Path(self.roots[root]), self.follow_links):
+                for name in names:
+                    if name.lower().endswith(SUFFIXES) and name.isprintable():
+                        index.setdefault(_plain(name), []).append(f"{folder}/{name}" if folder else name)
+            self._indices[root] = index
+        return self._indices[root]
+
+
+def walk(root: Path, follow_links: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """(folder relative to the root, names of its files) of every folder below, in the order of their names.
+
+    Hidden folders are passed over, links to folders too unless they are to be followed; a folder is met once, whatever leads
+    to it.
+    """
+    met: set[tuple[int, int]] = set()
+    for path, folders, names in os.walk(root, followlinks=follow_links):
+        status = os.stat(path)  # noqa: PTH116 - a string, as os.walk gives it
+        if (status.st_dev, status.st_ino) in met:
+            folders.clear()
+            continue
+        met.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(folder for folder in folders if not folder.startswith(".") and folder.isprintable())
+        relative = os.path.relpath(path, root)
+        yield "" if relative == "." else relative, sorted(names)
+
+
+def _pick(names: Names, name: str) -> str:
+    """The file that a name means: the one of exactly this name, else the only one that is called much the same."""
+    found = names.get(_plain(name), [])
+    return name if name in found else found[0] if len(found) == 1 else ""
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", unquote(name)).casefold()

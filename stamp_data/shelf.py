@@ -1,0 +1,97 @@
+"""The pictures of one dataset, by what its annotations say of them: files below its folders, or inside annotation files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.files import MISSING, Stamp, stamp
+from stamp_data.picture import LinkFault, Picture, PictureFault, check_picture, read_file
+from stamp_schemas import ImageRef, StampError
+
+
+class _Embedding(msgspec.Struct):
+    """What of a labelme file is wanted here."""
+
+    data: str = msgspec.field(name="imageData")
+
+
+_EMBEDDING = msgspec.json.Decoder(_Embedding)
+
+
+class Shelf:
+    """roots: the folders that `ImageRef.root` counts, resolved. follow_links: links may lead out of them.
+
+    changed: when each of the planned pictures so far was last changed, in nanoseconds; 0 where there is none.
+    """
+
+    def __init__(self, roots: Sequence[Path], follow_links: bool = False) -> None:
+        self.roots = roots
+        self.follow_links = follow_links
+        self.changed: list[int] = []
+
+    def picture(self, image: ImageRef) -> Picture:
+        """The picture, read and checked; PictureFault says what is wrong with it, and `told` what to do."""
+        try:
+            data, _ = self._read(image)
+        except OSError as fault:
+            raise PictureFault("picture-unreadable", f"{image.path}: {fault.strerror}") from None
+        return _checked(data, image)
+
+    def planned(self, image: ImageRef, size: int) -> Picture:
+        """`picture`, known to be the one that was planned with. size: bytes of its file then, -1 if there was none.
+
+        StampError if it is another one by now, OSError if the system cannot read it.
+        """
+        try:
+            data, found = self._read(image)
+        except PictureFault:
+            self._compare(image, stamp(self._path(image)), size)
+            raise
+        self._compare(image, found, size)
+        return _checked(data, image)
+
+    def nothing(self) -> None:
+        """Take note of a record without a picture."""
+        self.changed.append(MISSING.changed)
+
+    def _read(self, image: ImageRef) -> tuple[bytes, Stamp]:
+        return read_file(self.roots[image.root], image.embedded or image.path, self.follow_links)
+
+    def _path(self, image: ImageRef) -> str:
+        return f"{self.roots[image.root]}/{image.embedded or image.path}"
+
+    def _compare(self, image: ImageRef, found: Stamp, planned: int) -> None:
+        """Nothing may be made of a picture that comes, goes or changes meanwhile: it would not be what was planned."""
+        if found.size != planned:
+            what = "is gone" if found == MISSING else "has changed" if planned >= 0 else "has come"
+            raise StampError(
+                f"{self._path(image)}: {what} since the build began",
+                "once the pictures stay as they are, run the same command again: finished shards are kept",
+            )
+        self.changed.append(found.changed)
+
+
+def _checked(data: bytes, image: ImageRef) -> Picture:
+    return check_picture(_embedded(data, image.embedded) if image.embedded else data, image.path)
+
+
+def _embedded(data: bytes, name: str) -> bytes:
+    """The picture in a labelme file. name: of the file. PictureFault if there is none."""
+    try:
+        return base64.b64decode(_EMBEDDING.decode(data).data, validate=True)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error, ValueError):
+        raise PictureFault("picture-broken", f"{name}: its imageData is no picture in base64") from None
+
+
+def told(fault: PictureFault) -> str:
+    """The fault with its remedy, as far as options of `build` and `doctor` are one."""
+    if isinstance(fault, LinkFault):
+        return f"{fault}; --follow-links follows it"
+    if fault.reason == "picture-missing":
+        return f"{fault}; --images DIR names the folder that it lies in"
+    return str(fault)

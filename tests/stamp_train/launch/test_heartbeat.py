@@ -1,0 +1,137 @@
+"""A process that hangs is named by the others, wherever it hangs; one that is only busy, or stopped with all others, is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from stamp_train.launch.heartbeat import Overview, Post
+
+from ..runs import TIMEOUT, command, log_of, write_recipe
+
+PATIENCE = 3.0
+
+# --- what a process makes of the others' posts ------------------------------------------------------------------------
+
+
+def overview(now: float, *beats: int, heard: tuple[int, ...] | None = None) -> dict[int, str]:
+    """What rank 0 of four finds at a time: each posts every second, or until `heard`; the last one holds `beats` after 5 s."""
+    found = Overview(0, len(beats), 10.0, 0.0)
+    for second in range(1, int(now) + 1):
+        for rank, count in enumerate(beats):
+            if heard is None or second <= heard[rank]:
+                found.note(rank, Post(second, min(second, count), 0, "here"), float(second))
+    return found.hung(now)
+
+
+def test_processes_in_step_are_fine_however_long_a_step_takes() -> None:
+    assert overview(500, 7, 7, 7, 7) == {}
+    assert overview(12, 7, 7, 5, 7) == {}
+
+
+def test_the_one_that_is_behind_is_named_and_so_is_one_that_is_not_heard_of() -> None:
+    assert overview(16, 7, 7, 5, 7) == {2: "the others wait for it, since 11 s"}
+    assert overview(16, 7, 7, 5, 5).keys() == {2, 3}
+    silent = overview(16, 99, 99, 99, 99, heard=(99, 99, 99, 5))
+    assert silent == {3: "nothing was heard of it for 11 s"}
+
+
+def test_if_nobody_is_heard_of_it_is_the_process_that_holds_the_store() -> None:
+    assert overview(16, 99, 99, 99, 99, heard=(5, 5, 5, 5)) == {0: "nothing was heard of it for 11 s"}
+
+
+def test_a_process_at_work_that_may_take_long_is_waited_for() -> None:
+    found = Overview(1, 2, 10.0, 0.0)
+    for second in range(100):
+        found.note(0, Post(second, 3, second, "here"), float(second))
+        found.note(1, Post(second, 4, 0, "here"), float(second))
+    assert found.hung(99.0) == {}
+
+
+def test_who_was_stopped_himself_begins_to_count_anew() -> None:
+    found = Overview(0, 2, 10.0, 0.0)
+    assert found.hung(50.0)
+    found.forgive(50.0)
+    assert found.hung(59.0) == {}
+
+
+# --- real processes ---------------------------------------------------------------------------------------------------
+
+# Reads a batch for ever, once it has taken three steps. Its threads live on.
+SLEEPY = """
+import sys, time
+from stamp_train.loop import Run
+step = Run._step
+def slow(self, index, optimizer, feed, batch):
+    if self.progress.step == 3:
+        time.sleep(1000)
+    step(self, index, optimizer, feed, batch)
+Run._step = slow
+from stamp_cli.train import main
+main()
+"""
+
+
+def start(arguments: list[str], rank: int, port: int) -> subprocess.Popen[str]:
+    """One of two processes as torchrun would start it, without anyone who looks after them."""
+    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    variables |= {name: str(value) for name, value in group.items()}
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("hangs", "asleep"),
+    [(1, False), (0, False), (1, True)],
+    ids=["stopped", "the one that holds the store is stopped", "its main thread waits between two collectives"],
+)
+def test_the_other_process_names_the_one_that_hangs(hangs: int, asleep: bool, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    plain = command(
+        write_recipe(tmp_path), shards, out, "--set", f"patience={PATIENCE:g}", "--set", "evaluation.sets=[]"
+    )
+    plain = [*plain, "--set", "stages.0.steps=100000", "--set", "saving.every=2"]
+    port = free_port()
+    sleepy = [plain[0], "-c", SLEEPY, *plain[3:]]
+    running = [start(sleepy if asleep and rank == hangs else plain, rank, port) for rank in range(2)]
+    bad, good = running[hangs], running[1 - hangs]
+    try:
+        until = time.monotonic() + TIMEOUT
+        while not (out / "log.jsonl").exists() or len(log_of(out)) < 3:
+            assert good.poll() is None and time.monotonic() < until, good.communicate()
+            time.sleep(0.01)
+        began = time.monotonic()
+        if not asleep:
+            bad.send_signal(signal.SIGSTOP)
+        _, said = good.communicate(timeout=TIMEOUT)
+        seconds = time.monotonic() - began
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    assert good.returncode == 1, said
+    assert PATIENCE - 1 < seconds < 30
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    why = "the others wait for it, since" if asleep else "nothing was heard of it for"
+    assert line.startswith(f"error: process {hangs} of the run (pid {bad.pid} on {socket.gethostname()}) hangs: {why} ")
+    assert "Traceback" not in said
+
+
+def test_the_patience_of_a_recipe_is_ten_minutes(tmp_path: Path) -> None:
+    from stamp_train.recipes import resolve
+
+    assert resolve(str(write_recipe(tmp_path))).recipe.patience == 600
