@@ -84,7 +84,7 @@ def _unfound(source: Source) -> DatasetReport:
 def _note_parts(source: Source, report: DatasetReport) -> Published:
     """What of a dataset that cannot be built is there, and what is to be got."""
     known = published()[source.dataset]
-    report.downloads = known.downloads + _missing_pictures(source, known.pictures)
+    report.downloads = known.downloads + _missing_pictures(source, known.pictures, [])
     report.there = list(dict.fromkeys(_there(source.root, known.downloads + known.pictures)))
     return known
 
@@ -106,10 +106,10 @@ def _there(root: Path, parts: list[Download]) -> list[str]:
         if not part.into:  # a file of its own in the root
             found += [part.what] if (root / part.what).is_file() else []
         elif folder.is_dir():
-            names = sorted(path.name for path in islice(folder.iterdir(), _LOOKED_AT))
-            files = [name for name in names if (folder / name).is_file()]
-            found += [f"{part.into}/{name}" for name in files[:_NAMED]] if len(files) <= _NAMED else [f"{part.into}/…"]
-            found += [f"{part.into}/{name}/…" for name in names if name not in files and any((folder / name).iterdir())]
+            paths = sorted(islice(folder.iterdir(), _LOOKED_AT))
+            files = [f"{part.into}/{path.name}" for path in paths if path.is_file()]
+            found += files if len(files) <= _NAMED else [f"{part.into}/…"]
+            found += [f"{part.into}/{path.name}/…" for path in paths if path.is_dir() and any(path.iterdir())]
     return found
 
 
