@@ -115,8 +115,11 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
 
 
 def load_task(path: Path) -> Task:
-    """Read a task file back."""
-    return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
+    """Read a task file back; StampError if the disk has not kept it."""
+    try:
+        return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{path}: damaged: {fault}", "run the same command again: the plan is made again") from None
 
 
 def locate(annotation: Annotation, finder: Finder) -> Stamp:

@@ -15,7 +15,7 @@ from stamp_data.rejects import RejectLog, by_reason
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.reasonseg import ReasonSeg
 from stamp_data.sources.refer import ReferSource
-from stamp_schemas import Annotation, Reject, Settings, StampError
+from stamp_schemas import Annotation, Settings, StampError
 
 SAMPLE = 8  # records made per split
 _LOOKED_AT, _NAMED = 1_000, 8  # files of a folder, and those that are named
@@ -84,7 +84,7 @@ def _unfound(source: Source) -> DatasetReport:
 def _note_parts(source: Source, report: DatasetReport) -> Published:
     """What of a dataset that cannot be built is there, and what is to be got."""
     known = published()[source.dataset]
-    report.downloads = known.downloads + _missing_pictures(source, known.pictures)
+    report.downloads = known.downloads + _missing_pictures(source, known.pictures, [])
     report.there = list(dict.fromkeys(_there(source.root, known.downloads + known.pictures)))
     return known
 
@@ -106,10 +106,10 @@ def _there(root: Path, parts: list[Download]) -> list[str]:
         if not part.into:  # a file of its own in the root
             found += [part.what] if (root / part.what).is_file() else []
         elif folder.is_dir():
-            names = sorted(path.name for path in islice(folder.iterdir(), _LOOKED_AT))
-            files = [name for name in names if (folder / name).is_file()]
-            found += [f"{part.into}/{name}" for name in files[:_NAMED]] if len(files) <= _NAMED else [f"{part.into}/…"]
-            found += [f"{part.into}/{name}/…" for name in names if name not in files and any((folder / name).iterdir())]
+            paths = sorted(islice(folder.iterdir(), _LOOKED_AT))
+            files = [f"{part.into}/{path.name}" for path in paths if path.is_file()]
+            found += files if len(files) <= _NAMED else [f"{part.into}/…"]
+            found += [f"{part.into}/{path.name}/…" for path in paths if path.is_dir() and any(path.iterdir())]
     return found
 
 
@@ -202,50 +202,43 @@ def _render(source: Source, split: str, sample: list[Annotation], report: SplitR
     from stamp_data.render import Renderer
 
     renderer = Renderer(source.roots, Settings(source.dataset, source.split_by, split), source.reading.follow_links)
-    pictures: list[Reject] = []
-    losses: list[Reject] = []
+    pictures: list[str] = []
+    losses: list[str] = []
+    remedy = _REMEDIES["picture-unreadable"]
     for annotation in sample:
+        assert annotation.image is not None, "the sample is of records with pictures"
         report.opened += 1
         rejects = RejectLog()
-        found = locate(annotation, source.finder)  # the annotation says from here on where its picture lies
-        assert annotation.image is not None, "the sample is of records with pictures"
         try:
-            renderer.render(Planned("sample", found.size, annotation), rejects)
+            renderer.render(Planned("sample", locate(annotation, source.finder).size, annotation), rejects)
         except OSError as fault:
-            rejects.add(annotation.image.path, annotation.id, "picture-unreadable", fault.strerror or str(fault))
-        first = next((row for row in rejects.rows if row.action == "dropped"), None)
-        if first is not None:
-            (pictures if first.file == annotation.image.path else losses).append(first)
+            pictures.append(f"{annotation.image.path}: {fault.strerror}")
+            continue
+        lost = [row for row in rejects.rows if row.action == "dropped"]
+        if lost and lost[0].file == annotation.image.path:
+            pictures.append(lost[0].detail)
+            remedy = _REMEDIES.get(lost[0].reason, "put a whole copy in its place") if len(pictures) == 1 else remedy
+        elif lost:
+            losses.append(f"{lost[0].file}: {lost[0].record}: {lost[0].reason}: {lost[0].detail}")
     report.unusable = len(pictures)
-    if pictures:
-        _tell(
-            report,
-            "picture-unusable",
-            "pictures cannot be used",
-            pictures,
-            pictures[0].detail,
-            _remedy(pictures[0].reason),
-        )
-    if losses:
-        said = f"{losses[0].file}: {losses[0].record}: {losses[0].reason}: {losses[0].detail}"
-        _tell(report, "record-refused", "records would be refused in part or as a whole", losses, said, "")
+    _tell(report, "picture-unusable", "sampled pictures cannot be used", pictures, remedy)
+    _tell(report, "record-refused", "sampled records would be refused in part or as a whole", losses, "")
 
 
-def _tell(report: SplitReport, code: str, what: str, rows: list[Reject], said: str, remedy: str) -> None:
-    level: Level = "error" if len(rows) == report.opened else "warning"
-    detail = f"{len(rows)} of {report.opened} sampled {what}, as: {said}"
-    report.findings.append(Finding(level, code, detail, remedy))
+_REMEDIES = {
+    "picture-missing": "--images DIR names the folder that the pictures lie in; else download them",
+    "path-outside-root": "--follow-links follows links that lead out of the root",
+    "size-mismatch": "the annotations were made on pictures of other sizes",
+    "picture-unreadable": "see that it is a file, and that it may be read",
+}
+"""What to do about a picture that cannot be used. Only of what is not there it can help to download it."""
 
 
-def _remedy(reason: str) -> str:
-    """What to do about a picture that cannot be used. Only of what is not there it can help to download it."""
-    remedies = {
-        "picture-missing": "--images DIR names the folder that the pictures lie in; else download them",
-        "path-outside-root": "--follow-links follows links that lead out of the root",
-        "size-mismatch": "the annotations were made on pictures of other sizes",
-        "picture-unreadable": "see that it is a file, and that it may be read",
-    }
-    return remedies.get(reason, "put a whole copy in its place")
+def _tell(report: SplitReport, code: str, what: str, faults: list[str], remedy: str) -> None:
+    if faults:
+        level: Level = "error" if len(faults) == report.opened else "warning"
+        detail = f"{len(faults)} of {report.opened} {what}, as: {faults[0]}"
+        report.findings.append(Finding(level, code, detail, remedy))
 
 
 def _refusals(rejects: RejectLog, report: SplitReport) -> None:

@@ -1,6 +1,8 @@
-"""One's own data as a folder of labelme files, one JSON per picture; sub-folders are read too.
+"""One's own data as a folder of labelme files, one JSON per picture; sub-folders are read too, and tell the split if they are
+called `train`, `val`, `test`, …; else it is train. So what `stamp-data export --to labelme` wrote is built as it was.
 
-Phrases are a shape's `description`, else its `label`. Shapes of one `group_id` and label are one instance; all instances of
+Phrases are a shape's `description`, else its `label`. Shapes of one `group_id` and label are one instance, as
+are shapes of one label and the very same area, which bear a phrase each; all instances of
 a picture that share a phrase form one target, since the phrase names them all. Lines and points cover no area and are
 refused. What is labelled `__ignore__`, labelme's own word for it, counts neither for nor against any target of its picture.
 
@@ -29,6 +31,7 @@ from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
 from stamp_data.sources.paths import inner_path
 from stamp_data.sources.phrases import Naming
+from stamp_data.sources.split_words import split_of_folders
 from stamp_schemas import Annotation, ImageRef, Region, StampError
 from stamp_schemas.annotation import Where
 
@@ -127,10 +130,12 @@ class LabelMe(Source):
         """The files are read one by one, as their pictures are asked for."""
 
     def splits(self) -> list[str]:
-        return ["train"]
+        return list(dict.fromkeys(map(_split, self._files)))
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
-        for name in self._files if split == "train" else []:
+        for name in self._files:
+            if _split(name) != split:
+                continue
             path, identity = self.root / name, name.removesuffix(SUFFIX)
             try:
                 file = load_json(path, _File, SMALL_LIMIT, self.reading.encoding)
@@ -184,6 +189,10 @@ class LabelMe(Source):
         return [name.removeprefix(stem) for name in names if name.removeprefix(stem).lower() in PICTURES]
 
 
+def _split(name: str) -> str:
+    return split_of_folders(name, "train")
+
+
 def _some_files(folder: Path) -> list[Path]:
     try:
         return sorted(folder.glob(f"*{SUFFIX}"))[: _LOOKED_AT[0]]
@@ -207,6 +216,7 @@ def _name(file: _File, naming: Naming) -> None:
         kind, colon, phrase = flag.partition(":")
         if is_set is True and colon and kind.strip() == NO_TARGET:
             naming.add_nothing(naming.clean([phrase], "flags"), "flags")
+    twins: dict[object, str] = {}
     for key, members in _instances(file, naming).items():
         label = members[0][1].label
         if label.strip() == IGNORE:
@@ -226,7 +236,8 @@ def _name(file: _File, naming: Naming) -> None:
             except RecordFault as why:
                 naming.lose(phrases, _record(at), why)
         if len(regions) == len(members):
-            naming.add(phrases, regions, key, [label.strip()])
+            area = (label, *((shape.shape_type, *shape.points, shape.mask) for _, shape, _ in members))
+            naming.add(phrases, regions, twins.setdefault(area, key), [label.strip()])
 
 
 def _ignore(members: list[_Member], file: _File, naming: Naming) -> None:
