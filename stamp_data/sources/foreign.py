@@ -1,7 +1,7 @@
 """Formats of other tools: recognised by their files and keys, and named together with the way to build them.
 
 One table. It is asked only once a build has failed, so that nothing that can be read is kept from it; the keys of
-`instances.TELLING` alone are asked for before, since a COCO file that has them can be read, but would be misread.
+`rows.TELLING` alone are asked for before, since a COCO file that has them can be read, but would be misread.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def recognise(root: Path) -> Format | None:
 
 
 def by_key(key: str) -> Format:
-    """The format that a key of `instances.TELLING` gives away."""
+    """The format that a key of `rows.TELLING` gives away."""
     known = next((form for form in FORMATS if form.keys == {key}), None)
     return known or Format(
         f"COCO JSON with `{key}`", f"this key is not read: call it `expression`, or take it out, {_AS_COCO}"
