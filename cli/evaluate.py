@@ -25,11 +25,11 @@ ASK, DRAW, RUN = "How the model is asked", "How masks are made and scored", "How
 def eval(
     context: typer.Context,
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="CKPT SHARDS…",
-            help="A checkpoint or a run's folder, and built splits or folders of them. With --oracle the first may be left "
-            "out, or be a recipe.",
+            help="A checkpoint or a run's folder, and built splits, folders of them or URLs. With --oracle the first may be "
+            "left out, or be a recipe.",
             show_default=False,
         ),
     ],
@@ -140,7 +140,7 @@ def eval(
     from stamp_train.eval.workers import run_workers
 
     _quiet()
-    checkpoint, learnt, shards = (None, *_learnt(paths)) if oracle else (paths[0], None, paths[1:])
+    checkpoint, learnt, shards = (None, *_learnt(paths)) if oracle else (Path(paths[0]), None, paths[1:])
     if not shards:
         raise UsageFault("no shards given", "stamp-train eval CKPT SHARDS…")
     if learnt and not (min_tokens or max_tokens):
@@ -198,11 +198,12 @@ def _share(asked: Asked) -> None:
         )
 
 
-def _learnt(paths: list[Path]) -> tuple[Learnt | None, list[Path]]:
+def _learnt(paths: list[str]) -> tuple[Learnt | None, list[str]]:
     """What the first path says that is learnt, and the shards that follow; all are shards if it says nothing."""
+    from stamp_data.shards.stores import is_url
     from stamp_train.eval.representation import learnt_by
 
-    learnt = learnt_by(paths[0])
+    learnt = None if is_url(paths[0]) else learnt_by(Path(paths[0]))
     return learnt, paths[1:] if learnt else paths
 
 

@@ -30,9 +30,8 @@ def export(
     from stamp_data.export import export_sets
     from stamp_data.shards.manifest import find_sets
 
-    folders = [folder for path in paths for folder in find_sets(path)]
     with progress_bar() as report:
-        done = export_sets(folders, to, out, polygons=polygons, allow_loss=allow_loss, progress=report)
+        done = export_sets(find_sets(*paths), to, out, polygons=polygons, allow_loss=allow_loss, progress=report)
     if json:
         print_json(done)
     say(done.summary())

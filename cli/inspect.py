@@ -12,7 +12,7 @@ from stamp_cli.make import Json
 from stamp_data.inspect.overlays import Overlay
 from stamp_schemas import UsageFault
 
-Paths = Annotated[list[Path], typer.Argument(help="Built splits, or folders of them.", show_default=False)]
+Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.", show_default=False)]
 WHICH, SHOW = "Which records", "How they are shown"
 TABLES = "tables"
 HEEDED = (  # parameters, and the forms of the answer that they have a say in
@@ -157,7 +157,7 @@ def _check_words(sort: str | None, fail_on: str | None) -> None:
         objections_of(fail_on)
 
 
-def _one(paths: list[Path], key: str, out: Path | None, overlay: Overlay, budget: int | None) -> None:
+def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget: int | None) -> None:
     """One record: as a picture if `out` is given, else on the terminal."""
     if out is not None:
         from stamp_data.inspect.sheet import write_sample

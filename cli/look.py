@@ -13,7 +13,7 @@ from stamp_cli.make import FollowLinks, Images, Json, Workers
 if TYPE_CHECKING:
     from stamp_data.verify import Fault
 
-Shards = Annotated[Path, typer.Argument(help="A built split, or a folder of them.", show_default=False)]
+Shards = Annotated[str, typer.Argument(help="A built split or a folder of them; or its URL.", show_default=False)]
 
 
 def verify(
@@ -36,37 +36,40 @@ def verify(
     from stamp_data.jobs import checked_images
     from stamp_data.mended import mended
     from stamp_data.shards.manifest import find_sets
+    from stamp_data.shards.stores import is_url
     from stamp_data.verify import unguarded, verify_set
     from stamp_schemas import UsageFault
 
     only_for(context, "--repair", repair, "root", "tokenizer")
     if repair and root is None:
         raise UsageFault("--repair needs --root", "the folder of the raw data that the set was built from")
+    if repair and is_url(path):
+        raise UsageFault(f"--repair: {path} is a URL", "repair the set where it was built, then copy it there")
     given = checked_images(images or ())
     finder = Finder([path.resolve() for path in (root or Path(), *given)], len(given), follow_links=follow_links)
     processes, found = workers or usable_cores(), []
     sets = find_sets(path, unfinished=True)
     with progress_bar() as report:
-        for folder in sets:
-            name = f"{folder.parent.name}/{folder.name}"
+        for store in sets:
+            folder, name = store.place, "/".join(store.place.split("/")[-2:])
 
             def labelled(done: int, total: int, what: str, name: str = name) -> None:
                 report(done, total, f"{name}: {what}")
 
-            faults = verify_set(folder, workers=processes, labels=labels, progress=labelled)
-            if repair and root is not None and (faults or mended(folder, finder)):
-                faults = _repair(folder, faults, root, (given, follow_links), tokenizer, processes)
+            faults = verify_set(store, workers=processes, labels=labels, progress=labelled)
+            if repair and root is not None and (faults or mended(Path(folder), finder)):
+                faults = _repair(Path(folder), faults, root, (given, follow_links), tokenizer, processes)
             found += [(folder, fault) for fault in faults]
-            if unguarded(folder):
+            if unguarded(store):
                 say(f"note: {folder}: written by an earlier version, without a checksum of the manifest's own text")
     if json:
-        print_json([{"folder": str(folder), "fault": fault} for folder, fault in found])
+        print_json([{"folder": folder, "fault": fault} for folder, fault in found])
     else:
         for folder, fault in found:
             print(f"{folder}: {fault}")
     say(f"{len(sets)} sets: {len(found)} faults" if found else f"{len(sets)} sets: no fault")
     if found:
-        if not repair:
+        if not repair and not is_url(path):
             say(f"hint: stamp-data verify {path} --repair --root ROOT builds the damaged shards anew")
         raise typer.Exit(1)
 

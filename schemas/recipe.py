@@ -94,11 +94,23 @@ class Model(Part, frozen=True):
             raise ValueError("the patch readout is told no words: set `head_words` to 0, or `head` to fine")
 
 
+class Cache(Part, frozen=True):
+    """Whole shards kept on a disk of the machine, for sets that lie far away. folder: "" for none. limit: GB of shards in it.
+
+    Processes and runs share it; those that were not used for longest leave first.
+    """
+
+    folder: str = ""
+    limit: Above = 100.0
+
+
 class Data(Part, frozen=True):
     """Where the pictures are, and how large the model sees them.
 
-    root: folder that holds the built sets. min_tokens, max_tokens: bounds of merged patches per picture.
+    root: folder or URL (`https:`, `s3:`, …) below which the built sets lie. min_tokens, max_tokens: bounds of merged patches
+    per picture.
     threads: read and decode ahead, 0 = none. max_bad_share: the run stops when more of its records are unreadable.
+    store_patience: seconds in which a read that fails is tried again.
     """
 
     root: str = "shards"
@@ -106,6 +118,8 @@ class Data(Part, frozen=True):
     max_tokens: Positive = 1280
     threads: Count = 2
     max_bad_share: Share = 0.001
+    cache: Cache = Cache()
+    store_patience: Above = 600.0
 
     def __post_init__(self) -> None:
         if self.min_tokens > self.max_tokens:

@@ -113,7 +113,7 @@ def unseal(folder: Path) -> list[Receipt]:
     try:
         manifest = read_manifest(folder, checked=False)  # each receipt is checked against its task and its shard
         whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
-        rows = _group(read_rows(folder / INDEX) if whole else [], lambda row: row.shard)
+        rows = _group(read_rows(folder) if whole else [], lambda row: row.shard)
         rejects = _group(read_rejects(folder / REJECTS) if whole else [], lambda row: row.shard)
         return [Receipt(one, rows[one.path], rejects.get(one.path, [])) for one in manifest.shards if whole]
     except (StampError, OSError):

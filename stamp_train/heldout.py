@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from accelerate import Accelerator
 
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
+from stamp_data.shards.stores import Location
 from stamp_schemas import Record
 from stamp_train.eval.oracle import decode_labels
 from stamp_train.feed import prepare_with
@@ -86,14 +86,14 @@ class Examiner:
     """Holds held-out records, decoded once, and examines models on them.
 
     Args:
-        folders: of the sets.
+        sets: where they lie.
         records: at most this many of each.
         layout: of the model's tokenizer.
         processor: of the model.
         upsampling: of masks and of labels to the picture's size, one of `stamp_train.predict.upsample.METHODS`.
     """
 
-    folders: Sequence[Path]
+    sets: Sequence[Location]
     records: int
     layout: Layout
     processor: Any
@@ -101,11 +101,11 @@ class Examiner:
     held_out: list[HeldOut] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.held_out = [record for folder in self.folders for record in self._read(folder)]
+        self.held_out = [record for place in self.sets for record in self._read(place)]
 
-    def _read(self, folder: Path) -> Iterator[HeldOut]:
+    def _read(self, place: Location) -> Iterator[HeldOut]:
         make = ExampleMaker(prepare_with(self.processor), self.layout.options.side)
-        with ShardSet(folder) as records:
+        with ShardSet(place) as records:
             for row in records.rows[: self.records]:
                 loaded = records.load(row)
                 if loaded.image is None or not loaded.record.targets:

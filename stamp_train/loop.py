@@ -56,7 +56,7 @@ from stamp_train.recipes.workload import Work
 from stamp_train.resume import Progress, read_progress
 from stamp_train.runlog import CHECKPOINTS, DEEPSPEED, EVALUATIONS, FINAL, LOG, RECIPE, Measured, Row, RunLog
 from stamp_train.schedule import learning_rate
-from stamp_train.stages import stage_steps
+from stamp_train.stages import open_set, stage_steps
 from stamp_train.step import StepRunner, seed_step
 from stamp_train.stream import StepBatch, StreamLoader
 from stamp_train.trackers import log_row, open_trackers
@@ -272,9 +272,9 @@ class Run:
     @functools.cached_property
     def _examiner(self) -> Examiner:
         evaluation = self.recipe.evaluation
-        folders = [Path(self.recipe.data.root, name) for name in evaluation.sets]
+        sets = [open_set(self.recipe.data, name) for name in evaluation.sets]
         layout = Layout(self.processor.chat, LayoutOptions.of(self.network.config))
-        return Examiner(folders, evaluation.records, layout, self.processor, evaluation.upsampling)
+        return Examiner(sets, evaluation.records, layout, self.processor, evaluation.upsampling)
 
     def _evaluate(self) -> Progress:
         metrics, shown = self._examiner.examine(

@@ -10,14 +10,16 @@ import msgspec
 
 from stamp_data.shards.manifest import read_manifest
 from stamp_schemas import StampError, UsageFault
-from stamp_schemas.recipe import Recipe
+from stamp_schemas.recipe import Data, Recipe
 from stamp_train.eval.card import checkpoint_digest
 from stamp_train.eval.results import Results
 from stamp_train.model.saving import OLDEST
 from stamp_train.predict.checkpoints import CONFIG, run_folder
 from stamp_train.recipes import resolve
 from stamp_train.runlog import EVALUATIONS, RECIPE, read_rows
+from stamp_train.stages import open_set
 
+PATIENCE = 5.0  # seconds in which a place that cannot be reached is tried again
 _PRECISIONS = {"bf16": "bfloat16", "float32": "float32"}
 _METRICS = ("ciou", "giou")
 _USE = """\
@@ -126,7 +128,7 @@ def _training(recipe: Recipe) -> str:
             f"{stage.name} ({f'{stage.epochs:g} epochs' if stage.epochs else f'{stage.steps} steps'})",
             use.set,
             f"{use.passes:g}",
-            _digest(Path(recipe.data.root, use.set)),
+            _digest(recipe.data, use.set),
         )
         for stage in recipe.stages
         for use in stage.sets
@@ -137,10 +139,11 @@ def _training(recipe: Recipe) -> str:
     return f"{facts}\n{_table(('stage', 'set', 'passes', 'digest of the set'), rows)}"
 
 
-def _digest(folder: Path) -> str:
+def _digest(data: Data, name: str) -> str:
+    brief = msgspec.structs.replace(data, store_patience=min(data.store_patience, PATIENCE))  # a card can do without
     try:
-        return f"`{read_manifest(folder).digest}`"
-    except (OSError, StampError):
+        return f"`{read_manifest(open_set(brief, name)).digest}`"
+    except StampError:
         return "not at hand when this was written"
 
 

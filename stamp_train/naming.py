@@ -9,7 +9,6 @@ pretrained towers have learned to name pictures.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from stamp_data.shards.reader import ShardSet
 from stamp_schemas import Grid, Record, StampError
 from stamp_schemas.recipe import Recipe
 from stamp_train.model.inputs import FULL, IGNORE, UNNAMED
+from stamp_train.stages import open_set
 
 
 def categories(recipe: Recipe) -> list[str]:
@@ -30,8 +30,8 @@ def categories(recipe: Recipe) -> list[str]:
     """
     sets = list(dict.fromkeys(use.set for stage in recipe.stages for use in stage.sets))
     names: set[str] = set()
-    for folder in sets:
-        with ShardSet(Path(recipe.data.root, folder)) as records:
+    for name in sets:
+        with ShardSet(open_set(recipe.data, name)) as records:
             for row in records.rows:
                 names.update(
                     *(target.categories for target in records.record(row).targets if len(target.categories) == 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from stamp_train.model.modeling import StampForQwen2VL
 from stamp_train.model.presets import byte_tokenizer, preset_config
 from stamp_train.model.tokens import add_tokens
 from stamp_train.naming import categories
+from stamp_train.stages import open_set
 
 
 def scratch_tokenizer(recipe: Recipe) -> Any:
@@ -29,16 +29,15 @@ def scratch_tokenizer(recipe: Recipe) -> Any:
         return tokenizer
     if not model.vocabulary:
         return byte_tokenizer()
-    sets = [Path(recipe.data.root, use.set) for stage in recipe.stages for use in stage.sets]
-    texts = [*dict.fromkeys(_texts(sets)), *FRAME, *FRAME]  # twice: a pair that is seen once is never merged
+    texts = [*dict.fromkeys(_texts(recipe)), *FRAME, *FRAME]  # twice: a pair that is seen once is never merged
     start: Any = byte_tokenizer()
     return start.train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
 
 
-def _texts(sets: Sequence[Path]) -> Iterator[str]:
-    """Every text of some sets."""
-    for folder in dict.fromkeys(sets):
-        with ShardSet(folder) as records:
+def _texts(recipe: Recipe) -> Iterator[str]:
+    """Every text of the sets of all stages."""
+    for name in dict.fromkeys(use.set for stage in recipe.stages for use in stage.sets):
+        with ShardSet(open_set(recipe.data, name)) as records:
             for row in records.rows:
                 for dialogue in records.record(row).dialogues:
                     for message in dialogue.messages:

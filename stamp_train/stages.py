@@ -8,10 +8,12 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from statistics import fmean
 
+from stamp_data.shards.stores import ShardCache, Store, open_store
 from stamp_schemas import StampError
-from stamp_schemas.recipe import Recipe
+from stamp_schemas.recipe import Data, Recipe
 from stamp_train.stream import GlobalBatch, Mixture, PackedStep, Plan, TokenCosts, pack_batch
 from stamp_train.stream.lengths import Lengths
 from stamp_train.stream.plan import PlanOptions
@@ -33,12 +35,20 @@ def stage_plan(recipe: Recipe, index: int) -> Plan:
         batch=recipe.batch.dialogues,
         dialogues_per_image=recipe.batch.dialogues_per_image,
     )
-    sets = [posixpath.join(recipe.data.root, use.set) for use in stage.sets]  # a folder or a URL
+    sets = [open_set(recipe.data, use.set) for use in stage.sets]
     if stage.epochs:
         return Plan(sets, Mixture(passes=tuple(stage.epochs * use.passes for use in stage.sets)), options)
     sizes = Plan(sets, None, options).rates
     weights = tuple(use.passes * size for use, size in zip(stage.sets, sizes, strict=True))
     return Plan(sets, Mixture(weights=weights), options)
+
+
+def open_set(data: Data, name: str) -> Store:
+    """Where a set of a recipe is read from, by whoever reads it: a folder or a URL below `data.root`, and its cache."""
+    cache = None
+    if data.cache.folder:
+        cache = ShardCache(Path(data.cache.folder).expanduser(), int(data.cache.limit * 1e9))
+    return open_store(posixpath.join(data.root, name), data.store_patience, cache)
 
 
 def stage_steps(recipe: Recipe, index: int) -> int:

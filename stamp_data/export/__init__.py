@@ -17,6 +17,7 @@ from stamp_data.export.json_png import JsonPng
 from stamp_data.export.labelme import LabelMe
 from stamp_data.export.report import Counts, ExportReport, Loss, Tally
 from stamp_data.shards.reader import Loaded, ShardSet
+from stamp_data.shards.stores import Location
 from stamp_schemas import StampError, UsageFault
 
 FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (JsonPng, Coco, LabelMe, HuggingFace)}
@@ -27,7 +28,7 @@ _NAME = re.compile(r"([^./\\\0][^/\\\0]*)/([^./\\\0][^/\\\0]*)")
 
 
 def export_sets(
-    folders: Sequence[Path],
+    places: Sequence[Location],
     to: str,
     out: Path,
     *,
@@ -36,7 +37,7 @@ def export_sets(
     keep: Callable[[Loaded], bool] = lambda _: True,
     progress: Progress = lambda *_: None,
 ) -> ExportReport:
-    """Write the sets in `folders` to the new folder `out`, in one of FORMATS; `out` appears whole or not at all.
+    """Write the sets at `places` to the new folder `out`, in one of FORMATS; `out` appears whole or not at all.
 
     polygons: outlines instead of pixels, where the format has both. keep: which records to export. UsageFault for an
     unknown format or an `out` that holds something; StampError for a damaged set, and for what the format cannot hold
@@ -54,7 +55,7 @@ def export_sets(
     try:
         part.mkdir(parents=True)
         writer = FORMATS[to](part, tally, polygons)
-        names = _write(folders, writer, keep, progress)
+        names = _write(places, writer, keep, progress)
         if not tally.found.records:
             raise StampError(f"none of the records of {', '.join(names)} was chosen", "nothing was written")
         tally.settle(allow_loss)
@@ -66,18 +67,18 @@ def export_sets(
     return ExportReport(to, out, names, tally.found, tally.written, tally.losses, list(writer.notes))
 
 
-def _write(folders: Sequence[Path], writer: Format, keep: Callable[[Loaded], bool], progress: Progress) -> list[str]:
+def _write(places: Sequence[Location], writer: Format, keep: Callable[[Loaded], bool], progress: Progress) -> list[str]:
     """Every record of every set, in order; returns the names of the sets."""
     names: list[str] = []
-    sets = [ShardSet(folder) for folder in folders]
+    sets = [ShardSet(place) for place in places]
     done, total = 0, sum(map(len, sets))
     for one in sets:
         name = one.manifest.name
         match = _NAME.fullmatch(name)
         if match is None:
-            raise StampError(f"{one.folder}: the manifest's name {name!r} makes no folder")
+            raise StampError(f"{one.place}: the manifest's name {name!r} makes no folder")
         if name in names:
-            raise UsageFault(f"{one.folder}: another set is called {name} too", "export them to different folders")
+            raise UsageFault(f"{one.place}: another set is called {name} too", "export them to different folders")
         names.append(name)
         with one:
             writer.begin(Place(one.manifest, match[1], match[2]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import Facts
 from stamp_data.inspect.look import Looker
 from stamp_data.inspect.select import Pick, select
+from stamp_data.shards.stores import Location
 
 _PATIENCE = 0.5  # seconds
 
@@ -64,7 +64,7 @@ class Catalogue:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Location],
         *,
         where: str | None = None,
         sort: str | None = None,

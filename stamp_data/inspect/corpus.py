@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,8 +12,9 @@ import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.shards.index import IndexRow, read_table
-from stamp_data.shards.manifest import INDEX, find_sets
+from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
+from stamp_data.shards.stores import Location
 from stamp_schemas import StampError, UsageFault
 
 CHUNK = 512  # index rows turned into typed rows at a time
@@ -27,12 +27,11 @@ class Corpus:
     Not safe to share between threads. Opening it reads the manifests and the indexes, no shard.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Location]) -> None:
         if not paths:
             raise UsageFault("no path given", "give a folder that `stamp-data build` wrote")
-        folders = dict.fromkeys(folder for path in paths for folder in find_sets(path))
-        self.sets = [ShardSet(folder) for folder in folders]
-        self.tables: list[pa.Table] = [read_table(one.folder / INDEX) for one in self.sets]
+        self.sets = [ShardSet(store) for store in find_sets(*paths)]
+        self.tables: list[pa.Table] = [read_table(one.store) for one in self.sets]
         self.starts = np.cumsum([0] + [len(table) for table in self.tables])
         self._places: dict[tuple[str, str], int] | None = None
         self._open: OrderedDict[int, None] = OrderedDict()
@@ -117,4 +116,4 @@ class Corpus:
 
     def describe(self) -> str:
         """The sets in a few words."""
-        return str(self.sets[0].folder) if len(self.sets) == 1 else f"{len(self.sets)} sets"
+        return self.sets[0].place if len(self.sets) == 1 else f"{len(self.sets)} sets"

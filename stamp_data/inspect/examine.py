@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from stamp_data.inspect.report import (
 )
 from stamp_data.inspect.statistics import Tally, statistics
 from stamp_data.inspect.where import Filter
+from stamp_data.shards.stores import Location
 from stamp_schemas import Manifest
 from stamp_schemas.record import RECORD_SCHEMA
 
@@ -74,7 +74,7 @@ def _example(source: Facts | Broken, finding: Finding) -> Example:
 
 
 def examine(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     *,
     limit: int = DEFAULT_LIMIT,
     everything: bool = False,
@@ -129,7 +129,7 @@ def examine(
             text_unit=everyone.text_unit,
             budget=budget,
         )
-        inputs = [_input(one.folder, one.manifest) for one in corpus.sets]
+        inputs = [_input(one.place, one.manifest) for one in corpus.sets]
         return InspectReport(REPORT_SCHEMA, inputs, sampling, result, flags.flags(), flags.summary())
 
 
@@ -141,10 +141,10 @@ def spread_pictures(corpus: Corpus, numbers: list[int]) -> frozenset[int]:
     return frozenset(having[step] for step in steps)
 
 
-def _input(folder: Path, manifest: Manifest) -> SetInput:
+def _input(place: str, manifest: Manifest) -> SetInput:
     totals = manifest.totals
     return SetInput(
-        path=str(folder),
+        path=place,
         name=manifest.name,
         digest=manifest.digest,
         record_schema=RECORD_SCHEMA,

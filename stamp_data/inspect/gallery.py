@@ -14,6 +14,7 @@ from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.select import select
 from stamp_data.inspect.view import RecordView, record_view, thumbnail
+from stamp_data.shards.stores import Location
 from stamp_data.shards.writer import write_atomic
 from stamp_schemas import StampError, UsageFault
 
@@ -35,7 +36,7 @@ class GallerySummary:
 
 
 def write_gallery(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     out: Path,
     *,
     max_images: int = MOST_IMAGES,

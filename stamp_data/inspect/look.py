@@ -16,6 +16,7 @@ from stamp_data.inspect.leaks import find_leaks
 from stamp_data.inspect.where import Filter
 from stamp_data.picture import check_picture
 from stamp_data.shards.index import IndexRow
+from stamp_data.shards.stores import StoreFault
 from stamp_schemas import Manifest, Record, StampError
 
 PROBE = 64  # pixels: side at which a picture is decoded to see that it can be
@@ -49,6 +50,8 @@ class Looker:
                 _compare(record, row)
                 facts = Facts(number, one.manifest, row, record, one.labels(row))
                 facts.findings = self._findings(facts, one.member(row, "image") if number in pictures else b"")
+            except StoreFault:
+                raise  # says nothing about the record
             except StampError as fault:
                 yield Broken(number, one.manifest, row, Finding("STP-E001", fault.message))
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +19,7 @@ from stamp_data.inspect.palette import colours
 from stamp_data.inspect.terminal import STYLES, plain
 from stamp_data.instructions import SEG
 from stamp_data.rle import UInt8
+from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 
 SHADES = " ░▒▓█"
@@ -27,7 +27,7 @@ NARROW = 80  # characters: below, two patches share one block
 DIALOGUES = 12  # written out; the others as one line each
 
 
-def show_record(paths: Sequence[Path], key: str, console: Console, *, budget: int | None = None) -> None:
+def show_record(paths: Sequence[Location], key: str, console: Console, *, budget: int | None = None) -> None:
     """Print the record called `key`. StampError if there is none, or it cannot be read."""
     with Corpus(paths) as corpus:
         item = next(Looker(corpus, budget).look([corpus.find(key)]))

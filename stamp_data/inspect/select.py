@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from stamp_data.inspect.columns import dialogue_row
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.look import Looker, matching
 from stamp_data.inspect.where import Filter, Sort, Value
+from stamp_data.shards.stores import Location
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,12 @@ def _sorted_numbers(looker: Looker, condition: Filter | None, order: Sort) -> li
 
 
 def record_keys(
-    paths: Sequence[Path], *, limit: int | None = None, seed: int = 0, where: str | None = None, sort: str | None = None
+    paths: Sequence[Location],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    where: str | None = None,
+    sort: str | None = None,
 ) -> Iterator[str]:
     """The keys of the records that `select` takes; from the index alone where nothing is asked of the records."""
     with Corpus(paths) as corpus:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -27,6 +26,7 @@ from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.shelf import Shelf
 from stamp_data.inspect.where import Filter
+from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 
 HOST = "127.0.0.1"
@@ -53,7 +53,7 @@ class Gallery:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Location],
         *,
         where: str | None = None,
         sort: str | None = None,
@@ -62,7 +62,7 @@ class Gallery:
         report: InspectReport | None = None,
     ) -> None:
         self.report = report or examine(paths, seed=seed, where=where, budget=budget)
-        self._shelf = Shelf(list(paths), Filter.parse(where) if where else None, budget)
+        self._shelf = Shelf(paths, Filter.parse(where) if where else None, budget)
         self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget, then=self._shelf.fill)
         self.page = Page()
 
@@ -197,7 +197,7 @@ def open_server(gallery: Gallery, port: int = 0) -> tuple[Server, str]:
 
 
 def serve(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     *,
     port: int = 0,
     on_ready: Callable[[str], None],

@@ -20,6 +20,7 @@ from stamp_data.inspect.overlays import Overlay
 from stamp_data.inspect.palette import colours
 from stamp_data.inspect.select import Pick, select
 from stamp_data.inspect.terminal import plain
+from stamp_data.shards.stores import Location
 from stamp_data.shards.writer import write_atomic
 from stamp_schemas import StampError, UsageFault
 
@@ -56,7 +57,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def write_sheet(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     out: Path,
     *,
     limit: int = 48,
@@ -85,7 +86,7 @@ def write_sheet(
     return SheetSummary(out, len(cells), width, height)
 
 
-def write_sample(paths: Sequence[Path], key: str, out: Path, *, overlay: Overlay = "mask") -> SheetSummary:
+def write_sample(paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask") -> SheetSummary:
     """Write one record as PNG: its picture with all targets, its expressions as a legend below."""
     with Corpus(paths) as corpus:
         item = next(Looker(corpus).look([corpus.find(key)]))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -17,6 +16,7 @@ from stamp_data.inspect.select import Pick
 from stamp_data.inspect.view import record_view
 from stamp_data.inspect.where import Filter
 from stamp_data.shards.index import IndexRow
+from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 
 LIMIT = 128 << 20  # bytes of views kept: of some 20,000 records
@@ -30,7 +30,7 @@ class Shelf:
     """
 
     def __init__(
-        self, paths: list[Path], condition: Filter | None, budget: int | None = None, limit: int = LIMIT
+        self, paths: Sequence[Location], condition: Filter | None, budget: int | None = None, limit: int = LIMIT
     ) -> None:
         self._lock = threading.Lock()
         self._corpus = Corpus(paths)

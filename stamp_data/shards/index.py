@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stamp_data.files import open_plain
+from stamp_data.shards.manifest import INDEX
 from stamp_data.shards.row import MEMBERS, IndexRow
+from stamp_data.shards.stores import Location, Store, is_url, open_store
 from stamp_schemas import StampError
 
-__all__ = ["MEMBERS", "SCHEMA", "IndexRow", "read_rows", "read_table", "write_index"]
+__all__ = ["MEMBERS", "SCHEMA", "IndexRow", "open_index", "read_rows", "read_table", "told", "typed", "write_index"]
 
 FEW_ROWS = 1 << 20  # of which no file is too small to be believed
 DAMAGE = (pa.ArrowException, msgspec.MsgspecError, ValueError, OverflowError)
@@ -78,37 +80,45 @@ def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     return pa.Array.from_buffers(kind, count, layout, children=[items])
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """The index as an arrow table (some columns, or all); StampError if the file is not an index of this schema."""
-    try:
-        with open_plain(path) as file:
-            parquet = pq.ParquetFile(file)
-            _check_schema(parquet, os.fstat(file.fileno()).st_size, columns or SCHEMA.names, path)
-            table = parquet.read(columns=columns)
-            table.validate(full=True)  # that texts are UTF-8 and lists end where they say: nothing below would notice
-            return table
-    except FileNotFoundError:
-        raise StampError(f"{path}: no such file", "is this the folder of one built split?") from None
-    except (*DAMAGE, OSError) as fault:
-        raise StampError(f"{path}: not a readable index: {first_line(fault)}") from None
+def read_table(place: Location, columns: list[str] | None = None) -> pa.Table:
+    """The index of a set as an arrow table (some columns, or all); StampError if it is not an index of this schema."""
+    store = open_store(place)
+    with told(store):
+        parquet = open_index(store, columns or SCHEMA.names)
+        table = parquet.read(columns=columns)
+        table.validate(full=True)  # that texts are UTF-8 and lists end where they say: nothing below would notice
+        return table
 
 
-def _check_schema(parquet: pq.ParquetFile, size: int, columns: Sequence[str], path: Path) -> None:
-    """What the footer says, before anything is read by it."""
-    schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+def open_index(store: Store, columns: Sequence[str]) -> pq.ParquetFile:
+    """The index, of which nothing but the footer is read. StampError if that is not one with these columns."""
+    with told(store):
+        parquet = pq.ParquetFile(store.seekable(INDEX), pre_buffer=is_url(store))
+        schema, rows, size = parquet.schema_arrow, parquet.metadata.num_rows, store.size(INDEX)
     for name in columns:
         if schema.names.count(name) != 1 or schema.field(name).type != SCHEMA.field(name).type:
-            raise StampError(f"{path}: column {name!r} is missing or of another type", "built by another version?")
+            raise StampError(
+                f"{store}/{INDEX}: column {name!r} is missing or of another type", "built by another version?"
+            )
     if rows > max(size, FEW_ROWS):  # every row has a hash of its own, which no compression makes smaller
-        raise StampError(f"{path}: claims {rows:,} rows in {size:,} bytes", "built by another program?")
+        raise StampError(f"{store}/{INDEX}: claims {rows:,} rows in {size:,} bytes", "built by another program?")
+    return parquet
 
 
-def read_rows(path: Path) -> list[IndexRow]:
-    """Every row of an index, typed; StampError as from `read_table`, or if a value is none that a column may hold."""
+@contextmanager
+def told(store: Store) -> Iterator[None]:
+    """What is said of an index that cannot be read, as one StampError."""
     try:
-        return typed(read_table(path))
-    except DAMAGE as fault:
-        raise StampError(f"{path}: not a readable index: {first_line(fault)}") from None
+        yield
+    except (*DAMAGE, OSError) as fault:
+        raise StampError(f"{store}/{INDEX}: not a readable index: {first_line(fault)}") from None
+
+
+def read_rows(place: Location) -> list[IndexRow]:
+    """Every row of an index, typed; StampError as from `read_table`, or if a value is none that a column may hold."""
+    store = open_store(place)
+    with told(store):
+        return typed(read_table(store))
 
 
 def typed(table: pa.Table) -> list[IndexRow]:

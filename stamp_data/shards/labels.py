@@ -34,5 +34,5 @@ def parse_labels(data: bytes, shape: Shape, name: str) -> UInt8:
     """
     head = npy_header(shape)
     if not data.startswith(head) or len(data) != len(head) + shape[0] * shape[1] * shape[2]:
-        raise StampError(f"{name}: not an array of uint8 {list(shape)}, as the index says")
+        raise StampError(f"{name}: not an array of uint8 {list(shape)}, as its record says")
     return np.frombuffer(data, np.uint8, offset=len(head)).reshape(shape)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import msgspec
 from blake3 import blake3
 
-from stamp_data.files import read_plain
+from stamp_data.shards.stores import Location, Missing, Store, open_store
+from stamp_data.shards.stores.cache import CachedStore
 from stamp_schemas import Manifest, ShardEntry, StampError
+from stamp_schemas.manifest import MANIFEST_SCHEMA
 
+_DIGEST = re.compile(r"[0-9a-f]{1,64}")
 MANIFEST, INDEX, WIDS, REJECTS = "manifest.json", "index.parquet", "wids.json", "rejects.jsonl"
 SHARD_NAME = re.compile(r"shard-[0-9]{6,}\.tar", re.ASCII)
 CHANGED = "changed since it was written: its checksum is not that of its text"
@@ -54,33 +56,66 @@ def wids_bytes(name: str, shards: list[ShardEntry]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
-def read_manifest(folder: Path, *, checked: bool = True) -> Manifest:
+def read_manifest(place: Location, *, checked: bool = True) -> Manifest:
     """The manifest of one built split; StampError if there is none, it is not one or, `checked`, was changed."""
-    path = folder / MANIFEST
+    store = open_store(place)
     try:
-        data = read_plain(path)
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except FileNotFoundError:
+        data = store.get(MANIFEST)
+    except Missing:
         raise StampError(
-            f"{folder}: no {MANIFEST}", "an unfinished build? the same build command goes on where it stopped"
+            f"{store}: no {MANIFEST}", "an unfinished build? the same build command goes on where it stopped"
         ) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OSError) as fault:
-        raise StampError(f"{path}: not a manifest of this version: {fault}") from None
-    if checked and not is_whole(data, manifest):
-        raise StampError(f"{path}: {CHANGED}", f"`stamp-data verify {folder}` says what else is damaged")
+    return parse_manifest(data, store, checked)
+
+
+def parse_manifest(data: bytes, store: Store, checked: bool) -> Manifest:
+    """A manifest from its text; see `read_manifest`."""
+    where = f"{store}/{MANIFEST}"
+    try:
+        schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
+        if schema != MANIFEST_SCHEMA:
+            raise StampError(
+                f"{where}: is of schema {schema!r}, this version reads {MANIFEST_SCHEMA!r}",
+                "build the set anew, or install the version that wrote it",
+            )
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{where}: not a manifest of this version: {fault}") from None
+    if checked:
+        if not is_whole(data, manifest):
+            raise StampError(f"{where}: {CHANGED}", f"`stamp-data verify {store}` says what else is damaged")
+        for entry in manifest.shards:  # their names may lead anywhere
+            if not SHARD_NAME.fullmatch(entry.path) or not _DIGEST.fullmatch(entry.digest):
+                raise StampError(f"{where}: {entry.path[:100]!r} is not the name of a shard, or its digest is none")
     return manifest
 
 
-def find_sets(path: Path, *, unfinished: bool = False) -> list[Path]:
-    """The folders of built splits at or below `path`, sorted; StampError if there are none.
+def shards_of(store: Store, manifest: Manifest) -> Store:
+    """Where the shards of a set are read from: its own place, or the cache that the place has."""
+    if store.cache is None:
+        return store
+    return CachedStore(store, store.cache, {entry.path: entry.digest for entry in manifest.shards})
+
+
+def find_sets(*places: Location, unfinished: bool = False) -> list[Store]:
+    """The built splits at or below some places, each once; StampError for a place without any.
 
     unfinished: also those that hold shards but no manifest.
     """
-    if not path.exists():
-        raise StampError(f"{path}: no such folder")
-    found = {manifest.parent for manifest in path.rglob(MANIFEST)}
+    return list({str(one): one for place in places for one in _below(open_store(place), unfinished)}.values())
+
+
+def _below(store: Store, unfinished: bool) -> list[Store]:
+    """Sorted by their folders or URLs."""
+    found = set(store.folders(MANIFEST))
     if unfinished:
-        found |= {shard.parent for shard in path.rglob("shard-*.tar")}
+        found |= set(store.folders("shard-*.tar"))
     if not found:
-        raise StampError(f"{path}: no {MANIFEST} here or below", "give the folder that `stamp-data build` wrote")
-    return sorted(found)
+        listed = store.names() is not None
+        raise StampError(
+            f"{store}: no {MANIFEST} here" + (" or below" if listed else ""),
+            "give the folder that `stamp-data build` wrote"
+            if listed
+            else "a web server: give the URL of one built split",
+        )
+    return [open_store(place, store.patience, store.cache) for place in sorted(found)]

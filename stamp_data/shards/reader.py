@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
-from xxhash import xxh3_64_intdigest
 
-from stamp_data.files import open_plain
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow, read_rows
 from stamp_data.shards.labels import parse_labels
-from stamp_data.shards.manifest import INDEX, SHARD_NAME, read_manifest
+from stamp_data.shards.manifest import INDEX, read_manifest, shards_of
+from stamp_data.shards.members import Damaged, read_members
+from stamp_data.shards.row import MEMBERS
+from stamp_data.shards.stores import Location, is_url, open_store
 from stamp_schemas import Manifest, Record, StampError
-
-OPEN_SHARDS = 16  # file handles kept per reader
 
 
 @dataclass(frozen=True)
@@ -34,20 +29,27 @@ class Loaded:
 
 
 class ShardSet:
-    """One built split, opened for reading. Not safe to share between threads; cheap enough to open in each.
+    """One built split, opened for reading: at a folder, a URL, or in a store.
 
-    Raises StampError, naming shard, record and member, for whatever does not hash to what the index says.
+    Raises StampError, naming shard, record and member, for whatever does not hash to what the index says, and StoreFault
+    where the place itself cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.manifest: Manifest = read_manifest(folder)
-        self._files: OrderedDict[str, BinaryIO] = OrderedDict()
+    def __init__(self, place: Location) -> None:
+        self.store = open_store(place)
+        self.manifest: Manifest = read_manifest(self.store)
+        self._tars = shards_of(self.store, self.manifest)
+        self._sizes = {entry.path: entry.bytes for entry in self.manifest.shards}
+
+    @property
+    def place(self) -> str:
+        """Its folder or URL."""
+        return str(self.store)
 
     @cached_property
     def rows(self) -> list[IndexRow]:
         """The whole index, in shard order."""
-        return read_rows(self.folder / INDEX)
+        return read_rows(self.store)
 
     @cached_property
     def _by_key(self) -> dict[str, IndexRow]:
@@ -64,62 +66,61 @@ class ShardSet:
         try:
             return self._by_key[key]
         except KeyError:
-            raise StampError(
-                f"{self.folder}: no record {key!r}", "keys are listed by `stamp-data inspect -q`"
-            ) from None
+            raise StampError(f"{self.store}: no record {key!r}", "keys are listed by `stamp-data inspect -q`") from None
 
     def member(self, row: IndexRow, member: str) -> bytes:
         """Checked bytes of one member (`image`, `json` or `labels`) of a record; b"" if the record has none."""
-        offset, size, expected = row.span(member)
-        if not size:
-            return b""
-        file = self._open(row.shard)
-        there = os.fstat(file.fileno()).st_size
-        data = os.pread(file.fileno(), size, offset) if 0 <= offset <= there and 0 < size <= there - offset else b""
-        if xxh3_64_intdigest(data) != expected:
-            raise StampError(
-                f"{self.folder / row.shard}: {row.member_name(member)} is damaged (bytes differ from the index)",
-                f"`stamp-data verify {self.folder} --repair --root ROOT` rebuilds the shard",
-            )
-        return data
+        return self._read(row, (member,))[0]
 
     def record(self, row: IndexRow) -> Record:
         """The parsed `K.json` of a record."""
-        try:
-            return msgspec.json.decode(self.member(row, "json"), type=Record)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-            raise StampError(f"{self.folder / row.shard}: {row.member_name('json')} is no record: {fault}") from None
+        return self._record(row, self.member(row, "json"))
 
     def labels(self, row: IndexRow) -> UInt8 | None:
         """The patch labels of a record, uint8 [targets, grid height, grid width]; None without targets."""
-        data = self.member(row, "labels")
-        return parse_labels(data, row.labels_shape, row.member_name("labels")) if data else None
+        return _labels(row, self.member(row, "labels"))
 
     def load(self, row: IndexRow) -> Loaded:
-        """All members of a record."""
-        return Loaded(row, self.record(row), self.member(row, "image") or None, self.labels(row))
+        """All members of a record, by one read."""
+        image, json, labels = self._read(row, MEMBERS)
+        return Loaded(row, self._record(row, json), image or None, _labels(row, labels))
 
-    def _open(self, shard: str) -> BinaryIO:
-        if shard in self._files:
-            self._files.move_to_end(shard)
-            return self._files[shard]
-        if not SHARD_NAME.fullmatch(shard):  # it may lead anywhere
-            raise StampError(f"{self.folder / INDEX}: {shard[:100]!r} is not the name of a shard")
+    def _read(self, row: IndexRow, members: tuple[str, ...]) -> list[bytes]:
+        """Some members, in the order of MEMBERS."""
+        if row.shard not in self._sizes:  # it may lead anywhere
+            raise StampError(f"{self.store}/{INDEX}: {row.shard[:100]!r} is not the name of a shard")
+        size, spans = self._sizes[row.shard], [row.span(member) for member in members]
+        for member, (offset, length, _) in zip(members, spans, strict=True):
+            if length and not 0 <= offset <= offset + length <= size:
+                raise self._damage(row, member)
         try:
-            file = open_plain(self.folder / shard)
-        except OSError as fault:
-            raise StampError(f"{self.folder / shard}: {fault.strerror}") from None
-        self._files[shard] = file
-        if len(self._files) > OPEN_SHARDS:
-            self._files.popitem(last=False)[1].close()
-        return file
+            return [bytes(part) for part in read_members(self._tars, row.shard, spans)]
+        except Damaged as fault:
+            raise self._damage(row, members[fault.member]) from None
+
+    def _damage(self, row: IndexRow, member: str) -> StampError:
+        more = "` says more" if is_url(self.store) else " --repair --root ROOT` rebuilds the shard"
+        return StampError(
+            f"{self.store}/{row.shard}: {row.member_name(member)} is damaged (bytes differ from the index)",
+            f"`stamp-data verify {self.store}{more}",
+        )
+
+    def _record(self, row: IndexRow, data: bytes) -> Record:
+        try:
+            return msgspec.json.decode(data, type=Record)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+            raise StampError(f"{self.store}/{row.shard}: {row.member_name('json')} is no record: {fault}") from None
 
     def close(self) -> None:
-        while self._files:
-            self._files.popitem()[1].close()
+        """Let go of open files."""
+        self._tars.close()
 
     def __enter__(self) -> ShardSet:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _labels(row: IndexRow, data: bytes) -> UInt8 | None:
+    return parse_labels(data, row.labels_shape, row.member_name("labels")) if data else None

@@ -30,9 +30,11 @@ from stamp_data.shards.manifest import (
     WIDS,
     is_whole,
     manifest_bytes,
+    read_manifest,
     set_digest,
     wids_bytes,
 )
+from stamp_data.shards.stores import Location, Store, open_store
 from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.shard import ShardJob, check_shard
 from stamp_schemas import Manifest, StampError, Totals
@@ -41,26 +43,28 @@ _KEY = re.compile(r"[a-z0-9_+-]{1,80}")
 
 
 def verify_set(
-    folder: Path, *, workers: int = 1, labels: bool = True, progress: Progress = lambda *_: None
+    place: Location, *, workers: int = 1, labels: bool = True, progress: Progress = lambda *_: None
 ) -> list[Fault]:
     """Everything that is wrong with one built split, always in the same order: [] if nothing is.
 
     workers: processes, each at one shard at a time. labels: make every label anew from its mask, which takes most of the
-    time; without it shapes and hashes of the labels are still checked. StampError only if `folder` is no folder or a
-    worker dies; whatever lies in the folder becomes a fault.
+    time; without it shapes and hashes of the labels are still checked. StampError only if `place` is none or a
+    worker dies; whatever lies in the folder becomes a fault. Of a web server, which cannot be listed, files that the manifest
+    does not know are not found.
     """
-    if not folder.is_dir():
-        raise StampError(f"{folder}: no such folder")
-    manifest, faults = check_manifest(folder)
-    names = [entry.path for entry in manifest.shards] if manifest else []
-    on_disk = sorted(path.name for path in folder.glob("*.tar"))
-    faults += [Fault(name, "file-extra", "not in the manifest") for name in on_disk if manifest and name not in names]
-    index, found = check_index(folder, manifest)
-    faults += found + _check_lists(folder, manifest)
+    store = open_store(place)
+    on_disk = [name for name in store.names() or () if name.endswith(".tar")]
+    with store.at_hand([MANIFEST, INDEX, WIDS, REJECTS]) as folder:
+        manifest, faults = check_manifest(folder)
+        names = [entry.path for entry in manifest.shards] if manifest else []
+        extra = [name for name in on_disk if manifest and name not in names]
+        faults += [Fault(name, "file-extra", "not in the manifest") for name in extra]
+        index, found = check_index(folder, manifest)
+        faults += found + _check_lists(folder, manifest)
     names = [name for name in dict.fromkeys(names) if SHARD_NAME.fullmatch(name)] if manifest else on_disk
     done = 0
     progress(done, len(names), "verifying")
-    for found in _run(_jobs(folder, names, manifest, index, labels), min(workers, len(names))):
+    for found in _run(_jobs(store, names, manifest, index, labels), min(workers, len(names))):
         faults += found
         done += 1
         progress(done, len(names), "verifying")
@@ -110,10 +114,12 @@ def check_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
     return manifest, faults.faults
 
 
-def unguarded(folder: Path) -> bool:
+def unguarded(place: Location) -> bool:
     """Whether the manifest is of an earlier version, which had no checksum: a change of it may go unseen."""
-    manifest, _ = check_manifest(folder)
-    return manifest is not None and manifest.checksum is msgspec.UNSET
+    try:
+        return read_manifest(place, checked=False).checksum is msgspec.UNSET
+    except StampError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def check_index(folder: Path, manifest: Manifest | None) -> tuple[Index | None, 
     faults = FaultList(INDEX)
     trusted = _has_digest(folder / INDEX, manifest, faults)
     try:
-        table = read_table(folder / INDEX)
+        table = read_table(folder)
         keys = [key or "" for key in table.column("key").to_pylist()]
         index = Index(table, _spans(table, faults), trusted)
     except (StampError, MemoryError, *DAMAGE) as fault:
@@ -220,14 +226,14 @@ def _has_digest(path: Path, manifest: Manifest | None, faults: FaultList) -> boo
 
 
 def _jobs(
-    folder: Path, names: list[str], manifest: Manifest | None, index: Index | None, labels: bool
+    store: Store, names: list[str], manifest: Manifest | None, index: Index | None, labels: bool
 ) -> Iterator[ShardJob]:
     entries = {entry.path: entry for entry in manifest.shards} if manifest else {}
     settings = manifest.settings if manifest else None
     for name in names:
         rows = index.rows(name) if index else None
         trusted = index is not None and (index.trusted or manifest is None)
-        yield ShardJob(folder, name, entries.get(name), rows, trusted, settings, labels)
+        yield ShardJob(store.place, store.patience, name, entries.get(name), rows, trusted, settings, labels)
 
 
 def _run(jobs: Iterator[ShardJob], workers: int) -> Iterator[list[Fault]]:

@@ -13,6 +13,7 @@ from xxhash import xxh3_64_intdigest
 
 from stamp_data.files import file_digest, open_plain
 from stamp_data.shards.index import MEMBERS, IndexRow
+from stamp_data.shards.stores import StoreFault, open_store
 from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.record import Found, RecordCheck
 from stamp_data.verify.walk import BLOCK, Member, Walked, read, walk
@@ -26,7 +27,8 @@ class ShardJob(msgspec.Struct, frozen=True):
     in a shard that is itself damaged. labels: whether to make the labels anew.
     """
 
-    folder: Path
+    place: str
+    patience: float
     name: str
     entry: ShardEntry | None
     rows: list[IndexRow] | None
@@ -36,17 +38,22 @@ class ShardJob(msgspec.Struct, frozen=True):
 
 
 def check_shard(job: ShardJob) -> list[Fault]:
-    """Everything that is wrong with one shard, in the order of its bytes. Raises nothing for any content."""
+    """Everything that is wrong with one shard, in the order of its bytes. Raises StoreFault alone, if the place is at fault."""
     faults = FaultList(job.name)
-    path = job.folder / job.name
     try:
-        with warnings.catch_warnings(), open_plain(path) as file:
+        with (
+            warnings.catch_warnings(),
+            open_store(job.place, job.patience).at_hand([job.name]) as folder,
+            open_plain(folder / job.name) as file,
+        ):
             warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is wrong with a picture becomes a fault
             size = os.fstat(file.fileno()).st_size
             rows = job.rows
-            if _has_digest(job.entry, path, size, faults) and not job.trusted:
+            if _has_digest(job.entry, folder / job.name, size, faults) and not job.trusted:
                 rows = None
             _check_content(file, size, job, rows, faults)
+    except StoreFault:
+        raise
     except FileNotFoundError:
         faults.add("file-missing", "no such file")
     except (StampError, OSError) as fault:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from stamp_data.picture import PictureFault, check_picture
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
+from stamp_data.shards.stores import Location, StoreFault
 from stamp_schemas import RLE, Content, Dialogue, Message, Record, StampError, UsageFault
 from stamp_train.stream.pictures import UndecodableError, decode
 
@@ -72,15 +72,15 @@ class CaseSet:
     """One shard set as an examination.
 
     Args:
-        folder: of the set.
+        place: folder or URL of the set.
         prompting: where questions come from.
 
     Raises:
-        StampError: the folder holds no shard set.
+        StampError: no shard set lies there.
     """
 
-    def __init__(self, folder: Path, prompting: Prompting = "record") -> None:
-        self.shards = ShardSet(folder)
+    def __init__(self, place: Location, prompting: Prompting = "record") -> None:
+        self.shards = ShardSet(place)
         self.manifest = self.shards.manifest
         self.prompting = prompting
         self.rows = [row for row in self.shards.rows if self.count(row)]
@@ -102,6 +102,8 @@ class CaseSet:
         try:
             record = self.shards.record(row)
             image = _picture(self.shards.member(row, "image"), record, row.member_name("image"))
+        except StoreFault:
+            raise  # says nothing about the record
         except StampError as fault:
             return Pictured(row.key, None, [], [(f"{row.key}/#{i}", fault.message) for i in self._asking(row)])
         cases: dict[str, Case] = {}
@@ -153,15 +155,14 @@ class CaseSet:
         return [Message(messages[0].role, [Content("image"), Content("text", question)])]
 
 
-def open_sets(paths: Sequence[Path], prompting: Prompting = "record") -> tuple[list[CaseSet], list[str]]:
+def open_sets(paths: Sequence[Location], prompting: Prompting = "record") -> tuple[list[CaseSet], list[str]]:
     """All sets at or below some paths that have masks, and the names of those that have none.
 
     Raises:
         StampError: no set has masks.
         UsageFault: two sets have one name.
     """
-    folders = dict.fromkeys(folder for path in paths for folder in find_sets(path))
-    sets = [CaseSet(folder, prompting) for folder in folders]
+    sets = [CaseSet(store, prompting) for store in find_sets(*paths)]
     scored = [one for one in sets if len(one)]
     without = [one.name for one in sets if not len(one)]
     if not scored:

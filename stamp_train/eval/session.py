@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stamp_data.shards.stores import Location
 from stamp_schemas import UsageFault
 from stamp_train.eval.card import Card, Opened, Refined, Settings, checkpoint_digest, set_cards, software
 from stamp_train.eval.cases import Prompting, open_sets
@@ -39,7 +40,7 @@ class Asked:
 
     Attributes:
         checkpoint: folder of a checkpoint or of a run; None to score labels themselves.
-        shards: built splits, or folders of them.
+        shards: built splits, or folders of them; a URL is as good.
         out: folder of the evaluation.
         mode: one of `MODES`.
         labels: representations that are scored without a checkpoint.
@@ -50,7 +51,7 @@ class Asked:
     """
 
     checkpoint: Path | None
-    shards: Sequence[Path]
+    shards: Sequence[Location]
     out: Path
     mode: str = "free"
     labels: Sequence[Representation] = ()

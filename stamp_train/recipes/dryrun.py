@@ -12,7 +12,7 @@ from stamp_train.recipes.architecture import Architecture, architecture
 from stamp_train.recipes.cost import Memory, hours, memory, operations
 from stamp_train.recipes.devices import Device
 from stamp_train.recipes.workload import StageWork, stage_work
-from stamp_train.stages import counts_bytes, stage_padding
+from stamp_train.stages import counts_bytes, open_set, stage_padding
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def check_paths(recipe: Recipe) -> list[StampError]:
     used = [use.set for stage in recipe.stages for use in stage.sets] + list(recipe.evaluation.sets)
     for name in dict.fromkeys(used):
         try:
-            read_manifest(Path(recipe.data.root, name))
+            read_manifest(open_set(recipe.data, name))
         except StampError as fault:
             faults.append(
                 StampError(fault.message, f"--set data.root=FOLDER: built sets lie under it, now {recipe.data.root}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from stamp_data.grid import patch_grid
 from stamp_data.shards.index import read_table
-from stamp_data.shards.manifest import INDEX, read_manifest
+from stamp_data.shards.manifest import read_manifest
+from stamp_data.shards.stores import Store
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe, Stage
+from stamp_train.stages import open_set
 
 CHARS_PER_TOKEN = 4.0  # English under Qwen's tokenizer, where the index holds no counts
+_ASKED = 16  # shards whose size is asked for at a time, of a store that is far away
 _TURN_TOKENS = 5  # header and end of a turn
 _COLUMNS = ["width", "height", "turns", "masks", "text_chars", "text_tokens"]
 
@@ -86,7 +89,7 @@ def stage_work(recipe: Recipe, stage: Stage, bytes_as_tokens: bool = False) -> S
     """
     epoch = Work()
     for use in stage.sets:
-        epoch += set_work(Path(recipe.data.root, use.set), recipe, bytes_as_tokens).times(use.passes)
+        epoch += set_work(open_set(recipe.data, use.set), recipe, bytes_as_tokens).times(use.passes)
     if not epoch.dialogues:
         raise StampError(f"stage {stage.name}: its sets hold no dialogue")
     steps = stage.steps or math.ceil(stage.epochs * epoch.dialogues / recipe.batch.dialogues)
@@ -94,18 +97,22 @@ def stage_work(recipe: Recipe, stage: Stage, bytes_as_tokens: bool = False) -> S
     return StageWork(stage.name, steps, epoch.times(epochs))
 
 
-def set_work(folder: Path, recipe: Recipe, bytes_as_tokens: bool = False) -> Work:
+def set_work(store: Store, recipe: Recipe, bytes_as_tokens: bool = False) -> Work:
     """One pass over a set.
 
     Raises:
         StampError: no manifest, no index, or a shard that is missing or of another size than the manifest says.
     """
-    for shard in read_manifest(folder).shards:
-        path = folder / shard.path
-        if not path.is_file() or path.stat().st_size != shard.bytes:
-            raise StampError(f"{path}: missing, or not of {shard.bytes} bytes", f"stamp-data verify {folder}")
+    shards = read_manifest(store).shards
+    with ThreadPoolExecutor(_ASKED) as pool:
+        for shard, size in zip(shards, pool.map(lambda shard: store.size(shard.path), shards), strict=True):
+            if size != shard.bytes:
+                raise StampError(
+                    f"{store}/{shard.path}: {size:,} bytes, the manifest says {shard.bytes:,}",
+                    f"stamp-data verify {store}",
+                )
     work = Work()
-    for row in read_table(folder / INDEX, _COLUMNS).to_pylist():
+    for row in read_table(store, _COLUMNS).to_pylist():
         grid = (
             patch_grid(row["height"], row["width"], recipe.data.min_tokens, recipe.data.max_tokens).tokens
             if row["height"]

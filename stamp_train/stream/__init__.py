@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from stamp_train.stream.mixture import Mixture
     from stamp_train.stream.pack import Pack, PackedStep, pack_batch
     from stamp_train.stream.plan import GlobalBatch, Plan
-    from stamp_train.stream.store import Store, open_store
 
 _HOME = {
     "ForeignLoader": "foreign",
@@ -28,10 +27,8 @@ _HOME = {
     "Plan": "plan",
     "SetIndex": "index",
     "StepBatch": "loader",
-    "Store": "store",
     "StreamLoader": "loader",
     "TokenCosts": "lengths",
-    "open_store": "store",
     "pack_batch": "pack",
 }
 
@@ -45,10 +42,8 @@ __all__ = [
     "Plan",
     "SetIndex",
     "StepBatch",
-    "Store",
     "StreamLoader",
     "TokenCosts",
-    "open_store",
     "pack_batch",
 ]
 

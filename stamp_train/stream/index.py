@@ -13,22 +13,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stamp_data.shards.index import MEMBERS, SCHEMA
-from stamp_data.shards.manifest import INDEX, MANIFEST
-from stamp_schemas import Manifest, ShardEntry, StampError
-from stamp_schemas.manifest import MANIFEST_SCHEMA
-from stamp_train.stream.cache import CachedStore, ShardCache
-from stamp_train.stream.store import Store, open_store
+from stamp_data.shards.index import MEMBERS, open_index, told
+from stamp_data.shards.manifest import INDEX, MANIFEST, read_manifest, shards_of
+from stamp_data.shards.stores import Location, open_store
+from stamp_schemas import ShardEntry, StampError
 
 Ints = NDArray[np.int64]
-HEADER = 512  # bytes of a tar header, right before the data of its member
 KEPT_SHARDS = 96  # shards whose rows are kept in memory, some 100 kB each
 _SPAN = ("offset", "bytes", "xxh3")
 _SPANS = [f"{member}_{what}" for member in MEMBERS for what in _SPAN]
@@ -83,7 +79,6 @@ class SetIndex:
 
     Args:
         place: a folder, the URL of one, or a store.
-        cache: keeps whole shards on this machine.
 
     Attributes:
         store, tars: where manifest and index, and where the shards, are read from.
@@ -93,12 +88,13 @@ class SetIndex:
         StampError: a manifest or an index that is missing, of another version, or not of the other.
     """
 
-    def __init__(self, place: Store | str, cache: ShardCache | None = None) -> None:
-        self.store = place if isinstance(place, Store) else open_store(place)
-        self.manifest = _decode_manifest(self.store)
+    def __init__(self, place: Location) -> None:
+        self.store = open_store(place)
+        self.manifest = read_manifest(self.store)
+        if not self.manifest.shards:
+            raise StampError(f"{self.store}: a set without shards")
         self.shards: Sequence[ShardEntry] = self.manifest.shards
-        digests = {entry.path: entry.digest for entry in self.shards}
-        self.tars = CachedStore(self.store, cache, digests) if cache else self.store
+        self.tars = shards_of(self.store, self.manifest)
         self.keep = KEPT_SHARDS
         self._rows: OrderedDict[int, ShardRows] = OrderedDict()
         self._lock = threading.Lock()
@@ -125,16 +121,9 @@ class SetIndex:
 
     @cached_property
     def _parquet(self) -> pq.ParquetFile:
-        try:
-            parquet = pq.ParquetFile(self.store.seekable(INDEX))
-        except (pa.ArrowException, OSError) as fault:
-            raise StampError(f"{self.store}/{INDEX}: not a readable index: {str(fault).splitlines()[0]}") from None
+        parquet = open_index(self.store, _COLUMNS)
         if parquet.num_row_groups != len(self.shards):
             raise self._fault(f"{parquet.num_row_groups} row groups for {len(self.shards)} shards")
-        schema = parquet.schema_arrow
-        for name in _COLUMNS:
-            if name not in schema.names or schema.field(name).type != SCHEMA.field(name).type:
-                raise self._fault(f"column {name!r} is missing or of another type")
         return parquet
 
     def counts(self, shards: Sequence[int]) -> list[Ints]:
@@ -177,10 +166,9 @@ class SetIndex:
         return key
 
     def _table(self, shards: Sequence[int], columns: list[str]) -> pa.Table:
-        try:
-            table = self._parquet.read_row_groups(list(shards), columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError) as fault:
-            raise StampError(f"{self.store}/{INDEX}: not a readable index: {str(fault).splitlines()[0]}") from None
+        parquet = self._parquet
+        with told(self.store):
+            table = parquet.read_row_groups(list(shards), columns=columns, use_threads=False)
         if table.num_rows != sum(self.shards[shard].records for shard in shards):
             raise self._fault(f"{table.num_rows} rows for {[self.shards[shard].path for shard in shards][:3]}")
         return table
@@ -228,23 +216,6 @@ class SetIndex:
             f"{self.store}: {INDEX} and {MANIFEST} disagree: {what}",
             f"files of two builds? `stamp-data verify {self.store}` says more",
         )
-
-
-def _decode_manifest(store: Store) -> Manifest:
-    data = store.get(MANIFEST)
-    try:
-        schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
-        if schema != MANIFEST_SCHEMA:
-            raise StampError(
-                f"{store}/{MANIFEST}: is of schema {schema!r}, this version reads {MANIFEST_SCHEMA!r}",
-                "build the set anew, or install the version that wrote it",
-            )
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise StampError(f"{store}/{MANIFEST}: not a manifest: {fault}") from None
-    if not manifest.shards:
-        raise StampError(f"{store}: a set without shards")
-    return manifest
 
 
 def _flat(column: pa.ChunkedArray) -> Ints | None:

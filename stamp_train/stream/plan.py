@@ -16,6 +16,7 @@ import msgspec
 from blake3 import blake3
 
 from stamp_data.shards.index import MEMBERS
+from stamp_data.shards.stores import Location
 from stamp_schemas import Record, StampError, UsageFault
 from stamp_train.stream.index import SetIndex
 from stamp_train.stream.mixture import MixedOrder, Mixture
@@ -100,7 +101,7 @@ class Plan:
 
     def __init__(
         self,
-        sets: Sequence[SetIndex | str],
+        sets: Sequence[SetIndex | Location],
         mixture: Mixture | None = None,
         options: PlanOptions | None = None,
     ) -> None:
@@ -168,7 +169,7 @@ class Plan:
         one = self.sets[group.source]
         rows = one.shard(group.shard)
         json = rows.members(group.row)[MEMBERS.index("json")]
-        data = one.store.read(rows.entry.path, json.offset, json.size)
+        data = one.tars.read(rows.entry.path, json.offset, json.size)
         try:
             record = msgspec.json.decode(data, type=Record)
             named = tuple((d, record.dialogues[d].id, record.dialogues[d].expression) for d in group.dialogues)

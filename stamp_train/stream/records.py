@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,13 +9,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
+from stamp_data.shards.labels import parse_labels
+from stamp_data.shards.members import Damaged, read_members
 from stamp_schemas import Record, StampError
 from stamp_schemas.record import RECORD_SCHEMA
-from stamp_train.stream.index import HEADER, SetIndex, ShardRows
-
-_NPY = b"\x93NUMPY\x01\x00"  # version 1 of the format
+from stamp_train.stream.index import SetIndex, ShardRows
 
 
 class BadRecord(ValueError):
@@ -63,17 +61,10 @@ class RecordReader:
             _check_size(one, rows)
             self._whole.add((source, shard))
         spans = rows.spans[row].tolist()
-        (image, image_size, _), (json, json_size, _), (labels, labels_size, _) = spans
-        start = (image if image_size else json) - HEADER
-        end = labels + labels_size if labels_size else json + json_size
-        data = memoryview(one.tars.read(rows.entry.path, start, end - start))
-        parts = []
-        for offset, size, xxh3 in spans:
-            part = data[offset - start : offset - start + size] if size else data[:0]
-            if size and xxh3_64_intdigest(part) != xxh3:
-                raise _damage(one, shard, row, offset, bytes(data[offset - start - HEADER : offset - start]))
-            parts.append(part)
-        return Raw(*parts)
+        try:
+            return Raw(*read_members(one.tars, rows.entry.path, spans))
+        except Damaged as fault:
+            raise _damage(one, shard, row, spans[fault.member][0], fault.header) from None
 
     def parsed(self, source: int, shard: int, row: int) -> Parsed:
         """The record itself."""
@@ -93,26 +84,17 @@ def parse(image: memoryview, json: bytes | memoryview, labels: bytes | memoryvie
     """A record from its members; BadRecord if they are none, StampError if they are of another version."""
     try:
         record = msgspec.json.decode(json, type=Record)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         _check_schema(json)
         raise BadRecord("record-broken", str(fault)) from None
-    return Parsed(record, image, _labels(labels, record) if len(labels) else None)
-
-
-def _labels(data: bytes | memoryview, record: Record) -> NDArray[np.uint8]:
-    """A labels member, whose header is known from the record.
-
-    np.load parses that header as Python, and CPython's parser fails now and then when threads use it at a time
-    (SystemError: AST constructor recursion depth mismatch).
-    """
-    shape = (len(record.targets), *((record.grid.height, record.grid.width) if record.grid else ()))
-    expected = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()
-    begin = len(_NPY) + 2
-    end = begin + int.from_bytes(data[len(_NPY) : begin], "little")
-    found = bytes(data[begin:end]).rstrip()
-    if bytes(data[: len(_NPY)]) != _NPY or found != expected or len(data) - end != math.prod(shape):
-        raise BadRecord("labels-broken", f"{len(data):,} bytes, {found[:90]!r}; the record asks for uint8 {shape}")
-    return np.frombuffer(data, np.uint8, offset=end).reshape(shape).copy()
+    if not len(labels):
+        return Parsed(record, image, None)
+    shape = (len(record.targets), *((record.grid.height, record.grid.width) if record.grid else (0, 0)))
+    try:
+        found = parse_labels(bytes(labels), shape, "labels.npy")
+    except StampError as fault:
+        raise BadRecord("labels-broken", fault.message) from None
+    return Parsed(record, image, found.copy())  # torch wants what may be written to
 
 
 def _check_schema(json: bytes | memoryview) -> None:

@@ -56,7 +56,7 @@ def codes(faults: list[Fault]) -> set[str]:
 
 
 def rows_of(folder: Path, shard: str) -> list[IndexRow]:
-    return [row for row in read_rows(folder / "index.parquet") if row.shard == shard]
+    return [row for row in read_rows(folder) if row.shard == shard]
 
 
 def flip(path: Path, offset: int) -> None:
@@ -223,7 +223,7 @@ def test_without_an_index_shards_are_still_checked(folder: Path) -> None:
 
 
 def test_a_damaged_index_blames_no_good_shard(folder: Path) -> None:
-    rows = read_rows(folder / "index.parquet")
+    rows = read_rows(folder)
     rows[3].json_offset += 512
     rows[5].json_xxh3 ^= 1
     write_index(folder / "index.parquet", [[row for row in rows if row.shard == name] for name in shard_names(rows)])
@@ -294,7 +294,7 @@ def forge(
 
 
 def reseal(folder: Path, manifest: Manifest, victim: IndexRow, own: dict[str, bytes]) -> None:
-    rows = read_rows(folder / "index.parquet")
+    rows = read_rows(folder)
     with tarfile.open(folder / victim.shard) as archive:
         places = {member.name: (member.offset_data, member.size) for member in archive.getmembers()}
     for row in rows:
@@ -563,7 +563,7 @@ def test_a_column_whose_name_is_no_text_is_one_line(folder: Path) -> None:
     assert data.count(b"grid_height") >= 1
     path.write_bytes(data.replace(b"grid_height", b"grid_\xff\xfe\xfd\xfc\xfb\xfa"))
     with pytest.raises(StampError, match=r"index\.parquet"):
-        read_rows(path)
+        read_rows(path.parent)
     assert "index-unreadable" in codes(verify_set(folder))
 
 
@@ -573,7 +573,7 @@ def test_rows_beyond_reason_are_not_made(folder: Path) -> None:
     table = pa.table([widths], schema=pa.schema([SCHEMA.field("width")]))
     pq.write_table(table, folder / "index.parquet")
     with pytest.raises(StampError, match="claims 1,048,577 rows"):
-        read_table(folder / "index.parquet", ["width"])
+        read_table(folder, ["width"])
 
 
 # --- repair ----------------------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stamp_data.shards import reader
 from stamp_data.shards.index import write_index
 from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.reader import ShardSet
+from stamp_data.shards.stores import LocalStore
 from stamp_schemas import StampError
 
 from ..making import ListSource, assorted, build, pictured
@@ -47,13 +47,13 @@ def test_everything_is_there_once(source: ListSource, pristine: Path) -> None:
                 assert one.labels is None and [len(talk.messages) for talk in one.record.dialogues] == [4]
 
 
-def test_few_files_stay_open(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "OPEN_SHARDS", 2)
-    with ShardSet(pristine) as shards:
+def test_few_files_stay_open(pristine: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with ShardSet(LocalStore(pristine, open_files=2)) as shards:
         first = [shards.member(row, "json") for row in shards.rows]
-        assert len(shards._files) == 2
+        assert len(list(Path("/proc/self/fd").iterdir())) == before + 2
         assert [shards.member(row, "json") for row in reversed(shards.rows)] == first[::-1]
-    assert not shards._files
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_damage_is_named_and_the_rest_still_reads(pristine: Path, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_missing_things(pristine: Path, tmp_path: Path) -> None:
             shards.find("nobody")
         row = shards.rows[0]
         (folder / row.shard).unlink()
-        with pytest.raises(StampError, match="No such file"):
+        with pytest.raises(StampError, match="no such file"):
             shards.load(row)
     (folder / "manifest.json").unlink()
     with pytest.raises(StampError, match="same build command"):

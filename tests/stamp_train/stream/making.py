@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,55 +123,3 @@ def prepare(image: Image.Image) -> tuple[Tensor, tuple[int, int, int]]:
     height, width = 2 * grid.height, 2 * grid.width
     small = image.resize((width, height), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(small, np.float32).reshape(height * width, 3).copy()), (1, height, width)
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """Serves files, and single ranges of them; `failures` many requests are answered 503 first."""
-
-    wbufsize = 65_536  # header and body in one packet: otherwise each answer waits 40 ms for an acknowledgement
-    failures = 0
-    ranges = True
-    requests: tuple[str, ...] = ()
-
-    def do_GET(self) -> None:
-        cls = type(self)
-        cls.requests = (*cls.requests, f"{self.command} {self.path} {self.headers.get('Range', '')}")
-        if cls.failures:
-            cls.failures -= 1
-            self.send_error(503)
-            return
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        asked = self.headers.get("Range") if cls.ranges else None
-        first, last = (int(number) for number in (asked or f"=0-{len(data) - 1}").partition("=")[2].split("-"))
-        part = data[first : last + 1]
-        self.send_response(206 if asked and part else 416 if asked else 200)
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(part)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Silence."""
-
-
-@contextmanager
-def serve(folder: Path, **settings: object) -> Iterator[tuple[str, type[Handler]]]:
-    """The URL of a server of `folder`, and its handler, whose settings and list of requests can be looked at."""
-    handler = type("OwnHandler", (Handler,), {"protocol_version": "HTTP/1.1", **settings})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", handler
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

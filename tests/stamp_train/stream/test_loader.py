@@ -21,17 +21,18 @@ from PIL import Image
 from torch import Tensor
 
 from stamp_data.grid import patch_grid
+from stamp_data.shards.stores import ShardCache, open_store
 from stamp_schemas import StampError, UsageFault
 from stamp_train.examples import ImageExample, LayoutOptions
 from stamp_train.layout import Layout
-from stamp_train.stream.cache import ShardCache
 from stamp_train.stream.index import SetIndex
 from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader, _Read
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.pack import pack_batch
 from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
 
-from .making import MAX_TOKENS, MIN_TOKENS, prepare, serve, write_vast_set
+from ...serving import serve
+from .making import MAX_TOKENS, MIN_TOKENS, prepare, write_vast_set
 from .test_records import flip
 
 Copy = Callable[[str], Path]
@@ -89,9 +90,9 @@ def test_http_and_cache_change_nothing(reference: list[StepBatch], refcoco: str,
     cache = ShardCache(tmp_path / "cache", 10**8)
     with serve(Path(refcoco)) as (url, handler):
         assert content(load([url, llava])) == expected
-        assert content(load([SetIndex(url, cache), SetIndex(llava, cache)])) == expected
+        assert content(load([SetIndex(open_store(place, cache=cache)) for place in (url, llava)])) == expected
         before = len([line for line in handler.requests if ".tar" in line])
-        assert content(load([SetIndex(url, cache), SetIndex(llava, cache)])) == expected
+        assert content(load([SetIndex(open_store(place, cache=cache)) for place in (url, llava)])) == expected
         assert len([line for line in handler.requests if ".tar" in line]) == before
 
 
