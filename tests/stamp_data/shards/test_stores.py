@@ -377,7 +377,7 @@ def test_a_stale_handle_of_a_network_file_system_is_opened_again(folder: Path, m
         store.read("a b.tar", 0, 4)
 
 
-@pytest.mark.parametrize("url", ["nonsense://bucket/set", "abfs://bucket/set"])
+@pytest.mark.parametrize("url", ["nonsense://bucket/set", "abfs://bucket/set", "memory://", "hdfs://host/set"])
 def test_a_protocol_that_is_not_installed(url: str) -> None:
     with pytest.raises(UsageFault, match=url):
         open_store(url)
