@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from stamp_data.shards.stores.cache import CachedStore
 from stamp_data.shards.stores.objects import ObjectStore
 from stamp_schemas import StampError, UsageFault
 
+from ...far import asked_at
 from ...serving import Handler, serve
 
 DATA = bytes(range(256)) * 40
@@ -345,6 +347,14 @@ def test_an_fsspec_file_system_that_fails_for_a_while(folder: Path, monkeypatch:
     faults[:] = [PermissionError("Forbidden")]
     with pytest.raises(StoreFault, match="not permitted: PermissionError: Forbidden"):
         place.read("a b.tar", 0, 4)
+
+
+def test_an_s3_server_that_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, asked_at(*silent.getsockname()):
+        began = time.monotonic()
+        with pytest.raises(StoreFault, match="FSTimeoutError"):
+            open_store("s3://bucket/set", patience=0.5).size("a.tar")
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
