@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stamp_data.grid import PATCH
@@ -16,10 +15,12 @@ from stamp_schemas.recipe import Recipe
 from stamp_train.checksums import write_checksums
 from stamp_train.model.base import base_of, check_base, fetch, read_base, write_base
 from stamp_train.model.chat import ADDED_TOKENS
+from stamp_train.model.errors import reading
 from stamp_train.model.folder import check_folder, has_head
 from stamp_train.model.load import load_checkpoint, start_from
 from stamp_train.model.lora import load_adapter, lora_config, merge_adapter, wrap
-from stamp_train.model.processor import StampProcessor
+from stamp_train.model.processor import StampProcessor, open_images, open_tokenizer
+from stamp_train.model.prompts import check_rows
 from stamp_train.model.saving import save_model, spell_twice
 from stamp_train.model.tokens import add_tokens, prepare_rows
 from stamp_train.naming import categories
@@ -68,15 +69,17 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     """The model without an adapter, and its processor with the recipe's bounds of the image size."""
     model, data = recipe.model, recipe.data
     if checkpoint is not None and model.tuning != "lora":
+        check_folder(checkpoint)
         processor = StampProcessor.from_pretrained(checkpoint, min_tokens=data.min_tokens, max_tokens=data.max_tokens)
-        return load_checkpoint(checkpoint, dtype=dtype), processor
+        network = load_checkpoint(checkpoint, dtype=dtype)
+        check_rows(network, processor.chat)
+        return network, processor
     pixels: dict[str, Any] = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
     if model.preset:
         tokenizer = scratch_tokenizer(recipe)
         return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
     folder = start_folder(recipe, checkpoint)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    images = Qwen2VLImageProcessorPil.from_pretrained(folder, **pixels)
+    tokenizer, images = open_tokenizer(folder), open_images(folder, **pixels)
     network = _open_start(folder, recipe, tokenizer, dtype)
     network.stamp_base = base_of(model.start, folder)
     return network, StampProcessor(tokenizer, images)
@@ -130,7 +133,8 @@ def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype
 
 def _adapt(network: Any, processor: StampProcessor, recipe: Recipe, checkpoint: Path | None) -> Any:
     if checkpoint is not None:
-        return load_adapter(network, checkpoint / ADAPTER, trainable=True)
+        with reading(checkpoint / ADAPTER):
+            return load_adapter(network, checkpoint / ADAPTER, trainable=True)
     ids = processor.tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
     lora = recipe.model.lora
     with torch.random.fork_rng():

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from stamp_schemas.errors import naming
+from stamp_schemas.errors import StampError, naming
 from stamp_train.files import replace_file
 
 RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
@@ -58,7 +58,7 @@ class RunLog:
 
     def __init__(self, path: Path, done: int) -> None:
         self.path = path
-        kept = [row for row in read_rows(path) if row["step"] <= done]
+        kept = [row for row in read_rows(path) if _step(path, row) <= done]
         replace_file(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
 
     def add(self, row: Row | Measured) -> None:
@@ -68,8 +68,22 @@ class RunLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log; a last line that was cut off when the run was killed is left out."""
+    """The rows of a log; a last line that was cut off when the run was killed is left out. StampError: another is damaged."""
     if not path.exists():
         return []
     *lines, _ = path.read_bytes().split(b"\n")
-    return [msgspec.json.decode(line) for line in lines]
+    return [_row(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{path}:{number}: damaged: {fault}", "mend the line or take it out") from None
+
+
+def _step(path: Path, row: dict[str, Any]) -> int:
+    step = row.get("step")
+    if not isinstance(step, int):
+        raise StampError(f"{path}: a row without a step: {str(row)[:80]}", "mend the line or take it out")
+    return step

@@ -97,7 +97,7 @@ def read_base(adapter: Path) -> Base | None:
         return msgspec.json.decode((adapter / RECORD).read_bytes(), type=Base)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampError(f"{adapter / RECORD}: damaged: {fault}") from None
 
 

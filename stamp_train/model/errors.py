@@ -1,7 +1,10 @@
-"""The one exception that a caller of the model can cause."""
+"""The one exception that a caller of the model, or a file of a model, can cause."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from stamp_schemas.errors import StampError
@@ -25,3 +28,15 @@ class StampModelError(StampError, ValueError):
 
 def _rebuilt(message: str, hint: str) -> StampModelError:
     return StampModelError(message, fix=hint)
+
+
+@contextmanager
+def reading(where: str | Path) -> Iterator[None]:
+    """For calls of transformers, tokenizers and peft: they raise nearly anything for a damaged file, which becomes one kind."""
+    try:
+        yield
+    except (StampError, MemoryError):
+        raise
+    except Exception as fault:
+        reason = next((line.strip() for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
+        raise StampModelError(f"cannot be opened: {reason[:200]}", where=str(where)) from fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import torch
@@ -12,7 +12,7 @@ from transformers import AutoConfig
 
 from stamp_train.model.config import StampConfig
 from stamp_train.model.environment import unheard
-from stamp_train.model.errors import StampModelError
+from stamp_train.model.errors import StampModelError, reading
 from stamp_train.model.modeling import StampForQwen2_5VL, StampForQwen2VL, name_in_model
 from stamp_train.model.weights import read_whole, stored_weights
 
@@ -27,11 +27,25 @@ MODEL_CLASSES: dict[str, type[StampForQwen2VL] | type[StampForQwen2_5VL]] = {
 }
 
 
+_Layers = Annotated[int, msgspec.Meta(ge=0, le=1000)]  # of which each takes time and room before a weight is looked at
+
+
+class _Text(msgspec.Struct):
+    num_hidden_layers: _Layers = 0
+
+
+class _Vision(msgspec.Struct):
+    depth: _Layers = 0
+
+
 class _Config(msgspec.Struct):
     """What config.json says before transformers reads it."""
 
     model_type: str = ""
     quantization_config: dict[str, Any] | None = None
+    num_hidden_layers: _Layers = 0
+    text_config: _Text | None = None
+    vision_config: _Vision | None = None
 
 
 def model_class(model_type: str) -> type[StampForQwen2VL] | type[StampForQwen2_5VL]:
@@ -54,9 +68,12 @@ def read_config(folder: str | Path) -> Any:
         StampModelError: there is none, it is damaged, or of a family that STAMP is not built on.
     """
     path = Path(folder, CONFIG)
+    if not path.is_file():
+        inner = [str(found.parent) for found in Path(folder).glob(f"*/{CONFIG}")]
+        raise StampModelError(f"no {CONFIG}", where=str(folder), fix=f"use {inner[0]}" if inner else None)
     try:
         told = msgspec.json.decode(read_whole(path), type=_Config)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampModelError(f"not a configuration: {fault}", where=str(path)) from None
     try:
         model_class(told.model_type)
@@ -132,7 +149,7 @@ def check_json(path: Path) -> None:
     """
     try:
         msgspec.json.decode(read_whole(path))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampModelError(f"damaged: {fault}", where=str(path)) from None
 
 
@@ -182,10 +199,8 @@ def refuse_misfit(
 
 def _tried(path: Path, call: Callable[[], Any]) -> Any:
     """What transformers makes of a configuration, whose many exceptions for a bad one become ours."""
-    try:
-        return call()
-    except StampModelError as fault:
-        raise StampModelError(fault.message, where=str(path), fix=fault.hint) from None
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError) as fault:
-        reason = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
-        raise StampModelError(f"no model can be built of it: {reason}", where=str(path)) from None
+    with reading(path):
+        try:
+            return call()
+        except StampModelError as fault:
+            raise StampModelError(fault.message, where=str(path), fix=fault.hint) from None

@@ -10,6 +10,7 @@ import torch
 from stamp_train.model.base import fetch
 from stamp_train.model.config import StampConfig
 from stamp_train.model.environment import unheard
+from stamp_train.model.errors import reading
 from stamp_train.model.folder import HEADS, StampModel, model_class, read_config, refuse_misfit
 
 
@@ -57,9 +58,8 @@ def _open(
 ) -> StampModel:
     opener: Any = model_class(config.model_type).from_pretrained
     model: StampModel
-    with unheard(
-        "transformers.modeling_utils"
-    ):  # its report of weights; what matters of that is refused here, in a line
+    # Its report of weights is silenced: what matters of that is refused here, in a line.
+    with unheard("transformers.modeling_utils"), reading(folder):
         model, report = opener(folder, config=config, dtype=dtype, output_loading_info=True, **options)
     refuse_misfit(
         folder,

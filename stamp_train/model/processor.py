@@ -14,15 +14,44 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stamp_train.model.chat import TEMPLATE, ChatEncoder
-from stamp_train.model.errors import StampModelError
+from stamp_train.model.errors import StampModelError, reading
 
 RECORD_FILE = "stamp_processor.json"
 _PATCH_AREA = 28 * 28  # pixels of a merged patch
+_FIXED = {"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2}  # what the layout and the models are built on
+_MOST_PIXELS = 1 << 27  # of a picture; 170,000 merged patches, beyond what any model takes
+
+
+def open_tokenizer(path: str | Path) -> Any:
+    """The tokenizer of a checkpoint. StampModelError: it is missing or damaged."""
+    with reading(path):
+        return AutoTokenizer.from_pretrained(path)
+
+
+def open_images(path: str | Path, **options: Any) -> Qwen2VLImageProcessorPil:
+    """The image processor of a checkpoint. options: to have instead of what is stored.
+
+    StampModelError: it is missing or damaged, or no picture could be read by it.
+    """
+    with reading(path):
+        images = Qwen2VLImageProcessorPil.from_pretrained(path, **options)
+        odd = {name: getattr(images, name) for name, value in _FIXED.items() if getattr(images, name) != value}
+        least, most = images.size["shortest_edge"], images.size["longest_edge"]
+        if odd or not 0 < least <= most <= _MOST_PIXELS:
+            raise ValueError(f"no image processor of Qwen2-VL: {odd or f'pictures of {least} to {most} pixels'}")
+        edges = {"shortest_edge": 4 * _PATCH_AREA, "longest_edge": 4 * _PATCH_AREA}
+        tried = images(images=[Image.new("RGB", (56, 56))], return_tensors="pt", size=edges)["pixel_values"]
+        if tried.shape != (16, 1176) or not bool(tried.isfinite().all()):
+            raise ValueError(
+                f"no image processor of Qwen2-VL: a picture gives {tuple(tried.shape)} numbers, or infinite ones"
+            )
+    return images
 
 
 @dataclass(frozen=True)
@@ -68,13 +97,13 @@ class StampProcessor:
             min_tokens: least merged patches of an image, instead of the stored bound.
             max_tokens: most merged patches, likewise.
         """
-        images = Qwen2VLImageProcessorPil.from_pretrained(path)
+        images = open_images(path)
         bounds = {
             "shortest_edge": images.size["shortest_edge"] if min_tokens is None else min_tokens * _PATCH_AREA,
             "longest_edge": images.size["longest_edge"] if max_tokens is None else max_tokens * _PATCH_AREA,
         }
         images.size = type(images.size)(**bounds) if not isinstance(images.size, dict) else bounds
-        return cls(AutoTokenizer.from_pretrained(path), images)
+        return cls(open_tokenizer(path), images)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Save both parts beside a checkpoint, and which backend they are; a tokenizer without a chat template gets one."""

@@ -52,7 +52,7 @@ def stored_weights(folder: Path) -> dict[str, Weight]:
         raise _no_weights(folder)
     try:
         placed = msgspec.json.decode(read_whole(folder / INDEX), type=_Index).weight_map
-    except msgspec.MsgspecError as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampModelError(f"not an index of weights: {fault}", where=str(folder / INDEX)) from None
     found: dict[str, Weight] = {}
     for name in sorted(set(placed.values())):
@@ -121,7 +121,7 @@ def _tensors(path: Path) -> dict[str, Weight]:
         entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
         found = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()}
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
         raise StampModelError(f"not a safetensors file: {fault}", where=str(path), fix=_AGAIN) from None
     end = 8 + length + max((entry.data_offsets[1] for entry in found.values()), default=0)
     if size < end:

@@ -8,16 +8,15 @@ from typing import Any
 import msgspec
 import torch
 from safetensors import safe_open
-from transformers import AutoTokenizer
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stamp_schemas import StampError
 from stamp_train.model.base import fetch, read_base
 from stamp_train.model.config import StampConfig
+from stamp_train.model.errors import reading
 from stamp_train.model.folder import StampModel, check_folder, read_config
 from stamp_train.model.load import start_from
 from stamp_train.model.lora import load_adapter, merge_adapter
-from stamp_train.model.processor import StampProcessor
+from stamp_train.model.processor import StampProcessor, open_images, open_tokenizer
 from stamp_train.model.tokens import add_tokens
 from stamp_train.predict.checkpoints import ADAPTER, run_folder
 from stamp_train.runlog import RECIPE
@@ -67,14 +66,15 @@ def on_base(folder: Path, base: str) -> tuple[StampModel, StampProcessor]:
         raise StampError(f"{folder}: an adapter without its model", "--base FOLDER names the model it was trained on")
     start = fetch(base)
     check_folder(start)
-    tokenizer: Any = AutoTokenizer.from_pretrained(_which(folder, start, "tokenizer.json"))
+    tokenizer = open_tokenizer(_which(folder, start, "tokenizer.json"))
     add_tokens(tokenizer)
-    images = Qwen2VLImageProcessorPil.from_pretrained(_which(folder, start, "preprocessor_config.json"))
+    images = open_images(_which(folder, start, "preprocessor_config.json"))
     model: Any = start_from(start, StampConfig.of(read_config(start)))
-    rows = _embedding_rows(folder)
-    if rows:  # the published code cuts the matrices down to the tokenizer's length
-        model.resize_token_embeddings(rows, mean_resizing=False)
-    merged: StampModel = merge_adapter(load_adapter(model, folder))
+    with reading(folder):
+        rows = _embedding_rows(folder)
+        if rows:  # the published code cuts the matrices down to the tokenizer's length
+            model.resize_token_embeddings(rows, mean_resizing=False)
+        merged: StampModel = merge_adapter(load_adapter(model, folder))
     return merged, StampProcessor(tokenizer, images)
 
 

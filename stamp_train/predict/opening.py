@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import torch
-from safetensors import SafetensorError
 
 from stamp_schemas import StampError, UsageFault
+from stamp_train.model.errors import reading
 from stamp_train.model.folder import StampModel, check_folder, has_head
 from stamp_train.model.load import load_checkpoint
 from stamp_train.model.processor import StampProcessor
+from stamp_train.model.prompts import check_rows
 from stamp_train.predict.checkpoints import ADAPTER, CONFIG, find_checkpoint
 from stamp_train.predict.faults import told
 
-_READING_FAULTS = (OSError, ValueError, TypeError, KeyError, msgspec.MsgspecError, SafetensorError)
-"""What the libraries raise for files that are missing, damaged or not what they say."""
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
@@ -62,14 +60,8 @@ def load_folder(
         UsageFault: a base for a whole model, or one that is not there.
         StampError: a damaged folder, another family of models, tokens or weights that are missing.
     """
-    try:
-        with told(str(folder)):
-            model, processor = _open(folder, dtype, str(base))
-    except StampError:
-        raise
-    except (*_READING_FAULTS, RuntimeError) as fault:
-        reason = str(fault).strip().splitlines()[0]
-        raise StampError(f"{folder}: cannot be opened: {reason}") from fault
+    with told(str(folder)), reading(folder):
+        model, processor = _open(folder, dtype, str(base))
     model.eval()  # type: ignore[no-untyped-call]
     return model, processor
 
@@ -108,7 +100,9 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
         if not has_head(folder):
             raise StampError(f"{folder}: a model without a mask head", "`stamp-train run` trains one: model.start")
         processor = StampProcessor.from_pretrained(folder)
-        return load_checkpoint(folder, dtype=dtype or "auto"), processor
+        model = load_checkpoint(folder, dtype=dtype or "auto")
+        check_rows(model, processor.chat)
+        return model, processor
     from stamp_train.predict.adapters import of_run, on_base  # needs peft
 
     model, processor = of_run(folder, base) if (folder / ADAPTER).is_file() else on_base(folder, base)
