@@ -22,9 +22,11 @@ from typing import Any
 import fsspec
 import pytest
 from blake3 import blake3
+from xxhash import xxh3_64_intdigest
 
+from stamp_data.shards.members import Damaged, read_members
 from stamp_data.shards.stores import LocalStore, ShardCache, Store, StoreFault, base, http, open_store
-from stamp_data.shards.stores.cache import CachedStore
+from stamp_data.shards.stores.cache import ABANDONED, CachedStore
 from stamp_data.shards.stores.objects import ObjectStore
 from stamp_schemas import StampError, UsageFault
 
@@ -121,15 +123,17 @@ def test_retries_come_ever_more_slowly_and_not_all_at_once(monkeypatch: pytest.M
     """A clock that only sleeping moves: ten minutes of patience are some thirty attempts, and never two runs of equal waits."""
 
     def waits() -> list[float]:
-        now, slept = [0.0], []
+        now, slept, store = [0.0], [], Failing(str(tmp_path), 600)
 
-        def sleep(seconds: float) -> None:
+        def wait(seconds: float) -> bool:
             slept.append(seconds)
             now[0] += seconds
+            return False
 
-        monkeypatch.setattr(base, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+        monkeypatch.setattr(base, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(store, "_hurried", types.SimpleNamespace(wait=wait))
         with pytest.raises(StoreFault, match="within 600 s failed"):
-            Failing(str(tmp_path), 600).read("x", 0, 1)
+            store.read("x", 0, 1)
         return slept
 
     first, second = waits(), waits()
@@ -468,6 +472,35 @@ def test_processes_share_a_cache(many: tuple[Path, dict[str, str]], tmp_path: Pa
         assert all(b"it left the cache, which is too small" in line for line in told)
     assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.tar")) <= 2000
     assert not list((tmp_path / "cache").glob("*.part"))
+
+
+def test_a_cached_shard_that_changed_is_downloaded_again(tmp_path: Path) -> None:
+    data = bytes(512) + b"some member".ljust(512, b"\0")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "0.tar").write_bytes(data)
+    digest, spans = blake3(data).hexdigest(), [(512, 11, xxh3_64_intdigest(b"some member"))]
+    cached = CachedStore(LocalStore(tmp_path / "set"), ShardCache(tmp_path / "cache", 9999), {"0.tar": digest})
+    assert read_members(cached, "0.tar", spans) == [b"some member"]
+    kept = tmp_path / "cache" / f"{digest}.tar"
+    kept.write_bytes(data.replace(b"some", b"somE"))
+    assert read_members(cached, "0.tar", spans) == [b"some member"]
+    assert kept.read_bytes() == data
+    wrong = [(512, 11, 1)]  # of which the cache is not to blame: it is downloaded no third time
+    with pytest.raises(Damaged):
+        read_members(cached, "0.tar", wrong)
+
+
+def test_what_killed_downloads_left_makes_room(many: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    folder, digests = many
+    cache = ShardCache(tmp_path / "cache", 3500)
+    for name, age in (("dead", 2 * ABANDONED), ("alive", 1)):
+        part = tmp_path / "cache" / f"{name}.1.part"
+        part.write_bytes(b"x" * 1000)
+        os.utime(part, (time.time() - age,) * 2)
+    cached = CachedStore(LocalStore(folder), cache, digests)
+    for number in range(4):
+        cached.read(f"{number}.tar", 0, 1)
+    assert sorted(path.suffix for path in (tmp_path / "cache").glob("*.*")) == [".part", ".tar", ".tar"]
 
 
 def test_seekable_files_read_like_files(folder: Path) -> None:
