@@ -26,7 +26,7 @@ from stamp_cli import data, train
 
 def serve():
     "Start what is asked for, and say how it ended; comes back in a child, with what it is to do."
-    for line in sys.stdin:
+    for line in os.fdopen(os.dup(0)):  # sys.stdin stays unread, for the children
         request, children, codes = json.loads(line), set(), []
         for more in request["environments"]:
             if (child := os.fork()) == 0:
