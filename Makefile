@@ -1,12 +1,13 @@
 # make demo   set up, then the whole job on synthetic scenes, with a small training     make test   set up, then all tests
 # make lint   ruff and mypy                                         make bench  the benchmarks, with their rivals
+# make fuzz   100,000 damaged files for every reader of files, and docs/fuzz.md of what came of it
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench fuzz clean
 
 setup: $(STAMP)
 
@@ -42,6 +43,9 @@ lint: setup
 
 bench: setup
 	for script in start build gallery stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

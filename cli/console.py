@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -57,6 +58,7 @@ def new_app(summary: str) -> typer.Typer:
 
 def run(app: typer.Typer) -> None:
     """Run an application; whatever is expected to go wrong (`stamp_cli.expected`) becomes one line and an exit code."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata: what is wrong with a picture we say ourselves
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text that a terminal can show
     try:

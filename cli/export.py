@@ -22,11 +22,19 @@ def export(
         bool, typer.Option("--polygons", help="Outlines instead of pixels, where the format has both.")
     ] = False,
     allow_loss: Annotated[
-        bool, typer.Option("--allow-loss", help="Export the rest of what the format cannot hold.")
+        bool, typer.Option("--allow-loss", help="Export the rest where the format cannot hold everything.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Take shard sets elsewhere. What the format cannot hold is named, and is an error unless --allow-loss is given."""
+    """Take shard sets elsewhere. What a format cannot hold is an error, unless --allow-loss is given; then it is named.
+
+    - **labelme** has no place for conversations, records without a picture, expressions without a target or with several
+      masks, the same words twice for a target, and what is ignored for some targets of a picture only
+    - **json-png** has none for ignored regions
+    - **coco** and **hf** hold everything
+
+    `stamp-data build coco` and `build labelme` take the folder that was written, splits included.
+    """
     from stamp_data.export import export_sets
     from stamp_data.shards.manifest import find_sets
 

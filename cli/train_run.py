@@ -40,6 +40,14 @@ def run(
             show_default=False,
         ),
     ] = "",
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --resume: the model that a LoRA run began with, if it has moved.",
+            show_default=False,
+        ),
+    ] = "",
     json: Json = False,
     launcher: at.Launcher = "local",
     processes: at.Processes = None,
@@ -80,17 +88,24 @@ def run(
     SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75. So does Ctrl-C, with exit code
     130; a second Ctrl-C stops at once.
     """
+    from stamp_schemas import UsageFault
     from stamp_train.launch.slurm import Job, parse_options
     from stamp_train.recipes import resolve
     from stamp_train.recipes.deepspeed import check_deepspeed
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are stacks of C++ calls
+    if base:
+        overrides = [*(overrides or ()), f"model.start={base}"]
     resolved = resolve(recipe, overrides or ())
     only_for(context, "--dry-run", dry, "device", "devices")
     folder = out or Path("runs", resolved.name)
     if not dry or out or resume:
         start = _find_start(folder, resume)  # a wrong call is told here, not by every process
         resolved = _continued(resolved, folder, overrides or (), start)
+    if base and not (resume and resolved.recipe.model.tuning == "lora"):
+        raise UsageFault(
+            "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
+        )
     if dry:
         asked = parse_nodes(nodes or "1")[1] * (processes or gpus_per_node or 0)
         return _dry_run(resolved, device, devices or asked or None, json)

@@ -19,7 +19,7 @@ from stamp_data.files import file_digest, read_plain
 from stamp_data.lock import hold
 from stamp_data.mended import mended
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
-from stamp_data.receipt import AGE, ANY, Receipt, Workplace, receipt_path
+from stamp_data.receipt import AGE, ANY, Receipt, Workplace, read_receipt, receipt_path
 from stamp_data.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.seal import seal, unseal, write_packed
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
@@ -203,8 +203,8 @@ def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:
     for head in heads:
         path = receipt_path(folder / WORK, head.shard)
         try:
-            receipt = msgspec.json.decode(read_plain(path), type=Receipt)
-        except (FileNotFoundError, StampError, msgspec.MsgspecError, UnicodeDecodeError):
+            receipt = read_receipt(path)
+        except (FileNotFoundError, StampError):
             continue
         shard = folder / head.shard
         whole = _has_size(shard, receipt.entry.bytes) and file_digest(shard) == receipt.entry.digest

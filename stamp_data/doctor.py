@@ -1,7 +1,7 @@
 """What lies under a root: which datasets, whether they are whole and readable, and whether this machine is fit for the rest.
 
 Counts are compared with the published ones; a difference is a warning with both numbers, since releases differ. Every
-annotation file is parsed once; of the pictures a sample is opened.
+annotation file is parsed once; of the records a sample is made as a build would make it.
 """
 
 from __future__ import annotations

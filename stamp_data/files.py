@@ -33,10 +33,10 @@ def open_plain(path: Path, limit: int = SHARD_LIMIT) -> BinaryIO:
 
     Nothing but a plain file is ever opened: a pipe would be waited for, a device may do anything. OSError as from `open`.
     """
-    _check(path, path.stat(), limit)
+    check_plain(path, path.stat(), limit)
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     try:
-        _check(path, os.fstat(file.fileno()), limit)  # it may have been exchanged meanwhile
+        check_plain(path, os.fstat(file.fileno()), limit)  # it may have been exchanged meanwhile
     except StampError:
         file.close()
         raise
@@ -58,7 +58,8 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check(path: Path, status: os.stat_result, limit: int) -> None:
+def check_plain(path: Path, status: os.stat_result, limit: int = SHARD_LIMIT) -> None:
+    """StampError for a file of that status that `open_plain` would refuse."""
     if not stat.S_ISREG(status.st_mode):
         raise StampError(f"{path}: not a plain file", "take it away, or put the real file in its place")
     if status.st_size > limit:

@@ -16,6 +16,8 @@ from stamp_data.shards.manifest import REJECTS
 from stamp_data.shards.writer import write_atomic
 from stamp_data.sources import SOURCES, open_source
 from stamp_data.sources.base import Reading, Source
+from stamp_data.sources.foreign import explained
+from stamp_data.sources.jsonfile import OTHER_FORMAT
 from stamp_data.tokens import tokenizer_digest
 from stamp_schemas import Settings, StampError, UsageFault, Wording
 from stamp_schemas.manifest import Crowd
@@ -91,14 +93,15 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         raise UsageFault(f"{job.passes} passes and {job.shard_records} records per shard", "at least one of each")
     _check_encoding(job.encoding)
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
-    faults: list[SetFault] = []
+    faults: list[StampError] = []
     missing = set(job.splits)
     for source in open_sources(job):
         progress(0, 0, f"{source.name}: reading annotations")
         try:
             source.load()
         except StampError as fault:
-            faults.append(SetFault(fault.message, fault.hint))
+            told = explained(fault, job.root, source.dataset) if fault.hint == OTHER_FORMAT else fault
+            faults.append(SetFault(told.message, told.hint))
             continue
         inputs = describe_inputs(source)
         missing.difference_update(source.splits())
@@ -136,7 +139,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                     progress=labelled,
                 )
             except SetFault as fault:
-                faults.append(fault)
+                faults.append(explained(fault, job.root, source.dataset) if source.own else fault)
     if faults:
         more = f"; {len(faults) - 1} more sets could not be built: " if len(faults) > 1 else ""
         raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)

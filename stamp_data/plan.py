@@ -92,7 +92,7 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
     with spool_path.open("wb+", buffering=1 << 20) as spool:
         for annotation in source.annotations(settings.split, rejects):
             key = _unique(make_key(source.name, settings.split, annotation.id), taken)
-            picture = _stamp(annotation, source.finder)
+            picture = locate(annotation, source.finder)
             record = msgspec.json.encode(Planned(key, picture.size, annotation))
             places.append((xxh3_64_intdigest(key.encode()), key, end, len(record), picture.changed))
             end += spool.write(record)
@@ -115,11 +115,14 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
 
 
 def load_task(path: Path) -> Task:
-    """Read a task file back."""
-    return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
+    """Read a task file back; StampError if the disk has not kept it."""
+    try:
+        return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{path}: damaged: {fault}", "run the same command again: the plan is made again") from None
 
 
-def _stamp(annotation: Annotation, finder: Finder) -> Stamp:
+def locate(annotation: Annotation, finder: Finder) -> Stamp:
     """What the picture is now, so that one that goes missing or changes later stops the build. A picture that does not lie
     where it should is looked for, and the annotation then says where it lies.
 

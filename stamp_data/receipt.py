@@ -6,8 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from stamp_data.files import read_plain
 from stamp_data.shards.row import IndexRow
-from stamp_schemas import Reject, ShardEntry
+from stamp_schemas import Reject, ShardEntry, StampError
 
 AGE, ANY = "", "any"
 """Of a receipt that does not know the times of its pictures: they have to be older than the shard, or may be of any age."""
@@ -42,3 +43,11 @@ class Workplace(msgspec.Struct, frozen=True):
 
 def receipt_path(work: Path, shard: str) -> Path:
     return work / f"{shard}.receipt"
+
+
+def read_receipt(path: Path) -> Receipt:
+    """A receipt that a task has left; FileNotFoundError if it is not done, StampError if what it left is damaged."""
+    try:
+        return msgspec.json.decode(read_plain(path), type=Receipt)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{path}: damaged: {fault}", "run the same command again: the shard is made again") from None

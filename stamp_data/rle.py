@@ -57,8 +57,8 @@ def many_runs(counts: Sequence[str]) -> list[Runs]:
     return found
 
 
-def checked(height: int, width: int, size: tuple[int, int], counts: str | list[int]) -> RLE:
-    """An RLE from a file, proven to fit a picture of height × width pixels, with canonical compressed counts.
+def checked_runs(height: int, width: int, size: tuple[int, int], counts: str | list[int]) -> Runs:
+    """Lengths of the runs of an RLE from a file, proven to fill a picture of height × width pixels: of 0, of 1, and so on.
 
     counts: compressed string or plain list of runs. ValueError says what is wrong with it; OverflowError if a number has
     more than 64 bits.
@@ -75,6 +75,12 @@ def checked(height: int, width: int, size: tuple[int, int], counts: str | list[i
     total = int(lengths.sum())
     if total != height * width:
         raise ValueError(f"RLE covers {total} pixels, the picture has {height * width}")
+    return lengths
+
+
+def checked(height: int, width: int, size: tuple[int, int], counts: str | list[int]) -> RLE:
+    """An RLE from a file with canonical compressed counts, proven to be good; arguments and errors as `checked_runs`."""
+    lengths = checked_runs(height, width, size, counts)
     packed = coco_mask.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
     return encode(coco_mask.decode(packed))  # runs of no length, which files may hold, are gone after this
 

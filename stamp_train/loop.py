@@ -43,6 +43,7 @@ from stamp_train.launch.peers import decide
 from stamp_train.launch.signals import Stopped, StopRequest
 from stamp_train.layout import Layout, LayoutOptions
 from stamp_train.losses import loss_settings
+from stamp_train.model.attention.select import check_training
 from stamp_train.network import build_network, save_final, save_network, without_weights
 from stamp_train.panel import Watch, Watched
 from stamp_train.pictures import draw
@@ -97,6 +98,8 @@ class Run:
         self.pressed = pressed
         make_exact(self.recipe)
         self.accelerator = open_accelerator(self.recipe)
+        dtype = torch.bfloat16 if self.recipe.model.precision == "bf16" else torch.float32
+        check_training(self.recipe.model.attention, self.accelerator.device, dtype)
         self.heart = Heartbeat(self.accelerator, self.recipe.patience, hung)
         self.start = start = decide(self.accelerator, start) if callable(start) else start
         self.progress = read_progress(start) if start else Progress(step=0, stage=0, stage_step=0, stream={})

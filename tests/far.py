@@ -18,7 +18,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 def far_away(kind: str, folder: Path) -> Iterator[str]:
     """The URL of a folder on a server of one of KINDS, which processes that are started meanwhile can read as well."""
     if kind == "http":
-        with serve(folder) as (url, _):
+        with serve(folder, stutter=9) as (url, _):
             yield url
     else:
         with _bucket(folder) as url:

@@ -14,11 +14,13 @@ from pathlib import Path
 class Handler(SimpleHTTPRequestHandler):
     """Serves files, and single ranges of them.
 
-    failures: so many requests are answered with `status` first. answer: instead of a file, a method.
+    failures: so many requests are answered with `status` first. stutter: so is each of this number. answer: a method
+    that answers instead.
     """
 
     wbufsize = 65_536  # header and body in one packet: otherwise each answer waits 40 ms for an acknowledgement
     failures = 0
+    stutter = 0
     status = 503
     headers_of_failures: tuple[tuple[str, str], ...] = ()
     ranges = True
@@ -28,8 +30,8 @@ class Handler(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         cls = type(self)
         cls.requests = (*cls.requests, f"{self.command} {self.path} {self.headers.get('Range', '')}")
-        if cls.failures:
-            cls.failures -= 1
+        if cls.failures or (cls.stutter and len(cls.requests) % cls.stutter == 0):
+            cls.failures = max(cls.failures - 1, 0)
             return self.say(cls.status, b"not now", *cls.headers_of_failures)
         if self.answer is not None:
             return self.answer()

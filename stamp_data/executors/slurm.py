@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from stamp_data.executors import Executor
 from stamp_data.executors.work import absolute, sweep, write_share
-from stamp_data.receipt import Receipt, Workplace, receipt_path
+from stamp_data.receipt import Receipt, Workplace, read_receipt, receipt_path
 from stamp_schemas import StampError, UsageFault
 
 _OURS = {"array", "job-name", "output", "error", "parsable", "wrap", "wait", "chdir", "ntasks", "open-mode"}
@@ -147,7 +147,7 @@ class SlurmExecutor(Executor):
             names = set(os.listdir(work))  # noqa: PTH208 - a listing is fresh on NFS, where a look-up may be a minute old
             for task in sorted(task for task in missing if receipt_path(work, task.stem).name in names):
                 missing.discard(task)
-                yield msgspec.json.decode(receipt_path(work, task.stem).read_bytes(), type=Receipt)
+                yield read_receipt(receipt_path(work, task.stem))
 
     def _failure(self, array: Path, lots: list[list[Path]], missing: set[Path]) -> StampError:
         failed = [

@@ -14,6 +14,8 @@ from stamp_data.export.report import Tally
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import Dialogue, Manifest
 
+STORED = "masks are of the pictures as stored, whatever their EXIF orientation"
+
 
 @dataclass(frozen=True)
 class Place:

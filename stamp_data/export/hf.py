@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stamp_data.export.base import Format, Place, picture_name
+from stamp_data.export.base import STORED, Format, Place, picture_name
 from stamp_data.export.report import Tally
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
@@ -46,6 +46,7 @@ SCHEMA = pa.schema(list(_COLUMNS.items()), metadata=_METADATA)
 
 class HuggingFace(Format):
     name = "hf"
+    notes = (f"{STORED}; `datasets` turns pictures by EXIF when it decodes them: Image(decode=False) gives the bytes",)
 
     def __init__(self, out: Path, tally: Tally, polygons: bool) -> None:
         super().__init__(out, tally, polygons)

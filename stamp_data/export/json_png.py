@@ -17,14 +17,14 @@ from pathlib import Path
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import Format, JsonList, Place, picture_name, single_round
+from stamp_data.export.base import STORED, Format, JsonList, Place, picture_name, single_round
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Dialogue
 
 
 class JsonPng(Format):
     name = "json-png"
-    notes = ("ids, instances and categories of targets are left out: the layout names targets by their files",)
+    notes = ("ids, instances and categories of targets are left out: the layout names targets by their files", STORED)
 
     def begin(self, place: Place) -> None:
         self._folder = f"{place.dataset}/{place.split}"

@@ -12,6 +12,8 @@ from stamp_data.inspect.look import Looker
 from stamp_data.inspect.select import Pick, select
 from stamp_data.shards.stores import Location
 
+_PATIENCE = 0.5  # seconds
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -55,12 +57,22 @@ class Query:
 
 
 class Catalogue:
-    """Entries of all records that match `where`, in corpus order or that of `sort`; safe to ask while it grows."""
+    """Entries of all records that match `where`, in corpus order or that of `sort`; safe to ask while it grows.
+
+    then: called by the thread that gathers, once all is gathered, with the numbers of the records and when to stop.
+    """
 
     def __init__(
-        self, paths: Sequence[Location], *, where: str | None = None, sort: str | None = None, budget: int | None = None
+        self,
+        paths: Sequence[Location],
+        *,
+        where: str | None = None,
+        sort: str | None = None,
+        budget: int | None = None,
+        then: Callable[[Sequence[int], threading.Event], None] = lambda *_: None,
     ) -> None:
         self._paths, self._where, self._sort, self._budget = paths, where, sort, budget
+        self._then = then
         self._entries: list[Entry] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._gather, name="catalogue", daemon=True)
@@ -72,9 +84,10 @@ class Catalogue:
         self._thread.start()
 
     def close(self) -> None:
+        """Have the thread stop, and wait a little for it: one that sorts cannot be told, and goes with the process."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_PATIENCE)
 
     def find(self, query: Query) -> list[Entry]:
         """The entries so far that fit, in the order asked for."""
@@ -98,6 +111,8 @@ class Catalogue:
             self.fault = str(fault)
         finally:
             self.done = True
+        if not self.fault:
+            self._then([entry.number for entry in self._entries], self._stop)
 
 
 SORTS: dict[str, Callable[[Entry], tuple[float, float]]] = {

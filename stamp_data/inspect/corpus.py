@@ -18,7 +18,7 @@ from stamp_data.shards.stores import Location
 from stamp_schemas import StampError, UsageFault
 
 CHUNK = 512  # index rows turned into typed rows at a time
-OPEN_SETS = 64  # readers kept, each with its own file handles
+OPEN_SETS = 32  # readers kept, each with its own file handles
 
 
 class Corpus:

@@ -107,7 +107,7 @@ def _mask_findings(facts: Facts) -> Iterator[Finding]:
     for index, target in enumerate(facts.record.targets):
         for rle in filter(None, (target.rle, target.ignore_rle)):
             try:
-                rles.checked(*rle.size, rle.size, rle.counts)
+                rles.checked_runs(*rle.size, rle.size, rle.counts)
             except (ValueError, OverflowError) as fault:
                 yield Finding("STP-E001", f"target {target.id}: {fault}", target=index)
 

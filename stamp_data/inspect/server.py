@@ -11,25 +11,20 @@ import json
 import logging
 import secrets
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from stamp_data.inspect.catalogue import Catalogue, Query
-from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.decode import as_png
 from stamp_data.inspect.examine import examine
-from stamp_data.inspect.facts import Facts
-from stamp_data.inspect.look import Looker, matching
 from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.report import InspectReport
-from stamp_data.inspect.select import Pick
-from stamp_data.inspect.view import RecordView, record_view
+from stamp_data.inspect.shelf import Shelf
 from stamp_data.inspect.where import Filter
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
@@ -41,9 +36,11 @@ TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "
 
 
 class RecordPage(msgspec.Struct):
-    """One answer of `api/records`. next: cursor of the next page, None at the end. matched, scanned, total: records."""
+    """One answer of `api/records`. records: each a `RecordView`. next: cursor of the next page, None at the end. matched,
+    scanned, total: records.
+    """
 
-    records: list[RecordView]
+    records: list[msgspec.Raw]
     next: int | None
     matched: int
     scanned: int
@@ -52,7 +49,7 @@ class RecordPage(msgspec.Struct):
 
 
 class Gallery:
-    """What the server answers with. Its corpus is shared by the request threads, one at a time."""
+    """What the server answers with."""
 
     def __init__(
         self,
@@ -65,11 +62,8 @@ class Gallery:
         report: InspectReport | None = None,
     ) -> None:
         self.report = report or examine(paths, seed=seed, where=where, budget=budget)
-        self._condition = Filter.parse(where) if where else None
-        self._lock = threading.Lock()
-        self._corpus = Corpus(paths)
-        self._looker = Looker(self._corpus, budget)
-        self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget)
+        self._shelf = Shelf(paths, Filter.parse(where) if where else None, budget)
+        self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget, then=self._shelf.fill)
         self.page = Page()
 
     def html(self) -> bytes:
@@ -82,9 +76,9 @@ class Gallery:
         count = min(max(count, 0), MOST_RECORDS)
         part = found[max(cursor, 0) : max(cursor, 0) + count]
         end = max(cursor, 0) + len(part)
-        total = len(self._corpus)
+        total = len(self._shelf)
         return RecordPage(
-            records=self._views([entry.number for entry in part]),
+            records=self._shelf.views(entry.number for entry in part),
             next=end if end < len(found) else None,
             matched=len(found),
             scanned=total if self.catalogue.done else min(self.catalogue.scanned, total - 1),
@@ -92,40 +86,23 @@ class Gallery:
             fault=self.catalogue.fault,
         )
 
-    def record(self, set_name: str, key: str) -> RecordView:
-        """One record; StampError if there is none of that key, or it cannot be read."""
-        views = self._views([self._corpus_number(set_name, key)])
+    def record(self, set_name: str, key: str) -> msgspec.Raw:
+        """One record, a `RecordView`; StampError if there is none of that key, or it cannot be read."""
+        views = self._shelf.views([self._shelf.find(key, set_name)])
         if not views:
             raise StampError(f"{key} cannot be read")
         return views[0]
 
     def picture(self, set_name: str, key: str) -> tuple[bytes, str]:
         """(original bytes, media type) of a record's picture, as PNG where browsers do not know its format; b"" if none."""
-        with self._lock:
-            number = self._corpus.find(key, set_name)
-            row = self._corpus.row(number)
-            data = self._corpus.open(self._corpus.number_of_set(number)).member(row, "image")
+        data, row = self._shelf.picture(self._shelf.find(key, set_name))
         if data and row.image_extension not in TYPES:
             data = as_png(data, row.member_name("image"))
         return data, TYPES.get(row.image_extension, TYPES["png"])
 
     def close(self) -> None:
         self.catalogue.close()
-        with self._lock, self._corpus:
-            pass
-
-    def _corpus_number(self, set_name: str, key: str) -> int:
-        with self._lock:
-            return self._corpus.find(key, set_name)
-
-    def _views(self, numbers: list[int]) -> list[RecordView]:
-        with self._lock:
-            return [self._view(item) for item in self._looker.look(numbers) if isinstance(item, Facts)]
-
-    def _view(self, facts: Facts) -> RecordView:
-        dialogues = matching(facts, self._condition) or facts.dialogues
-        address = urlencode({"set": facts.manifest.name, "key": facts.record.key}, quote_via=quote)
-        return record_view(Pick(facts, dialogues), f"api/picture?{address}" if facts.row.image_bytes else "")
+        self._shelf.close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -201,6 +178,7 @@ class Server(ThreadingHTTPServer):
     """A thread per request; no request outlives the server."""
 
     daemon_threads = True
+    request_queue_size = 128  # of the 5 that are usual, the rest of 30 at once would wait for a second or three
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - socketserver's own names
         """A browser that goes away in the middle of an answer is no event; anything else is a bug, and is shown."""

@@ -27,7 +27,12 @@ def mask_path(mask: UInt8) -> str:
     if shrink > 1:
         small = scaled(mask, max(1, round(height / shrink)), max(1, round(width / shrink)))
     factor = np.array([width / small.shape[1], height / small.shape[0]])
-    return "".join(_ring_path(_simple(ring) * factor) for ring in rings(small))
+    rows, columns = np.flatnonzero(small.any(axis=1)), np.flatnonzero(small.any(axis=0))
+    if not rows.size:
+        return ""
+    corner = np.array([columns[0], rows[0]])
+    part = small[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most masks fill little of their picture
+    return "".join(_ring_path((_simple(ring) + corner) * factor) for ring in rings(part))
 
 
 def rings(mask: npt.NDArray[np.bool_]) -> Iterator[Points]:

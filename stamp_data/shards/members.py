@@ -31,7 +31,8 @@ def read_members(tars: Store, shard: str, spans: Spans) -> list[memoryview]:
     there = [span for span in spans if span[1]]
     if not there:
         return [memoryview(b"")] * len(spans)
-    begin, end = there[0][0] - HEADER, there[-1][0] + there[-1][1]
+    last, size, _ = there[-1]
+    begin, end = there[0][0] - HEADER, last + size
     if begin < 0 or end < begin:
         raise StampError(f"{tars}/{shard}: the index has a member at byte {begin + HEADER:,}", "is the index damaged?")
     data = memoryview(tars.read(shard, begin, end - begin))

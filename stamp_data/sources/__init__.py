@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
+from stamp_data.sources.foreign import explained
 from stamp_data.sources.grefcoco import GRefCOCO
 from stamp_data.sources.labelme import LabelMe
 from stamp_data.sources.llava import LLaVA
@@ -35,7 +36,10 @@ def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS
     if not root.exists():
         raise StampError(f"{root} does not exist", "--root names the folder that holds the downloads")
     source = kind(root, split_by, reading)
-    _ = source.inputs
+    try:
+        _ = source.inputs
+    except StampError as fault:
+        raise (explained(fault, root, name) if kind.own or root.is_file() else fault) from None
     return source
 
 

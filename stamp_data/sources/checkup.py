@@ -15,9 +15,9 @@ from stamp_data.rejects import RejectLog, by_reason
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.reasonseg import ReasonSeg
 from stamp_data.sources.refer import ReferSource
-from stamp_schemas import Annotation, StampError
+from stamp_schemas import Annotation, Settings, StampError
 
-SAMPLE = 4  # pictures opened per split
+SAMPLE = 8  # records made per split
 _LOOKED_AT, _NAMED = 1_000, 8  # files of a folder, and those that are named
 Level = Literal["ok", "warning", "error"]
 
@@ -32,7 +32,9 @@ class Finding(msgspec.Struct):
 
 
 class SplitReport(msgspec.Struct):
-    """One split. opened, unusable: of a sample of its pictures. refused: raw inputs that a build would refuse, by reason."""
+    """One split. opened: records of a sample that were made. unusable: their pictures that cannot be used. refused: raw
+    inputs that a build would refuse, by reason.
+    """
 
     split: str
     counts: Counts
@@ -82,7 +84,7 @@ def _unfound(source: Source) -> DatasetReport:
 def _note_parts(source: Source, report: DatasetReport) -> Published:
     """What of a dataset that cannot be built is there, and what is to be got."""
     known = published()[source.dataset]
-    report.downloads = known.downloads + _missing_pictures(source, known.pictures)
+    report.downloads = known.downloads + _missing_pictures(source, known.pictures, [])
     report.there = list(dict.fromkeys(_there(source.root, known.downloads + known.pictures)))
     return known
 
@@ -104,10 +106,10 @@ def _there(root: Path, parts: list[Download]) -> list[str]:
         if not part.into:  # a file of its own in the root
             found += [part.what] if (root / part.what).is_file() else []
         elif folder.is_dir():
-            names = sorted(path.name for path in islice(folder.iterdir(), _LOOKED_AT))
-            files = [name for name in names if (folder / name).is_file()]
-            found += [f"{part.into}/{name}" for name in files[:_NAMED]] if len(files) <= _NAMED else [f"{part.into}/…"]
-            found += [f"{part.into}/{name}/…" for name in names if name not in files and any((folder / name).iterdir())]
+            paths = sorted(islice(folder.iterdir(), _LOOKED_AT))
+            files = [f"{part.into}/{path.name}" for path in paths if path.is_file()]
+            found += files if len(files) <= _NAMED else [f"{part.into}/…"]
+            found += [f"{part.into}/{path.name}/…" for path in paths if path.is_dir() and any(path.iterdir())]
     return found
 
 
@@ -165,7 +167,7 @@ def _split(source: Source, split: str, whole: bool) -> SplitReport:
     if whole:
         rejects = RejectLog()
         sample = _count(source, split, rejects, report)
-        _open_pictures(source, sample, report)
+        _render(source, split, sample, report)
         _refusals(rejects, report)
     if isinstance(source, ReferSource):
         report.counts = Counts(*source.counts(split))
@@ -194,37 +196,49 @@ def _count(source: Source, split: str, rejects: RejectLog, report: SplitReport) 
     return sample[:: max(1, -(-len(sample) // SAMPLE))]
 
 
-def _open_pictures(source: Source, sample: list[Annotation], report: SplitReport) -> None:
-    from stamp_data.frame import seen  # Pillow and numpy, which an import of this module spares
-    from stamp_data.picture import PictureFault
-    from stamp_data.shelf import Shelf
+def _render(source: Source, split: str, sample: list[Annotation], report: SplitReport) -> None:
+    """Make the records of the sample as a build would, to see what becomes of them."""
+    from stamp_data.plan import Planned, locate  # what an import of this module spares: numpy, Pillow, pycocotools
+    from stamp_data.render import Renderer
 
-    shelf = Shelf(source.roots, source.reading.follow_links)
-    faults: list[PictureFault] = []
+    renderer = Renderer(source.roots, Settings(source.dataset, source.split_by, split), source.reading.follow_links)
+    pictures: list[str] = []
+    losses: list[str] = []
+    remedy = _REMEDIES["picture-unreadable"]
     for annotation in sample:
         assert annotation.image is not None, "the sample is of records with pictures"
         report.opened += 1
-        image = source.finder.located(annotation.image)
+        rejects = RejectLog()
         try:
-            seen(shelf.picture(image), image)
-        except PictureFault as fault:
-            faults.append(fault)
-    report.unusable = len(faults)
+            renderer.render(Planned("sample", locate(annotation, source.finder).size, annotation), rejects)
+        except OSError as fault:
+            pictures.append(f"{annotation.image.path}: {fault.strerror}")
+            continue
+        lost = [row for row in rejects.rows if row.action == "dropped"]
+        if lost and lost[0].file == annotation.image.path:
+            pictures.append(lost[0].detail)
+            remedy = _REMEDIES.get(lost[0].reason, "put a whole copy in its place") if len(pictures) == 1 else remedy
+        elif lost:
+            losses.append(f"{lost[0].file}: {lost[0].record}: {lost[0].reason}: {lost[0].detail}")
+    report.unusable = len(pictures)
+    _tell(report, "picture-unusable", "sampled pictures cannot be used", pictures, remedy)
+    _tell(report, "record-refused", "sampled records would be refused in part or as a whole", losses, "")
+
+
+_REMEDIES = {
+    "picture-missing": "--images DIR names the folder that the pictures lie in; else download them",
+    "path-outside-root": "--follow-links follows links that lead out of the root",
+    "size-mismatch": "the annotations were made on pictures of other sizes",
+    "picture-unreadable": "see that it is a file, and that it may be read",
+}
+"""What to do about a picture that cannot be used. Only of what is not there it can help to download it."""
+
+
+def _tell(report: SplitReport, code: str, what: str, faults: list[str], remedy: str) -> None:
     if faults:
-        detail = f"{len(faults)} of {report.opened} sampled pictures cannot be used, as: {faults[0]}"
         level: Level = "error" if len(faults) == report.opened else "warning"
-        report.findings.append(Finding(level, "picture-unusable", detail, _remedy(faults[0].reason)))
-
-
-def _remedy(reason: str) -> str:
-    """What to do about a picture that cannot be used. Only of what is not there it can help to download it."""
-    remedies = {
-        "picture-missing": "--images DIR names the folder that the pictures lie in; else download them",
-        "path-outside-root": "--follow-links follows links that lead out of the root",
-        "size-mismatch": "the annotations were made on pictures of other sizes",
-        "picture-unreadable": "see that it is a file, and that it may be read",
-    }
-    return remedies.get(reason, "put a whole copy in its place")
+        detail = f"{len(faults)} of {report.opened} {what}, as: {faults[0]}"
+        report.findings.append(Finding(level, code, detail, remedy))
 
 
 def _refusals(rejects: RejectLog, report: SplitReport) -> None:

@@ -129,7 +129,9 @@ class CocoPhrases:
             return []
         names = self.instances.category(row)
         if not names:
-            self.rejects.add(self.instances.name, record, "no-phrase", f"category {row.category_id} has no name")
+            self.rejects.add(
+                self.instances.name, record, "no-phrase", f"category {row.category_id} has no name, or several"
+            )
         return names
 
 

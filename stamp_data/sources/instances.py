@@ -7,6 +7,7 @@ character in one text costs no more than it must. Ids are names: nothing is drop
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ Id = int | str
 ABSENT = msgspec.Raw()
 
 TELLING = (
-    "noun_phrase", "text_input", "tokens_positive", "phrase", "phrases", "sentence", "sentences", "captions",
+    "noun_phrase", "text_input", "tokens_positive", "obj_ann_id", "phrase", "phrases", "sentence", "sentences", "captions",
     "referring_expression",
 )  # fmt: skip
 """Keys by which other formats say what an annotation means; `foreign.py` knows which do."""
@@ -32,6 +33,7 @@ class _Telling(msgspec.Struct):
     noun_phrase: msgspec.Raw = ABSENT
     text_input: msgspec.Raw = ABSENT
     tokens_positive: msgspec.Raw = ABSENT
+    obj_ann_id: msgspec.Raw = ABSENT
     phrase: msgspec.Raw = ABSENT
     phrases: msgspec.Raw = ABSENT
     sentence: msgspec.Raw = ABSENT
@@ -209,7 +211,10 @@ def load_instances(
         except RecordFault as fault:
             found.broken.add(name, f"categories[{position}]", fault.reason, fault.detail)
             continue
-        found.categories.setdefault(numbers.name(category.id), category.name)
+        identity = numbers.name(category.id)
+        if found.categories.setdefault(identity, category.name) != category.name:
+            found.categories[identity] = ""  # nobody knows which of them is meant
+            found.broken.add(name, f"categories[{position}]", "duplicate-id", f"another name for category {identity}")
     for position, raw in numbered(file.annotations):
         _read_annotation(raw, position, found, annotations)
     _read_refs(file.refs if annotations is None else [], found)
@@ -218,19 +223,22 @@ def load_instances(
 
 def _read_annotation(raw: msgspec.Raw, position: int, found: Instances, wanted: Container[str] | None) -> None:
     unsaid: list[RecordFault] = []
+    unread: list[RecordFault] = []
     try:
         try:
             row = decode_row(raw, _ANNOTATION, "bad-annotation")
         except RecordFault as why:
-            row = _loose_annotation(raw, why, unsaid)
+            row = _loose_annotation(raw, why, unsaid, unread)
     except RecordFault as why:
         found.broken.add(found.name, f"annotations[{position}]", why.reason, why.detail)
         return
-    _note_telling(row, found)
     if wanted is not None and str(row.id) not in wanted:
         return
+    _note_telling(row, found)
     if unsaid:
         found.unsaid[position] = unsaid
+    if unread:
+        found.faulty[position] = unread[0]
     found.add_annotation(position, row)
 
 
@@ -242,10 +250,14 @@ def _read_refs(rows: list[msgspec.Raw], found: Instances) -> None:
             found.broken.add(found.name, f"refs[{position}]", fault.reason, fault.detail, expressions=1)
 
 
-def _note_telling(row: _Telling, found: Instances) -> None:
+def _note_telling(row: ImageRow | AnnotationRow, found: Instances) -> None:
+    """Note the telling keys of a row, unless it bears a phrase of its own."""
+    speaks = isinstance(row, AnnotationRow) and any(
+        text is not None for text in (row.expression, row.expressions, row.caption)
+    )
     for key in TELLING:
-        if bytes(getattr(row, key)):
-            found.telling.add(key)
+        if getattr(row, key) is not ABSENT:
+            found.telling.update([] if speaks else [key])
             setattr(row, key, ABSENT)  # a Raw keeps the whole file in memory
 
 
@@ -261,18 +273,27 @@ def _image(raw: msgspec.Raw) -> ImageRow:
     return row
 
 
-def _loose_annotation(raw: msgspec.Raw, why: RecordFault, unsaid: list[RecordFault]) -> AnnotationRow:
-    """A row that does not fit, read field by field. RecordFault `why` if a field that places it cannot be read."""
+def _loose_annotation(
+    raw: msgspec.Raw, why: RecordFault, unsaid: list[RecordFault], unread: list[RecordFault]
+) -> AnnotationRow:
+    """A row that does not fit, read field by field. RecordFault `why` if nobody can know of which picture it is.
+
+    unsaid: takes the faults of its texts. unread: takes those by which its mask cannot be used.
+    """
     fields = _fields(raw, why)
-    row = AnnotationRow(
-        image_id=_id(fields, "image_id", why),
-        id=_id(fields, "id", why) if _given(fields, "id") else None,
-        segmentation=fields.get("segmentation", ABSENT),
-        category_id=_id(fields, "category_id", why) if _given(fields, "category_id") else None,
-        ignored_by=_id(fields, "ignored_by", why) if _given(fields, "ignored_by") else None,
-        iscrowd=_whole(fields, "iscrowd", why),
-        no_target=_value(fields, "no_target", bool, why) if _given(fields, "no_target") else None,
-    )
+    row = AnnotationRow(image_id=_id(fields, "image_id", why), segmentation=fields.get("segmentation", ABSENT))
+    with suppress(RecordFault):  # without a name it is a thing all the same
+        row.id = _id(fields, "id", why)
+    with suppress(RecordFault):
+        row.category_id = _id(fields, "category_id", why)
+    try:
+        row.iscrowd = _whole(fields, "iscrowd", why)
+        if _given(fields, "no_target"):
+            row.no_target = _value(fields, "no_target", bool, why)
+        if _given(fields, "ignored_by"):
+            row.ignored_by = _id(fields, "ignored_by", why)
+    except RecordFault as fault:
+        unread.append(fault)
     row.expression, row.caption = (_said(fields, key, unsaid) for key in ("expression", "caption"))
     if _given(fields, "expressions"):
         row.expressions = list(_all_said(fields["expressions"], unsaid))

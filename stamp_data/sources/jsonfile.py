@@ -27,6 +27,8 @@ MAPPED_FROM = 256 << 20  # bytes; from here on a file is mapped: the kernel can 
 HALF_PAIR = "a text holds half of a surrogate pair"
 _CHUNK = 1 << 20  # bytes
 _OPENINGS = [b"%c" % one for one in b'[{"-0123456789tfnNI']
+OTHER_FORMAT = "it is not a file of this format"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 BOM = b"\xef\xbb\xbf"
 
 # Strings first, so that a literal inside one is passed over; possessive, so that no input makes it backtrack.
@@ -64,17 +66,18 @@ def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "") -> T:
 
     encoding: a second one to try where the bytes are not UTF-8. StampError names the file, the fault and its place.
     """
+    start = data[:256].removeprefix(BOM).lstrip()
+    if not encoding and start[:1] not in _OPENINGS and start[:2] not in _UTF16:
+        raise StampError(f"{path}: not JSON, it begins with {start[:20]!r}", OTHER_FORMAT)
     data = as_utf8(data, path, encoding)
-    if data[:256].lstrip()[:1] not in _OPENINGS:
-        raise StampError(f"{path}: not JSON, it begins with {bytes(data[:20])!r}", "is it the right file?")
     try:
         return _decode(data, kind)
     except RecursionError:
-        raise StampError(f"{path}: nested too deeply", "it is not a file of this format") from None
+        raise StampError(f"{path}: nested too deeply", OTHER_FORMAT) from None
     except UnicodeDecodeError:
         raise StampError(f"{path}: {HALF_PAIR}", "re-save it with whole characters") from None
     except msgspec.ValidationError as fault:
-        raise StampError(f"{path}: {fault}", "it is not a file of this format") from None
+        raise StampError(f"{path}: {fault}", OTHER_FORMAT) from None
     except msgspec.DecodeError as fault:
         raise StampError(f"{path}: {_what(fault, data)}", "download it again") from None
 

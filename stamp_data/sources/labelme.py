@@ -1,31 +1,49 @@
-"""One's own data as a folder of labelme files, one JSON per picture.
+"""One's own data as a folder of labelme files, one JSON per picture; sub-folders are read too, and tell the split if they are
+called `train`, `val`, `test`, …; else it is train. So what `stamp-data export --to labelme` wrote is built as it was.
 
-Phrases are a shape's `description`, else its `label`. Shapes of one `group_id` and label are one instance; all instances of
+Phrases are a shape's `description`, else its `label`. Shapes of one `group_id` and label are one instance, as
+are shapes of one label and the very same area, which bear a phrase each; all instances of
 a picture that share a phrase form one target, since the phrase names them all. Lines and points cover no area and are
 refused. What is labelled `__ignore__`, labelme's own word for it, counts neither for nor against any target of its picture.
-Pictures embedded in the JSON are not used.
+
+That a phrase names nothing in the picture is said by a flag: `no_target` of a shape, of whatever kind, that bears the
+phrase; or `no_target: PHRASE` of the picture.
+
+A picture is the file that `imagePath` names, else the one inside the JSON (`imageData`), else the one beside it with the
+same stem: pictures are renamed together with their files, and `imagePath` is forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
 from stamp_data import numbers
+from stamp_data.files import open_plain
+from stamp_data.finding import SUFFIXES as PICTURES
+from stamp_data.finding import walk
 from stamp_data.rejects import RejectLog
-from stamp_data.sources.base import AS_USUAL, Reading, Source
+from stamp_data.sources.base import BESIDE, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
-from stamp_data.sources.paths import image_path
+from stamp_data.sources.paths import inner_path
 from stamp_data.sources.phrases import Naming
+from stamp_data.sources.split_words import split_of_folders
 from stamp_schemas import Annotation, ImageRef, Region, StampError
 from stamp_schemas.annotation import Where
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIX = ".json"
 IGNORE = "__ignore__"
 NO_AREA = ("line", "linestrip", "point", "points")
+NO_TARGET = "no_target"
+_LOOKED_AT = (
+    3,
+    30,
+    1 << 18,
+)  # files per folder, folders, and bytes per file, to see whether a folder is one of labelme's
 
 
 class _Shape(msgspec.Struct):
@@ -35,13 +53,25 @@ class _Shape(msgspec.Struct):
     group_id: float | str | None = None
     description: str | None = None
     mask: str | None = None
+    flags: dict[str, object] | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        return (self.flags or {}).get(NO_TARGET) is True
 
 
 class _File(msgspec.Struct):
     shapes: list[msgspec.Raw]
-    image_path: str = msgspec.field(name="imagePath")
+    image_path: str = msgspec.field(name="imagePath", default="")
+    image_data: msgspec.Raw = msgspec.field(name="imageData", default=msgspec.Raw())
+    flags: dict[str, object] | None = None
     height: int | None = msgspec.field(name="imageHeight", default=None)
     width: int | None = msgspec.field(name="imageWidth", default=None)
+
+    @property
+    def has_picture(self) -> bool:
+        data = memoryview(self.image_data)
+        return len(data) > 2 and data[0] == ord('"')
 
 
 class _LooseShape(msgspec.Struct):
@@ -51,6 +81,7 @@ class _LooseShape(msgspec.Struct):
     group_id: float | str | None = None
     description: str | None = None
     mask: str | None = None
+    flags: dict[str, object] | None = None
 
 
 _SHAPE = msgspec.json.Decoder(_Shape)
@@ -62,59 +93,130 @@ class LabelMe(Source):
     dataset = "labelme"
     licence = "that of the data"
     homepage = "https://github.com/wkentaro/labelme"
-
-    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
-        super().__init__(root, split_by, reading)
-        self._files: list[Path] = []
+    frame = "upright"
+    own = True
 
     @classmethod
     def find(cls, root: Path) -> list[str]:
         if not root.is_dir():
             return []
-        names = {(path.stem, path.suffix.lower()) for path in root.iterdir()}
-        stems = {stem for stem, suffix in names if suffix == ".json"}
-        return [""] if any(stem in stems for stem, suffix in names if suffix in PICTURES) else []
+        folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())[: _LOOKED_AT[1]]]
+        files = [path for folder in folders for path in _some_files(folder)]
+        return [""] if any(map(_is_labelme, files)) else []
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return "", BESIDE
+
+    @cached_property
+    def _tree(self) -> dict[str, set[str]]:
+        """Names of all files by their folders, relative to the root."""
+        return {folder: set(names) for folder, names in walk(self.root, self.reading.follow_links)}
+
+    @property
+    def _files(self) -> list[str]:
+        """All JSON files, relative to the root."""
+        found = [(folder, name) for folder, names in self._tree.items() for name in names if name.endswith(SUFFIX)]
+        return [f"{folder}/{name}" if folder else name for folder, name in sorted(found)]
 
     @property
     def inputs(self) -> list[Path]:
-        files = [path for path in sorted(self.root.glob("*.json")) if path.is_file()]
+        files = [path for path in map(self.root.joinpath, self._files) if path.is_file()]
         if not files:
             raise StampError(f"{self.root} holds no JSON file", "--root names the folder of the labelme files")
         return files
 
     def load(self) -> None:
-        self._files = sorted(self.root.glob("*.json"))
+        """The files are read one by one, as their pictures are asked for."""
 
     def splits(self) -> list[str]:
-        return ["train"]
+        return list(dict.fromkeys(map(_split, self._files)))
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
-        for path in self._files if split == "train" else []:
+        for name in self._files:
+            if _split(name) != split:
+                continue
+            path, identity = self.root / name, name.removesuffix(SUFFIX)
             try:
                 file = load_json(path, _File, SMALL_LIMIT, self.reading.encoding)
-                image = _image(file)
+                image = self._image(file, name, rejects)
             except StampError as fault:
-                rejects.add(path.name, path.stem, "unreadable-file", unreadable(fault, path).detail)
+                rejects.add(name, path.stem, "unreadable-file", unreadable(fault, path).detail)
                 continue
             except RecordFault as fault:
-                rejects.add(path.name, path.stem, fault.reason, fault.detail, expressions=len(file.shapes))
+                rejects.add(name, path.stem, fault.reason, fault.detail, expressions=len(file.shapes))
                 continue
-            naming = Naming(path.name, path.stem, rejects)
+            naming = Naming(name, path.stem, rejects)
             _name(file, naming)
             targets, requests = naming.ask()
             if requests:
-                yield Annotation(path.stem, (path.name, path.stem), image, targets, requests)
+                yield Annotation(identity, (name, path.stem), image, targets, requests)
+
+    def _image(self, file: _File, name: str, rejects: RejectLog) -> ImageRef:
+        """The picture of a file. RecordFault if it claims to have no size, or lies outside of the root."""
+        for side in (file.height, file.width):
+            if side is not None and side <= 0:
+                raise RecordFault("bad-image", f"the picture is said to have {file.width}×{file.height} pixels")
+        folder, _, own = name.rpartition("/")
+        try:
+            image = self.picture(folder, file.image_path, file.width, file.height)
+        except RecordFault:
+            if not file.has_picture:
+                raise
+            base = inner_path(file.image_path).rpartition("/")[2]
+            image = self.picture(folder, base or own.removesuffix(SUFFIX), file.width, file.height)
+        if image.root or (self._is_there(image.path) and not self.finder.given):
+            return image
+        if found := self.finder.near(image.path):
+            return msgspec.structs.replace(image, root=found.root, path=found.path)
+        if file.has_picture:
+            return msgspec.structs.replace(image, embedded=name)
+        twin = next((own.removesuffix(SUFFIX) + suffix for suffix in self._twins(folder, own)), "")
+        if not twin:
+            return image
+        detail = f"no picture {file.image_path!r}; {twin} beside the file is taken for it"
+        rejects.add(name, own.removesuffix(SUFFIX), "picture-renamed", detail, action="cleaned")
+        return self.picture(folder, twin, file.width, file.height)
+
+    def _is_there(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        return name in self._tree.get(folder, ())
+
+    def _twins(self, folder: str, own: str) -> list[str]:
+        """Suffixes under which there are pictures beside a file that are called as it is."""
+        stem = own.removesuffix(SUFFIX)
+        names = sorted(name for name in self._tree[folder] if name.startswith(f"{stem}."))
+        return [name.removeprefix(stem) for name in names if name.removeprefix(stem).lower() in PICTURES]
 
 
-def _image(file: _File) -> ImageRef:
-    for side in (file.height, file.width):
-        if side is not None and side <= 0:
-            raise RecordFault("bad-image", f"the picture is said to have {file.width}×{file.height} pixels")
-    return ImageRef(image_path("", file.image_path), file.width, file.height, "upright")
+def _split(name: str) -> str:
+    return split_of_folders(name, "train")
+
+
+def _some_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob(f"*{SUFFIX}"))[: _LOOKED_AT[0]]
+    except OSError:  # a folder that may not be looked into
+        return []
+
+
+def _is_labelme(path: Path) -> bool:
+    """Whether the beginning of a file looks like labelme's."""
+    try:
+        with open_plain(path) as file:
+            data = file.read(_LOOKED_AT[2])
+    except (OSError, StampError):
+        return False
+    return b'"shapes"' in data and (b'"imagePath"' in data or b'"imageData"' in data)
 
 
 def _name(file: _File, naming: Naming) -> None:
     """Give every instance to its phrase, which is lost if any shape of it is unusable: the mask would lack it."""
+    for flag, is_set in (file.flags or {}).items():
+        kind, colon, phrase = flag.partition(":")
+        if is_set is True and colon and kind.strip() == NO_TARGET:
+            naming.add_nothing(naming.clean([phrase], "flags"), "flags")
+    twins: dict[object, str] = {}
     for key, members in _instances(file, naming).items():
         label = members[0][1].label
         if label.strip() == IGNORE:
@@ -122,6 +224,9 @@ def _name(file: _File, naming: Naming) -> None:
             continue
         said = next((text for _, shape, _ in members if (text := (shape.description or "").strip())), label)
         phrases = naming.clean([said], _record(members[0][0]))
+        if any(shape.is_nothing for _, shape, _ in members):
+            naming.add_nothing(phrases, _record(members[0][0]))
+            continue
         regions = []
         for at, shape, fault in members:
             try:
@@ -131,7 +236,8 @@ def _name(file: _File, naming: Naming) -> None:
             except RecordFault as why:
                 naming.lose(phrases, _record(at), why)
         if len(regions) == len(members):
-            naming.add(phrases, regions, key, [label.strip()])
+            area = (label, *((shape.shape_type, *shape.points, shape.mask) for _, shape, _ in members))
+            naming.add(phrases, regions, twins.setdefault(area, key), [label.strip()])
 
 
 def _ignore(members: list[_Member], file: _File, naming: Naming) -> None:
@@ -173,7 +279,7 @@ def _shape(raw: msgspec.Raw) -> tuple[_Shape, RecordFault | None]:
         shape = decode_row(raw, _SHAPE, "bad-shape")
     except RecordFault as why:
         loose = decode_row(raw, _LOOSE, "bad-shape")
-        shape = _Shape(loose.label, [], "", loose.group_id, loose.description)
+        shape = _Shape(loose.label, [], "", loose.group_id, loose.description, None, loose.flags)
         try:
             shape.points = [(numbers.real(x), numbers.real(y)) for x, y in loose.points]
         except ValueError:
@@ -192,6 +298,8 @@ def _region(shape: _Shape, where: Where, file: _File) -> Region:
         "rectangle": areas.rectangle,
         "circle": areas.circle,
         "oriented_rectangle": areas.polygon,
+        "quadrilateral": areas.polygon,
+        "rotation": areas.polygon,  # this and the one before are X-AnyLabeling's
     }
     if shape.shape_type == "mask":
         return Region(areas.mask(shape.points, shape.mask, file.height, file.width), where)

@@ -49,6 +49,8 @@ class Naming:
         """Phrases, cleaned, that name an instance with these regions."""
         for phrase in phrases:
             named = self._of(phrase)
+            if instance in named.instances:  # the same thing was called so before
+                continue
             named.regions.extend(regions)
             named.instances.append(instance)
             named.categories.extend(categories)

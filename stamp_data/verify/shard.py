@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -40,7 +41,12 @@ def check_shard(job: ShardJob) -> list[Fault]:
     """Everything that is wrong with one shard, in the order of its bytes. Raises StoreFault alone, if the place is at fault."""
     faults = FaultList(job.name)
     try:
-        with open_store(job.place, job.patience).at_hand([job.name]) as folder, open_plain(folder / job.name) as file:
+        with (
+            warnings.catch_warnings(),
+            open_store(job.place, job.patience).at_hand([job.name]) as folder,
+            open_plain(folder / job.name) as file,
+        ):
+            warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is wrong with a picture becomes a fault
             size = os.fstat(file.fileno()).st_size
             rows = job.rows
             if _has_digest(job.entry, folder / job.name, size, faults) and not job.trusted:

@@ -68,6 +68,9 @@ def read_config(folder: str | Path) -> Any:
         StampModelError: there is none, it is damaged, or of a family that STAMP is not built on.
     """
     path = Path(folder, CONFIG)
+    if not path.is_file():
+        inner = [str(found.parent) for found in Path(folder).glob(f"*/{CONFIG}")]
+        raise StampModelError(f"no {CONFIG}", where=str(folder), fix=f"use {inner[0]}" if inner else None)
     try:
         told = msgspec.json.decode(read_whole(path), type=_Config)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:

@@ -35,25 +35,37 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
     from peft import LoraConfig
 
     tied = bool(model.config.tie_word_embeddings)
+    check_style(style, tied=tied)
     common = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.05, "target_modules": _PROJECTIONS}
     if style == "default":
         rows = {"embed_tokens": new_ids} if tied else {"embed_tokens": new_ids, "lm_head": new_ids}
         return LoraConfig(**common, trainable_token_indices=rows, modules_to_save=["classifier"])
-    if style != "published":
+    return LoraConfig(**common, use_rslora=True, modules_to_save=["embed_tokens", "lm_head", "classifier"])
+
+
+def check_style(style: str, *, tied: bool) -> None:
+    """Refuse a style that does not go with the embeddings.
+
+    Raises:
+        StampModelError: as `lora_config`.
+    """
+    if style not in ("default", "published"):
         raise StampModelError(f"no LoRA style {style!r}", fix="choose default or published")
-    if tied:
+    if style == "published" and tied:
         raise StampModelError(
             "the published LoRA layout unties the embeddings of this model", fix="use style='default' on tied models"
         )
-    return LoraConfig(**common, use_rslora=True, modules_to_save=["embed_tokens", "lm_head", "classifier"])
 
 
 def wrap(model: Any, config: Any) -> Any:
     """The model with a new adapter."""
     from peft import get_peft_model
 
-    with warnings.catch_warnings():  # peft asks transformers under a name that is going out of use
+    with warnings.catch_warnings():
+        # peft asks transformers under a name that is going out of use.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        # peft 0.18 takes embeddings for tied by the model's class; where they are, `check_style` has refused already.
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
         return get_peft_model(model, config)
 
 
@@ -78,6 +90,7 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
         raise StampModelError(f"no {WEIGHTS}", where=str(path))
     config = PeftConfig.from_pretrained(str(path))
     config.inference_mode = not trainable
+    config.base_model_name_or_path = model.name_or_path  # peft warns of one that has moved; its digest is what counts
     # Without a task type PEFT's wrapper hands all arguments through; its causal-LM one knows nothing of packed inputs.
     config.task_type = None
     adapted = wrap(model, config)

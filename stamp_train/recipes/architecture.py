@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -56,7 +55,7 @@ def architecture(model: Model) -> Architecture:
     Raises:
         UsageFault: `start` is neither a folder nor the name of a released Qwen2-VL, so its size is unknown here.
     """
-    return measured(_config(model), model)
+    return measured(configuration(model), model)
 
 
 def measured(config: Any, model: Model) -> Architecture:
@@ -94,23 +93,34 @@ def measured(config: Any, model: Model) -> Architecture:
     )
 
 
-def _config(model: Model) -> Any:
-    from transformers import AutoConfig
+def configuration(model: Model) -> Any:
+    """The configuration of the network that a recipe trains; nothing is downloaded.
 
+    Raises:
+        UsageFault: as `architecture`.
+        StampModelError: the start's is damaged, or of a family that STAMP is not built on.
+    """
+    from stamp_train.model.base import find
+    from stamp_train.model.folder import read_config
     from stamp_train.model.presets import byte_tokenizer
     from stamp_train.scratch import scratch_config, stamp_config
 
     if model.preset:
         return scratch_config(model, byte_tokenizer())
-    if Path(model.start, "config.json").is_file():
-        config = AutoConfig.from_pretrained(model.start)
+    if folder := find(model.start):
+        config = read_config(folder)
         if getattr(config, "stamp", None) is None:
             stamp_config(model).store(config)
         return config
-    released = _RELEASED.search(model.start)
-    if not released:
+    size: Any = released(model.start)
+    if not size:
         raise UsageFault(
             f"the size of {model.start!r} is not known here", "give a folder with a config.json, or a released Qwen2-VL"
         )
-    as_preset: Any = released[1].lower()
-    return scratch_config(msgspec.structs.replace(model, start="", preset=as_preset), byte_tokenizer())
+    return scratch_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer())
+
+
+def released(start: str) -> str:
+    """Size, `2b` or `7b`, of the released model of that name; empty if it is none."""
+    found = _RELEASED.search(start)
+    return found[1].lower() if found else ""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from stamp_data.shards.manifest import read_manifest
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
 from stamp_train.recipes.architecture import Architecture, architecture
+from stamp_train.recipes.checks import check_recipe
 from stamp_train.recipes.cost import Memory, hours, memory, operations
 from stamp_train.recipes.devices import Device
 from stamp_train.recipes.workload import StageWork, stage_work
-from stamp_train.stages import counts_bytes, open_set, stage_padding
+from stamp_train.stages import counts_bytes, stage_padding
 
 
 @dataclass(frozen=True)
@@ -49,35 +48,14 @@ class DryRun:
         return sum(known) if len(known) == len(self.stages) else None
 
 
-def check_paths(recipe: Recipe) -> list[StampError]:
-    """Every path of a recipe that is not there or not what it should be, with a hint that names its key."""
-    faults = []
-    used = [use.set for stage in recipe.stages for use in stage.sets] + list(recipe.evaluation.sets)
-    for name in dict.fromkeys(used):
-        try:
-            read_manifest(open_set(recipe.data, name))
-        except StampError as fault:
-            faults.append(
-                StampError(fault.message, f"--set data.root=FOLDER: built sets lie under it, now {recipe.data.root}")
-            )
-    for what, value in (("model.start", recipe.model.start), ("model.tokenizer", recipe.model.tokenizer)):
-        looks_local = value.startswith((".", "/", "~")) or value.count("/") > 1
-        if looks_local and not Path(value).expanduser().is_dir():
-            faults.append(StampError(f"{what}: {value}: no such folder", f"--set {what}=FOLDER"))
-    return faults
-
-
 def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
     """Count a run's steps and tokens and estimate its memory and time; nothing is downloaded or written.
 
     Raises:
-        StampError: lists every path that is at fault, or a shard is missing or of another size.
+        StampError: lists everything that is at fault (`check_recipe`), or a shard is missing or of another size.
         UsageFault: the size of the model cannot be known, or DeepSpeed's file is at fault.
     """
-    faults = check_paths(recipe)
-    if faults:
-        hints = dict.fromkeys(fault.hint for fault in faults)
-        raise StampError("\n       ".join(fault.message for fault in faults), "; ".join(hints))
+    check_recipe(recipe)
     sizes = architecture(recipe.model)
     needed = memory(recipe, sizes, devices)
     stages = []

@@ -25,6 +25,7 @@ from stamp_data.shards.stores import Location, open_store
 from stamp_schemas import ShardEntry, StampError
 
 Ints = NDArray[np.int64]
+OPEN_FILES = 64  # per thread: windows of shards are read through each other
 KEPT_SHARDS = 96  # shards whose rows are kept in memory, some 100 kB each
 _SPAN = ("offset", "bytes", "xxh3")
 _SPANS = [f"{member}_{what}" for member in MEMBERS for what in _SPAN]
@@ -95,6 +96,7 @@ class SetIndex:
             raise StampError(f"{self.store}: a set without shards")
         self.shards: Sequence[ShardEntry] = self.manifest.shards
         self.tars = shards_of(self.store, self.manifest)
+        self.tars.keep_open(OPEN_FILES)
         self.keep = KEPT_SHARDS
         self._rows: OrderedDict[int, ShardRows] = OrderedDict()
         self._lock = threading.Lock()

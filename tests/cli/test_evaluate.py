@@ -16,6 +16,7 @@ import pytest
 
 from ..stamp_train.eval.exams import save_lively
 from ..stamp_train.runs import make_shards
+from ..warm import warm
 
 pytestmark = pytest.mark.slow
 TIMEOUT = 300  # seconds
@@ -47,10 +48,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def evaluate(*arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False
-    )
+    return warm.run("stamp-train", "eval", *arguments, timeout=TIMEOUT)
 
 
 def results(out: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,14 @@ from PIL import Image, ImageDraw
 from stamp_train.model import build_preset
 
 from ..stamp_train.predict.tiny_sam import official_file, tiny_sam
+from ..warm import warm
 
 SEG = "<|seg|>"
 
 
 def stamp(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `stamp-train` in a folder as a process of its own."""
-    command = [sys.executable, "-c", "from stamp_cli.train import main; main()", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env=environment, check=False, timeout=120
-    )
+    return warm.run("stamp-train", *arguments, cwd=folder, environment={**os.environ, "COLUMNS": "100"})
 
 
 @pytest.fixture(scope="module")

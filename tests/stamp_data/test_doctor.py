@@ -191,3 +191,15 @@ def test_tokenizer_folders(tmp_path: Path) -> None:
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).touch()
     assert str(tmp_path) in fact(environment(tmp_path, tmp_path), "tokenizer").value
+
+
+def test_a_sample_of_the_records_is_made_and_what_a_build_would_refuse_is_told(tmp_path: Path) -> None:
+    write_refcoco(tmp_path)
+    path = tmp_path / "refer_seg/refcoco/instances.json"
+    held = json.loads(path.read_text())
+    held["annotations"][0]["segmentation"] = [{"size": [48, 64], "counts": [9]}]
+    path.write_text(json.dumps(held))
+    report = examine(tmp_path)
+    (finding,) = [f for f in about(report, "refcoco").splits[0].findings if f.code == "record-refused"]
+    assert finding.level == report.worst == "error"
+    assert "1 of 1 sampled records" in finding.detail and "annotation 11: bad-rle" in finding.detail

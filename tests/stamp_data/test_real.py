@@ -104,17 +104,11 @@ def test_picture_as_shipped_disagrees_in_size_and_is_refused(real_data: Path, tm
 
 def test_rendered_set_with_id_zero_deep_png_and_crossing_polygons(real_data: Path, tmp_path: Path) -> None:
     """16-bit RGBA PNG, id 0 for image, annotation and reference, an extra key, a polygon that crosses itself."""
-    source, root = real_data / "refer_seg/refcoco_3ds", tmp_path / "data"
-    (root / PICTURES).mkdir(parents=True)
-    (root / "refer_seg/refcoco").mkdir()
-    shutil.copy(source / "instances.json", root / "refer_seg/refcoco")
-    shutil.copy(source / "refs(3ds).p", root / "refer_seg/refcoco/refs(unc).p")
-    for path in (real_data / "refer_seg/images/refcoco_3ds").iterdir():
-        shutil.copy(path, root / PICTURES)
-    splits, rejects = built(root, tmp_path / "out", "refcoco")
+    source = real_data / "refer_seg/refcoco_3ds"
+    splits, rejects = built(real_data, tmp_path / "out", "refer", own_name="refcoco_3ds")
     assert rejects == []
     records = splits["train"]
-    assert {loaded.record.source.image_id for loaded in records} == {0, 3}
+    assert {loaded.record.source.image_id for loaded in records} == {"0", "3"}
     assert {loaded.row.image_extension for loaded in records} == {"png"}
     assert sum(len(loaded.record.dialogues) for loaded in records) == 197
     segmentations = {str(row["id"]): row for row in json.loads((source / "instances.json").read_text())["annotations"]}
@@ -173,6 +167,28 @@ def test_reason_seg_regions_are_painted_as_in_the_published_evaluation(reasoned:
     ]
     assert len(explained) == len(entries) == 3
     assert all(any(answer in " ".join(text.split()) for text in spoken) for answer in answers)
+
+
+def test_all_of_it_at_once(real_data: Path, reasoned: Path, tmp_path: Path) -> None:
+    """`build all` over a copy of the records: every set that can be built, every mask pycocotools' own."""
+    root = tmp_path / "data"
+    shutil.copytree(real_data / "refer_seg", root / "refer_seg")
+    shutil.copytree(reasoned / "reason_seg", root / "reason_seg")
+    sets = {one.manifest.name: one.folder for one in build(root, tmp_path / "out", "all")}
+    refer = {f"{name}-{by}/{split}" for name, by, splits, _ in REFER for split in splits}
+    assert set(sets) == refer | {f"reason_seg/{split}" for split in ("train", "val", "test")}
+    checked = 0
+    for name in refer:
+        records, rejects = read_set(sets[name])
+        assert rejects == []
+        held = json.loads((root / "refer_seg" / name.partition("-")[0] / "instances.json").read_text())
+        segmentations = {str(row["id"]): row["segmentation"] for row in held["annotations"]}
+        for loaded in records:
+            for target in loaded.record.targets:
+                mask = reference(segmentations[target.id], loaded.row.height, loaded.row.width)
+                assert (pixels(target.rle) == mask).all()
+                checked += 1
+    assert checked == sum(sum(refs.values()) for _, _, refs, _ in REFER) == 21
 
 
 def test_reason_seg_without_its_pictures_is_one_line(real_data: Path, tmp_path: Path) -> None:

@@ -174,6 +174,27 @@ def test_pictures_that_were_missing_from_the_start_are_rows_and_heal(tmp_path: P
     assert tree(tmp_path / "to be repaired") == tree(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("way", ["same command", "overwrite", "repair"])
+def test_a_set_that_lost_pictures_to_an_earlier_version_heals(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Its tasks are those of the whole set, though some of its pictures were away for a moment."""
+    out, path = tmp_path / "out", root / PICTURES / "COCO_train2014_000000000003.jpg"
+    data = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("stamp_data.render.Renderer._compare", lambda *_: None)
+        disturbed(root, out, path.unlink)
+    path.write_bytes(data)
+    os.utime(path, ns=(1, 1))
+    if way == "repair":
+        source = open_source("refcoco", root, "")
+        source.load()
+        repair(out / SET, source, LocalExecutor(1))
+    else:
+        build(root, out, shard_records=RECORDS, overwrite=way == "overwrite")
+    heals(root, out, tmp_path)
+
+
 def test_a_broken_picture_that_is_mended_heals(root: Path, tmp_path: Path, stamp_data: Command) -> None:
     out, path = tmp_path / "out", root / PICTURES / "COCO_train2014_000000000005.jpg"
     call = ("-r", root, "-w", 1)

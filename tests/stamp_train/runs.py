@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,8 @@ import msgspec
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.jobs import Job, run_job
 from stamp_data.synth import synthesize
+
+from ..warm import warm
 
 TIMEOUT = 300  # seconds
 RECIPE = """
@@ -52,20 +53,17 @@ def write_recipe(folder: Path) -> Path:
 
 def command(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> list[str]:
     """A `stamp-train run` in so many processes."""
-    arguments = ["run", str(recipe), "--set", f"data.root={shards}", "--out", str(out), *more]
+    arguments = _arguments(recipe, shards, out, *more)
     return [sys.executable, "-m", "stamp_cli.train", *arguments, "--processes", str(processes)]
 
 
+def _arguments(recipe: Path, shards: Path, out: Path, *more: str) -> list[str]:
+    return ["run", str(recipe), "--set", f"data.root={shards}", "--out", str(out), *more]
+
+
 def train(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
-    """Run to the end."""
-    return subprocess.run(
-        command(recipe, shards, out, *more, processes=processes),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
+    """Run to the end, in processes that are there already; `command` is how users start them."""
+    return warm.run("stamp-train", *_arguments(recipe, shards, out, *more), processes=processes, timeout=TIMEOUT)
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:

@@ -15,9 +15,12 @@ import torch
 
 from stamp_cli.train import app
 from stamp_data.shards.manifest import read_manifest
+from stamp_data.shards.stores import StoreFault, open_store
 from stamp_schemas import StampError
+from stamp_train.eval.cases import open_sets
 
 from ..far import KINDS, far_away
+from ..serving import serve
 from .runs import RECIPE, log_of, make_shards
 
 VAL = "refcoco-unc/val"
@@ -138,6 +141,31 @@ def test_what_is_not_there_is_one_line(recipe: Path, far: tuple[Path, str], tmp_
             call("run", recipe, *missing, *more)
     with pytest.raises(StampError, match=r"elsewhere: no manifest\.json here"):
         call("eval", "--oracle", f"{far[1]}/elsewhere", "--out", tmp_path / "eval")
+
+
+def test_a_place_that_is_gone_is_tried_as_long_as_the_recipe_says(shards: Path, recipe: Path, tmp_path: Path) -> None:
+    """And counts nothing as damaged."""
+    with serve(shards) as (url, handler):
+        handler.failures, handler.requests = 10**6, ()
+        with pytest.raises(
+            StoreFault, match=r"refcoco-unc/train/manifest\.json: cannot be read, \d+ attempts within 0.4 s"
+        ):
+            call(
+                "run",
+                recipe,
+                "--set",
+                f"data.root={url}",
+                "--set",
+                "data.store_patience=0.4",
+                "--out",
+                tmp_path / "run",
+            )
+        assert len(handler.requests) > 2
+        handler.failures = 0
+        (cases,), _ = open_sets([open_store(f"{url}/{VAL}", patience=0.1)])
+        handler.failures = 10**6
+        with pytest.raises(StoreFault, match="503 Service Unavailable"):
+            cases.load(cases.rows[0])
 
 
 def test_a_folder_as_a_url(near: Path, shards: Path, recipe: Path) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stamp_data.files import TEXT_LIMIT
+from stamp_data.files import SHARD_LIMIT, TEXT_LIMIT
 from stamp_schemas import StampError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds, of commands; a run's is in its recipe
 FIRST_WAIT = 0.5  # seconds before the second attempt; about twice as long before each further one
 LONGEST_WAIT = 30.0
+ATTEMPT = 120.0  # seconds that one may last
 QUIET = 60.0  # seconds between two warnings of one store
 PIECE = 8 << 20  # bytes of one request for a whole file
 SHOWN = 200  # characters of what another program says
@@ -70,6 +71,7 @@ class Store(ABC):
     def __init__(self, place: str, patience: float = PATIENCE) -> None:
         self.place = place.rstrip("/") or "/"
         self.patience = patience
+        self._first_wait = min(FIRST_WAIT, patience / 64)
         self._warned = -QUIET
 
     def __str__(self) -> str:
@@ -124,9 +126,21 @@ class Store(ABC):
         with tempfile.TemporaryDirectory(prefix="stamp-") as folder:
             for name in names:
                 if self.has(name):
-                    with Path(folder, name).open("wb") as file:
-                        file.writelines(self.pieces(name))
+                    self._copy(name, Path(folder, name))
             yield Path(folder)
+
+    def _copy(self, name: str, path: Path) -> None:
+        if (size := self.size(name)) > SHARD_LIMIT:
+            raise StampError(f"{self}/{name}: {size:,} bytes, more than the {SHARD_LIMIT:,} that are read")
+        try:
+            with path.open("wb") as file:
+                file.writelines(self.pieces(name, size))
+        except OSError as fault:
+            raise StoreFault(f"{path}: {fault.strerror}", "TMPDIR names another folder for copies") from None
+
+    def keep_open(self, files: int) -> None:  # noqa: ARG002
+        """How many files are read at a time, where opening one costs something."""
+        return
 
     def close(self) -> None:
         """Let go of open files; reading opens them again."""
@@ -149,17 +163,18 @@ class Store(ABC):
         """Bytes of a file, with the same faults."""
 
     def _patiently(self, action: Callable[..., T], name: str, *span: int) -> T:
-        deadline = time.monotonic() + self.patience
-        wait, attempts = min(FIRST_WAIT, self.patience / 64), 0
+        now, attempts, wait = time.monotonic(), 0, self._first_wait
+        deadline = now + self.patience
         while True:
             attempts += 1
             try:
-                return action(name, *span, deadline)
+                return action(name, *span, min(deadline, now + ATTEMPT))
             except FileNotFoundError:
                 raise Missing(f"{self}/{name}: no such file") from None
             except PassingFault as fault:
                 pause = max(fault.wait, wait * _jitter.uniform(0.5, 1.0))
-                if time.monotonic() + pause > deadline:
+                now = time.monotonic() + pause
+                if now > deadline:
                     raise self._given_up(name, attempts, fault) from None
                 self._warn(name, fault)
             time.sleep(pause)

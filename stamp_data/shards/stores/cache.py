@@ -133,6 +133,9 @@ class CachedStore(Store):
             self._files.close()
         return self.read(name, offset, length)
 
+    def close(self) -> None:
+        self._files.close()
+
     def names(self) -> list[str] | None:
         return self._source.names()
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stamp_data.files import open_plain
+from stamp_data.files import check_plain, open_plain
 from stamp_data.shards.stores.base import PATIENCE, PassingFault, Store, StoreFault
 from stamp_schemas import StampError
 
-OPEN_FILES = 64  # per thread
+OPEN_FILES = 16  # per thread
 _PASSING = {errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}  # of network file systems
 
 
@@ -48,6 +48,9 @@ class LocalStore(Store):
             raise StampError(f"{self}: no such folder")
         return sorted({str(path.parent) for path in Path(self.place).rglob(pattern)})
 
+    def keep_open(self, files: int) -> None:
+        self._limit = files
+
     def close(self) -> None:
         self._open.files.clear()
 
@@ -59,7 +62,9 @@ class LocalStore(Store):
 
     def _size(self, name: str, deadline: float) -> int:  # noqa: ARG002
         try:
-            return os.fstat(self._descriptor(name)).st_size
+            status = Path(self.place, name).stat()
+            check_plain(Path(self.place, name), status)
+            return status.st_size
         except OSError as fault:
             raise self._told(name, fault) from None
 

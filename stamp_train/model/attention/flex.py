@@ -14,6 +14,8 @@ from stamp_train.model.attention.interface import AttentionPlan
 from stamp_train.model.errors import StampModelError
 from stamp_train.model.structure import AttentionStructure, may_attend
 
+NO_BACKWARD = "FlexAttention has no backward pass on CPU"
+
 
 @cache
 def _kernel(compiled: bool) -> Callable[..., Any]:
@@ -49,9 +51,7 @@ class FlexPlan(AttentionPlan):
             StampModelError: gradients are needed on a CPU, where FlexAttention has none.
         """
         if query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad:
-            raise StampModelError(
-                "FlexAttention has no backward pass on CPU", fix="use attention='segments', or torch.no_grad()"
-            )
+            raise StampModelError(NO_BACKWARD, fix="use attention='segments', or torch.no_grad()")
         grouped = query.shape[1] != key.shape[1]
         out: Tensor = self.kernel(query, key, value, block_mask=self.block_mask, scale=scale, enable_gqa=grouped)
         return out

@@ -6,7 +6,7 @@ import torch
 
 from stamp_train.model.attention.dense import DensePlan
 from stamp_train.model.attention.flash import FlashPlan, find_kernel
-from stamp_train.model.attention.flex import FlexPlan
+from stamp_train.model.attention.flex import NO_BACKWARD, FlexPlan
 from stamp_train.model.attention.interface import AttentionPlan
 from stamp_train.model.attention.segments import SegmentsPlan
 from stamp_train.model.errors import StampModelError
@@ -40,6 +40,16 @@ def resolve(name: str, device: torch.device, dtype: torch.dtype) -> str:
     if device.type != "cuda":
         return "segments"
     return "flash" if flash_works else "flex"
+
+
+def check_training(name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse a backend with which nothing can be trained on this device and in this precision.
+
+    Raises:
+        StampModelError: no such backend, it is not there, or has no backward pass.
+    """
+    if resolve(name, device, dtype) == FlexPlan.name and device.type == "cpu":
+        raise StampModelError(NO_BACKWARD, fix="use attention='segments'")
 
 
 def make_plan(structure: AttentionStructure, name: str = "auto", dtype: torch.dtype = torch.float32) -> AttentionPlan:

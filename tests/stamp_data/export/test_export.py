@@ -9,6 +9,7 @@ import pytest
 
 from stamp_data.export import FORMATS, export_sets
 from stamp_data.export.base import Format, Place
+from stamp_data.shards.manifest import manifest_bytes, read_manifest, with_checksum
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_schemas import StampError, UsageFault
 
@@ -121,8 +122,9 @@ def test_where_nothing_can_be_written(simple: Path, tmp_path: Path) -> None:
 
 def test_a_name_that_leads_elsewhere_is_refused(simple: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(simple, tmp_path / "set"))
-    text = (folder / "manifest.json").read_text().replace('"tiny/train"', '"../train"')
-    (folder / "manifest.json").write_text(text)
+    manifest = read_manifest(folder)
+    manifest.name = "../train"
+    (folder / "manifest.json").write_bytes(manifest_bytes(with_checksum(manifest)))
     with pytest.raises(StampError, match="makes no folder"):
         export_sets([folder], "json-png", tmp_path / "out")
 

@@ -50,6 +50,7 @@ def without(entry: Json, *keys: str) -> Json:
         (annotation(5, 1), without(annotation(6, 1), "id"), ["5", "n1"]),
         (without(annotation(5, 1), "id"), without(annotation(6, 1), "id"), ["n0", "n1"]),
         (annotation(5, 1), {**annotation(6, 1), "id": None}, ["5", "n1"]),
+        (annotation(5, 1), {**annotation(6, 1), "id": [6]}, ["5", "n1"]),
         ({**annotation(5, 1), "id": 5.0}, {**annotation(6, 1), "id": "6"}, ["5", "6"]),
         ({**annotation(5, 1), "image_id": 1.0}, {**annotation(6, 1), "image_id": "1", "category_id": 1.0}, ["5", "6"]),
     ],
@@ -76,6 +77,10 @@ def test_things_whose_ids_repeat_are_still_told_apart(tmp_path: Path) -> None:
         (annotation(7, 1, segmentation=None), "bad-segmentation"),
         (annotation(7, 1, segmentation="1 2 3"), "bad-segmentation"),
         (without(annotation(7, 1), "segmentation"), "bad-segmentation"),
+        (annotation(7, 1, no_target="yes"), "bad-annotation"),
+        (annotation(7, 1, ignored_by=[6]), "bad-annotation"),
+        ({**annotation(7, 1), "iscrowd": "maybe"}, "bad-annotation"),
+        ({**annotation(7, 1), "iscrowd": [0]}, "bad-annotation"),
     ],
 )
 def test_an_unusable_annotation_takes_its_phrase_with_it_and_the_row_names_both(
@@ -270,3 +275,21 @@ def test_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_bytes(json.dumps(held, ensure_ascii=False).encode("gbk"))
     (record,), _ = read("coco", tmp_path / "mine.json", reading=Reading(encoding="gbk"))
     assert list(said(record)) == ["红色方块"]
+
+
+def test_a_category_of_two_names_is_none(tmp_path: Path) -> None:
+    """As in files that were merged by hand."""
+    categories = [
+        {"id": 1, "name": "cup"},
+        {"id": 2, "name": "bowl"},
+        {"id": 1.0, "name": "dog"},
+        {"id": 2, "name": "bowl"},
+    ]
+    entries = [annotation(1, 1), {**annotation(2, 1), "category_id": 2}, annotation(3, 1, expression="a cup")]
+    (record,), rejects = coco(tmp_path, entries, categories=categories)
+    assert said(record) == {"bowl": ["annotation 2"], "a cup": ["annotation 3"]}
+    assert record.targets[1].categories == []
+    assert [(row.record, row.reason) for row in rejects] == [
+        ("categories[2]", "duplicate-id"),
+        ("annotation 1", "no-phrase"),
+    ]

@@ -35,7 +35,8 @@ def load(folder: Path, data: bytes, encoding: str = "") -> object:
         (b"[NaN, }", "malformed"),
         (b"NaN", "Expected `array`"),
         (b'["\\ud800"]', "half of a surrogate pair"),
-        (b"\xff\xd8\xff\xe0", "not UTF-8 at byte 0"),
+        (b"\xff\xd8\xff\xe0", "not JSON, it begins with"),
+        (b"PAR1\x15\x04", "not JSON, it begins with b'PAR1"),
         (b"<annotations>", "not JSON, it begins with"),
     ],
 )

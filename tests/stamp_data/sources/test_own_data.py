@@ -172,8 +172,8 @@ def test_a_broken_labelme_shape_takes_its_phrase_with_it(tmp_path: Path, broken:
     ("value", "expected"),
     [
         ({}, [("unreadable-file", 0)]),
-        (labelme([shape("a")], "../a.jpg"), [("path-escape", 1)]),
-        (labelme([shape("a")], "..\\a.jpg"), [("path-escape", 1)]),
+        (labelme([shape("a")], "../a.jpg", imageData=None), [("path-escape", 1)]),
+        (labelme([shape("a")], "..\\a.jpg", imageData=None), [("path-escape", 1)]),
         (labelme([shape("a")], imageWidth=0), [("bad-image", 1)]),
         (labelme([shape("")]), [("empty-text", 1)]),
         (labelme([{"label": 3}]), [("bad-shape", 1)]),
@@ -185,14 +185,97 @@ def test_a_broken_labelme_file_is_rows(tmp_path: Path, value: Json, expected: li
     assert not records and reasons(rejects) == expected
 
 
-def test_labelme_is_found_by_pictures_beside_their_files(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", labelme([]))
-    assert LabelMe.find(tmp_path) == [] and LabelMe.find(tmp_path / "a.json") == []
-    (tmp_path / "a.PNG").touch()
-    assert LabelMe.find(tmp_path) == [""]
-    (tmp_path / "a.json").unlink()
+def test_labelme_is_found_by_what_its_files_say(tmp_path: Path) -> None:
+    write_json(tmp_path / "other.json", {"text": [], "shapes": []})
+    write_json(tmp_path / "deep/er/a.json", labelme([]))
+    assert LabelMe.find(tmp_path) == [] and LabelMe.find(tmp_path / "other.json") == []
+    write_json(tmp_path / "cam1/a.json", labelme([]))
+    assert LabelMe.find(tmp_path) == [""] and LabelMe.find(tmp_path / "cam1") == [""]
     with pytest.raises(StampError, match="holds no JSON file"):
-        open_source("labelme", tmp_path)
+        open_source("labelme", write_json(tmp_path / "none/a.txt", {}).parent)
+
+
+def test_labelme_files_of_all_folders_are_read(tmp_path: Path) -> None:
+    for name in ("b.json", "cam2/b.json", "cam1/b.json", "cam1/x/b.json", ".trash/b.json"):
+        write_json(tmp_path / name, labelme([shape("cup")], "b.jpg", imageData=None))
+    (tmp_path / "cam1/b.jpg").touch()
+    records, rejects = read("labelme", tmp_path)
+    assert [r.id for r in records] == ["b", "cam1/b", "cam1/x/b", "cam2/b"] and not rejects
+    assert [r.where for r in records][1] == ("cam1/b.json", "b")
+    assert [r.image.path for r in records if r.image] == ["b.jpg", "cam1/b.jpg", "cam1/x/b.jpg", "cam2/b.jpg"]
+    assert len(open_source("labelme", tmp_path).inputs) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "files", "found"),
+    [
+        ("../images/b.jpg", ["images/b.jpg"], "images/b.jpg"),
+        ("..\\images\\b.jpg", ["images/b.jpg"], "images/b.jpg"),
+        ("b.jpg", ["labels/b.jpg", "images/b.jpg"], "labels/b.jpg"),
+        ("b.jpg", ["images/b.jpg"], "images/b.jpg"),
+        ("OLD.JPG", ["labels/a.png"], "labels/a.png"),
+        ("b.jpg", [], "labels/b.jpg"),
+    ],
+)
+def test_pictures_of_labelme_files(tmp_path: Path, path: str, files: list[str], found: str) -> None:
+    write_json(tmp_path / "labels/a.json", labelme([shape("cup")], path, imageData=None))
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (record,), rejects = read("labelme", tmp_path)
+    assert record.image is not None and (record.image.path, record.image.embedded) == (found, "")
+    assert reasons(rejects) == ([("picture-renamed", 0)] if path == "OLD.JPG" else [])
+
+
+def test_pictures_beside_the_root_are_found(tmp_path: Path) -> None:
+    write_json(tmp_path / "labels/a.json", labelme([shape("cup")], "../images/b.jpg", imageData=None))
+    (record,), rejects = (None,), reasons(read("labelme", tmp_path / "labels")[1])
+    assert record is None and rejects == [("path-escape", 1)]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/b.jpg").touch()
+    (found,), _ = read("labelme", tmp_path / "labels")
+    assert found.image is not None and (found.image.root, found.image.path) == (1, "b.jpg")
+
+
+@pytest.mark.parametrize("path", ["a.jpg", "C:\\pictures\\a.jpg", "../../a.jpg", ""])
+def test_pictures_inside_labelme_files_are_used_where_there_is_no_other(tmp_path: Path, path: str) -> None:
+    write_json(tmp_path / "x/a.json", labelme([shape("cup")], path))
+    (record,), rejects = read("labelme", tmp_path)
+    assert record.image is not None and not rejects
+    name = "x/a.jpg" if path else "x/a"
+    assert (record.image.path, record.image.embedded) == (name, "x/a.json")
+    (tmp_path / "x/a.jpg").touch()
+    (record,), _ = read("labelme", tmp_path)
+    assert record.image is not None and record.image.embedded == ("" if path else "x/a.json")
+
+
+@pytest.mark.parametrize("kind", ["rotation", "quadrilateral", "oriented_rectangle", "rectangle"])
+def test_four_corners_are_an_area(tmp_path: Path, kind: str) -> None:
+    corners = [[10, 4], [16, 10], [10, 16], [4, 10]]
+    write_json(tmp_path / "a.json", labelme([shape("turned", corners, shape_type=kind, direction=0.3)]))
+    (record,), rejects = read("labelme", tmp_path)
+    assert area(record.targets[0].regions[0]) == 72 and not rejects
+
+
+def test_labels_are_cleaned_before_they_are_compared(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", labelme([shape("dog"), shape("dog "), shape(" dog"), shape("__ignore__ ")]))
+    (record,), rejects = read("labelme", tmp_path)
+    assert [r.text for r in record.requests] == ["dog"] and not rejects
+    assert [region.role for region in record.targets[0].regions] == ["target"] * 3 + ["ignore"]
+    assert record.targets[0].categories == ["dog"] * 3
+
+
+def test_flags_say_that_a_phrase_names_nothing(tmp_path: Path) -> None:
+    shapes = [shape("cup"), shape("a unicorn", [[1, 1]], shape_type="point", flags={"no_target": True, "x": False})]
+    flags = {"no_target: two  horses": True, "no_target: three": False, "blurred": True, "no_target": True}
+    write_json(tmp_path / "a.json", labelme(shapes, flags=flags))
+    (record,), rejects = read("labelme", tmp_path)
+    assert [(r.text, record.targets[r.targets[0]].regions == []) for r in record.requests] == [
+        ("two horses", True), ("cup", False), ("a unicorn", True),
+    ]  # fmt: skip
+    assert not rejects and {t.id for t in record.targets if not t.regions} == {"none"}
+    write_json(tmp_path / "a.json", labelme([shape("cup")], flags={"no_target: cup": True}))
+    assert reasons(read("labelme", tmp_path)[1]) == [("contradictory-phrase", 1)]
 
 
 def test_real_records(real_data: Path) -> None:

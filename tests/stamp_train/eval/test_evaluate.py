@@ -195,7 +195,7 @@ def test_damage_is_named_and_takes_nothing_along(shards: Path, tmp_path: Path) -
     folder.parent.mkdir()
     source = CaseSet(shards / "refcoco-unc/val")
     folder.mkdir()
-    for file in source.shards.folder.iterdir():
+    for file in Path(source.shards.place).iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     row = source.rows[1]
     data = bytearray((folder / row.shard).read_bytes())

@@ -1,0 +1,174 @@
+"""Formats of other tools: recognised by their files and keys, and named together with the way to build them.
+
+One table. It is asked only once a build has failed, so that nothing that can be read is kept from it; the keys of
+`instances.TELLING` alone are asked for before, since a COCO file that has them can be read, but would be misread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.sources.jsonfile import Buffer, as_utf8, read_buffer
+from stamp_data.sources.own_refer import own_sets
+from stamp_schemas import StampError
+
+DEPTH = 6  # of a JSON file, down to which keys are looked at
+FILES = 12  # JSON files looked into
+HEAD = 4096  # bytes of an XML file looked at
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format. files: patterns below the root that all match something. without: one that does not.
+
+    keys: names that all occur in a JSON file. lacks: names of which none does. head: bytes that an XML file begins with.
+    way: what to do, as a hint.
+    """
+
+    name: str
+    way: str
+    files: tuple[str, ...] = ()
+    without: str = ""
+    keys: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset()
+    head: bytes = b""
+
+
+def _json(name: str, keys: str, way: str, lacks: str = "") -> Format:
+    return Format(name, way, keys=frozenset(keys.split()), lacks=frozenset(lacks.split()))
+
+
+_REFER_FORMAT = "a set in REFER's format"
+_OWN = "write COCO JSON with an `expression` per annotation, then `stamp-data build coco`"
+_AS_COCO = "then `stamp-data build coco`"
+_CONVERT = f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COCO}"
+_REFER = "`stamp-data build refer --name NAME`"
+_LVIS = f"give each image its `file_name` (the end of `coco_url`), {_AS_COCO}"
+_PNG = f"encode each with pycocotools and {_OWN}"
+
+FORMATS: tuple[Format, ...] = (
+    _json("SA-Co (SAM 3)", "text_input", f"its noun phrases are not read yet; {_OWN}"),
+    _json("SA-Co (SAM 3)", "noun_phrase", f"its noun phrases are not read yet; {_OWN}"),
+    _json("MDETR's grounding JSON", "tokens_positive", f"its phrases are parts of captions; {_OWN}"),
+    _json("PACO", "obj_ann_id", f"its categories, as 'dog:head', are no phrases; {_OWN}"),
+    _json("COCO panoptic", "segments_info", f"convert it with panopticapi's panoptic2detection_coco_format.py, {_AS_COCO}"),
+    _json("LVIS", "neg_category_ids", _LVIS, "file_name"),
+    _json("LVIS", "synset synonyms images", _LVIS, "file_name"),
+    _json("COCO captions", "images caption annotations", "it has no masks; instances_*.json of COCO has", "segmentation"),
+    _json("Google's refexp JSON", "refexps", "take the set as REFER has it: `stamp-data build refcocog --split-by google`"),
+    _json("Visual Genome", "regions phrase region_id", "its regions are boxes without masks; PhraseCut has masks for it"),
+    _json("Visual Genome", "objects image_id object_id", "its objects are boxes without masks; PhraseCut has masks for it"),
+    _json("PhraseCut", "phrase Polygons", f"`Polygons` of a task are a `segmentation`, its `phrase` an `expression`: {_OWN}"),
+    _json("VIA", "shape_attributes", f"in VIA, export the annotations in COCO format, {_AS_COCO}"),
+    _json("Label Studio JSON", "data result", f"in Label Studio, export as COCO (brush: COCO with images), {_AS_COCO}"),
+    _json("Supervisely JSON", "classTitle", f"in Supervisely, export to COCO, {_AS_COCO}"),
+    _json("Cityscapes", "imgHeight imgWidth objects", f"convert its polygons; {_OWN}"),
+    _json("SA-1B", "image annotations", f"it has masks, but no phrases; {_OWN}", "images"),
+    _json("conversations as LLaVA has them", "conversations", "`stamp-data build llava --root FILE`"),
+    _json("ReasonSeg", "is_sentence shapes", "`stamp-data build reason_seg --root FOLDER`, with train/, val/ or test/ in it"),
+    _json("labelme", "shapes imagePath", "`stamp-data build labelme --root FOLDER`"),
+    _json("COCO instances JSON", "images annotations segmentation", "`stamp-data build coco --root FILE`"),
+    Format("CVAT XML", f"in CVAT, export as COCO 1.0, {_AS_COCO} (with --crowd instance for masks)", head=b"<annotations"),
+    Format("Pascal VOC", _CONVERT, ("JPEGImages/*", "ImageSets")),
+    Format("Pascal VOC", _CONVERT, head=b"<annotation"),
+    Format("YOLO", _CONVERT, ("labels/**/*.txt",)),
+    Format("YOLO", _CONVERT, ("*/labels/*.txt",)),
+    Format("COCO-Stuff's PNGs", "build its stuff_train2017.json with `stamp-data build coco`", ("stuffthingmaps/**/*.png",)),
+    Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("annotations/*/ADE_*.png",)),
+    Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("**/ADE_*_seg.png",)),
+    Format(_REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
+    Format(_REFER_FORMAT, _REFER, ("*/refs(*).p",)),
+    Format("gRefCOCO", "`stamp-data build grefcoco`", ("**/grefs(*).json",)),
+    Format("Parquet", f"load it with Hugging Face datasets and {_OWN}", ("**/*.parquet",)),
+    Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", ("**/*.arrow",)),
+    Format("TFRecord", f"read it with TensorFlow Datasets and {_OWN}", ("**/*.tfrecord*",)),
+    Format("masks as PNG", _PNG, ("masks/**/*.png",)),
+    Format("masks as PNG", _PNG, ("*mask*/**/*.png",)),
+    Format("masks as PNG", _PNG, ("annotations/**/*.png",)),
+)  # fmt: skip
+
+
+OWN_FORMATS = {
+    "coco": "COCO instances JSON",
+    "labelme": "labelme",
+    "llava": "conversations as LLaVA has them",
+    "reason_seg": "ReasonSeg",
+}
+"""What a dataset is called here, not to be told of as foreign to it; the others are of REFER's family."""
+
+
+def recognise(root: Path) -> Format | None:
+    """The format of a file, or of what lies in a folder; None if it is not known."""
+    files = [root] if root.is_file() else []
+    documents = files or _documents(root, ("*.json", "*/*.json", "*/*/*.json", "*.jsonl"))
+    keys = [set(_keys_of(path)) for path in documents if path.suffix.lower() in (".json", ".jsonl")]
+    heads = [_head(path) for path in files or _documents(root, ("*.xml", "*/*.xml"))]
+    return next((form for form in FORMATS if _is(form, root, keys, heads)), None)
+
+
+def by_key(key: str) -> Format:
+    """The format that a key of `instances.TELLING` gives away."""
+    known = next((form for form in FORMATS if form.keys == {key}), None)
+    return known or Format(
+        f"COCO JSON with `{key}`", f"this key is not read: call it `expression`, or take it out, {_AS_COCO}"
+    )
+
+
+def explained(fault: StampError, root: Path, dataset: str) -> StampError:
+    """`fault`, with the name of the format that lies there instead of the dataset's, and the way to build that."""
+    form = recognise(root)
+    if form is None or form.name == OWN_FORMATS.get(dataset, _REFER_FORMAT):
+        return fault
+    names = ", ".join(own_sets(root)) or "NAME"
+    return type(fault)(f"{fault.message}: this is {form.name}", form.way.replace("NAME", names))
+
+
+def _is(form: Format, root: Path, keys: Iterable[set[str]], heads: Iterable[bytes]) -> bool:
+    if form.keys:
+        return any(form.keys <= found and not form.lacks & found for found in keys)
+    if form.head:
+        return any(form.head in head for head in heads)
+    suffix = form.files[0].rpartition("*")[2]
+    if root.is_file():
+        return suffix.startswith(".") and form.files[0].startswith("**") and root.suffix == suffix
+    return all(next(root.glob(pattern), None) is not None for pattern in form.files)
+
+
+def _documents(root: Path, patterns: tuple[str, ...]) -> list[Path]:
+    found = (path for pattern in patterns for path in sorted(islice(root.glob(pattern), 10 * FILES)))
+    return list(islice((path for path in found if path.is_file()), FILES))
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
+
+
+def _keys_of(path: Path) -> Iterator[str]:
+    """Keys of the first objects of a JSON file; nothing if it cannot be read."""
+    try:
+        data: Buffer = as_utf8(read_buffer(path), path)
+        if path.suffix.lower() == ".jsonl":
+            data = bytes(data[: data.find(b"\n")]) if data.find(b"\n") > 0 else data
+        yield from _keys(data, DEPTH)
+    except (StampError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+
+
+def _keys(data: Buffer | msgspec.Raw, depth: int) -> Iterator[str]:
+    opening = bytes(memoryview(data)[:64]).lstrip()[:1]
+    if depth and opening == b"{":
+        for key, value in islice(msgspec.json.decode(data, type=dict[str, msgspec.Raw]).items(), 64):
+            yield key
+            yield from _keys(value, depth - 1)
+    elif depth and opening == b"[":
+        for value in msgspec.json.decode(data, type=list[msgspec.Raw])[:2]:
+            yield from _keys(value, depth - 1)

@@ -1,0 +1,91 @@
+"""What would keep a recipe from running here, found without downloading, loading or writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from stamp_data.shards.manifest import read_manifest
+from stamp_schemas import StampError, UsageFault
+from stamp_schemas.recipe import Model, Recipe
+from stamp_train.model.attention.select import check_training
+from stamp_train.model.base import check_reachable, find
+from stamp_train.model.folder import check_folder, check_tokenizer
+from stamp_train.model.lora import check_style
+from stamp_train.recipes.architecture import configuration, released
+from stamp_train.stages import open_set
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Look at every path of a recipe, and at what it asks of the model and of this machine.
+
+    Raises:
+        StampError: names everything that is at fault, with a remedy for each. UsageFault, if all of it is.
+    """
+    faults = list(_faults(recipe))
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        kind = UsageFault if all(isinstance(fault, UsageFault) for fault in faults) else StampError
+        raise kind("; ".join(map(str, faults)))
+
+
+def _faults(recipe: Recipe) -> Iterator[StampError]:
+    used = [use.set for stage in recipe.stages for use in stage.sets] + list(recipe.evaluation.sets)
+    hint = f"--set data.root=FOLDER: built sets lie under it, now {recipe.data.root}"
+    for name in dict.fromkeys(used):
+        yield from _told("", partial(_check_set, recipe, name), hint)
+    model = recipe.model
+    if model.start:
+        yield from _told("model.start", lambda: _check_start(model.start, check_folder))
+    if model.tokenizer:
+        yield from _told("model.tokenizer", lambda: _check_start(model.tokenizer, check_tokenizer))
+    if model.tuning == "lora":
+        yield from _told("model.lora.style", lambda: _check_lora(model))
+    yield from _told("model.attention", lambda: check_attention(model))
+
+
+def _told(key: str, check: Callable[[], object], hint: str = "") -> Iterator[StampError]:
+    """The fault that a check raises, under the key that it is about. hint: instead of its own."""
+    try:
+        check()
+    except StampError as fault:
+        kind = UsageFault if isinstance(fault, UsageFault) else StampError
+        yield kind(f"{key}: {fault.message}" if key else fault.message, hint or fault.hint)
+
+
+def _check_set(recipe: Recipe, name: str) -> None:
+    read_manifest(open_set(recipe.data, name))
+
+
+def _check_start(start: str, look: Callable[[Path], None]) -> None:
+    folder = find(start)
+    if folder is not None:
+        return look(folder)
+    try:
+        check_reachable(start)
+    except StampError as fault:
+        size = released(start)
+        more = f"; --set model.start= --set model.preset={size} reckons without it" if size else ""
+        raise StampError(fault.message, fault.hint + more) from None
+
+
+def _check_lora(model: Model) -> None:
+    try:
+        tied = configuration(model).tie_word_embeddings
+    except StampError:
+        return  # what is wrong with the start is told under its own key
+    check_style(model.lora.style, tied=tied)
+
+
+def check_attention(model: Model) -> None:
+    """Refuse an attention backend with which nothing can be trained here.
+
+    Raises:
+        StampModelError: it is not there, or has no backward pass.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_training(model.attention, device, torch.bfloat16 if model.precision == "bf16" else torch.float32)

@@ -1,0 +1,178 @@
+"""Raw data as people really have it, one folder per case taken from public bug reports: every one ends as it should.
+
+A case is a folder with `make.py`, which writes the raw files of the case into a folder. Tests are skipped where there are no
+cases; the right values have tests of their own, whose inputs they make, in `sources/`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stamp_data import rle as rles
+from stamp_data.doctor import examine
+from stamp_data.export import export_sets
+from stamp_data.shards.reader import Loaded
+from stamp_schemas import Reject, StampError
+
+from ..conftest import ROOT
+from .raw import build, read_set
+
+Made = Callable[[str], Path]
+LEFT, RIGHT = np.s_[20:90, 20:70], np.s_[30:100, 90:140]
+"""The two blocks that every case has, of 3,500 pixels each."""
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """Writes the raw files of a case."""
+    cases = Path(os.environ.get("STAMP_CASES", ROOT.parent / "shared" / "cases" / "data"))
+
+    def make(name: str) -> Path:
+        script = cases / name / "make.py"
+        if not script.is_file():
+            pytest.skip(f"no case at {script}; STAMP_CASES names another folder")
+        root = tmp_path / "raw"
+        root.mkdir()
+        subprocess.run([sys.executable, "-W", "ignore", script, root], check=True, capture_output=True)
+        return root
+
+    return make
+
+
+def built(root: Path, out: Path, dataset: str, **options: Any) -> tuple[dict[str, Any], list[Reject]]:
+    """What every expression of a set covers, as (mask, ignored) of 0 and 1, and the rejects."""
+    (one,) = build(root, out, dataset, **options)
+    records, rejects = read_set(one.folder)
+    return {key: value for loaded in records for key, value in masks(loaded).items()}, rejects
+
+
+def masks(loaded: Loaded) -> dict[str, Any]:
+    found = {}
+    for dialogue in loaded.record.dialogues:
+        (index,) = dialogue.targets
+        target = loaded.record.targets[index]
+        ignored = rles.decode(target.ignore_rle) if target.ignore_rle else np.zeros((120, 160), np.uint8)
+        assert dialogue.expression not in found
+        found[dialogue.expression] = rles.decode(target.rle), ignored
+    return found
+
+
+def blocks(*shown: Any) -> Any:
+    mask = np.zeros((120, 160), np.uint8)
+    for block in shown:
+        mask[block] = 1
+    return mask
+
+
+def test_every_rle_of_a_list_counts_for_refclef(made: Made, tmp_path: Path) -> None:
+    root = made("refclef-rle-list")
+    found, rejects = built(root, tmp_path / "out", "refclef")
+    assert set(found) == {"red block", "the left thing"} and not rejects
+    assert all((mask == blocks(LEFT)).all() for mask, _ in found.values())
+    (report,) = [one for one in examine(root).datasets if one.dataset == "refclef"]
+    assert not {finding.code for split in report.splits for finding in split.findings} & {"record-refused", "refused"}
+
+
+@pytest.mark.parametrize("case", ["coco-duplicate-ids", "coco-one-id-missing", "labelme-trailing-space"])
+def test_dog_names_both_dogs(case: str, made: Made, tmp_path: Path) -> None:
+    found, rejects = built(made(case), tmp_path / "out", case.partition("-")[0])
+    assert list(found) == ["dog"] and not rejects
+    assert (found["dog"][0] == blocks(LEFT, RIGHT)).all()
+
+
+@pytest.mark.parametrize(("crowd", "area", "ignored"), [("ignore", 3500, 3200), ("instance", 6700, 0)])
+def test_a_crowd_counts_neither_way_unless_it_is_declared_an_instance(
+    crowd: str, area: int, ignored: int, made: Made, tmp_path: Path
+) -> None:
+    found, rejects = built(made("coco-crowd"), tmp_path / "out", "coco", crowd=crowd)
+    assert not rejects and (found["person"][0].sum(), found["person"][1].sum()) == (area, ignored)
+
+
+def test_ways_to_write_a_segmentation(made: Made, tmp_path: Path) -> None:
+    found, rejects = built(made("coco-odd-segmentations"), tmp_path / "out", "coco")
+    assert set(found) == {
+        "nested", "flat", "strings", "rle", "rle-list", "size-float", "counts-float", "closed", "one-odd-part",
+    }  # fmt: skip
+    for way, (mask, _) in found.items():
+        assert way == "counts-float" or (mask == blocks(LEFT)).all(), way
+    assert found["counts-float"][0].sum() == 16780
+    lost = " ".join(row.detail for row in rejects if row.expressions)
+    assert all(
+        f"'{way}'" in lost for way in ("pairs", "normalised", "bytes-repr", "size-swapped", "null", "box4", "text")
+    )
+
+
+def test_ignored_regions_come_back_from_our_own_export(made: Made, tmp_path: Path) -> None:
+    root = made("coco-roundtrip-ignore")
+    first, _ = built(root, tmp_path / "a", "labelme")
+    export_sets([tmp_path / "a/labelme/train"], "coco", tmp_path / "b")
+    again, rejects = built(tmp_path / "b/labelme", tmp_path / "c", "coco")
+    assert not rejects and list(again) == list(first) == ["bottle"]
+    for found in (first, again):
+        assert (found["bottle"][0] == blocks(LEFT)).all() and (found["bottle"][1] == blocks(RIGHT)).all()
+
+
+def refused(root: Path, out: Path, dataset: str, **options: Any) -> StampError:
+    with pytest.raises(StampError) as caught:
+        build(root, out, dataset, **options)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_what_is_refused_as_a_whole_is_listed(made: Made, tmp_path: Path) -> None:
+    fault = refused(made("labelme-all-refused"), tmp_path / "out", "labelme")
+    folder = tmp_path / "out/labelme/train"
+    assert "no-area 5, path-escape 5" in fault.message
+    assert [path.name for path in folder.iterdir()] == ["rejects.jsonl"]
+    assert len((folder / "rejects.jsonl").read_text().splitlines()) == 10
+
+
+def test_a_file_in_gbk_is_refused_with_the_way_out_which_works(made: Made, tmp_path: Path) -> None:
+    root = made("labelme-gbk")
+    assert "--encoding gbk" in str(refused(root, tmp_path / "out", "labelme"))
+    found, rejects = built(root, tmp_path / "again", "labelme", encoding="gbk")
+    assert list(found) == ["红色方块"] and not rejects
+
+
+def test_the_row_names_the_annotation_at_fault(made: Made, tmp_path: Path) -> None:
+    fault = refused(made("labelstudio-coco-old") / "result.json", tmp_path / "out", "coco")
+    rows = (tmp_path / "out/coco/train/rejects.jsonl").read_text()
+    assert "annotation 1" in fault.hint + fault.message and "annotation 0" not in rows
+    assert '"record":"annotation 1","reason":"empty-segmentation"' in rows
+
+
+def test_ids_straight_from_numpy(made: Made, tmp_path: Path) -> None:
+    found, rejects = built(made("refcoco-numpy-ids"), tmp_path / "out", "refcoco")
+    assert list(found) == ["red block"] and not rejects and (found["red block"][0] == blocks(LEFT)).all()
+
+
+def test_vias_export(made: Made, tmp_path: Path) -> None:
+    (one,) = build(made("via-coco") / "via_coco.json", tmp_path / "out", "coco")
+    records, rejects = read_set(one.folder)
+    assert len(records) == 2 and not rejects
+    assert all((masks(loaded)["block"][0] == blocks(LEFT)).all() for loaded in records)
+
+
+NAMED = {
+    "yolo": "YOLO", "pngmasks": "masks as PNG", "voc": "Pascal VOC", "ade20k": "ADE20K", "cocostuff": "COCO-Stuff",
+    "paco": "PACO", "lvis": "LVIS", "vg": "Visual Genome", "phrasecut": "PhraseCut", "sa1b": "SA-1B", "via": "VIA",
+    "labelstudio": "Label Studio", "cvatxml": "CVAT XML", "panoptic": "COCO panoptic", "captions": "COCO captions",
+    "parquet": "Parquet", "rrsisd": "REFER",
+}  # fmt: skip
+
+
+def test_formats_of_other_tools_are_named(made: Made, tmp_path: Path) -> None:
+    root = made("unsupported-formats")
+    for folder in sorted(root.iterdir()):
+        fault = refused(folder, tmp_path / "out" / folder.name, "coco")
+        assert "malformed" not in str(fault) and "download it again" not in str(fault)
+        assert folder.name not in NAMED or NAMED[folder.name] in fault.message, folder.name
+    assert refused(root / "rrsisd", tmp_path / "again", "coco").hint == "`stamp-data build refer --name rrsisd`"

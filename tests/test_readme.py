@@ -1,0 +1,155 @@
+"""README's code blocks, from top to bottom, in one folder: what stands there works as typed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+from PIL import Image
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROGRAMS = ("stamp-data", "stamp-train", "pip", "make")
+TIMEOUT = 300
+
+NOT_RUN = {
+    "make demo": "the command itself, of eight minutes",
+    "make test": "would run this test",
+    "--processes 8": "eight GPUs; two processes are tests/stamp_train/test_engines.py",
+    "--web": "serves until Ctrl-C; tests/stamp_train/predict/test_chat_web.py",
+}
+"""Part of a line -> why it is left out."""
+
+ADDED = {
+    "stamp-data synth": "--images 40 --size 96x64",
+    "stamp-data build all": "--min-tokens 4 --max-tokens 16 --workers 1",
+    "stamp-data verify": "--workers 1",
+    "stamp-train run tiny": "--set stages.0.steps=1 --set stages.1.steps=1 --set batch.dialogues=6 --set evaluation.records=2",
+    "stamp-train run stamp-2b": "--set model.start= --set model.preset=tiny",  # no published weights are at hand
+    "--launcher slurm": "--print-script",  # there is no Slurm
+    "stamp-train predict": "--max-new-tokens 4",
+    "stamp-train chat": "--max-new-tokens 4",
+    "stamp-train eval runs/tiny": "--max-new-tokens 4",
+}
+"""Part of a line -> options that make it small enough for a test, or possible on a machine without what it takes."""
+
+RUNNER = """
+import io, json, os, shlex, sys, torch, transformers, stamp_train.predict, stamp_train.export, stamp_train.loop
+from stamp_cli import data, train
+
+def act(kind, text):
+    if kind == "python":
+        exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
+    else:
+        program, *arguments = shlex.split(text)
+        sys.argv = [program, *arguments]
+        {"stamp-data": data, "stamp-train": train}[program].main()
+
+told = []
+torch.set_num_threads(1)  # before any child, which has none of the threads that are started before it
+for number, (kind, text) in enumerate(json.load(sys.stdin)):
+    with open(f".said-{number}", "w+b") as said:
+        if (child := os.fork()) == 0:
+            for stream in (1, 2):
+                os.dup2(said.fileno(), stream)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            code = 0
+            try:
+                act(kind, text)
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else bool(end.code)
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                code = 99
+            sys.stdout.flush()
+            os._exit(code or 0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said.seek(0)
+        told.append([code, said.read().decode(errors="replace")])
+    if code:
+        break
+print(json.dumps(told))
+"""
+"""Runs calls as they come, each in a child of a process that has imported what takes seconds to import."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A line of a shell block, or a whole block of Python, as it is written and as it is run here ("" if not at all)."""
+
+    kind: str
+    text: str
+    small: str
+
+
+def calls() -> list[Call]:
+    found = []
+    for kind, text in BLOCK.findall(README.read_text(encoding="utf-8")):
+        if kind == "python":
+            found.append(Call(kind, text, text))
+        elif not kind:
+            lines = [line.partition("  #")[0].strip() for line in text.splitlines()]
+            found += [Call("shell", line, _small(line)) for line in lines if line.split(" ")[0] in PROGRAMS]
+    return found
+
+
+def _small(line: str) -> str:
+    if any(part in line for part in NOT_RUN) or line.startswith("pip install"):
+        return ""
+    return " ".join([line, *(more for part, more in ADDED.items() if part in line)])
+
+
+def prepare(folder: Path) -> None:
+    """The files that README says are the reader's own."""
+    picture = Image.new("RGB", (96, 64), "navy")
+    picture.paste("red", (10, 10, 40, 40))
+    (folder / "photos").mkdir()
+    for name in ("photo.jpg", "photos/one.jpg", "photos/two.jpg"):
+        picture.save(folder / name)
+    rows = [{"id": number, "image": "photo.jpg", "expression": f"thing {number}"} for number in range(2)]
+    (folder / "requests.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    from .stamp_train.predict.tiny_sam import official_file, tiny_sam
+
+    official_file(tiny_sam(), folder / "sam_vit_h_4b8939.pth")
+
+
+@pytest.mark.slow
+def test_readme_works_as_typed(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    ours = [call for call in calls() if call.small]
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps([(call.kind, call.small) for call in ours]),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = msgspec.json.decode(done.stdout.splitlines()[-1], type=list[tuple[int, str]])
+    for call, (code, said) in zip(ours, told, strict=False):
+        assert code == 0, f"{call.text}\nas {call.small}\n{said}"
+        assert "Traceback" not in said
+    assert len(told) == len(ours)
+    made = (
+        "refcoco-val.html",
+        "runs/tiny/final",
+        "answers/predictions.jsonl",
+        "predictions/masks",
+        "my-model/README.md",
+    )
+    assert [name for name in made if not (tmp_path / name).exists()] == []
+
+
+def test_every_substitution_is_of_something_that_stands_there() -> None:
+    written = [call.text for call in calls()]
+    assert [part for part in (*NOT_RUN, *ADDED) if not any(part in text for text in written)] == []
+    assert len(written) > 20
