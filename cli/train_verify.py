@@ -32,7 +32,7 @@ def verify(
         print_json({"run": str(run), "folders": found, "faults": faults})
     else:
         _print(found)
-        print(f"{len(found)} folders: {f'{faults} faults' if faults else 'no fault'}")
+    (say if json else print)(f"{len(found)} folders: {f'{faults} faults' if faults else 'no fault'}")
     if unchecked := [one.folder for one in found if not one.checksums]:
         say(f"no checksums, since an older version wrote it: {', '.join(unchecked)}")
     if faults:
