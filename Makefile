@@ -1,4 +1,5 @@
 # make demo   set up, then the whole job on synthetic scenes, with a small training     make test   set up, then all tests
+# make test-avx2   what computes, again as on a processor with AVX2 and without units for bfloat16
 # make lint   ruff and mypy                                         make bench  the benchmarks, with their rivals
 # make test-oldest  models on the least versions that pyproject.toml allows       make test-4.57  what is written, read by transformers 4.57
 # make fuzz   100,000 damaged files for every reader of files, and docs/fuzz.md of what came of it
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test test-oldest test-4.57 lint bench fuzz clean
+.PHONY: setup demo test test-avx2 test-oldest test-4.57 lint bench fuzz clean
 
 setup: $(STAMP)
 
@@ -30,6 +31,15 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto
+
+# The tests of numbers: whoever adds such a file adds it here. The variables keep PyTorch and its libraries to AVX2.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+NUMERIC := $(addprefix tests/stamp_train/test_,$(addsuffix .py,attention beginning early engines equality export generate \
+	golden gradient_checkpointing heads labels lora loop losses model naming optimizer precision processor tiny)) \
+	tests/stamp_train/predict/test_segmenter.py tests/stamp_train/predict/test_opening.py \
+	tests/stamp_train/predict/test_upsample.py tests/stamp_train/predict/test_refine_sam.py tests/stamp_train/eval/test_evaluate.py
+test-avx2: setup
+	$(AVX2) $(BIN)/python -m pytest -n auto $(NUMERIC)
 
 # The least versions of what opens and trains models; everything else as in constraints.txt.
 OLDEST := .venv-oldest

@@ -56,7 +56,7 @@ def model_class(model_type: str) -> type[StampForQwen2VL] | type[StampForQwen2_5
     """
     if model_type not in MODEL_CLASSES:
         raise StampModelError(
-            f"model type {model_type!r} is not supported", fix=f"use one of {', '.join(MODEL_CLASSES)}"
+            f"model type {model_type[:60]!r} is not supported", fix=f"use one of {', '.join(MODEL_CLASSES)}"
         )
     return MODEL_CLASSES[model_type]
 
