@@ -86,9 +86,7 @@ def llava(root: Path) -> None:
 
 def coco(root: Path) -> None:
     runs = annotation(2, 1, segmentation={"size": [48, 64], "counts": [3000, 72]})
-    held = instances(
-        [image(1)], [annotation(1, 1), runs, annotation(3, 1, expressions=["left", "right"], caption="c")]
-    )
+    held = instances([image(1)], [annotation(1, 1), runs, annotation(3, 1, expressions=["left", "right"], caption="c")])
     write_json(root / "annotations/instances_train.json", held)
 
 
