@@ -244,10 +244,13 @@ def test_the_picture_inside_a_labelme_file_is_stored(tmp_path: Path) -> None:
     root = tmp_path / "raw"
     put(root / "a.json", json.dumps(content).encode())
     put(root / "b.json", json.dumps(content | {"imagePath": "b.jpg", "imageData": "?"}).encode())
+    uri = "data:image/jpeg;base64," + base64.encodebytes(picture(shade=7)).decode()
+    put(root / "d.json", json.dumps(content | {"imagePath": "d.jpg", "imageData": uri}).encode())
     put(root / "c.json", json.dumps(content | {"imagePath": "c.jpg", "imageData": None}).encode())
     (done,) = build(root, tmp_path / "out", "labelme")
-    (loaded,), rejects = read_set(done.folder)
-    assert loaded.image == picture() and loaded.record.image and loaded.record.image.file_name == "a.jpg"
+    records, rejects = read_set(done.folder)
+    pictures = {one.record.image.file_name: one.image for one in records if one.record.image}
+    assert pictures == {"a.jpg": picture(), "d.jpg": picture(shade=7)}
     assert sorted((row.file, row.reason, row.detail) for row in rejects) == [
         ("b.jpg", "picture-broken", "b.json: its imageData is no picture in base64"),
         ("c.jpg", "picture-missing", "c.jpg: no such file; --images DIR names the folder that it lies in"),
