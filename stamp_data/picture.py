@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
 import struct
@@ -18,6 +19,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 from stamp_data.files import NO_SUCH_FILE, Stamp
 from stamp_schemas.errors import naming
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with a file is ours to say
 Image.preinit()  # Pillow would load its readers at the first picture: in every worker, not once in what they are forked from
 
 MAX_BYTES = 256 * 2**20

@@ -24,7 +24,7 @@ HEAD = 4096  # bytes of an XML file looked at
 
 @dataclass(frozen=True)
 class Format:
-    """One format. files: patterns below the root that all match something. without: one that does not.
+    """One format. files: patterns below the root that all match something.
 
     keys: names that all occur in a JSON file. lacks: names of which none does. head: bytes that an XML file begins with.
     way: what to do, as a hint.
@@ -33,7 +33,6 @@ class Format:
     name: str
     way: str
     files: tuple[str, ...] = ()
-    without: str = ""
     keys: frozenset[str] = frozenset()
     lacks: frozenset[str] = frozenset()
     head: bytes = b""

@@ -83,9 +83,7 @@ def page(found: dict[Reader, Tally], missed: int) -> str:
     rows.append(["all", *(sum(column) for column in list(zip(*rows, strict=True))[1:-1]), max(row[-1] for row in rows)])
     lines = [f"| {' | '.join(columns)} |", f"| --- |{' ---: |' * (len(columns) - 1)}"]
     lines += [f"| {' | '.join(f'{cell:,}' if isinstance(cell, int) else str(cell) for cell in row)} |" for row in rows]
-    seen = (
-        f"Of {CHANGES:,} changes of one byte in a built set, over all its files, `verify` finds {CHANGES - missed:,}.\n"
-    )
+    seen = f"Of {CHANGES:,} changes of one byte, over all files of a set alike, `verify` finds {CHANGES - missed:,}.\n"
     return "\n".join([HEAD, *lines, "", seen])
 
 

@@ -125,14 +125,28 @@ def read_record(path: Path) -> str:
 # --- files ---------------------------------------------------------------------------------------------------------------
 
 
+def check_tar(path: Path, rows: list[IndexRow] | None, *, labels: bool) -> str:
+    """A shard without a manifest. rows: of the index, None for a shard alone."""
+    job = ShardJob(
+        place=str(path.parent),
+        patience=1.0,
+        name=path.name,
+        entry=None,
+        rows=rows,
+        trusted=rows is not None,
+        settings=None,
+        labels=labels,
+    )
+    return told(check_shard(job))
+
+
 def read_tar(path: Path) -> str:
-    """Without an index and without a manifest: nothing but the tar."""
-    return told(check_shard(ShardJob(path.parent, path.name, None, None, False, None, labels=True)))
+    return check_tar(path, None, labels=True)
 
 
 def read_tar_by_index(path: Path) -> str:
-    rows = [row for row in read_rows(made()[1] / INDEX) if row.shard == path.name]
-    return told(check_shard(ShardJob(path.parent, path.name, None, rows, True, None, labels=False)))
+    rows = [row for row in read_rows(made()[1]) if row.shard == path.name]
+    return check_tar(path, rows, labels=False)
 
 
 def read_index(path: Path) -> str:

@@ -32,6 +32,12 @@ from ..stamp_data.sources.raw import (
 from .harness import PART, WHOLE, Reader
 from .mutations import TEXT
 
+KNOWN = {
+    *REASONS,
+    "control-token",
+    "text-too-long",
+}  # the last two of texts, which phrases are held to as early as here
+
 
 def refer(root: Path, protocol: int) -> None:
     write_refer(root, some_refs(), two_images(), protocol=protocol)
@@ -96,7 +102,7 @@ def survive(dataset: str, root: Path) -> str:
         assert refused.hint, "a remedy"
         raise refused
     for row in rejects.rows:
-        assert row.reason in REASONS and row.file and msgspec.json.encode(row)
+        assert row.reason in KNOWN and row.file and msgspec.json.encode(row)
     return PART if rejects.rows else WHOLE
 
 
