@@ -154,6 +154,16 @@ def test_every_family_takes_named_folders(name: str, tmp_path: Path) -> None:
     assert built(root, tmp_path / "out", name, images=(images,)) == (1, [])
 
 
+@pytest.mark.parametrize(
+    ("name", "there"), [("a.jpg", "images/a.jpg"), ("demo/images/a.jpg", "images/a.jpg"), ("x/a.jpg", "a.jpg")]
+)
+def test_pictures_of_ones_own_conversations(name: str, there: str, tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "<image>what?"}, {"from": "gpt", "value": "that"}]
+    path = put(tmp_path / "demo/mine.json", json.dumps([{"image": name, "conversations": said}]).encode())
+    put(tmp_path / "demo" / there)
+    assert built(path, tmp_path / "out", "llava") == (1, [])
+
+
 def test_a_folder_that_is_named_has_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match=r"--images .*: no such folder"):
         open_sources(Job(("coco",), tmp_path, tmp_path, images=(tmp_path / "gone",)))
