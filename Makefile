@@ -1,5 +1,7 @@
 # make demo   set up, then the whole job on synthetic scenes, with a small training     make test   set up, then all tests
+# make test-avx2   what computes, again as on a processor with AVX2 and without units for bfloat16
 # make lint   ruff and mypy                                         make bench  the benchmarks, with their rivals
+# make test-oldest  models on the least versions that pyproject.toml allows       make test-4.57  what is written, read by transformers 4.57
 # make fuzz   100,000 damaged files for every reader of files, and docs/fuzz.md of what came of it
 
 PYTHON ?= python3
@@ -7,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench fuzz clean
+.PHONY: setup demo test test-avx2 test-oldest test-4.57 lint bench fuzz clean
 
 setup: $(STAMP)
 
@@ -30,6 +32,37 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n auto
 
+# The tests of numbers: whoever adds such a file adds it here. The variables keep PyTorch and its libraries to AVX2.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+NUMERIC := $(addprefix tests/stamp_train/test_,$(addsuffix .py,attention beginning early engines equality export generate \
+	golden gradient_checkpointing heads labels lora loop losses model naming optimizer precision processor tiny)) \
+	tests/stamp_train/predict/test_segmenter.py tests/stamp_train/predict/test_opening.py \
+	tests/stamp_train/predict/test_upsample.py tests/stamp_train/predict/test_refine_sam.py tests/stamp_train/eval/test_evaluate.py
+test-avx2: setup
+	$(AVX2) $(BIN)/python -m pytest -n auto $(NUMERIC)
+
+# The least versions of what opens and trains models; everything else as in constraints.txt.
+OLDEST := .venv-oldest
+$(OLDEST)/.ready: pyproject.toml constraints.txt constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	awk -F== '/^#/ {next} NR == FNR {print; least[tolower($$1)] = 1; next} !(tolower($$1) in least)' constraints-oldest.txt constraints.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt --editable '.[train,tokenizer]' pytest hypothesis
+	touch $@
+
+test-oldest: $(OLDEST)/.ready
+	cd tests/stamp_train && ../../$(OLDEST)/bin/python -m pytest test_published.py test_model.py test_golden.py test_lora.py test_tokens.py test_processor.py
+
+# A transformers that the project itself no longer runs on, beside the torch of .venv: it opens what is written here.
+OLDER := .venv-4.57
+$(OLDER)/.ready: $(STAMP)
+	$(PYTHON) -m venv $(OLDER)
+	$(OLDER)/bin/pip install --quiet --disable-pip-version-check --no-deps transformers==4.57.1 tokenizers==0.22.2 huggingface_hub==0.36.2
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(OLDER)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
+	touch $@
+
+test-4.57: setup $(OLDER)/.ready
+	STAMP_OLDER_PYTHON=$(OLDER)/bin/python $(BIN)/python -m pytest tests/stamp_train/test_published.py -k older
+
 # mypy follows no mapped packages, so it gets a folder in which they have the names that they are imported by.
 lint: setup
 	$(BIN)/ruff check .
@@ -48,4 +81,4 @@ fuzz: setup
 	$(BIN)/python -m tests.fuzz
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(OLDER) demo build *.egg-info

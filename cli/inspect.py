@@ -15,6 +15,7 @@ from stamp_schemas import UsageFault
 Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.", show_default=False)]
 WHICH, SHOW = "Which records", "How they are shown"
 TABLES = "tables"
+SIDE = 4  # labels along a patch's side of the `fine` readout, which the recipes have
 HEEDED = (  # parameters, and the forms of the answer that they have a say in
     (("where", "seed"), (TABLES, "--html", "--serve", "--sheet", "-q")),
     (("sort",), ("--html", "--serve", "--sheet", "-q")),
@@ -52,6 +53,15 @@ def inspect(
         int | None,
         typer.Option(min=1, help="Tokens of a packed sequence: marks and flags what is longer.", rich_help_panel=WHICH),
     ] = None,
+    side: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=28,
+            help="Labels along a patch's side, which flags reckon with: 4 as in the recipes, 1 for the patch readout.",
+            rich_help_panel=WHICH,
+        ),
+    ] = SIDE,
     html: Annotated[Path | None, typer.Option(help="Write a gallery, one offline file.", rich_help_panel=SHOW)] = None,
     max_images: Annotated[int, typer.Option(min=1, help="Records in the gallery.", rich_help_panel=SHOW)] = 200,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (PNG).", rich_help_panel=SHOW)] = None,
@@ -77,23 +87,25 @@ def inspect(
     only_for(context, "--sheet, and --key with --out", form == "--sheet" or out is not None, "overlay")
     _check_words(sort, fail_on)
     if key is not None:
-        return _one(paths, key, out, overlay, budget)
+        return _one(paths, key, out, overlay, budget, side)
     if sheet is not None:
         from stamp_data.inspect.sheet import write_sheet
 
-        done = write_sheet(paths, sheet, limit=cells, seed=seed, where=where, sort=sort, overlay=overlay)
+        done = write_sheet(paths, sheet, limit=cells, seed=seed, where=where, sort=sort, overlay=overlay, side=side)
         return say(f"{done.out}: {done.records} records, {done.width}×{done.height} pixels")
     if quiet:
         from stamp_data.inspect.select import record_keys
 
-        for name in record_keys(paths, seed=seed, where=where, sort=sort):
+        for name in record_keys(paths, seed=seed, where=where, sort=sort, side=side):
             print(name)
         return None
     from stamp_data.inspect.examine import examine
     from stamp_data.inspect.report import failures
 
     with progress_bar() as bar:
-        report = examine(paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget, progress=bar)
+        report = examine(
+            paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget, side=side, progress=bar
+        )
     objections = failures(report, fail_on) if fail_on is not None else []
     if html is not None:
         from stamp_data.inspect.gallery import write_gallery
@@ -107,6 +119,7 @@ def inspect(
                 where=where,
                 sort=sort,
                 budget=budget,
+                side=side,
                 report=report,
                 progress=bar,
             )
@@ -122,6 +135,7 @@ def inspect(
             sort=sort,
             seed=seed,
             budget=budget,
+            side=side,
             report=report,
         )
     if json:
@@ -157,18 +171,18 @@ def _check_words(sort: str | None, fail_on: str | None) -> None:
         objections_of(fail_on)
 
 
-def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget: int | None) -> None:
+def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget: int | None, side: int) -> None:
     """One record: as a picture if `out` is given, else on the terminal."""
     if out is not None:
         from stamp_data.inspect.sheet import write_sample
 
-        done = write_sample(paths, key, out, overlay=overlay)
+        done = write_sample(paths, key, out, overlay=overlay, side=side)
         return say(f"{done.out}: {done.width}×{done.height} pixels")
     from rich.console import Console
 
     from stamp_data.inspect.one import show_record
 
-    return show_record(paths, key, Console(), budget=budget)
+    return show_record(paths, key, Console(), budget=budget, side=side)
 
 
 def explain(code: Annotated[str, typer.Argument(help="A flag, such as STP-W003 or W003.", show_default=False)]) -> None:

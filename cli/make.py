@@ -29,6 +29,15 @@ FollowLinks = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; one per core if not given.")]
 
 
+Encoding = Annotated[
+    str, typer.Option(help="Encoding of raw JSON files that are not UTF-8, for example gbk.", show_default=False)
+]
+Crowds = Annotated[
+    Literal["ignore", "instance"],
+    typer.Option(help="COCO's iscrowd 1: neither for nor against; or an ordinary RLE, as in files of CVAT."),
+]
+
+
 def synth(
     out: Annotated[Path, typer.Argument(help="New folder for the playground.", show_default=False)],
     images: Annotated[int, typer.Option(min=1, help="Scenes to render, over all families.")] = 400,
@@ -91,13 +100,8 @@ def build(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of a tokenizer; its token counts then go into the index.")
     ] = None,
-    encoding: Annotated[
-        str, typer.Option(help="Encoding of raw JSON files that are not UTF-8, for example gbk.", show_default=False)
-    ] = "",
-    crowd: Annotated[
-        Literal["ignore", "instance"],
-        typer.Option(help="COCO's iscrowd 1: neither for nor against; or an ordinary RLE, as in files of CVAT."),
-    ] = "ignore",
+    encoding: Encoding = "",
+    crowd: Crowds = "ignore",
     overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
     workers: Workers = None,
     executor: Annotated[
@@ -178,6 +182,8 @@ def doctor(
     root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …", show_default=False)],
     images: Images = None,
     follow_links: FollowLinks = False,
+    encoding: Encoding = "",
+    crowd: Crowds = "ignore",
     tokenizer: Annotated[Path | None, typer.Option(help="Folder of a tokenizer that is to count tokens.")] = None,
     json: Json = False,
 ) -> None:
@@ -186,12 +192,13 @@ def doctor(
     Exit 1 where something is broken or only half there, or where nothing is.
     """
     from stamp_data.doctor import examine
-    from stamp_data.jobs import checked_images
+    from stamp_data.jobs import checked_encoding, checked_images
     from stamp_data.sources import Reading
 
     with progress_bar() as report:
         report(0, 0, f"examining {root}")
-        result = examine(root, tokenizer, Reading(images=checked_images(images or ()), follow_links=follow_links))
+        pictures = checked_images(images or ())
+        result = examine(root, tokenizer, Reading(checked_encoding(encoding), crowd, pictures, follow_links))
     if json:
         print_json(result)
     else:

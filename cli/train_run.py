@@ -255,7 +255,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
             rank = running.accelerator.process_index
             raise StampError(
                 f"process {rank}: another process of the run is gone, or hangs: {reason}",
-                "it may have said why; --resume auto goes on from the last checkpoint",
+                f"it may have said why; {_how_to_go_on(out)}",
             ) from None
     if running.main:
         print_json({"steps": running.progress.step, **metrics}) if json else _print_metrics(metrics)

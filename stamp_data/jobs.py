@@ -71,7 +71,7 @@ def open_sources(job: Job) -> list[Source]:
     """The sources that a job names, opened; `all` stands for whatever is there. Nothing is parsed yet."""
     if not job.root.exists():
         raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
-    reading = Reading(job.encoding, job.crowd, checked_images(job.images), job.follow_links)
+    reading = Reading(checked_encoding(job.encoding), job.crowd, checked_images(job.images), job.follow_links)
     if "all" not in job.names:
         return [open_source(name, job.root, job.split_by, reading, job.own_name) for name in job.names]
     found = find_datasets(job.root)
@@ -91,7 +91,6 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         )
     if min(job.passes, job.shard_records) < 1:
         raise UsageFault(f"{job.passes} passes and {job.shard_records} records per shard", "at least one of each")
-    _check_encoding(job.encoding)
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
     faults: list[StampError] = []
     missing = set(job.splits)
@@ -161,11 +160,11 @@ def _without_splits(source: Source, out: Path) -> SetFault:
     return SetFault(f"{message}: {by_reason(rejects.rows)}", f"all reasons are in {path}")
 
 
-def _check_encoding(name: str) -> None:
-    """UsageFault if Python knows no encoding of texts by that name."""
+def checked_encoding(name: str) -> str:
+    """The name of an encoding of texts, or ""; UsageFault if Python knows none by that name."""
     try:
-        if name:
-            "".encode(name)
+        "".encode(name or "utf-8")
+        return name
     except (LookupError, UnicodeError, ValueError):  # ValueError: a NUL
         raise UsageFault(f"no encoding is called {name!r}", "for example gbk, shift_jis, cp1252, utf-16") from None
 

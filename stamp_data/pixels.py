@@ -19,20 +19,16 @@ def decode_picture(data: bytes | memoryview, name: str = "", *, upright: bool = 
     with opening(data, name) as image:
         if side:
             image.draft("RGB", (side, side))
-        orientation = orientation_of(image)
-        stored = _as_stored(image, orientation)
-        if upright and orientation == 1:
-            orientation = orientation_of(image)  # of a PNG whose EXIF stands behind the pixels
-        turned = stored.transpose(UPRIGHT[orientation]) if upright and orientation > 1 else stored
-        return to_rgb(turned)
-
-
-def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
-    """The decoded picture as its file stores it: of a TIFF, Pillow turns it upright in decoding, and drops the tag."""
-    image.load()
-    if image.format == "TIFF" and orientation > 1 and EXIF_ORIENTATION not in image.getexif():
-        return image.transpose(STORED[orientation])
-    return image
+        is_tiff = image.format == "TIFF"
+        orientation = orientation_of(image) if is_tiff else 1
+        image.load()
+        if upright and not is_tiff:
+            orientation = orientation_of(image)  # now, since the EXIF of a PNG may stand behind the pixels
+        # Pillow turns a TIFF upright in decoding, and drops the tag
+        is_upright = is_tiff and EXIF_ORIENTATION not in image.getexif()
+        if orientation == 1 or is_upright == upright:
+            return to_rgb(image)
+        return to_rgb(image.transpose((UPRIGHT if upright else STORED)[orientation]))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.files import replace_folder
+from stamp_train.model.folder import check_folder
 from stamp_train.model.saving import save_model
 from stamp_train.model_card import model_card
 from stamp_train.predict.checkpoints import CONFIG, find_checkpoint
@@ -50,6 +51,8 @@ def export(
     """
     source = find_checkpoint(checkpoint)
     _check_free(out, source, overwrite)
+    if (source / CONFIG).is_file():
+        check_folder(source)  # first: the card quotes from it
     card = model_card(source, out.resolve().name, results, base, text_only=text_only)
     model, processor = load_folder(source, base=base)
 

@@ -19,14 +19,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SERVER = """
-import gc, json, os, signal, sys
+import gc, json, os, runpy, signal, sys
 import stamp_train.export, stamp_train.loop, stamp_train.network, stamp_train.predict.segmenter
 import stamp_train.eval.evaluate, stamp_train.eval.page, stamp_train.eval.respondents, stamp_train.eval.session
 from stamp_cli import data, train
 
 def serve():
     "Start what is asked for, and say how it ended; comes back in a child, with what it is to do."
-    for line in sys.stdin:
+    for line in os.fdopen(os.dup(0)):  # sys.stdin stays unread, for the children
         request, children, codes = json.loads(line), set(), []
         for more in request["environments"]:
             if (child := os.fork()) == 0:
@@ -52,7 +52,11 @@ os.chdir(request["folder"])
 for number, name in enumerate(("stdin", "stdout", "stderr")):
     os.dup2(os.open(request[name], os.O_RDWR | os.O_APPEND), number)
 sys.argv = request["arguments"]
-{"stamp-data": data, "stamp-train": train}[sys.argv[0]].main()
+if sys.argv[0] == "python":
+    del sys.argv[0]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+else:
+    {"stamp-data": data, "stamp-train": train}[sys.argv[0]].main()
 """
 READY = 120  # seconds
 
@@ -72,7 +76,7 @@ class Warm:
         said: str = "",
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
-        """`stamp-data …` or `stamp-train …` to its end, with `said` on standard input.
+        """`stamp-data …`, `stamp-train …` or `python FILE …` to its end, with `said` on standard input.
 
         processes: that train together, as torchrun would start them. The exit code is that of the first one to fail.
         """
@@ -84,7 +88,7 @@ class Warm:
             request = {
                 "arguments": command,
                 "folder": str(cwd or Path.cwd()),
-                "environment": dict(environment),
+                "environment": {"OMP_NUM_THREADS": "1", **environment},
                 "environments": _ranks(processes) if processes > 1 else [{}],
                 **{name: str(file) for name, file in files.items()},
             }

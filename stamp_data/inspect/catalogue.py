@@ -69,9 +69,10 @@ class Catalogue:
         where: str | None = None,
         sort: str | None = None,
         budget: int | None = None,
+        side: int = 1,
         then: Callable[[Sequence[int], threading.Event], None] = lambda *_: None,
     ) -> None:
-        self._paths, self._where, self._sort, self._budget = paths, where, sort, budget
+        self._paths, self._where, self._sort, self._budget, self._side = paths, where, sort, budget, side
         self._then = then
         self._entries: list[Entry] = []
         self._stop = threading.Event()
@@ -102,7 +103,9 @@ class Catalogue:
     def _gather(self) -> None:
         try:
             with Corpus(self._paths) as corpus:
-                for pick in select(Looker(corpus, self._budget), limit=None, where=self._where, sort=self._sort):
+                for pick in select(
+                    Looker(corpus, self._budget, self._side), limit=None, where=self._where, sort=self._sort
+                ):
                     self._entries.append(_entry(pick))
                     self.scanned = len(self._entries) if self._sort else pick.facts.number + 1
                     if self._stop.is_set():

@@ -174,17 +174,27 @@ def _union(facts: Facts, dialogue: DialogueFacts) -> RLE:
 
 def _vanishing(facts: Facts) -> Iterator[Found]:
     """W003"""
-    if facts.labels is not None:
-        for index, target in enumerate(facts.targets):
-            if target.area and not target.patches:
-                yield f"{facts.record.targets[index].area:,} pixels, no patch half covered", -1, index
+    for index in _doubtful(facts):
+        if not facts.learnt(index)[0]:
+            yield f"{facts.record.targets[index].area:,} pixels, no {_label(facts)} half covered", -1, index
 
 
 def _lossy(facts: Facts) -> Iterator[Found]:
     """W004"""
-    for index, target in enumerate(facts.targets):
-        if target.area and target.patches and target.iou < SAME_MASK:
-            yield f"IoU {target.iou:.2f} on the patch grid", -1, index
+    for index in _doubtful(facts):
+        cells, iou = facts.learnt(index)
+        if cells and iou < SAME_MASK:
+            yield f"IoU {iou:.2f} with every {_label(facts)} that is half covered", -1, index
+
+
+def _doubtful(facts: Facts) -> list[int]:
+    """Targets that whole patches show badly; only for these are finer labels, where a model has them, looked at."""
+    targets = facts.targets if facts.labels is not None else []
+    return [index for index, one in enumerate(targets) if one.area and (not one.patches or one.iou < SAME_MASK)]
+
+
+def _label(facts: Facts) -> str:
+    return "patch" if facts.side == 1 else f"label ({facts.side}×{facts.side} to a patch)"
 
 
 def _nearly_all(facts: Facts) -> Iterator[Found]:

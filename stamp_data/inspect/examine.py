@@ -81,12 +81,14 @@ def examine(
     seed: int = 0,
     where: str | None = None,
     budget: int | None = None,
+    side: int = 1,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> InspectReport:
     """Statistics and flags of every set at or below `paths`, from at most `limit` records (all if `everything`).
 
     where: a condition on dialogues (`where.COLUMNS`); records are counted with the dialogues that meet it, and not at
     all without one. budget: tokens that a packed sequence may have (STP-W009, and marked in the histogram).
+    side: labels along a patch's side of the model that is to learn from the set.
     progress: told (records done, records in all, what is going on) now and then.
     """
     condition = Filter.parse(where) if where else None
@@ -94,7 +96,7 @@ def examine(
         numbers = list(range(len(corpus))) if everything else corpus.sample(limit, seed)
         chosen = spread_pictures(corpus, numbers)
         tallies, flags, matched = [Tally() for _ in corpus.sets], _FlagTally(), 0
-        for done, item in enumerate(Looker(corpus, budget).look(numbers, chosen)):
+        for done, item in enumerate(Looker(corpus, budget, side).look(numbers, chosen)):
             if done % STRIDE == 0:
                 progress(done, len(numbers), "statistics")
             tally = tallies[corpus.number_of_set(item.number)]
@@ -128,6 +130,7 @@ def examine(
             pictures=len(chosen),
             text_unit=everyone.text_unit,
             budget=budget,
+            side=side,
         )
         inputs = [_input(one.place, one.manifest) for one in corpus.sets]
         return InspectReport(REPORT_SCHEMA, inputs, sampling, result, flags.flags(), flags.summary())

@@ -8,16 +8,18 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from stamp_data.grid import FULL, IGNORE
+from stamp_data import rle as rles
+from stamp_data.grid import FULL, IGNORE, rle_coverage
 from stamp_data.inspect.flags import Finding
 from stamp_data.instructions import SEG
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
-from stamp_schemas import Dialogue, Manifest, Record
+from stamp_schemas import Dialogue, Grid, Manifest, Record
 
 CHARS_PER_TOKEN = 4.0  # English under Qwen2's tokenizer; used, and said to be used, where the build counted no tokens
 NO_TARGET = "none"  # id of the target that no-target expressions point at
 
+LARGEST = 1 << 62  # pixels; what a damaged record claims may be more than any float
 _PASS = re.compile(r"-p\d+$")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
@@ -71,7 +73,11 @@ class DialogueFacts:
 
 @dataclass
 class Facts:
-    """One record with what follows from it. labels: uint8 [targets, grid height, grid width], None without targets."""
+    """One record with what follows from it.
+
+    labels: uint8 [targets, grid height, grid width], None without targets. side: labels along a patch's side of the model
+    that is to learn from them.
+    """
 
     number: int
     manifest: Manifest
@@ -79,6 +85,7 @@ class Facts:
     record: Record
     labels: UInt8 | None
     findings: list[Finding] = field(default_factory=list)
+    side: int = 1
 
     @cached_property
     def targets(self) -> list[TargetFacts]:
@@ -90,9 +97,28 @@ class Facts:
             TargetFacts(self._area(index), patches[index], ious[index]) for index in range(len(self.record.targets))
         ]
 
+    def learnt(self, index: int) -> tuple[int, float]:
+        """(labels at least half covered, IoU of the mask with them) of a target, in the model's own labels."""
+        coarse, target, image = self.targets[index], self.record.targets[index], self.record.image
+        if self.side == 1 or self.labels is None or image is None:
+            return coarse.patches, coarse.iou
+        height, width = self.labels.shape[-2:]
+        try:  # a mask is believed to be as large as the picture only once that is seen
+            mask = rles.checked(image.height, image.width, target.rle.size, target.rle.counts)
+            ignored = target.ignore_rle
+            if ignored:
+                ignored = rles.checked(image.height, image.width, ignored.size, ignored.counts)
+            fine = rle_coverage(mask, Grid(height * self.side, width * self.side), ignored)
+        except (ValueError, OverflowError, LookupError):  # a broken mask, which has flags of its own
+            return coarse.patches, coarse.iou
+        (cells,), (iou,) = patch_quality(fine[None])
+        return cells, iou
+
     def _area(self, index: int) -> float:
         image = self.record.image
-        return self.record.targets[index].area / max(image.width * image.height, 1) if image else 0.0
+        if image is None:
+            return 0.0
+        return min(self.record.targets[index].area, LARGEST) / min(max(image.width * image.height, 1), LARGEST)
 
     @cached_property
     def dialogues(self) -> list[DialogueFacts]:

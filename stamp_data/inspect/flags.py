@@ -90,15 +90,17 @@ _TABLE = (
     ),
     Flag(
         "STP-W003",
-        "the mask vanishes on the patch grid",
-        "No patch is at least half covered, so a hard decision per patch can never show this target.",
-        "Train on soft labels (the stored ones), raise --min-tokens/--max-tokens, or leave the target out.",
+        "the mask vanishes in the model's labels",
+        "No label is at least half covered, so a hard decision for each can never show this target.",
+        "Build with more --min-tokens/--max-tokens, or leave the target out. `--side 1` reckons with one label to a patch, the "
+        "`patch` readout; without it there are 4×4, the `fine` one.",
     ),
     Flag(
         "STP-W004",
-        "the patch grid loses more than half of the mask's IoU",
-        "A perfect prediction on this grid would still score below 0.5: a thin or small target.",
-        "Raise --min-tokens/--max-tokens, or use the finer readout, for such targets.",
+        "the model's labels lose more than half of the mask's IoU",
+        "A perfect prediction in them would still score below 0.5: a thin or small target.",
+        "Build with more --min-tokens/--max-tokens for such targets. `--side 1` reckons with one label to a patch, the `patch` "
+        "readout; without it there are 4×4, the `fine` one.",
     ),
     Flag(
         "STP-W005",

@@ -44,6 +44,7 @@ def write_gallery(
     where: str | None = None,
     sort: str | None = None,
     budget: int | None = None,
+    side: int = 1,
     report: InspectReport | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> GallerySummary:
@@ -54,12 +55,12 @@ def write_gallery(
     if max_images < 1:
         raise UsageFault(f"--max-images {max_images} shows nothing", "give 1 or more")
     if report is None:
-        report = examine(paths, seed=seed, where=where, budget=budget, progress=progress)
+        report = examine(paths, seed=seed, where=where, budget=budget, side=side, progress=progress)
     with Corpus(paths) as corpus:
-        side, wanted = thumbnail_side(min(max_images, len(corpus))), min(max_images, len(corpus))
+        longest, wanted = thumbnail_side(min(max_images, len(corpus))), min(max_images, len(corpus))
         views: list[RecordView] = []
-        for pick in select(Looker(corpus, budget), limit=max_images, seed=seed, where=where, sort=sort):
-            views.append(record_view(pick, *thumbnail(corpus, pick.facts, side)))
+        for pick in select(Looker(corpus, budget, side), limit=max_images, seed=seed, where=where, sort=sort):
+            views.append(record_view(pick, *thumbnail(corpus, pick.facts, longest)))
             progress(len(views), wanted, "gallery")
         progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
         total = len(corpus)

@@ -34,11 +34,11 @@ class Broken:
 
 
 class Looker:
-    """Turns record numbers of a corpus into facts with findings. budget: tokens, for STP-W009."""
+    """Turns record numbers of a corpus into facts with findings. budget: tokens, for STP-W009. side: see `Facts`."""
 
-    def __init__(self, corpus: Corpus, budget: int | None = None) -> None:
+    def __init__(self, corpus: Corpus, budget: int | None = None, side: int = 1) -> None:
         self.corpus = corpus
-        self.budget = budget
+        self.budget, self.side = budget, side
         self.leaks = find_leaks(corpus)
 
     def look(self, numbers: Iterable[int], pictures: frozenset[int] = frozenset()) -> Iterator[Facts | Broken]:
@@ -48,7 +48,7 @@ class Looker:
             try:
                 record = one.record(row)
                 _compare(record, row)
-                facts = Facts(number, one.manifest, row, record, one.labels(row))
+                facts = Facts(number, one.manifest, row, record, one.labels(row), side=self.side)
                 facts.findings = self._findings(facts, one.member(row, "image") if number in pictures else b"")
             except StoreFault:
                 raise  # says nothing about the record

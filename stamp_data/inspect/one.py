@@ -27,10 +27,12 @@ NARROW = 80  # characters: below, two patches share one block
 DIALOGUES = 12  # written out; the others as one line each
 
 
-def show_record(paths: Sequence[Location], key: str, console: Console, *, budget: int | None = None) -> None:
+def show_record(
+    paths: Sequence[Location], key: str, console: Console, *, budget: int | None = None, side: int = 1
+) -> None:
     """Print the record called `key`. StampError if there is none, or it cannot be read."""
     with Corpus(paths) as corpus:
-        item = next(Looker(corpus, budget).look([corpus.find(key)]))
+        item = next(Looker(corpus, budget, side).look([corpus.find(key)]))
     if isinstance(item, Broken):
         raise StampError(item.finding.detail, f"`stamp-data verify {paths[0]}` names every fault")
     _print_head(item, console)

@@ -34,6 +34,7 @@ class Sampling(msgspec.Struct):
     """How much was looked at. total, seen: records. matched, dialogues: those that `where` let through.
 
     pictures: decoded to see that they can be. text_unit: `characters` where no build counted tokens, `mixed` where some did.
+    side: labels along a patch's side that flags reckon with.
     """
 
     everything: bool
@@ -47,6 +48,7 @@ class Sampling(msgspec.Struct):
     pictures: int
     text_unit: Literal["tokens", "characters", "mixed"]
     budget: int | None
+    side: int
 
 
 class Spread(msgspec.Struct):

@@ -69,11 +69,12 @@ def record_keys(
     seed: int = 0,
     where: str | None = None,
     sort: str | None = None,
+    side: int = 1,
 ) -> Iterator[str]:
     """The keys of the records that `select` takes; from the index alone where nothing is asked of the records."""
     with Corpus(paths) as corpus:
         if where or sort:
-            for pick in select(Looker(corpus), limit=limit, seed=seed, where=where, sort=sort):
+            for pick in select(Looker(corpus, side=side), limit=limit, seed=seed, where=where, sort=sort):
                 yield pick.facts.record.key
         else:
             wanted = set(range(len(corpus)) if limit is None else corpus.sample(limit, seed))

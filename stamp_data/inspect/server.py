@@ -59,11 +59,12 @@ class Gallery:
         sort: str | None = None,
         seed: int = 0,
         budget: int | None = None,
+        side: int = 1,
         report: InspectReport | None = None,
     ) -> None:
-        self.report = report or examine(paths, seed=seed, where=where, budget=budget)
-        self._shelf = Shelf(paths, Filter.parse(where) if where else None, budget)
-        self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget, then=self._shelf.fill)
+        self.report = report or examine(paths, seed=seed, where=where, budget=budget, side=side)
+        self._shelf = Shelf(paths, Filter.parse(where) if where else None, budget, side)
+        self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget, side=side, then=self._shelf.fill)
         self.page = Page()
 
     def html(self) -> bytes:
@@ -205,10 +206,11 @@ def serve(
     sort: str | None = None,
     seed: int = 0,
     budget: int | None = None,
+    side: int = 1,
     report: InspectReport | None = None,
 ) -> None:
     """Serve the gallery until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the address."""
-    gallery = Gallery(paths, where=where, sort=sort, seed=seed, budget=budget, report=report)
+    gallery = Gallery(paths, where=where, sort=sort, seed=seed, budget=budget, side=side, report=report)
     server, address = open_server(gallery, port)
     try:
         gallery.catalogue.start()

@@ -65,12 +65,13 @@ def write_sheet(
     where: str | None = None,
     sort: str | None = None,
     overlay: Overlay = "mask",
+    side: int = 1,
 ) -> SheetSummary:
     """Write a contact sheet of at most `limit` records as PNG. StampError if none is left to show."""
     if not 0 < limit <= MOST_CELLS:
         raise UsageFault(f"a sheet shows 1 to {MOST_CELLS} records, not {limit}", "the gallery (--html) shows more")
     with Corpus(paths) as corpus:
-        looker = Looker(corpus)
+        looker = Looker(corpus, side=side)
         cells = [
             _cell(corpus, pick, overlay) for pick in select(looker, limit=limit, seed=seed, where=where, sort=sort)
         ]
@@ -86,10 +87,12 @@ def write_sheet(
     return SheetSummary(out, len(cells), width, height)
 
 
-def write_sample(paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask") -> SheetSummary:
+def write_sample(
+    paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask", side: int = 1
+) -> SheetSummary:
     """Write one record as PNG: its picture with all targets, its expressions as a legend below."""
     with Corpus(paths) as corpus:
-        item = next(Looker(corpus).look([corpus.find(key)]))
+        item = next(Looker(corpus, side=side).look([corpus.find(key)]))
         if isinstance(item, Broken):
             raise StampError(item.finding.detail)
         picture = _picture(corpus, item, SAMPLE_SIDE)

@@ -30,11 +30,16 @@ class Shelf:
     """
 
     def __init__(
-        self, paths: Sequence[Location], condition: Filter | None, budget: int | None = None, limit: int = LIMIT
+        self,
+        paths: Sequence[Location],
+        condition: Filter | None,
+        budget: int | None = None,
+        side: int = 1,
+        limit: int = LIMIT,
     ) -> None:
         self._lock = threading.Lock()
         self._corpus = Corpus(paths)
-        self._looker = Looker(self._corpus, budget)
+        self._looker = Looker(self._corpus, budget, side)
         self._condition = condition
         self._views: OrderedDict[int, bytes] = OrderedDict()
         self._bytes = 0

@@ -25,7 +25,7 @@ SOURCES: dict[str, type[Source]] = {
 def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS_USUAL, own_name: str = "") -> Source:
     """The dataset `name` under `root`. UsageFault for an unknown name or split-by, StampError if its files are missing.
 
-    own_name: of a set of one's own in REFER's format, which is opened as `refer`.
+    own_name: of a set of one's own in REFER's format, which is opened as `refer`, or by its name if it is there.
     """
     kind = _kind(name, root, own_name)
     if split_by and split_by not in kind.split_bys:
@@ -53,7 +53,7 @@ def _kind(name: str, root: Path, own_name: str) -> type[Source]:
     if name in SOURCES:
         return SOURCES[name]
     if name in own_sets(root):
-        raise UsageFault(f"no dataset is called {name!r}, but there is a set in REFER's format", f"{OWN} --name {name}")
+        return own_set(name, root)
     near = difflib.get_close_matches(name.lower(), SOURCES, n=1)
     meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(SOURCES)}, {OWN} --name NAME"
     raise UsageFault(f"no dataset is called {name!r}", meant)

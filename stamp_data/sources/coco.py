@@ -18,8 +18,9 @@ from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.foreign import by_key
-from stamp_data.sources.instances import TELLING, Instances, load_instances
+from stamp_data.sources.instances import Instances, load_instances
 from stamp_data.sources.paths import first_folder, image_path, relative
+from stamp_data.sources.rows import TELLING
 from stamp_data.sources.split_words import WORD
 from stamp_schemas import Annotation, StampError
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 from stamp_data.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.instances import AnnotationRow, Instances, RefRow
+from stamp_data.sources.instances import Instances
 from stamp_data.sources.phrases import Naming
 from stamp_data.sources.refer import NOTHING, make_unique
+from stamp_data.sources.rows import AnnotationRow, RefRow
 from stamp_schemas import Region, Request, Target
 from stamp_schemas.annotation import Role
 

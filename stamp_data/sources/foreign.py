@@ -1,7 +1,7 @@
 """Formats of other tools: recognised by their files and keys, and named together with the way to build them.
 
 One table. It is asked only once a build has failed, so that nothing that can be read is kept from it; the keys of
-`instances.TELLING` alone are asked for before, since a COCO file that has them can be read, but would be misread.
+`rows.TELLING` alone are asked for before, since a COCO file that has them can be read, but would be misread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAD = 4096  # bytes of an XML file looked at
 
 @dataclass(frozen=True)
 class Format:
-    """One format. files: patterns below the root that all match something. without: one that does not.
+    """One format. files: patterns below the root that all match something.
 
     keys: names that all occur in a JSON file. lacks: names of which none does. head: bytes that an XML file begins with.
     way: what to do, as a hint.
@@ -33,7 +33,6 @@ class Format:
     name: str
     way: str
     files: tuple[str, ...] = ()
-    without: str = ""
     keys: frozenset[str] = frozenset()
     lacks: frozenset[str] = frozenset()
     head: bytes = b""
@@ -112,7 +111,7 @@ def recognise(root: Path) -> Format | None:
 
 
 def by_key(key: str) -> Format:
-    """The format that a key of `instances.TELLING` gives away."""
+    """The format that a key of `rows.TELLING` gives away."""
     known = next((form for form in FORMATS if form.keys == {key}), None)
     return known or Format(
         f"COCO JSON with `{key}`", f"this key is not read: call it `expression`, or take it out, {_AS_COCO}"

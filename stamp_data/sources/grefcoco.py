@@ -1,7 +1,8 @@
 """gRefCOCO: expressions that mean one thing, several, or none.
 
-Layout: `refer_seg/grefcoco/grefs(unc).json` and `instances.json`. A reference names a list of annotations, whose union is
-meant; [-1] (or `no_target`) means that nothing in the picture is, and then the target is the one empty mask of the record.
+Layout: `refer_seg/grefcoco/grefs(unc).json` (or `.p`, which its own loader looks for first) and `instances.json`. A reference
+names a list of annotations, whose union is meant; [-1] (or `no_target`) means that nothing in the picture is, and then the
+target is the one empty mask of the record.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ class GRefCOCO(ReferSource):
     licence = "MIT (gRefCOCO); annotations CC BY 4.0 (COCO); pictures under their Flickr licences"
     homepage = "https://github.com/henghuiding/gRefCOCO"
     several = True
-    pattern = "grefs({}).json"
+    patterns = ("grefs({}).json", "grefs({}).p")
 
     def _read_refs(self, path: Path) -> Iterator[object]:
+        if path.suffix == ".p":
+            yield from super()._read_refs(path)
+            return
         for _, raw in numbered(load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)):
             try:
                 yield decode_row(raw, _REFERENCE, "bad-reference")

@@ -65,18 +65,40 @@ class _File(msgspec.Struct):
     image_path: str = msgspec.field(name="imagePath", default="")
     image_data: msgspec.Raw = msgspec.field(name="imageData", default=msgspec.Raw())
     flags: dict[str, object] | None = None
-    height: int | None = msgspec.field(name="imageHeight", default=None)
-    width: int | None = msgspec.field(name="imageWidth", default=None)
+    said_height: float | str | None = msgspec.field(name="imageHeight", default=None)
+    said_width: float | str | None = msgspec.field(name="imageWidth", default=None)
 
     @property
     def has_picture(self) -> bool:
         data = memoryview(self.image_data)
         return len(data) > 2 and data[0] == ord('"')
 
+    @property
+    def height(self) -> int | None:
+        """In pixels, as the annotation says; RecordFault `bad-image` if it is none. `width` likewise."""
+        return self._side(self.said_height)
 
-class _LooseShape(msgspec.Struct):
+    @property
+    def width(self) -> int | None:
+        return self._side(self.said_width)
+
+    def _side(self, said: float | str | None) -> int | None:
+        try:
+            side = None if said is None else numbers.whole(said)
+        except ValueError:
+            side = 0
+        if side is not None and side <= 0:
+            size = f"{str(self.said_width)[:20]}×{str(self.said_height)[:20]}"
+            raise RecordFault("bad-image", f"the picture is said to have {size} pixels")
+        return side
+
+
+class _Labelled(msgspec.Struct):
     label: str
-    points: list[list[object]] = []
+
+
+class _LooseShape(_Labelled):
+    points: msgspec.Raw = msgspec.Raw(b"null")
     shape_type: str = "polygon"
     group_id: float | str | None = None
     description: str | None = None
@@ -85,7 +107,9 @@ class _LooseShape(msgspec.Struct):
 
 
 _SHAPE = msgspec.json.Decoder(_Shape)
+_LABELLED = msgspec.json.Decoder(_Labelled)
 _LOOSE = msgspec.json.Decoder(_LooseShape)
+_POINTS = msgspec.json.Decoder(list[list[object]])
 _Member = tuple[int, _Shape, RecordFault | None]
 
 
@@ -154,9 +178,6 @@ class LabelMe(Source):
 
     def _image(self, file: _File, name: str, rejects: RejectLog) -> ImageRef:
         """The picture of a file. RecordFault if it claims to have no size, or lies outside of the root."""
-        for side in (file.height, file.width):
-            if side is not None and side <= 0:
-                raise RecordFault("bad-image", f"the picture is said to have {file.width}×{file.height} pixels")
         folder, _, own = name.rpartition("/")
         try:
             image = self.picture(folder, file.image_path, file.width, file.height)
@@ -278,11 +299,13 @@ def _shape(raw: msgspec.Raw) -> tuple[_Shape, RecordFault | None]:
     try:
         shape = decode_row(raw, _SHAPE, "bad-shape")
     except RecordFault as why:
-        loose = decode_row(raw, _LOOSE, "bad-shape")
-        shape = _Shape(loose.label, [], "", loose.group_id, loose.description, None, loose.flags)
+        shape = _Shape(decode_row(raw, _LABELLED, "bad-shape").label, [], "")
         try:
-            shape.points = [(numbers.real(x), numbers.real(y)) for x, y in loose.points]
-        except ValueError:
+            loose = decode_row(raw, _LOOSE, "bad-shape")
+            shape = _Shape(loose.label, [], "", loose.group_id, loose.description, None, loose.flags)
+            points = decode_row(loose.points, _POINTS, "bad-shape")
+            shape.points = [(numbers.real(x), numbers.real(y)) for x, y in points]
+        except (RecordFault, ValueError):
             return shape, why
         shape.shape_type, shape.mask = loose.shape_type, loose.mask
     if shape.shape_type in NO_AREA:

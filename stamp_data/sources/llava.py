@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from stamp_data import numbers
 from stamp_data.rejects import RejectLog
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
@@ -77,7 +78,7 @@ class _Turn(msgspec.Struct):
 class _Record(msgspec.Struct):
     conversations: list[_Turn] | None = None
     messages: list[_Turn] | None = None
-    id: int | str | None = None
+    id: int | float | str | None = None
     image: str | list[str] | None = None
     images: str | list[str] | None = None
     video: Any = None
@@ -155,7 +156,7 @@ class LLaVA(Source):
                 continue
             if stray:
                 rejects.add(self.file, record, "image-marker", f"{MARKER} taken out of {stray}", action="cleaned")
-            identity = f"{position:0{width}d}" if row.id is None or row.id == "" else str(row.id)[:ID_LIMIT]
+            identity = f"{position:0{width}d}" if row.id is None or row.id == "" else numbers.name(row.id)[:ID_LIMIT]
             yield Annotation(identity, (self.file, record), image, conversation=turns)
 
     def _image(self, row: _Record) -> ImageRef | None:

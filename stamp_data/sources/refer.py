@@ -39,13 +39,13 @@ class ReferSource(Source):
 
     Attributes:
         several: a reference may name several annotations (their union is the target) or none.
-        pattern: file name of the references, with `{}` for the way of splitting.
+        patterns: file names of the references, with `{}` for the way of splitting; the first that is there is read.
         picture_folders: where the pictures may lie, beside the set; the first that exists is used.
         shared_folders: where else they may lie in the root, with those of other sets.
     """
 
     several: ClassVar[bool] = False
-    pattern: ClassVar[str] = "refs({}).p"
+    patterns: ClassVar[tuple[str, ...]] = ("refs({}).p",)
     picture_folders: ClassVar[tuple[str, ...]] = COCO_FOLDERS
     shared_folders: ClassVar[tuple[str, ...]] = SHARED_COCO_FOLDERS
 
@@ -59,12 +59,13 @@ class ReferSource(Source):
     @classmethod
     def find(cls, root: Path) -> list[str]:
         folder = root / folder_of(root, cls.dataset)
-        return [name for name in cls.split_bys if (folder / cls.pattern.format(name)).is_file()]
+        return [name for name in cls.split_bys if any((folder / one.format(name)).is_file() for one in cls.patterns)]
 
     @property
     def refs_file(self) -> str:
         """The file of references, relative to the root."""
-        return f"{self.folder}/{self.pattern.format(self.split_by)}"
+        names = [f"{self.folder}/{pattern.format(self.split_by)}" for pattern in self.patterns]
+        return next((name for name in names if (self.root / name).is_file()), names[0])
 
     @property
     def instances_file(self) -> str:

@@ -148,7 +148,7 @@ class Heartbeat:
                 f"process {rank} of the run ({self._overview.posts[rank].where}) hangs: {why}"
                 for rank, why in hung.items()
             )
-            hint = "--resume auto goes on from the last checkpoint; if nothing hangs, a larger patience in the recipe"
+            hint = "--resume auto goes on from the last checkpoint, if there is one; if none hangs, raise the recipe's patience"
             self._tell(StampError(named, hint))
         time.sleep(_LINGER * self._interval)
         os._exit(1)  # the main thread waits where nothing can call it back

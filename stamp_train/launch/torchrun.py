@@ -154,7 +154,8 @@ def launch(arguments: Sequence[str], group: Group) -> int:
     except RendezvousError as fault:
         if agent is not None and agent.started:
             raise StampError(
-                f"the node at {group.rendezvous} is gone: {fault}", "--resume auto goes on from the last checkpoint"
+                f"the node at {group.rendezvous} is gone: {fault}",
+                "--resume auto goes on from the last checkpoint, if there is one",
             ) from None
         raise StampError(
             f"the nodes did not meet at {group.rendezvous}: {fault}",
@@ -228,6 +229,6 @@ def _outcome(result: RunResult | None) -> int:
         name = signal.Signals(-first.exitcode).name
         raise StampError(
             f"{where} was ended by {name}; so were the others here",
-            "--resume auto goes on from the last checkpoint; an unexpected SIGKILL is mostly for want of memory",
+            "--resume auto goes on from the last checkpoint, if there is one; SIGKILL unasked is mostly for want of memory",
         )
     raise StampError(f"{where} ended with exit code {first.exitcode}; what it said is above")

@@ -56,7 +56,7 @@ def model_class(model_type: str) -> type[StampForQwen2VL] | type[StampForQwen2_5
     """
     if model_type not in MODEL_CLASSES:
         raise StampModelError(
-            f"model type {model_type!r} is not supported", fix=f"use one of {', '.join(MODEL_CLASSES)}"
+            f"model type {model_type[:60]!r} is not supported", fix=f"use one of {', '.join(MODEL_CLASSES)}"
         )
     return MODEL_CLASSES[model_type]
 
@@ -84,9 +84,7 @@ def read_config(folder: str | Path) -> Any:
         raise StampModelError(
             f"its weights are quantised ({method})", where=str(path), fix="use the model it was made of"
         )
-    with unheard(
-        "transformers.modeling_rope_utils"
-    ):  # older versions miss a check of what newer ones write, and do without
+    with unheard("transformers.modeling_rope_utils"):  # older versions miss a check for what newer ones write
         config = _tried(path, lambda: AutoConfig.from_pretrained(folder))
     # Where files say it in one of the two places, versions of transformers read it in one or the other.
     tied = bool(config.tie_word_embeddings or getattr(config.text_config, "tie_word_embeddings", False))

@@ -103,7 +103,8 @@ class StampProcessor:
             "longest_edge": images.size["longest_edge"] if max_tokens is None else max_tokens * _PATCH_AREA,
         }
         images.size = type(images.size)(**bounds) if not isinstance(images.size, dict) else bounds
-        return cls(open_tokenizer(path), images)
+        with reading(path):
+            return cls(open_tokenizer(path), images)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Save both parts beside a checkpoint, and which backend they are; a tokenizer without a chat template gets one."""

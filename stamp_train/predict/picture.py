@@ -1,4 +1,4 @@
-"""Pictures as people hand them over: a path, a PIL picture or an array."""
+"""Pictures as people hand them over: a path, a file's bytes, a PIL picture, an array or a tensor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from stamp_data.picture import PictureFault, read_picture
+from stamp_data.picture import PictureFault, check_picture, read_picture
 from stamp_data.pixels import decode_picture, to_rgb
 from stamp_schemas import StampError
 
-Source = str | Path | Image.Image | np.ndarray[Any, np.dtype[np.uint8]]
+_KINDS = "pass a path, the bytes of a file, a PIL picture, or uint8 [height, width, 3]"
+Source = str | Path | bytes | Image.Image | np.ndarray[Any, np.dtype[np.uint8]] | torch.Tensor
 
 
 def open_picture(source: Source) -> Image.Image:
@@ -22,17 +24,20 @@ def open_picture(source: Source) -> Image.Image:
     that come decoded are taken as they are.
 
     Args:
-        source: a path, a PIL picture, or uint8 [height, width, 3].
+        source: a path, the bytes of a picture file, a PIL picture, or uint8 [height, width, 3], an array or a tensor.
 
     Raises:
-        StampError: no such file, no picture, broken, or larger than `stamp_data.picture` takes; an array of another kind.
+        StampError: no such file, no picture, broken, or larger than `stamp_data.picture` takes; an array of another kind,
+            or nothing of these.
     """
     if isinstance(source, Image.Image):
         return to_rgb(source)
-    if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-            raise StampError(f"picture {source.dtype} {list(source.shape)}", "pass uint8 [height, width, 3]")
-        return Image.fromarray(source)
+    if isinstance(source, np.ndarray | torch.Tensor):
+        return _of_pixels(source)
+    if isinstance(source, bytes):
+        return _of_bytes(source)
+    if not isinstance(source, str | Path):
+        raise StampError(f"a picture of type {type(source).__name__}", _KINDS)
     path = Path(source)
     # A link that someone names is followed; those that a list of requests names are checked where it is read.
     folder = path.resolve().parent
@@ -40,6 +45,19 @@ def open_picture(source: Source) -> Image.Image:
         return decode_picture(read_picture(folder, path.resolve().name).data, upright=True)
     except PictureFault as fault:
         raise StampError(f"{path}: {_without(str(fault), path.resolve().name)}") from None
+
+
+def _of_pixels(pixels: np.ndarray[Any, Any] | torch.Tensor) -> Image.Image:
+    if pixels.dtype not in (np.uint8, torch.uint8) or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise StampError(f"picture {pixels.dtype} {list(pixels.shape)}", "pass uint8 [height, width, 3]")
+    return Image.fromarray(pixels.numpy(force=True) if isinstance(pixels, torch.Tensor) else pixels)
+
+
+def _of_bytes(data: bytes) -> Image.Image:
+    try:
+        return decode_picture(check_picture(data, "picture").data, upright=True)
+    except PictureFault as fault:
+        raise StampError(str(fault)) from None
 
 
 def _without(text: str, name: str) -> str:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
 from stamp_train.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
@@ -144,7 +145,7 @@ class StreamLoader:
         self._draws = draws
 
     def __iter__(self) -> Iterator[StepBatch]:
-        with _executor(self.options.threads) as executor:
+        with _executor(self.options.threads, [one.tars for one in self.plan.sets]) as executor:
             pending: deque[_Pending] = deque()
             next_start, ended = self._draws, False
             while True:
@@ -254,8 +255,8 @@ class _Inline(Executor):
 
 
 @contextmanager
-def _executor(threads: int) -> Iterator[Executor]:
-    """Threads to read in; what they have not begun when the iteration is left is not begun."""
+def _executor(threads: int, stores: Sequence[Store]) -> Iterator[Executor]:
+    """Threads to read in; when the iteration is left, nothing is begun and no store is waited for any more."""
     if not threads:
         yield _Inline()
         return
@@ -263,4 +264,8 @@ def _executor(threads: int) -> Iterator[Executor]:
     try:
         yield executor
     finally:
+        for store in stores:
+            store.hurry()
         executor.shutdown(cancel_futures=True)
+        for store in stores:
+            store.hurry(False)

@@ -18,6 +18,7 @@ from PIL import Image
 from stamp_data import doctor
 from stamp_data.doctor import Fact, Report, environment, examine
 from stamp_data.published import published
+from stamp_data.sources import Reading
 from stamp_data.sources.checkup import DatasetReport
 from stamp_schemas import UsageFault
 
@@ -203,3 +204,13 @@ def test_a_sample_of_the_records_is_made_and_what_a_build_would_refuse_is_told(t
     (finding,) = [f for f in about(report, "refcoco").splits[0].findings if f.code == "record-refused"]
     assert finding.level == report.worst == "error"
     assert "1 of 1 sampled records" in finding.detail and "annotation 11: bad-rle" in finding.detail
+
+
+def test_it_reads_as_a_build_is_told_to(tmp_path: Path) -> None:
+    shape = {"label": "红色方块", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}
+    file = {"shapes": [shape], "imagePath": "a.png", "imageHeight": 48, "imageWidth": 64}
+    (tmp_path / "a.json").write_bytes(json.dumps(file, ensure_ascii=False).encode("gbk"))
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    assert "refused" in codes(about(examine(tmp_path), "labelme"))
+    read = about(examine(tmp_path, reading=Reading(encoding="gbk")), "labelme")
+    assert not codes(read) and read.splits[0].counts.sentences == 1

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stamp_data.picture import EXTENSIONS
 from stamp_schemas import Record, SourceInfo
 from stamp_schemas.record import RECORD_SCHEMA
 from stamp_train.examples import ImageExample
 from stamp_train.heldout import HeldOut, Prediction
 from stamp_train.pictures import picture
 from stamp_train.predict.chat.server import uploaded
+from stamp_train.predict.inputs import read_requests
 from stamp_train.predict.picture import open_picture
+from stamp_train.stream.foreign import PICTURES
 from stamp_train.stream.pictures import decode
 
 GREY = np.arange(96, dtype=np.uint16).reshape(8, 12) * 680 + 37
@@ -56,6 +59,14 @@ def test_training_sees_pictures_as_stored_and_people_upright(form: str, tmp_path
     assert np.array_equal(np.asarray(decode(data))[..., 0], SHADES)
     for upright in (opened(data, tmp_path), uploaded(data)):
         assert np.array_equal(np.asarray(upright)[..., 0], np.rot90(SHADES, -1))
+
+
+def test_every_kind_of_picture_that_is_stored_is_found_in_foreign_tars_and_folders(tmp_path: Path) -> None:
+    assert set(EXTENSIONS.values()) <= set(PICTURES)
+    for extension in ("tif", "TIFF", "webp"):
+        (tmp_path / f"a.{extension}").write_bytes(stored("TIFF"))
+    asked = list(read_requests([tmp_path], ["what?"], []))
+    assert len(asked) == 3
 
 
 def test_predictions_of_a_deep_picture_are_drawn_on_its_shades() -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from stamp_train.model.load import load_checkpoint
 from stamp_train.precision import native_bfloat16
 from stamp_train.resume import find
 
+from ..warm import warm
 from .runs import TIMEOUT, log_of, make_shards, train, write_recipe
 
 pytestmark = pytest.mark.slow
@@ -71,17 +69,7 @@ def test_a_process_holds_its_share(engine: str, share: str, tmp_path: Path) -> N
     """Engines that a library passes over in silence would pass all other tests here."""
     script = tmp_path / "share.py"
     script.write_text(SHARE, encoding="utf-8")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    settings = options_of(engine, tmp_path)[1::2]
-    done = subprocess.run(
-        [*launcher, str(script), *settings],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        env=environment,
-        check=False,
-    )
+    done = warm.run("python", script, *options_of(engine, tmp_path)[1::2], processes=2, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"share {share}") == done.stdout.count("share") == 2
 

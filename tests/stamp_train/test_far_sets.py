@@ -79,7 +79,7 @@ def far(
 ) -> Iterator[tuple[Path, str]]:
     """The same behind a URL, through a cache that has room for less than half of the shards."""
     out = tmp_path_factory.mktemp(request.param)
-    with far_away(request.param, shards) as url:
+    with far_away(request.param, shards, stutter=9) as url:
         cache = ("--set", f"data.cache.folder={out / 'cache'}", "--set", f"data.cache.limit={room(shards) / 1e9}")
         everything(recipe, url, out, *cache, "--set", "data.store_patience=5")
         yield out, url

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from stamp_cli.expected import expected
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
+from stamp_train.checksums import find_faults
 from stamp_train.loop import Run
 from stamp_train.network import build_network
 from stamp_train.panel import Watched
@@ -80,6 +82,29 @@ def test_a_disk_that_fills_leaves_a_checkpoint_to_go_on_from(shards: Path, tmp_p
     assert (out / "final" / "model.safetensors").read_bytes() == (
         tmp_path / "whole" / "final" / "model.safetensors"
     ).read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_log_that_cannot_be_written_ends_the_run_and_what_is_there_stays(shards: Path, tmp_path: Path) -> None:
+    recipe, out = recipe_of(shards, tmp_path), tmp_path / "run"
+    log, aside = out / "log.jsonl", tmp_path / "aside.jsonl"
+
+    def fill(watched: Watched) -> None:
+        if watched.row.step == 3:
+            log.rename(aside)
+            log.symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left on device") as fault:
+        Run(recipe, out, None, fill).train()
+    told = expected(fault.value)
+    assert told is not None
+    assert (told.message, told.exit_code) == (f"{log}: No space left on device", 1)
+    aside.rename(log)
+    assert [row["step"] for row in log_of(out)] == [1, 2, 3]
+    (start,) = find(out / "checkpoints")
+    assert start.name == "step-000002" and find_faults(start) == []
+    Run(recipe, out, start).train()
+    assert [row["step"] for row in log_of(out)] == list(range(1, 11))
 
 
 def test_a_tar_that_is_cut_at_a_member_ends_the_run_and_names_it(shards: Path, tmp_path: Path) -> None:

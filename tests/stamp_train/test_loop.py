@@ -339,8 +339,8 @@ def test_without_a_terminal_a_run_is_told_in_lines(
     with watching() as watch:
         Run(small(shards, tmp_path), tmp_path / "run", None, watch).train()
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
-    assert lines[0].startswith("step 1/10: stage first, loss ")
-    assert lines[-1].startswith("step 10/10: stage second")
+    assert lines[0].startswith("step 1/10, 10%, elapsed ") and ": stage first, loss " in lines[0]
+    assert lines[-1].startswith("step 10/10, ") and ": stage second" in lines[-1]
     assert "ciou" in lines[-1] and "dialogues/s" in lines[-1]
 
 

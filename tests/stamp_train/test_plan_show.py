@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from stamp_train.feed import open_feed
 from stamp_train.network import build_network
 from stamp_train.recipes import Resolved, resolve
 
+from ..warm import warm
 from .runs import make_shards, write_recipe
 
 SECOND = 7  # first step of the recipe's second stage
@@ -32,8 +32,7 @@ def resolved(shards: Path) -> Resolved:
 
 
 def show(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stamp_cli.train", "plan", "show", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return warm.run("stamp-train", "plan", "show", *arguments)
 
 
 def streamed(

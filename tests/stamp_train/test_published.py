@@ -290,8 +290,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "untied": (_edit("config.json", tie_word_embeddings=False), r"1 missing \(lm_head.weight\)"),
     "another family": (_edit("config.json", model_type="qwen3_vl"), "model type 'qwen3_vl' is not supported"),
     "quantised": (_edit("config.json", quantization_config={"quant_method": "awq"}), r"quantised \(awq\)"),
-    "heads of no width": (_edit("config.json", num_attention_heads=0), "no model can be built of it"),
-    "a config that is none": (_edit("config.json", vision_config=[]), "no model can be built of it"),
+    "heads of no width": (_edit("config.json", num_attention_heads=0), "config.json: cannot be opened"),
+    "a config that is none": (_edit("config.json", vision_config=[]), "config.json: not a configuration"),
 }
 
 

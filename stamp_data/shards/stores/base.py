@@ -10,6 +10,7 @@ import io
 import logging
 import random
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -73,6 +74,7 @@ class Store(ABC):
         self.patience = patience
         self._first_wait = min(FIRST_WAIT, patience / 64)
         self._warned = -QUIET
+        self._hurried = threading.Event()
 
     def __str__(self) -> str:
         return self.place
@@ -142,6 +144,13 @@ class Store(ABC):
         """How many files are read at a time, where opening one costs something."""
         return
 
+    def hurry(self, on: bool = True) -> None:
+        """Whether reads that wait for another attempt, in whatever thread, give up."""
+        if on:
+            self._hurried.set()
+        else:
+            self._hurried.clear()
+
     def close(self) -> None:
         """Let go of open files; reading opens them again."""
         return
@@ -177,7 +186,8 @@ class Store(ABC):
                 if now > deadline:
                     raise self._given_up(name, attempts, fault) from None
                 self._warn(name, fault)
-            time.sleep(pause)
+                if self._hurried.wait(pause):
+                    raise StoreFault(f"{self}/{name}: cannot be read, and is waited for no longer: {fault}") from None
             wait = min(2 * wait, LONGEST_WAIT)
 
     def _given_up(self, name: str, attempts: int, fault: PassingFault) -> StoreFault:

@@ -133,6 +133,10 @@ class CachedStore(Store):
             self._files.close()
         return self.read(name, offset, length)
 
+    def hurry(self, on: bool = True) -> None:
+        super().hurry(on)
+        self._source.hurry(on)
+
     def close(self) -> None:
         self._files.close()
 

@@ -1,7 +1,8 @@
 """Shards on a web server that serves ranges: connections kept open, one per thread.
 
 Not fsspec's: that reads a whole shard into memory where a server knows no ranges (64 MiB for 16 bytes asked), has no bound
-on a body at all, takes twice the processor time for a read (0.9 ms to 0.4 ms), and needs aiohttp with seven more packages.
+on a body at all, takes twice the processor time for a read of 87 kB (0.43 ms to 0.23 ms), and needs aiohttp with seven more
+packages.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ class ObjectStore(Store):
     """Files below a URL of fsspec's. What credentials and endpoints it uses is the library's affair."""
 
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        if not url.partition("://")[2].strip("/"):
+            raise UsageFault(f"{url}: names no folder", "PROTOCOL://BUCKET/FOLDER")
         super().__init__(url, patience)
         self._opened: tuple[int, Any, str] | None = None
         self._open()
@@ -83,6 +85,6 @@ def _opened(url: str) -> tuple[Any, str]:
         files, root = fsspec.url_to_fs(url)
     except ImportError as fault:  # the protocol's own package is missing
         raise lacking(f"{url}: {brief(str(fault))}", "remote") from None
-    except ValueError as fault:  # no such protocol, or no such URL
+    except Exception as fault:  # no such protocol, no such URL, or what the library needs is not there
         raise UsageFault(f"{url}: {brief(str(fault))}") from None
     return files, str(root).rstrip("/")

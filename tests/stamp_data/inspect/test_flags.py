@@ -200,3 +200,14 @@ def test_every_flag_has_a_case_or_a_test_of_its_own() -> None:
     assert msgspec.json.encode(list(FLAGS)) == msgspec.json.encode(
         sorted(FLAGS, key=lambda code: ("EWI".index(code[4]), code))
     )
+
+
+def test_flags_reckon_with_the_labels_that_are_learnt(tmp_path: Path) -> None:
+    """Two pixels square is less than half of a patch, of which there are 28 by 37 here, and fills labels of sixteen to one."""
+    write_set(tmp_path, [CASES["STP-W003"](), good().made()])
+
+    def vanished(side: int) -> list[str]:
+        report = examine([tmp_path], everything=True, side=side)
+        return [one.detail for flag in report.flags if flag.code in ("STP-W003", "STP-W004") for one in flag.examples]
+
+    assert vanished(1) == ["4 pixels, no patch half covered"] and vanished(4) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,12 +22,15 @@ from typing import Any
 import fsspec
 import pytest
 from blake3 import blake3
+from xxhash import xxh3_64_intdigest
 
+from stamp_data.shards.members import Damaged, read_members
 from stamp_data.shards.stores import LocalStore, ShardCache, Store, StoreFault, base, http, open_store
-from stamp_data.shards.stores.cache import CachedStore
+from stamp_data.shards.stores.cache import ABANDONED, CachedStore
 from stamp_data.shards.stores.objects import ObjectStore
 from stamp_schemas import StampError, UsageFault
 
+from ...far import asked_at
 from ...serving import Handler, serve
 
 DATA = bytes(range(256)) * 40
@@ -119,15 +123,17 @@ def test_retries_come_ever_more_slowly_and_not_all_at_once(monkeypatch: pytest.M
     """A clock that only sleeping moves: ten minutes of patience are some thirty attempts, and never two runs of equal waits."""
 
     def waits() -> list[float]:
-        now, slept = [0.0], []
+        now, slept, store = [0.0], [], Failing(str(tmp_path), 600)
 
-        def sleep(seconds: float) -> None:
+        def wait(seconds: float) -> bool:
             slept.append(seconds)
             now[0] += seconds
+            return False
 
-        monkeypatch.setattr(base, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+        monkeypatch.setattr(base, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(store, "_hurried", types.SimpleNamespace(wait=wait))
         with pytest.raises(StoreFault, match="within 600 s failed"):
-            Failing(str(tmp_path), 600).read("x", 0, 1)
+            store.read("x", 0, 1)
         return slept
 
     first, second = waits(), waits()
@@ -347,6 +353,14 @@ def test_an_fsspec_file_system_that_fails_for_a_while(folder: Path, monkeypatch:
         place.read("a b.tar", 0, 4)
 
 
+def test_an_s3_server_that_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, asked_at(*silent.getsockname()):
+        began = time.monotonic()
+        with pytest.raises(StoreFault, match="FSTimeoutError"):
+            open_store("s3://bucket/set", patience=0.5).size("a.tar")
+        assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 def test_what_is_no_file_is_not_read(kind: str, folder: Path) -> None:
     (os.mkfifo if kind == "pipe" else os.mkdir)(folder / "odd.tar")
@@ -377,7 +391,7 @@ def test_a_stale_handle_of_a_network_file_system_is_opened_again(folder: Path, m
         store.read("a b.tar", 0, 4)
 
 
-@pytest.mark.parametrize("url", ["nonsense://bucket/set", "abfs://bucket/set"])
+@pytest.mark.parametrize("url", ["nonsense://bucket/set", "abfs://bucket/set", "memory://", "hdfs://host/set"])
 def test_a_protocol_that_is_not_installed(url: str) -> None:
     with pytest.raises(UsageFault, match=url):
         open_store(url)
@@ -458,6 +472,35 @@ def test_processes_share_a_cache(many: tuple[Path, dict[str, str]], tmp_path: Pa
         assert all(b"it left the cache, which is too small" in line for line in told)
     assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.tar")) <= 2000
     assert not list((tmp_path / "cache").glob("*.part"))
+
+
+def test_a_cached_shard_that_changed_is_downloaded_again(tmp_path: Path) -> None:
+    data = bytes(512) + b"some member".ljust(512, b"\0")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "0.tar").write_bytes(data)
+    digest, spans = blake3(data).hexdigest(), [(512, 11, xxh3_64_intdigest(b"some member"))]
+    cached = CachedStore(LocalStore(tmp_path / "set"), ShardCache(tmp_path / "cache", 9999), {"0.tar": digest})
+    assert read_members(cached, "0.tar", spans) == [b"some member"]
+    kept = tmp_path / "cache" / f"{digest}.tar"
+    kept.write_bytes(data.replace(b"some", b"somE"))
+    assert read_members(cached, "0.tar", spans) == [b"some member"]
+    assert kept.read_bytes() == data
+    wrong = [(512, 11, 1)]  # of which the cache is not to blame: it is downloaded no third time
+    with pytest.raises(Damaged):
+        read_members(cached, "0.tar", wrong)
+
+
+def test_what_killed_downloads_left_makes_room(many: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    folder, digests = many
+    cache = ShardCache(tmp_path / "cache", 3500)
+    for name, age in (("dead", 2 * ABANDONED), ("alive", 1)):
+        part = tmp_path / "cache" / f"{name}.1.part"
+        part.write_bytes(b"x" * 1000)
+        os.utime(part, (time.time() - age,) * 2)
+    cached = CachedStore(LocalStore(folder), cache, digests)
+    for number in range(4):
+        cached.read(f"{number}.tar", 0, 1)
+    assert sorted(path.suffix for path in (tmp_path / "cache").glob("*.*")) == [".part", ".tar", ".tar"]
 
 
 def test_seekable_files_read_like_files(folder: Path) -> None:

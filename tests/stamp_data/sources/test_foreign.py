@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stamp_data.sources.foreign import FORMATS, by_key, recognise
-from stamp_data.sources.instances import TELLING
+from stamp_data.sources.rows import TELLING
 from stamp_schemas import StampError
 
 from ..raw import build, picture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_a_mask_is_never_built_from_a_part_of_what_is_meant(
     records, rejects = read("grefcoco", write_grefcoco(tmp_path, [ref(0, [11], 1, ["cup"]), broken], two_images()))
     assert [r.text for record in records for r in record.requests] == ["cup"]
     assert reasons(rejects) == [row]
+
+
+def test_its_references_may_be_pickled(tmp_path: Path) -> None:
+    refs = [ref(0, [11, 12], 1, ["cups"]), ref(1, [-1], 1, ["a dog"]), ref(2, 11, 1, ["cup"])]
+    expected, _ = read("grefcoco", write_grefcoco(tmp_path, refs, two_images()))
+    folder = tmp_path / "refer_seg/grefcoco"
+    (folder / "grefs(unc).json").unlink()
+    (folder / "grefs(unc).p").write_bytes(pickle.dumps(refs, protocol=0))
+    (found,), rejects = read("grefcoco", tmp_path)
+    assert not rejects and [found.targets, found.image] == [expected[0].targets, expected[0].image]
+    assert [r.text for r in found.requests] == ["cups", "a dog", "cup"]
 
 
 def test_a_file_that_is_not_utf8_is_refused_with_the_way_out(tmp_path: Path) -> None:

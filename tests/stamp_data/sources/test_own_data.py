@@ -150,6 +150,51 @@ def test_labelme_phrases_groups_and_ignored(tmp_path: Path) -> None:
     assert record.targets[1].categories == ["plate"]
 
 
+@pytest.mark.parametrize("size", [(60.0, 40.0), ("60", "40")])
+def test_labelme_numbers_may_be_whole_floats_or_texts(tmp_path: Path, size: tuple[object, object]) -> None:
+    cup = shape("cup", [["1", "1"], ["9", 1.0], [9, "9.5"]], group_id=1.0)  # type: ignore[list-item]
+    write_json(tmp_path / "a.json", labelme([cup, shape("cup", group_id=1)], imageWidth=size[0], imageHeight=size[1]))
+    (record,), rejects = read("labelme", tmp_path)
+    assert record.image is not None and (record.image.width, record.image.height) == (60, 40) and not rejects
+    assert len(record.targets[0].regions) == 2 and record.targets[0].instances == ["0"]
+
+
+@pytest.mark.parametrize("size", [("wide", 40), (60.5, 40), (60, -1), (60, "0")])
+def test_labelme_sizes_that_are_none_are_refused(tmp_path: Path, size: tuple[object, object]) -> None:
+    write_json(tmp_path / "a.json", labelme([shape("cup")], imageWidth=size[0], imageHeight=size[1]))
+    records, rejects = read("labelme", tmp_path)
+    assert not records and reasons(rejects) == [("bad-image", 1)]
+
+
+def test_labelme_phrases_are_cleaned_before_they_are_compared(tmp_path: Path) -> None:
+    labels = ["cup", "cup ", " cup\n", "<image>cup", "Cup"]
+    write_json(tmp_path / "a.json", labelme([*map(shape, labels), shape("__ignore__ ")]))
+    (record,), (row,) = read("labelme", tmp_path)
+    found = {r.text: [region.role for region in record.targets[r.targets[0]].regions] for r in record.requests}
+    assert found == {"cup": ["target"] * 4 + ["ignore"], "Cup": ["target", "ignore"]}
+    assert (row.record, row.reason, row.action) == ("shapes[3]", "control-token", "cleaned")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"label": "cup", "shape_type": "polygon"},
+        {"label": "cup", "points": "none"},
+        {"label": "cup", "points": [[1, 1], ["x", 2], [3, 3]]},
+        {**shape("cup"), "shape_type": 5},
+        {**shape("cup"), "group_id": [1]},
+        {**shape("cup"), "description": "half \ud83d"},
+        {"label": "cup ", "points": [[1, 1]], "shape_type": "point"},
+        {"label": "plate", "description": "cup", "points": [[1, 1], [2, 2]], "shape_type": "line"},
+    ],
+)
+def test_a_shape_that_cannot_be_read_or_used_takes_its_phrase_with_it(tmp_path: Path, broken: Json) -> None:
+    write_json(tmp_path / "a.json", labelme([shape("cup"), shape("plate"), broken]))
+    (record,), (row,) = read("labelme", tmp_path)
+    assert [r.text for r in record.requests] == ["plate"]
+    assert row.record == "shapes[2]" and "'cup'" in row.detail and row.expressions == 1
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [

@@ -75,7 +75,6 @@ def test_its_way_of_splitting_is_the_one_that_is_there(tmp_path: Path) -> None:
         (("refer", "../rrsisd"), "rrsisd"),
         (("refer", "refcoco"), "without --name"),
         (("coco", "rrsisd"), "refer --name rrsisd"),
-        (("rrsisd", ""), "refer --name rrsisd"),
         (("rrsis", ""), "refer --name NAME"),
     ],
 )
@@ -83,6 +82,11 @@ def test_calls_that_are_wrong_say_what_would_be_right(tmp_path: Path, call: tupl
     with pytest.raises(UsageFault) as caught:
         open_source(call[0], rrsisd(tmp_path), own_name=call[1])
     assert said in caught.value.hint
+
+
+def test_its_bare_name_does_as_well(tmp_path: Path) -> None:
+    """`verify --repair` knows no more of a set."""
+    assert open_source("rrsisd", rrsisd(tmp_path)).name == "rrsisd-unc"
 
 
 def test_a_set_that_is_not_there_is_one_line(tmp_path: Path) -> None:

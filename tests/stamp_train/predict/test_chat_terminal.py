@@ -25,6 +25,7 @@ from pycocotools import mask as coco_mask
 
 from stamp_train.predict.chat.transcript import printable
 
+from ...warm import warm
 from .chatting import Spoken, save_checkpoint, scene, tiny_segmenter
 
 COMMAND = [sys.executable, "-c", "from stamp_cli.train import main; main()", "chat"]
@@ -59,14 +60,8 @@ def test_a_session_through_a_pipe(tmp_path: Path, checkpoint: Path, picture: Pat
         "the circle", "/nonsense", "/undo", "the square", "/save talk.json", "/save talk.json", "/image nowhere.png",
         f"/image {tmp_path / 'tall one.png'}", "/undo", "all of it", "/mask", "what?", "/quit", "not heard",
     )  # fmt: skip
-    done = subprocess.run(
-        [*COMMAND, checkpoint, picture, "--out", "kept", "--force-mask", "--max-new-tokens", "0"],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        cwd=tmp_path,
-    )
+    options = ("--out", "kept", "--force-mask", "--max-new-tokens", "0")
+    done = warm.run("stamp-train", "chat", checkpoint, picture, *options, said="\n".join(lines), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[mask 1]\n") == 3
     paths = re.findall(r"^mask 1: (\S+) \(\d+\.\d% of the picture\)$", done.stdout, re.M)
@@ -97,13 +92,7 @@ def test_a_session_through_a_pipe(tmp_path: Path, checkpoint: Path, picture: Pat
 @pytest.mark.parametrize(("image", "fault"), [("nothing.png", "nothing.png"), ("text.png", "not a JPEG")])
 def test_a_bad_picture_is_one_line(image: str, fault: str, tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "text.png").write_text("text")
-    done = subprocess.run(
-        [*COMMAND, checkpoint, tmp_path / image],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
+    done = warm.run("stamp-train", "chat", checkpoint, tmp_path / image)
     assert (done.returncode, done.stdout) == (1, "")
     assert fault in done.stderr.splitlines()[0]
     assert "Traceback" not in done.stderr

@@ -61,6 +61,13 @@ def test_what_is_named_twice_is_asked_once(folder: Path) -> None:
     assert len(asked(folder / "b.png", folder / "b.png", folder, texts=("What?", "What?"))) == 3
 
 
+def test_tiff_in_a_folder_is_read(folder: Path) -> None:
+    for name in ("scan.tif", "scan.TIFF"):
+        (folder / name).touch()
+    shown = {one.shown for one in asked(folder, texts=("What?",)) if not isinstance(one, StampError)}
+    assert {str(folder / "scan.tif"), str(folder / "scan.TIFF")} <= shown
+
+
 def test_what_is_not_there_is_named_and_the_rest_goes_on(folder: Path) -> None:
     (folder / "empty").mkdir()
     found = asked(folder / "gone.png", folder / "empty", folder / "b.png", texts=("What?",))

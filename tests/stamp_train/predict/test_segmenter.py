@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import gc
+import io
 import logging
 import weakref
 from pathlib import Path
@@ -289,6 +290,29 @@ def test_published_upsampling_is_nearest_of_the_hard_mask() -> None:
     assert np.array_equal(found.masks[0], np.asarray(hard.resize((112, 84), Image.Resampling.NEAREST)) > 0)
     with pytest.raises(UsageFault, match="no upsampling 'cubic'"):
         Segmenter(talking_generator(), upsampling="cubic")
+
+
+@pytest.mark.parametrize("kind", ["tensor", "array", "bytes", "tiff bytes", "tiff"])
+def test_a_picture_may_come_in_any_usual_form(talking: Segmenter, tmp_path: Path, kind: str) -> None:
+    picture = scene()
+    pixels, png, tiff = np.asarray(picture).copy(), io.BytesIO(), io.BytesIO()
+    picture.save(png, "PNG")
+    picture.save(tiff, "TIFF")
+    (tmp_path / "scene.tiff").write_bytes(tiff.getvalue())
+    forms: dict[str, Any] = {"tensor": torch.from_numpy(pixels), "array": pixels, "bytes": png.getvalue(),
+                             "tiff bytes": tiff.getvalue(), "tiff": tmp_path / "scene.tiff"}  # fmt: skip
+    found, expected = (talking.segment(form, "x", begin=SEG, max_new_tokens=0) for form in (forms[kind], picture))
+    assert np.array_equal(found.logits[0], expected.logits[0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [torch.zeros(3, 8, 8), np.zeros((8, 8), np.uint8), b"no picture", 7, torch.zeros(8, 8, 3, dtype=torch.bfloat16)],
+)
+def test_a_picture_that_is_none_is_one_line(talking: Segmenter, wrong: Any) -> None:
+    with pytest.raises(StampError, match="picture") as fault:
+        talking.segment(wrong, "x", begin=SEG, max_new_tokens=0)
+    assert "\n" not in str(fault.value)
 
 
 def test_a_photo_is_turned_upright_and_decoded_pixels_are_not(talking: Segmenter, tmp_path: Path) -> None:

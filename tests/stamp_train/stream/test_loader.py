@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
@@ -31,7 +32,7 @@ from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.pack import pack_batch
 from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
 
-from ...serving import serve
+from ...serving import Handler, serve
 from .making import MAX_TOKENS, MIN_TOKENS, prepare, write_vast_set
 from .test_records import flip
 
@@ -375,3 +376,25 @@ def test_a_dialogue_over_the_budget_is_named_once(refcoco: str, caplog: pytest.L
     assert 0 < len(told) == len(set(told))
     assert all(message.startswith("refcoco-unc-train-") for message in told)
     assert not [message for message in caplog.messages if "token_budget" in message]  # told by rank 0
+
+
+def test_an_iteration_that_is_left_waits_for_no_store(refcoco: str) -> None:
+    """Readers that are patient with a store that has gone away give up with the one who wanted their records."""
+
+    def slow(handler: Handler) -> None:
+        time.sleep(0.02)
+        handler.file(Path(handler.translate_path(handler.path)))
+
+    with serve(Path(refcoco), answer=slow) as (url, handler):
+        plan = Plan([SetIndex(open_store(url, patience=30))], options=PlanOptions(batch=4))
+        steps = iter(StreamLoader(plan, prepare, LoaderOptions(threads=1, ahead=8)))
+        next(steps)
+        handler.failures = 10**6
+        asked = len(handler.requests)
+        while len(handler.requests) < asked + 2:
+            time.sleep(0.01)
+        began = time.monotonic()
+        steps.close()
+        assert time.monotonic() - began < 5
+        handler.failures = 0
+        assert plan.name(plan.batch(0).groups[0]).key  # and the store goes on as before
