@@ -203,6 +203,17 @@ def test_damaged_manifest_is_one_line_and_overwrite_mends_it(small: tuple[Path, 
     assert tree(out) == whole
 
 
+def test_manifest_that_names_other_shards_is_mended_by_overwrite(small: tuple[Path, Path]) -> None:
+    root, out = small
+    (built,) = build(root, out, shard_records=4)
+    whole = tree(out)
+    path = built.folder / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b"shard-000001.tar", b"shard-000009.tar"))
+    (again,) = build(root, out, shard_records=4, overwrite=True)
+    assert again.rendered == 1
+    assert tree(out) == whole
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"\xff\xfe"])
 def test_damaged_state_of_a_stopped_build_is_no_traceback(
     small: tuple[Path, Path], killed: Path, damage: bytes
