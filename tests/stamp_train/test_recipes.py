@@ -431,3 +431,10 @@ def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(UsageFault) as fault:
         device("h1000")
     assert all(known in fault.value.hint for known in DEVICES)
+
+
+def test_half_of_a_surrogate_pair_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text('about: "\\ud800"\nstages: [{name: "\\ud800", steps: 1, sets: [{set: a/train}]}]\n')
+    with pytest.raises(UsageFault, match=r"mine\.yaml: "):
+        resolve(str(path))
