@@ -84,6 +84,12 @@ def test_a_name_that_is_known_already_stays() -> None:
         raise OSError("just a text")
 
 
+def test_a_name_that_stands_for_another_is_not_told() -> None:
+    with pytest.raises(FileNotFoundError) as raised, naming("out", ".out.7.part"):
+        Path(".out.7.part/below/a.png").write_bytes(b"")
+    assert raised.value.filename == "out/below/a.png"
+
+
 def test_no_text_can_steer_the_terminal() -> None:
     assert one_line("a\nb\x1b[2J\x07 größe") == "a\\nb\\x1b[2J\\x07 größe"
 
