@@ -59,7 +59,7 @@ def results(out: Path) -> dict[str, Any]:
 def test_what_it_leaves(undisturbed: Path) -> None:
     found = results(undisturbed)
     assert [one["name"] for one in found["sets"]] == list(SETS)
-    lines = [json.loads(line) for line in (undisturbed / "cases.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (undisturbed / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
     for one in found["sets"]:
         for variant in ("free", "forced"):
             mine = [line for line in lines if line["set"] == one["name"] and line["variant"] == variant]
@@ -71,7 +71,7 @@ def test_what_it_leaves(undisturbed: Path) -> None:
     card = found["card"]
     assert card["settings"]["checkpoint_digest"] and card["model"]["max_tokens"] == 16
     assert card["settings"]["versions"]["torch"]
-    page = (undisturbed / "page.html").read_text()
+    page = (undisturbed / "page.html").read_text(encoding="utf-8")
     assert "http" not in page.replace("http-equiv", "") and "<script" not in page and "data:image/jpeg" in page
 
 

@@ -137,7 +137,7 @@ def test_odd_places_to_write_to(command: str, out: str, tmp_path: Path) -> None:
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert out.partition("/below")[0] in done.stderr
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")

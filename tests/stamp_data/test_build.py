@@ -250,7 +250,7 @@ def test_files_that_are_not_of_the_set_are_left_alone(small: tuple[Path, Path]) 
         path.write_text("mine")
     build(root, out)
     build(root, out, seed=1, overwrite=True)
-    assert [path.read_text() for path in mine] == ["mine"] * 3
+    assert [path.read_text(encoding="utf-8") for path in mine] == ["mine"] * 3
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "shard-000000.tar", "index.parquet", "wids.json"])
@@ -415,7 +415,7 @@ def test_out_that_is_a_file_is_one_line(stamp_data: Command, small: tuple[Path, 
     outcome = stamp_data("build", "refcoco", "--root", root, "--out", out, *FAST_OPTIONS)
     assert outcome.returncode == 1
     assert str(out) in one_line(outcome.stderr)
-    assert out.read_text() == "mine"
+    assert out.read_text(encoding="utf-8") == "mine"
 
 
 WRONG_CALLS = {

@@ -198,7 +198,7 @@ def test_tokenizer_folders(tmp_path: Path) -> None:
 def test_a_sample_of_the_records_is_made_and_what_a_build_would_refuse_is_told(tmp_path: Path) -> None:
     write_refcoco(tmp_path)
     path = tmp_path / "refer_seg/refcoco/instances.json"
-    held = json.loads(path.read_text())
+    held = json.loads(path.read_text(encoding="utf-8"))
     held["annotations"][0]["segmentation"] = [{"size": [48, 64], "counts": [9]}]
     path.write_text(json.dumps(held))
     report = examine(tmp_path)

@@ -270,9 +270,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     replace_folder(tmp_path / "one", fill("first"))
     with pytest.raises(OSError, match="no"):
         replace_folder(tmp_path / "one", fail)
-    assert (tmp_path / "one" / "file").read_text() == "first"
+    assert (tmp_path / "one" / "file").read_text(encoding="utf-8") == "first"
     replace_folder(tmp_path / "one", fill("second"))
-    assert (tmp_path / "one" / "file").read_text() == "second"
+    assert (tmp_path / "one" / "file").read_text(encoding="utf-8") == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 

@@ -31,7 +31,7 @@ Make = Callable[..., Any]
 
 
 def test_published_names_in_memory_and_back_on_disk(golden_model_path: Path, tmp_path: Path) -> None:
-    names = json.loads((golden_model_path / "keys.json").read_text())
+    names = json.loads((golden_model_path / "keys.json").read_text(encoding="utf-8"))
     model = load_checkpoint(golden_model_path)
     assert set(model.state_dict()) == set(names["in_memory"])
     model.save_pretrained(tmp_path)
@@ -61,7 +61,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(golden_model_path: Path, tmp_
     else:
         weights["model.layers.7.surplus"] = torch.zeros(1)
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    (tmp_path / "config.json").write_text((golden_model_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text((golden_model_path / "config.json").read_text(encoding="utf-8"))
     with pytest.raises(StampModelError, match=f"1 {fault}"):
         load_checkpoint(tmp_path)
 
@@ -70,7 +70,7 @@ def test_a_base_model_gets_a_new_head_only_on_request(golden_model_path: Path, t
     weights = load_file(golden_model_path / "model.safetensors")
     base = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier")}
     save_file(base, tmp_path / "model.safetensors", {"format": "pt"})
-    (tmp_path / "config.json").write_text((golden_model_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text((golden_model_path / "config.json").read_text(encoding="utf-8"))
     with pytest.raises(StampModelError, match="start_from"):
         load_checkpoint(tmp_path)
     model = start_from(tmp_path)

@@ -221,7 +221,9 @@ def test_a_second_conversation_goes_on_in_the_folder_of_the_first(tmp_path: Path
         "answer-001-1.png",
         "answer-002-1.png",
     ]
-    rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["id"] for row in rows] == ["answer-001", "answer-002"]
 
 
