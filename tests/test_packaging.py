@@ -58,5 +58,7 @@ def test_constraints_pin_every_dependency() -> None:
     }
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = PROJECT["project"]["dependencies"] + extras["train"] + extras["dev"] + extras["hf"] + extras["tokenizer"]
-    names = {re.split(r"[>\[]", entry)[0].lower() for entry in wanted if not entry.startswith("stamp-seg")}
+    names = {
+        re.split(r"[>\[]", entry)[0].lower().replace("_", "-") for entry in wanted if not entry.startswith("stamp-seg")
+    }
     assert names <= pinned
