@@ -90,7 +90,9 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
         raise StampModelError(f"no {WEIGHTS}", where=str(path))
     config = PeftConfig.from_pretrained(str(path))
     config.inference_mode = not trainable
-    config.base_model_name_or_path = model.name_or_path  # peft warns of one that has moved; its digest is what counts
+    config.base_model_name_or_path = model.__dict__.get(
+        "name_or_path"
+    )  # peft warns of one that has moved; its digest is what counts
     # Without a task type PEFT's wrapper hands all arguments through; its causal-LM one knows nothing of packed inputs.
     config.task_type = None
     adapted = wrap(model, config)
