@@ -124,7 +124,7 @@ def test_labels_themselves_and_damage(shards: Path, tmp_path: Path) -> None:
 
 def test_faults_are_one_line(shards: Path, tmp_path: Path) -> None:
     done = evaluate(tmp_path / "nowhere", shards / SETS[0], "--out", tmp_path / "out")
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.splitlines()[0].startswith(f"error: {tmp_path / 'nowhere'}: no such checkpoint folder")
     assert evaluate("only-one").returncode == 2
 

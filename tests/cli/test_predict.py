@@ -116,11 +116,11 @@ def test_no_mask_is_said_and_no_fault(place: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nowhere", "photos/dog.png", "-t", "x"], 1, "nowhere: no such checkpoint folder"),
-        (["photos", "photos/dog.png", "-t", "x"], 1, "photos: holds no model"),
+        (["nowhere", "photos/dog.png", "-t", "x"], 2, "nowhere: no such checkpoint folder"),
+        (["photos", "photos/dog.png", "-t", "x"], 2, "photos: holds no model"),
         (["checkpoint", "photos/dog.png"], 2, "nothing is asked"),
         (["checkpoint", "photos/dog.png", "-t", "x", "--upsampling", "cubic"], 2, "cubic"),
-        (["checkpoint", "gone.png", "-t", "x"], 1, "gone.png: no such file"),
+        (["checkpoint", "gone.png", "-t", "x"], 2, "gone.png: no such file"),
     ],
 )
 def test_wrong_calls(place: Path, arguments: list[str], code: int, message: str) -> None:

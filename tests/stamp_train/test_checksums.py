@@ -139,14 +139,14 @@ def test_a_list_opens_no_file_outside_its_folder(run: Path) -> None:
 def test_the_command_lists_checkpoints_and_the_finished_model(run: Path) -> None:
     done = verify(run)
     assert done.returncode == 0, done.stderr
-    head, *rows = done.stdout.splitlines()
+    head, *rows, _ = done.stdout.splitlines()
     assert head.split() == ["folder", "step", "files", "MiB"]
     assert [row.split()[0].removeprefix(f"{run}/") for row in rows] == [
         *(f"checkpoints/step-00000{step}" for step in (1, 2, 3)),
         "final",
     ]
     assert all(row.endswith("  whole") for row in rows)
-    assert done.stderr.splitlines()[-1] == "4 folders: no fault"
+    assert done.stdout.splitlines()[-1] == "4 folders: no fault"
     assert verify(run / "final").returncode == 0
 
 

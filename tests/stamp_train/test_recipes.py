@@ -358,7 +358,8 @@ def test_a_hint_belongs_to_the_key_at_fault(shards: Path, tmp_path: Path) -> Non
     start = small(shards, tmp_path, "model.preset=", "model.start=./nowhere")
     with pytest.raises(StampError) as fault:
         dry_run(start, device("cpu"), 1)
-    assert fault.value.message.startswith("model.start: ./nowhere: ") and fault.value.hint == "--set model.start=FOLDER"
+    assert fault.value.message.startswith("model.start: ./nowhere: ")
+    assert fault.value.hint.startswith("give the folder of a model")
 
 
 def test_a_dry_run_sees_a_picture_that_no_pack_holds(shards: Path, tmp_path: Path) -> None:
