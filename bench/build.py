@@ -150,7 +150,7 @@ def forget_files() -> bool:
     """Empty the system's file cache; False where that is not allowed."""
     os.sync()
     try:
-        Path("/proc/sys/vm/drop_caches").write_text("3")
+        Path("/proc/sys/vm/drop_caches").write_text("3", encoding="utf-8")
     except OSError:
         return False
     return True

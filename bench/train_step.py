@@ -140,7 +140,7 @@ def peak_memory(run: Callable[[], Any], device: torch.device) -> int:
         run()
         return torch.cuda.max_memory_allocated()
     ctypes.CDLL(None).malloc_trim(0)  # or freed memory of the step before would count as already there
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the high-water mark
     before = resident("VmRSS")
     run()
     return resident("VmHWM") - before

@@ -142,14 +142,14 @@ def test_odd_places_to_write_to(command: str, out: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 def test_full_standard_output_is_one_line_and_an_exit_code() -> None:
-    with FULL.open("w") as full:
+    with FULL.open("w", encoding="utf-8") as full:
         done = stamp("explain", "STP-W003", stdout=full, stderr=subprocess.PIPE, capture_output=False)
     assert "No space left on device" in told(done)
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
 def test_full_standard_error_still_ends_in_order(tmp_path: Path) -> None:
-    with FULL.open("w") as full:
+    with FULL.open("w", encoding="utf-8") as full:
         done = stamp("verify", tmp_path / "nothing", stderr=full, stdout=subprocess.PIPE, capture_output=False)
     assert done.returncode == 1
 

@@ -34,7 +34,7 @@ def coco(path: Path, *names: str) -> Path:
         "categories": [{"id": 1, "name": "it"}],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
