@@ -148,7 +148,7 @@ def eval(
     asked = Asked(
         checkpoint=checkpoint,
         shards=shards,
-        out=out or Path("evaluations", _name(checkpoint)),
+        out=out or Path("evaluations", _name(checkpoint, paths[0] if learnt else "")),
         mode=mode,
         labels=_kinds(learnt, labels, side) if oracle else (),
         prompt=prompt,
@@ -215,9 +215,14 @@ def _kinds(learnt: Learnt | None, rule: str | None, side: int | None) -> list[Re
     return sorted(found, key=lambda one: learnt is None or one != learnt.representation)
 
 
-def _name(checkpoint: Path | None) -> str:
-    """Of the folder of an evaluation that has been given none: `tiny-final` for runs/tiny/final."""
-    return "labels" if checkpoint is None else "-".join(checkpoint.resolve().parts[-2:])
+def _name(checkpoint: Path | None, learnt: str) -> str:
+    """Of the folder of an evaluation that has been given none: `tiny-final` for runs/tiny/final.
+
+    learnt: the recipe or model whose labels are scored, "" if none is named: `labels-stamp-2b`.
+    """
+    if checkpoint is None:
+        return "-".join(["labels", *([Path(learnt).resolve().name] if learnt else [])])
+    return "-".join(checkpoint.resolve().parts[-2:])
 
 
 def _quiet() -> None:

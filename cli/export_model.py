@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -39,6 +40,10 @@ def export(
     hide_loading_bars()
     with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
         source = export_model(checkpoint, out, results or (), base=base, text_only=text_only, overwrite=overwrite)
-    use = f"stamp-train predict {out} PICTURE; " if not text_only else "its words alone; "
+    use = (
+        f"stamp-train predict {quote(str(out))} PICTURE --expression 'left dog'; "
+        if not text_only
+        else "its words alone; "
+    )
     told = f"{out}: the model of {source}; {use}transformers {OLDEST} and later opens it"
     print_json({"checkpoint": source, "out": out}) if json else print(told)

@@ -40,7 +40,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
         USE,
         (
             "stamp-train export runs/tiny stamp-tiny",
-            "stamp-train export runs/tiny stamp-tiny --results runs/tiny/eval/results.json --overwrite",
+            "stamp-train export runs/tiny stamp-tiny --results evaluations/runs-tiny/results.json --overwrite",
         ),
     ),
     chat.chat: (USE, ("stamp-train chat runs/tiny photo.jpg", "stamp-train chat runs/tiny photo.jpg --web")),

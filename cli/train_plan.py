@@ -45,6 +45,8 @@ def show(
     if rank is not None and rank >= ranks:
         raise UsageFault(f"--rank {rank} of {ranks}", "ranks are counted from 0; --ranks says how many there are")
     folder = Path(run) if Path(run).is_dir() else None
+    if folder and not (folder / RECIPE).is_file():
+        raise UsageFault(f"{run}: no folder of a run: no {RECIPE}", "give that of one run, a recipe, or a YAML file")
     recipe = resolve(str(folder / RECIPE) if folder else run, overrides or ()).recipe
     found = step_plan(recipe, step, ranks)
     if folder:

@@ -99,6 +99,8 @@ def run(
     resolved = resolve(recipe, overrides or ())
     only_for(context, "--dry-run", dry, "device", "devices")
     folder = out or Path("runs", resolved.name)
+    if not (there := next(path for path in (folder, *folder.parents) if path.exists())).is_dir():
+        raise UsageFault(f"--out {folder}: {there} is no folder", "give another --out")
     if not dry or out or resume:
         start = _find_start(folder, resume)  # a wrong call is told here, not by every process
         resolved = _continued(resolved, folder, overrides or (), start)

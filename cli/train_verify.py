@@ -32,7 +32,8 @@ def verify(
         print_json({"run": str(run), "folders": found, "faults": faults})
     else:
         _print(found)
-    (say if json else print)(f"{len(found)} folders: {f'{faults} faults' if faults else 'no fault'}")
+    told = f"{len(found)} folder{'s' * (len(found) != 1)}"
+    (say if json else print)(f"{told}: {f'{faults} faults' if faults else 'no fault'}")
     if unchecked := [one.folder for one in found if not one.checksums]:
         say(f"no checksums, since an older version wrote it: {', '.join(unchecked)}")
     if faults:

@@ -158,7 +158,9 @@ def _held_out(run: Path) -> str:
 def _scores(path: Path, checkpoint: Path) -> Iterator[str]:
     try:
         results = msgspec.json.decode(path.read_bytes(), type=Results)
-    except (OSError, msgspec.MsgspecError) as fault:
+    except OSError as fault:
+        raise UsageFault(f"{path}: {fault.strerror}", "`stamp-train eval` writes results.json to its --out") from None
+    except msgspec.MsgspecError as fault:
         raise StampError(f"{path}: not the results of an evaluation: {fault}") from None
     settings = results.card.settings
     if settings.checkpoint_digest != checkpoint_digest(checkpoint):

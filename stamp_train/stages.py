@@ -6,11 +6,14 @@ Importing this loads neither torch nor transformers.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 
+from stamp_data.shards.manifest import NoManifest
 from stamp_data.shards.stores import ShardCache, Store, open_store
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Data, Recipe
@@ -36,9 +39,10 @@ def stage_plan(recipe: Recipe, index: int) -> Plan:
         dialogues_per_image=recipe.batch.dialogues_per_image,
     )
     sets = [open_set(recipe.data, use.set) for use in stage.sets]
-    if stage.epochs:
-        return Plan(sets, Mixture(passes=tuple(stage.epochs * use.passes for use in stage.sets)), options)
-    sizes = Plan(sets, None, options).rates
+    with told_root(recipe.data):
+        if stage.epochs:
+            return Plan(sets, Mixture(passes=tuple(stage.epochs * use.passes for use in stage.sets)), options)
+        sizes = Plan(sets, None, options).rates
     weights = tuple(use.passes * size for use, size in zip(stage.sets, sizes, strict=True))
     return Plan(sets, Mixture(weights=weights), options)
 
@@ -49,6 +53,15 @@ def open_set(data: Data, name: str) -> Store:
     if data.cache.folder:
         cache = ShardCache(Path(data.cache.folder).expanduser(), int(data.cache.limit * 1e9))
     return open_store(posixpath.join(data.root, name), data.store_patience, cache)
+
+
+@contextmanager
+def told_root(data: Data) -> Iterator[None]:
+    """Where a set is not there, the hint is of the key that says where sets lie."""
+    try:
+        yield
+    except NoManifest as fault:
+        raise StampError(fault.message, f"--set data.root=FOLDER: built sets lie under it, now {data.root}") from None
 
 
 def stage_steps(recipe: Recipe, index: int) -> int:

@@ -56,13 +56,17 @@ def wids_bytes(name: str, shards: list[ShardEntry]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
+class NoManifest(StampError):
+    """There is no finished set at a place."""
+
+
 def read_manifest(place: Location, *, checked: bool = True) -> Manifest:
     """The manifest of one built split; StampError if there is none, it is not one or, `checked`, was changed."""
     store = open_store(place)
     try:
         data = store.get(MANIFEST)
     except Missing:
-        raise StampError(
+        raise NoManifest(
             f"{store}: no {MANIFEST}", "an unfinished build? the same build command goes on where it stopped"
         ) from None
     return parse_manifest(data, store, checked)

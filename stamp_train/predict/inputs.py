@@ -55,8 +55,10 @@ def read_requests(
         root: folder that the paths in lists begin at and must not leave; by default that of the list.
 
     Raises:
-        UsageFault: pictures without a question, or questions without a picture.
+        UsageFault: pictures without a question, questions without a picture, or a question without a word.
     """
+    if not all(prompt.strip() for prompt in (*texts, *expressions)):
+        raise UsageFault("--text and --expression take words, and one of them has none")
     prompts = [_text(prompt) for prompt in (*texts, *map(question, expressions))]
     plain = [path for path in inputs if path.suffix != LIST]
     if plain and not prompts:
@@ -84,11 +86,11 @@ def _of_input(path: Path, prompts: Sequence[str], root: Path | None) -> Iterator
     if path.suffix == LIST:
         yield from _grouped(_of_list(path, root))
     elif path.is_dir():
-        pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in _PICTURES and file.is_file())
+        pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in _PICTURES and not file.is_dir())
         if not pictures:
             yield StampError(f"{path}: holds no picture", f"pictures end in {', '.join(sorted(_PICTURES))}")
-        for file in pictures:
-            yield from _about(file, prompts)
+        for file in pictures:  # one that is a link may lead nowhere
+            yield from _about(file, prompts) if file.is_file() else [StampError(f"{file}: no such file")]
     elif path.is_file():
         yield from _about(path, prompts)
     else:

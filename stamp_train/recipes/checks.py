@@ -16,7 +16,7 @@ from stamp_train.model.base import check_reachable, find
 from stamp_train.model.folder import check_folder, check_tokenizer
 from stamp_train.model.lora import check_style
 from stamp_train.recipes.architecture import configuration, released
-from stamp_train.stages import open_set
+from stamp_train.stages import open_set, told_root
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -37,9 +37,8 @@ def check_recipe(recipe: Recipe) -> None:
 
 def _faults(recipe: Recipe) -> Iterator[StampError]:
     used = [use.set for stage in recipe.stages for use in stage.sets] + list(recipe.evaluation.sets)
-    hint = f"--set data.root=FOLDER: built sets lie under it, now {recipe.data.root}"
     for name in dict.fromkeys(used):
-        yield from _told("", partial(_check_set, recipe, name), hint)
+        yield from _told("", partial(_check_set, recipe, name))
     model = recipe.model
     if model.start:
         yield from _told("model.start", lambda: _check_start(model.start, check_folder))
@@ -50,17 +49,18 @@ def _faults(recipe: Recipe) -> Iterator[StampError]:
     yield from _told("model.attention", lambda: check_attention(model))
 
 
-def _told(key: str, check: Callable[[], object], hint: str = "") -> Iterator[StampError]:
-    """The fault that a check raises, under the key that it is about. hint: instead of its own."""
+def _told(key: str, check: Callable[[], object]) -> Iterator[StampError]:
+    """The fault that a check raises, under the key that it is about."""
     try:
         check()
     except StampError as fault:
         kind = UsageFault if isinstance(fault, UsageFault) else StampError
-        yield kind(f"{key}: {fault.message}" if key else fault.message, hint or fault.hint)
+        yield kind(f"{key}: {fault.message}" if key else fault.message, fault.hint)
 
 
 def _check_set(recipe: Recipe, name: str) -> None:
-    read_manifest(open_set(recipe.data, name))
+    with told_root(recipe.data):
+        read_manifest(open_set(recipe.data, name))
 
 
 def _check_start(start: str, look: Callable[[Path], None]) -> None:

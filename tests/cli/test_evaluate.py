@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from stamp_cli.evaluate import _name
+
 from ..stamp_train.eval.exams import save_lively
 from ..stamp_train.runs import make_shards
 from ..warm import warm
@@ -140,3 +142,9 @@ def test_the_oracle_takes_what_a_recipe_learns(shards: Path, tmp_path: Path) -> 
     done = evaluate("--oracle", shards / SETS[0], "--side", 4, "--labels", "hard", "--out", tmp_path / "one")
     assert list(results(tmp_path / "one")["sets"][0]["scores"]) == ["hard 4x4"]
     assert evaluate("tiny", shards / SETS[0], "--side", 4, "--out", tmp_path / "none").returncode == 2
+
+
+@pytest.mark.parametrize(("learnt", "folder"), [("", "labels"), ("stamp-2b", "labels-stamp-2b"), ("a b/c", "labels-c")])
+def test_labels_of_each_recipe_have_a_folder_of_their_own(learnt: str, folder: str) -> None:
+    """Or the examples of the help, one after the other, would meet an evaluation with other settings."""
+    assert _name(None, learnt) == folder

@@ -57,6 +57,7 @@ ALSO_WRONG = {
     "stamp-data inspect": "{world}/photo",
     "stamp-data verify": "{shards} --repair --root nowhere",
     "stamp-data export": "{world}/photo --to coco --out out",
+    "stamp-train run": "tiny --dry-run --out {shards}/refcoco-unc/train/manifest.json/run",
     "stamp-train eval": "{world}/model nowhere",
     "stamp-train predict": "nowhere {world}/photo/a.png -t What?",
     "stamp-train export": "{world}/photo out",

@@ -184,6 +184,8 @@ def test_a_checkpoint_that_cannot_be_opened_leaves_nothing(checkpoint: Path, tmp
         export(tmp_path / "gone", tmp_path / "out")
     with pytest.raises(StampError, match="not the results of an evaluation"):
         export(checkpoint, tmp_path / "out", [checkpoint / "config.json"])
+    with pytest.raises(UsageFault, match="No such file"):
+        export(checkpoint, tmp_path / "out", [tmp_path / "gone.json"])
     assert not (tmp_path / "out").exists()
 
 

@@ -103,6 +103,11 @@ def test_a_run_that_saw_something_else_is_told(resolved: Resolved, tmp_path: Pat
     ("arguments", "code", "said"),
     [
         (("--step", "11"), 1, "no step 11"),
+        (
+            ("--step", "1", "--set", "data.root=nope"),
+            1,
+            "hint: --set data.root=FOLDER: built sets lie under it, now nope",
+        ),
         (("--step", "1", "--ranks", "2", "--rank", "2"), 2, "--rank 2 of 2"),
         (("--step", "1", "--set", "batch.dialogue=3"), 2, "did you mean batch.dialogues"),
     ],
@@ -112,3 +117,8 @@ def test_wrong_calls(arguments: tuple[str, ...], code: int, said: str, resolved:
     recipe.write_text(resolved.yaml(), encoding="utf-8")
     done = show(recipe, *arguments)
     assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    done = show(tmp_path, "--step", "1")
+    assert done.returncode == 2 and f"{tmp_path}: no folder of a run: no recipe.yaml" in done.stderr

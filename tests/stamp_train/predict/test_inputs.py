@@ -78,7 +78,19 @@ def test_what_is_not_there_is_named_and_the_rest_goes_on(folder: Path) -> None:
     assert isinstance(found[2], Asked)
 
 
+def test_a_link_that_leads_nowhere_is_named(folder: Path) -> None:
+    (folder / "link.png").symlink_to("gone.png")
+    (folder / "deep.png").mkdir()
+    faults = [str(one) for one in asked(folder, texts=("What?",)) if isinstance(one, StampError)]
+    assert faults == [f"{folder / 'link.png'}: no such file"]
+
+
 def test_calls_that_ask_nothing(folder: Path) -> None:
+    for blank in ("", " "):
+        with pytest.raises(UsageFault, match="take words"):
+            asked(folder / "b.png", texts=("What?", blank))
+        with pytest.raises(UsageFault, match="take words"):
+            asked(folder / "b.png", expressions=(blank,))
     with pytest.raises(UsageFault, match="nothing is asked"):
         asked(folder / "b.png")
     with pytest.raises(UsageFault, match="none is named"):
