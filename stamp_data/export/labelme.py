@@ -3,7 +3,8 @@
     <set>/<split>/KEY.json, KEY.jpg
 
 A shape has one text and one area; it stands for every pass over its expression. So there is no place for an expression
-that means nothing in the picture, for several masks in one answer, or for conversations; these are losses. What is to be
+that means nothing in the picture, for several masks in one answer, or for conversations; these are losses, and so are the
+words that mean something else in the same picture, since a phrase there names all that bears it. What is to be
 ignored is a shape labelled `__ignore__`, labelme's own word, and can only be kept where it is the same for every target
 of the picture.
 """
@@ -61,7 +62,9 @@ class LabelMe(Format):
 
     def _shapes(self, record: Record) -> list[dict[str, object]]:
         shapes: list[dict[str, object]] = []
-        held: dict[int, dict[str, str]] = {}  # by target and expression: the sentence that it was first drawn from
+        held: dict[
+            str, tuple[int, str]
+        ] = {}  # by expression: its target, and the sentence that it was first drawn from
         for dialogue in record.dialogues:
             loss = _loss(dialogue, record, held)
             if loss:
@@ -69,15 +72,15 @@ class LabelMe(Format):
                 continue
             self.tally.hold(dialogues=1)
             number, sentence = dialogue.targets[0], _sentence(dialogue)
-            if dialogue.expression in held.setdefault(number, {}):
+            if dialogue.expression in held:
                 continue  # a further pass over the sentence, which the shape stands for
-            held[number][dialogue.expression] = sentence
+            held[dialogue.expression] = number, sentence
             target = record.targets[number]
-            label = target.categories[0] if target.categories else UNNAMED
-            shapes += self._areas(target.rle, label, dialogue.expression, group=len(shapes))
-        self.tally.hold(targets=len(held))
+            shapes += self._areas(target.rle, _label(target), dialogue.expression, group=len(shapes))
+        shown = {number for number, _ in held.values()}
+        self.tally.hold(targets=len(shown))
         for number, target in enumerate(record.targets):
-            if number not in held:
+            if number not in shown:
                 code, why = ("in-lost-dialogues", "only dialogues that cannot be held ask for them")
                 if not target.area:
                     code, why = ("no-target", "a shape has to have an area")
@@ -143,7 +146,13 @@ def _sentence(dialogue: Dialogue) -> str:
     return dialogue.id.rpartition("-p")[0]
 
 
-def _loss(dialogue: Dialogue, record: Record, held: dict[int, dict[str, str]]) -> tuple[str, str] | None:
+def _label(target: TargetInfo) -> str:
+    """Its first category, unless labelme would take that for a mark of what is to be ignored."""
+    first = target.categories[0] if target.categories else UNNAMED
+    return UNNAMED if first.strip() == IGNORE else first
+
+
+def _loss(dialogue: Dialogue, record: Record, held: dict[str, tuple[int, str]]) -> tuple[str, str] | None:
     """(code, why) of a dialogue that no shape can hold."""
     if single_round(dialogue) is None or not dialogue.expression:
         return "conversation", "a shape has a text, not turns"
@@ -152,7 +161,10 @@ def _loss(dialogue: Dialogue, record: Record, held: dict[int, dict[str, str]]) -
     number = dialogue.targets[0]
     if not record.targets[number].area:
         return "no-target", "a shape has to have an area"
-    if held.get(number, {}).get(dialogue.expression, _sentence(dialogue)) != _sentence(dialogue):
+    first, sentence = held.get(dialogue.expression, (number, _sentence(dialogue)))
+    if first != number:
+        return "same-words", "a phrase names all that bears it, and these words mean another target of the picture too"
+    if sentence != _sentence(dialogue):
         return "repeated", "the same words for the same target once more"
     return None
 

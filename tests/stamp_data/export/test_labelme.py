@@ -96,6 +96,23 @@ def test_the_same_words_twice_are_one_shape_and_a_loss(tmp_path: Path) -> None:
     assert len(json.loads(path.read_text())["shapes"]) == 1
 
 
+def test_the_same_words_for_another_target_are_a_loss(tmp_path: Path) -> None:
+    """A phrase of labelme's means all that bears it: with both, either would come back as the union."""
+    annotation = pictured(tmp_path / "raw", 1)
+    annotation.targets[0].categories = [" __ignore__"]
+    annotation.requests = [Request(str(n), "the dog", [n], ("tiny.json", "1")) for n in range(2)]
+    folder = build(ListSource(tmp_path / "raw", [annotation]), tmp_path / "set")
+    report = export_sets([folder], "labelme", tmp_path / "out", allow_loss=True)
+    assert [(loss.code, loss.what) for loss in report.losses if loss.what != "ignored"] == [
+        ("same-words", "dialogues"), ("in-lost-dialogues", "targets"),
+    ]  # fmt: skip
+    source = LabelMe(tmp_path / "out" / "tiny" / "train")
+    source.load()
+    (mask,) = contents(build(source, tmp_path / "again")).values()
+    with ShardSet(folder) as shards:
+        assert mask[0] == next(iter(shards)).record.targets[0].rle.counts
+
+
 def with_ignored_regions(root: Path) -> list[Annotation]:
     """Pictures with one target and a region that does not count, as ReasonSeg has them."""
     made = []
