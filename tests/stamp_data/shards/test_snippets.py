@@ -125,7 +125,9 @@ def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_hugging_face(run: Run, expected: dict[str, Loaded]) -> None:
     rows = run("datasets")
     check(rows, expected, same_bytes)
-    assert [row["record"] for row in rows] == [msgspec.json.decode(msgspec.json.encode(one.record)) for one in expected.values()]
+    assert [row["record"] for row in rows] == [
+        msgspec.json.decode(msgspec.json.encode(one.record)) for one in expected.values()
+    ]
 
 
 @pytest.mark.usefixtures("datasets")
