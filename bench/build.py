@@ -150,7 +150,7 @@ def forget_files() -> bool:
     """Empty the system's file cache; False where that is not allowed."""
     os.sync()
     try:
-        Path("/proc/sys/vm/drop_caches").write_text("3")
+        Path("/proc/sys/vm/drop_caches").write_text("3", encoding="utf-8")
     except OSError:
         return False
     return True
@@ -222,7 +222,7 @@ def descendants(process: int) -> list[int]:
     """Process ids of all children, and of theirs."""
     found: list[int] = []
     for tasks in Path(f"/proc/{process}/task").glob("*/children"):
-        for child in map(int, tasks.read_text().split()):
+        for child in map(int, tasks.read_text(encoding="utf-8").split()):
             found += [child, *descendants(child)]
     return found
 
@@ -230,7 +230,7 @@ def descendants(process: int) -> list[int]:
 def proportional_memory(process: int) -> int:
     """PSS in bytes: shared pages are counted once over all processes that share them."""
     try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:  # gone meanwhile
         return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -77,7 +77,7 @@ def photographs(root: Path) -> Iterator[Sample]:
     yield from coco(root / "coco_rle/ochuman_subset.json", root / "coco_rle/images")
     for path in sorted((root / "labelme").glob("2011_*.json")):
         image = read(path.with_suffix(".jpg"))
-        for shape in json.loads(path.read_text())["shapes"]:
+        for shape in json.loads(path.read_text(encoding="utf-8"))["shapes"]:
             yield Sample(painted([np.ravel(shape["points"]).tolist()], *image.shape[:2]), image)
 
 
@@ -94,7 +94,7 @@ def without_pictures(root: Path) -> Iterator[Sample]:
 
 def coco(path: Path, pictures: Path | None) -> Iterator[Sample]:
     """Masks of an annotation file in COCO's format that cover anything."""
-    file = json.loads(path.read_text())
+    file = json.loads(path.read_text(encoding="utf-8"))
     for entry in file["images"]:
         image = read(pictures / entry["file_name"]) if pictures else None
         for one in file["annotations"]:

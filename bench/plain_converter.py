@@ -39,7 +39,7 @@ STATE: dict[str, Any] = {}
 
 def load(root: Path, name: str, out: Path) -> None:
     folder = root / "refer_seg" / name
-    instances = json.loads((folder / "instances.json").read_text())
+    instances = json.loads((folder / "instances.json").read_text(encoding="utf-8"))
     refs = pickle.loads((folder / "refs(unc).p").read_bytes())
     by_image: dict[int, list[Any]] = {}
     for ref in refs:

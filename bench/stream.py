@@ -196,7 +196,9 @@ class LooseFiles:
     """The published style: a list of items, one per sentence; each opens its picture and its mask."""
 
     def __init__(self, folder: Path) -> None:
-        self.items = [item for path in sorted(folder.glob("*.json")) for item in json.loads(path.read_text())]
+        self.items = [
+            item for path in sorted(folder.glob("*.json")) for item in json.loads(path.read_text(encoding="utf-8"))
+        ]
 
     def __len__(self) -> int:
         return len(self.items)

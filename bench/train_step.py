@@ -140,14 +140,14 @@ def peak_memory(run: Callable[[], Any], device: torch.device) -> int:
         run()
         return torch.cuda.max_memory_allocated()
     ctypes.CDLL(None).malloc_trim(0)  # or freed memory of the step before would count as already there
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the high-water mark
     before = resident("VmRSS")
     run()
     return resident("VmHWM") - before
 
 
 def resident(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
 
 

@@ -75,6 +75,7 @@ def chat(
     A line is a question; `/help` lists the commands. Masks are written as PNG, and their paths printed. Standard input may
     be a file or a pipe: answers and paths go to stdout, the rest to stderr.
     """
+    from stamp_schemas import UsageFault
     from stamp_train.predict import Segmenter
     from stamp_train.predict.picture import open_picture
 
@@ -82,6 +83,8 @@ def chat(
     only_for(context, "the terminal, not for --web", not web, "out", "pictures", "force_mask")
     only_for(context, "--web", web, "port")
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    if not image.exists():
+        raise UsageFault(f"{image}: no such file")
     picture = open_picture(image)  # at fault more often than the checkpoint, and sooner known
     refiner = _open_refiner(refine, device, seed, refine_optional)
     hide_loading_bars()

@@ -1,6 +1,6 @@
 """What both commands share: results on stdout, talk on stderr, one line per error, exit codes.
 
-0 done, 1 the data or the result is at fault, 2 the call is wrong, 130 stopped by Ctrl-C.
+0 done, 1 the data or the result is at fault, 2 the call is wrong, 75 stopped as asked, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import typer
 from stamp_cli.expected import expected
 from stamp_schemas.errors import StampError, naming
 
-EPILOG = "Exit codes: 0 done · 1 the data or the result is at fault · 2 the call is wrong · 130 stopped by Ctrl-C"
+EPILOG = (
+    "Exit codes: 0 done · 1 the data or the result is at fault · 2 the call is wrong · 75 stopped as asked, after a checkpoint "
+    "(training) · 130 stopped by Ctrl-C"
+)
 QUIET_SECONDS = 10.0  # between two progress lines where no bar can be drawn
 INTERRUPTED = 130
 
@@ -54,6 +57,11 @@ def new_app(summary: str) -> typer.Typer:
     )
     app.callback(help=summary)(_options)
     return app
+
+
+def epilog(*examples: str) -> str:
+    """What stands below the help of a command."""
+    return "Examples: " + " · ".join(f"`{line}`" for line in examples) + f"\n\n{EPILOG}"
 
 
 def run(app: typer.Typer) -> None:

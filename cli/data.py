@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable
 
 from stamp_cli import export, inspect, look, make
-from stamp_cli.console import new_app, run
+from stamp_cli.console import epilog, new_app, run
 
 MAKE, LOOK, TAKE = "Make", "Look and check", "Take elsewhere"
 COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
@@ -48,7 +48,7 @@ app = new_app(
     "Raw referring-segmentation datasets in, WebDataset shard sets out; look at them, check them, take them elsewhere."
 )
 for command, (panel, examples) in COMMANDS.items():
-    app.command(rich_help_panel=panel, epilog="Examples: " + " · ".join(f"`{line}`" for line in examples))(command)
+    app.command(rich_help_panel=panel, epilog=epilog(*examples))(command)
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ def show(report: Report) -> None:
         _remarks(console, dataset)
     if report.nothing:
         line = Text("error: ", style="red").append(f"no dataset under {report.root}", style="default")
-        console.print(line, soft_wrap=True)
-    _downloads(console, report)
+        console.print(line.append(f"; {report.foreign}" if report.foreign else "", style="default"), soft_wrap=True)
+    if not report.foreign:
+        _downloads(console, report)
     machine = Table("this machine", "", "remedy", title_justify="left", box=None, pad_edge=False)
     for fact in report.environment:
         machine.add_row(fact.name, Text(fact.value, style=COLOURS[fact.level]), Text(fact.remedy))

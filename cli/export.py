@@ -40,8 +40,6 @@ def export(
 
     with progress_bar() as report:
         done = export_sets(find_sets(*paths), to, out, polygons=polygons, allow_loss=allow_loss, progress=report)
-    if json:
-        print_json(done)
-    say(done.summary())
+    print_json(done) if json else print(done.summary())
     for note in done.notes:
         say(f"note: {note}")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from stamp_cli.console import hide_loading_bars, print_json, say
+from stamp_cli.console import hide_loading_bars, print_json
 from stamp_cli.make import Json
 from stamp_cli.predict import Base, Checkpoint
 
@@ -39,7 +39,6 @@ def export(
     hide_loading_bars()
     with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
         source = export_model(checkpoint, out, results or (), base=base, text_only=text_only, overwrite=overwrite)
-    if json:
-        print_json({"checkpoint": source, "out": out})
     use = f"stamp-train predict {out} PICTURE; " if not text_only else "its words alone; "
-    say(f"{out}: the model of {source}; {use}transformers {OLDEST} and later opens it")
+    told = f"{out}: the model of {source}; {use}transformers {OLDEST} and later opens it"
+    print_json({"checkpoint": source, "out": out}) if json else print(told)

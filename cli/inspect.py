@@ -92,7 +92,7 @@ def inspect(
         from stamp_data.inspect.sheet import write_sheet
 
         done = write_sheet(paths, sheet, limit=cells, seed=seed, where=where, sort=sort, overlay=overlay, side=side)
-        return say(f"{done.out}: {done.records} records, {done.width}×{done.height} pixels")
+        return print(f"{done.out}: {done.records} records, {done.width}×{done.height} pixels")
     if quiet:
         from stamp_data.inspect.select import record_keys
 
@@ -123,7 +123,8 @@ def inspect(
                 report=report,
                 progress=bar,
             )
-        say(f"{page.out}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB")
+        told = f"{page.out}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB"
+        say(told) if json else print(told)
     elif serve:
         from stamp_data.inspect.server import serve as serve_gallery
 
@@ -177,7 +178,7 @@ def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget:
         from stamp_data.inspect.sheet import write_sample
 
         done = write_sample(paths, key, out, overlay=overlay, side=side)
-        return say(f"{done.out}: {done.width}×{done.height} pixels")
+        return print(f"{done.out}: {done.width}×{done.height} pixels")
     from rich.console import Console
 
     from stamp_data.inspect.one import show_record

@@ -43,6 +43,8 @@ def verify(
     only_for(context, "--repair", repair, "root", "tokenizer")
     if repair and root is None:
         raise UsageFault("--repair needs --root", "the folder of the raw data that the set was built from")
+    if root is not None and not root.exists():
+        raise UsageFault(f"--root {root}: no such folder")
     if repair and is_url(path):
         raise UsageFault(f"--repair: {path} is a URL", "repair the set where it was built, then copy it there")
     given = checked_images(images or ())
@@ -63,11 +65,12 @@ def verify(
             if unguarded(store):
                 say(f"note: {folder}: written by an earlier version, without a checksum of the manifest's own text")
     if json:
-        print_json([{"folder": folder, "fault": fault} for folder, fault in found])
+        listed = [{"folder": folder, "fault": fault} for folder, fault in found]
+        print_json({"sets": [store.place for store in sets], "faults": listed})
     else:
         for folder, fault in found:
             print(f"{folder}: {fault}")
-    say(f"{len(sets)} sets: {len(found)} faults" if found else f"{len(sets)} sets: no fault")
+        print(f"{len(sets)} sets: {len(found)} faults" if found else f"{len(sets)} sets: no fault")
     if found:
         if not repair and not is_url(path):
             say(f"hint: stamp-data verify {path} --repair --root ROOT builds the damaged shards anew")

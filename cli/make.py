@@ -67,7 +67,8 @@ def synth(
     except KeyboardInterrupt:
         say(f"stopped; {out} is not whole: remove it before the same command is given again")
         raise typer.Exit(INTERRUPTED) from None
-    say(f"{out}: {images} scenes. Next: stamp-data build all --root {out} --out shards")
+    print(f"{out}: {images} scenes")
+    say(f"Next: stamp-data build all --root {out} --out shards")
 
 
 def build(
@@ -147,7 +148,7 @@ def build(
         with progress_bar() as report:
             for result in run_job(job, runner, report):
                 built.append(result)
-                say(result.summary())
+                say(result.summary()) if json else print(result.summary(), flush=True)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; another Ctrl-C would only disturb the clearing up
         say("stopped; the same command goes on from here: finished shards are kept")
@@ -155,7 +156,8 @@ def build(
     finally:
         runner.close()
         if json:  # also what was built beside a set that could not be
-            print_json([{"folder": str(result.folder), "totals": result.manifest.totals} for result in built])
+            sets = [{"folder": str(result.folder), "totals": result.manifest.totals} for result in built]
+            print_json({"sets": sets})
     say(f"Next: stamp-data inspect {out}")
 
 

@@ -138,6 +138,7 @@ def predict(
     (photos are turned upright first, as their EXIF data says) and `OUT/overlays/*.jpg`. A call that was stopped goes on when
     it is given again. What cannot be read is named, the rest is done, and the exit code is 1.
     """
+    from stamp_schemas import UsageFault
     from stamp_train.predict.checkpoints import find_checkpoint, fingerprint
     from stamp_train.predict.inputs import read_requests
     from stamp_train.predict.opening import pick_device
@@ -146,6 +147,8 @@ def predict(
     from stamp_train.predict.writing import PredictionFolder
 
     only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
+    if gone := [path for path in inputs if not path.exists()]:
+        raise UsageFault(f"{gone[0]}: no such file")
     asked = list(read_requests(inputs, texts or (), expressions or (), image_root))
     settings = {
         "checkpoint": str(checkpoint.resolve()),

@@ -49,7 +49,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
 
 app = console.new_app("Train, evaluate and use STAMP models on shard sets.")
 for command, (panel, examples) in COMMANDS.items():
-    app.command(rich_help_panel=panel, epilog="Examples: " + " · ".join(f"`{line}`" for line in examples))(command)
+    app.command(rich_help_panel=panel, epilog=console.epilog(*examples))(command)
 app.add_typer(train_plan.app, name="plan", rich_help_panel=TRAIN)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import print_json, say
+from stamp_cli.console import epilog, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides
 
@@ -23,9 +23,7 @@ def plan() -> None:
     """Which dialogues a run sees, and when."""
 
 
-@app.command(
-    epilog="Examples: `stamp-train plan show runs/tiny --step 250` · `stamp-train plan show stamp-2b --step 1`"
-)
+@app.command(epilog=epilog("stamp-train plan show runs/tiny --step 250", "stamp-train plan show stamp-2b --step 1"))
 def show(
     run: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, a YAML file, or the folder of a run.")],
     step: Annotated[

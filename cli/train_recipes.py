@@ -41,7 +41,7 @@ def recipes(
         )
     found = [resolve(known) for known in names()]
     if json:
-        return print_json([{"name": one.name, "about": one.recipe.about} for one in found])
+        return print_json({"recipes": [{"name": one.name, "about": one.recipe.about} for one in found]})
     width = max(len(one.name) for one in found)
     for one in found:
         print(f"{one.name:{width}}  {one.recipe.about}")

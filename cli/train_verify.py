@@ -26,14 +26,15 @@ def verify(
         for number, folder in enumerate(folders):
             report(number, len(folders), folder.name)
             found.append(check_folder(folder))
+            report(number + 1, len(folders), folder.name)
     faults = sum(len(one.faults) for one in found)
     if json:
         print_json({"run": str(run), "folders": found, "faults": faults})
     else:
         _print(found)
+    (say if json else print)(f"{len(found)} folders: {f'{faults} faults' if faults else 'no fault'}")
     if unchecked := [one.folder for one in found if not one.checksums]:
         say(f"no checksums, since an older version wrote it: {', '.join(unchecked)}")
-    say(f"{len(found)} folders: {f'{faults} faults' if faults else 'no fault'}")
     if faults:
         say("hint: --resume auto goes on from the newest checkpoint that is whole")
         raise typer.Exit(1)

@@ -32,11 +32,16 @@ class UsageFault(StampError):
 
 
 @contextmanager
-def naming(path: str | PathLike[str]) -> Iterator[None]:
-    """An OSError of the block that names no file, as those of `write` do not, is given this name and passed on."""
+def naming(path: str | PathLike[str], part: str | PathLike[str] = "") -> Iterator[None]:
+    """An OSError of the block that names no file, as those of `write` do not, is given this name and passed on.
+
+    part: a name that stands for `path` until all is written, and that nobody has heard of.
+    """
     try:
         yield
     except OSError as fault:
         if fault.errno is not None and fault.filename is None:
             fault.filename = str(path)
+        elif part and str(fault.filename).startswith(str(part)):
+            fault.filename = str(path) + str(fault.filename).removeprefix(str(part))
         raise

@@ -19,6 +19,7 @@ import msgspec
 from stamp_data.sources import SOURCES
 from stamp_data.sources.base import AS_USUAL, Reading
 from stamp_data.sources.checkup import DatasetReport, Finding, Level, examine_dataset
+from stamp_data.sources.foreign import recognise
 from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_schemas import UsageFault
 from stamp_schemas.extras import install_line
@@ -38,11 +39,12 @@ class Fact(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """The whole answer."""
+    """The whole answer. foreign: what lies there instead, and the way to build it, where no dataset is there."""
 
     root: str
     datasets: list[DatasetReport]
     environment: list[Fact]
+    foreign: str = ""
 
     @property
     def findings(self) -> list[Finding]:
@@ -72,7 +74,10 @@ def examine(root: Path, tokenizer: Path | None = None, reading: Reading = AS_USU
         raise UsageFault(f"{root} is no folder", "name the folder that holds the downloads")
     own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
     reports = [report for kind in (*SOURCES.values(), *own) for report in examine_dataset(kind, root, reading)]
-    return Report(str(root), reports, environment(root, tokenizer))
+    report = Report(str(root), reports, environment(root, tokenizer))
+    if report.nothing and (form := recognise(root)):
+        report.foreign = f"this is {form.name}: {form.way}"
+    return report
 
 
 def environment(root: Path, tokenizer: Path | None = None) -> list[Fact]:

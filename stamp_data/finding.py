@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,13 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 Names = dict[str, list[str]]
 """File names by `_plain` name."""
+
+
+class Scan(NamedTuple):
+    """What one folder holds."""
+
+    files: Names
+    folders: Names
 
 
 class Place(NamedTuple):
@@ -53,7 +61,7 @@ class Finder:
         self.follow_links = follow_links
         self._usual = usual
         self._own = own
-        self._listings: dict[Place, Names] = {}
+        self._scans: dict[Place, Scan] = {}
         self._folders = lru_cache(maxsize=4096)(self._list_folders)
         self._indices: dict[int, dict[str, list[str]]] = {}
 
@@ -95,7 +103,7 @@ class Finder:
 
     def _first(self, places: Iterable[Place], name: str) -> Place | None:
         for root, where in places:
-            if real := _pick(self._listing(Place(root, where)), name):
+            if real := _pick(self._files(Place(root, where)), name):
                 return Place(root, f"{where}/{real}" if where else real)
         return None
 
@@ -121,26 +129,38 @@ class Finder:
         if not (self._own and self._holds_pictures(folder)):
             places += [place for usual in self._usual for place in self._ends(0, folder, usual)]
             places += [place for root in range(1 + self.given, len(self.roots)) for place in self._ends(root, folder)]
-        return [place for place in dict.fromkeys(places) if os.path.isdir(f"{self.roots[place.root]}/{place.path}")]  # noqa: PTH112 - never raises
+        return list(dict.fromkeys(real for place in places if (real := self._real(place))))
+
+    def _real(self, place: Place) -> Place | None:
+        """The folder as it is really called; None if there is none."""
+        if os.path.isdir(f"{self.roots[place.root]}/{place.path}"):  # noqa: PTH112 - never raises
+            return place
+        where = ""
+        for part in place.path.split("/"):
+            name = _pick(self._scan(Place(place.root, where)).folders, part)
+            if not name:
+                return None
+            where = f"{where}/{name}" if where else name
+        return Place(place.root, where)
 
     def _holds_pictures(self, folder: str) -> bool:
         return any(
-            name.lower().endswith(SUFFIXES) for names in self._listing(Place(0, folder)).values() for name in names
+            name.lower().endswith(SUFFIXES) for names in self._files(Place(0, folder)).values() for name in names
         )
 
-    def _listing(self, place: Place) -> Names:
-        """The files of one folder; none if it cannot be read."""
-        if place not in self._listings:
-            names: Names = {}
-            try:
-                with os.scandir(f"{self.roots[place.root]}/{place.path}") as entries:
-                    for entry in entries:
-                        if entry.name.isprintable() and not entry.is_dir():
-                            names.setdefault(_plain(entry.name), []).append(entry.name)
-            except OSError:
-                names = {}  # a picture that is expected there is then reported as missing
-            self._listings[place] = names
-        return self._listings[place]
+    def _files(self, place: Place) -> Names:
+        return self._scan(place).files
+
+    def _scan(self, place: Place) -> Scan:
+        """What is in one folder; nothing if it cannot be read."""
+        if place not in self._scans:
+            scan = self._scans[place] = Scan({}, {})
+            with suppress(OSError), os.scandir(f"{self.roots[place.root]}/{place.path}") as entries:
+                for entry in entries:
+                    if entry.name.isprintable():
+                        names = scan.folders if entry.is_dir() else scan.files
+                        names.setdefault(_plain(entry.name), []).append(entry.name)
+        return self._scans[place]
 
     def _index(self, root: int) -> dict[str, list[str]]:
         """Paths of all pictures below a root by their base names."""

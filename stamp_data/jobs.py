@@ -76,7 +76,10 @@ def open_sources(job: Job) -> list[Source]:
         return [open_source(name, job.root, job.split_by, reading, job.own_name) for name in job.names]
     found = find_datasets(job.root)
     if not found:
-        raise StampError(f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where")
+        fault = StampError(
+            f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where"
+        )
+        raise explained(fault, job.root, "all")
     return [open_source(name, job.root, split_by, reading) for name, split_by in found]
 
 

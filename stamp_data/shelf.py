@@ -81,11 +81,16 @@ def _checked(data: bytes, image: ImageRef) -> Picture:
 
 
 def _embedded(data: bytes, name: str) -> bytes:
-    """The picture in a labelme file. name: of the file. PictureFault if there is none."""
+    """The picture in a labelme file, wrapped into lines or with the head of a data URI. name: of the file. PictureFault if
+    there is none.
+    """
     try:
-        return base64.b64decode(_EMBEDDING.decode(data).data, validate=True)
+        found = base64.b64decode(_EMBEDDING.decode(data).data.rpartition("base64,")[2])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error, ValueError):
-        raise PictureFault("picture-broken", f"{name}: its imageData is no picture in base64") from None
+        found = b""
+    if not found:
+        raise PictureFault("picture-broken", f"{name}: its imageData is no picture in base64")
+    return found
 
 
 def told(fault: PictureFault) -> str:

@@ -111,7 +111,8 @@ def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
     except StampError as fault:
         kind = UsageFault if isinstance(fault, UsageFault) else StampError
         hint = "--base FOLDER names the model that the run began with" if known else fault.hint
-        raise kind(f"model.start: {fault.message}", hint) from None
+        what = f"{checkpoint}: its base model" if known else "model.start"
+        raise kind(f"{what}: {fault.message}", hint) from None
     if checkpoint:
         check_base(checkpoint / ADAPTER, folder)
     return folder

@@ -11,7 +11,7 @@ from pathlib import Path
 from stamp_schemas.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS = {"cli": "stamp_cli", "schemas": "stamp_schemas", "stamp_data": "stamp_data", "stamp_train": "stamp_train"}
 
 
@@ -53,9 +53,12 @@ def test_the_data_side_never_imports_torch() -> None:
 
 def test_constraints_pin_every_dependency() -> None:
     pinned = {
-        line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     }
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = PROJECT["project"]["dependencies"] + extras["train"] + extras["dev"] + extras["hf"] + extras["tokenizer"]
-    names = {re.split(r"[>\[]", entry)[0].lower() for entry in wanted if not entry.startswith("stamp-seg")}
+    names = {
+        re.split(r"[>\[]", entry)[0].lower().replace("_", "-") for entry in wanted if not entry.startswith("stamp-seg")
+    }
     assert names <= pinned

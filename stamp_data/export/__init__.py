@@ -19,6 +19,7 @@ from stamp_data.export.report import Counts, ExportReport, Loss, Tally
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError, UsageFault
+from stamp_schemas.errors import naming
 
 FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (JsonPng, Coco, LabelMe, HuggingFace)}
 
@@ -53,15 +54,14 @@ def export_sets(
     tally = Tally()
     part = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.part")
     try:
-        part.mkdir(parents=True)
-        writer = FORMATS[to](part, tally, polygons)
-        names = _write(places, writer, keep, progress)
-        if not tally.found.records:
-            raise StampError(f"none of the records of {', '.join(names)} was chosen", "nothing was written")
-        tally.settle(allow_loss)
-        part.rename(out.absolute())
-    except OSError as fault:
-        raise StampError(f"{fault.filename or out}: {fault.strerror}", "nothing was written") from None
+        with naming(out, part):
+            part.mkdir(parents=True)
+            writer = FORMATS[to](part, tally, polygons)
+            names = _write(places, writer, keep, progress)
+            if not tally.found.records:
+                raise StampError(f"none of the records of {', '.join(names)} was chosen", "nothing was written")
+            tally.settle(allow_loss)
+            part.rename(out.absolute())
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return ExportReport(to, out, names, tally.found, tally.written, tally.losses, list(writer.notes))

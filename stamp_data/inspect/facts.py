@@ -19,6 +19,7 @@ from stamp_schemas import Dialogue, Grid, Manifest, Record
 CHARS_PER_TOKEN = 4.0  # English under Qwen2's tokenizer; used, and said to be used, where the build counted no tokens
 NO_TARGET = "none"  # id of the target that no-target expressions point at
 
+LARGEST = 1 << 62  # pixels; what a damaged record claims may be more than any float
 _PASS = re.compile(r"-p\d+$")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
@@ -115,7 +116,9 @@ class Facts:
 
     def _area(self, index: int) -> float:
         image = self.record.image
-        return self.record.targets[index].area / max(image.width * image.height, 1) if image else 0.0
+        if image is None:
+            return 0.0
+        return min(self.record.targets[index].area, LARGEST) / min(max(image.width * image.height, 1), LARGEST)
 
     @cached_property
     def dialogues(self) -> list[DialogueFacts]:

@@ -9,7 +9,7 @@ from blake3 import blake3
 
 from stamp_data.shards.stores import Location, Missing, Store, open_store
 from stamp_data.shards.stores.cache import CachedStore
-from stamp_schemas import Manifest, ShardEntry, StampError
+from stamp_schemas import Manifest, ShardEntry, StampError, UsageFault
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 
 _DIGEST = re.compile(r"[0-9a-f]{1,64}")
@@ -98,7 +98,7 @@ def shards_of(store: Store, manifest: Manifest) -> Store:
 
 
 def find_sets(*places: Location, unfinished: bool = False) -> list[Store]:
-    """The built splits at or below some places, each once; StampError for a place without any.
+    """The built splits at or below some places, each once; UsageFault for a place without any.
 
     unfinished: also those that hold shards but no manifest.
     """
@@ -112,7 +112,7 @@ def _below(store: Store, unfinished: bool) -> list[Store]:
         found |= set(store.folders("shard-*.tar"))
     if not found:
         listed = store.names() is not None
-        raise StampError(
+        raise UsageFault(
             f"{store}: no {MANIFEST} here" + (" or below" if listed else ""),
             "give the folder that `stamp-data build` wrote"
             if listed

@@ -42,7 +42,8 @@ class ShardWriter:
         self._hash = blake3()
 
     def __enter__(self) -> ShardWriter:
-        self._file = self._part.open("wb")
+        with naming(self.path, self._part):
+            self._file = self._part.open("wb")
         return self
 
     def add(self, name: str, data: bytes) -> Span:
@@ -98,7 +99,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write a small file so that `path` holds either its old content or all of the new."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with naming(path), part.open("wb") as file:
+        with naming(path, part), part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

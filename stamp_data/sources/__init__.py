@@ -34,7 +34,7 @@ def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS
             f"{kind.dataset} has no split-by {split_by!r}", f"known: {known}" if known else "leave --split-by out"
         )
     if not root.exists():
-        raise StampError(f"{root} does not exist", "--root names the folder that holds the downloads")
+        raise UsageFault(f"{root} does not exist", "--root names the folder that holds the downloads")
     source = kind(root, split_by, reading)
     try:
         _ = source.inputs

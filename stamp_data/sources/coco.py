@@ -95,6 +95,7 @@ class COCO(Source):
                 continue
             if requests:
                 yield Annotation(image_id, (instances.name, record), reference, targets, requests)
+        reader.tell_of_crowds()
 
     def _pictures(self, path: Path, split: str, instances: Instances) -> str:
         """The folder that holds the first pictures, else the first likely one that exists."""

@@ -46,12 +46,13 @@ def by_picture(instances: Instances, rejects: RejectLog) -> dict[str, Page]:
 
 
 class CocoPhrases:
-    """Reads the pages of one file. crowds: whether `iscrowd` means what it means in COCO's own files."""
+    """Reads the pages of one file. crowds: whether `iscrowd` means what it means in COCO's own files. ignored: how many."""
 
     def __init__(self, instances: Instances, rejects: RejectLog, *, crowds: bool) -> None:
         self.instances = instances
         self.rejects = rejects
         self.crowds = crowds
+        self.ignored = 0
         names = Counter(row.file_name for row in instances.images.values())
         self._listed_again = {name for name, times in names.items() if times > 1}
 
@@ -68,6 +69,13 @@ class CocoPhrases:
         make_unique(requests)
         make_unique(targets)
         return targets, requests
+
+    def tell_of_crowds(self) -> None:
+        """One row for all of them: where iscrowd means no more than an RLE, phrases now lack a part."""
+        if self.ignored:
+            what = f"{self.ignored:,} with iscrowd 1 count neither for nor against what they are called"
+            detail = f"{what}; --crowd instance takes them for ordinary ones"
+            self.rejects.add(self.instances.name, "annotations", "crowd-ignored", detail, action="cleaned")
 
     def record(self, position: int) -> str:
         """How rows call an annotation: by its id if that tells which it is, else by its place."""
@@ -109,6 +117,7 @@ class CocoPhrases:
             naming.lose(phrases, record, fault)
             return
         if is_crowd:
+            self.ignored += 1
             naming.ignore(phrases, region)
         else:
             naming.add(phrases, [region], self.instance(position), self.instances.category(row))

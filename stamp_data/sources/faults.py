@@ -17,6 +17,7 @@ REASONS: dict[str, str] = {
     "bad-shape": "the shape lacks points, has too few of them, or its mask cannot be read",
     "contradictory-phrase": "one entry says that the phrase names nothing in the picture, another shows what it names",
     "conversation-skipped": "a conversation of our own export, which COCO has no place for; it is not read back",
+    "crowd-ignored": "annotations with iscrowd 1 count neither for nor against what they are called",
     "crowd-only": "the phrase names only crowds (iscrowd 1), which count neither for nor against",
     "duplicate-id": "several entries of the file have the id that is named, and they differ",
     "duplicate-picture": "the picture is listed several times, and its annotations have no phrase but their category",

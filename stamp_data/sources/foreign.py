@@ -121,7 +121,7 @@ def by_key(key: str) -> Format:
 def explained(fault: StampError, root: Path, dataset: str) -> StampError:
     """`fault`, with the name of the format that lies there instead of the dataset's, and the way to build that."""
     form = recognise(root)
-    if form is None or form.name == OWN_FORMATS.get(dataset, _REFER_FORMAT):
+    if form is None or form.name == OWN_FORMATS.get(dataset, "" if dataset == "all" else _REFER_FORMAT):
         return fault
     names = ", ".join(own_sets(root)) or "NAME"
     return type(fault)(f"{fault.message}: this is {form.name}", form.way.replace("NAME", names))

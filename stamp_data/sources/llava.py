@@ -1,7 +1,7 @@
 """LLaVA-1.5 mix665k and conversations in its format: a list of dialogues, most about one picture.
 
 Layout: `llava_v1_5_mix665k.json` in the root, pictures below the root under the names that the records give. The root may
-also be another file of this format, JSON or a JSON object a line, whose pictures then lie beside it.
+also be another file of this format, JSON or a JSON object a line, whose pictures then lie beside it, or in `images` or `data`.
 
 Variants that other tools write are read too: turns as `messages` with `role` and `content`, contents as lists of parts, the
 picture in `images`. What a record talks about has to be there: one that is about a film, a sound or several pictures, or
@@ -129,6 +129,10 @@ class LLaVA(Source):
         if not path.is_file():
             raise StampError(f"{path} does not exist", "see stamp-data doctor")
         return [path]
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return () if self.file == FILE else ("", "images", "data")
 
     def load(self) -> None:
         path = self.inputs[0]

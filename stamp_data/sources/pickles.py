@@ -3,8 +3,8 @@
 Before anything is unpickled, the opcodes are walked and only those that build lists, dictionaries, texts and bounded
 numbers are admitted: nothing that imports, calls, or refers to the outside, no tuples (hashing deeply nested ones overruns
 the C stack), and no memo index that would make the unpickler allocate a table of gigabytes. Opcodes that carry no length
-are taken in one regular expression, so that the walk costs less than the unpickling. Files that name numpy go to
-`numpickles.py`, which knows its numbers.
+are taken in one regular expression, so that the walk costs less than the unpickling. Files that name numpy or hold tuples go
+to `numpickles.py`, which knows them and takes longer.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _PLAIN_RUN = re.compile(
 )
 # Opcode -> bytes of the length that stands before its data.
 _COUNTED = {b"X": 4, b"T": 4, b"B": 4, b"\x8c": 1, b"U": 1, b"C": 1, b"\x8a": 1, b"\x8d": 8, b"\x8e": 8}
+_TUPLES = frozenset((b")", b"t", b"\x85", b"\x86", b"\x87"))
 _LONGEST_INTEGER = 8  # bytes
 _HINT = (
     "download it again; only lists, dictionaries, texts and numbers are read: "
@@ -59,9 +60,9 @@ def load_plain(path: Path) -> object:
     StampError if the file is missing, too large, truncated or asks for anything beyond plain data.
     """
     data = bytes(read_buffer(path, PICKLE_LIMIT))
-    if b"numpy" in data:
-        return _load_numpy(data, path)
-    end = _walk(data, path)
+    end = None if b"numpy" in data else _walk(data, path)
+    if end is None:
+        return _load_slowly(data, path)
     openings = (b"]", b"}", b"(l", b"(d")
     if len(data) > CONTAINER_LIMIT and sum(map(data.count, openings)) > CONTAINER_LIMIT:
         raise StampError(f"{path}: more than {CONTAINER_LIMIT:,} lists and dictionaries", "is it the right file?")
@@ -76,7 +77,7 @@ def load_plain(path: Path) -> object:
         raise StampError(f"{path}: not a usable pickle: {type(fault).__name__}", _HINT) from None
 
 
-def _load_numpy(data: bytes, path: Path) -> object:
+def _load_slowly(data: bytes, path: Path) -> object:
     try:
         return numpickles.Machine(data).load()
     except numpickles.Refused as fault:
@@ -96,8 +97,8 @@ def text_of(value: bytes | str) -> str:
         return value.decode("latin-1")
 
 
-def _walk(data: bytes, path: Path) -> int:
-    """Where the pickle ends; StampError at the first opcode that is not admitted."""
+def _walk(data: bytes, path: Path) -> int | None:
+    """Where the pickle ends, None if it holds a tuple; StampError at the first other opcode that is not admitted."""
     position = 0
     while True:
         match = _PLAIN_RUN.match(data, position)
@@ -106,6 +107,8 @@ def _walk(data: bytes, path: Path) -> int:
         opcode = data[position : position + 1]
         if opcode == b".":
             return position + 1
+        if opcode in _TUPLES:
+            return None
         width = _COUNTED.get(opcode)
         if width is None:
             _refuse(data, position, path)

@@ -34,7 +34,7 @@ class _Shape(msgspec.Struct):
 
 
 class _File(msgspec.Struct):
-    text: list[str]
+    text: list[msgspec.Raw]
     is_sentence: bool
     shapes: list[msgspec.Raw]
 
@@ -46,6 +46,7 @@ class _Explanation(msgspec.Struct):
 
 
 _SHAPE = msgspec.json.Decoder(_Shape)
+_TEXT = msgspec.json.Decoder(str)
 _EXPLANATION = msgspec.json.Decoder(_Explanation)
 
 
@@ -125,9 +126,9 @@ class ReasonSeg(Source):
         where = name, path.stem
         annotation = Annotation(path.stem, where, image, [Target("0", regions, ["0"])])
         form: Form = "question" if file.is_sentence else "description"
-        for number, text in enumerate(file.text):
+        for number, raw in enumerate(file.text):
             try:
-                checked_text(text)
+                text = checked_text(decode_row(raw, _TEXT, "bad-sentence"))
             except RecordFault as fault:
                 rejects.add(name, f"text {number}", fault.reason, fault.detail, expressions=1)
                 continue

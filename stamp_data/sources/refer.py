@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,9 +62,9 @@ class ReferSource(Source):
         folder = root / folder_of(root, cls.dataset)
         return [name for name in cls.split_bys if any((folder / one.format(name)).is_file() for one in cls.patterns)]
 
-    @property
+    @cached_property
     def refs_file(self) -> str:
-        """The file of references, relative to the root."""
+        """The file of references, relative to the root; looked for once, as every reference names it."""
         names = [f"{self.folder}/{pattern.format(self.split_by)}" for pattern in self.patterns]
         return next((name for name in names if (self.root / name).is_file()), names[0])
 

@@ -122,7 +122,7 @@ def _reference(fields: dict[object, object], position: int, file: str, log: Reje
     image_id = _name(_get(fields, "image_id"), "image_id")
     annotation_ids = _annotation_ids(fields, several)
     sentences = _get(fields, "sentences")
-    if not isinstance(sentences, list) or not sentences:
+    if not isinstance(sentences, list | tuple) or not sentences:
         raise RecordFault("bad-reference", "sentences are missing")
     kept = []
     for number, sentence in enumerate(sentences):
@@ -136,7 +136,7 @@ def _reference(fields: dict[object, object], position: int, file: str, log: Reje
 def _annotation_ids(fields: dict[object, object], several: bool) -> list[str]:
     """The distinct ids that a reference names; [] where it says that nothing is meant."""
     value = _get(fields, "ann_id")
-    names = [_name(one, "ann_id") for one in (value if isinstance(value, list) else [value])]
+    names = [_name(one, "ann_id") for one in (value if isinstance(value, list | tuple) else [value])]
     if not several:
         if len(names) != 1:
             raise RecordFault("bad-reference", f"{len(names)} annotations where one is meant")
@@ -179,4 +179,4 @@ def _size(row: object) -> int:
 
 def _length(row: object, key: str) -> int:
     value = _get(row, key) if isinstance(row, dict) else None
-    return len(value) if isinstance(value, list) else 0
+    return len(value) if isinstance(value, list | tuple) else 0

@@ -100,7 +100,7 @@ class RecordCheck:
         if record.image is not None:
             try:
                 grid = patch_grid(record.image.height, record.image.width, settings.min_tokens, settings.max_tokens)
-            except (ValueError, ZeroDivisionError) as fault:
+            except (ValueError, ArithmeticError) as fault:  # of no size, or of one beyond all numbers
                 self._note("record-differs", f"no grid for its size: {fault}")
                 return
             if record.grid != grid:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,7 @@ class KeyValues:
     def __len__(self) -> int:
         return len(self.structure)
 
-    def update(self, key: Tensor, value: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
+    def update(self, key: Tensor, value: Tensor, layer_idx: int, **_: Any) -> tuple[Tensor, Tensor]:
         """Write new keys and values [1, H_kv, n, D] of a layer; all of them [1, H_kv, L + n, D] come back."""
         start, end = len(self), len(self) + key.shape[2]
         held = self._layers.get(layer_idx)
@@ -77,7 +77,7 @@ class Glance:
     def __init__(self, cache: KeyValues) -> None:
         self._cache = cache
 
-    def update(self, key: Tensor, value: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
+    def update(self, key: Tensor, value: Tensor, layer_idx: int, **_: Any) -> tuple[Tensor, Tensor]:
         """As `KeyValues.update`; one layer's joined copy lives at a time."""
         keys, values = self._cache.read(layer_idx)
         return torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)

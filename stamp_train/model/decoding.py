@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from inspect import signature
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 
 from stamp_train.model.attention import AttentionPlan, make_plan
 from stamp_train.model.branches import Branch, Document, Stretch
@@ -21,6 +23,8 @@ from stamp_train.model.replies import Event, Reply, SourceImage
 from stamp_train.model.sampling import GenerationOptions, choose, penalise
 from stamp_train.model.structure import AttentionStructure
 
+# What transformers calls the cache of a language model; from 5.24 on the older name warns.
+_CACHE = "cache" if "cache" in signature(Qwen2VLTextModel.forward).parameters else "past_key_values"
 Block = tuple[Branch, int]  # a mask to draw: the index of its <|seg|> in the reply's ids
 
 
@@ -208,8 +212,8 @@ class Batch:
             inputs_embeds=self.model.embed(inputs, self.features),
             position_ids=inputs.position_ids,
             attention_mask={"full_attention": plan},
-            past_key_values=cache,
             use_cache=True,
+            **{_CACHE: cache},
         ).last_hidden_state[0]
         return found
 

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -46,7 +47,8 @@ def open_images(path: str | Path, **options: Any) -> Qwen2VLImageProcessorPil:
         if odd or not 0 < least <= most <= _MOST_PIXELS:
             raise ValueError(f"no image processor of Qwen2-VL: {odd or f'pictures of {least} to {most} pixels'}")
         edges = {"shortest_edge": 4 * _PATCH_AREA, "longest_edge": 4 * _PATCH_AREA}
-        tried = images(images=[Image.new("RGB", (56, 56))], return_tensors="pt", size=edges)["pixel_values"]
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            tried = images(images=[Image.new("RGB", (56, 56))], return_tensors="pt", size=edges)["pixel_values"]
         if tried.shape != (16, 1176) or not bool(tried.isfinite().all()):
             raise ValueError(
                 f"no image processor of Qwen2-VL: a picture gives {tuple(tried.shape)} numbers, or infinite ones"

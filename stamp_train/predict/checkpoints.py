@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_hexdigest
 
-from stamp_schemas import StampError
+from stamp_schemas import UsageFault
 from stamp_train.resume import find
 from stamp_train.runlog import CHECKPOINTS, FINAL, RECIPE
 
@@ -18,10 +18,10 @@ def find_checkpoint(path: Path) -> Path:
     """The folder that holds the weights: `path` itself or, in the folder of a run, its finished model or newest checkpoint.
 
     Raises:
-        StampError: there is none.
+        UsageFault: there is none.
     """
     if not path.is_dir():
-        raise StampError(f"{path}: no such checkpoint folder", "give the folder of a checkpoint or of a run")
+        raise UsageFault(f"{path}: no such checkpoint folder", "give the folder of a checkpoint or of a run")
     if _holds_model(path):
         return path
     if _holds_model(path / FINAL):
@@ -30,7 +30,7 @@ def find_checkpoint(path: Path) -> Path:
         for folder in reversed(find(path / CHECKPOINTS)):
             if _holds_model(folder):
                 return folder
-    raise StampError(f"{path}: holds no model: no {CONFIG}", "give the folder of a checkpoint or of a run")
+    raise UsageFault(f"{path}: holds no model: no {CONFIG}", "give the folder of a checkpoint or of a run")
 
 
 def fingerprint(folder: Path) -> str:

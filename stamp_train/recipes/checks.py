@@ -30,6 +30,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise faults[0]
     if faults:
         kind = UsageFault if all(isinstance(fault, UsageFault) for fault in faults) else StampError
+        if len(hints := {fault.hint for fault in faults}) == 1:  # told once
+            raise kind("; ".join(fault.message for fault in faults), *hints)
         raise kind("; ".join(map(str, faults)))
 
 

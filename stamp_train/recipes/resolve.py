@@ -82,6 +82,10 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
         found = msgspec.convert(values.tree, Recipe, strict=False)
     except msgspec.ValidationError as fault:
         raise _located(str(fault), values, label) from None
+    except UnicodeEncodeError:
+        raise UsageFault(
+            f"{label}: a text holds half of a surrogate pair", "write it as UTF-8, without escapes"
+        ) from None
     origins = {
         dotted(path): values.where(path) if _given(values.tree, path) else "default"
         for path in (tuple(leaf.split(".")) for leaf, _ in _leaves(msgspec.to_builtins(found), ()))

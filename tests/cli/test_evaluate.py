@@ -59,7 +59,7 @@ def results(out: Path) -> dict[str, Any]:
 def test_what_it_leaves(undisturbed: Path) -> None:
     found = results(undisturbed)
     assert [one["name"] for one in found["sets"]] == list(SETS)
-    lines = [json.loads(line) for line in (undisturbed / "cases.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (undisturbed / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
     for one in found["sets"]:
         for variant in ("free", "forced"):
             mine = [line for line in lines if line["set"] == one["name"] and line["variant"] == variant]
@@ -71,7 +71,7 @@ def test_what_it_leaves(undisturbed: Path) -> None:
     card = found["card"]
     assert card["settings"]["checkpoint_digest"] and card["model"]["max_tokens"] == 16
     assert card["settings"]["versions"]["torch"]
-    page = (undisturbed / "page.html").read_text()
+    page = (undisturbed / "page.html").read_text(encoding="utf-8")
     assert "http" not in page.replace("http-equiv", "") and "<script" not in page and "data:image/jpeg" in page
 
 
@@ -124,7 +124,7 @@ def test_labels_themselves_and_damage(shards: Path, tmp_path: Path) -> None:
 
 def test_faults_are_one_line(shards: Path, tmp_path: Path) -> None:
     done = evaluate(tmp_path / "nowhere", shards / SETS[0], "--out", tmp_path / "out")
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.splitlines()[0].startswith(f"error: {tmp_path / 'nowhere'}: no such checkpoint folder")
     assert evaluate("only-one").returncode == 2
 

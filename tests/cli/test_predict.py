@@ -58,7 +58,8 @@ def forced(place: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_list_is_answered_with_masks_rows_and_overlays(place: Path, forced: subprocess.CompletedProcess[str]) -> None:
     rows = {
-        row["id"]: row for row in map(json.loads, (place / "forced" / "predictions.jsonl").read_text().splitlines())
+        row["id"]: row
+        for row in map(json.loads, (place / "forced" / "predictions.jsonl").read_text(encoding="utf-8").splitlines())
     }
     assert set(rows) == {"what", "disk", "../up"}
     for row in rows.values():
@@ -116,11 +117,11 @@ def test_no_mask_is_said_and_no_fault(place: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nowhere", "photos/dog.png", "-t", "x"], 1, "nowhere: no such checkpoint folder"),
-        (["photos", "photos/dog.png", "-t", "x"], 1, "photos: holds no model"),
+        (["nowhere", "photos/dog.png", "-t", "x"], 2, "nowhere: no such checkpoint folder"),
+        (["photos", "photos/dog.png", "-t", "x"], 2, "photos: holds no model"),
         (["checkpoint", "photos/dog.png"], 2, "nothing is asked"),
         (["checkpoint", "photos/dog.png", "-t", "x", "--upsampling", "cubic"], 2, "cubic"),
-        (["checkpoint", "gone.png", "-t", "x"], 1, "gone.png: no such file"),
+        (["checkpoint", "gone.png", "-t", "x"], 2, "gone.png: no such file"),
     ],
 )
 def test_wrong_calls(place: Path, arguments: list[str], code: int, message: str) -> None:
@@ -134,7 +135,7 @@ def test_export(place: Path) -> None:
     done = stamp(place, "export", "checkpoint", "model", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"checkpoint": "checkpoint", "out": "model"}
-    assert (place / "model" / "README.md").read_text().count("# model\n") == 1
+    assert (place / "model" / "README.md").read_text(encoding="utf-8").count("# model\n") == 1
     again = stamp(place, "export", "checkpoint", "model")
     assert again.returncode == 2 and "--overwrite" in again.stderr
 
@@ -144,7 +145,7 @@ def test_a_refiner_is_there_or_the_call_is_wrong(place: Path) -> None:
     call = ("predict", "checkpoint", "photos/dog.png", "-t", "What?", "--force-mask", "--max-new-tokens", 2)
 
     def row() -> dict[str, Any]:
-        (found,) = map(json.loads, (place / "refining/predictions.jsonl").read_text().splitlines())
+        (found,) = map(json.loads, (place / "refining/predictions.jsonl").read_text(encoding="utf-8").splitlines())
         return dict(found)
 
     refused = stamp(place, *call, "-o", "refining", "--refine", "sam:sam.pth")

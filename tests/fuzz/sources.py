@@ -43,6 +43,25 @@ def refer(root: Path, protocol: int) -> None:
     write_refer(root, some_refs(), two_images(), protocol=protocol)
 
 
+def numpy_refer(root: Path, protocol: int) -> None:
+    """Ids straight from numpy, and an array."""
+    refs = [
+        {**one, "ref_id": np.int64(one["ref_id"]), "boxes": np.ones((2, 4)), "size": (48, 64)} for one in some_refs()
+    ]
+    write_refer(root, refs, two_images(), protocol=protocol)
+
+
+def own_coco(root: Path) -> None:
+    """What our own export writes: ignored regions, dialogues, expressions of nothing; and numbers as spreadsheets have them."""
+    entries = [
+        annotation(1, 1, expressions=["left", "right"]),
+        annotation(2, 1, ignored_by=1, iscrowd=1, segmentation=[{"size": [48.0, "64"], "counts": [3072]}]),
+        {"image_id": 1.0, "no_target": True, "expressions": ["a dog"]},
+    ]
+    refs = [{"image_id": 1, "ann_ids": ids, "expression": text} for ids, text in (([1], "it"), ([-1], "no"))]
+    write_json(root / "annotations/instances_train.json", instances([image(1)], entries) | {"refs": refs})
+
+
 def grefcoco(root: Path) -> None:
     refs = [ref(0, [11, 12], 1, ["cups"]), ref(1, [-1], 1, ["a dog"], no_target=True), ref(2, [21], 2, ["cup"], "val")]
     write_grefcoco(root, refs, two_images())
@@ -66,10 +85,8 @@ def llava(root: Path) -> None:
 
 
 def coco(root: Path) -> None:
-    crowd = annotation(2, 1, iscrowd=1, segmentation={"size": [48, 64], "counts": [3000, 72]})
-    held = instances(
-        [image(1)], [annotation(1, 1), crowd, annotation(3, 1, expressions=["left", "right"], caption="c")]
-    )
+    runs = annotation(2, 1, segmentation={"size": [48, 64], "counts": [3000, 72]})
+    held = instances([image(1)], [annotation(1, 1), runs, annotation(3, 1, expressions=["left", "right"], caption="c")])
     write_json(root / "annotations/instances_train.json", held)
 
 
@@ -132,5 +149,10 @@ READERS = [
     reader("explanations", "reason_seg", reason_seg, "reason_seg/explanatory/train.json"),
     reader("conversations", "llava", llava, "llava_v1_5_mix665k.json"),
     reader("own data, coco", "coco", coco, "annotations/instances_train.json"),
+    reader("references, numpy's ids", "refcoco", partial(numpy_refer, protocol=2), "refer_seg/refcoco/refs(unc).p"),
+    reader(
+        "references, numpy's ids framed", "refcoco", partial(numpy_refer, protocol=5), "refer_seg/refcoco/refs(unc).p"
+    ),
+    reader("own data, coco exported", "coco", own_coco, "annotations/instances_train.json"),
     reader("own data, labelme", "labelme", labelme, "a.json"),
 ]

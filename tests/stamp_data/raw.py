@@ -210,7 +210,7 @@ def session_members(session: int) -> list[int]:
         if not entry.name.isdecimal():
             continue
         try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            fields = (entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             continue  # gone between the listing and the look
         if int(fields[3]) == session and fields[0] != "Z":

@@ -20,9 +20,10 @@ from stamp_data.doctor import Fact, Report, environment, examine
 from stamp_data.published import published
 from stamp_data.sources import Reading
 from stamp_data.sources.checkup import DatasetReport
-from stamp_schemas import UsageFault
+from stamp_schemas import StampError, UsageFault
 
 from ..conftest import Command
+from .raw import build
 
 PICTURES = "refer_seg/images/coco_2014/train2014"
 
@@ -197,13 +198,22 @@ def test_tokenizer_folders(tmp_path: Path) -> None:
 def test_a_sample_of_the_records_is_made_and_what_a_build_would_refuse_is_told(tmp_path: Path) -> None:
     write_refcoco(tmp_path)
     path = tmp_path / "refer_seg/refcoco/instances.json"
-    held = json.loads(path.read_text())
+    held = json.loads(path.read_text(encoding="utf-8"))
     held["annotations"][0]["segmentation"] = [{"size": [48, 64], "counts": [9]}]
     path.write_text(json.dumps(held))
     report = examine(tmp_path)
     (finding,) = [f for f in about(report, "refcoco").splits[0].findings if f.code == "record-refused"]
     assert finding.level == report.worst == "error"
     assert "1 of 1 sampled records" in finding.detail and "annotation 11: bad-rle" in finding.detail
+
+
+def test_what_lies_there_instead_is_named(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 0.1 0.1 0.2 0.2 0.3 0.1")
+    report = examine(tmp_path)
+    assert report.nothing and report.foreign.startswith("this is YOLO: convert it")
+    with pytest.raises(StampError, match="no dataset found: this is YOLO"):
+        build(tmp_path, tmp_path / "out", "all")
 
 
 def test_it_reads_as_a_build_is_told_to(tmp_path: Path) -> None:

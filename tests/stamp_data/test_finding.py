@@ -49,6 +49,13 @@ def test_names_that_are_written_otherwise(there: str, asked: str, own: bool, tmp
     assert found(finder(tmp_path, own=own), f"images/{asked}") == f"images/{there}"
 
 
+def test_folders_that_are_written_otherwise(tmp_path: Path) -> None:
+    folder = unicodedata.normalize("NFD", "Größe 1")
+    files(tmp_path, f"{folder}/Sub/a.jpg", "b/a.jpg")
+    assert found(finder(tmp_path, own=False), "größe%201/sub/A.JPG") == f"{folder}/Sub/a.jpg"
+    assert found(finder(tmp_path, own=False), "größe/sub/a.jpg") == "größe/sub/a.jpg"
+
+
 def test_of_names_that_are_much_the_same_none_is_guessed(tmp_path: Path) -> None:
     look = finder(files(tmp_path, "A.jpg", "a.JPG"))
     assert look.near("a.jpg") is None and look.anywhere("a.jpg") is None

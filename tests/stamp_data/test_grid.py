@@ -31,8 +31,8 @@ from stamp_data.grid import (
 from stamp_schemas import RLE, Grid
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-GRIDS = json.loads((GOLDEN / "grids.json").read_text())
-LABELS = json.loads((GOLDEN / "labels.json").read_text())["cases"]
+GRIDS = json.loads((GOLDEN / "grids.json").read_text(encoding="utf-8"))
+LABELS = json.loads((GOLDEN / "labels.json").read_text(encoding="utf-8"))["cases"]
 
 sides = st.integers(1, 24)
 grids = st.builds(Grid, st.integers(1, 9), st.integers(1, 9))
@@ -64,7 +64,7 @@ def published_rule() -> Callable[..., tuple[int, int]]:
         pytest.skip("transformers is not installed")
     folder = Path(package.origin).parent / "models" / "qwen2_vl"
     for path in sorted(folder.glob("image_processing*.py")):
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == "smart_resize":
                 names: dict[str, object] = {"math": math}
                 exec(compile(ast.Module([node], []), str(path), "exec"), names)

@@ -34,7 +34,7 @@ def coco(path: Path, *names: str) -> Path:
         "categories": [{"id": 1, "name": "it"}],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
@@ -154,6 +154,16 @@ def test_every_family_takes_named_folders(name: str, tmp_path: Path) -> None:
     assert built(root, tmp_path / "out", name, images=(images,)) == (1, [])
 
 
+@pytest.mark.parametrize(
+    ("name", "there"), [("a.jpg", "images/a.jpg"), ("demo/images/a.jpg", "images/a.jpg"), ("x/a.jpg", "a.jpg")]
+)
+def test_pictures_of_ones_own_conversations(name: str, there: str, tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "<image>what?"}, {"from": "gpt", "value": "that"}]
+    path = put(tmp_path / "demo/mine.json", json.dumps([{"image": name, "conversations": said}]).encode())
+    put(tmp_path / "demo" / there)
+    assert built(path, tmp_path / "out", "llava") == (1, [])
+
+
 def test_a_folder_that_is_named_has_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match=r"--images .*: no such folder"):
         open_sources(Job(("coco",), tmp_path, tmp_path, images=(tmp_path / "gone",)))
@@ -244,10 +254,13 @@ def test_the_picture_inside_a_labelme_file_is_stored(tmp_path: Path) -> None:
     root = tmp_path / "raw"
     put(root / "a.json", json.dumps(content).encode())
     put(root / "b.json", json.dumps(content | {"imagePath": "b.jpg", "imageData": "?"}).encode())
+    uri = "data:image/jpeg;base64," + base64.encodebytes(picture(shade=7)).decode()
+    put(root / "d.json", json.dumps(content | {"imagePath": "d.jpg", "imageData": uri}).encode())
     put(root / "c.json", json.dumps(content | {"imagePath": "c.jpg", "imageData": None}).encode())
     (done,) = build(root, tmp_path / "out", "labelme")
-    (loaded,), rejects = read_set(done.folder)
-    assert loaded.image == picture() and loaded.record.image and loaded.record.image.file_name == "a.jpg"
+    records, rejects = read_set(done.folder)
+    pictures = {one.record.image.file_name: one.image for one in records if one.record.image}
+    assert pictures == {"a.jpg": picture(), "d.jpg": picture(shade=7)}
     assert sorted((row.file, row.reason, row.detail) for row in rejects) == [
         ("b.jpg", "picture-broken", "b.json: its imageData is no picture in base64"),
         ("c.jpg", "picture-missing", "c.jpg: no such file; --images DIR names the folder that it lies in"),

@@ -63,7 +63,7 @@ def test_refer_masks_and_expressions_are_those_of_the_files(
 ) -> None:
     folder = real_data / "refer_seg" / name
     rows = pickle.loads((folder / f"refs({split_by}).p").read_bytes(), encoding="latin-1")  # the project's own fixture
-    instances = json.loads((folder / "instances.json").read_text())
+    instances = json.loads((folder / "instances.json").read_text(encoding="utf-8"))
     segmentations = {str(row["id"]): row["segmentation"] for row in instances["annotations"]}
     splits, rejects = built(real_data, tmp_path, name, split_by=split_by, **DEFAULT_GRID)
     assert rejects == []
@@ -111,7 +111,10 @@ def test_rendered_set_with_id_zero_deep_png_and_crossing_polygons(real_data: Pat
     assert {loaded.record.source.image_id for loaded in records} == {"0", "3"}
     assert {loaded.row.image_extension for loaded in records} == {"png"}
     assert sum(len(loaded.record.dialogues) for loaded in records) == 197
-    segmentations = {str(row["id"]): row for row in json.loads((source / "instances.json").read_text())["annotations"]}
+    segmentations = {
+        str(row["id"]): row
+        for row in json.loads((source / "instances.json").read_text(encoding="utf-8"))["annotations"]
+    }
     targets = {target.id: target for loaded in records for target in loaded.record.targets}
     assert len(targets) == 29
     assert targets["14"].area == 1618
@@ -127,7 +130,9 @@ def reasoned(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("reason_seg")
     shutil.copytree(real_data / "reason_seg", root / "reason_seg")
     for path in (root / "reason_seg").rglob("*_o.json"):
-        points = [point for shape in json.loads(path.read_text())["shapes"] for point in shape["points"]]
+        points = [
+            point for shape in json.loads(path.read_text(encoding="utf-8"))["shapes"] for point in shape["points"]
+        ]
         size = (int(max(x for x, _ in points)) + 40, int(max(y for _, y in points)) + 40)
         Image.new("L", size, 128).save(path.with_suffix(".jpg"))
     return root
@@ -141,7 +146,7 @@ def test_reason_seg_regions_are_painted_as_in_the_published_evaluation(reasoned:
     for split, records in splits.items():
         for loaded in records:
             stem = str(loaded.record.source.image_id)
-            content = json.loads((reasoned / f"reason_seg/ReasonSeg/{split}/{stem}.json").read_text())
+            content = json.loads((reasoned / f"reason_seg/ReasonSeg/{split}/{stem}.json").read_text(encoding="utf-8"))
             height, width = loaded.row.height, loaded.row.width
             canvas = np.zeros((height, width), np.uint8)
             shapes = [shape for shape in content["shapes"] if shape["label"] != "flag"]
@@ -158,7 +163,7 @@ def test_reason_seg_regions_are_painted_as_in_the_published_evaluation(reasoned:
             assert [one.expression for one in loaded.record.dialogues][: len(texts)] == texts
     assert ignored == 1
     explained = [one for loaded in splits["train"] for one in loaded.record.dialogues][-3:]
-    entries = json.loads((reasoned / "reason_seg/ReasonSeg/explanatory/train.json").read_text())
+    entries = json.loads((reasoned / "reason_seg/ReasonSeg/explanatory/train.json").read_text(encoding="utf-8"))
     answers = {" ".join(entry["outputs"].split()) for entry in entries}
     spoken = [
         " ".join(content.text for content in one.messages[1].content)
@@ -181,7 +186,7 @@ def test_all_of_it_at_once(real_data: Path, reasoned: Path, tmp_path: Path) -> N
     for name in refer:
         records, rejects = read_set(sets[name])
         assert rejects == []
-        held = json.loads((root / "refer_seg" / name.partition("-")[0] / "instances.json").read_text())
+        held = json.loads((root / "refer_seg" / name.partition("-")[0] / "instances.json").read_text(encoding="utf-8"))
         segmentations = {str(row["id"]): row["segmentation"] for row in held["annotations"]}
         for loaded in records:
             for target in loaded.record.targets:
@@ -229,7 +234,7 @@ def test_llava_conversations_keep_all_their_turns(
     home = home.parent if images else home / "images"
     root = tmp_path / "data"
     shutil.copytree(home, root)
-    rows = json.loads((real_data / file).read_text())
+    rows = json.loads((real_data / file).read_text(encoding="utf-8"))
     (root / "llava_v1_5_mix665k.json").write_text(json.dumps(rows))
     splits, rejects = built(root, tmp_path / "out", "llava")
     assert rejects == []
@@ -245,7 +250,7 @@ def test_llava_conversations_keep_all_their_turns(
 
 
 def test_llava_record_whose_picture_is_missing_is_told_of(real_data: Path, tmp_path: Path) -> None:
-    excerpt = json.loads((real_data / "llava/mix665k_excerpt.json").read_text())
+    excerpt = json.loads((real_data / "llava/mix665k_excerpt.json").read_text(encoding="utf-8"))
     rows = excerpt if isinstance(excerpt, list) else [excerpt]
     talk = {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}
     (tmp_path / "data").mkdir()
@@ -266,13 +271,13 @@ COCO = [
 def test_coco_masks_of_polygons_and_both_kinds_of_rle(
     folder: str, file: str, annotations: int | None, real_data: Path, tmp_path: Path
 ) -> None:
-    content = json.loads((real_data / folder / file).read_text())
+    content = json.loads((real_data / folder / file).read_text(encoding="utf-8"))
     root = tmp_path / "data"
     shutil.copytree(real_data / folder, root)
     sets = build(root if "annotations" in file else root / file, tmp_path / "out", "coco")
     records = [loaded for one in sets for loaded in read_set(one.folder)[0]]
     rejects = [row for one in sets for row in read_set(one.folder)[1]]
-    assert reasons(rejects) == (["crowd-only"] if "crowd" in folder else [])
+    assert reasons(rejects) == (["crowd-ignored", "crowd-only"] if "crowd" in folder else [])
     rows = {str(row["id"]): row for row in content["annotations"] if not row["iscrowd"]}
     assert len(rows) == (annotations or len(rows))
     seen: list[str] = []
@@ -290,7 +295,7 @@ def test_labelme_polygons_of_one_label_are_one_target(real_data: Path, tmp_path:
     splits, rejects = built(real_data / "labelme", tmp_path, "labelme")
     records = {str(loaded.record.source.image_id): loaded for loaded in splits["train"]}
     for stem in ("2011_000003", "2011_000006"):
-        content = json.loads((real_data / f"labelme/{stem}.json").read_text())
+        content = json.loads((real_data / f"labelme/{stem}.json").read_text(encoding="utf-8"))
         loaded = records[stem]
         named: dict[str, list[Any]] = {}
         for shape in content["shapes"]:

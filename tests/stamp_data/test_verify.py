@@ -331,6 +331,11 @@ def add_field(members: dict[str, bytes]) -> None:
     members["json"] = json.dumps(json.loads(members["json"]) | {"note": 1}).encode()
 
 
+def enlarge(members: dict[str, bytes]) -> None:
+    """A picture of a height that is more than any float can hold."""
+    members["json"] = re.sub(rb'"height":\d+', b'"height":' + b"9" * 400, members["json"], count=1)
+
+
 def say(record: Record, role: str, text: str) -> None:
     message = next(message for message in record.dialogues[0].messages if message.role == role)
     message.content[-1].text += text
@@ -341,6 +346,7 @@ MEMBER_CHANGES: list[tuple[str, Callable[[dict[str, bytes]], object]]] = [
     ("labels-differ", pickle_labels),
     ("picture-unreadable", lambda members: members.update(image=b"\xff\xd8\xff not a picture")),
     ("picture-size", lambda members: members.update(image=jpeg(7, 9))),
+    ("record-differs", enlarge),
     ("record-unreadable", add_field),
     ("record-unreadable", lambda members: members.update(json=b"[]")),
     ("record-unreadable", lambda members: members.update(json=b'{"schema": "\xff"}')),

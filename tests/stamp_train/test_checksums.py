@@ -72,7 +72,7 @@ def verify(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_what_was_written_is_whole(run: Path) -> None:
     for folder in (*find(run / "checkpoints"), run / "final"):
         assert find_faults(folder) == []
-        listed = json.loads((folder / CHECKSUMS).read_text())["files"]
+        listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))["files"]
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         assert listed.keys() == names - {CHECKSUMS}
 
@@ -127,7 +127,7 @@ def test_a_list_that_is_none_is_a_fault(run: Path, text: str) -> None:
 
 def test_a_list_opens_no_file_outside_its_folder(run: Path) -> None:
     folder = find(run / "checkpoints")[0]
-    listed = json.loads((folder / CHECKSUMS).read_text())
+    listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
     listed["files"] = {"../step-000002/state.json": listed["files"]["state.json"]}
     (folder / CHECKSUMS).write_text(json.dumps(listed, indent=2) + "\n")
     assert find_faults(folder) == ["../step-000002/state.json: missing"]
@@ -139,14 +139,14 @@ def test_a_list_opens_no_file_outside_its_folder(run: Path) -> None:
 def test_the_command_lists_checkpoints_and_the_finished_model(run: Path) -> None:
     done = verify(run)
     assert done.returncode == 0, done.stderr
-    head, *rows = done.stdout.splitlines()
+    head, *rows, _ = done.stdout.splitlines()
     assert head.split() == ["folder", "step", "files", "MiB"]
     assert [row.split()[0].removeprefix(f"{run}/") for row in rows] == [
         *(f"checkpoints/step-00000{step}" for step in (1, 2, 3)),
         "final",
     ]
     assert all(row.endswith("  whole") for row in rows)
-    assert done.stderr.splitlines()[-1] == "4 folders: no fault"
+    assert done.stdout.splitlines()[-1] == "4 folders: no fault"
     assert verify(run / "final").returncode == 0
 
 

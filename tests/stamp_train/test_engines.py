@@ -103,7 +103,10 @@ def same_curve(out: Path, other: Path, first: int = 0) -> None:
 def test_shards_give_the_curve_of_whole_copies(engine: str, runs: dict[str, Path]) -> None:
     same_curve(runs[engine], runs["ddp"])
     measured = [
-        [json.loads(line)["metrics"] for line in (runs[name] / "evaluations.jsonl").read_text().splitlines()]
+        [
+            json.loads(line)["metrics"]
+            for line in (runs[name] / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         for name in (engine, "ddp")
     ]
     assert len(measured[0]) == 3

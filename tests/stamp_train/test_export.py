@@ -95,7 +95,7 @@ def test_an_adapter_by_itself_goes_on_its_base_model(tmp_path: Path) -> None:
     export(adapter, tmp_path / "out", base=base)
     found = Segmenter.from_pretrained(tmp_path / "out").segment(scene(), "x", begin=SEG, max_new_tokens=0)
     torch.testing.assert_close(torch.from_numpy(found.logits[0]), expected, atol=1e-5, rtol=1e-5)
-    assert "| adapter on | base |" in (tmp_path / "out" / "README.md").read_text()
+    assert "| adapter on | base |" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
 def test_stock_transformers_says_the_same_words(checkpoint: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_stock_transformers_says_the_same_words(checkpoint: Path, tmp_path: Path
 def test_the_card_tells_recipe_data_and_scores(run: SimpleNamespace, tmp_path: Path) -> None:
     (run.folder / "evaluations.jsonl").write_text('{"step": 3, "metrics": {"ciou": 0.12345, "text_accuracy": 0.5}}\n')
     export(run.folder, tmp_path / "stamp-small")
-    card = (tmp_path / "stamp-small" / "README.md").read_text()
+    card = (tmp_path / "stamp-small" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: transformers\n")
     for told in (
         "# stamp-small",
@@ -227,7 +227,7 @@ def test_the_card_takes_scores_of_this_model_only(checkpoint: Path, tmp_path: Pa
     path = tmp_path / "results.json"
     path.write_bytes(msgspec.json.encode(results_of(checkpoint_digest(checkpoint))))
     export(checkpoint, tmp_path / "out", [path])
-    card = (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "| refcoco-unc/val | 8 | free | stamp | 0.5123 | 0.6000 |" in card
     assert "| refcoco-unc/val | 8 | free | lisa | 0.5000 | – |" in card
     assert "Questions `fixed`, greedy, bilinear upsampling, seed 4" in card

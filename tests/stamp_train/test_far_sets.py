@@ -93,12 +93,12 @@ def room(shards: Path) -> int:
 
 
 def test_the_dry_run_says_the_same(near: Path, far: tuple[Path, str]) -> None:
-    assert (far[0] / "dry.json").read_text() == (near / "dry.json").read_text()
-    assert json.loads((near / "dry.json").read_text())["stages"][0]["stage"]["steps"] == 3
+    assert (far[0] / "dry.json").read_text(encoding="utf-8") == (near / "dry.json").read_text(encoding="utf-8")
+    assert json.loads((near / "dry.json").read_text(encoding="utf-8"))["stages"][0]["stage"]["steps"] == 3
 
 
 def test_the_plan_names_the_same(near: Path, far: tuple[Path, str]) -> None:
-    assert (far[0] / "plan.json").read_text() == (near / "plan.json").read_text()
+    assert (far[0] / "plan.json").read_text(encoding="utf-8") == (near / "plan.json").read_text(encoding="utf-8")
 
 
 def test_training_and_evaluations_are_equal_to_the_bit(near: Path, far: tuple[Path, str]) -> None:
@@ -122,7 +122,7 @@ def test_the_cache_holds_what_its_limit_allows(shards: Path, far: tuple[Path, st
 @pytest.mark.parametrize("name", ["eval", "oracle"])
 def test_scores_are_the_same(name: str, near: Path, far: tuple[Path, str]) -> None:
     def scores(out: Path) -> Any:
-        return json.loads((out / f"{name}.json").read_text())["sets"]
+        return json.loads((out / f"{name}.json").read_text(encoding="utf-8"))["sets"]
 
     assert scores(far[0]) == scores(near)
     assert scores(near)[0]["cases"] > 0
@@ -169,4 +169,6 @@ def test_a_place_that_is_gone_is_tried_as_long_as_the_recipe_says(shards: Path, 
 
 
 def test_a_folder_as_a_url(near: Path, shards: Path, recipe: Path) -> None:
-    assert call("run", recipe, "--set", f"data.root={shards.as_uri()}", *DRY) == (near / "dry.json").read_text()
+    assert call("run", recipe, "--set", f"data.root={shards.as_uri()}", *DRY) == (near / "dry.json").read_text(
+        encoding="utf-8"
+    )

@@ -20,6 +20,7 @@ from stamp_train.network import build_network
 from stamp_train.panel import Watched
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.resume import find, read_progress
+from stamp_train.runlog import EVALUATIONS, Measured, RunLog
 
 from .runs import log_of, make_shards, train, write_recipe
 
@@ -46,6 +47,16 @@ def size_limit() -> Iterator[int]:
 
 def recipe_of(shards: Path, folder: Path) -> Resolved:
     return resolve(str(write_recipe(folder)), [f"data.root={shards}", "evaluation.sets=[]"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_log_on_a_full_disk_is_named(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / EVALUATIONS, 0)
+    log.path.unlink()
+    log.path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as fault:
+        log.add(Measured(step=1, metrics={}))
+    assert fault.value.filename == str(tmp_path / EVALUATIONS)
 
 
 def test_a_disk_that_fills_leaves_a_checkpoint_to_go_on_from(shards: Path, tmp_path: Path, size_limit: int) -> None:

@@ -247,7 +247,7 @@ def test_text_alone_and_text_beside_images(fine: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("case", ["single_nonsquare", "two_segs", "downscaled_image"])
 def test_published_cached_masks(case: str, golden_cases_path: Path, golden_model_path: Path) -> None:
-    facts = json.loads((golden_cases_path / f"{case}.json").read_text())["texts"][0]
+    facts = json.loads((golden_cases_path / f"{case}.json").read_text(encoding="utf-8"))["texts"][0]
     model, processor = load_checkpoint(golden_model_path).eval(), StampProcessor.from_pretrained(golden_model_path)
     with np.load(golden_cases_path / f"{case}.npz") as data:
         image = PixelBatch(torch.from_numpy(data["pixel_values"]), tuple(data["image_grid_thw"][0].tolist()))

@@ -27,7 +27,7 @@ class Case:
     """A golden case and the same thing laid out by us."""
 
     def __init__(self, folder: Path, name: str, processor: StampProcessor) -> None:
-        self.facts: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+        self.facts: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         with np.load(folder / f"{name}.npz") as stored:
             self.data = dict(stored)
         self.processor = processor

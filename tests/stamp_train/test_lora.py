@@ -106,7 +106,7 @@ def test_the_published_layout_loads(tiny: SimpleNamespace, golden_model_path: Pa
     step(adapted, batch)
     expected = masks_and_text(adapted, batch)
     adapted.save_pretrained(tmp_path)
-    names = json.loads((golden_model_path / "keys.json").read_text())["adapter"]
+    names = json.loads((golden_model_path / "keys.json").read_text(encoding="utf-8"))["adapter"]
     weights = load_file(tmp_path / "adapter_model.safetensors")
     file = {}
     for name in names:
@@ -114,7 +114,7 @@ def test_the_published_layout_loads(tiny: SimpleNamespace, golden_model_path: Pa
         assert plain in weights, plain
         file[name] = torch.zeros_like(weights[plain]) if ".original_module" in name else weights[plain].clone()
     save_file(file, tmp_path / "adapter_model.safetensors")
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"task_type": "CAUSAL_LM"}))
 
     again = model_of(False, tiny, head="patch")

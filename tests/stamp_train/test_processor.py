@@ -30,7 +30,7 @@ def test_bounds_can_be_chosen_at_load(golden_model_path: Path) -> None:
 
 def test_saved_with_its_backend_and_loaded_again(tiny: SimpleNamespace, tmp_path: Path) -> None:
     tiny.processor.save_pretrained(tmp_path)
-    record = json.loads((tmp_path / "stamp_processor.json").read_text())
+    record = json.loads((tmp_path / "stamp_processor.json").read_text(encoding="utf-8"))
     assert record["image_backend"] == "pil" and set(record) == {"image_backend", "pillow", "transformers"}
     again = StampProcessor.from_pretrained(tmp_path)
     assert again.chat.control == tiny.chat.control

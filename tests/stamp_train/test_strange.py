@@ -104,7 +104,7 @@ def no_header(folder: Path) -> None:
 
 def edit(name: str, **values: object) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
-        (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text()), **values}))
+        (folder / name).write_text(json.dumps({**json.loads((folder / name).read_text(encoding="utf-8")), **values}))
 
     return damage
 

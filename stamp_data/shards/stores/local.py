@@ -13,7 +13,7 @@ from typing import Any
 
 from stamp_data.files import check_plain, open_plain
 from stamp_data.shards.stores.base import PATIENCE, PassingFault, Store, StoreFault
-from stamp_schemas import StampError
+from stamp_schemas import StampError, UsageFault
 
 OPEN_FILES = 16  # per thread
 _PASSING = {errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}  # of network file systems
@@ -45,7 +45,7 @@ class LocalStore(Store):
 
     def folders(self, pattern: str) -> list[str]:
         if not Path(self.place).exists():
-            raise StampError(f"{self}: no such folder")
+            raise UsageFault(f"{self}: no such folder")
         return sorted({str(path.parent) for path in Path(self.place).rglob(pattern)})
 
     def keep_open(self, files: int) -> None:

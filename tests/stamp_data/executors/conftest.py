@@ -58,7 +58,7 @@ class FakeSlurm:
 
     def calls(self) -> list[list[str]]:
         """Options of every array submitted so far."""
-        return [line.split("|") for line in (self.bin / "calls").read_text().splitlines()]
+        return [line.split("|") for line in (self.bin / "calls").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture

@@ -111,14 +111,14 @@ def test_interrupt_cancels_the_array_and_the_next_build_goes_on(slurm: FakeSlurm
     assert "stopped; the same command goes on from here" in said
     assert "Traceback" not in said
     assert (slurm.bin / "cancelled").exists()
-    pids = [int(line.split()[0]) for line in (slurm.bin / "queue").read_text().splitlines()]
+    pids = [int(line.split()[0]) for line in (slurm.bin / "queue").read_text(encoding="utf-8").splitlines()]
     assert not any(Path(f"/proc/{pid}").exists() and _running(pid) for pid in pids)
     (slurm.bin / "hang").unlink()
     assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
 def _running(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
 
 
 def test_array_of_a_killed_build_is_ended_by_the_next(slurm: FakeSlurm, root: Path, tmp_path: Path) -> None:

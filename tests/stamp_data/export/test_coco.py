@@ -102,7 +102,7 @@ def test_expressions_stand_with_their_annotation(coco: Any) -> None:
 
 def test_nothing_but_the_one_file(exported: Path) -> None:
     assert [path.name for path in (exported / "annotations").iterdir()] == ["instances_train.json"]
-    assert set(json.loads((exported / "annotations" / "instances_train.json").read_text())) == {
+    assert set(json.loads((exported / "annotations" / "instances_train.json").read_text(encoding="utf-8"))) == {
         "info", "licenses", "categories", "images", "annotations", "refs",
     }  # fmt: skip
 

@@ -116,7 +116,7 @@ def test_an_empty_folder_is_as_good_as_none(simple: Path, tmp_path: Path) -> Non
 
 def test_where_nothing_can_be_written(simple: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StampError, match="file"):
+    with pytest.raises(NotADirectoryError, match="file/out"):
         export_sets([simple], "hf", tmp_path / "file" / "out")
 
 

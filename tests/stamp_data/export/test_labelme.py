@@ -93,7 +93,7 @@ def test_the_same_words_twice_are_one_shape_and_a_loss(tmp_path: Path) -> None:
     report = export_sets([folder], "labelme", tmp_path / "out", allow_loss=True)
     assert [(loss.code, loss.count) for loss in report.losses] == [("repeated", 4)]
     (path,) = (tmp_path / "out").rglob("*.json")
-    assert len(json.loads(path.read_text())["shapes"]) == 1
+    assert len(json.loads(path.read_text(encoding="utf-8"))["shapes"]) == 1
 
 
 def test_the_same_words_for_another_target_are_a_loss(tmp_path: Path) -> None:

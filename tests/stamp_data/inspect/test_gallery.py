@@ -72,7 +72,7 @@ def test_limits_and_notices(zoo_set: Path, tmp_path: Path) -> None:
     out = tmp_path / "g.html"
     assert "4 of 15 records are shown" in write_gallery([zoo_set], out, max_images=4).notice
     assert "match --where" in write_gallery([zoo_set], out, where="kind == 'no_target'").notice
-    assert {len(record.dialogues) for record in data_of(out.read_text()).records} == {1}
+    assert {len(record.dialogues) for record in data_of(out.read_text(encoding="utf-8")).records} == {1}
     with pytest.raises(StampError, match="no record to show"):
         write_gallery([zoo_set], out, where="area > 3")
     with pytest.raises(UsageFault):

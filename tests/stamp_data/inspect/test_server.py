@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import threading
 import time
@@ -12,9 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 from stamp_data.inspect.server import Gallery, open_server
 from stamp_schemas import StampError
+
+from ..making import ListSource, build, pictured
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -164,3 +168,16 @@ def test_tokens_differ(served: Served) -> None:
     server.server_close()
     assert urlsplit(address).path != served.path
     assert len(urlsplit(address).path) > 30
+
+
+def test_pictures_that_browsers_do_not_know_are_sent_as_png(tmp_path: Path) -> None:
+    folder = build(ListSource(tmp_path / "raw", [pictured(tmp_path / "raw", 1, suffix="tif")]), tmp_path / "out")
+    running = Served([folder])
+    try:
+        (record,) = running.json("api/records")["records"]
+        status, headers, body = running.ask(running.path + record["picture"])
+    finally:
+        running.close()
+    assert (status, headers["content-type"]) == (200, "image/png")
+    with Image.open(io.BytesIO(body)) as sent, Image.open(tmp_path / "raw/images/0001.tif") as there:
+        assert sent.format == "PNG" and sent.convert("RGB").tobytes() == there.convert("RGB").tobytes()

@@ -146,13 +146,15 @@ CROWD = annotation(9, 1, iscrowd=1, segmentation=RLE)
 
 
 def test_a_crowd_counts_neither_for_nor_against_its_phrase(tmp_path: Path) -> None:
-    (record,), rejects = coco(tmp_path, [annotation(6, 1), CROWD, annotation(7, 1, expression="left cup")])
-    assert said(record) == {"cup": ["annotation 6", "-annotation 9"], "left cup": ["annotation 7"]} and not rejects
+    (record,), (row,) = coco(tmp_path, [annotation(6, 1), CROWD, annotation(7, 1, expression="left cup")])
+    assert said(record) == {"cup": ["annotation 6", "-annotation 9"], "left cup": ["annotation 7"]}
+    assert (row.record, row.reason, row.action) == ("annotations", "crowd-ignored", "cleaned")
+    assert row.detail.startswith("1 with iscrowd 1") and "--crowd instance" in row.detail
 
 
 @pytest.mark.parametrize("value", [1, True, 1.0, "1"])
 def test_a_phrase_of_crowds_alone_is_refused_with_the_way_out(tmp_path: Path, value: object) -> None:
-    records, (row,) = coco(tmp_path, [{**CROWD, "iscrowd": value}])
+    records, (row, _) = coco(tmp_path, [{**CROWD, "iscrowd": value}])
     assert not records and (row.record, row.reason, row.expressions) == ("image 1", "crowd-only", 1)
     assert "--crowd instance" in row.detail
 

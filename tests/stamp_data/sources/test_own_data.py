@@ -50,7 +50,7 @@ def test_phrases_of_annotations(tmp_path: Path) -> None:
     assert [(r.id, r.text, r.targets) for r in record.requests] == [
         ("1", "left", [0]), ("2", "right", [1]), ("2-2", "the other", [1]), ("3", "both", [2]),
     ]  # fmt: skip
-    assert reasons(rejects) == [("empty-text", 1)]
+    assert reasons(rejects) == [("crowd-ignored", 0), ("empty-text", 1)]
     assert [(region.where[1], region.role) for region in record.targets[2].regions] == [
         ("annotation 3", "target"), ("annotation 4", "ignore"),
     ]  # fmt: skip
@@ -329,7 +329,7 @@ def test_real_records(real_data: Path) -> None:
     hidden, _ = read("coco", real_data / "coco_rle/ochuman_subset.json")
     assert all(r.image and (real_data / "coco_rle" / r.image.path).is_file() for r in hidden)
     (crowd,), rejects = read("coco", real_data / "coco_crowd_fixture", "val")
-    assert reasons(rejects) == [("crowd-only", 1)]
+    assert reasons(rejects) == [("crowd-ignored", 0), ("crowd-only", 1)]
     assert [r.text for r in crowd.requests] == ["a"] and crowd.image and crowd.image.path == "images/val/b.jpg"
     drawn, rejects = read("labelme", real_data / "labelme")
     assert reasons(rejects) == [("no-area", 1)] * 3

@@ -137,6 +137,19 @@ def test_python_2_text_is_utf8_or_else_latin_1_string_by_string(tmp_path: Path) 
     assert [r.text for r in record.requests] == ["naïve café", "naïve café", "plain", "椅子"] and not rejects
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_tuples_are_read(tmp_path: Path, protocol: int) -> None:
+    """A script of one's own writes them for sizes and boxes."""
+    value = [{"size": (48, 64), "sentences": ({"sent": "a"},), "box": ((1, 2), (3.5, None), ())}]
+    assert load(tmp_path, pickle.dumps(value, protocol)) == value
+
+
+def test_references_may_come_in_tuples(tmp_path: Path) -> None:
+    refs = [ref | {"sentences": tuple(ref["sentences"]), "size": (48, 64)} for ref in some_refs()]
+    expected = read("refcoco", write_refer(tmp_path / "lists", some_refs(), two_images()))
+    assert read("refcoco", write_refer(tmp_path / "tuples", refs, two_images(), protocol=2)) == expected
+
+
 Plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**31), 2**31) | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

@@ -94,7 +94,7 @@ def test_cp1252_is_read(tmp_path: Path) -> None:
         (reasoning(["a"], [shape("target", shape_type="circle")]), [("bad-shape", 0), ("bad-shape", 1)]),
         (reasoning(["a"], [shape("target", [[float("nan"), 1.0]])]), [("bad-shape", 0), ("bad-shape", 1)]),
         (reasoning(["a"], [shape("target")], is_sentence="yes"), [("unreadable-file", 0)]),
-        (reasoning([3], [shape("target")]), [("unreadable-file", 0)]),
+        (reasoning([3], [shape("target")]), [("bad-sentence", 1)]),
         ([], [("unreadable-file", 0)]),
     ],
 )
@@ -140,3 +140,9 @@ def test_real_records(real_data: Path) -> None:
     assert not rejects and [len(r.requests) for r in records] == [7, 7, 7]
     lion = next(r for r in read("reason_seg", real_data, "val")[0] if r.id.startswith("106484289"))
     assert [region.role for region in lion.targets[0].regions] == ["target", "ignore"]
+
+
+def test_half_a_character_costs_its_text_alone(tmp_path: Path) -> None:
+    write(tmp_path, "val/a", reasoning(["half \ud83d", "what?", 7], [shape("target")]))
+    (record,), rejects = read("reason_seg", tmp_path, "val")
+    assert [r.id for r in record.requests] == ["1"] and reasons(rejects) == [("bad-sentence", 1)] * 2

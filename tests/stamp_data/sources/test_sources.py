@@ -61,7 +61,7 @@ def test_inputs_lie_under_the_root(tmp_path: Path) -> None:
 
 def test_every_reason_is_listed_and_used() -> None:
     folder = Path(next(iter(sources.__path__)))
-    code = "".join(path.read_text() for path in folder.glob("*.py") if path.name != "faults.py")
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py") if path.name != "faults.py")
     said = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', code))
     assert said >= set(REASONS)
     raised = set(re.findall(r'RecordFault\(\s*"([^"]+)"', code))

@@ -67,13 +67,15 @@ def colour_of(pixels: npt.NDArray[np.uint8], mask: Mask) -> str:
 
 def load_refs(root: Path, name: str, split_by: str) -> list[dict[str, Any]]:
     if name == "grefcoco":
-        found: list[dict[str, Any]] = json.loads((root / "refer_seg" / name / f"grefs({split_by}).json").read_text())
+        found: list[dict[str, Any]] = json.loads(
+            (root / "refer_seg" / name / f"grefs({split_by}).json").read_text(encoding="utf-8")
+        )
         return found
     return list(pickle.loads((root / "refer_seg" / name / f"refs({split_by}).p").read_bytes()))
 
 
 def load_instances(root: Path, name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((root / "refer_seg" / name / "instances.json").read_text())
+    loaded: dict[str, Any] = json.loads((root / "refer_seg" / name / "instances.json").read_text(encoding="utf-8"))
     return loaded
 
 

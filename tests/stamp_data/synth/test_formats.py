@@ -121,7 +121,7 @@ def test_reason_seg(playground: Path) -> None:
         files = sorted((root / split).glob("*.json"))
         assert files and len(files) == len(list((root / split).glob("*.jpg")))
         for file in files:
-            record = json.loads(file.read_text())
+            record = json.loads(file.read_text(encoding="utf-8"))
             assert set(record) == {"text", "is_sentence", "shapes"}
             assert 1 <= len(record["text"]) <= (6 if split == "train" else 1)
             assert any(shape["label"] == "target" for shape in record["shapes"])
@@ -134,14 +134,14 @@ def test_reason_seg(playground: Path) -> None:
                 assert len(shape["points"]) == 2 if shape["label"] == "flag" else len(shape["points"]) > 2
     assert styles == {True, False}
     assert {"target", "ignore"} <= labels
-    for item in json.loads((root / "explanatory" / "train.json").read_text()):
+    for item in json.loads((root / "explanatory" / "train.json").read_text(encoding="utf-8")):
         assert set(item) == {"query", "outputs", "image", "json"}
-        assert item["query"] in json.loads((root / "train" / item["json"]).read_text())["text"]
+        assert item["query"] in json.loads((root / "train" / item["json"]).read_text(encoding="utf-8"))["text"]
         assert (root / "train" / item["image"]).exists()
 
 
 def test_llava(playground: Path) -> None:
-    records = json.loads((playground / "llava_v1_5_mix665k.json").read_text())
+    records = json.loads((playground / "llava_v1_5_mix665k.json").read_text(encoding="utf-8"))
     folders, suffixes = set(), set()
     for record in records:
         turns = record["conversations"]

@@ -89,7 +89,7 @@ def test_masks_are_what_the_renderer_shows(playground: Path) -> None:
 def test_reason_seg_polygons_answer_the_question(playground: Path) -> None:
     for path, scene in scenes("reason_seg").items():
         picture = np.asarray(Image.open(playground / path))
-        record = json.loads((playground / path).with_suffix(".json").read_text())
+        record = json.loads((playground / path).with_suffix(".json").read_text(encoding="utf-8"))
         regions = {"target": np.zeros(picture.shape[:2], bool), "ignore": np.zeros(picture.shape[:2], bool)}
         for shape in record["shapes"]:
             if shape["label"] != "flag":
@@ -125,7 +125,7 @@ def test_every_riddle_is_known_to_this_test() -> None:
 def test_llava_answers_are_true(playground: Path) -> None:
     by_path = scenes("llava")
     checked: set[str] = set()
-    for record in json.loads((playground / "llava_v1_5_mix665k.json").read_text()):
+    for record in json.loads((playground / "llava_v1_5_mix665k.json").read_text(encoding="utf-8")):
         values = [turn["value"] for turn in record["conversations"]]
         for question, reply in zip(values[::2], values[1::2], strict=True):
             if "image" in record:

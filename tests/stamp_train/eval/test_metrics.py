@@ -30,7 +30,7 @@ def golden_cases() -> list[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
     """What the published evaluation reported of each expression, with predicted mask and target's values (0, 1, 2)."""
     arrays = np.load(GOLDEN / "metrics.npz")
     found = []
-    for image in json.loads((GOLDEN / "metrics.json").read_text())["images"]:
+    for image in json.loads((GOLDEN / "metrics.json").read_text(encoding="utf-8"))["images"]:
         truths = arrays[f"image{image['image']}/gt"]
         for truth, reported in zip(truths, image["expressions"], strict=True):
             name = reported["prediction"]
@@ -42,7 +42,7 @@ def golden_cases() -> list[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
 
 def test_published_convention_gives_what_the_published_evaluation_printed() -> None:
     """Its targets are not cut to 0 and 1: pixels of value 2 are no target there, so neither are they here."""
-    expected = json.loads((GOLDEN / "metrics.json").read_text())
+    expected = json.loads((GOLDEN / "metrics.json").read_text(encoding="utf-8"))
     summary = Summary()
     for reported, predicted, truth in golden_cases():
         case = score_case(predicted, truth == 1, no_target=not truth.any())

@@ -257,7 +257,7 @@ def test_folders_of_others_stay(shards: Path, tmp_path: Path) -> None:
     finished(labels_of(shards, tmp_path / "mine"))
     (tmp_path / "mine/notes.txt").write_text("mine")
     finished(labels_of(shards, tmp_path / "mine"), overwrite=True)
-    assert (tmp_path / "mine/notes.txt").read_text() == "mine"
+    assert (tmp_path / "mine/notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_damaged_journal_and_a_disk_that_refuses(shards: Path, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_the_page(shards: Path, tmp_path: Path) -> None:
     shown = [line.id for line in (*worst, *others)]
     assert len(shown) == len(set(shown)) == len(lines) and choose(lines, 1)[0] == worst
     assert write_page(tmp_path / "out", results, lines, session.sets, "stamp") == len(lines)
-    page = (tmp_path / "out/page.html").read_text()
+    page = (tmp_path / "out/page.html").read_text(encoding="utf-8")
     assert "<script>" not in page and "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quoted" in page
     assert page.count('<path class="truth" d="M') == sum(line.score.target > 0 for line in lines if line.score)
     assert page.count("data:image/jpeg;base64,") == len(lines) and len(page) < 1_000_000
@@ -318,4 +318,4 @@ def test_the_page_without_a_record(shards: Path, tmp_path: Path) -> None:
     results, lines = session.results()
     lines[0].id = "gone/0"
     write_page(tmp_path / "out", results, lines, session.sets, "stamp")
-    assert (tmp_path / "out/page.html").read_text().count("data:image/jpeg;base64,") == len(lines) - 1
+    assert (tmp_path / "out/page.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == len(lines) - 1

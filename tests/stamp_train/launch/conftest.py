@@ -92,12 +92,12 @@ class FakeSlurm:
 
     def options(self) -> dict[str, str]:
         """What the last job asked for."""
-        found: dict[str, str] = json.loads((self.bin / "options.json").read_text())
+        found: dict[str, str] = json.loads((self.bin / "options.json").read_text(encoding="utf-8"))
         return found
 
     def tasks(self) -> list[int]:
         """Processes of the step that runs, one per node."""
-        return [int(pid) for pid in (self.bin / "tasks").read_text().split()]
+        return [int(pid) for pid in (self.bin / "tasks").read_text(encoding="utf-8").split()]
 
     def wait(self) -> dict[str, Any]:
         """The exit code of the script and how often it was requeued, once it has ended."""
@@ -105,7 +105,7 @@ class FakeSlurm:
         while not (self.bin / "ended").exists():
             assert time.monotonic() < until
             time.sleep(0.05)
-        ended: dict[str, Any] = json.loads((self.bin / "ended").read_text())
+        ended: dict[str, Any] = json.loads((self.bin / "ended").read_text(encoding="utf-8"))
         return ended
 
 

@@ -30,7 +30,7 @@ def submit(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedP
 def wait_for_rows(out: Path, count: int) -> None:
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or len(log_of(out)) < count:
-        assert time.monotonic() < until, [log.read_text() for log in (out / "slurm").glob("*.log")]
+        assert time.monotonic() < until, [log.read_text(encoding="utf-8") for log in (out / "slurm").glob("*.log")]
         time.sleep(0.005)
 
 
@@ -49,7 +49,7 @@ def test_a_preempted_job_is_requeued_and_ends_in_the_same_bits(
     for task in slurm.tasks():
         os.kill(task, signal.SIGUSR1)
     ended = slurm.wait()
-    said = (out / "slurm" / "4711.log").read_text()
+    said = (out / "slurm" / "4711.log").read_text(encoding="utf-8")
     assert ended == {"code": 0, "restarts": 1}, said
     stopped = re.search(r"stopped as asked after step (\d+); --resume auto goes on from (\S.*)", said)
     assert stopped and stopped[1] not in ("6", "10"), "there are checkpoints anyway where stages end"
@@ -122,7 +122,7 @@ def test_a_refusal_of_sbatch_is_passed_on_and_a_run_is_not_begun_twice(slurm: Fa
     assert "error: sbatch failed: sbatch: error: invalid partition specified: nowhere" in done.stderr
     printed = submit(*asked, "--print-script")
     assert printed.returncode == 0
-    assert printed.stdout == (out / "slurm" / "run.sh").read_text()
+    assert printed.stdout == (out / "slurm" / "run.sh").read_text(encoding="utf-8")
     (out / "final").mkdir()
     again = submit(*asked)
     assert again.returncode == 2

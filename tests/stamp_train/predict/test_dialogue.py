@@ -126,7 +126,7 @@ def test_saving(chat: Chat, tmp_path: Path) -> None:
     chat.say(TEXTS[1])
     for _ in range(2):  # the second time over the first
         path = chat.save(tmp_path / "talk")
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         assert [row["prompt"] for row in rows] == [turn.question for turn in chat.history]
         assert [row["content"] for row in rows] == [turn.answer.content for turn in chat.history]
         for row, turn in zip(rows, chat.history, strict=True):
@@ -138,4 +138,4 @@ def test_saving(chat: Chat, tmp_path: Path) -> None:
     (tmp_path / "mine" / "predictions.jsonl").write_text("mine\n")
     with pytest.raises(UsageFault, match="not from here"):
         chat.save(tmp_path / "mine")
-    assert (tmp_path / "mine" / "predictions.jsonl").read_text() == "mine\n"
+    assert (tmp_path / "mine" / "predictions.jsonl").read_text(encoding="utf-8") == "mine\n"

@@ -67,17 +67,17 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_added_tokens(folder: Path) -> None:
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["added_tokens"] = [t for t in tokenizer["added_tokens"] if t["content"] not in (SEG, "<|mask|>")]
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     config.pop("added_tokens_decoder", None)
     config.pop("extra_special_tokens", None)
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 def changed_config(folder: Path, **values: object) -> None:
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps({**config, **values}))
 
 
@@ -138,7 +138,7 @@ def test_weights_without_rows_for_the_tokens(checkpoint: Path, tmp_path: Path) -
     for name in (name for name in weights if name.endswith(("embed_tokens.weight", "lm_head.weight"))):
         weights[name] = weights[name][:rows].clone()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["text_config"]["vocab_size"] = rows
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(StampError, match=r"embedding rows, none for .*<\|mask\|>"):

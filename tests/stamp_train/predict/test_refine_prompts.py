@@ -17,7 +17,7 @@ from stamp_train.predict.refine.prompts import confident_points, make_prompt, so
 from stamp_train.predict.upsample import to_mask
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
-CASES = json.loads((GOLDEN / "postprocess.json").read_text())
+CASES = json.loads((GOLDEN / "postprocess.json").read_text(encoding="utf-8"))
 ARRAYS = np.load(GOLDEN / "postprocess.npz")
 SIZES = [(480, 640), (640, 427), (200, 400), (900, 300), (77, 76), (612, 612), (256, 256), (3, 1000)]
 

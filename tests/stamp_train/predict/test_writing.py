@@ -27,7 +27,7 @@ def answer() -> Segmentation:
 
 
 def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_other_tools_read_the_masks(tmp_path: Path, answer: Segmentation) -> None:

@@ -90,4 +90,4 @@ def test_a_broken_picture_is_left_out_and_named(refcoco: str, copy_of: Callable[
     )
     names = content([next(iter(loader))])
     assert len(names) == one.shards[0].dialogues - one.counts([0])[0][1]
-    assert one.key(0, 1) in (tmp_path / "quarantine.jsonl").read_text()
+    assert one.key(0, 1) in (tmp_path / "quarantine.jsonl").read_text(encoding="utf-8")

@@ -321,12 +321,12 @@ def test_a_bad_record_is_replaced_and_nothing_moves(refcoco: str, damaged: tuple
             assert [one.name for one in ours.dialogues] == names
             assert torch.equal(ours.pixel_values, theirs.pixel_values)  # type: ignore[arg-type]
     assert replaced > 0
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [(row["key"], row["reason"], row["shard"], row["row"], row["replacement"]) for row in rows] == [
         (key, "damaged", "shard-000001.tar", 4, stand_in)
     ]
     load([folder], quarantine=path)  # a restart names nothing again
-    assert len(path.read_text().splitlines()) == 1
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_every_thread_count_and_rank_replaces_alike(damaged: tuple[str, str]) -> None:
@@ -346,7 +346,7 @@ def test_too_many_bad_records_stop_the_run(damaged: tuple[str, str], tmp_path: P
         StampError, match=rf"1 of \d+ records were bad, more than max_bad_share=0.0 allows.*{damaged[1]}"
     ):
         load([damaged[0]], max_bad_share=0.0, quarantine=path)
-    assert damaged[1] in path.read_text()
+    assert damaged[1] in path.read_text(encoding="utf-8")
 
 
 def test_a_shard_without_a_good_record_stops_the_run(refcoco: str) -> None:
