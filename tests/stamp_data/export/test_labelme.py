@@ -59,6 +59,9 @@ def test_shapes_are_the_masks(mixed: Path, tmp_path: Path, polygons: bool) -> No
             assert (file["imageHeight"], file["imageWidth"]) == size
             assert (path.parent / file["imagePath"]).read_bytes() == loaded.image
             held += sum(len(talk.messages) == 2 and talk.expression in texts(file) for talk in loaded.record.dialogues)
+            nothing = {flag.removeprefix("no_target: ") for flag in file["flags"]}
+            held += sum(talk.expression in nothing for talk in loaded.record.dialogues)
+            assert nothing == {talk.expression for talk in loaded.record.dialogues if talk.targets == [2]}
             by_text: dict[str, list[dict[str, Any]]] = {}
             for shape in file["shapes"]:
                 by_text.setdefault(shape["description"], []).append(shape)
@@ -76,8 +79,6 @@ def test_every_loss_has_its_name(mixed: Path, tmp_path: Path) -> None:
     pictures, talks = 9, 5  # of 14 records: by turns three with expressions (drawn twice), one talk with, one without
     assert lost == {
         ("several-masks", "dialogues"): 2 * pictures,
-        ("no-target", "dialogues"): 2 * pictures,
-        ("no-target", "targets"): pictures,
         ("in-lost-dialogues", "targets"): pictures,
         ("ignored-per-target", "ignored"): pictures,
         ("conversation", "dialogues"): 3,
