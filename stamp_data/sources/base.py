@@ -92,6 +92,8 @@ class Source(ABC):
         """The picture that annotations call `name`, in `folder` below the root. RecordFault `path-escape` if the name leads
         out of the root, and nothing of that name lies in the folders beside it.
         """
+        if name.startswith("data:"):
+            raise RecordFault("picture-missing", "the picture is a data URI: write it to a file, and name that")
         if "://" in name and not name.startswith(FILE_SCHEME):
             raise RecordFault(
                 "picture-missing", f"{name[:100]!r} is an address: download the picture, and name the file"

@@ -137,7 +137,9 @@ def _examined(source: Source, whole: bool) -> DatasetReport:
     for split in known.counts.get(source.split_by, {}) if known else {}:
         if split not in source.splits():
             report.findings.append(
-                Finding("warning", "split-missing", f"no record of split {split}", "download it again")
+                Finding(
+                    "warning", "split-missing", f"no record of split {split}", "another release of the files has it"
+                )
             )
     report.downloads = _missing_pictures(source, known.pictures, report.splits) if known else []
     for part in report.downloads:

@@ -47,6 +47,7 @@ _OWN = "write COCO JSON with an `expression` per annotation, then `stamp-data bu
 _AS_COCO = "then `stamp-data build coco`"
 _CONVERT = f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COCO}"
 _REFER = "`stamp-data build refer --name NAME`"
+_PICKLE = "load the list with `json`, `pickle` it as refs(unc).p beside it, then `stamp-data build refer --name FOLDER`"
 _LVIS = f"give each image its `file_name` (the end of `coco_url`), {_AS_COCO}"
 _PNG = f"encode each with pycocotools and {_OWN}"
 
@@ -68,6 +69,10 @@ FORMATS: tuple[Format, ...] = (
     _json("Supervisely JSON", "classTitle", f"in Supervisely, export to COCO, {_AS_COCO}"),
     _json("Cityscapes", "imgHeight imgWidth objects", f"convert its polygons; {_OWN}"),
     _json("SA-1B", "image annotations", f"it has masks, but no phrases; {_OWN}", "images"),
+    Format(_REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
+    Format(_REFER_FORMAT, _REFER, ("*/refs(*).p",)),
+    Format("references of REFER as JSON", _PICKLE, ("refer_seg/*/refs*.json",)),
+    Format("references of REFER as JSON", _PICKLE, ("*/refs*.json",)),
     _json("conversations as LLaVA has them", "conversations", "`stamp-data build llava --root FILE`"),
     _json("ReasonSeg", "is_sentence shapes", "`stamp-data build reason_seg --root FOLDER`, with train/, val/ or test/ in it"),
     _json("labelme", "shapes imagePath", "`stamp-data build labelme --root FOLDER`"),
@@ -80,8 +85,6 @@ FORMATS: tuple[Format, ...] = (
     Format("COCO-Stuff's PNGs", "build its stuff_train2017.json with `stamp-data build coco`", ("stuffthingmaps/**/*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("annotations/*/ADE_*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("**/ADE_*_seg.png",)),
-    Format(_REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
-    Format(_REFER_FORMAT, _REFER, ("*/refs(*).p",)),
     Format("gRefCOCO", "`stamp-data build grefcoco`", ("**/grefs(*).json",)),
     Format("Parquet", f"load it with Hugging Face datasets and {_OWN}", ("**/*.parquet",)),
     Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", ("**/*.arrow",)),

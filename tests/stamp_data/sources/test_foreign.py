@@ -13,7 +13,7 @@ from stamp_data.sources.rows import TELLING
 from stamp_schemas import StampError
 
 from ..raw import build, picture
-from .raw import annotation, image, instances, write_json
+from .raw import annotation, image, instances, two_images, write_json
 
 PNG = b"\x89PNG\r\n"
 COCO_IMAGE = {"id": 1, "width": 64, "height": 48}
@@ -58,6 +58,8 @@ FOLDERS: dict[str, dict[str, Any]] = {
     "ADE20K": {"images/training/ADE_train_1.jpg": PNG, "annotations/training/ADE_train_1.png": PNG},
     "COCO-Stuff's PNGs": {"train2017/a.jpg": PNG, "stuffthingmaps/train2017/a.png": PNG},
     "a set in REFER's format": {"refer_seg/rrsisd/refs(unc).p": b"].", "refer_seg/rrsisd/instances.json": {}},
+    "a set in REFER's format ": {"refer_seg/rrsisd/refs(unc).p": b"].", "refer_seg/rrsisd/instances.json": two_images()},
+    "references of REFER as JSON": {"refer_seg/rrsisd/refs(unc).json": [], "refer_seg/rrsisd/instances.json": two_images()},
     "Google's refexp JSON": {"google_refexp_train.json": {"images": {}, "annotations": {}, "refexps": {}, "categories": []}},
     "conversations as LLaVA has them": {"mine.json": [{"id": "1", "conversations": [{"from": "human", "value": "hi"}]}]},
     "labelme": {"a.jpg": PNG, "a.json": {"shapes": [], "imagePath": "a.jpg"}},
