@@ -102,7 +102,10 @@ class Source(ABC):
         try:
             return ImageRef(image_path(folder, name, self.own), width, height, self.frame)
         except RecordFault as fault:
-            found = self.finder.elsewhere(inner_path(name)) if name.isprintable() else None
+            inner = inner_path(name)
+            if not inner or not name.isprintable():
+                raise
+            found = self.finder.elsewhere(inner)
             if found is None:
                 remedy = "--images DIR looks for the name elsewhere"
                 raise RecordFault(fault.reason, f"{fault.detail}; {remedy}") from None

@@ -171,6 +171,11 @@ def _split(source: Source, split: str, whole: bool) -> SplitReport:
         sample = _count(source, split, rejects, report)
         _render(source, split, sample, report)
         _refusals(rejects, report)
+        if not report.counts.images and not report.counts.sentences:
+            detail = "a build would find no usable record"
+            report.findings.append(
+                Finding("error", "nothing-usable", detail, "see what it refuses, or if it is the right file")
+            )
     if isinstance(source, ReferSource):
         report.counts = Counts(*source.counts(split))
     known = published().get(source.dataset)
