@@ -21,7 +21,7 @@ ABSENT = msgspec.Raw()
 
 TELLING = (
     "noun_phrase", "text_input", "tokens_positive", "obj_ann_id", "phrase", "phrases", "sentence", "sentences", "captions",
-    "referring_expression",
+    "referring_expression", "referring_expressions", "sent", "sents", "prompt", "query",
 )  # fmt: skip
 """Keys by which other formats say what an annotation means; `foreign.py` knows which do."""
 
@@ -37,6 +37,11 @@ class _Telling(msgspec.Struct):
     sentences: msgspec.Raw = ABSENT
     captions: msgspec.Raw = ABSENT
     referring_expression: msgspec.Raw = ABSENT
+    referring_expressions: msgspec.Raw = ABSENT
+    sent: msgspec.Raw = ABSENT
+    sents: msgspec.Raw = ABSENT
+    prompt: msgspec.Raw = ABSENT
+    query: msgspec.Raw = ABSENT
 
 
 class ImageRow(_Telling, kw_only=True):
