@@ -167,18 +167,18 @@ class Finder:
         if root not in self._indices:
             index: dict[str, list[str]] = {}
             for folder, names in walk(Path(self.roots[root]), self.follow_links):
-                for name in names:
+                for name in names if folder.isprintable() or not folder else []:
                     if name.lower().endswith(SUFFIXES) and name.isprintable():
                         index.setdefault(_plain(name), []).append(f"{folder}/{name}" if folder else name)
             self._indices[root] = index
         return self._indices[root]
 
 
-def walk(root: Path, follow_links: bool = False) -> Iterator[tuple[str, list[str]]]:
+def walk(root: Path, follow_links: bool = False, links: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
     """(folder relative to the root, names of its files) of every folder below, in the order of their names.
 
     Hidden folders are passed over, links to folders too unless they are to be followed; a folder is met once, whatever leads
-    to it.
+    to it. links: takes the links to folders outside of the root that are passed over.
     """
     met: set[tuple[int, int]] = set()
     for path, folders, names in os.walk(root, followlinks=follow_links):
@@ -187,9 +187,16 @@ def walk(root: Path, follow_links: bool = False) -> Iterator[tuple[str, list[str
             folders.clear()
             continue
         met.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(folder for folder in folders if not folder.startswith(".") and folder.isprintable())
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         relative = os.path.relpath(path, root)
-        yield "" if relative == "." else relative, sorted(names)
+        relative = "" if relative == "." else relative
+        if links is not None and not follow_links:
+            links += (f"{relative}/{name}".lstrip("/") for name in folders if _leads_out(f"{path}/{name}", root))
+        yield relative, sorted(names)
+
+
+def _leads_out(path: str, root: Path) -> bool:
+    return os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(root.resolve())  # noqa: PTH114
 
 
 def _pick(names: Names, name: str) -> str:

@@ -18,6 +18,7 @@ from stamp_data.sources import SOURCES, open_source
 from stamp_data.sources.base import Reading, Source
 from stamp_data.sources.foreign import explained
 from stamp_data.sources.jsonfile import OTHER_FORMAT
+from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_data.tokens import tokenizer_digest
 from stamp_schemas import Settings, StampError, UsageFault, Wording
 from stamp_schemas.manifest import Crowd
@@ -55,8 +56,10 @@ class Job(msgspec.Struct, frozen=True):
 
 
 def find_datasets(root: Path) -> list[tuple[str, str]]:
-    """(dataset, split_by) of every family that lies under `root`, in the usual order."""
-    return [(name, split_by) for name in FAMILIES for split_by in SOURCES[name].find(root)]
+    """(dataset, split_by) of every family that lies under `root`, in the usual order, then of one's own sets of REFER's."""
+    families = [(name, SOURCES[name]) for name in FAMILIES]
+    own = [(name, own_set(name, root)) for name in own_sets(root, tuple(SOURCES))]
+    return [(name, split_by) for name, kind in (*families, *own) for split_by in kind.find(root)]
 
 
 def checked_images(folders: Sequence[Path]) -> tuple[Path, ...]:

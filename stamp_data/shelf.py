@@ -77,7 +77,9 @@ class Shelf:
 
 
 def _checked(data: bytes, image: ImageRef) -> Picture:
-    return check_picture(_embedded(data, image.embedded) if image.embedded else data, image.path)
+    if image.embedded:
+        return check_picture(_embedded(data, image.embedded), f"{image.embedded}: its imageData")
+    return check_picture(data, image.path)
 
 
 def _embedded(data: bytes, name: str) -> bytes:

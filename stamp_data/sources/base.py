@@ -92,6 +92,8 @@ class Source(ABC):
         """The picture that annotations call `name`, in `folder` below the root. RecordFault `path-escape` if the name leads
         out of the root, and nothing of that name lies in the folders beside it.
         """
+        if name.startswith("data:"):
+            raise RecordFault("picture-missing", "the picture is a data URI: write it to a file, and name that")
         if "://" in name and not name.startswith(FILE_SCHEME):
             raise RecordFault(
                 "picture-missing", f"{name[:100]!r} is an address: download the picture, and name the file"
@@ -100,7 +102,10 @@ class Source(ABC):
         try:
             return ImageRef(image_path(folder, name, self.own), width, height, self.frame)
         except RecordFault as fault:
-            found = self.finder.elsewhere(inner_path(name)) if name.isprintable() else None
+            inner = inner_path(name)
+            if not inner or not name.isprintable():
+                raise
+            found = self.finder.elsewhere(inner)
             if found is None:
                 remedy = "--images DIR looks for the name elsewhere"
                 raise RecordFault(fault.reason, f"{fault.detail}; {remedy}") from None

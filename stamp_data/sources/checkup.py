@@ -137,7 +137,9 @@ def _examined(source: Source, whole: bool) -> DatasetReport:
     for split in known.counts.get(source.split_by, {}) if known else {}:
         if split not in source.splits():
             report.findings.append(
-                Finding("warning", "split-missing", f"no record of split {split}", "download it again")
+                Finding(
+                    "warning", "split-missing", f"no record of split {split}", "another release of the files has it"
+                )
             )
     report.downloads = _missing_pictures(source, known.pictures, report.splits) if known else []
     for part in report.downloads:
@@ -169,6 +171,11 @@ def _split(source: Source, split: str, whole: bool) -> SplitReport:
         sample = _count(source, split, rejects, report)
         _render(source, split, sample, report)
         _refusals(rejects, report)
+        if not report.counts.images and not report.counts.sentences:
+            detail = "a build would find no usable record"
+            report.findings.append(
+                Finding("error", "nothing-usable", detail, "see what it refuses, or if it is the right file")
+            )
     if isinstance(source, ReferSource):
         report.counts = Counts(*source.counts(split))
     known = published().get(source.dataset)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from stamp_data.rejects import RejectLog
+from stamp_data.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
 from stamp_data.sources.faults import RecordFault
@@ -65,8 +65,9 @@ class COCO(Source):
         files = self.inputs
         words = [_split_word(path, self.root) for path in files]
         for path, word in zip(files, words, strict=True):
-            alone = "train" if len(files) == 1 else path.stem
-            split = word if word and words.count(word) == 1 else path.stem if word else alone
+            stem = storable(path.stem)
+            alone = "train" if len(files) == 1 else stem
+            split = word if word and words.count(word) == 1 else stem if word else alone
             instances = load_instances(path, relative(path, self.root), encoding=self.reading.encoding)
             if instances.telling:
                 key = min(instances.telling, key=TELLING.index)

@@ -22,6 +22,7 @@ REASONS: dict[str, str] = {
     "duplicate-id": "several entries of the file have the id that is named, and they differ",
     "duplicate-picture": "the picture is listed several times, and its annotations have no phrase but their category",
     "empty-text": "the expression is empty",
+    "folder-passed-over": "a link leads to a folder outside of the root; it is read only with --follow-links",
     "image-marker": "the picture's marker stands where no picture can stand, or more than once; it was taken out",
     "image-mismatch": "the reference and its annotation name different images",
     "image-missing": "the image that is named has no entry in the instances file",

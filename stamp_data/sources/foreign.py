@@ -47,7 +47,9 @@ _OWN = "write COCO JSON with an `expression` per annotation, then `stamp-data bu
 _AS_COCO = "then `stamp-data build coco`"
 _CONVERT = f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COCO}"
 _REFER = "`stamp-data build refer --name NAME`"
+_PICKLE = "load the list with `json`, `pickle` it as refs(unc).p beside it, then `stamp-data build refer --name FOLDER`"
 _LVIS = f"give each image its `file_name` (the end of `coco_url`), {_AS_COCO}"
+_LABEL_STUDIO = f"in Label Studio, export as COCO (brush: COCO with images), {_AS_COCO}"
 _PNG = f"encode each with pycocotools and {_OWN}"
 
 FORMATS: tuple[Format, ...] = (
@@ -64,24 +66,33 @@ FORMATS: tuple[Format, ...] = (
     _json("Visual Genome", "objects image_id object_id", "its objects are boxes without masks; PhraseCut has masks for it"),
     _json("PhraseCut", "phrase Polygons", f"`Polygons` of a task are a `segmentation`, its `phrase` an `expression`: {_OWN}"),
     _json("VIA", "shape_attributes", f"in VIA, export the annotations in COCO format, {_AS_COCO}"),
-    _json("Label Studio JSON", "data result", f"in Label Studio, export as COCO (brush: COCO with images), {_AS_COCO}"),
+    _json("Label Studio JSON", "data result", _LABEL_STUDIO),
+    _json("VIA", "_via_img_metadata", f"in VIA, export the annotations in COCO format, {_AS_COCO}"),
+    _json("Label Studio JSON-MIN", "polygonlabels", _LABEL_STUDIO),
+    _json("Label Studio JSON-MIN", "brushlabels", _LABEL_STUDIO),
+    _json("CreateML JSON", "image annotations coordinates", f"its objects are boxes without masks; {_OWN}"),
     _json("Supervisely JSON", "classTitle", f"in Supervisely, export to COCO, {_AS_COCO}"),
     _json("Cityscapes", "imgHeight imgWidth objects", f"convert its polygons; {_OWN}"),
-    _json("SA-1B", "image annotations", f"it has masks, but no phrases; {_OWN}", "images"),
+    _json("SA-1B", "image annotations segmentation", f"it has masks, but no phrases; {_OWN}", "images"),
+    Format(_REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
+    Format(_REFER_FORMAT, _REFER, ("*/refs(*).p",)),
+    Format("references of REFER as JSON", _PICKLE, ("refer_seg/*/refs*.json",)),
+    Format("references of REFER as JSON", _PICKLE, ("*/refs*.json",)),
     _json("conversations as LLaVA has them", "conversations", "`stamp-data build llava --root FILE`"),
     _json("ReasonSeg", "is_sentence shapes", "`stamp-data build reason_seg --root FOLDER`, with train/, val/ or test/ in it"),
     _json("labelme", "shapes imagePath", "`stamp-data build labelme --root FOLDER`"),
     _json("COCO instances JSON", "images annotations segmentation", "`stamp-data build coco --root FILE`"),
     Format("CVAT XML", f"in CVAT, export as COCO 1.0, {_AS_COCO} (with --crowd instance for masks)", head=b"<annotations"),
     Format("Pascal VOC", _CONVERT, ("JPEGImages/*", "ImageSets")),
+    Format("Pascal VOC", _CONVERT, ("**/VOC*/JPEGImages",)),
     Format("Pascal VOC", _CONVERT, head=b"<annotation"),
     Format("YOLO", _CONVERT, ("labels/**/*.txt",)),
     Format("YOLO", _CONVERT, ("*/labels/*.txt",)),
+    Format("YOLO", _CONVERT, ("**/classes.txt",)),
+    Format("YOLO", _CONVERT, ("data.yaml",)),
     Format("COCO-Stuff's PNGs", "build its stuff_train2017.json with `stamp-data build coco`", ("stuffthingmaps/**/*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("annotations/*/ADE_*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("**/ADE_*_seg.png",)),
-    Format(_REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
-    Format(_REFER_FORMAT, _REFER, ("*/refs(*).p",)),
     Format("gRefCOCO", "`stamp-data build grefcoco`", ("**/grefs(*).json",)),
     Format("Parquet", f"load it with Hugging Face datasets and {_OWN}", ("**/*.parquet",)),
     Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", ("**/*.arrow",)),
@@ -89,6 +100,13 @@ FORMATS: tuple[Format, ...] = (
     Format("masks as PNG", _PNG, ("masks/**/*.png",)),
     Format("masks as PNG", _PNG, ("*mask*/**/*.png",)),
     Format("masks as PNG", _PNG, ("annotations/**/*.png",)),
+    Format("masks as PNG", _PNG, ("**/Segmentation*/*.png",)),
+    Format("masks as PNG", _PNG, ("**/labels/*.png",)),
+    Format("masks as PNG", _PNG, ("**/gt/*.png",)),
+    Format("archives", "unpack them first", ("*.zip",)),
+    Format("archives", "unpack them first", ("*.tar*",)),
+    Format("archives", "unpack them first", ("*.tgz",)),
+    Format("CSV", f"its rows say in their own way what they mean; {_OWN}", ("*.csv",)),
 )  # fmt: skip
 
 
@@ -106,7 +124,7 @@ def recognise(root: Path) -> Format | None:
     files = [root] if root.is_file() else []
     documents = files or _documents(root, ("*.json", "*/*.json", "*/*/*.json", "*.jsonl"))
     keys = [set(_keys_of(path)) for path in documents if path.suffix.lower() in (".json", ".jsonl")]
-    heads = [_head(path) for path in files or _documents(root, ("*.xml", "*/*.xml"))]
+    heads = [_head(path) for path in files or _documents(root, ("*.xml", "*/*.xml", "*/*/*.xml"))]
     return next((form for form in FORMATS if _is(form, root, keys, heads)), None)
 
 

@@ -28,6 +28,7 @@ HALF_PAIR = "a text holds half of a surrogate pair"
 _CHUNK = 1 << 20  # bytes
 _OPENINGS = [b"%c" % one for one in b'[{"-0123456789tfnNI']
 OTHER_FORMAT = "it is not a file of this format"
+WHOLE = "put a whole copy in its place"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 BOM = b"\xef\xbb\xbf"
 
@@ -52,7 +53,7 @@ def read_buffer(path: Path, limit: int = FILE_LIMIT) -> Buffer:
                 f"{path} has {size:,} bytes, more than the {limit:,} that are read", "is it the right file?"
             )
         if size == 0:
-            raise StampError(f"{path} is empty", "download it again")
+            raise StampError(f"{path} is empty", WHOLE)
         if size < MAPPED_FROM:
             return path.read_bytes()
         with path.open("rb") as file:
@@ -79,7 +80,7 @@ def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "") -> T:
     except msgspec.ValidationError as fault:
         raise StampError(f"{path}: {fault}", OTHER_FORMAT) from None
     except msgspec.DecodeError as fault:
-        raise StampError(f"{path}: {_what(fault, data)}", "download it again") from None
+        raise StampError(f"{path}: {_what(fault, data)}", WHOLE) from None
 
 
 def load_json(path: Path, kind: type[T], limit: int = FILE_LIMIT, encoding: str = "") -> T:

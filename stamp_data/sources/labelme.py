@@ -25,7 +25,7 @@ from stamp_data import numbers
 from stamp_data.files import open_plain
 from stamp_data.finding import SUFFIXES as PICTURES
 from stamp_data.finding import walk
-from stamp_data.rejects import RejectLog
+from stamp_data.rejects import RejectLog, storable
 from stamp_data.sources.base import BESIDE, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
@@ -49,11 +49,16 @@ _LOOKED_AT = (
 class _Shape(msgspec.Struct):
     label: str
     points: list[tuple[float, float]]
-    shape_type: str = "polygon"
+    shape_type: str | None = "polygon"
     group_id: float | str | None = None
     description: str | None = None
     mask: str | None = None
     flags: dict[str, object] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Null is a polygon, as in labelme itself."""
+        return "polygon" if self.shape_type is None else self.shape_type
 
     @property
     def is_nothing(self) -> bool:
@@ -99,7 +104,7 @@ class _Labelled(msgspec.Struct):
 
 class _LooseShape(_Labelled):
     points: msgspec.Raw = msgspec.Raw(b"null")
-    shape_type: str = "polygon"
+    shape_type: str | None = "polygon"
     group_id: float | str | None = None
     description: str | None = None
     mask: str | None = None
@@ -135,19 +140,29 @@ class LabelMe(Source):
     @cached_property
     def _tree(self) -> dict[str, set[str]]:
         """Names of all files by their folders, relative to the root."""
-        return {folder: set(names) for folder, names in walk(self.root, self.reading.follow_links)}
+        return {folder: set(names) for folder, names in walk(self.root, self.reading.follow_links, self._links)}
+
+    @cached_property
+    def _links(self) -> list[str]:
+        """Links to folders that were passed over, once the tree is known."""
+        return []
 
     @property
     def _files(self) -> list[str]:
         """All JSON files, relative to the root."""
-        found = [(folder, name) for folder, names in self._tree.items() for name in names if name.endswith(SUFFIX)]
+        found = [
+            (folder, name) for folder, names in self._tree.items() for name in names if name.lower().endswith(SUFFIX)
+        ]
         return [f"{folder}/{name}" if folder else name for folder, name in sorted(found)]
 
     @property
     def inputs(self) -> list[Path]:
         files = [path for path in map(self.root.joinpath, self._files) if path.is_file()]
         if not files:
-            raise StampError(f"{self.root} holds no JSON file", "--root names the folder of the labelme files")
+            linked = f"--follow-links reads what lies behind {self._links[0]}" if self._links else ""
+            raise StampError(
+                f"{self.root} holds no JSON file", linked or "--root names the folder of the labelme files"
+            )
         return files
 
     def load(self) -> None:
@@ -157,24 +172,29 @@ class LabelMe(Source):
         return list(dict.fromkeys(map(_split, self._files)))
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
+        if split == self.splits()[0]:
+            for link in self._links:
+                detail = "a link to a folder outside of the root, passed over; --follow-links reads what is in it"
+                rejects.add(link, link.rpartition("/")[2], "folder-passed-over", detail)
         for name in self._files:
             if _split(name) != split:
                 continue
-            path, identity = self.root / name, name.removesuffix(SUFFIX)
+            path = self.root / name
+            where = storable(name), storable(path.stem)
             try:
                 file = load_json(path, _File, SMALL_LIMIT, self.reading.encoding)
                 image = self._image(file, name, rejects)
             except StampError as fault:
-                rejects.add(name, path.stem, "unreadable-file", unreadable(fault, path).detail)
+                rejects.add(*where, "unreadable-file", unreadable(fault, path).detail)
                 continue
             except RecordFault as fault:
-                rejects.add(name, path.stem, fault.reason, fault.detail, expressions=len(file.shapes))
+                rejects.add(*where, fault.reason, fault.detail, expressions=len(file.shapes))
                 continue
-            naming = Naming(name, path.stem, rejects)
+            naming = Naming(*where, rejects)
             _name(file, naming)
             targets, requests = naming.ask()
             if requests:
-                yield Annotation(identity, (name, path.stem), image, targets, requests)
+                yield Annotation(storable(_stem(name)), where, image, targets, requests)
 
     def _image(self, file: _File, name: str, rejects: RejectLog) -> ImageRef:
         """The picture of a file. RecordFault if it claims to have no size, or lies outside of the root."""
@@ -185,18 +205,18 @@ class LabelMe(Source):
             if not file.has_picture:
                 raise
             base = inner_path(file.image_path).rpartition("/")[2]
-            image = self.picture(folder, base or own.removesuffix(SUFFIX), file.width, file.height)
+            image = self.picture(folder, base or storable(_stem(own)), file.width, file.height)
         if image.root or (self._is_there(image.path) and not self.finder.given):
             return image
         if found := self.finder.near(image.path):
             return msgspec.structs.replace(image, root=found.root, path=found.path)
-        if file.has_picture:
+        if file.has_picture and storable(name) == name:
             return msgspec.structs.replace(image, embedded=name)
-        twin = next((own.removesuffix(SUFFIX) + suffix for suffix in self._twins(folder, own)), "")
+        twin = next((_stem(own) + suffix for suffix in self._twins(folder, own)), "")
         if not twin:
             return image
         detail = f"no picture {file.image_path!r}; {twin} beside the file is taken for it"
-        rejects.add(name, own.removesuffix(SUFFIX), "picture-renamed", detail, action="cleaned")
+        rejects.add(name, _stem(own), "picture-renamed", detail, action="cleaned")
         return self.picture(folder, twin, file.width, file.height)
 
     def _is_there(self, path: str) -> bool:
@@ -205,9 +225,13 @@ class LabelMe(Source):
 
     def _twins(self, folder: str, own: str) -> list[str]:
         """Suffixes under which there are pictures beside a file that are called as it is."""
-        stem = own.removesuffix(SUFFIX)
+        stem = _stem(own)
         names = sorted(name for name in self._tree[folder] if name.startswith(f"{stem}."))
         return [name.removeprefix(stem) for name in names if name.removeprefix(stem).lower() in PICTURES]
+
+
+def _stem(name: str) -> str:
+    return name[: -len(SUFFIX)]
 
 
 def _split(name: str) -> str:
@@ -216,7 +240,7 @@ def _split(name: str) -> str:
 
 def _some_files(folder: Path) -> list[Path]:
     try:
-        return sorted(folder.glob(f"*{SUFFIX}"))[: _LOOKED_AT[0]]
+        return sorted(folder.glob("*.[jJ][sS][oO][nN]"))[: _LOOKED_AT[0]]
     except OSError:  # a folder that may not be looked into
         return []
 
@@ -257,7 +281,7 @@ def _name(file: _File, naming: Naming) -> None:
             except RecordFault as why:
                 naming.lose(phrases, _record(at), why)
         if len(regions) == len(members):
-            area = (label, *((shape.shape_type, *shape.points, shape.mask) for _, shape, _ in members))
+            area = (label, *((shape.kind, *shape.points, shape.mask) for _, shape, _ in members))
             naming.add(phrases, regions, twins.setdefault(area, key), [label.strip()])
 
 
@@ -308,8 +332,8 @@ def _shape(raw: msgspec.Raw) -> tuple[_Shape, RecordFault | None]:
         except (RecordFault, ValueError):
             return shape, why
         shape.shape_type, shape.mask = loose.shape_type, loose.mask
-    if shape.shape_type in NO_AREA:
-        return shape, RecordFault("no-area", f"{shape.shape_type} {shape.label!r}")
+    if shape.kind in NO_AREA:
+        return shape, RecordFault("no-area", f"{shape.kind} {shape.label!r}")
     return shape, None
 
 
@@ -324,8 +348,8 @@ def _region(shape: _Shape, where: Where, file: _File) -> Region:
         "quadrilateral": areas.polygon,
         "rotation": areas.polygon,  # this and the one before are X-AnyLabeling's
     }
-    if shape.shape_type == "mask":
+    if shape.kind == "mask":
         return Region(areas.mask(shape.points, shape.mask, file.height, file.width), where)
-    if shape.shape_type not in kinds:
-        raise RecordFault("bad-shape", f"shape_type {shape.shape_type[:40]!r} is unknown")
-    return Region(kinds[shape.shape_type](shape.points), where)
+    if shape.kind not in kinds:
+        raise RecordFault("bad-shape", f"shape_type {shape.kind[:40]!r} is unknown")
+    return Region(kinds[shape.kind](shape.points), where)

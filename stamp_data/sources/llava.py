@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from stamp_data import numbers
-from stamp_data.rejects import RejectLog
+from stamp_data.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import as_utf8, decode, decode_row, read_buffer
@@ -35,9 +35,13 @@ ID_LIMIT = 200  # characters
 Place = Literal["", "before", "after"]
 NOWHERE: Place = ""
 
-_OTHER_MEDIA = re.compile("<(?:video|audio)>", re.IGNORECASE)
-_PICTURE = re.compile(MARKER, re.IGNORECASE)
-_NEXT_LINE = re.compile(rb"\}\s*\n\s*\{")
+_OTHER_MEDIA = re.compile(r"<\|?(?:video|audio)(?:_pad)?[ _-]?\d*\|?>", re.IGNORECASE)
+_PICTURE = re.compile(
+    r"<\|?(?:image(?:[ _-]?(?:\d+|pad|placeholder|patch|token|here|start))?|im_patch|vision_start)\s*\|?>|<img>[^<]*</img>",
+    re.IGNORECASE,
+)
+"""`<image>`, and what others write for it: `<image 1>`, `<|image_1|>`, `<|image_pad|>`, `<ImageHere>`, `<img>a.jpg</img>`."""
+_NEXT_LINE = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")
 _PROBE = 1 << 20  # bytes within which a file of lines has its second line
 
 
@@ -137,7 +141,8 @@ class LLaVA(Source):
     def load(self) -> None:
         path = self.inputs[0]
         data = as_utf8(read_buffer(path), path, self.reading.encoding)
-        if path.suffix.lower() in LINES or (data[:1] == b"{" and _NEXT_LINE.search(data[:_PROBE])):
+        is_list = bytes(data[:_PROBE]).lstrip()[:1] == b"["
+        if not is_list and (path.suffix.lower() in LINES or _is_lines(data[:_PROBE])):
             self._rows = [msgspec.Raw(line) for line in bytes(data).split(b"\n") if line and not line.isspace()]
         else:
             self._rows = decode(data, path, list[msgspec.Raw])
@@ -148,7 +153,7 @@ class LLaVA(Source):
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
         if split != "train":
             return
-        width = max(6, len(str(len(self._rows))))
+        width, name = max(6, len(str(len(self._rows)))), storable(self.file)
         for position, raw in enumerate(self._rows):
             record = f"[{position:0{width}d}]"
             try:
@@ -156,12 +161,12 @@ class LLaVA(Source):
                 image = self._image(row)
                 turns, stray = conversation(row, image is not None)
             except RecordFault as fault:
-                rejects.add(self.file, record, fault.reason, fault.detail, expressions=1)
+                rejects.add(name, record, fault.reason, fault.detail, expressions=1)
                 continue
             if stray:
-                rejects.add(self.file, record, "image-marker", f"{MARKER} taken out of {stray}", action="cleaned")
+                rejects.add(name, record, "image-marker", f"{MARKER} taken out of {stray}", action="cleaned")
             identity = f"{position:0{width}d}" if row.id is None or row.id == "" else numbers.name(row.id)[:ID_LIMIT]
-            yield Annotation(identity, (self.file, record), image, conversation=turns)
+            yield Annotation(identity, (name, record), image, conversation=turns)
 
     def _image(self, row: _Record) -> ImageRef | None:
         for medium in (row.video, row.videos, row.audio, row.audios):
@@ -190,6 +195,11 @@ class LLaVA(Source):
         if name is None:
             raise RecordFault("picture-missing", f"{path} is not on disk, under no usual suffix")
         return f"{BY_STEM}/{name}"
+
+
+def _is_lines(beginning: bytes) -> bool:
+    """Whether the first line ends an object and the next begins one, which is not so where an object has lines of its own."""
+    return _NEXT_LINE.match(beginning) is not None
 
 
 def conversation(row: _Record, has_image: bool) -> tuple[list[Turn], str]:
@@ -239,8 +249,8 @@ def _check_pointers(said: str, number: int, has_image: bool) -> None:
     """RecordFault if a question points at what is not there: its answer would be one about something unseen."""
     if medium := _OTHER_MEDIA.search(said):
         raise RecordFault("other-media", f"turn {number} speaks of {medium[0]}")
-    if not has_image and _PICTURE.search(said):
-        raise RecordFault("no-picture", f"turn {number} speaks of {MARKER}, the record names no picture")
+    if not has_image and (marker := _PICTURE.search(said)):
+        raise RecordFault("no-picture", f"turn {number} speaks of {marker[0][:40]}, the record names no picture")
 
 
 def _place(text: str) -> tuple[str, Place]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from stamp_data.rejects import storable
 from stamp_data.sources.faults import RecordFault
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -31,7 +32,12 @@ def image_path(folder: str, name: str, up: bool = False) -> str:
     long = any(len(part.encode("utf-8", "replace")) > _LONGEST for part in plain)
     if parts[-1] in ("", ".", "..") or not name.isprintable() or long or len(name) > 4 * _LONGEST:
         raise RecordFault("path-escape", f"image path {name[:100]!r} is no file name")
-    return "/".join(plain)
+    found = "/".join(plain)
+    if storable(found) != found:
+        raise RecordFault(
+            "path-escape", f"image path {storable(found)[:100]!r} is no text: rename the file or its folder"
+        )
+    return found
 
 
 def inner_path(name: str) -> str:
@@ -41,8 +47,8 @@ def inner_path(name: str) -> str:
 
 
 def relative(path: Path, root: Path) -> str:
-    """How reject rows name a file: relative to the root where it lies under it."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    """How rows and records name a file: relative to the root where it lies under it."""
+    return storable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name)
 
 
 def first_folder(root: Path, candidates: tuple[str, ...]) -> str:

@@ -36,7 +36,7 @@ _COUNTED = {b"X": 4, b"T": 4, b"B": 4, b"\x8c": 1, b"U": 1, b"C": 1, b"\x8a": 1,
 _TUPLES = frozenset((b")", b"t", b"\x85", b"\x86", b"\x87"))
 _LONGEST_INTEGER = 8  # bytes
 _HINT = (
-    "download it again; only lists, dictionaries, texts and numbers are read: "
+    "put a whole copy in its place; only lists, dictionaries, texts and numbers are read: "
     "if the file is your own, convert with int(), float() and str() and pickle it again"
 )
 

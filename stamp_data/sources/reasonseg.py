@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.rejects import RejectLog
+from stamp_data.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
@@ -113,7 +113,7 @@ class ReasonSeg(Source):
 
     def _annotation(self, path: Path, image: ImageRef, rejects: RejectLog) -> Annotation | None:
         """The record of one file, or None with rows in `rejects` if nothing is left of it."""
-        name = relative(path, self.root)
+        name, stem = relative(path, self.root), storable(path.stem)
         try:
             file = load_json(path, _File, SMALL_LIMIT, self.reading.encoding or ENCODING)
         except StampError as fault:
@@ -121,10 +121,10 @@ class ReasonSeg(Source):
         regions, broken = self._regions(file.shapes, name, rejects)
         if broken or not any(region.role == "target" for region in regions):
             reason, detail = ("bad-shape", "a shape is unusable") if broken else ("no-target", "no shape is a target")
-            rejects.add(name, path.stem, reason, detail, expressions=len(file.text))
+            rejects.add(name, stem, reason, detail, expressions=len(file.text))
             return None
-        where = name, path.stem
-        annotation = Annotation(path.stem, where, image, [Target("0", regions, ["0"])])
+        where = name, stem
+        annotation = Annotation(stem, where, image, [Target("0", regions, ["0"])])
         form: Form = "question" if file.is_sentence else "description"
         for number, raw in enumerate(file.text):
             try:
@@ -134,7 +134,7 @@ class ReasonSeg(Source):
                 continue
             annotation.requests.append(Request(str(number), text, [0], (name, f"text {number}"), form))
         if not file.text:
-            rejects.add(name, path.stem, "empty-text", "text is an empty list")
+            rejects.add(name, stem, "empty-text", "text is an empty list")
         return annotation if annotation.requests else None
 
     def _regions(self, shapes: list[msgspec.Raw], name: str, rejects: RejectLog) -> tuple[list[Region], bool]:
@@ -208,4 +208,4 @@ def _pictures(folder: Path) -> dict[str, str]:
 
 
 def _annotation_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.json")) if folder.is_dir() else []
+    return sorted(folder.glob("*.[jJ][sS][oO][nN]")) if folder.is_dir() else []

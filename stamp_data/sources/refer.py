@@ -17,7 +17,7 @@ from stamp_data.rejects import RejectLog
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances, load_instances
-from stamp_data.sources.jsonfile import numbered
+from stamp_data.sources.jsonfile import OTHER_FORMAT, numbered
 from stamp_data.sources.paths import first_folder
 from stamp_data.sources.pickles import load_plain
 from stamp_data.sources.references import Reference, References, collect
@@ -131,7 +131,7 @@ class ReferSource(Source):
         """The raw references, one by one; StampError if the file is not a list of them."""
         rows = load_plain(path)
         if not isinstance(rows, list):
-            raise StampError(f"{path}: holds {type(rows).__name__}, not a list of references", "download it again")
+            raise StampError(f"{path}: holds {type(rows).__name__}, not a list of references", OTHER_FORMAT)
         for _, row in numbered(rows):
             yield row
 

@@ -67,7 +67,9 @@ def collect(rows: Iterable[object], file: str, *, several: bool, limit: int) -> 
     for position, row in enumerate(rows):
         total += _size(row)
         if total > limit:
-            raise StampError(f"{file}: the same expressions over and over, more than it has bytes", "download it again")
+            raise StampError(
+                f"{file}: the same expressions over and over, more than it has bytes", "it is made to do harm"
+            )
         try:
             fields = _object(row)
             split = _name(_get(fields, "split"), "split")

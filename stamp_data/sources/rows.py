@@ -21,7 +21,7 @@ ABSENT = msgspec.Raw()
 
 TELLING = (
     "noun_phrase", "text_input", "tokens_positive", "obj_ann_id", "phrase", "phrases", "sentence", "sentences", "captions",
-    "referring_expression",
+    "referring_expression", "referring_expressions", "sent", "sents", "prompt", "query",
 )  # fmt: skip
 """Keys by which other formats say what an annotation means; `foreign.py` knows which do."""
 
@@ -37,6 +37,11 @@ class _Telling(msgspec.Struct):
     sentences: msgspec.Raw = ABSENT
     captions: msgspec.Raw = ABSENT
     referring_expression: msgspec.Raw = ABSENT
+    referring_expressions: msgspec.Raw = ABSENT
+    sent: msgspec.Raw = ABSENT
+    sents: msgspec.Raw = ABSENT
+    prompt: msgspec.Raw = ABSENT
+    query: msgspec.Raw = ABSENT
 
 
 class ImageRow(_Telling, kw_only=True):
@@ -68,11 +73,20 @@ class AnnotationRow(_Telling, kw_only=True):
 
 
 class RefRow(msgspec.Struct):
-    """An entry of `refs`, as our own export writes them: one dialogue, with an annotation per mask, -1 for an empty one."""
+    """An entry of `refs`, as our own export writes them: one dialogue, with an annotation per mask, -1 for an empty one.
+
+    dialogue: `<sentence>-p<pass>`.
+    """
 
     image_id: Id | None
     ann_ids: list[Id]
     expression: str
+    dialogue: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Of which dialogues are drawn, one a pass."""
+        return self.dialogue.rpartition("-p")[0]
 
 
 _IMAGE = msgspec.json.Decoder(ImageRow)

@@ -266,3 +266,13 @@ def test_the_picture_inside_a_labelme_file_is_stored(tmp_path: Path) -> None:
         ("c.jpg", "picture-missing", "c.jpg: no such file; --images DIR names the folder that it lies in"),
     ]
     assert [one for one in examine(root).datasets if one.dataset == "labelme"]
+
+
+@pytest.mark.parametrize("name", ["", "a\nb.jpg", "/"])
+def test_what_is_no_name_is_not_looked_for_elsewhere(tmp_path: Path, name: str) -> None:
+    coco(tmp_path / "raw/annotations/instances_train.json", name)
+    with pytest.raises(StampError) as fault:
+        build(tmp_path / "raw", tmp_path / "out", "coco")
+    assert "--images" not in str(fault.value)
+    findings = examine(tmp_path / "raw").findings
+    assert [one.code for one in findings if one.level == "error"] == ["nothing-usable"]

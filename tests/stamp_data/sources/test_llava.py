@@ -207,3 +207,36 @@ def test_real_records(real_data: Path) -> None:
     assert [record.conversation[0].has_image for record in after] == ["after", "after"]
     (bus,), _ = read("llava", real_data / "llava/mix665k_excerpt.json")
     assert bus.id == "000000033471" and len(bus.conversation) >= 6
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "see <img>a.jpg</img>", "<|vision_start|><|image_pad|><|vision_end|>what?", "<image 1> what?", "<image1>\nwhat?",
+        "<|image_1|>\nwhat?", "<image_placeholder> what?", "<Img><ImageHere></Img> what?", "<im_patch> what?", "<image > what?",
+    ],
+)  # fmt: skip
+def test_what_others_write_for_a_picture_points_at_one_as_well(tmp_path: Path, said: str) -> None:
+    assert turns(tmp_path, {"conversations": talk(said, "that")}) == ([], [("no-picture", 1)])
+
+
+@pytest.mark.parametrize(
+    "said", ["what does the <img> tag do?", 'is <img src="a.jpg"> right?', "<|im_start|>", "an image 1"]
+)
+def test_talk_of_html_points_at_no_picture(tmp_path: Path, said: str) -> None:
+    found, _ = turns(tmp_path, {"conversations": talk(said, "that")})
+    assert len(found) == 2
+
+
+def test_lines_may_hold_a_list_and_objects_of_several_lines_are_no_lines(tmp_path: Path) -> None:
+    record = {"conversations": talk("a", "b")}
+    assert len(read("llava", write_json(tmp_path / "a.jsonl", [record, record]))[0]) == 2
+    (tmp_path / "b.json").write_text("\n".join(json.dumps(record, indent=1) for _ in range(2)))
+    with pytest.raises(StampError, match=r"b\.json: Expected"):
+        read("llava", tmp_path / "b.json")
+
+
+def test_a_data_uri_is_no_missing_file(tmp_path: Path) -> None:
+    write_json(tmp_path / FILE, [{"image": "data:image/jpeg;base64,AAAA", "conversations": talk("a", "b")}])
+    _, (row,) = read("llava", tmp_path)
+    assert row.reason == "picture-missing" and "write it to a file" in row.detail

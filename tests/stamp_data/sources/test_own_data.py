@@ -335,3 +335,19 @@ def test_real_records(real_data: Path) -> None:
     assert reasons(rejects) == [("no-area", 1)] * 3
     octagon = next(t for r in drawn for t in r.targets if t.categories == ["octagon"])
     assert 7_000 < area(octagon.regions[0]) < 9_000
+
+
+def test_a_labelme_shape_of_null_type_is_a_polygon(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"shapes": [shape("cat", shape_type=None)], "imagePath": "a.jpg"})
+    (record,), rejects = read("labelme", tmp_path)
+    assert [request.text for request in record.requests] == ["cat"] and not rejects
+
+
+@pytest.mark.parametrize("key", ["sent", "sents", "prompt", "query", "referring_expressions"])
+def test_phrases_under_other_keys_are_not_passed_over_for_the_category(tmp_path: Path, key: str) -> None:
+    write_json(tmp_path / "i.json", instances([image(1)], [annotation(1, 1, **{key: "the left one"})]))
+    with pytest.raises(StampError, match=f"`{key}` says what"):
+        read("coco", tmp_path / "i.json")
+    write_json(tmp_path / "i.json", instances([image(1)], [annotation(1, 1, **{key: "x"}, expression="the left one")]))
+    (record,), _ = read("coco", tmp_path / "i.json")
+    assert record.requests[0].text == "the left one"

@@ -103,3 +103,10 @@ def test_doctor_finds_it(tmp_path: Path) -> None:
         ("train", 3, []),
         ("val", 1, []),
     ]
+
+
+def test_all_that_is_there_includes_ones_own_sets(tmp_path: Path) -> None:
+    rrsisd(tmp_path / "data")
+    rrsisd(tmp_path / "data", "google")
+    names = {one.manifest.name for one in build(tmp_path / "data", tmp_path / "out", "all")}
+    assert names == {f"rrsisd-{split_by}/{split}" for split_by in ("unc", "google") for split in ("train", "val")}
