@@ -61,7 +61,10 @@ class Region(msgspec.Struct, omit_defaults=True):
 
 
 class Target(msgspec.Struct, omit_defaults=True):
-    """One mask: the union of its regions; no region means an empty mask by intent (a no-target expression)."""
+    """One mask: the union of its regions; no region means an empty mask by intent (a no-target expression).
+
+    All its regions stand in one file.
+    """
 
     id: str
     regions: list[Region] = []

@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 RECORD_SCHEMA: Literal["stamp.record/1"] = "stamp.record/1"
+Origin = list[str] | msgspec.UnsetType
+"""A raw file, relative to the dataset's root, and the records in it; unset in what was written before it was kept."""
 
 
 class RLE(msgspec.Struct):
@@ -43,7 +45,10 @@ class ImageInfo(msgspec.Struct):
 
 
 class TargetInfo(msgspec.Struct):
-    """area: pixels under the mask; bbox: [x, y, width, height] of the mask in pixels; both derived from `rle`."""
+    """area: pixels under the mask; bbox: [x, y, width, height] of the mask in pixels; both derived from `rle`.
+
+    where: the regions that `rle` and `ignore_rle` were made of; without any, what says that nothing is meant.
+    """
 
     id: str
     rle: RLE
@@ -52,6 +57,7 @@ class TargetInfo(msgspec.Struct):
     instances: list[str]
     categories: list[str]
     ignore_rle: RLE | None
+    where: Origin = msgspec.UNSET
 
 
 class Content(msgspec.Struct, omit_defaults=True):
@@ -65,12 +71,16 @@ class Message(msgspec.Struct):
 
 
 class Dialogue(msgspec.Struct):
-    """targets: one index into the record's targets per `<|seg|>` in the assistant's turns, in order of appearance."""
+    """targets: one index into the record's targets per `<|seg|>` in the assistant's turns, in order of appearance.
+
+    where: what bears the expression or the conversation.
+    """
 
     id: str
     expression: str
     targets: list[int]
     messages: list[Message]
+    where: Origin = msgspec.UNSET
 
 
 class Record(msgspec.Struct):

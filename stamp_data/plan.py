@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stamp_data.sources.base import Source  # with all the sources, which workers do not need
 
 KEY_LIMIT = 80  # characters; longest member name of a tar is 100
-RENDERER = 1  # raised when the same task would render to other bytes
+RENDERER = 2  # raised when the same task would render to other bytes
 
 _UNSAFE = re.compile(r"[^a-z0-9_+-]+")
 

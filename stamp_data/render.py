@@ -37,6 +37,7 @@ from stamp_schemas import (
     TargetInfo,
     Turn,
 )
+from stamp_schemas.annotation import Where
 from stamp_schemas.record import RECORD_SCHEMA
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
@@ -134,6 +135,9 @@ class Renderer:
         kept = [request for request in requests if self._has_targets(request, lost, rejects)]
         place = {index: position for position, index in enumerate(_in_use(kept))}
         record.targets = [made[index] for index in place]
+        for index in place:
+            asking = [request.where for request in kept if index in request.targets]
+            made[index].where = _origin(annotation.targets[index], asking)
         record.dialogues = self._dialogues(kept, place, record.key)
         masks, ignores = [target.rle for target in record.targets], [target.ignore_rle for target in record.targets]
         return rle_coverages(masks, grid, ignores) if masks else None
@@ -204,7 +208,8 @@ class Renderer:
                     Message("user", [Content("image"), Content("text", question)]),
                     Message("assistant", [Content("text", answer)]),
                 ]
-                dialogues.append(Dialogue(name, request.text, [place[i] for i in request.targets], messages))
+                asked = [place[i] for i in request.targets]
+                dialogues.append(Dialogue(name, request.text, asked, messages, [*request.where]))
         return dialogues
 
     def _conversation(self, annotation: Annotation, rejects: RejectLog) -> list[Dialogue]:
@@ -220,7 +225,7 @@ class Renderer:
                 detail = f"taken out of {turn.role} turn: {', '.join(removed)}"
                 rejects.add(*annotation.where, "control-token", detail, action="cleaned")
             messages.append(_message(turn, text))
-        return [Dialogue("0", "", [], messages)]
+        return [Dialogue("0", "", [], messages, [*annotation.where])]
 
 
 def _message(turn: Turn, text: str) -> Message:
@@ -233,6 +238,13 @@ def _message(turn: Turn, text: str) -> Message:
 def _in_use(requests: list[Request]) -> list[int]:
     """Target indices that the requests refer to, in their original order."""
     return sorted({index for request in requests for index in request.targets})
+
+
+def _origin(target: Target, requests: list[Where]) -> list[str]:
+    """The file of a target's regions and their records in it; without regions, those of the `requests` that say so."""
+    places = [region.where for region in target.regions if region.role == "target"] or requests
+    places += [region.where for region in target.regions if region.role == "ignore"]
+    return [places[0][0], *dict.fromkeys(record for _, record in places)] if places else []
 
 
 def _image_info(annotation: Annotation, picture: Picture | None) -> ImageInfo | None:

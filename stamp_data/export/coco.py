@@ -6,7 +6,8 @@
 `annotations` has one entry per mask that is not empty, with the expressions that ask for it alone in `expressions`, and one
 with `iscrowd` 1 for what is to be ignored around a mask (`ignored_by` names the latter). `refs` has one entry per
 dialogue, so that an expression without a target has its place, as have several masks in one answer and conversations:
-`ann_ids` holds one annotation per `<|seg|>`, -1 for an empty mask.
+`ann_ids` holds one annotation per `<|seg|>`, -1 for an empty mask; what is to be ignored around that is kept if the picture
+has one such.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _SECTIONS = ("images", "annotations", "refs")
 
 class Coco(Format):
     name = "coco"
-    notes = ("patch labels are left out: they follow from the masks",)
+    notes = (
+        "patch labels are left out: they follow from the masks",
+        "questions and answers are kept in `refs`: `stamp-data build coco` draws them anew around the expressions",
+    )
 
     def begin(self, place: Place) -> None:
         self._manifest = place.manifest
@@ -69,16 +73,23 @@ class Coco(Format):
             if len(dialogue.targets) == 1 and dialogue.expression:
                 expressions.setdefault(dialogue.targets[0], {})[dialogue.expression] = None
         ids = []
+        ignores = {
+            target.ignore_rle.counts if target.ignore_rle else "" for target in record.targets if not target.area
+        }
         for number, target in enumerate(record.targets):
-            own = NO_TARGET
+            own, ignored = NO_TARGET, int(target.ignore_rle is not None)
             if target.area:
                 named = {"expressions": list(expressions.get(number, {})), "target": target.id}
                 more = {"instances": target.instances, "categories": target.categories}
                 own = self._annotate(image_id, target.categories, target.rle, {**named, **more})
-            if target.ignore_rle is not None:
+            if ignored and own == NO_TARGET and len(ignores) > 1:
+                why = f"several empty masks with different regions around them are all {NO_TARGET}"
+                self.tally.lose("ignored-per-empty-mask", "ignored", why, record.key)
+                ignored = 0
+            elif target.ignore_rle is not None:
                 self._annotate(image_id, target.categories, target.ignore_rle, {"ignored_by": own, "target": target.id})
             ids.append(own)
-            self.tally.hold(targets=1, ignored=int(target.ignore_rle is not None))
+            self.tally.hold(targets=1, ignored=ignored)
         return ids
 
     def _annotate(self, image_id: int | None, categories: list[str], mask: RLE, more: dict[str, object]) -> int:

@@ -2,10 +2,11 @@
 
     <set>/<split>/KEY.json, KEY.jpg
 
-A shape has one text and one area; it stands for every pass over its expression. So there is no place for an expression
-that means nothing in the picture, for several masks in one answer, or for conversations; these are losses. What is to be
-ignored is a shape labelled `__ignore__`, labelme's own word, and can only be kept where it is the same for every target
-of the picture.
+A shape has one text and one area; it stands for every pass over its expression. That an expression means nothing in the
+picture is a flag of the picture, `no_target: EXPRESSION`. There is no place for several masks in one answer, or for
+conversations; these are losses, and so are words that mean something else in the same picture, since a phrase there names
+all that bears it. What is to be ignored is a shape labelled `__ignore__`, labelme's own word, and can only be kept where it
+is the same for every target of the picture.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from stamp_schemas import RLE, Dialogue, Record, StampError, TargetInfo
 
 VERSION = "5.5.0"  # of labelme, whose files these are like
 IGNORE = "__ignore__"
+NO_TARGET = "no_target"
 UNNAMED = "object"  # label of a target without a category
 
 
@@ -45,10 +47,10 @@ class LabelMe(Format):
             self.tally.lose("text-only", "records", why, record.key)
             self.tally.lose("text-only", "dialogues", why, record.key, len(record.dialogues))
             return
-        shapes = self._shapes(record)
+        shapes, flags = self._shapes(record)
         content: dict[str, object] = {
             "version": VERSION,
-            "flags": {},
+            "flags": flags,
             "shapes": shapes,
             "imagePath": picture_name(loaded),
             "imageData": None,
@@ -59,36 +61,41 @@ class LabelMe(Format):
         (self._folder / f"{record.key}.json").write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
         self.tally.hold(records=1, pictures=1)
 
-    def _shapes(self, record: Record) -> list[dict[str, object]]:
+    def _shapes(self, record: Record) -> tuple[list[dict[str, object]], dict[str, bool]]:
+        """Shapes of what is there, flags of what is not."""
         shapes: list[dict[str, object]] = []
-        held: dict[int, dict[str, str]] = {}  # by target and expression: the sentence that it was first drawn from
+        flags: dict[str, bool] = {}
+        held: dict[
+            str, tuple[int, str]
+        ] = {}  # by expression: its target, and the sentence that it was first drawn from
         for dialogue in record.dialogues:
-            loss = _loss(dialogue, record, held)
+            loss = _loss(dialogue, held)
             if loss:
                 self.tally.lose(loss[0], "dialogues", loss[1], record.key)
                 continue
             self.tally.hold(dialogues=1)
             number, sentence = dialogue.targets[0], _sentence(dialogue)
-            if dialogue.expression in held.setdefault(number, {}):
+            if dialogue.expression in held:
                 continue  # a further pass over the sentence, which the shape stands for
-            held[number][dialogue.expression] = sentence
+            held[dialogue.expression] = number, sentence
             target = record.targets[number]
-            label = target.categories[0] if target.categories else UNNAMED
-            shapes += self._areas(target.rle, label, dialogue.expression, group=len(shapes))
-        self.tally.hold(targets=len(held))
-        for number, target in enumerate(record.targets):
-            if number not in held:
-                code, why = ("in-lost-dialogues", "only dialogues that cannot be held ask for them")
-                if not target.area:
-                    code, why = ("no-target", "a shape has to have an area")
-                self.tally.lose(code, "targets", why, record.key)
-        return shapes + self._ignored(record)
+            if target.area:
+                shapes += self._areas(target.rle, _label(target), dialogue.expression, group=len(shapes))
+            else:
+                flags[f"{NO_TARGET}: {dialogue.expression}"] = True
+        shown = {number for number, _ in held.values()}
+        self.tally.hold(targets=len(shown))
+        missing = len(record.targets) - len(shown)
+        self.tally.lose(
+            "in-lost-dialogues", "targets", "only dialogues that cannot be held ask for them", record.key, missing
+        )
+        return shapes + self._ignored(record), flags
 
     def _ignored(self, record: Record) -> list[dict[str, object]]:
-        masks = {target.ignore_rle.counts if target.ignore_rle else None for target in record.targets if target.area}
+        masks = {target.ignore_rle.counts if target.ignore_rle else None for target in record.targets}
         count = sum(target.ignore_rle is not None for target in record.targets)
         shared = record.targets[0].ignore_rle if len(masks) == 1 and record.targets else None
-        if shared is not None and all(target.area for target in record.targets):
+        if shared is not None:
             self.tally.hold(ignored=count)
             return self._areas(shared, IGNORE, "", group=-1)
         why = "an ignored shape counts for every target of its picture"
@@ -143,16 +150,23 @@ def _sentence(dialogue: Dialogue) -> str:
     return dialogue.id.rpartition("-p")[0]
 
 
-def _loss(dialogue: Dialogue, record: Record, held: dict[int, dict[str, str]]) -> tuple[str, str] | None:
+def _label(target: TargetInfo) -> str:
+    """Its first category, unless labelme would take that for a mark of what is to be ignored."""
+    first = target.categories[0] if target.categories else UNNAMED
+    return UNNAMED if first.strip() == IGNORE else first
+
+
+def _loss(dialogue: Dialogue, held: dict[str, tuple[int, str]]) -> tuple[str, str] | None:
     """(code, why) of a dialogue that no shape can hold."""
     if single_round(dialogue) is None or not dialogue.expression:
         return "conversation", "a shape has a text, not turns"
     if len(dialogue.targets) != 1:
         return "several-masks", "a shape is one area, the expression asks for several"
     number = dialogue.targets[0]
-    if not record.targets[number].area:
-        return "no-target", "a shape has to have an area"
-    if held.get(number, {}).get(dialogue.expression, _sentence(dialogue)) != _sentence(dialogue):
+    first, sentence = held.get(dialogue.expression, (number, _sentence(dialogue)))
+    if first != number:
+        return "same-words", "a phrase names all that bears it, and these words mean another target of the picture too"
+    if sentence != _sentence(dialogue):
         return "repeated", "the same words for the same target once more"
     return None
 

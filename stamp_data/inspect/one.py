@@ -21,6 +21,7 @@ from stamp_data.instructions import SEG
 from stamp_data.rle import UInt8
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
+from stamp_schemas.record import Origin
 
 SHADES = " ░▒▓█"
 NARROW = 80  # characters: below, two patches share one block
@@ -40,6 +41,7 @@ def show_record(
     if item.record.targets:
         console.print(_targets(item))
         console.print()
+        _print_origins(item, console)
         _print_patches(item, console)
     _print_dialogues(item, console)
 
@@ -78,6 +80,26 @@ def _targets(facts: Facts) -> Table:
         area = f"{100 * known.area:.2f}"
         table.add_row(label, Text(categories), f"{target.area:,}", area, str(known.patches), quality)
     return table
+
+
+def _print_origins(facts: Facts, console: Console) -> None:
+    """Which raw records the targets were made of, as far as the set says so."""
+    shades = colours([target.id for target in facts.record.targets])
+    told = False
+    for target, colour in zip(facts.record.targets, shades, strict=True):
+        if came := _origin(target.where):
+            told = True
+            console.print(Text("■ " if target.area else "□ ", style=colour).append(came, style="dim"))
+    if told:
+        console.print()
+
+
+def _origin(where: Origin) -> str:
+    """`file: record, record`; "" for what does not tell it."""
+    if not where:
+        return ""
+    file, *records = where
+    return plain(f"{file}: {', '.join(records)}")
 
 
 def _print_patches(facts: Facts, console: Console) -> None:
@@ -119,6 +141,8 @@ def _print_dialogue(facts: Facts, dialogue: DialogueFacts, console: Console) -> 
     note = f"  {raw.id} · {dialogue.kind.replace('_', ' ')}" + (f" · {passes} passes" if passes > 1 else "")
     heading = Text(plain(dialogue.text) or "(no expression)", style="bold")
     console.print(heading.append(plain(note), style="not bold dim"))
+    if came := _origin(raw.where):
+        console.print(Text(f"  {came}", style="dim"))
     targets = iter(raw.targets)
     for message in raw.messages:
         said = "".join("[picture] " if content.type == "image" else content.text for content in message.content)

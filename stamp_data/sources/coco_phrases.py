@@ -171,9 +171,9 @@ class _OwnRefs:
                 self._reader.rejects.add(name, record, "conversation-skipped", detail, expressions=1)
                 continue
             for phrase in self._naming.clean([ref.expression], record):
-                if (phrase, *ids) in seen:
+                if (ref.sentence, phrase, *ids) in seen:
                     continue  # drawn again in another pass
-                seen.add((phrase, *ids))
+                seen.add((ref.sentence, phrase, *ids))
                 try:
                     found = {one: self._target(one) for one in ids}
                 except RecordFault as fault:

@@ -103,7 +103,7 @@ class Naming:
 
     def _place(self, named: Named) -> Where:
         """The one record that bears the phrase, else the picture's."""
-        records = {region.where for region in named.regions}
+        records = {region.where for region in named.regions} | {(self.file, record) for record in named.nothing}
         return records.pop() if len(records) == 1 else (self.file, self.record)
 
     def _clean(self, text: str, record: str) -> str:

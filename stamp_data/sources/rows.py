@@ -73,11 +73,20 @@ class AnnotationRow(_Telling, kw_only=True):
 
 
 class RefRow(msgspec.Struct):
-    """An entry of `refs`, as our own export writes them: one dialogue, with an annotation per mask, -1 for an empty one."""
+    """An entry of `refs`, as our own export writes them: one dialogue, with an annotation per mask, -1 for an empty one.
+
+    dialogue: `<sentence>-p<pass>`.
+    """
 
     image_id: Id | None
     ann_ids: list[Id]
     expression: str
+    dialogue: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Of which dialogues are drawn, one a pass."""
+        return self.dialogue.rpartition("-p")[0]
 
 
 _IMAGE = msgspec.json.Decoder(ImageRow)

@@ -66,6 +66,8 @@ def wrap(model: Any, config: Any) -> Any:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         # peft 0.18 takes embeddings for tied by the model's class; where they are, `check_style` has refused already.
         warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
+        # A base that has moved: what counts is the digest of its weights.
+        warnings.filterwarnings("ignore", "The PEFT config's `base_model_name_or_path` was renamed", UserWarning)
         return get_peft_model(model, config)
 
 
@@ -90,9 +92,6 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
         raise StampModelError(f"no {WEIGHTS}", where=str(path))
     config = PeftConfig.from_pretrained(str(path))
     config.inference_mode = not trainable
-    config.base_model_name_or_path = model.__dict__.get(
-        "name_or_path"
-    )  # peft warns of one that has moved; its digest is what counts
     # Without a task type PEFT's wrapper hands all arguments through; its causal-LM one knows nothing of packed inputs.
     config.task_type = None
     adapted = wrap(model, config)

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from stamp_data.shards.reader import Loaded
-from stamp_schemas import RLE, Reject
+from stamp_schemas import RLE, Reject, StampError
 
 from .raw import PICTURES, build, read_set, reasons
 
@@ -177,8 +177,8 @@ def test_reason_seg_regions_are_painted_as_in_the_published_evaluation(reasoned:
 def test_all_of_it_at_once(real_data: Path, reasoned: Path, tmp_path: Path) -> None:
     """`build all` over a copy of the records: every set that can be built, every mask pycocotools' own."""
     root = tmp_path / "data"
-    shutil.copytree(real_data / "refer_seg", root / "refer_seg")
-    shutil.copytree(reasoned / "reason_seg", root / "reason_seg")
+    shutil.copytree(real_data, root, ignore=shutil.ignore_patterns("models", "qwen2_vl"))
+    shutil.copytree(reasoned / "reason_seg", root / "reason_seg", dirs_exist_ok=True)
     sets = {one.manifest.name: one.folder for one in build(root, tmp_path / "out", "all")}
     refer = {f"{name}-{by}/{split}" for name, by, splits, _ in REFER for split in splits}
     refer.add("refcoco_3ds-3ds/train")
@@ -195,6 +195,23 @@ def test_all_of_it_at_once(real_data: Path, reasoned: Path, tmp_path: Path) -> N
                 assert (pixels(target.rle) == mask).all()
                 checked += 1
     assert checked == sum(sum(refs.values()) for _, _, refs, _ in REFER) + 29 == 50
+
+
+FOREIGN = [
+    ("google_refexp", "Google's refexp JSON", "`stamp-data build refcocog --split-by google`"),
+    ("cvat", "CVAT XML", "export as COCO 1.0"),
+    ("label_studio", "Label Studio JSON", "export as COCO"),
+]
+
+
+@pytest.mark.parametrize("dataset", ["coco", "labelme"])
+@pytest.mark.parametrize(("folder", "name", "way"), FOREIGN)
+def test_what_other_tools_wrote_is_refused_by_name(
+    folder: str, name: str, way: str, dataset: str, real_data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StampError) as fault:
+        build(real_data / folder, tmp_path, dataset)
+    assert f"this is {name}" in fault.value.message and way in fault.value.hint
 
 
 def test_reason_seg_without_its_pictures_is_one_line(real_data: Path, tmp_path: Path) -> None:

@@ -45,10 +45,12 @@ def disturbed(root: Path, out: Path, disturb: Callable[[], object], workers: int
         executor.close()
 
 
-def later(path: Path) -> None:
-    """A file as changed a second from now: clocks of file systems are coarse."""
-    now = time.time_ns() + 10**9
-    os.utime(path, ns=(now, now))
+def age(root: Path, out: Path) -> None:
+    """Pictures of twenty seconds ago, and a set of ten: clocks of file systems are coarse."""
+    for folder, seconds in ((root, 20), (out, 10)):
+        then = time.time_ns() - seconds * 10**9
+        for path in folder.rglob("*"):
+            os.utime(path, ns=(then, then))
 
 
 def heals(root: Path, out: Path, tmp_path: Path) -> None:
@@ -206,7 +208,8 @@ def test_a_broken_picture_that_is_mended_heals(root: Path, tmp_path: Path, stamp
     os.utime(path, ns=(1, 1))  # as a backup gives it back: older than the set, and of another size
     assert size != len(data)
     assert tree(out) == before
-    later(path)
+    age(root, out)
+    path.touch()
     done = stamp_data("verify", out, "--repair", *call)
     assert done.returncode == 0, done.stderr
     heals(root, out, tmp_path)
@@ -240,8 +243,8 @@ def test_overwriting_a_finished_set_reads_pictures_again_that_are_younger_than_i
     path = root / PICTURES / "COCO_train2014_000000000003.jpg"
     data = bytearray(path.read_bytes())
     data[30] ^= 1
+    age(root, out)
     path.write_bytes(data)
-    later(path)
     (second,) = build(root, out, shard_records=1, overwrite=True)
     assert (first.rendered, second.rendered) == (
         IMAGES,

@@ -15,8 +15,9 @@ from stamp_data import rle as rles
 from stamp_data.export import export_sets
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_data.sources import coco as coco_source
+from stamp_schemas import Request, Target
 
-from ..making import build
+from ..making import ListSource, box, build, pictured
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["rle", "polygons"])
@@ -113,6 +114,31 @@ def test_our_own_source_reads_it_back(simple: Path, tmp_path: Path, polygons: bo
     source.load()
     again = build(source, tmp_path / "again")
     assert masks_by_expression(again) == masks_by_expression(simple)
+
+
+def test_sentences_that_say_the_same_come_back_as_often_and_passes_do_not(tmp_path: Path) -> None:
+    annotation = pictured(tmp_path / "raw", 1)
+    annotation.requests = [Request(str(n), "the dog", [0], ("tiny.json", "1")) for n in range(3)]
+    folder = build(ListSource(tmp_path / "raw", [annotation]), tmp_path / "set", passes=2)
+    export_sets([folder], "coco", tmp_path / "out")
+    source = coco_source.COCO(tmp_path / "out" / "tiny")
+    source.load()
+    with ShardSet(build(source, tmp_path / "again")) as shards:
+        (loaded,) = shards
+    assert [one.expression for one in loaded.record.dialogues] == ["the dog"] * 3
+
+
+@pytest.mark.parametrize("regions", [2, 1])
+def test_of_regions_around_several_empty_masks_the_loss_is_named(regions: int, tmp_path: Path) -> None:
+    """All empty masks are -1, so that a region around one of several would come back around them all."""
+    annotation = pictured(tmp_path / "raw", 1)
+    hidden = [[box(2, 3, 9, 9, "ignore")], [box(20, 3, 29, 9, "ignore")]][:regions]
+    annotation.targets = [Target(str(n), regions) for n, regions in enumerate([*hidden, *hidden[:1]])]
+    annotation.requests = [Request(str(n), f"no {n}", [n], ("tiny.json", "1")) for n in range(regions + 1)]
+    folder = build(ListSource(tmp_path / "raw", [annotation]), tmp_path / "set")
+    report = export_sets([folder], "coco", tmp_path / "out", allow_loss=True)
+    lost = [] if regions == 1 else [("ignored-per-empty-mask", 3)]
+    assert [(loss.code, loss.count) for loss in report.losses] == lost
 
 
 def masks_by_expression(folder: Path) -> dict[tuple[bytes | None, str], str]:

@@ -36,7 +36,7 @@ def test_the_same_twice(mixed: Path, tmp_path: Path, to: str) -> None:
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
-@pytest.mark.parametrize(("to", "losses"), [("labelme", "no-target"), ("json-png", "ignored-regions")])
+@pytest.mark.parametrize(("to", "losses"), [("labelme", "several-masks"), ("json-png", "ignored-regions")])
 def test_a_loss_is_named_and_nothing_written_unless_it_is_allowed(
     mixed: Path, tmp_path: Path, to: str, losses: str
 ) -> None:

@@ -59,6 +59,9 @@ def test_shapes_are_the_masks(mixed: Path, tmp_path: Path, polygons: bool) -> No
             assert (file["imageHeight"], file["imageWidth"]) == size
             assert (path.parent / file["imagePath"]).read_bytes() == loaded.image
             held += sum(len(talk.messages) == 2 and talk.expression in texts(file) for talk in loaded.record.dialogues)
+            nothing = {flag.removeprefix("no_target: ") for flag in file["flags"]}
+            held += sum(talk.expression in nothing for talk in loaded.record.dialogues)
+            assert nothing == {talk.expression for talk in loaded.record.dialogues if talk.targets == [2]}
             by_text: dict[str, list[dict[str, Any]]] = {}
             for shape in file["shapes"]:
                 by_text.setdefault(shape["description"], []).append(shape)
@@ -76,8 +79,6 @@ def test_every_loss_has_its_name(mixed: Path, tmp_path: Path) -> None:
     pictures, talks = 9, 5  # of 14 records: by turns three with expressions (drawn twice), one talk with, one without
     assert lost == {
         ("several-masks", "dialogues"): 2 * pictures,
-        ("no-target", "dialogues"): 2 * pictures,
-        ("no-target", "targets"): pictures,
         ("in-lost-dialogues", "targets"): pictures,
         ("ignored-per-target", "ignored"): pictures,
         ("conversation", "dialogues"): 3,
@@ -94,6 +95,23 @@ def test_the_same_words_twice_are_one_shape_and_a_loss(tmp_path: Path) -> None:
     assert [(loss.code, loss.count) for loss in report.losses] == [("repeated", 4)]
     (path,) = (tmp_path / "out").rglob("*.json")
     assert len(json.loads(path.read_text(encoding="utf-8"))["shapes"]) == 1
+
+
+def test_the_same_words_for_another_target_are_a_loss(tmp_path: Path) -> None:
+    """A phrase of labelme's means all that bears it: with both, either would come back as the union."""
+    annotation = pictured(tmp_path / "raw", 1)
+    annotation.targets[0].categories = [" __ignore__"]
+    annotation.requests = [Request(str(n), "the dog", [n], ("tiny.json", "1")) for n in range(2)]
+    folder = build(ListSource(tmp_path / "raw", [annotation]), tmp_path / "set")
+    report = export_sets([folder], "labelme", tmp_path / "out", allow_loss=True)
+    assert [(loss.code, loss.what) for loss in report.losses if loss.what != "ignored"] == [
+        ("same-words", "dialogues"), ("in-lost-dialogues", "targets"),
+    ]  # fmt: skip
+    source = LabelMe(tmp_path / "out" / "tiny" / "train")
+    source.load()
+    (mask,) = contents(build(source, tmp_path / "again")).values()
+    with ShardSet(folder) as shards:
+        assert mask[0] == next(iter(shards)).record.targets[0].rle.counts
 
 
 def with_ignored_regions(root: Path) -> list[Annotation]:

@@ -13,6 +13,7 @@ from stamp_data.inspect.one import show_record
 from stamp_data.inspect.terminal import run_terminal
 from stamp_schemas import StampError
 
+from ..making import ListSource, build, pictured
 from .scenes import Scene, write_set
 
 
@@ -58,6 +59,16 @@ def test_one_record_in_full(width: int, zoo_set: Path) -> None:
     assert max(map(len, text.splitlines())) <= width
     with pytest.raises(StampError, match="no record 'r99'"):
         show_record([zoo_set], "r99", console)
+
+
+@pytest.mark.parametrize("width", [50, 120])
+def test_a_record_says_where_it_came_from(width: int, tmp_path: Path) -> None:
+    folder = build(ListSource(tmp_path / "raw", [pictured(tmp_path / "raw", 1)]), tmp_path / "out")
+    console, out = plain_console(width)
+    show_record([folder], "tiny-train-000000000001", console)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    for line in ("■ tiny.json: a box", "□ tiny.json: sentence 2", "  tiny.json: sentence 1"):
+        assert line in lines
 
 
 def test_a_conversation_has_no_patches(zoo_set: Path) -> None:

@@ -15,7 +15,7 @@ from stamp_train.launch.heartbeat import Overview, Post
 
 from ..runs import TIMEOUT, command, log_of, write_recipe
 
-PATIENCE = 3.0
+PATIENCE = 6.0
 
 # --- what a process makes of the others' posts ------------------------------------------------------------------------
 

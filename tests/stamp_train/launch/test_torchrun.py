@@ -201,7 +201,8 @@ def test_processes_are_started_anew_and_end_in_the_same_bits(shards: Path, undis
 
 def test_a_run_folder_that_is_taken_is_told_once(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "final").mkdir(parents=True)
-    done = train(write_recipe(tmp_path), shards, tmp_path / "run", processes=2)
+    arguments = command(write_recipe(tmp_path), shards, tmp_path / "run", processes=2)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode == 2
     assert done.stderr.count("holds a run already") == 1
 

@@ -1,75 +1,16 @@
-"""Raw data as people really have it, one folder per case taken from public bug reports: every one ends as it should.
-
-A case is a folder with `make.py`, which writes the raw files of the case into a folder. Tests are skipped where there are no
-cases; the right values have tests of their own, whose inputs they make, in `sources/`.
-"""
+"""Annotations as people really have them: every expression covers what it names, or is told of."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from stamp_data import rle as rles
 from stamp_data.doctor import examine
 from stamp_data.export import export_sets
-from stamp_data.shards.reader import Loaded
-from stamp_schemas import Reject, StampError
 
-from ..conftest import ROOT
-from .raw import build, read_set
-
-Made = Callable[[str], Path]
-LEFT, RIGHT = np.s_[20:90, 20:70], np.s_[30:100, 90:140]
-"""The two blocks that every case has, of 3,500 pixels each."""
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Made:
-    """Writes the raw files of a case."""
-    cases = Path(os.environ.get("STAMP_CASES", ROOT.parent / "shared" / "cases" / "data"))
-
-    def make(name: str) -> Path:
-        script = cases / name / "make.py"
-        if not script.is_file():
-            pytest.skip(f"no case at {script}; STAMP_CASES names another folder")
-        root = tmp_path / "raw"
-        root.mkdir()
-        subprocess.run([sys.executable, "-W", "ignore", script, root], check=True, capture_output=True)
-        return root
-
-    return make
-
-
-def built(root: Path, out: Path, dataset: str, **options: Any) -> tuple[dict[str, Any], list[Reject]]:
-    """What every expression of a set covers, as (mask, ignored) of 0 and 1, and the rejects."""
-    (one,) = build(root, out, dataset, **options)
-    records, rejects = read_set(one.folder)
-    return {key: value for loaded in records for key, value in masks(loaded).items()}, rejects
-
-
-def masks(loaded: Loaded) -> dict[str, Any]:
-    found = {}
-    for dialogue in loaded.record.dialogues:
-        (index,) = dialogue.targets
-        target = loaded.record.targets[index]
-        ignored = rles.decode(target.ignore_rle) if target.ignore_rle else np.zeros((120, 160), np.uint8)
-        assert dialogue.expression not in found
-        found[dialogue.expression] = rles.decode(target.rle), ignored
-    return found
-
-
-def blocks(*shown: Any) -> Any:
-    mask = np.zeros((120, 160), np.uint8)
-    for block in shown:
-        mask[block] = 1
-    return mask
+from ..raw import build, read_set
+from .seeing import LEFT, RIGHT, Made, blocks, built, masks, refused
 
 
 def test_every_rle_of_a_list_counts_for_refclef(made: Made, tmp_path: Path) -> None:
@@ -119,13 +60,6 @@ def test_ignored_regions_come_back_from_our_own_export(made: Made, tmp_path: Pat
     assert not rejects and list(again) == list(first) == ["bottle"]
     for found in (first, again):
         assert (found["bottle"][0] == blocks(LEFT)).all() and (found["bottle"][1] == blocks(RIGHT)).all()
-
-
-def refused(root: Path, out: Path, dataset: str, **options: Any) -> StampError:
-    with pytest.raises(StampError) as caught:
-        build(root, out, dataset, **options)
-    assert "\n" not in str(caught.value)
-    return caught.value
 
 
 def test_what_is_refused_as_a_whole_is_listed(made: Made, tmp_path: Path) -> None:
