@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -31,17 +29,25 @@ class UsageFault(StampError):
     exit_code = 2
 
 
-@contextmanager
-def naming(path: str | PathLike[str], part: str | PathLike[str] = "") -> Iterator[None]:
+class naming:  # noqa: N801 - it stands in `with` statements; a generator would cost six times as much, once per write
     """An OSError of the block that names no file, as those of `write` do not, is given this name and passed on.
 
     part: a name that stands for `path` until all is written, and that nobody has heard of.
     """
-    try:
-        yield
-    except OSError as fault:
+
+    __slots__ = ("part", "path")
+
+    def __init__(self, path: str | PathLike[str], part: str | PathLike[str] = "") -> None:
+        self.path = path
+        self.part = part
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        if not isinstance(fault, OSError):
+            return
         if fault.errno is not None and fault.filename is None:
-            fault.filename = str(path)
-        elif part and str(fault.filename).startswith(str(part)):
-            fault.filename = str(path) + str(fault.filename).removeprefix(str(part))
-        raise
+            fault.filename = str(self.path)
+        elif self.part and str(fault.filename).startswith(str(self.part)):
+            fault.filename = str(self.path) + str(fault.filename).removeprefix(str(self.part))

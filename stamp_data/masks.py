@@ -108,10 +108,11 @@ def _parts(segmentation: msgspec.Raw) -> list[Part]:
     parts = _decode(segmentation)
     if not parts:
         raise RegionFault("empty-segmentation", "no polygon at all")
-    if sum(len(part) for part in parts if isinstance(part, list)) > MAX_VALUES:
-        raise RegionFault("bad-polygon", f"polygon of more than {MAX_VALUES:,} numbers")
-    if sum(isinstance(part, RawRLE) for part in parts) > MAX_RLES:
-        raise RegionFault("bad-rle", f"more than {MAX_RLES:,} RLEs in one segmentation")
+    if memoryview(segmentation).nbytes > MAX_RLES:  # each number and each RLE takes more than a byte
+        if sum(len(part) for part in parts if isinstance(part, list)) > MAX_VALUES:
+            raise RegionFault("bad-polygon", f"polygon of more than {MAX_VALUES:,} numbers")
+        if sum(isinstance(part, RawRLE) for part in parts) > MAX_RLES:
+            raise RegionFault("bad-rle", f"more than {MAX_RLES:,} RLEs in one segmentation")
     return parts
 
 

@@ -135,9 +135,11 @@ def _not_utf8(data: Buffer) -> int | None:
     """Where the first byte is that no UTF-8 has there, None if all of it is UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(data), _CHUNK):
-        held = len(decoder.getstate()[0])
+        held, chunk = len(decoder.getstate()[0]), data[start : start + _CHUNK]
+        if not held and chunk.isascii():  # as most are; a tenth of the time of decoding them
+            continue
         try:
-            decoder.decode(data[start : start + _CHUNK], final=start + _CHUNK >= len(data))
+            decoder.decode(chunk, final=start + _CHUNK >= len(data))
         except UnicodeDecodeError as fault:
             return start - held + fault.start
     return None

@@ -500,7 +500,8 @@ def test_tokens_in_conversations_never_act(tmp_path: Path) -> None:
     llava(tmp_path, [*rows, *(chat(f"hi {token}", f"{token} hello") for token in TOKENS)])
     (built,) = build(tmp_path, tmp_path / "out", "llava")
     records, rejects = read_set(built.folder)
-    assert len(records) == 2 * len(TOKENS) - 1
+    pointing = [token for token in TOKENS if "image" in token or token == "<|vision_start|>"]
+    assert len(records) == 2 * len(TOKENS) - len(pointing)
     for loaded in records:
         assert not any(token in text for token in TOKENS for text in texts(loaded))
         assert loaded.row.masks == [0]
@@ -508,7 +509,7 @@ def test_tokens_in_conversations_never_act(tmp_path: Path) -> None:
         assert pictures == (loaded.image is not None)
     assert len({row.record for row in rejects}) == 2 * len(TOKENS)
     refused = [row.reason for row in rejects if row.action != "cleaned"]
-    assert refused == ["no-picture"], "a question that points at a picture needs one"
+    assert refused == ["no-picture"] * len(pointing) and pointing, "a question that points at a picture needs one"
 
 
 def test_conversations_are_kept_or_told_of(tmp_path: Path) -> None:
