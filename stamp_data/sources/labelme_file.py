@@ -1,0 +1,199 @@
+"""What one labelme file says: its shapes as regions, and the phrases that name them.
+
+Phrases are a shape's `description`, else its `label`. Shapes of one `group_id` and label are one instance, as
+are shapes of one label and the very same area, which bear a phrase each; all instances of
+a picture that share a phrase form one target, since the phrase names them all. Lines and points cover no area and are
+refused. What is labelled `__ignore__`, labelme's own word for it, counts neither for nor against any target of its picture.
+
+That a phrase names nothing in the picture is said by a flag: `no_target` of a shape, of whatever kind, that bears the
+phrase; or `no_target: PHRASE` of the picture.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stamp_data import numbers
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.jsonfile import decode_row
+from stamp_data.sources.phrases import Naming
+from stamp_schemas import Region
+from stamp_schemas.annotation import Where
+
+IGNORE = "__ignore__"
+NO_AREA = ("line", "linestrip", "point", "points")
+NO_TARGET = "no_target"
+
+
+class _Shape(msgspec.Struct):
+    label: str
+    points: list[tuple[float, float]]
+    shape_type: str | None = "polygon"
+    group_id: float | str | None = None
+    description: str | None = None
+    mask: str | None = None
+    flags: dict[str, object] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Null is a polygon, as in labelme itself."""
+        return "polygon" if self.shape_type is None else self.shape_type
+
+    @property
+    def is_nothing(self) -> bool:
+        return (self.flags or {}).get(NO_TARGET) is True
+
+
+class LabelmeFile(msgspec.Struct):
+    """One file. shapes: each decoded by itself, so that a damaged one costs nothing else."""
+
+    shapes: list[msgspec.Raw]
+    image_path: str = msgspec.field(name="imagePath", default="")
+    image_data: msgspec.Raw = msgspec.field(name="imageData", default=msgspec.Raw())
+    flags: dict[str, object] | None = None
+    said_height: float | str | None = msgspec.field(name="imageHeight", default=None)
+    said_width: float | str | None = msgspec.field(name="imageWidth", default=None)
+
+    @property
+    def has_picture(self) -> bool:
+        data = memoryview(self.image_data)
+        return len(data) > 2 and data[0] == ord('"')
+
+    @property
+    def height(self) -> int | None:
+        """In pixels, as the annotation says; RecordFault `bad-image` if it is none. `width` likewise."""
+        return self._side(self.said_height)
+
+    @property
+    def width(self) -> int | None:
+        return self._side(self.said_width)
+
+    def _side(self, said: float | str | None) -> int | None:
+        try:
+            side = None if said is None else numbers.whole(said)
+        except ValueError:
+            side = 0
+        if side is not None and side <= 0:
+            size = f"{str(self.said_width)[:20]}×{str(self.said_height)[:20]}"
+            raise RecordFault("bad-image", f"the picture is said to have {size} pixels")
+        return side
+
+
+class _Labelled(msgspec.Struct):
+    label: str
+
+
+class _LooseShape(_Labelled):
+    points: msgspec.Raw = msgspec.Raw(b"null")
+    shape_type: str | None = "polygon"
+    group_id: float | str | None = None
+    description: str | None = None
+    mask: str | None = None
+    flags: dict[str, object] | None = None
+
+
+_SHAPE = msgspec.json.Decoder(_Shape)
+_LABELLED = msgspec.json.Decoder(_Labelled)
+_LOOSE = msgspec.json.Decoder(_LooseShape)
+_POINTS = msgspec.json.Decoder(list[list[object]])
+_Member = tuple[int, _Shape, RecordFault | None]
+
+
+def name_shapes(file: LabelmeFile, naming: Naming) -> None:
+    """Give every instance to its phrase, which is lost if any shape of it is unusable: the mask would lack it."""
+    for flag, is_set in (file.flags or {}).items():
+        kind, colon, phrase = flag.partition(":")
+        if is_set is True and colon and kind.strip() == NO_TARGET:
+            naming.add_nothing(naming.clean([phrase], "flags"), "flags")
+    twins: dict[object, str] = {}
+    for key, members in _instances(file, naming).items():
+        label = members[0][1].label
+        if label.strip() == IGNORE:
+            _ignore(members, file, naming)
+            continue
+        said = next((text for _, shape, _ in members if (text := (shape.description or "").strip())), label)
+        phrases = naming.clean([said], _record(members[0][0]))
+        if any(shape.is_nothing for _, shape, _ in members):
+            naming.add_nothing(phrases, _record(members[0][0]))
+            continue
+        regions = []
+        for at, shape, fault in members:
+            try:
+                if fault is not None:
+                    raise fault
+                regions.append(_region(shape, (naming.file, _record(at)), file))
+            except RecordFault as why:
+                naming.lose(phrases, _record(at), why)
+        if len(regions) == len(members):
+            area = (label, *((shape.kind, *shape.points, shape.mask) for _, shape, _ in members))
+            naming.add(phrases, regions, twins.setdefault(area, key), [label.strip()])
+
+
+def _ignore(members: list[_Member], file: LabelmeFile, naming: Naming) -> None:
+    for at, shape, fault in members:
+        try:
+            if fault is not None:
+                raise fault
+            region = _region(shape, (naming.file, _record(at)), file)
+        except RecordFault as why:
+            naming.lose([], _record(at), why)
+        else:
+            naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
+
+
+def _record(position: int) -> str:
+    return f"shapes[{position}]"
+
+
+def _instances(file: LabelmeFile, naming: Naming) -> dict[str, list[_Member]]:
+    """Shapes joined by group; an instance is called by its first position."""
+    joined: dict[tuple[object, str], str] = {}
+    found: dict[str, list[_Member]] = {}
+    for position, raw in enumerate(file.shapes):
+        try:
+            shape, fault = _shape(raw)
+        except RecordFault as why:
+            naming.rejects.add(naming.file, _record(position), why.reason, why.detail, expressions=1)
+            continue
+        key = str(position)
+        if shape.group_id is not None:
+            key = joined.setdefault((shape.group_id, shape.label), key)
+        found.setdefault(key, []).append((position, shape, fault))
+    return found
+
+
+def _shape(raw: msgspec.Raw) -> tuple[_Shape, RecordFault | None]:
+    """A shape and what keeps it from being used; RecordFault if not even its label can be read."""
+    try:
+        shape = decode_row(raw, _SHAPE, "bad-shape")
+    except RecordFault as why:
+        shape = _Shape(decode_row(raw, _LABELLED, "bad-shape").label, [], "")
+        try:
+            loose = decode_row(raw, _LOOSE, "bad-shape")
+            shape = _Shape(loose.label, [], "", loose.group_id, loose.description, None, loose.flags)
+            points = decode_row(loose.points, _POINTS, "bad-shape")
+            shape.points = [(numbers.real(x), numbers.real(y)) for x, y in points]
+        except (RecordFault, ValueError):
+            return shape, why
+        shape.shape_type, shape.mask = loose.shape_type, loose.mask
+    if shape.kind in NO_AREA:
+        return shape, RecordFault("no-area", f"{shape.kind} {shape.label!r}")
+    return shape, None
+
+
+def _region(shape: _Shape, where: Where, file: LabelmeFile) -> Region:
+    from stamp_data.sources import areas  # numpy and Pillow, which a listing of datasets does without
+
+    kinds = {
+        "polygon": areas.polygon,
+        "rectangle": areas.rectangle,
+        "circle": areas.circle,
+        "oriented_rectangle": areas.polygon,
+        "quadrilateral": areas.polygon,
+        "rotation": areas.polygon,  # this and the one before are X-AnyLabeling's
+    }
+    if shape.kind == "mask":
+        return Region(areas.mask(shape.points, shape.mask, file.height, file.width), where)
+    if shape.kind not in kinds:
+        raise RecordFault("bad-shape", f"shape_type {shape.kind[:40]!r} is unknown")
+    return Region(kinds[shape.kind](shape.points), where)
