@@ -97,6 +97,7 @@ class Heartbeat:
         self._overview = Overview(self._rank, self._world, self._patience, time.monotonic())
         if self._world > 1:
             self._store = _open_store(self._accelerator)
+            self._read(time.monotonic())  # who is who, even of one that stops before it posts again
             for work in (self._exchange, self._watch):
                 threading.Thread(target=work, name="heartbeat", daemon=True).start()
         return self
@@ -119,16 +120,17 @@ class Heartbeat:
 
     def _exchange(self) -> None:
         """Post, and read what the others have posted. If the process that holds the store hangs, so does this."""
-        where = f"pid {os.getpid()} on {socket.gethostname()}"
-        ranks = [str(rank) for rank in range(self._world)]
         number = 0
         with contextlib.suppress(RuntimeError):  # the process that holds the store is gone: it will not be heard of
             while not self._closed.wait(self._interval):
                 number += 1
                 self._excused += self._busy
-                self._store.set(str(self._rank), f"{number} {self._beats} {self._excused} {where}")
-                for rank, text in enumerate(self._store.multi_get(ranks)):
-                    self._overview.note(rank, Post.of(text.decode()), time.monotonic())
+                self._store.set(str(self._rank), f"{number} {self._beats} {self._excused} {_this_process()}")
+                self._read(time.monotonic())
+
+    def _read(self, now: float) -> None:
+        for rank, text in enumerate(self._store.multi_get([str(rank) for rank in range(self._world)])):
+            self._overview.note(rank, Post.of(text.decode()), now)
 
     def _watch(self) -> None:
         last = time.monotonic()
@@ -154,6 +156,10 @@ class Heartbeat:
         os._exit(1)  # the main thread waits where nothing can call it back
 
 
+def _this_process() -> str:
+    return f"pid {os.getpid()} on {socket.gethostname()}"
+
+
 def _open_store(accelerator: Accelerator) -> Any:
     """A store for these threads alone: those of another's operations that wait would hold them up."""
     from accelerate.utils import broadcast_object_list
@@ -164,6 +170,6 @@ def _open_store(accelerator: Accelerator) -> Any:
     port = [store.port if store else 0]
     broadcast_object_list(port)
     store = store or TCPStore(host, port[0], is_master=False, wait_for_workers=False)
-    store.set(str(accelerator.process_index), "0 0 0 nowhere")
+    store.set(str(accelerator.process_index), f"0 0 0 {_this_process()}")
     accelerator.wait_for_everyone()
     return store

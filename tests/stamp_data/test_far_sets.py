@@ -129,7 +129,7 @@ def test_a_server_that_goes_away_is_no_damage(command: Callable[[Store], object]
             handler.file(path)
 
     with serve(shards, answer=answer) as (url, _), pytest.raises(StoreFault, match="503 Service Unavailable"):
-        command(open_store(f"{url}/{SET}", patience=0.1))
+        command(open_store(f"{url}/{SET}", patience=1))
 
 
 def test_a_corrupted_read_is_read_again(shards: Path) -> None:

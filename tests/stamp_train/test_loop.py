@@ -141,8 +141,9 @@ def test_random_numbers_are_a_function_of_seed_step_and_rank() -> None:
 
 # --- a run ------------------------------------------------------------------------------------------------------------
 
-# Of the recipe in runs.py: 10 steps over two stages. Another machine's kernels may differ in the last digits.
-GOLDEN = [7.5345, 7.2064, 7.0011, 6.8312, 6.7325, 6.5988, 6.5952, 6.4182, 6.196, 6.0633]
+# Of the recipe in runs.py: 10 steps over two stages. Another machine's kernels may differ in the last digits. What a step sees
+# follows from the sets' digests, so that a change of their bytes alone gives another curve.
+GOLDEN = [7.5283, 7.2335, 6.9924, 6.8288, 6.7301, 6.6029, 6.6377, 6.4102, 6.1829, 6.0439]
 
 
 def test_the_curve_is_the_golden_one_and_the_folder_is_complete(shards: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from stamp_train.recipes import resolve
 
 from .runs import log_of, make_shards
 
-# Muon computes its steps in bfloat16: two threads instead of one change the third digit after the point.
-GOLDEN = [13.0978, 10.7488, 9.779, 7.449, 6.144, 6.4983, 7.276, 5.3356, 5.4572, 4.8611, 4.3365, 5.3299]
+# Where Muon computes its steps in bfloat16, two threads instead of one change the third digit after the point. Other bytes
+# of the sets give another order, and so another curve.
+GOLDEN = [13.7066, 10.7036, 9.094, 8.5364, 8.277, 8.1966, 6.2178, 6.3752, 4.9505, 7.0465, 5.2621, 4.1964]
 
 
 def test_the_curve_is_the_golden_one(tmp_path: Path) -> None:
