@@ -64,18 +64,24 @@ class Overview:
 
     def hung(self, now: float) -> dict[int, str]:
         """The processes that hang, and what is known of each."""
-        if now - self._heard[self.rank] > self.patience:  # not even of us: it is the process that holds the store
-            return {HOST: f"nothing was heard of it for {now - self._heard[self.rank]:.0f} s"}
+        silent = [now - heard for heard in self._heard]
+        if silent[self.rank] > self.patience / 2:  # not even of us: it is the process that holds the store
+            over = silent[self.rank] > self.patience
+            return {HOST: f"nothing was heard of it for {silent[self.rank]:.0f} s"} if over else {}
         foremost = max(post.beats for post in self.posts)
-        found = {}
-        for rank, post in enumerate(self.posts):
-            silent, still = now - self._heard[rank], now - self._moved[rank]
-            behind = post.beats < foremost and still > self.patience
-            if silent > self.patience or (behind and silent > self.patience / 2):
-                found[rank] = f"nothing was heard of it for {silent:.0f} s"
-            elif behind:
-                found[rank] = f"the others wait for it, since {still:.0f} s"
-        return found
+        awaited = [
+            rank
+            for rank, post in enumerate(self.posts)
+            if post.beats < foremost and now - self._moved[rank] > self.patience
+        ]
+        gone = [
+            rank
+            for rank, quiet in enumerate(silent)
+            if quiet > self.patience or (rank in awaited and quiet > self.patience / 2)
+        ]
+        if gone or max(silent) > self.patience / 2:  # who is behind may be waiting for one that has stopped
+            return {rank: f"nothing was heard of it for {silent[rank]:.0f} s" for rank in gone}
+        return {rank: f"the others wait for it, since {now - self._moved[rank]:.0f} s" for rank in awaited}
 
 
 class Heartbeat:

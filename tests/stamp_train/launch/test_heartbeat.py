@@ -61,6 +61,18 @@ def test_who_was_stopped_himself_begins_to_count_anew() -> None:
     assert found.hung(59.0) == {}
 
 
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_who_is_behind_one_that_has_stopped_is_not_named(stopped: int) -> None:
+    """The other waits for it, and is a place behind; it must not take itself for what hangs."""
+    seen = Overview(rank=1 - stopped, world=2, patience=4, now=0)
+    seen.note(stopped, Post(1, 5, 0, "there"), 1)
+    seen.note(1 - stopped, Post(1, 4, 0, "here"), 1)
+    for second in (*range(2, 9), 9):
+        if stopped == 1:  # the store answers as long as the process that holds it lives
+            seen.note(0, Post(second, 4, 0, "here"), second)
+        assert set(seen.hung(second)) == ({stopped} if second > 5 else set())
+
+
 # --- real processes ---------------------------------------------------------------------------------------------------
 
 # Reads a batch for ever, once it has taken three steps. Its threads live on.
