@@ -140,7 +140,7 @@ class Store(ABC):
         except OSError as fault:
             raise StoreFault(f"{path}: {fault.strerror}", "TMPDIR names another folder for copies") from None
 
-    def keep_open(self, files: int) -> None:  # noqa: ARG002
+    def keep_open(self, files: int) -> None:  # noqa: ARG002 - by default opening costs nothing
         """How many files are read at a time, where opening one costs something."""
         return
 
