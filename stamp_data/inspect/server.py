@@ -6,6 +6,7 @@ site's name can be pointed at it); records are found by set and key in the index
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
 import logging
@@ -183,7 +184,10 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - socketserver's own names
         """A browser that goes away in the middle of an answer is no event; anything else is a bug, and is shown."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+        fault = sys.exception()
+        # Ctrl-C while a thread starts makes socketserver close the connection under it: a bad descriptor.
+        gone = isinstance(fault, ConnectionError | TimeoutError) or getattr(fault, "errno", None) == errno.EBADF
+        if not gone:
             logging.getLogger(__name__).exception("a request failed")
 
 

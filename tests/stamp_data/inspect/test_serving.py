@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -162,3 +163,17 @@ def test_ctrl_c_ends_it_at_once_whoever_still_asks(large_set: Path, sort: tuple[
     assert running.returncode == 130
     assert "Traceback" not in said and "Exception" not in said, said
     assert took < 3, f"{took:.1f} s"
+
+
+def test_a_connection_that_is_closed_before_its_thread_begins_is_no_event(
+    large_set: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C while socketserver starts a thread closes the connection that the thread is to answer."""
+    gallery = Gallery([large_set])
+    server, _ = open_server(gallery)
+    with socket.socket() as closed:
+        pass
+    server.process_request_thread(closed, ("127.0.0.1", 1))
+    server.server_close()
+    gallery.close()
+    assert not caplog.records
