@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from stamp_train.layout import ImageExample, Layout, PackedBatch
-from stamp_train.losses import LOSSES, count, loss_sums, mask_losses
-from stamp_train.model.attention.partition import partition
-from stamp_train.model.structure import AttentionStructure
+from stamp_train.attention.partition import partition
+from stamp_train.methods.stamp.losses import LOSSES, count, loss_sums, mask_losses
+from stamp_train.sequence.layout import ImageExample, Layout, PackedBatch
+from stamp_train.sequence.structure import AttentionStructure
 
 
 @dataclass(frozen=True)

@@ -139,12 +139,12 @@ def predict(
     it is given again. What cannot be read is named, the rest is done, and the exit code is 1.
     """
     from stamp_schemas import UsageFault
-    from stamp_train.predict.checkpoints import find_checkpoint, fingerprint
     from stamp_train.predict.inputs import read_requests
     from stamp_train.predict.opening import pick_device
     from stamp_train.predict.refine.refiner import works
     from stamp_train.predict.work import answer_all
     from stamp_train.predict.writing import PredictionFolder
+    from stamp_train.train.locate import find_checkpoint, fingerprint
 
     only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
     if gone := [path for path in inputs if not path.exists()]:

@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         modes: `free` (the model answers for itself), `forced` (the true answer is given up to its last `<|seg|>`).
         max_new_tokens: most tokens of an answer; decoding is greedy.
         batch_size: most cases answered at a time.
-        upsampling: from the patch grid to the picture, see `stamp_train.predict.upsample`.
+        upsampling: from the patch grid to the picture, see `stamp_train.methods.upsample`.
         refiner: as it was asked for, and its preset; "" for none.
         no_target_pixels: masks of fewer pixels say that there is no target; 0: only masks of none.
         min_tokens, max_tokens: bounds of merged patches per picture instead of the checkpoint's.

@@ -16,9 +16,9 @@ from stamp_schemas import StampError
 from stamp_train.eval.cases import CaseSet, Pictured
 from stamp_train.eval.journal import DAMAGED, Journal, Line, done_batches, read_batches
 from stamp_train.eval.scoring import Scorer
-from stamp_train.model.cache import portions
-from stamp_train.model.errors import StampModelError
-from stamp_train.model.replies import Answer
+from stamp_train.generation.cache import portions
+from stamp_train.generation.replies import Answer
+from stamp_train.sequence.errors import StampModelError
 
 Report = Callable[[int, int], None]
 

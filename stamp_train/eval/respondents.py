@@ -9,16 +9,16 @@ from typing import Any
 
 from stamp_data.grid import PATCH, patch_grid
 from stamp_schemas import Grid, UsageFault
+from stamp_train.attention.select import resolve
+from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.card import Opened
 from stamp_train.eval.cases import Case, Pictured
 from stamp_train.eval.oracle import label_logits, make_labels
 from stamp_train.eval.representation import Representation, named
 from stamp_train.eval.scoring import FORCED
-from stamp_train.model.attention.select import resolve
-from stamp_train.model.generate import StampGenerator
-from stamp_train.model.processor import StampProcessor
-from stamp_train.model.replies import Answer
-from stamp_train.model.sampling import GenerationOptions
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.replies import Answer
+from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict.faults import told
 from stamp_train.predict.opening import open_checkpoint
 from stamp_train.predict.refine import Refiner

@@ -10,9 +10,9 @@ from stamp_data import rle as rles
 from stamp_train.eval.cases import Case, Mask, Pictured
 from stamp_train.eval.journal import Line
 from stamp_train.eval.metrics import CONVENTIONS, score_case
-from stamp_train.model.replies import Answer
+from stamp_train.generation.replies import Answer
+from stamp_train.methods.upsample import to_mask
 from stamp_train.predict.refine import Refiner
-from stamp_train.predict.upsample import to_mask
 
 MASK_RULE = "mask k goes to target k, all that are left to the last target: with one target their union"
 FREE, FORCED, REFINED = "free", "forced", "refined"
@@ -25,7 +25,7 @@ class Scorer:
     """Scores answers.
 
     Args:
-        upsampling: one of `stamp_train.predict.upsample.METHODS`.
+        upsampling: one of `stamp_train.methods.upsample.METHODS`.
         no_target_pixels: a mask of fewer pixels says that there is no target; 0: only one of none at all does.
         refiner: masks are scored as they are and as it redraws them.
     """

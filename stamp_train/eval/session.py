@@ -9,6 +9,8 @@ from pathlib import Path
 
 from stamp_data.shards.stores import Location
 from stamp_schemas import UsageFault
+from stamp_train.backbones.base import fetch
+from stamp_train.backbones.weights import digest
 from stamp_train.eval.card import Card, Opened, Refined, Settings, checkpoint_digest, set_cards, software
 from stamp_train.eval.cases import Prompting, open_sets
 from stamp_train.eval.evaluate import Examination, Report, Respondent, gather, make_batches
@@ -18,14 +20,12 @@ from stamp_train.eval.representation import Representation
 from stamp_train.eval.respondents import LabelRespondent, open_model
 from stamp_train.eval.results import Results, make_results, write_results
 from stamp_train.eval.scoring import FORCED, FREE, MASK_RULE, Scorer
-from stamp_train.model.base import fetch
-from stamp_train.model.sampling import GenerationOptions
-from stamp_train.model.weights import digest
-from stamp_train.predict.checkpoints import find_checkpoint
+from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.upsample import METHODS, PUBLISHED
 from stamp_train.predict.opening import pick_device
 from stamp_train.predict.refine import load_refiner
 from stamp_train.predict.refine.refiner import Unrefined, works
-from stamp_train.predict.upsample import METHODS, PUBLISHED
+from stamp_train.train.locate import find_checkpoint
 
 LABELS = "labels"  # stands where a checkpoint would
 MODES = {"free": [FREE], "forced": [FORCED], "both": [FREE, FORCED]}

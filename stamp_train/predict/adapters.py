@@ -10,16 +10,16 @@ import torch
 from safetensors import safe_open
 
 from stamp_schemas import StampError
-from stamp_train.model.base import fetch, read_base
-from stamp_train.model.config import StampConfig
-from stamp_train.model.errors import reading
-from stamp_train.model.folder import StampModel, check_folder, read_config
-from stamp_train.model.load import start_from
-from stamp_train.model.lora import load_adapter, merge_adapter
-from stamp_train.model.processor import StampProcessor, open_images, open_tokenizer
-from stamp_train.model.tokens import add_tokens
-from stamp_train.predict.checkpoints import ADAPTER, run_folder
-from stamp_train.runlog import RECIPE
+from stamp_train.backbones.base import fetch, read_base
+from stamp_train.backbones.folder import StampModel, check_folder, read_config
+from stamp_train.backbones.load import start_from
+from stamp_train.backbones.lora import load_adapter, merge_adapter
+from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
+from stamp_train.sequence.config import StampConfig
+from stamp_train.sequence.errors import reading
+from stamp_train.sequence.tokens import add_tokens
+from stamp_train.train.locate import ADAPTER, run_folder
+from stamp_train.train.runlog import RECIPE
 
 _WEIGHTS, _EMBEDDINGS = "adapter_model.safetensors", "embed_tokens.weight"
 
@@ -32,8 +32,8 @@ def of_run(folder: Path, base: str = "") -> tuple[StampModel, StampProcessor]:
     Raises:
         StampError: it does not lie in its run, or those weights are gone or others.
     """
-    from stamp_train.network import build_network
     from stamp_train.recipes import resolve
+    from stamp_train.train.network import build_network
 
     run = run_folder(folder)
     if run is None:

@@ -13,12 +13,12 @@ from PIL import Image
 
 from stamp_data.instructions import SEG
 from stamp_schemas import StampError
-from stamp_train.model.errors import StampModelError
-from stamp_train.model.generate import StampGenerator
-from stamp_train.model.prompts import Prompt
-from stamp_train.model.replies import Answer
-from stamp_train.model.sampling import GenerationOptions
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.prompts import Prompt
+from stamp_train.generation.replies import Answer
+from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict.picture import Source, open_picture
+from stamp_train.sequence.errors import StampModelError
 
 logger = logging.getLogger(__name__)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch's words, on devices without an exception for it

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.model.errors import reading
-from stamp_train.model.folder import StampModel, check_folder, has_head
-from stamp_train.model.load import load_checkpoint
-from stamp_train.model.processor import StampProcessor
-from stamp_train.model.prompts import check_rows
-from stamp_train.predict.checkpoints import ADAPTER, CONFIG, find_checkpoint
+from stamp_train.backbones.folder import StampModel, check_folder, has_head
+from stamp_train.backbones.load import load_checkpoint
+from stamp_train.backbones.processor import StampProcessor
+from stamp_train.generation.prompts import check_rows
 from stamp_train.predict.faults import told
+from stamp_train.sequence.errors import reading
+from stamp_train.train.locate import ADAPTER, CONFIG, find_checkpoint
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 

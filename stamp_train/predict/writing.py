@@ -22,8 +22,8 @@ from xxhash import xxh3_64_hexdigest
 from stamp_data import rle
 from stamp_schemas import RLE, StampError, UsageFault
 from stamp_schemas.errors import naming
-from stamp_train.files import replace_file
-from stamp_train.runlog import read_rows
+from stamp_train.train.files import replace_file
+from stamp_train.train.runlog import read_rows
 
 if TYPE_CHECKING:
     from stamp_train.predict.segmentation import Segmentation

@@ -13,10 +13,10 @@ from torch import Tensor
 from stamp_data.grid import rle_coverage
 from stamp_data.rle import decode as decode_rle
 from stamp_schemas import Dialogue, Grid, UsageFault
-from stamp_train.examples import DialogueExample, ImageExample
-from stamp_train.labels import sampled_labels
-from stamp_train.model.inputs import IGNORE
-from stamp_train.naming import name_patches
+from stamp_train.methods.stamp.demo.patch_classes import name_patches
+from stamp_train.methods.stamp.labels import sampled_labels
+from stamp_train.sequence.examples import DialogueExample, ImageExample
+from stamp_train.sequence.inputs import IGNORE
 from stamp_train.stream.pictures import UndecodableError, decode
 from stamp_train.stream.records import BadRecord, Parsed
 
@@ -33,7 +33,7 @@ class ExampleMaker:
         prepare: the model's processor.
         side: labels per side of a merged patch, as `LayoutOptions.side`.
         label_rule: `coverage` or `sampled`, see `LossSettings.label_rule`.
-        names: categories that patches are named by (`stamp_train.naming`).
+        names: categories that patches are named by (`stamp_train.methods.stamp.demo.patch_classes`).
 
     Raises:
         UsageFault: sampled labels within a merged patch, which the published code does not have.

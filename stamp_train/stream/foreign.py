@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.extras import lacking
-from stamp_train.examples import ImageExample
+from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
 from stamp_train.stream.lengths import GroupTokens, TokenCosts
 from stamp_train.stream.loader import LoaderOptions, StepBatch

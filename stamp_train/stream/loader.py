@@ -19,7 +19,7 @@ import msgspec
 
 from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
-from stamp_train.examples import ImageExample
+from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
 from stamp_train.stream.lengths import Lengths, TokenCosts
 from stamp_train.stream.order import Group

@@ -18,11 +18,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from stamp_train.export import export
-from stamp_train.loop import Run
 from stamp_train.predict import Segmenter, question
 from stamp_train.predict.opening import load_folder
+from stamp_train.publish.export import export
 from stamp_train.recipes import resolve
+from stamp_train.train.loop import Run
 
 HALVES = (torch.bfloat16, torch.float16)
 _MOVES = "_to_copy copy_ clone detach view select empty empty_like ones fill_ zero_ uniform_ normal_"

@@ -6,11 +6,11 @@ from itertools import count
 from pathlib import Path
 
 from stamp_schemas import StampError
-from stamp_train.files import replace_file
 from stamp_train.predict.chat.transcript import transcript
 from stamp_train.predict.dialogue import Chat
 from stamp_train.predict.segmentation import Segmentation
 from stamp_train.predict.writing import MASKS, PredictionFolder
+from stamp_train.train.files import replace_file
 
 
 class Keeper:

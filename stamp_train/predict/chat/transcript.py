@@ -10,8 +10,8 @@ import numpy as np
 from stamp_data.instructions import SEG
 from stamp_data.rle import encode
 from stamp_schemas import RLE
-from stamp_train.model.chat import NO, YES
 from stamp_train.predict.dialogue import Chat, Turn
+from stamp_train.sequence.chat import NO, YES
 
 SCHEMA_VERSION = 1
 _UNSEEN = re.compile("|".join(map(re.escape, (YES, NO))))

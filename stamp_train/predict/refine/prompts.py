@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stamp_train.methods.upsample import PUBLISHED, to_mask
 from stamp_train.predict.refine.frame import Frame
 from stamp_train.predict.refine.presets import Preset
 from stamp_train.predict.refine.published import published_points, published_prior
-from stamp_train.predict.upsample import PUBLISHED, to_mask
 
 EPSILON = 1e-3  # probabilities are kept this far from 0 and 1: mask prompts lie within +-6.9, as the published ones
 CANDIDATES = 4096  # pixels per side of the outline among which points are chosen

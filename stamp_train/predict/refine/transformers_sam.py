@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stamp_train.model.environment import hide_broken_torchvision
 from stamp_train.predict.refine.faults import HOW_TO_GET_WEIGHTS, RefinerFault, on_one_line
 from stamp_train.predict.refine.official import (
     DECODER_EPSILON,
@@ -18,6 +17,7 @@ from stamp_train.predict.refine.official import (
     shape_of,
     to_transformers,
 )
+from stamp_train.sequence.environment import hide_broken_torchvision
 
 hide_broken_torchvision()
 from transformers import AutoConfig, SamConfig, SamModel  # noqa: E402 - only once torchvision cannot break it

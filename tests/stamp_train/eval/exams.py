@@ -32,9 +32,11 @@ from stamp_schemas import (
 )
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 from stamp_schemas.record import RECORD_SCHEMA
+from stamp_train.backbones.modeling import StampForQwen2VL
+from stamp_train.backbones.presets import build_preset, preset_config
 from stamp_train.eval.cases import Case, Mask, Pictured
-from stamp_train.model import Answer, StampConfig, StampForQwen2VL, build_preset
-from stamp_train.model.presets import preset_config
+from stamp_train.generation.replies import Answer
+from stamp_train.sequence.config import StampConfig
 
 SHARD, SIDE = "shard-000000.tar", 24  # pixels of a picture
 

@@ -18,7 +18,7 @@ from stamp_train.eval.evaluate import Batch, Examination, gather, make_batches
 from stamp_train.eval.journal import Line
 from stamp_train.eval.metrics import Summary
 from stamp_train.eval.scoring import Scorer
-from stamp_train.model import StampModelError
+from stamp_train.sequence.errors import StampModelError
 
 from ..runs import make_shards
 from .exams import SIDE, Known, dialogue, square, target, write_set

@@ -16,8 +16,11 @@ from accelerate import Accelerator
 
 from stamp_data.rle import decode
 from stamp_schemas import RLE, StampError, UsageFault
+from stamp_train.backbones.load import load_checkpoint
+from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.folder import changes
+from stamp_train.eval.heldout import Examiner
 from stamp_train.eval.journal import Journal, Line
 from stamp_train.eval.metrics import score_case
 from stamp_train.eval.oracle import oracle
@@ -26,11 +29,11 @@ from stamp_train.eval.representation import Learnt, Representation, learnt_by, r
 from stamp_train.eval.results import Results, read_results
 from stamp_train.eval.session import Asked, Session
 from stamp_train.eval.workers import run_workers
-from stamp_train.heldout import Examiner
-from stamp_train.layout import Layout, LayoutOptions
-from stamp_train.model import GenerationOptions, StampGenerator, StampProcessor, load_checkpoint
-from stamp_train.predict.upsample import to_mask
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.upsample import to_mask
 from stamp_train.recipes import resolve
+from stamp_train.sequence.layout import Layout, LayoutOptions
 
 from ..runs import make_shards
 from .exams import save_lively

@@ -14,10 +14,10 @@ from accelerate import Accelerator
 
 from stamp_train.launch import is_first, is_worker, restarted
 from stamp_train.launch.signals import ASKING, ONE_PRESS, Stopped, StopRequest
-from stamp_train.loop import Run
-from stamp_train.panel import Watched
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.resume import find
+from stamp_train.train.loop import Run
+from stamp_train.train.panel import Watched
+from stamp_train.train.resume import find
 
 from ..runs import log_of, write_recipe
 

@@ -15,7 +15,8 @@ from urllib.parse import urlencode, urlsplit
 from PIL import Image, ImageDraw
 from rich.console import Console
 
-from stamp_train.model import StampGenerator, build_preset
+from stamp_train.backbones.presets import build_preset
+from stamp_train.generation.generate import StampGenerator
 from stamp_train.predict import Segmenter
 from stamp_train.predict.chat.conversations import Conversations
 from stamp_train.predict.chat.keeping import Keeper

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from stamp_schemas.recipe import Saving
-from stamp_train.checkpoint import CheckpointWriter
-from stamp_train.model import GenerationOptions, StampGenerator, StampProcessor
-from stamp_train.network import build_network, save_network
+from stamp_train.backbones.processor import StampProcessor
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.recipes import resolve
-from stamp_train.resume import Progress
+from stamp_train.train.checkpoint import CheckpointWriter
+from stamp_train.train.network import build_network, save_network
+from stamp_train.train.resume import Progress
 
 from .talking import SEG, scene
 

@@ -16,12 +16,12 @@ from PIL import Image
 from transformers import AutoConfig, SamModel
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
+from stamp_train.methods.upsample import to_mask
 from stamp_train.predict.refine import PRESETS, Preset, Refiner, load_refiner
 from stamp_train.predict.refine.frame import Frame
 from stamp_train.predict.refine.official import shape_of, to_transformers
 from stamp_train.predict.refine.prompts import make_prompt
 from stamp_train.predict.refine.transformers_sam import sam_config
-from stamp_train.predict.upsample import to_mask
 
 from .tiny_sam import IMAGE_SIZE, PRIOR_SIDE, coarse, official_file, picture, tiny_sam
 

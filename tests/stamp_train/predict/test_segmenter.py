@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.model import GenerationOptions, StampModelError
+from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict import Request, Segmentation, Segmenter, question, requests, segmenter
+from stamp_train.sequence.errors import StampModelError
 
 from .talking import SEG, TEXTS, save_checkpoint, scene, talking_generator
 

@@ -24,8 +24,8 @@ from torch import Tensor
 from stamp_data.grid import patch_grid
 from stamp_data.shards.stores import ShardCache, open_store
 from stamp_schemas import StampError, UsageFault
-from stamp_train.examples import ImageExample, LayoutOptions
-from stamp_train.layout import Layout
+from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 from stamp_train.stream.index import SetIndex
 from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader, _Read
 from stamp_train.stream.mixture import Mixture

@@ -1,0 +1,89 @@
+"""`log.jsonl`: one row per optimizer step, and none twice, however often the run was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stamp_schemas.errors import StampError, naming
+from stamp_train.train.files import replace_file
+
+RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
+DEEPSPEED = "deepspeed.json"
+CHECKPOINTS, FINAL = "checkpoints", "final"
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """One optimizer step.
+
+    step: from 1, over all stages. loss_text, loss_mask: means over the global batch; loss_names and loss_early, where the
+    recipe gives them weight, too, by that; `loss` is their sum. lr: learning rate of
+    the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language model.
+    batch_digest: names the dialogues (`stamp-train plan show`). padding: share of the packs' room that was left empty,
+    averaged over the ranks. seconds: wall time of the step.
+    """
+
+    step: int
+    stage: str
+    loss: float
+    loss_text: float
+    loss_mask: float
+    loss_names: float | msgspec.UnsetType = msgspec.UNSET
+    loss_early: float | msgspec.UnsetType = msgspec.UNSET
+    lr: float
+    grad_norm: float
+    dialogues: int
+    tokens: int
+    padding: float
+    batch_digest: str
+    seconds: float
+
+
+class Measured(msgspec.Struct, kw_only=True):
+    """One evaluation. step: after how many steps."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+class RunLog:
+    """Appends rows; a row is in the file before the next step begins.
+
+    Args:
+        path: the file.
+        done: steps that the run goes on from; later rows, which the run will write again, are removed.
+    """
+
+    def __init__(self, path: Path, done: int) -> None:
+        self.path = path
+        kept = [row for row in read_rows(path) if _step(path, row) <= done]
+        replace_file(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
+
+    def add(self, row: Row | Measured) -> None:
+        """Append one row."""
+        with naming(self.path), self.path.open("ab") as file:
+            file.write(msgspec.json.encode(row) + b"\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; a last line that was cut off when the run was killed is left out. StampError: another is damaged."""
+    if not path.exists():
+        return []
+    *lines, _ = path.read_bytes().split(b"\n")
+    return [_row(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{path}:{number}: damaged: {fault}", "mend the line or take it out") from None
+
+
+def _step(path: Path, row: dict[str, Any]) -> int:
+    step = row.get("step")
+    if not isinstance(step, int):
+        raise StampError(f"{path}: a row without a step: {str(row)[:80]}", "mend the line or take it out")
+    return step

@@ -1,0 +1,76 @@
+"""Every place of training and prediction that decodes a picture scales deep grey, and reads TIFF in the right frame."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stamp_data.picture import EXTENSIONS
+from stamp_schemas import Record, SourceInfo
+from stamp_schemas.record import RECORD_SCHEMA
+from stamp_train.eval.heldout import HeldOut, Prediction
+from stamp_train.eval.sample_images import picture
+from stamp_train.predict.chat.server import uploaded
+from stamp_train.predict.inputs import read_requests
+from stamp_train.predict.picture import open_picture
+from stamp_train.sequence.examples import ImageExample
+from stamp_train.stream.foreign import PICTURES
+from stamp_train.stream.pictures import decode
+
+GREY = np.arange(96, dtype=np.uint16).reshape(8, 12) * 680 + 37
+SHADES = (GREY >> 8).astype(np.uint8)
+
+
+def stored(form: str, orientation: int = 1) -> bytes:
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(GREY).save(buffer, form, exif=exif)
+    return buffer.getvalue()
+
+
+def opened(data: bytes, folder: Path) -> Image.Image:
+    (folder / "picture").write_bytes(data)
+    return open_picture(folder / "picture")
+
+
+READERS: dict[str, Callable[[bytes, Path], Image.Image]] = {
+    "stream": lambda data, _: decode(data),
+    "predict": opened,
+    "predict-pil": lambda data, _: open_picture(Image.open(io.BytesIO(data))),
+    "chat": lambda data, _: uploaded(data),
+}
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("reader", READERS)
+def test_deep_grey_is_scaled(reader: str, form: str, tmp_path: Path) -> None:
+    found = np.asarray(READERS[reader](stored(form), tmp_path))
+    assert np.array_equal(found, np.repeat(SHADES[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_training_sees_pictures_as_stored_and_people_upright(form: str, tmp_path: Path) -> None:
+    data = stored(form, 6)
+    assert np.array_equal(np.asarray(decode(data))[..., 0], SHADES)
+    for upright in (opened(data, tmp_path), uploaded(data)):
+        assert np.array_equal(np.asarray(upright)[..., 0], np.rot90(SHADES, -1))
+
+
+def test_every_kind_of_picture_that_is_stored_is_found_in_foreign_tars_and_folders(tmp_path: Path) -> None:
+    assert set(EXTENSIONS.values()) <= set(PICTURES)
+    for extension in ("tif", "TIFF", "webp"):
+        (tmp_path / f"a.{extension}").write_bytes(stored("TIFF"))
+    asked = list(read_requests([tmp_path], ["what?"], []))
+    assert len(asked) == 3
+
+
+def test_predictions_of_a_deep_picture_are_drawn_on_its_shades() -> None:
+    record = Record(RECORD_SCHEMA, "k", SourceInfo("x", "", "val", 1), None, None, [], [])
+    nothing = np.zeros(GREY.shape, bool)
+    page = picture(Prediction(HeldOut(record, stored("PNG"), ImageExample([]), []), "it", nothing, nothing))
+    assert np.array_equal(np.asarray(page)[:8, :12, 0], SHADES)
