@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.build.render import Rendered, masks_of
 from stamp_data.grid import coverage, patch_grid
 from stamp_data.instructions import SEG
 from stamp_data.picture import MAX_PIXELS, PictureFault, check_picture
-from stamp_data.render import Rendered, masks_of
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.labels import parse_labels

@@ -11,16 +11,16 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.build.plan import Planned
+from stamp_data.build.shelf import Shelf, told
 from stamp_data.frame import Seen, seen
 from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverages
 from stamp_data.instructions import SEG, draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
 from stamp_data.picture import Picture, PictureFault
-from stamp_data.plan import Planned
-from stamp_data.rejects import RejectLog
 from stamp_data.rle import UInt8
 from stamp_data.shards.labels import labels_bytes
-from stamp_data.shelf import Shelf, told
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean
 from stamp_schemas import (
     Annotation,
