@@ -16,6 +16,7 @@ import msgspec
 
 from stamp_data.executors import Executor
 from stamp_data.files import file_digest, read_plain
+from stamp_data.grid import PATCH
 from stamp_data.lock import hold
 from stamp_data.mended import mended
 from stamp_data.plan import SetFault, TaskHead, plan_tasks
@@ -172,7 +173,7 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
 
 
 def _difference(there: Config, asked: Config) -> str:
-    old, new = msgspec.to_builtins(there.settings), msgspec.to_builtins(asked.settings)
+    old, new = ({"factor": PATCH, **msgspec.to_builtins(one.settings)} for one in (there, asked))
     changed = [f"{name} {old[name]!r}, now {new[name]!r}" for name in new if old[name] != new[name]]
     before = {item.path: item.digest for item in there.inputs}
     changed += [f"{item.path} has changed" for item in asked.inputs if before.get(item.path) != item.digest]
