@@ -15,11 +15,10 @@ import numpy.typing as npt
 
 from stamp_data.rle import many_runs
 from stamp_schemas import RLE, Grid
+from stamp_schemas.record import FULL, IGNORE
 
 PATCH = 28  # pixels: patch size 14, merged 2 × 2
 MAX_ASPECT = 200  # Qwen2-VL refuses pictures that are longer than this
-FULL = 254  # label of a patch that is wholly covered
-IGNORE = 255  # label of a patch that counts neither for nor against
 
 UInt8 = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.floating]

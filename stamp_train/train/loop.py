@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 import torch
 
+from stamp_data.writing import replace_folder, write_atomic
 from stamp_schemas import StampError
 from stamp_train.attention.select import check_training
 from stamp_train.estimate.architecture import Architecture, measured
@@ -46,7 +47,6 @@ from stamp_train.stream.stages import open_set, stage_steps
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.determinism import make_exact, memory_held
 from stamp_train.train.engine import distribute, load_moments, new_optimizer, open_accelerator, weights_of
-from stamp_train.train.files import replace_file, replace_folder
 from stamp_train.train.network import build_network, save_final, save_network, without_weights
 from stamp_train.train.panel import Watch, Watched
 from stamp_train.train.precision import with_native_precision
@@ -113,10 +113,10 @@ class Run:
         )
         if self.main:
             out.mkdir(parents=True, exist_ok=True)
-            replace_file(out / RECIPE, resolved.yaml().encode())
+            write_atomic(out / RECIPE, resolved.yaml().encode())
             if self.recipe.engine == "deepspeed":
                 told = msgspec.json.encode(deepspeed_config(self.recipe))
-                replace_file(out / DEEPSPEED, msgspec.json.format(told, indent=2) + b"\n")
+                write_atomic(out / DEEPSPEED, msgspec.json.format(told, indent=2) + b"\n")
             self.log = RunLog(out / LOG, self.progress.step)
             self.evaluations = RunLog(out / EVALUATIONS, self.progress.step)
         self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from stamp_data.writing import write_atomic
 from stamp_schemas.errors import StampError, naming
-from stamp_train.train.files import replace_file
 
 RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
 DEEPSPEED = "deepspeed.json"
@@ -62,7 +62,7 @@ class RunLog:
     def __init__(self, path: Path, done: int) -> None:
         self.path = path
         kept = [row for row in read_rows(path) if _step(path, row) <= done]
-        replace_file(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
+        write_atomic(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
 
     def add(self, row: Row | Measured) -> None:
         """Append one row."""

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.backbones.modeling import StampOutput
 from stamp_train.methods.losses import Counts, Losses
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import FULL, IGNORE, UNNAMED, Targets
+from stamp_train.sequence.inputs import UNNAMED, Targets
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 
 from stamp_data.instructions import wording
 from stamp_data.shards.reader import ShardSet
+from stamp_data.writing import replace_folder
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
 from stamp_train.backbones.load import load_checkpoint
@@ -29,7 +30,6 @@ from stamp_train.recipes import Resolved, resolve
 from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
 from stamp_train.stream.pictures import decode
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
-from stamp_train.train.files import replace_folder
 from stamp_train.train.loop import Run
 from stamp_train.train.network import build_network
 from stamp_train.train.panel import watching

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.build import Built, Progress, build_split, describe_inputs
+from stamp_data.build.plan import SetFault
+from stamp_data.build.split import Built, Progress, build_split, describe_inputs
+from stamp_data.build.tokens import tokenizer_digest
 from stamp_data.executors import Executor
-from stamp_data.plan import SetFault
-from stamp_data.rejects import RejectLog, by_reason, reject_order, rejects_bytes
 from stamp_data.shards.manifest import REJECTS
-from stamp_data.shards.writer import write_atomic
+from stamp_data.shards.rejects import RejectLog, by_reason, reject_order, rejects_bytes
 from stamp_data.sources import SOURCES, open_source
 from stamp_data.sources.base import Reading, Source
 from stamp_data.sources.foreign import explained
 from stamp_data.sources.jsonfile import OTHER_FORMAT
 from stamp_data.sources.own_refer import own_set, own_sets
-from stamp_data.tokens import tokenizer_digest
+from stamp_data.writing import write_atomic
 from stamp_schemas import Settings, StampError, UsageFault, Wording
 from stamp_schemas.manifest import Crowd
 

@@ -14,17 +14,15 @@ from pathlib import Path
 
 import msgspec
 
+from stamp_data.build.plan import SetFault, TaskHead, plan_tasks
+from stamp_data.build.receipt import AGE, ANY, Receipt, Workplace, read_receipt, receipt_path
+from stamp_data.build.seal import mended, seal, unseal, write_packed
 from stamp_data.executors import Executor
 from stamp_data.files import file_digest, read_plain
-from stamp_data.lock import hold
-from stamp_data.mended import mended
-from stamp_data.plan import SetFault, TaskHead, plan_tasks
-from stamp_data.receipt import AGE, ANY, Receipt, Workplace, read_receipt, receipt_path
-from stamp_data.rejects import RejectLog, reject_order, rejects_bytes, storable
-from stamp_data.seal import seal, unseal, write_packed
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
-from stamp_data.shards.writer import write_atomic
+from stamp_data.shards.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.sources.base import Source
+from stamp_data.writing import hold, write_atomic
 from stamp_schemas import Input, Manifest, Settings, StampError
 from stamp_schemas.errors import naming
 
