@@ -37,7 +37,7 @@ from stamp_train.eval.sample_images import draw
 from stamp_train.launch.heartbeat import Heartbeat
 from stamp_train.launch.peers import decide
 from stamp_train.launch.signals import Stopped, StopRequest
-from stamp_train.methods.stamp.losses import loss_settings
+from stamp_train.methods.stamp.losses import StampLosses, loss_settings
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.deepspeed import deepspeed_config
 from stamp_train.sequence.layout import Layout, LayoutOptions
@@ -108,7 +108,9 @@ class Run:
         settings = replace(loss_settings(self.recipe.loss), naming=self.recipe.naming, early=self.recipe.early)
         layout = Layout(self.processor.chat, LayoutOptions.of(config, text_labels=settings.text_labels))
         self.side = layout.options.side
-        self.steps = StepRunner(self.accelerator, self.prepared, layout, settings, self.recipe.model.attention)
+        self.steps = StepRunner(
+            self.accelerator, self.prepared, layout, StampLosses(settings), self.recipe.model.attention
+        )
         if self.main:
             out.mkdir(parents=True, exist_ok=True)
             write_atomic(out / RECIPE, resolved.yaml().encode())
@@ -213,10 +215,7 @@ class Run:
             step=number,
             stage=stage.name,
             loss=result.loss,
-            loss_text=result.loss_text,
-            loss_mask=result.loss_mask,
-            loss_names=result.loss_names if self.recipe.naming else msgspec.UNSET,
-            loss_early=result.loss_early if self.recipe.early else msgspec.UNSET,
+            losses=result.losses,
             lr=rate,
             grad_norm=result.grad_norm,
             dialogues=batch.dialogues,
