@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stamp_data.grid import FULL, IGNORE, coverage
+from stamp_data.grid import coverage
 from stamp_data.inspect.decode import safe_mask
 from stamp_data.inspect.facts import Facts
 from stamp_data.inspect.overlays import Overlay
 from stamp_data.inspect.palette import EXTRA, MISSED, colours, rgb
 from stamp_data.rle import UInt8
 from stamp_schemas import Grid
+from stamp_schemas.record import FULL, IGNORE
 
 FILL = 0.45  # opacity of a mask
 SHADE = 0.75  # opacity of a patch that is wholly covered

@@ -21,7 +21,7 @@ from stamp_data.inspect.palette import colours
 from stamp_data.inspect.select import Pick, select
 from stamp_data.inspect.terminal import plain
 from stamp_data.shards.stores import Location
-from stamp_data.shards.writer import write_atomic
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
 CELL, FRAME, CAPTION, GAP = (

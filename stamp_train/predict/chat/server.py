@@ -9,10 +9,10 @@ from http import HTTPStatus
 import msgspec
 from PIL import Image
 
-from stamp_data.instructions import SEG
 from stamp_data.picture import PictureFault, check_picture
 from stamp_data.pixels import decode_picture
 from stamp_schemas import StampError
+from stamp_schemas.record import SEG
 from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import Conversation, Conversations
 from stamp_train.predict.chat.loopback import Call, LoopbackHandler, Refusal, open_server
