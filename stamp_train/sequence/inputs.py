@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.structure import AttentionStructure
 
 UNNAMED = -100  # name of a patch of which nothing is known
@@ -48,6 +50,7 @@ class StampInputs:
         text_rows: int64 [T], rows whose next-token logits are wanted (repeats allowed).
         mask_rows: int64 [M], rows of the mask tokens, block after block.
         blocks: the mask blocks in that order.
+        masks: what is read for each mask, in that order.
         pixel_values: float [patches of all images, channels * time * 14 * 14], None if there is no image.
         image_grid_thw: int64 [I, 3], patches before the 2x2 merge.
     """
@@ -59,6 +62,7 @@ class StampInputs:
     text_rows: Tensor
     mask_rows: Tensor
     blocks: tuple[MaskBlock, ...] = ()
+    masks: tuple[MaskPlace, ...] = ()
     pixel_values: Tensor | None = None
     image_grid_thw: Tensor | None = None
 
@@ -97,3 +101,70 @@ class Targets:
         """The same targets on another device."""
         moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class MaskPlace:
+    """One mask of a sequence: its `<|seg|>`, and how many states are read for it."""
+
+    seg: Seg
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """The dialogue it belongs to, for messages."""
+        return self.seg.name
+
+    @property
+    def grid(self) -> Grid:
+        """Merged patches of its image."""
+        return self.seg.document.grid
+
+    @property
+    def image(self) -> int:
+        """Index of its image in `StampInputs.image_grid_thw`."""
+        return self.seg.document.image
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What the vision tower says of all images of a sequence, N merged patches in all, row by row per image.
+
+    merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge: upper left, upper
+    right, lower left, lower right. own: for each image what the method's readout made of its pixels, if anything.
+    """
+
+    merged: Tensor
+    patches: Tensor
+    own: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a readout is given: R states, of the masks one after another.
+
+    states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has.
+    features: of the images. language: the language model, for its embeddings and its norm. earlier: [R, H], states a layer
+    earlier and before any norm, for readouts with `wants_earlier`, while they are trained.
+    """
+
+    states: Tensor
+    feature_rows: Tensor
+    masks: tuple[MaskPlace, ...]
+    features: ImageFeatures
+    language: Any
+    earlier: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Result of a packed forward pass.
+
+    text_logits: [T, V], for the next token after each of `StampInputs.text_rows`. read: what the method's readout found, by
+    name. masks: as in the inputs. backend: name of the attention backend that ran.
+    """
+
+    text_logits: Tensor
+    read: Mapping[str, Tensor]
+    masks: tuple[MaskPlace, ...]
+    backend: str
