@@ -21,6 +21,7 @@ from stamp_train.sequence.chat import SEG
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from stamp_train.methods.readout import Readout
     from stamp_train.sequence.document import Grid, Seg
     from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
     from stamp_train.sequence.sequence import Sequence as TokenSequence
@@ -118,8 +119,8 @@ class Method(ABC):
 
     # From states to masks
     @abstractmethod
-    def readout(self, config: Any) -> nn.Module:
-        """The module that reads states, `forward(Reading) -> {name: tensor}`; see `sequence.inputs.Reading`."""
+    def readout(self, hidden_size: int, vision_size: int) -> Readout:
+        """The module that reads states of that width, and features of the tower before the merge of that width."""
 
     @abstractmethod
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:

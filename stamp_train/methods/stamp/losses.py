@@ -1,8 +1,4 @@
-"""Losses of text, masks and names as sums with counts, so that any split of a batch gives the same gradient.
-
-A loss here is a sum and the number of things summed. Divide by the counts of the *global* batch (all ranks, all
-micro-batches) before the backward pass: how the batch was split then no longer shows in the gradient.
-"""
+"""Losses of masks as sums with counts, so that any split of a batch gives the same gradient."""
 
 from __future__ import annotations
 
@@ -12,27 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stamp_train.backbones.modeling import StampOutput
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import FULL, IGNORE, UNNAMED, Targets
+from stamp_train.sequence.inputs import FULL, IGNORE, Targets
 
 
 @dataclass(frozen=True)
 class LossSettings:
     """What is summed, and how it is divided.
 
-    Attributes:
-        bce: weight of the binary cross-entropy of a mask.
-        dice: weight of its Dice loss.
-        dice_smooth: added above and below in Dice.
-        hard_labels: patches are foreground or not (coverage above one half) instead of covered to a fraction.
-        label_rule: what the layout is to be given as coverage: the exact `coverage` of `stamp_data.grid`, or what
-            `stamp_train.methods.stamp.labels.sampled_labels` makes, for which the head must be `patch`.
-        text_labels: which tokens are supervised, for `LayoutOptions.text_labels`.
-        divide_by: `global` counts, or those of the `micro` batch.
-        naming: weight of the loss of the patches' names (`stamp_train.methods.stamp.demo.patch_classes`).
-        early: weight of the masks' loss as the last layer but one would have them (deep supervision; Carion et al.,
-            "End-to-End Object Detection with Transformers", ECCV 2020, do it at all layers).
+    bce, dice: weights of the binary cross-entropy of a mask and of its Dice loss. dice_smooth: added above and below in Dice.
+    hard_labels: patches are foreground or not (coverage above one half) instead of covered to a fraction. label_rule: exact
+    `coverage`, or `sampled` as by `methods.stamp.labels`, for which the head must be `patch`. text_labels, divide_by: see
+    `methods.contract.Method`.
     """
 
     bce: float = 1.0
@@ -42,8 +29,6 @@ class LossSettings:
     label_rule: str = "coverage"
     text_labels: str = "answers"
     divide_by: str = "global"
-    naming: float = 0.0
-    early: float = 0.0
 
 
 LOSSES: dict[str, LossSettings] = {
@@ -59,121 +44,21 @@ LOSSES: dict[str, LossSettings] = {
 }
 
 
-def loss_settings(name: str) -> LossSettings:
-    """The settings of that name.
-
-    Raises:
-        StampModelError: there are none.
-    """
-    if name not in LOSSES:
-        raise StampModelError(f"no loss {name!r}", fix=f"choose one of {', '.join(LOSSES)}")
-    return LOSSES[name]
-
-
-@dataclass(frozen=True)
-class LossCounts:
-    """What losses are divided by: weight of the supervised tokens, number of masks, and of patches with a name."""
-
-    text: float
-    masks: float
-    names: float = 0.0
-
-    def __add__(self, other: LossCounts) -> LossCounts:
-        return LossCounts(self.text + other.text, self.masks + other.masks, self.names + other.names)
-
-
-@dataclass(frozen=True)
-class LossSums:
-    """Losses of one sequence, not divided by anything: float32 scalars, and their own counts."""
-
-    text: Tensor
-    mask: Tensor
-    names: Tensor
-    early: Tensor
-    counts: LossCounts
-
-    def total(self, counts: LossCounts | None = None) -> Tensor:
-        """The sum of the mean losses, over the global counts, or over the sequence's own if none are given."""
-        over = self.counts if counts is None else counts
-        return torch.stack([part / max(count, 1.0) for part, count in self.parts(over)]).sum()
-
-    def parts(self, over: LossCounts) -> tuple[tuple[Tensor, float], ...]:
-        """Text, mask, naming and early mask loss, each with what it is divided by."""
-        return (self.text, over.text), (self.mask, over.masks), (self.names, over.names), (self.early, over.masks)
-
-
-def count(targets: Targets) -> LossCounts:
-    """The counts of a sequence, from its targets alone: they can be summed over ranks before any forward pass."""
-    named = float((targets.names != UNNAMED).sum())
-    return LossCounts(float(targets.text_weights.sum()), float(_scored_masks(targets).sum()), named)
-
-
-def loss_sums(output: StampOutput, targets: Targets, settings: LossSettings) -> LossSums:
-    """All losses of one sequence.
-
-    Args:
-        output: of the model.
-        targets: of the same sequence, on the same device.
-        settings: which losses.
-    """
-    early = output.early_mask_logits
-    mask = mask_losses(output.mask_logits, targets, settings).sum()
-    return LossSums(
-        text=text_loss(output.text_logits, targets.text_ids, targets.text_weights),
-        mask=mask,
-        names=settings.naming * naming_loss(output.name_logits, targets.names),
-        early=mask.new_zeros(()) if early is None else settings.early * mask_losses(early, targets, settings).sum(),
-        counts=count(targets),
-    )
-
-
-def text_loss(logits: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of the cross-entropy of the next token (paper eq. 1).
-
-    Args:
-        logits: [T, V], any float type; computed in float32.
-        ids: int64 [T].
-        weights: float32 [T].
-    """
-    return (F.cross_entropy(logits.float(), ids, reduction="none") * weights).sum()
-
-
-def naming_loss(logits: Tensor | None, names: Tensor) -> Tensor:
-    """Sum of the cross-entropy of every patch that has a name.
-
-    Args:
-        logits: [P, names], any float type; computed in float32. None: there is nothing to learn.
-        names: int64 [P]; empty for a sequence without images, of which nothing is learned.
-    """
-    if logits is None:
-        return torch.zeros((), device=names.device)
-    if not len(names):
-        return 0 * logits.float().sum()  # not a plain zero: the layer has a gradient on every process
-    return F.cross_entropy(logits.float(), names, ignore_index=UNNAMED, reduction="sum")
-
-
 def mask_losses(logits: Tensor, targets: Targets, settings: LossSettings) -> Tensor:
     """Loss of every mask, float32 [masks]: mean BCE over its patches, and Dice over all of them (paper eq. 2).
 
     Patches to be ignored count in neither; a mask with no other patches has loss 0. Dice is 1 - (2 sum min(p, y) + s) /
     (sum p + sum y + s). For hard labels min(p, y) = p * y, the published form; for soft ones p * y would be best served
-    by p = 0 or 1, min by p = y (the Dice semimetric loss, Wang et al., MICCAI 2023).
-
-    Args:
-        logits: [M, side * side], any float type; computed in float32.
-        targets: of the same mask tokens.
-        settings: weights and label rule.
-
-    Raises:
-        StampModelError: the head predicts another number of labels per patch than there are targets.
+    by p = 0 or 1, min by p = y (the Dice semimetric loss, Wang et al., MICCAI 2023). logits: [M, side * side], any float type,
+    computed in float32. Raises StampModelError if the head predicts another number of labels per patch than there are targets.
     """
-    if logits.shape != targets.coverage.shape:
+    if logits.shape != targets.labels.shape:
         raise StampModelError(
-            f"mask logits are {tuple(logits.shape)}, their targets {tuple(targets.coverage.shape)}",
-            fix="lay out with the side of the model's head: LayoutOptions.of(model.config)",
+            f"mask logits are {tuple(logits.shape)}, their targets {tuple(targets.labels.shape)}",
+            fix="lay out by the model's own method: Layout(chat, model.method)",
         )
-    scored = targets.coverage != IGNORE
-    labels = targets.coverage.float() / FULL
+    scored = targets.labels != IGNORE
+    labels = targets.labels.float() / FULL
     if settings.hard_labels:
         labels = (labels > 0.5).float()
     labels = labels * scored
@@ -191,7 +76,8 @@ def mask_losses(logits: Tensor, targets: Targets, settings: LossSettings) -> Ten
     return losses * (patches > 0)
 
 
-def _scored_masks(targets: Targets) -> Tensor:
-    """Bool [masks]: which masks have a patch that counts."""
-    scored = (targets.coverage != IGNORE).any(1).long()
-    return torch.zeros(targets.masks, dtype=torch.int64, device=scored.device).index_add(0, targets.mask_of, scored) > 0
+def scored_masks(targets: Targets) -> float:
+    """How many masks have a patch that counts."""
+    scored = (targets.labels != IGNORE).any(1).long()
+    found = torch.zeros(targets.masks, dtype=torch.int64, device=scored.device).index_add(0, targets.mask_of, scored) > 0
+    return float(found.sum())
