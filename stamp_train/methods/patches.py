@@ -10,9 +10,9 @@ from torch import Tensor
 from stamp_data.grid import rle_coverage
 from stamp_schemas import Grid as Shape
 from stamp_schemas import Record
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.sequence.document import Grid
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import FULL, IGNORE
 
 _SURE = 1e-6  # probability of background in a patch that is wholly covered: its logit has to be finite
 

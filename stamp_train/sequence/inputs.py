@@ -12,9 +12,6 @@ from torch import Tensor
 from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.structure import AttentionStructure
 
-IGNORE = 255  # coverage of a patch that no loss looks at
-FULL = 254  # coverage of a patch that lies wholly in the mask
-
 
 @dataclass(frozen=True)
 class MaskPlace:

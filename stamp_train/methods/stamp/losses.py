@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import FULL, IGNORE, Targets
+from stamp_train.sequence.inputs import Targets
 
 
 @dataclass(frozen=True)

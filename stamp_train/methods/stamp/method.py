@@ -11,16 +11,17 @@ from torch import Tensor
 
 from stamp_data.rle import decode
 from stamp_schemas import Record, UsageFault
+from stamp_schemas.record import IGNORE
 from stamp_train.methods.contract import Drawing, Label, Method
+from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
 from stamp_train.methods.patches import check_coverage, coverage, coverage_logits, patches_to_grid
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.stamp.heads import HEADS
 from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.methods.stamp.losses import LOSSES, mask_losses, scored_masks
 from stamp_train.methods.stamp.settings import MASK, StampSettings
-from stamp_train.methods.text import text_count, text_loss
 from stamp_train.sequence.document import Grid, Seg, Stretch, grid_axes
-from stamp_train.sequence.inputs import IGNORE, MaskPlace, Outputs, Targets
+from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
 from stamp_train.sequence.sequence import Sequence as TokenSequence
 
 
@@ -93,11 +94,13 @@ class Stamp(Method):
         """Coverage as probabilities."""
         return coverage_logits(label)
 
-    def counts(self, targets: Targets) -> dict[str, float]:
+    def count(self, targets: Targets) -> Counts:
         """Weight of the supervised tokens, and masks with a patch that counts."""
         return {"text": text_count(targets), "mask": scored_masks(targets)}
 
-    def losses(self, outputs: Outputs, targets: Targets) -> dict[str, tuple[Tensor, float]]:
+    def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """Text, and masks by the settings' loss."""
+        text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
         masks = mask_losses(outputs.read["mask"], targets, self.loss).sum()
-        return {"text": text_loss(outputs.text_logits, targets), "mask": (masks, scored_masks(targets))}
+        counts = self.count(targets)
+        return {"text": (text, counts["text"]), "mask": (masks, counts["mask"])}

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from stamp_schemas import Record, UsageFault
+from stamp_train.methods.losses import Counts, Losses
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.stamp.demo.attention_bias import begin_near, scale_readout
 from stamp_train.methods.stamp.demo.heads import HELPED
@@ -34,20 +35,22 @@ class DemoStamp(Stamp):
         """The head, told words of place, beside a layer that names patches."""
         return HELPED[self.settings.head](hidden_size, vision_size, self.settings)
 
-    def counts(self, targets: Targets) -> dict[str, float]:
+    def count(self, targets: Targets) -> Counts:
         """With the patches that have a name; early masks are as many as the others."""
-        found = super().counts(targets)
+        found = super().count(targets)
         if self.demo.naming:
             found["names"] = float((targets.image_labels != UNNAMED).sum())
         if self.demo.early:
             found["early"] = found["mask"]
         return found
 
-    def losses(self, outputs: Outputs, targets: Targets) -> dict[str, tuple[Tensor, float]]:
+    def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """With those of names and of early masks, by their weights."""
-        found, over = super().losses(outputs, targets), self.counts(targets)
+        found, over = super().losses(outputs, targets), self.count(targets)
         if self.demo.naming:
             found["names"] = (self.demo.naming * naming_loss(outputs.read["names"], targets.image_labels), over["names"])
+        elif self.demo.names:  # DDP wants a gradient for every layer
+            found["text"] = (found["text"][0] + 0 * outputs.read["names"].float().sum(), over["text"])
         if self.demo.early:
             early = mask_losses(outputs.read["early"], targets, self.loss).sum()
             found["early"] = (self.demo.early * early, over["early"])

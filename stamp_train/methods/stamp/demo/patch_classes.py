@@ -18,8 +18,8 @@ from torch import Tensor
 from stamp_data.grid import rle_coverage
 from stamp_schemas import Grid as Shape
 from stamp_schemas import Record, StampError
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.sequence.document import Grid
-from stamp_train.sequence.inputs import FULL, IGNORE
 
 UNNAMED = -100  # name of a patch of which nothing is known
 
