@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
-from transformers import initialization as init
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -18,51 +15,12 @@ from transformers.conversion_mapping import (
 from transformers.vision_utils import get_vision_window_index
 
 from stamp_train.attention import ATTENTION_NAME, make_plan, register
-from stamp_train.methods.stamp.heads import WordsOfPlace, head_class, patches_to_grid
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import settings_of
+from stamp_train.methods.readout import Readout
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import MaskBlock, StampInputs
+from stamp_train.sequence.inputs import ImageFeatures, Outputs, Reading, StampInputs
 
 register()
-
-
-@dataclass(frozen=True)
-class ImageFeatures:
-    """What the vision tower says of all images of a sequence, N merged patches in all, row by row per image.
-
-    Attributes:
-        merged: [N, H], what the language model gets.
-        patches: [N, 4, E], the last layer before the 2x2 merge: upper left, upper right, lower left, lower right.
-    """
-
-    merged: Tensor
-    patches: Tensor
-
-
-@dataclass(frozen=True)
-class StampOutput:
-    """Result of a packed forward pass.
-
-    Attributes:
-        text_logits: [T, V], for the next token after each of `inputs.text_rows`.
-        mask_logits: [M, side * side], for each mask token, row by row within its patch.
-        blocks: the mask blocks, in order.
-        backend: name of the attention backend that ran.
-        name_logits: [4 N, names], for each 14-pixel patch of all images as the vision tower has them; None without names.
-        early_mask_logits: as `mask_logits`, had the language model ended a layer earlier; None if not asked for.
-    """
-
-    text_logits: Tensor
-    mask_logits: Tensor
-    blocks: tuple[MaskBlock, ...]
-    backend: str
-    name_logits: Tensor | None = None
-    early_mask_logits: Tensor | None = None
-
-    def mask_grids(self) -> list[Tensor]:
-        """One logit picture [height * side, width * side] for each `<|seg|>`."""
-        parts = torch.split(self.mask_logits, [block.size for block in self.blocks])
-        return [patches_to_grid(logits, block.grid) for logits, block in zip(parts, self.blocks, strict=True)]
 
 
 def vision_width(config: Any) -> int:
@@ -83,13 +41,8 @@ class _StampMixin:
     def __init__(self, config: Any) -> None:
         self._check_config(config)
         super().__init__(config)  # type: ignore[call-arg]
-        self.stamp_config = StampConfig.of(config)
-        self.classifier = head_class(self.stamp_config.head)(
-            config.text_config.hidden_size, vision_width(config), self.stamp_config
-        )
-        if self.stamp_config.names:
-            width = vision_width(config)
-            self.namer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(self.stamp_config.names)))
+        self.method = settings_of(config).method()
+        self.classifier = self.method.readout(config.text_config.hidden_size, vision_width(config))
         self.model.language_model.set_attn_implementation(ATTENTION_NAME)
         self.post_init()  # type: ignore[attr-defined]
 
@@ -128,7 +81,6 @@ class _StampMixin:
         *args: Any,
         inputs: StampInputs | None = None,
         attention: str = "auto",
-        early: bool = False,
         **kwargs: Any,
     ) -> Any:
         """One pass over a packed sequence; without `inputs`, the forward pass of transformers' own class.
@@ -136,10 +88,9 @@ class _StampMixin:
         Args:
             inputs: the packed sequence, on the model's device.
             attention: backend, see `stamp_train.attention.BACKENDS`.
-            early: read masks from the last layer but one too.
 
         Returns:
-            StampOutput.
+            Outputs.
 
         Raises:
             StampModelError: a backend that is not there.
@@ -151,26 +102,21 @@ class _StampMixin:
         device = embeds.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else embeds.dtype
         plan = make_plan(inputs.structure, attention, dtype)
+        earlier = self.training and bool(self.classifier.wants_earlier)
         found = self.model.language_model(
             inputs_embeds=embeds,
             position_ids=inputs.position_ids,
             attention_mask={"full_attention": plan},
             use_cache=False,
-            output_hidden_states=early,
+            output_hidden_states=earlier,
         )
         states = found.last_hidden_state[0]
-        feature_rows = inputs.feature_rows[inputs.mask_rows]
-
-        def masks(of: Tensor) -> Tensor:
-            return self.read_masks(of[inputs.mask_rows], features, feature_rows, inputs.blocks)
-
-        return StampOutput(
+        before = found.hidden_states[-2][0][inputs.mask_rows] if earlier else None
+        return Outputs(
             text_logits=self.lm_head(states[inputs.text_rows]),
-            mask_logits=masks(states),
-            blocks=inputs.blocks,
+            read=self.read_out(inputs, states[inputs.mask_rows], features, before),
+            masks=inputs.masks,
             backend=plan.name,
-            name_logits=self.namer(features.patches.flatten(0, 1)) if self.stamp_config.names else None,
-            early_mask_logits=masks(self.model.language_model.norm(found.hidden_states[-2][0])) if early else None,
         )
 
     def image_features(self, inputs: StampInputs) -> ImageFeatures:
@@ -211,44 +157,35 @@ class _StampMixin:
                 image_grid_thw, vision.spatial_merge_size, vision.window_size, vision.patch_size
             )
             patches = patches[order.argsort().to(patches.device)]
-        return ImageFeatures(torch.cat(found.pooler_output), patches)
+        own = self.classifier.see(pixel_values, image_grid_thw)
+        return ImageFeatures(torch.cat(found.pooler_output), patches, own)
 
     def embed(self, inputs: StampInputs, features: ImageFeatures) -> Tensor:
-        """Embeddings [1, L, H]: an image placeholder becomes its feature, a mask token is embedding plus feature."""
+        """Embeddings [1, L, H]: an image placeholder becomes its feature, any other token with one has it added."""
         embeds: Tensor = self.model.language_model.embed_tokens(inputs.input_ids)[0]
         rows = inputs.feature_rows
         with_feature = rows >= 0
         taken = features.merged[rows[with_feature]].to(embeds.dtype)
-        is_mask = (inputs.structure.block > 0)[with_feature].unsqueeze(-1)
+        added = (inputs.input_ids[0] != self.config.image_token_id)[with_feature].unsqueeze(-1)
         embeds = embeds.index_put(
-            (with_feature.nonzero()[:, 0],), torch.where(is_mask, embeds[with_feature] + taken, taken)
+            (with_feature.nonzero()[:, 0],), torch.where(added, embeds[with_feature] + taken, taken)
         )
         return embeds[None]
 
-    def read_masks(
-        self, states: Tensor, features: ImageFeatures, feature_rows: Tensor, blocks: Sequence[MaskBlock]
-    ) -> Tensor:
-        """Mask logits [M, side * side] from final states [M, H] of mask tokens and the feature row of each."""
-        vision = features.patches[feature_rows].to(states.dtype) if self.classifier.needs_vision else None
-        told = [self.embed_words(blocks)] if self.classifier.needs_words else []
-        logits: Tensor = self.classifier(states, vision, [block.grid for block in blocks], *told)
-        return logits
-
-    def embed_words(self, blocks: Sequence[MaskBlock]) -> Tensor:
-        """Mean embeddings [blocks, H] of the words before each; zero where there are none."""
-        table = self.model.language_model.embed_tokens
-        ids = torch.tensor([token for block in blocks for token in block.words], dtype=torch.int64)
-        found: Tensor = table(ids.to(table.weight.device))
-        if not blocks:
-            return found  # of no words, but of the table: sharded training wants every weight to take part
-        parts = torch.split(found, [len(block.words) for block in blocks])
-        return torch.stack([part.sum(0) / max(len(part), 1) for part in parts])
+    def read_out(
+        self, inputs: StampInputs, states: Tensor, features: ImageFeatures, earlier: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the method's readout makes of final states [R, H] of the rows that it reads; see `Reading`."""
+        rows = inputs.feature_rows[inputs.mask_rows]
+        reading = Reading(states, rows, inputs.masks, features, self.model.language_model, earlier)
+        found: dict[str, Tensor] = self.classifier(reading)
+        return found
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # type: ignore[misc]  # of the transformers class that this is mixed into
-        if isinstance(module, WordsOfPlace):
-            init.zeros_(module.place.weight)  # no place is preferred before anything is learned
+        if isinstance(module, Readout):
+            module.begin()
 
 
 class StampForQwen2VL(_StampMixin, Qwen2VLForConditionalGeneration):  # type: ignore[misc,no-untyped-call]

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from stamp_schemas import Record
 from stamp_schemas.recipe import Part
-from stamp_train.sequence.chat import SEG
+from stamp_schemas.record import SEG
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from stamp_train.methods.losses import Counts, Losses
+    from stamp_train.methods.readout import Readout
     from stamp_train.sequence.document import Grid, Seg
     from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
     from stamp_train.sequence.sequence import Sequence as TokenSequence
@@ -118,8 +120,8 @@ class Method(ABC):
 
     # From states to masks
     @abstractmethod
-    def readout(self, config: Any) -> nn.Module:
-        """The module that reads states, `forward(Reading) -> {name: tensor}`; see `sequence.inputs.Reading`."""
+    def readout(self, hidden_size: int, vision_size: int) -> Readout:
+        """The module that reads states of that width, and features of the tower before the merge of that width."""
 
     @abstractmethod
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
@@ -139,12 +141,12 @@ class Method(ABC):
 
     # Training
     @abstractmethod
-    def counts(self, targets: Targets) -> dict[str, float]:
+    def count(self, targets: Targets) -> Counts:
         """What each loss is divided by, from targets alone: it is summed over ranks before any forward pass."""
 
     @abstractmethod
-    def losses(self, outputs: Outputs, targets: Targets) -> dict[str, tuple[Tensor, float]]:
-        """name -> (sum, count), `text` among them; weights are in the sums, counts are those of `counts`."""
+    def losses(self, outputs: Outputs, targets: Targets) -> Losses:
+        """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `count`."""
 
     def prepare(self, network: nn.Module, *, fresh: bool) -> None:  # noqa: ARG002
         """Make a network ready to be trained; fresh: its weights are all random."""
