@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,8 +24,11 @@ def mask_losses(logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
     found = logits.sigmoid() * scored
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * scored
 
+    sizes = torch.bincount(targets.mask_of, minlength=targets.masks).tolist()
+
     def sums(values: Tensor) -> Tensor:
-        return values.new_zeros(targets.masks).index_add(0, targets.mask_of, values)
+        # Each by itself: one running sum over so many cells, as of index_add, loses the last digits.
+        return torch.stack([part.sum() for part in values.split(sizes)]) if sizes else values[:0]
 
     cells = sums(scored.float())
     overlap = 2 * sums(found / _SCALE * wanted) + _EPSILON

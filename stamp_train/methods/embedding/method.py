@@ -1,4 +1,4 @@
-"""One embedding for a mask: nothing follows a `<|seg|>`, and its mask is read from the state that predicts it, or from its own."""
+"""One embedding for a mask: nothing follows a `<|seg|>`; its mask is read from the state that predicts it, or from its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from stamp_train.methods.patches import coverage_logits
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.text import text_count, text_loss
 from stamp_train.sequence.document import Grid, Seg
-from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
 from stamp_train.sequence.sequence import Sequence as TokenSequence
 

@@ -94,7 +94,9 @@ class SamHead(Readout):
 
     def decode(self, prompts: Tensor, embedding: Tensor) -> Tensor:
         """Logits [masks, 4s, 4s] of masks of one picture, from prompts [masks, C] and its embedding."""
-        without = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)  # for there is no mask to begin with
+        without = self.sam.prompt_encoder.no_mask_embed.weight.reshape(
+            1, -1, 1, 1
+        )  # for there is no mask to begin with
         masks, _ = self.sam.mask_decoder(
             image_embeddings=embedding,
             image_positional_embeddings=self.sam.get_image_wide_positional_embeddings(),

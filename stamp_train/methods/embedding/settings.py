@@ -20,8 +20,8 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
     """Settings of masks from one embedding; the defaults of the losses are the published ones.
 
     read: the state that predicts `<|seg|>` (`published`) or the one `at` it. head: `dot`, a product with the vision tower's
-    features, or `sam`, SAM's mask decoder. width: of the product. sam: folder of a SAM in transformers' layout whose weights a new
-    network begins with; shape: its configuration, which a checkpoint keeps. bce, dice: weights of the losses.
+    features, or `sam`, SAM's mask decoder. width: of the product. sam: folder of a SAM in transformers' layout, with whose
+    weights a new network begins; shape: its configuration, which a checkpoint keeps. bce, dice: weights of the losses.
     """
 
     training: ClassVar[tuple[str, ...]] = ("sam", "bce", "dice")
@@ -59,7 +59,7 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
 
     def over(self, network: Self) -> Self:
         """The settings of a network that exists, trained as these say; SAM's weights are the network's."""
-        return msgspec.structs.replace(super().over(network), sam="")
+        return msgspec.structs.replace(network, bce=self.bce, dice=self.dice)
 
 
 def _shape(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def heard(pieces: list[str]) -> list[tuple[str, str]]:
 @given(st.lists(st.integers(0, len(ANSWER)), max_size=12))
 def test_pieces_do_not_matter(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(ANSWER)]
-    pieces = [ANSWER[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    pieces = [ANSWER[begin:end] for begin, end in pairwise(places)]
     assert heard(pieces) == [
         ("text", "Sure, they are "),
         ("control", "<|seg|>"),
