@@ -71,9 +71,12 @@ class SamHead(Readout):
 
         Raises StampModelError if it is none, or one of another shape.
         """
+        opener: Any = SamModel.from_pretrained
         with reading(folder):
-            state = SamModel.from_pretrained(folder, local_files_only=True).state_dict()
-            self.sam.load_state_dict(state)
+            found, report = opener(folder, local_files_only=True, output_loading_info=True)
+            if report["missing_keys"]:
+                raise ValueError(f"the file lacks {', '.join(sorted(report['missing_keys'])[:3])}")
+            self.sam.load_state_dict(found.state_dict())
 
     def frame(self, size: Size) -> Size:
         """Height and width in the square of a picture of that size: its longer side fills it."""
