@@ -12,14 +12,14 @@ from transformers import AutoConfig
 
 from stamp_train.backbones.modeling import StampForQwen2_5VL, StampForQwen2VL, name_in_model
 from stamp_train.backbones.weights import read_whole, stored_weights
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import settings_of, store
 from stamp_train.sequence.environment import unheard
 from stamp_train.sequence.errors import StampModelError, reading
 
 StampModel = StampForQwen2VL | StampForQwen2_5VL
 CONFIG, TOKENIZER, PREPROCESSOR = "config.json", "tokenizer.json", "preprocessor_config.json"
 _VOCABULARY = ("vocab.json", "merges.txt")  # what Qwen's tokenizer can be built of, too
-HEADS = ("classifier.", "namer.")  # of weights that a base model lacks
+HEADS = ("classifier.",)  # of weights that a base model lacks
 
 MODEL_CLASSES: dict[str, type[StampForQwen2VL] | type[StampForQwen2_5VL]] = {
     "qwen2_vl": StampForQwen2VL,
@@ -104,13 +104,17 @@ def outline(config: Any) -> StampModel:
         return model
 
 
-def has_head(folder: Path) -> bool:
-    """Whether a mask head is among the weights: a base model has none.
+def is_base(folder: Path) -> bool:
+    """Whether this is a base model: neither its configuration nor its weights say anything of masks.
 
-    Raises:
-        StampModelError: as `stored_weights`.
+    Raises StampModelError as `read_config` and `stored_weights`.
     """
-    return any(name.startswith(HEADS[0]) for name in stored_weights(folder))
+    return _is_base(folder, read_config(folder))
+
+
+def _is_base(folder: Path, config: Any) -> bool:
+    told = getattr(config, "stamp", None) is not None
+    return not told and not any(name.startswith(HEADS) for name in stored_weights(folder))
 
 
 def check_folder(folder: Path) -> None:
@@ -157,8 +161,8 @@ def check_weights(folder: Path, config: Any) -> None:
     Raises:
         StampModelError: weights are missing, left over, of another shape, or damaged.
     """
-    base = getattr(config, "stamp", None) is None and not has_head(folder)
-    StampConfig.of(config).store(config)
+    base = _is_base(folder, config)
+    store(settings_of(config), config)
     model = _tried(folder / CONFIG, lambda: outline(config))
     wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     found = {name_in_model(name): weight.shape for name, weight in stored_weights(folder).items()}

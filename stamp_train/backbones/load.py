@@ -9,7 +9,8 @@ import torch
 
 from stamp_train.backbones.base import fetch
 from stamp_train.backbones.folder import HEADS, StampModel, model_class, read_config, refuse_misfit
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import default_settings, store
+from stamp_train.methods.contract import Settings
 from stamp_train.sequence.environment import unheard
 from stamp_train.sequence.errors import reading
 
@@ -31,7 +32,7 @@ def load_checkpoint(path: str | Path, *, dtype: torch.dtype | str = "auto", **op
 
 
 def start_from(
-    path: str | Path, stamp: StampConfig | None = None, *, dtype: torch.dtype | str = "auto", **options: Any
+    path: str | Path, method: Settings | None = None, *, dtype: torch.dtype | str = "auto", **options: Any
 ) -> StampModel:
     """Open a base model (Qwen2-VL-Instruct) to become a STAMP one; its mask head begins at random.
 
@@ -39,7 +40,7 @@ def start_from(
 
     Args:
         path: a folder or a name on the hub.
-        stamp: settings of the mask side; by default those of new models.
+        method: and its settings; by default those of new models.
         dtype: of the weights; `auto` keeps the stored one.
         options: further arguments of `from_pretrained`.
 
@@ -49,7 +50,7 @@ def start_from(
     """
     folder = fetch(str(path))
     config = read_config(folder)
-    (stamp or StampConfig()).store(config)
+    store(method or default_settings(), config)
     return _open(folder, config, HEADS, dtype, options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,13 +13,14 @@ from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
+from transformers.core_model_loading import WeightRenaming
 from transformers.vision_utils import get_vision_window_index
 
 from stamp_train.attention import ATTENTION_NAME, make_plan, register
-from stamp_train.methods import settings_of
+from stamp_train.methods import RENAMED, settings_of
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import ImageFeatures, Outputs, Reading, StampInputs
+from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Outputs, Reading, StampInputs
 
 register()
 
@@ -114,7 +116,9 @@ class _StampMixin:
         before = found.hidden_states[-2][0][inputs.mask_rows] if earlier else None
         return Outputs(
             text_logits=self.lm_head(states[inputs.text_rows]),
-            read=self.read_out(inputs, states[inputs.mask_rows], features, before),
+            read=self.read_out(
+                inputs.masks, states[inputs.mask_rows], features, inputs.feature_rows[inputs.mask_rows], before
+            ),
             masks=inputs.masks,
             backend=plan.name,
         )
@@ -173,11 +177,17 @@ class _StampMixin:
         return embeds[None]
 
     def read_out(
-        self, inputs: StampInputs, states: Tensor, features: ImageFeatures, earlier: Tensor | None = None
+        self,
+        masks: Sequence[MaskPlace],
+        states: Tensor,
+        features: ImageFeatures,
+        feature_rows: Tensor | None = None,
+        earlier: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """What the method's readout makes of final states [R, H] of the rows that it reads; see `Reading`."""
-        rows = inputs.feature_rows[inputs.mask_rows]
-        reading = Reading(states, rows, inputs.masks, features, self.model.language_model, earlier)
+        if feature_rows is None:
+            feature_rows = torch.full((len(states),), -1, device=states.device)
+        reading = Reading(states, feature_rows, tuple(masks), features, self.model.language_model, earlier)
         found: dict[str, Tensor] = self.classifier(reading)
         return found
 
@@ -211,13 +221,16 @@ _name_parameters(
 
 # Published files name the tower `visual` and the language model `model`; transformers renames that for its own classes by
 # their name (one mapping for both), and would leave a subclass with random weights and a warning.
-_MAPPING = get_checkpoint_conversion_mapping("Qwen2VLForConditionalGeneration")  # type: ignore[no-untyped-call]
+_MAPPING = [
+    *(get_checkpoint_conversion_mapping("Qwen2VLForConditionalGeneration") or ()),  # type: ignore[no-untyped-call]
+    *(WeightRenaming(before, now) for before, now in RENAMED.items()),
+]
 for _ours in (StampForQwen2VL, StampForQwen2_5VL):
     register_checkpoint_conversion_mapping(_ours.__name__, _MAPPING, overwrite=True)
 
 
 def name_in_model(stored: str) -> str:
     """The name in the model of a weight of a published file, or of one that says it as the model does."""
-    for renaming in _MAPPING or ():
+    for renaming in _MAPPING:
         stored = renaming.rename_source_key(stored)[0]
     return stored

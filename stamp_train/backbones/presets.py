@@ -12,7 +12,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from stamp_train.backbones.modeling import StampForQwen2VL
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import default_settings, store
+from stamp_train.methods.contract import Settings
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
 
@@ -42,8 +43,8 @@ _VISION: dict[str, dict[str, Any]] = {
 PRESETS = tuple(_TEXT)
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of single bytes with Qwen2-VL's control tokens and the four added ones; needs no file."""
+def byte_tokenizer(method: Settings | None = None) -> PreTrainedTokenizerFast:
+    """A tokenizer of single bytes with Qwen2-VL's control tokens and those of a method; needs no file."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -52,11 +53,11 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
     tokenizer.add_tokens(list(_QWEN_TOKENS), special_tokens=True)
-    add_tokens(tokenizer)
+    add_tokens(tokenizer, (method or default_settings()).tokens)
     return tokenizer
 
 
-def preset_config(name: str, tokenizer: Any, stamp: StampConfig | None = None) -> Qwen2VLConfig:
+def preset_config(name: str, tokenizer: Any, method: Settings | None = None) -> Qwen2VLConfig:
     """The configuration of a preset, with the control tokens of a tokenizer.
 
     Raises:
@@ -84,7 +85,7 @@ def preset_config(name: str, tokenizer: Any, stamp: StampConfig | None = None) -
         vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=tied,
     )
-    (stamp or StampConfig()).store(config)
+    store(method or default_settings(), config)
     return config
 
 
@@ -92,7 +93,7 @@ def build_preset(
     name: str,
     tokenizer: Any | str | Path | None = None,
     *,
-    stamp: StampConfig | None = None,
+    method: Settings | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -102,7 +103,7 @@ def build_preset(
     Args:
         name: `tiny`, `2b` or `7b`.
         tokenizer: a tokenizer or the folder of one; by default bytes.
-        stamp: settings of the mask side; by default those of new models.
+        method: and its settings; by default those of new models.
         seed: of the weights.
         dtype: of the weights.
         device: where the weights are made.
@@ -114,11 +115,11 @@ def build_preset(
         StampModelError: no such preset.
     """
     if tokenizer is None:
-        tokenizer = byte_tokenizer()
+        tokenizer = byte_tokenizer(method)
     elif isinstance(tokenizer, str | Path):
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-    new_ids = add_tokens(tokenizer)
-    config = preset_config(name, tokenizer, stamp)
+    new_ids = add_tokens(tokenizer, (method or default_settings()).tokens)
+    config = preset_config(name, tokenizer, method)
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
         model: StampForQwen2VL = StampForQwen2VL._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]

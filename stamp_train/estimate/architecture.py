@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from stamp_schemas import UsageFault
-from stamp_schemas.recipe import Model
+from stamp_schemas.recipe import Model, Recipe
 
 _RELEASED = re.compile(r"Qwen2-VL-(2B|7B)", re.IGNORECASE)
 _PROJECTION = re.compile(r"language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.weight$")
@@ -49,13 +49,13 @@ class Architecture:
         return self.language + self.vision + self.embeddings + self.head
 
 
-def architecture(model: Model) -> Architecture:
+def architecture(recipe: Recipe) -> Architecture:
     """Count the network that a recipe trains; nothing is downloaded.
 
     Raises:
         UsageFault: `start` is neither a folder nor the name of a released Qwen2-VL, so its size is unknown here.
     """
-    return measured(configuration(model), model)
+    return measured(configuration(recipe), recipe.model)
 
 
 def measured(config: Any, model: Model) -> Architecture:
@@ -93,7 +93,7 @@ def measured(config: Any, model: Model) -> Architecture:
     )
 
 
-def configuration(model: Model) -> Any:
+def configuration(recipe: Recipe) -> Any:
     """The configuration of the network that a recipe trains; nothing is downloaded.
 
     Raises:
@@ -103,21 +103,23 @@ def configuration(model: Model) -> Any:
     from stamp_train.backbones.base import find
     from stamp_train.backbones.folder import read_config
     from stamp_train.backbones.presets import byte_tokenizer
-    from stamp_train.backbones.random_init import scratch_config, stamp_config
+    from stamp_train.backbones.random_init import random_config
+    from stamp_train.methods import store
 
+    model = recipe.model
     if model.preset:
-        return scratch_config(model, byte_tokenizer())
+        return random_config(model, byte_tokenizer(), recipe.method)
     if folder := find(model.start):
         config = read_config(folder)
         if getattr(config, "stamp", None) is None:
-            stamp_config(model).store(config)
+            store(recipe.method, config)
         return config
     size: Any = released(model.start)
     if not size:
         raise UsageFault(
             f"the size of {model.start!r} is not known here", "give a folder with a config.json, or a released Qwen2-VL"
         )
-    return scratch_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer())
+    return random_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer(), recipe.method)
 
 
 def released(start: str) -> str:

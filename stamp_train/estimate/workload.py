@@ -122,7 +122,7 @@ def set_work(store: Store, recipe: Recipe, bytes_as_tokens: bool = False) -> Wor
         per_visit = recipe.batch.dialogues_per_image
         for first in range(0, len(texts), per_visit):
             text = sum(texts[first : first + per_visit])
-            mask = grid * sum(row["masks"][first : first + per_visit])
+            mask = recipe.method.tokens_per_mask(grid) * sum(row["masks"][first : first + per_visit])
             count = min(per_visit, len(texts) - first)
             work += Work(count, 1 if grid else 0, text, grid, mask, math.ceil(text) + grid + mask)
     return work

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from blake3 import blake3
@@ -79,7 +80,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         family: `model_type` of its configuration.
-        head, mask_positions: of its mask side.
+        method: its settings.
         dtype: of its weights.
         attention: backend that computes here.
         min_tokens, max_tokens: bounds of merged patches per picture.
@@ -89,8 +90,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     family: str
-    head: str
-    mask_positions: str
+    method: dict[str, Any]
     dtype: str
     attention: str
     min_tokens: int

@@ -19,11 +19,12 @@ from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location
 from stamp_schemas import Record
-from stamp_train.backbones.modeling import StampOutput
 from stamp_train.eval.accepted_tokens import right_tokens
-from stamp_train.eval.oracle import decode_labels
+from stamp_train.methods.contract import Method
 from stamp_train.methods.upsample import BILINEAR, GUIDED, Mask, to_mask
-from stamp_train.sequence.layout import ImageExample, Layout
+from stamp_train.sequence.examples import ImageExample
+from stamp_train.sequence.inputs import Outputs
+from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import ExampleMaker
 from stamp_train.stream.records import Parsed
 from stamp_train.stream.stage_loader import prepare_with
@@ -89,6 +90,7 @@ class Examiner:
         sets: where they lie.
         records: at most this many of each.
         layout: of the model's tokenizer.
+        method: of the model.
         processor: of the model.
         upsampling: of masks and of labels to the picture's size, one of `stamp_train.methods.upsample.METHODS`.
     """
@@ -96,6 +98,7 @@ class Examiner:
     sets: Sequence[Location]
     records: int
     layout: Layout
+    method: Method
     processor: Any
     upsampling: str = BILINEAR
     held_out: list[HeldOut] = field(init=False)
@@ -104,7 +107,7 @@ class Examiner:
         self.held_out = [record for place in self.sets for record in self._read(place)]
 
     def _read(self, place: Location) -> Iterator[HeldOut]:
-        make = ExampleMaker(prepare_with(self.processor), self.layout.options.side)
+        make = ExampleMaker(prepare_with(self.processor), self.method)
         with ShardSet(place) as records:
             for row in records.rows[: self.records]:
                 loaded = records.load(row)
@@ -138,7 +141,7 @@ class Examiner:
         for number, held_out in enumerate([*mine, *self.held_out[: passes - len(mine)]]):
             pack = self.layout([held_out.example]).to(accelerator.device)
             with accelerator.autocast():  # `network` is the bare one, which knows nothing of the run's precision
-                output: StampOutput = network(inputs=pack.inputs, attention=attention)
+                output: Outputs = network(inputs=pack.inputs, attention=attention)
             if number == len(mine):
                 break  # for the others' sake: where the network is in shards, every pass takes all ranks
             likeliest = output.text_logits.argmax(-1).tolist()
@@ -152,20 +155,23 @@ class Examiner:
         sums = torch.tensor(list(vars(tally).values()), dtype=torch.float64, device=accelerator.device)
         return Tally(*accelerator.reduce(sums, "sum").tolist()).metrics(), shown
 
-    def _masks(self, held_out: HeldOut, output: StampOutput) -> Iterator[tuple[Prediction, Mask]]:
+    def _masks(self, held_out: HeldOut, output: Outputs) -> Iterator[tuple[Prediction, Mask]]:
         """Every mask of a record with what was predicted, and what its labels decode to."""
         image = held_out.record.image
         assert image is not None  # _read keeps records with a picture only
         picture = np.asarray(decode_picture(held_out.image)) if self.upsampling == GUIDED else None
         wanted = (image.height, image.width, self.upsampling, picture)
-        grids = iter(zip(output.mask_grids(), output.blocks, strict=True))
+        drawn = iter(zip(self.method.pictures(output.read, output.masks), output.masks, strict=True))
         for dialogue, example in zip(held_out.record.dialogues, held_out.example.dialogues, strict=True):
-            for target, coverage in zip(dialogue.targets, example.coverage, strict=True):
-                logits, block = next(grids)
-                assert block.name == example.name  # blocks come in the order of the dialogues
+            for target, label in zip(dialogue.targets, example.labels, strict=True):
+                logits, mask = next(drawn)
+                assert mask.name == example.name  # masks come in the order of the dialogues
                 truth = decode(held_out.record.targets[target].rle).astype(bool)
                 predicted = to_mask(logits.cpu(), *wanted)
-                yield Prediction(held_out, dialogue.expression, truth, predicted), decode_labels(coverage, *wanted)
+                yield (
+                    Prediction(held_out, dialogue.expression, truth, predicted),
+                    to_mask(self.method.ideal(label), *wanted),
+                )
 
 
 def _add(tally: Tally, prediction: Prediction, label: Mask) -> None:

@@ -22,6 +22,8 @@ METHODS = {  # name -> module and class of its settings
     "embedding": "stamp_train.methods.embedding.settings:EmbeddingSettings",
 }
 DEFAULT = "stamp"  # of recipes and checkpoints that name none
+# Names of weights in older checkpoints, as patterns -> what they are called now.
+RENAMED = {"^namer": "classifier.namer"}
 # Keys of older recipes -> where they stand now, and the value with which they say nothing.
 MOVED: dict[str, tuple[str, Any]] = {
     "model.head": ("method.head", None),
@@ -47,6 +49,11 @@ def settings_type(name: Any) -> type[Settings]:
     module, _, kind = METHODS[name].partition(":")
     found: type[Settings] = getattr(import_module(module), kind)
     return found
+
+
+def default_settings() -> Settings:
+    """The settings of new models, where nothing else is asked for."""
+    return settings_type(DEFAULT)()
 
 
 def settings_of(config: Any) -> Settings:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stamp_train.methods.losses import Counts, Losses
     from stamp_train.methods.readout import Readout
     from stamp_train.sequence.document import Grid, Seg
-    from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
+    from stamp_train.sequence.inputs import MaskPlace, Outputs, StampInputs, Targets
     from stamp_train.sequence.sequence import Sequence as TokenSequence
 
 Label = NDArray[np.uint8]  # what is learned for one target, of a shape that only its method knows
@@ -36,6 +36,11 @@ class Settings(Part, frozen=True):
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
     training: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the method."""
+        return str(type(self).__struct_config__.tag)
 
     def tokens_per_mask(self, patches: int) -> int:
         """Tokens that a mask adds to the sequence of an image of so many merged patches, for packing and costs.
@@ -70,11 +75,13 @@ class Drawing(Protocol):
     def sequence(self) -> TokenSequence:
         """An empty sequence, to lay out what is read next."""
 
-    def glance(self, sequence: TokenSequence) -> Tensor:
-        """Final states [L, H] of the sequence's tokens, which see the cache and leave nothing in it."""
+    def glance(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+        """A sequence's tokens over the cache, in which they leave nothing: as the model took them, and final states [L, H]."""
 
-    def read_out(self, sequence: TokenSequence, states: Tensor) -> dict[str, Tensor]:
-        """What the readout makes of states [R, H], those that `sequence` reads for its masks."""
+    def read_out(
+        self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the readout makes of states [R, H], those that are read for masks; see `sequence.inputs.Reading`."""
 
 
 class Listener(Protocol):
@@ -93,6 +100,7 @@ class Method(ABC):
     settings: Settings
     text_labels: str = "answers"  # which tokens are supervised, see `LayoutOptions`
     divide_by: str = "global"  # losses are divided by the counts of the global batch, or of each `micro` batch
+    cells: tuple[str, int] | None = None  # rule and side of labels that are coverage of patches, see `eval.oracle`
     over_cache: bool = (
         True  # masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from stamp_schemas.record import FULL, IGNORE
 from stamp_train.sequence.document import Grid
 from stamp_train.sequence.errors import StampModelError
 
+SIDES = (1, 4)  # of the cells that a merged patch is cut into
 _SURE = 1e-6  # probability of background in a patch that is wholly covered: its logit has to be finite
 
 
@@ -37,6 +39,18 @@ def coverage(record: Record, target: int, grid: Grid, side: int, stored: NDArray
         return stored
     info = record.targets[target]
     return rle_coverage(info.rle, Shape(*shape), info.ignore_rle)
+
+
+def sampled_labels(mask: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
+    """Labels of a grid by point sampling, as STAMP's published code has them: the mask resized, then cut off to whole numbers.
+
+    The resize is bilinear without antialiasing, so that only the two by two pixels around a patch's centre are read, and
+    the cut makes a patch foreground only if all of them are. On a CPU rounding loses a few more, as it did there. mask: 0 or 1,
+    [height, width] of the original image. uint8 [rows, columns] of merged patches, 0 or `FULL`.
+    """
+    picture = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+    sampled = F.interpolate(picture, size=grid, mode="bilinear", align_corners=False)[0, 0]
+    return (sampled.long().numpy() * FULL).astype(np.uint8)
 
 
 def check_coverage(label: NDArray[np.uint8], grid: Grid, side: int, name: str) -> Tensor:

@@ -15,7 +15,7 @@ from stamp_train.backbones.folder import StampModel, check_folder, read_config
 from stamp_train.backbones.load import start_from
 from stamp_train.backbones.lora import load_adapter, merge_adapter
 from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import settings_of
 from stamp_train.sequence.errors import reading
 from stamp_train.sequence.tokens import add_tokens
 from stamp_train.train.locate import ADAPTER, run_folder
@@ -67,9 +67,10 @@ def on_base(folder: Path, base: str) -> tuple[StampModel, StampProcessor]:
     start = fetch(base)
     check_folder(start)
     tokenizer = open_tokenizer(_which(folder, start, "tokenizer.json"))
-    add_tokens(tokenizer)
+    method = settings_of(read_config(start))
+    add_tokens(tokenizer, method.tokens)
     images = open_images(_which(folder, start, "preprocessor_config.json"))
-    model: Any = start_from(start, StampConfig.of(read_config(start)))
+    model: Any = start_from(start, method)
     with reading(folder):
         rows = _embedding_rows(folder)
         if rows:  # the published code cuts the matrices down to the tokenizer's length

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.structure import AttentionStructure
+
+Packed = TypeVar("Packed", "StampInputs", "Targets")
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,8 @@ class Targets:
     """What the outputs of the inputs' rows should be.
 
     text_ids: int64 [T], the next token after each of `StampInputs.text_rows`. text_weights: float32 [T]; a token of a shared
-    prefix counts once for each dialogue that shares it. labels: what the method has learned of all masks, rows one below another
-    (a column where there are none). mask_of: int64 [rows], the mask that each of them belongs to. masks: their number.
-    image_labels: likewise, of the images.
+    prefix counts once for each dialogue that shares it. labels: what the method learns for all masks, rows one below another.
+    mask_of: int64 [rows], the mask that each of them belongs to. masks: their number. image_labels: what it learns of images.
     """
 
     text_ids: Tensor
@@ -128,8 +129,8 @@ class Outputs:
     backend: str
 
 
-def _moved(packed: Any, device: torch.device | str) -> Any:
-    moved = {
+def _moved(packed: Packed, device: torch.device | str) -> Packed:
+    moved: dict[str, Any] = {
         name: value.to(device) for name, value in vars(packed).items() if isinstance(value, Tensor | AttentionStructure)
     }
     return replace(packed, **moved)

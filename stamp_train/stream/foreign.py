@@ -18,6 +18,7 @@ from blake3 import blake3
 
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.extras import lacking
+from stamp_train.methods.contract import Method, Settings
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
 from stamp_train.stream.lengths import GroupTokens, TokenCosts
@@ -40,6 +41,7 @@ class ForeignLoader:
     Args:
         tars: paths, URLs or `pipe:` commands that webdataset opens.
         prepare: the model's processor.
+        method: says what is learned of a record.
         plan: seed, batch and dialogues per image.
         options: rank, sizes; threads and ahead are of no use here.
         costs: tokens that no text accounts for.
@@ -52,6 +54,7 @@ class ForeignLoader:
         self,
         tars: Sequence[str],
         prepare: Prepare,
+        method: Method,
         plan: PlanOptions | None = None,
         options: LoaderOptions | None = None,
         costs: TokenCosts | None = None,
@@ -65,7 +68,8 @@ class ForeignLoader:
         self.tars, self.plan, self.options = list(tars), plan or PlanOptions(), options or LoaderOptions()
         self.costs = costs or TokenCosts()
         self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share)
-        self._make = ExampleMaker(prepare, self.options.side, self.options.label_rule, self.options.names)
+        self._make = ExampleMaker(prepare, method)
+        self._settings = method.settings
         self._draws = 0
         _log.warning("%s and %d more: no index, so resuming is approximate", self.tars[0], len(self.tars) - 1)
 
@@ -164,7 +168,7 @@ class ForeignLoader:
         groups = [group for group, _ in drawn]
         packed = pack_batch(
             groups,
-            [_measure(parsed, group, self.costs) for group, parsed in drawn],
+            [_measure(parsed, group, self.costs, self._settings) for group, parsed in drawn],
             self.options.world,
             self.options.token_budget,
         )
@@ -193,10 +197,11 @@ def _raise(fault: Exception) -> bool:
     raise fault
 
 
-def _measure(parsed: Parsed, group: Group, costs: TokenCosts) -> GroupTokens:
+def _measure(parsed: Parsed, group: Group, costs: TokenCosts, method: Settings) -> GroupTokens:
     """Tokens of a group, estimated from its characters."""
     grid, dialogues = parsed.record.grid, [parsed.record.dialogues[place] for place in group.dialogues]
     masks = [len(one.targets) for one in dialogues]
     characters = [sum(len(part.text) for message in one.messages for part in message.content) for one in dialogues]
     texts = [costs.text(count, mask) for count, mask in zip(characters, masks, strict=True)]
-    return costs.group(grid.tokens if grid else 0, texts, [len(one.messages) for one in dialogues], masks)
+    picture = grid.tokens if grid else 0
+    return costs.group(picture, texts, [len(one.messages) for one in dialogues], masks, method.tokens_per_mask(picture))

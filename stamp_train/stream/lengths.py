@@ -14,6 +14,7 @@ from stamp_train.stream.index import ShardRows
 from stamp_train.stream.order import Group
 
 if TYPE_CHECKING:
+    from stamp_train.methods.contract import Settings
     from stamp_train.stream.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -54,12 +55,15 @@ class TokenCosts:
         """Tokens of a dialogue's texts, estimated; every `<|seg|>` is one."""
         return masks + round((characters - len(SEG) * masks) / self.characters)
 
-    def group(self, picture: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int]) -> GroupTokens:
-        """Tokens of a group. picture: its merged patches, 0 without one; the rest: of each dialogue."""
+    def group(
+        self, picture: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int], per_mask: int
+    ) -> GroupTokens:
+        """Tokens of a group. picture: its merged patches, 0 without one. texts, turns, masks: of each dialogue. per_mask: what
+        each mask adds."""
         shared = self.system + self.header + self.vision + picture if picture else 0
         alone = -self.header if picture else self.system
         own = (
-            alone + self.turn * turn + text + picture * mask
+            alone + self.turn * turn + text + per_mask * mask
             for text, turn, mask in zip(texts, turns, masks, strict=True)
         )
         return GroupTokens(shared, tuple(own))
@@ -72,8 +76,8 @@ class Lengths:
     are those of the build; otherwise an estimate, which the log says once.
     """
 
-    def __init__(self, plan: Plan, costs: TokenCosts | None = None) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, method: Settings, costs: TokenCosts | None = None) -> None:
+        self._plan, self._method = plan, method
         self._costs = costs or TokenCosts()
 
     def __call__(self, groups: tuple[Group, ...]) -> list[GroupTokens]:
@@ -96,7 +100,9 @@ class Lengths:
         at = [int(rows.starts[group.row]) + dialogue for dialogue in group.dialogues]
         masks = rows.masks[at].tolist()
         texts = rows.tokens[at].tolist() if rows.tokens is not None else self._estimate(rows, at, masks)
-        return self._costs.group(int(rows.image_tokens[group.row]), texts, rows.turns[at].tolist(), masks)
+        picture = int(rows.image_tokens[group.row])
+        per_mask = self._method.tokens_per_mask(picture) if picture else 0
+        return self._costs.group(picture, texts, rows.turns[at].tolist(), masks, per_mask)
 
     def _estimate(self, rows: ShardRows, at: list[int], masks: list[int]) -> list[int]:
         if is_first():

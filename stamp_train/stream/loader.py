@@ -19,6 +19,7 @@ import msgspec
 
 from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
+from stamp_train.methods.contract import Method
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
 from stamp_train.stream.lengths import Lengths, TokenCosts
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a rank reads; nothing here changes what a step sees.
 
-    rank, world: which of how many. token_budget: most tokens of a pack. side, label_rule, names: see `ExampleMaker`. threads:
+    rank, world: which of how many. token_budget: most tokens of a pack. threads:
     that read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand, in at most as many
     steps; each holds its pixel values, 23 MB for 1,280 tokens. max_bad_share: of the records, before the run stops.
     quarantine: file to name them in.
@@ -44,9 +45,6 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     rank: int = 0
     world: int = 1
     token_budget: int = 24_576
-    side: int = 1
-    label_rule: str = "coverage"
-    names: Sequence[str] = ()
     threads: int = 2
     ahead: int = 16
     max_bad_share: float = 0.001
@@ -108,6 +106,7 @@ class StreamLoader:
     Args:
         plan: of the run.
         prepare: the model's processor, see `examples.Prepare`.
+        method: says what is learned of a record.
         options: rank, sizes and threads.
         costs: tokens that no text accounts for.
 
@@ -116,15 +115,20 @@ class StreamLoader:
     """
 
     def __init__(
-        self, plan: Plan, prepare: Prepare, options: LoaderOptions | None = None, costs: TokenCosts | None = None
+        self,
+        plan: Plan,
+        prepare: Prepare,
+        method: Method,
+        options: LoaderOptions | None = None,
+        costs: TokenCosts | None = None,
     ) -> None:
         self.plan = plan
         self.options = options or LoaderOptions()
         records = sum(entry.records for one in plan.sets for entry in one.shards)
         self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share, records)
-        self._lengths = Lengths(plan, costs)
+        self._lengths = Lengths(plan, method.settings, costs)
         self._reader = RecordReader(plan.sets)
-        self._make = ExampleMaker(prepare, self.options.side, self.options.label_rule, self.options.names)
+        self._make = ExampleMaker(prepare, method)
         self._told: set[tuple[int, int, int, int]] = set()
         self._draws = 0
 

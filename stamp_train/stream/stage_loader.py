@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.methods.stamp.losses import loss_settings
+from stamp_train.methods.contract import Method
 from stamp_train.stream import LoaderOptions, StreamLoader
 from stamp_train.stream.examples import Prepare
 from stamp_train.stream.stages import stage_plan, token_costs
@@ -20,38 +19,18 @@ QUARANTINE = "quarantine.jsonl"
 
 
 def open_feed(
-    recipe: Recipe,
-    index: int,
-    processor: StampProcessor,
-    side: int,
-    rank: int,
-    world: int,
-    out: Path,
-    names: Sequence[str] = (),
+    recipe: Recipe, index: int, processor: StampProcessor, method: Method, rank: int, world: int, out: Path
 ) -> StreamLoader:
-    """The loader of a stage for one rank.
-
-    Args:
-        recipe: the whole recipe.
-        index: of the stage.
-        processor: makes pixel values.
-        side: labels per side of a merged patch.
-        rank, world: which of how many processes.
-        out: run folder, for the list of unreadable records.
-        names: of the model, for the loss of naming.
-    """
+    """The loader of a stage for one rank of `world`. out: run folder, for the list of unreadable records."""
     options = LoaderOptions(
         rank=rank,
         world=world,
         token_budget=recipe.batch.pack_tokens,
-        side=side,
-        label_rule=loss_settings(recipe.loss).label_rule,
-        names=names,
         threads=recipe.data.threads,
         max_bad_share=recipe.data.max_bad_share,
         quarantine=out / QUARANTINE,
     )
-    return StreamLoader(stage_plan(recipe, index), prepare_with(processor), options, token_costs(recipe))
+    return StreamLoader(stage_plan(recipe, index), prepare_with(processor), method, options, token_costs(recipe))
 
 
 def prepare_with(processor: StampProcessor) -> Prepare:

@@ -120,7 +120,7 @@ def step_plan(recipe: Recipe, step: int, ranks: int = 1) -> StepPlan:
     index = next(index for index, end in enumerate(ends) if step <= end)
     plan = stage_plan(recipe, index)
     batch = plan.batch(step - 1 - (ends[index - 1] if index else 0))
-    packed = _packed(recipe, Lengths(plan, token_costs(recipe)), batch, ranks)
+    packed = _packed(recipe, Lengths(plan, recipe.method, token_costs(recipe)), batch, ranks)
     return StepPlan(recipe.stages[index].name, plan, batch, packed)
 
 
@@ -131,7 +131,7 @@ def stage_padding(recipe: Recipe, index: int, ranks: int) -> float:
         StampError: a set is not there, or its index is at fault.
     """
     plan, steps = stage_plan(recipe, index), stage_steps(recipe, index)
-    lengths = Lengths(plan, token_costs(recipe))
+    lengths = Lengths(plan, recipe.method, token_costs(recipe))
     sample = sorted({steps * place // _SAMPLE for place in range(_SAMPLE)})
     return fmean(_packed(recipe, lengths, plan.batch(step), ranks).padding for step in sample)
 

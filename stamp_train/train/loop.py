@@ -18,7 +18,6 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,11 @@ from stamp_train.eval.sample_images import draw
 from stamp_train.launch.heartbeat import Heartbeat
 from stamp_train.launch.peers import decide
 from stamp_train.launch.signals import Stopped, StopRequest
-from stamp_train.methods.stamp.losses import StampLosses, loss_settings
+from stamp_train.methods.contract import Method
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.deepspeed import deepspeed_config
-from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.sequence.examples import LayoutOptions
+from stamp_train.sequence.layout import Layout
 from stamp_train.stream import StepBatch, StreamLoader
 from stamp_train.stream.stage_loader import open_feed, state_of
 from stamp_train.stream.stages import open_set, stage_steps
@@ -104,13 +104,10 @@ class Run:
         self.outline = without_weights(self.network)
         self.prepared = distribute(self.accelerator, self.network, self.recipe)
         self.moments = read_optimizer(start) if start else None
-        config = self.network.config
-        settings = replace(loss_settings(self.recipe.loss), naming=self.recipe.naming, early=self.recipe.early)
-        layout = Layout(self.processor.chat, LayoutOptions.of(config, text_labels=settings.text_labels))
-        self.side = layout.options.side
-        self.steps = StepRunner(
-            self.accelerator, self.prepared, layout, StampLosses(settings), self.recipe.model.attention
-        )
+        self.method: Method = self.network.method
+        options = LayoutOptions.of(self.network.config, text_labels=self.method.text_labels)
+        layout = Layout(self.processor.chat, self.method, options)
+        self.steps = StepRunner(self.accelerator, self.prepared, layout, self.method, self.recipe.model.attention)
         if self.main:
             out.mkdir(parents=True, exist_ok=True)
             write_atomic(out / RECIPE, resolved.yaml().encode())
@@ -187,8 +184,7 @@ class Run:
         if not left:
             return
         ranks = self.accelerator.process_index, self.accelerator.num_processes
-        names = self.network.stamp_config.names if self.recipe.naming else ()
-        feed = open_feed(self.recipe, index, self.processor, self.side, *ranks, self.out, names)
+        feed = open_feed(self.recipe, index, self.processor, self.method, *ranks, self.out)
         if going_on:
             feed.load_state_dict(self.progress.stream)
         stream: Any = iter(feed)
@@ -269,8 +265,8 @@ class Run:
     def _examiner(self) -> Examiner:
         evaluation = self.recipe.evaluation
         sets = [open_set(self.recipe.data, name) for name in evaluation.sets]
-        layout = Layout(self.processor.chat, LayoutOptions.of(self.network.config))
-        return Examiner(sets, evaluation.records, layout, self.processor, evaluation.upsampling)
+        layout = Layout(self.processor.chat, self.method, LayoutOptions.of(self.network.config))
+        return Examiner(sets, evaluation.records, layout, self.method, self.processor, evaluation.upsampling)
 
     def _evaluate(self) -> Progress:
         metrics, shown = self._examiner.examine(

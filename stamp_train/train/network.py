@@ -13,18 +13,17 @@ from stamp_data.grid import PATCH
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.base import base_of, check_base, fetch, read_base, write_base
-from stamp_train.backbones.folder import check_folder, has_head
+from stamp_train.backbones.folder import check_folder, is_base
 from stamp_train.backbones.load import load_checkpoint, start_from
 from stamp_train.backbones.lora import load_adapter, lora_config, merge_adapter, wrap
 from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
-from stamp_train.backbones.random_init import build_scratch, scratch_tokenizer, stamp_config
+from stamp_train.backbones.random_init import build_random
 from stamp_train.backbones.saving import save_model, spell_twice
 from stamp_train.generation.prompts import check_rows
-from stamp_train.methods.stamp.demo.patch_classes import categories
-from stamp_train.sequence.chat import ADDED_TOKENS
 from stamp_train.sequence.errors import reading
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
 from stamp_train.train.checksums import write_checksums
+from stamp_train.train.corpus import new_tokenizer, records_of
 
 ADAPTER = "adapter"  # folder of a checkpoint that holds an adapter instead of a whole model
 
@@ -41,7 +40,7 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
 
     Raises:
         StampModelError: weights of `checkpoint` that do not fit.
-        StampError: the start is no checkpoint, a damaged one, or lacks the layer that naming takes.
+        StampError: the start is no checkpoint, a damaged one, or lacks what the method's training takes.
     """
     adapted = recipe.model.tuning == "lora"
     dtype = torch.bfloat16 if adapted and recipe.model.precision == "bf16" else torch.float32
@@ -50,18 +49,15 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         network = _adapt(network, processor, recipe, checkpoint)
     if recipe.model.freeze_vision or adapted:
         _plain(network).model.visual.requires_grad_(False)
-    if recipe.model.freeze_patches:
-        _plain(network).model.visual.patch_embed.requires_grad_(False)
+    plain = _plain(network)
+    plain.method = recipe.method.over(plain.method.settings).method()
+    plain.method.prepare(plain, fresh=bool(recipe.model.preset) and checkpoint is None)
     for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
     if recipe.model.gradient_checkpointing:
         _recompute(network)
     network.train()
-    if recipe.naming and not _plain(network).stamp_config.names:
-        raise StampError(
-            f"{recipe.model.start or checkpoint}: naming takes a layer that this checkpoint lacks", "naming=0"
-        )
     return network, processor
 
 
@@ -76,8 +72,9 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
         return network, processor
     pixels: dict[str, Any] = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
     if model.preset:
-        tokenizer = scratch_tokenizer(recipe)
-        return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
+        tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
+        network = build_random(model, tokenizer, method, recipe.seed, dtype)
+        return network, StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
     folder = start_folder(recipe, checkpoint)
     tokenizer, images = open_tokenizer(folder), open_images(folder, **pixels)
     network = _open_start(folder, recipe, tokenizer, dtype)
@@ -119,15 +116,24 @@ def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
 
 
 def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
-    """A STAMP checkpoint as it is; a base model with a new head, and rows for the tokens that its tokenizer lacks."""
-    new_ids = add_tokens(tokenizer)
-    if has_head(folder):
-        network = load_checkpoint(folder, dtype=dtype)
-    else:
-        stamp = stamp_config(recipe.model, categories(recipe) if recipe.naming else ())
+    """A checkpoint as it is; a base model with a new readout, and rows for the tokens that its tokenizer lacks.
+
+    Raises UsageFault if the checkpoint is of another method than the recipe.
+    """
+    new_ids = add_tokens(tokenizer, recipe.method.tokens)
+    network: Any
+    if is_base(folder):
+        method = recipe.method.complete(lambda: records_of(recipe))
         with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)  # the head is drawn at random
-            network = start_from(folder, stamp, dtype=dtype)
+            torch.manual_seed(recipe.seed)  # the readout is drawn at random
+            network = start_from(folder, method, dtype=dtype)
+    else:
+        network = load_checkpoint(folder, dtype=dtype)
+        if network.method.settings.name != recipe.method.name:
+            raise UsageFault(
+                f"{folder}: a checkpoint of method {network.method.settings.name}, the recipe's is {recipe.method.name}",
+                f"--set method.name={network.method.settings.name}, or begin with a base model",
+            )
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))
     return network
 
@@ -136,7 +142,7 @@ def _adapt(network: Any, processor: StampProcessor, recipe: Recipe, checkpoint: 
     if checkpoint is not None:
         with reading(checkpoint / ADAPTER):
             return load_adapter(network, checkpoint / ADAPTER, trainable=True)
-    ids = processor.tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
+    ids = processor.tokenizer.convert_tokens_to_ids(list(recipe.method.tokens))
     lora = recipe.model.lora
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # LoRA's first matrix is drawn at random

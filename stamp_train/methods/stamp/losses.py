@@ -19,8 +19,8 @@ class LossSettings:
 
     bce, dice: weights of the binary cross-entropy of a mask and of its Dice loss. dice_smooth: added above and below in Dice.
     hard_labels: patches are foreground or not (coverage above one half) instead of covered to a fraction. label_rule: exact
-    `coverage`, or `sampled` as by `methods.stamp.labels`, for which the head must be `patch`. text_labels, divide_by: see
-    `methods.contract.Method`.
+    `coverage`, or `sampled` as by `methods.patches.sampled_labels`, for which the head must be `patch`. text_labels and
+    divide_by: see `methods.contract.Method`.
     """
 
     bce: float = 1.0
@@ -80,5 +80,7 @@ def mask_losses(logits: Tensor, targets: Targets, settings: LossSettings) -> Ten
 def scored_masks(targets: Targets) -> float:
     """How many masks have a patch that counts."""
     scored = (targets.labels != IGNORE).any(1).long()
-    found = torch.zeros(targets.masks, dtype=torch.int64, device=scored.device).index_add(0, targets.mask_of, scored) > 0
+    found = (
+        torch.zeros(targets.masks, dtype=torch.int64, device=scored.device).index_add(0, targets.mask_of, scored) > 0
+    )
     return float(found.sum())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +13,9 @@ from stamp_schemas import Record, UsageFault
 from stamp_schemas.record import IGNORE
 from stamp_train.methods.contract import Drawing, Label, Method
 from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
-from stamp_train.methods.patches import check_coverage, coverage, coverage_logits, patches_to_grid
+from stamp_train.methods.patches import check_coverage, coverage, coverage_logits, patches_to_grid, sampled_labels
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.stamp.heads import HEADS
-from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.methods.stamp.losses import LOSSES, mask_losses, scored_masks
 from stamp_train.methods.stamp.settings import MASK, StampSettings
 from stamp_train.sequence.document import Grid, Seg, Stretch, grid_axes
@@ -37,6 +35,7 @@ class Stamp(Method):
         self.settings = settings
         self.side = HEADS[settings.head].side
         self.loss = LOSSES[settings.loss]
+        self.cells = ("sampled" if self.loss.label_rule == "sampled" else "soft", self.side)
         self.text_labels, self.divide_by = self.loss.text_labels, self.loss.divide_by
         if self.loss.label_rule == "sampled" and self.side != 1:
             raise UsageFault(
@@ -87,7 +86,8 @@ class Stamp(Method):
         sequence = batch.sequence()
         for seg in segs:
             self.lay_out(sequence, seg, None)
-        found = batch.read_out(sequence, batch.glance(sequence))
+        inputs, states = batch.glance(sequence)
+        found = batch.read_out(sequence.masks, states, inputs.feature_rows)
         return self.pictures({"mask": found["mask"].float().cpu()}, sequence.masks)
 
     def ideal(self, label: Label) -> Tensor:

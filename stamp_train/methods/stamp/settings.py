@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal, Self
 import msgspec
 
 from stamp_schemas import Record
-from stamp_schemas.record import SEG
 from stamp_schemas.recipe import Above, Amount, Count, Part, Positive
+from stamp_schemas.record import SEG
 from stamp_train.methods.contract import Method, Settings
 from stamp_train.sequence.chat import NO, YES
 

@@ -71,7 +71,7 @@ class HelpedFine(_Helped, FineHead):
         self.help(hidden_size, vision_size, settings)
 
 
-class HelpedPatch(_Helped, PatchHead):
+class HelpedPatch(_Helped, PatchHead):  # type: ignore[misc]  # its `forward` is a readout's, not a linear map's
     """The patch head with the demo's help; it is told no words."""
 
     def __init__(self, hidden_size: int, vision_size: int, settings: StampSettings) -> None:

@@ -48,7 +48,10 @@ class DemoStamp(Stamp):
         """With those of names and of early masks, by their weights."""
         found, over = super().losses(outputs, targets), self.count(targets)
         if self.demo.naming:
-            found["names"] = (self.demo.naming * naming_loss(outputs.read["names"], targets.image_labels), over["names"])
+            found["names"] = (
+                self.demo.naming * naming_loss(outputs.read["names"], targets.image_labels),
+                over["names"],
+            )
         elif self.demo.names:  # DDP wants a gradient for every layer
             found["text"] = (found["text"][0] + 0 * outputs.read["names"].float().sum(), over["text"])
         if self.demo.early:
