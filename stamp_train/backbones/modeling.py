@@ -161,7 +161,7 @@ class _StampMixin:
                 image_grid_thw, vision.spatial_merge_size, vision.window_size, vision.patch_size
             )
             patches = patches[order.argsort().to(patches.device)]
-        own = self.classifier.see(pixel_values, image_grid_thw)
+        own = self.classifier.see(pictures(pixel_values, image_grid_thw)) if self.classifier.sees else ()
         return ImageFeatures(torch.cat(found.pooler_output), patches, own)
 
     def embed(self, inputs: StampInputs, features: ImageFeatures) -> Tensor:

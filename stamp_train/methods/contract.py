@@ -36,6 +36,7 @@ class Settings(Part, frozen=True):
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
     training: ClassVar[tuple[str, ...]] = ()
+    remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
     @property
     def name(self) -> str:
@@ -45,7 +46,7 @@ class Settings(Part, frozen=True):
     def tokens_per_mask(self, patches: int) -> int:
         """Tokens that a mask adds to the sequence of an image of so many merged patches, for packing and costs.
 
-        Where a mask is text in the answer, an upper bound: a mask is never cut.
+        Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
         """
         raise NotImplementedError
 
@@ -139,6 +140,10 @@ class Method(ABC):
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
         """The logit picture of each `<|seg|>` of some replies, in one pass, several, or none."""
 
+    def force(self, begin: str) -> tuple[str, int]:
+        """How an answer begins that is to have the masks of `begin`, and the tokens that must be left for writing them."""
+        return begin, 0
+
     def listener(self) -> Listener | None:
         """Hears each answer; None: a mask is the token `<|seg|>`."""
         return None
@@ -156,6 +161,6 @@ class Method(ABC):
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `count`."""
 
-    def prepare(self, network: nn.Module, *, fresh: bool) -> None:  # noqa: ARG002
-        """Make a network ready to be trained; fresh: its weights are all random."""
+    def prepare(self, network: nn.Module, *, fresh: bool, new: bool) -> None:  # noqa: ARG002
+        """Make a network ready to be trained; fresh: its weights are all random; new: its readout's are."""
         return

@@ -23,10 +23,11 @@ STOPPED = "stopped"
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """One round. An answer that was stopped half-way has finish `stopped` and no masks."""
+    """One round. An answer that was stopped half-way has finish `stopped` and no masks. said: it, as the model wrote it."""
 
     question: str
     answer: Segmentation
+    said: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,20 +87,21 @@ class Chat:
         conversation, self._conversation = self._conversation, None  # until the round has come to its end
         pieces: list[tuple[str, str]] = []
         answer: Segmentation | None = None
+        said = ""
         try:
             for event in conversation.stream(prompt, begin):
                 if event.answer is None:
                     pieces.append((event.kind, event.text))
                     yield ChatEvent("control" if event.kind == "control" else "text", event.text)
                 else:
-                    answer = self._segmenter.finished(event.answer, self.picture)
+                    answer, said = self._segmenter.finished(event.answer, self.picture), event.answer.said
                     self._conversation = conversation
         except (GeneratorExit, KeyboardInterrupt):
             if pieces:
                 self.history.append(Turn(text, self._stopped(pieces)))
             raise
         assert answer is not None  # the model's stream ends with its answer
-        self.history.append(Turn(text, answer))
+        self.history.append(Turn(text, answer, said))
         yield ChatEvent("answer", answer=answer)
 
     def undo(self) -> Turn | None:
@@ -116,7 +118,7 @@ class Chat:
         for turn in self.history:
             found += [
                 self._asked(turn.question, first=not found),
-                {"role": "assistant", "content": [{"type": "text", "text": turn.answer.content}]},
+                {"role": "assistant", "content": [{"type": "text", "text": turn.said or turn.answer.content}]},
             ]
         return found
 

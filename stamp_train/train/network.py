@@ -51,7 +51,9 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         _plain(network).model.visual.requires_grad_(False)
     plain = _plain(network)
     plain.method = recipe.method.over(plain.method.settings).method()
-    plain.method.prepare(plain, fresh=bool(recipe.model.preset) and checkpoint is None)
+    fresh = bool(recipe.model.preset) and checkpoint is None
+    new = fresh or (checkpoint is None and is_base(fetch(recipe.model.start)))
+    plain.method.prepare(plain, fresh=fresh, new=new)
     for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()

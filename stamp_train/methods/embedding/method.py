@@ -15,10 +15,9 @@ from stamp_train.methods.embedding.dot import SIDE, DotHead
 from stamp_train.methods.embedding.losses import mask_losses, scored_masks
 from stamp_train.methods.embedding.sam import SamHead, cells, drawn
 from stamp_train.methods.embedding.settings import EmbeddingSettings
-from stamp_train.methods.losses import Counts, Losses
+from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
 from stamp_train.methods.patches import coverage_logits
 from stamp_train.methods.readout import Readout
-from stamp_train.methods.text import text_count, text_loss
 from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
 from stamp_train.sequence.sequence import Sequence as TokenSequence
@@ -31,6 +30,7 @@ class Embedding(Method):
 
     def __init__(self, settings: EmbeddingSettings) -> None:
         self.settings = settings
+        self.cells = None if settings.shape else ("soft", SIDE)
         self.over_cache = settings.read == "at"  # what predicts a `<|seg|>` has been computed when it is said
 
     def size(self, grid: Grid) -> tuple[int, int]:
@@ -64,18 +64,16 @@ class Embedding(Method):
 
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
         """From states that are there: no pass at all."""
-        sequence = batch.sequence()
-        for seg in segs:
-            sequence.read(seg, [])  # of no row of a pass
         states = [seg.state_before if self.settings.read == "published" else seg.state for seg in segs]
-        found = batch.read_out(sequence, torch.stack([state for state in states if state is not None]))
-        return self.pictures({"masks": found["masks"].float().cpu()}, sequence.masks)
+        masks = [MaskPlace(seg, 1) for seg in segs]
+        found = batch.read_out(masks, torch.stack([state for state in states if state is not None]))
+        return self.pictures({"masks": found["masks"].float().cpu()}, masks)
 
     def ideal(self, label: Label) -> Tensor:
         """Coverage as probabilities."""
         return coverage_logits(label)
 
-    def counts(self, targets: Targets) -> Counts:
+    def count(self, targets: Targets) -> Counts:
         """Weight of the supervised tokens, and masks with a cell that counts."""
         masks = scored_masks(targets)
         return {"text": text_count(targets), "bce": masks, "dice": masks}
@@ -90,7 +88,10 @@ class Embedding(Method):
             "dice": (self.settings.dice * dice.sum(), masks),
         }
 
-    def prepare(self, network: nn.Module, *, fresh: bool) -> None:  # noqa: ARG002 - a new readout is not a new network
-        """With SAM's weights, if the settings say where they are: those of a network that exists do not."""
-        if self.settings.sam:
-            network.classifier.load(self.settings.sam)
+    def prepare(self, network: nn.Module, *, fresh: bool, new: bool) -> None:  # noqa: ARG002 - the same for both
+        """A new readout has SAM's weights; its encoder keeps them, whatever adapters do."""
+        for module in network.modules():
+            if isinstance(module, SamHead):
+                if new and self.settings.sam:
+                    module.load(self.settings.sam)
+                module.freeze()

@@ -40,14 +40,15 @@ class SamHead(Readout):
     shape: of a `transformers.SamConfig`.
     """
 
+    sees = True
+
     def __init__(self, hidden_size: int, shape: dict[str, Any]) -> None:
         super().__init__()
         config = SamConfig(**shape)
         width = config.mask_decoder_config.hidden_size
         self.state = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, width))
-        self.sam = SamModel(config).requires_grad_(False)
-        self.sam.mask_decoder.requires_grad_(True)
-        self.sam.mask_decoder.iou_prediction_head.requires_grad_(False)  # nobody asks how good a mask is
+        self.sam = SamModel(config)
+        self.freeze()
         self.side: int = config.vision_config.image_size  # pixels of the square that the encoder reads
         self.drawn = drawn(shape)
 
@@ -65,6 +66,12 @@ class SamHead(Readout):
             logits.append(self.restore(square, document.grid, cells(document.grid, self.drawn)).flatten())
             begin = end
         return {"masks": torch.cat(logits)}
+
+    def freeze(self) -> None:
+        """All but the decoder keep their weights, and what says how good a mask is, which nobody asks."""
+        decoder = self.sam.mask_decoder
+        for part in (self.sam.vision_encoder, self.sam.prompt_encoder, decoder.iou_prediction_head):
+            part.requires_grad_(False)
 
     def load(self, folder: str) -> None:
         """Take the weights of a SAM in transformers' layout.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stamp_train.methods.contract import Pieces
 from stamp_train.methods.text4seg.codec import CLOSE, OPEN
-from stamp_train.sequence.chat import SEG
+from stamp_schemas.record import SEG
 
 BEGIN = f"\n{OPEN}"  # a mask begins a line, which nobody needs to see
 

@@ -9,19 +9,20 @@ import torch
 from torch import Tensor
 
 from stamp_schemas import Record
+from stamp_schemas.record import SEG
 from stamp_train.methods.contract import Drawing, Label, Listener, Method
-from stamp_train.methods.losses import Counts, Losses
+from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
 from stamp_train.methods.readout import Readout
-from stamp_train.methods.text import text_count, text_loss
 from stamp_train.methods.text4seg.codec import CLOSE, FIXED, OPEN, enclosed, parse, survives
 from stamp_train.methods.text4seg.labels import squeeze
-from stamp_train.methods.text4seg.listener import MaskListener
+from stamp_train.methods.text4seg.listener import BEGIN, MaskListener
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Reading, Targets
 from stamp_train.sequence.sequence import Sequence as TokenSequence
 
 logger = logging.getLogger(__name__)
+_ROOM = 3069  # tokens of an answer, published
 _SURE = 10.0  # logit of a cell of the mask: text knows no doubt
 
 
@@ -85,6 +86,11 @@ class Text4Seg(Method):
             found.append(self.ideal(parse(rest, self.settings.grid, self.settings.parser)))
         return found
 
+    def force(self, begin: str) -> tuple[str, int]:
+        """Text up to the first mask, which begins; what follows is the model's."""
+        before, found, _ = begin.partition(SEG)
+        return (f"{before}{BEGIN}", _ROOM) if found else (begin, 0)
+
     def listener(self) -> Listener:
         """Hears `<seg>`…`</seg>`."""
         return MaskListener()
@@ -93,7 +99,7 @@ class Text4Seg(Method):
         """Sure of every cell."""
         return (torch.from_numpy(label).float() * 2 - 1) * _SURE
 
-    def counts(self, targets: Targets) -> Counts:
+    def count(self, targets: Targets) -> Counts:
         """Weight of the supervised tokens."""
         return {"text": text_count(targets)}
 

@@ -59,7 +59,7 @@ class DemoStamp(Stamp):
             found["early"] = (self.demo.early * early, over["early"])
         return found
 
-    def prepare(self, network: nn.Module, *, fresh: bool) -> None:
+    def prepare(self, network: nn.Module, *, fresh: bool, new: bool) -> None:  # noqa: ARG002 - all or nothing is new
         """Begin as the demo has it, and freeze what it freezes.
 
         Raises UsageFault where there is nothing to name with, or no tower that could learn to.
