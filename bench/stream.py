@@ -28,8 +28,8 @@ import numpy as np
 from PIL import Image
 from rawset import make_refer
 
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.jobs import Job, run_job
 from stamp_data.pixels import decode_picture
 from stamp_train.stream import LoaderOptions, Mixture, Plan, StreamLoader
 from stamp_train.stream.plan import PlanOptions

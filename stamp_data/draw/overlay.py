@@ -12,9 +12,10 @@ from PIL import Image
 
 from stamp_data.draw import Overlay
 from stamp_data.draw.palette import COLOURS, EXTRA, MISSED, rgb
-from stamp_data.grid import FULL, IGNORE, coverage
+from stamp_data.grid import coverage
 from stamp_data.rle import UInt8
 from stamp_schemas import Grid
+from stamp_schemas.record import FULL, IGNORE
 
 FILL = 0.45  # opacity of a mask
 SHADE = 0.75  # opacity of a patch that is wholly covered

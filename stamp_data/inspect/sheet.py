@@ -22,7 +22,7 @@ from stamp_data.inspect.terminal import plain
 from stamp_data.pixels import thumbnail
 from stamp_data.rle import decode_or_empty
 from stamp_data.shards.stores import Location
-from stamp_data.shards.writer import write_atomic
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
 CELL, FRAME, CAPTION, GAP = (

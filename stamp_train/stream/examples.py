@@ -15,10 +15,10 @@ from stamp_data.picture import PictureFault
 from stamp_data.pixels import decode_picture
 from stamp_data.rle import decode as decode_rle
 from stamp_schemas import Dialogue, Grid, UsageFault
+from stamp_schemas.record import IGNORE
 from stamp_train.methods.stamp.demo.patch_classes import name_patches
 from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.sequence.examples import DialogueExample, ImageExample
-from stamp_train.sequence.inputs import IGNORE
 from stamp_train.stream.records import BadRecord, Parsed
 
 GridTHW = tuple[int, int, int]

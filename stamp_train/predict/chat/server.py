@@ -8,9 +8,9 @@ from http import HTTPStatus
 
 import msgspec
 
-from stamp_data.instructions import SEG
 from stamp_data.pixels import decode_picture
 from stamp_schemas import StampError
+from stamp_schemas.record import SEG
 from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import Conversation, Conversations
 from stamp_train.predict.chat.loopback import Call, LoopbackHandler, Refusal, open_server

@@ -17,13 +17,13 @@ from PIL import Image
 
 from stamp_data import doctor
 from stamp_data.doctor import Fact, Report, environment, examine
-from stamp_data.published import published
+from stamp_data.doctor.datasets import DatasetReport
+from stamp_data.doctor.published import published
 from stamp_data.sources import Reading
-from stamp_data.sources.checkup import DatasetReport
 from stamp_schemas import StampError, UsageFault
 
-from ..conftest import Command
-from .raw import build
+from ...conftest import Command
+from ..raw import build
 
 PICTURES = "refer_seg/images/coco_2014/train2014"
 

@@ -1,4 +1,4 @@
-"""Shards and their receipts become a set, and a set its receipts again.
+"""Shards and their receipts become a set, and a set its receipts again; and what a sealed set could have more of by now.
 
 pyarrow is imported only where an index is written or read: a build has that done by a worker, which has loaded it.
 """
@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from stamp_data.files import file_digest
-from stamp_data.plan import RENDERER, SetFault
-from stamp_data.receipt import Receipt
-from stamp_data.rejects import by_reason, read_rejects, reject_order, rejects_bytes
+from stamp_data.build.plan import RENDERER, SetFault
+from stamp_data.build.receipt import Receipt
+from stamp_data.files import MISSING, Stamp, file_digest, stamp
 from stamp_data.shards.manifest import (
     INDEX,
     MANIFEST,
@@ -26,16 +25,19 @@ from stamp_data.shards.manifest import (
     wids_bytes,
     with_checksum,
 )
+from stamp_data.shards.rejects import by_reason, read_rejects, reject_order, rejects_bytes
 from stamp_data.shards.row import IndexRow
-from stamp_data.shards.writer import write_atomic
-from stamp_schemas import Input, Manifest, Reject, Settings, StampError, Totals
+from stamp_data.writing import write_atomic
+from stamp_schemas import ImageRef, Input, Manifest, Reject, Settings, StampError, Totals
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 
 if TYPE_CHECKING:
     from stamp_data.sources.base import Source  # with all the sources, which workers do not need
+    from stamp_data.sources.finding import Finder
 
 T = TypeVar("T")
 
+_ABSENT, _OUTSIDE = "picture-missing", "path-outside-root"  # reasons of pictures that may yet be had
 GENERATOR = {"name": "stamp-data", "renderer": str(RENDERER)}
 
 
@@ -125,3 +127,29 @@ def _group(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups
+
+
+def mended(folder: Path, finder: Finder) -> list[Reject]:
+    """The rows of a finished set whose pictures have come, were changed, or may be had now, since the set was finished.
+
+    Only those pictures are looked at, so that a set that is whole is known to be so in no time. [] if what the set refused
+    cannot be read: `verify` tells of that.
+    """
+    try:
+        inputs = {item.path for item in read_manifest(folder, checked=False).inputs}
+        rows = [row for row in read_rejects(folder / REJECTS) if row.shard and row.file not in inputs]
+    except StampError:
+        return []
+    finished = (folder / MANIFEST).stat().st_mtime_ns
+    now = {file: _now(file, finder) for file in {row.file for row in rows}}
+    links = finder.follow_links
+    return [row for row in rows if _is_other(row, now[row.file], finished) or (links and row.reason == _OUTSIDE)]
+
+
+def _now(file: str, finder: Finder) -> Stamp:
+    found = stamp(f"{finder.roots[0]}/{file}")
+    return found if found != MISSING else stamp(finder.full(finder.placed(ImageRef(file))))
+
+
+def _is_other(row: Reject, now: Stamp, finished: int) -> bool:
+    return now != MISSING and (row.reason == _ABSENT or now.changed > finished)

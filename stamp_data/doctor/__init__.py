@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from stamp_data.doctor.datasets import DatasetReport, Finding, Level, examine_dataset
 from stamp_data.sources import SOURCES
 from stamp_data.sources.base import AS_USUAL, Reading
-from stamp_data.sources.checkup import DatasetReport, Finding, Level, examine_dataset
 from stamp_data.sources.foreign import recognise
 from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_schemas import UsageFault

@@ -29,8 +29,8 @@ from stamp_data.verify.repair import derive_rows
 from stamp_data.verify.sets import check_manifest
 from stamp_schemas import Manifest, Record, StampError, UsageFault
 
-from .making import ListSource, assorted, build, jpeg, pictured, tree
-from .raw import Command
+from ..making import ListSource, assorted, build, jpeg, pictured, tree
+from ..raw import Command
 
 RECORDS = 14
 

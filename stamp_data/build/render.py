@@ -11,16 +11,16 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.build.plan import Planned
+from stamp_data.build.shelf import Shelf, told
 from stamp_data.frame import Seen, seen
-from stamp_data.grid import FULL, IGNORE, patch_grid, rle_coverages
-from stamp_data.instructions import SEG, draw
+from stamp_data.grid import grid_of, rle_coverages
+from stamp_data.instructions import draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
 from stamp_data.picture import Picture, PictureFault
-from stamp_data.plan import Planned
-from stamp_data.rejects import RejectLog
 from stamp_data.rle import UInt8
 from stamp_data.shards.labels import labels_bytes
-from stamp_data.shelf import Shelf, told
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean
 from stamp_schemas import (
     Annotation,
@@ -38,7 +38,7 @@ from stamp_schemas import (
     Turn,
 )
 from stamp_schemas.annotation import Where
-from stamp_schemas.record import RECORD_SCHEMA
+from stamp_schemas.record import FULL, IGNORE, RECORD_SCHEMA
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 TURNED = "exif-orientation"  # reason of rows about pictures that viewers turn
@@ -150,7 +150,7 @@ class Renderer:
 
     def _grid(self, picture: Picture, path: str) -> Grid:
         try:
-            return patch_grid(picture.height, picture.width, self.settings.min_tokens, self.settings.max_tokens)
+            return grid_of(self.settings, picture.height, picture.width)
         except ValueError as fault:
             raise PictureFault("aspect-ratio", f"{path}: {fault}") from None
 
@@ -251,13 +251,3 @@ def _image_info(annotation: Annotation, picture: Picture | None) -> ImageInfo | 
     if annotation.image is None or picture is None:
         return None
     return ImageInfo(annotation.image.path.rpartition("/")[2], picture.width, picture.height)
-
-
-def masks_of(dialogue: Dialogue) -> int:
-    """How many `<|seg|>` the assistant's turns hold, hence how many mask blocks the dialogue needs."""
-    return sum(
-        content.text.count(SEG)
-        for message in dialogue.messages
-        if message.role == "assistant"
-        for content in message.content
-    )

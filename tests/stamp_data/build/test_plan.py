@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stamp_data.plan import KEY_LIMIT, load_task, make_key, plan_tasks
-from stamp_data.rejects import RejectLog
+from stamp_data.build.plan import KEY_LIMIT, load_task, make_key, plan_tasks
 from stamp_data.shards import tar
+from stamp_data.shards.rejects import RejectLog
 from stamp_schemas import Annotation, Settings, Turn
 
-from .making import ListSource
+from ..making import ListSource
 
 NAMES = st.text(max_size=120) | st.from_regex(r"[a-zA-Z0-9_./ -]{1,40}", fullmatch=True) | st.integers().map(str)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stamp_data.jobs import Job
-from stamp_data.rejects import read_rejects
+from stamp_data.build.jobs import Job
+from stamp_data.shards.rejects import read_rejects
 from stamp_schemas import Settings, StampError, UsageFault
 
-from .raw import (
+from ..raw import (
     FAST_OPTIONS,
     Command,
     Raw,
@@ -111,6 +111,7 @@ OTHER = {
     "tokenizer": None,
     "encoding": "gbk",
     "crowd": "instance",
+    "factor": 32,
 }
 
 

@@ -17,12 +17,12 @@ from blake3 import blake3
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from stamp_data.files import MISSING, SHARD_LIMIT, Stamp, read_plain, stamp
-from stamp_data.rejects import RejectLog, by_reason
+from stamp_data.shards.rejects import RejectLog, by_reason
 from stamp_schemas import Annotation, Settings, StampError
 
 if TYPE_CHECKING:
-    from stamp_data.finding import Finder
     from stamp_data.sources.base import Source  # with all the sources, which workers do not need
+    from stamp_data.sources.finding import Finder
 
 KEY_LIMIT = 80  # characters; longest member name of a tar is 100
 RENDERER = 2  # raised when the same task would render to other bytes

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stamp_data.build.tokens import TokenCounter, tokenizer_digest
 from stamp_data.shards.reader import ShardSet
-from stamp_data.tokens import TokenCounter, tokenizer_digest
 from stamp_schemas import Content, Dialogue, Message, StampError, UsageFault
 
-from .raw import Raw, build
+from ..raw import Raw, build
 
 transformers = pytest.importorskip("transformers", reason="compares with transformers' own tokenizer")
 

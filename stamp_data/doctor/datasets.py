@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from stamp_data.published import Counts, Download, Published, published
-from stamp_data.rejects import RejectLog, by_reason
+from stamp_data.doctor.published import Counts, Download, Published, published
+from stamp_data.shards.rejects import RejectLog, by_reason
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.reasonseg import ReasonSeg
 from stamp_data.sources.refer import ReferSource
@@ -205,8 +205,11 @@ def _count(source: Source, split: str, rejects: RejectLog, report: SplitReport) 
 
 def _render(source: Source, split: str, sample: list[Annotation], report: SplitReport) -> None:
     """Make the records of the sample as a build would, to see what becomes of them."""
-    from stamp_data.plan import Planned, locate  # what an import of this module spares: numpy, Pillow, pycocotools
-    from stamp_data.render import Renderer
+    from stamp_data.build.plan import (  # what an import of this module spares: numpy, Pillow, pycocotools
+        Planned,
+        locate,
+    )
+    from stamp_data.build.render import Renderer
 
     renderer = Renderer(source.roots, Settings(source.dataset, source.split_by, split), source.reading.follow_links)
     pictures: list[str] = []

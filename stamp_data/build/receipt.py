@@ -17,7 +17,7 @@ AGE, ANY = "", "any"
 class Receipt(msgspec.Struct):
     """Proof that a shard is done: what it is (`entry.task` names the task, `entry.digest` the bytes) and its index rows.
 
-    times: when its pictures were last changed, as they were read (`stamp_data.plan.times_digest`), else AGE or ANY. Their
+    times: when its pictures were last changed, as they were read (`stamp_data.build.plan.times_digest`), else AGE or ANY. Their
     sizes are in the task. A manifest cannot hold times, since equal sets would differ by them.
     """
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from stamp_data.build.plan import TaskHead, plan_tasks
+from stamp_data.build.receipt import Workplace
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.plan import TaskHead, plan_tasks
-from stamp_data.receipt import Workplace
-from stamp_data.rejects import RejectLog
+from stamp_data.shards.rejects import RejectLog
 from stamp_schemas import Settings, StampError
 
-from .making import assorted, tree
+from ..making import assorted, tree
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stamp_data.finding import Finder, walk
+from stamp_data.sources.finding import Finder, walk
 from stamp_schemas import ImageRef
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.plan import Task, load_task, times_digest
-from stamp_data.receipt import Receipt, Workplace, receipt_path
-from stamp_data.rejects import RejectLog
-from stamp_data.render import Rendered, Renderer, masks_of
+from stamp_data.build.plan import Task, load_task, times_digest
+from stamp_data.build.receipt import Receipt, Workplace, receipt_path
+from stamp_data.build.render import Rendered, Renderer
+from stamp_data.build.tokens import TokenCounter
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.shards.row import IndexRow
-from stamp_data.shards.writer import ShardWriter, Span, write_atomic
-from stamp_data.tokens import TokenCounter
+from stamp_data.shards.writer import ShardWriter, Span
+from stamp_data.writing import write_atomic
 from stamp_schemas import ShardEntry
 
 _NO_SPAN = Span(0, 0, 0)
@@ -84,10 +85,7 @@ def _append(writer: ShardWriter, rendered: Rendered, task: Task, row: int, token
         targets=len(record.targets),
         foreground=rendered.foreground,
         turns=[len(dialogue.messages) for dialogue in record.dialogues],
-        masks=[masks_of(dialogue) for dialogue in record.dialogues],
-        text_chars=[
-            sum(len(content.text) for message in dialogue.messages for content in message.content)
-            for dialogue in record.dialogues
-        ],
+        masks=[dialogue.masks for dialogue in record.dialogues],
+        text_chars=[dialogue.characters for dialogue in record.dialogues],
         text_tokens=[tokens.count(dialogue) for dialogue in record.dialogues] if tokens else None,
     )

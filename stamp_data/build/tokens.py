@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from stamp_data.instructions import SEG
 from stamp_schemas import Dialogue, StampError, UsageFault
 from stamp_schemas.extras import lacking
+from stamp_schemas.record import SEG
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

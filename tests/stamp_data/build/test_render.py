@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from stamp_data.rejects import read_rejects
 from stamp_data.shards.reader import Loaded, ShardSet
+from stamp_data.shards.rejects import read_rejects
 from stamp_schemas import Annotation, ImageRef, Record, Region, Request, Target, Turn
 
-from .making import ListSource, build
-from .raw import picture
+from ..making import ListSource, build
+from ..raw import picture
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of pycocotools
 
