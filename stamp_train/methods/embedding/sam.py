@@ -48,7 +48,9 @@ class SamHead(nn.Module):
     def forward(self, states: Tensor, embedding: Tensor) -> Tensor:
         """Logits [masks, 4s, 4s] of masks of one picture, from the states [masks, H] that stand for them."""
         prompts = self.state(states)
-        without = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)  # for there is no mask to begin with
+        without = self.sam.prompt_encoder.no_mask_embed.weight.reshape(
+            1, -1, 1, 1
+        )  # for there is no mask to begin with
         masks, _ = self.sam.mask_decoder(
             image_embeddings=embedding,
             image_positional_embeddings=self.sam.get_image_wide_positional_embeddings(),

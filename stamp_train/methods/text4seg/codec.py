@@ -19,7 +19,7 @@ FIXED = "object"  # the label that any mask may have
 PARSERS = ("published", "tolerant")
 
 Grid = NDArray[np.uint8]
-# The end of a run: its count, and a bar, a line break or the end of the text. What is before it is the label, bars, stars and all.
+# The end of a run: its count, and a bar, a line break or the end of the text. What is before it is the label, bars and all.
 _COUNT = re.compile(r"\*[ ]{0,2}(?P<count>\d{1,9})[ ]{0,2}(?P<end>\||\n|\Z)")
 
 
@@ -48,7 +48,9 @@ def parse(text: str, side: int, parser: str) -> Grid:
 
 def survives(expression: str) -> bool:
     """Whether both parsers give back a mask whose label is this expression."""
-    probe = np.array([[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]], np.uint8)  # begins with the label, ends without
+    probe = np.array(
+        [[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]], np.uint8
+    )  # begins with the label, ends without
     text = enclosed(probe, expression)
     return all(np.array_equal(parse(text, len(probe), parser), probe) for parser in PARSERS)
 
