@@ -28,11 +28,11 @@ class Objective(Protocol):
     @property
     def asked(self) -> dict[str, Any]: ...
 
-    def count(self, targets: Targets) -> Counts:
+    def counts(self, targets: Targets) -> Counts:
         """What each loss of a sequence is divided by, from its targets alone: known before any forward pass."""
 
     def losses(self, output: Any, targets: Targets) -> Losses:
-        """The losses of one sequence, under the names that `count` has."""
+        """The losses of one sequence, under the names that `counts` has."""
 
 
 def added(counts: Iterable[Counts]) -> Counts:

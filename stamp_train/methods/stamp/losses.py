@@ -83,7 +83,7 @@ class StampLosses:
     def asked(self) -> dict[str, Any]:
         return {"early": True} if self.settings.early else {}
 
-    def count(self, targets: Targets) -> Counts:
+    def counts(self, targets: Targets) -> Counts:
         return count(targets, self.settings)
 
     def losses(self, output: StampOutput, targets: Targets) -> Losses:
