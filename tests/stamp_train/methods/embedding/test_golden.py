@@ -53,7 +53,13 @@ def renamed(name: str) -> str:
 @pytest.fixture(scope="module")
 def head() -> SamHead:
     sizes: dict[str, Any] = {"hidden_size": 16, "image_size": 128, "patch_size": 16}
-    vision = {"output_channels": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_pos_feats": 8, "mlp_dim": 16}
+    vision = {
+        "output_channels": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_pos_feats": 8,
+        "mlp_dim": 16,
+    }
     decoder = {
         "hidden_size": 16,
         "mlp_dim": 32,
