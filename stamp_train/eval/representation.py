@@ -12,7 +12,7 @@ from stamp_train.eval.oracle import RULES, SAMPLED
 from stamp_train.methods import settings_of
 from stamp_train.methods.contract import Settings
 from stamp_train.methods.patches import SIDES
-from stamp_train.train.runlog import RECIPE
+from stamp_train.train.folder import RECIPE
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _learned(method: Settings) -> Representation:
 
 def _of_checkpoint(path: Path) -> Learnt | None:
     """By the run that wrote it if it lies in one, else by its own configuration."""
-    from stamp_train.train.locate import CONFIG, run_folder
+    from stamp_train.train.folder import CONFIG, run_folder
 
     run = run_folder(path)
     if run is not None:

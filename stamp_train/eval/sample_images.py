@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
 from stamp_data.draw.overlay import with_masks
 from stamp_data.pixels import decode_picture
-from stamp_train.eval.heldout import Prediction
+
+if TYPE_CHECKING:
+    from stamp_train.eval.heldout import Prediction
 
 _TRUTH, _PREDICTED = "#009e73", "#d55e00"  # green and orange of Okabe and Ito, apart for colour-blind eyes too
 _LINE = 16  # pixels of a line of text

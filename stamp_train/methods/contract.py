@@ -154,12 +154,12 @@ class Method(ABC):
 
     # Training
     @abstractmethod
-    def count(self, targets: Targets) -> Counts:
+    def counts(self, targets: Targets) -> Counts:
         """What each loss is divided by, from targets alone: it is summed over ranks before any forward pass."""
 
     @abstractmethod
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
-        """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `count`."""
+        """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `counts`."""
 
     def prepare(self, network: nn.Module, *, fresh: bool, new: bool) -> None:  # noqa: ARG002
         """Make a network ready to be trained; fresh: its weights are all random; new: its readout's are."""

@@ -10,10 +10,6 @@ import msgspec
 from stamp_data.writing import write_atomic
 from stamp_schemas.errors import StampError, naming
 
-RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
-DEEPSPEED = "deepspeed.json"
-CHECKPOINTS, FINAL = "checkpoints", "final"
-
 
 class Row(msgspec.Struct, kw_only=True):
     """One optimizer step.
@@ -64,11 +60,10 @@ class RunLog:
         kept = [row for row in read_rows(path) if _step(path, row) <= done]
         write_atomic(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
 
-    def add(self, row: Row | Measured) -> None:
+    def add(self, row: Measured | dict[str, Any]) -> None:
         """Append one row."""
-        line = msgspec.json.encode(row.flat() if isinstance(row, Row) else row)
         with naming(self.path), self.path.open("ab") as file:
-            file.write(line + b"\n")
+            file.write(msgspec.json.encode(row) + b"\n")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -124,7 +124,7 @@ class StepRunner:
         """(ranks, padding, counts, work) of the whole step, from this rank's packs and which of them are real (1.0)."""
         sizes = [len(pack.inputs.structure) * present for pack, present in zip(laid, real, strict=True)]
         # Packs that are not real are counted as nothing, but give the names, which all ranks must share.
-        counted = [(self.method.count(pack.targets), present) for pack, present in zip(laid, real, strict=True)]
+        counted = [(self.method.counts(pack.targets), present) for pack, present in zip(laid, real, strict=True)]
         own = added({name: value * present for name, value in counts.items()} for counts, present in counted)
         work = sum((_work(pack) for pack, present in zip(laid, real, strict=True) if present), Work())
         sums = [work.dialogues, work.visits, work.text, work.image, work.mask, *own.values()]

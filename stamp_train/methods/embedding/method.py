@@ -73,7 +73,7 @@ class Embedding(Method):
         """Coverage as probabilities."""
         return coverage_logits(label)
 
-    def count(self, targets: Targets) -> Counts:
+    def counts(self, targets: Targets) -> Counts:
         """Weight of the supervised tokens, and masks with a cell that counts."""
         masks = scored_masks(targets)
         return {"text": text_count(targets), "bce": masks, "dice": masks}

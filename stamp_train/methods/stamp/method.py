@@ -94,7 +94,7 @@ class Stamp(Method):
         """Coverage as probabilities."""
         return coverage_logits(label)
 
-    def count(self, targets: Targets) -> Counts:
+    def counts(self, targets: Targets) -> Counts:
         """Weight of the supervised tokens, and masks with a patch that counts."""
         return {"text": text_count(targets), "mask": scored_masks(targets)}
 
@@ -102,5 +102,5 @@ class Stamp(Method):
         """Text, and masks by the settings' loss."""
         text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
         masks = mask_losses(outputs.read["mask"], targets, self.loss).sum()
-        counts = self.count(targets)
+        counts = self.counts(targets)
         return {"text": (text, counts["text"]), "mask": (masks, counts["mask"])}

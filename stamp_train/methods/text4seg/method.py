@@ -99,7 +99,7 @@ class Text4Seg(Method):
         """Sure of every cell."""
         return (torch.from_numpy(label).float() * 2 - 1) * _SURE
 
-    def count(self, targets: Targets) -> Counts:
+    def counts(self, targets: Targets) -> Counts:
         """Weight of the supervised tokens."""
         return {"text": text_count(targets)}
 

@@ -21,8 +21,8 @@ from stamp_train.recipes import resolve
 from stamp_train.sequence.inputs import UNNAMED
 from stamp_train.sequence.layout import Layout, LayoutOptions
 from stamp_train.stream.stage_loader import open_feed
+from stamp_train.train.folder import find
 from stamp_train.train.network import build_network
-from stamp_train.train.resume import find
 
 from ..runs import log_of, make_shards, train, write_recipe
 

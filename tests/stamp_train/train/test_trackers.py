@@ -13,7 +13,7 @@ import pytest
 
 from stamp_schemas import UsageFault
 from stamp_train.recipes import resolve
-from stamp_train.train.resume import find
+from stamp_train.train.folder import find
 from stamp_train.train.runlog import Row
 from stamp_train.train.trackers import open_trackers
 

@@ -35,9 +35,9 @@ class DemoStamp(Stamp):
         """The head, told words of place, beside a layer that names patches."""
         return HELPED[self.settings.head](hidden_size, vision_size, self.settings)
 
-    def count(self, targets: Targets) -> Counts:
+    def counts(self, targets: Targets) -> Counts:
         """With the patches that have a name; early masks are as many as the others."""
-        found = super().count(targets)
+        found = super().counts(targets)
         if self.demo.naming:
             found["names"] = float((targets.image_labels != UNNAMED).sum())
         if self.demo.early:
@@ -46,7 +46,7 @@ class DemoStamp(Stamp):
 
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """With those of names and of early masks, by their weights."""
-        found, over = super().losses(outputs, targets), self.count(targets)
+        found, over = super().losses(outputs, targets), self.counts(targets)
         if self.demo.naming:
             found["names"] = (
                 self.demo.naming * naming_loss(outputs.read["names"], targets.image_labels),
