@@ -17,6 +17,7 @@ from transformers.core_model_loading import WeightRenaming
 from transformers.vision_utils import get_vision_window_index
 
 from stamp_train.attention import ATTENTION_NAME, make_plan, register
+from stamp_train.backbones.pictures import pictures
 from stamp_train.methods import RENAMED, settings_of
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.errors import StampModelError

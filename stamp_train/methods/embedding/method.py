@@ -80,13 +80,11 @@ class Embedding(Method):
 
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """Text, and both losses of the masks, weighted."""
+        text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
         bce, dice = mask_losses(outputs.read["masks"], targets)
-        masks = scored_masks(targets)
-        return {
-            "text": text_loss(outputs.text_logits, targets),
-            "bce": (self.settings.bce * bce.sum(), masks),
-            "dice": (self.settings.dice * dice.sum(), masks),
-        }
+        sums = {"text": text, "bce": self.settings.bce * bce.sum(), "dice": self.settings.dice * dice.sum()}
+        counts = self.counts(targets)
+        return {name: (part, counts[name]) for name, part in sums.items()}
 
     def prepare(self, network: nn.Module, *, fresh: bool, new: bool) -> None:  # noqa: ARG002 - the same for both
         """A new readout has SAM's weights; its encoder keeps them, whatever adapters do."""

@@ -105,7 +105,8 @@ class Text4Seg(Method):
 
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """Text, in which the masks are."""
-        return {"text": text_loss(outputs.text_logits, targets)}
+        text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
+        return {"text": (text, text_count(targets))}
 
 
 class _Nothing(Readout):

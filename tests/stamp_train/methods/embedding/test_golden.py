@@ -24,7 +24,9 @@ NUMBERS = np.load(GOLDEN / "lisa.npz")
 # Published names of the decoder's parts, and transformers' names.
 RENAMED = (
     ("model.text_hidden_fcs.0.", "state."),
-    ("model.visual_model.", "sam."),
+    ("model.visual_model.mask_decoder.", "decoder."),
+    ("model.visual_model.prompt_encoder.no_mask_embed.", "no_mask."),
+    ("model.visual_model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "places.positional_embedding"),
     ("norm_final_attn", "layer_norm_final_attn"),
     (".norm", ".layer_norm"),
     ("output_upscaling.0", "upscale_conv1"),
@@ -33,8 +35,6 @@ RENAMED = (
     ("iou_prediction_head.layers.0", "iou_prediction_head.proj_in"),
     ("iou_prediction_head.layers.1", "iou_prediction_head.layers.0"),
     ("iou_prediction_head.layers.2", "iou_prediction_head.proj_out"),
-    ("pe_layer.positional_encoding_gaussian_matrix", "shared_embedding.positional_embedding"),
-    ("point_embeddings", "point_embed"),
 )
 
 
@@ -78,13 +78,9 @@ def head() -> SamHead:
     }
     made = SamHead(32, shape)
     weights = {renamed(name): value for name, value in load_file(GOLDEN / "weights.safetensors").items()}
-    weights["sam.shared_image_embedding.positional_embedding"] = weights[
-        "sam.prompt_encoder.shared_embedding.positional_embedding"
-    ]
     report = made.load_state_dict(weights, strict=False)
-    unused = [name for name in report.unexpected_keys if not name.startswith(("model.", "lm_head"))]
-    missing = [name for name in report.missing_keys if "vision_encoder" not in name and "mask_embed." not in name]
-    assert not unused and not missing
+    assert all(name.startswith(("model.", "lm_head")) for name in report.unexpected_keys)  # a language model, and points
+    assert all(name.startswith("encoder.") for name in report.missing_keys)
     return made.eval()
 
 
