@@ -43,7 +43,8 @@ from stamp_train.methods.stamp.losses import LossSettings, losses
 from stamp_train.methods.upsample import to_mask
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.config import StampConfig
-from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 
 IMAGES, DIALOGUES, RATE, WARM_UP = 12, 4, 1.5e-3, 0.05
 INITIAL = 0.08  # about one over the square root of the width: the usual 0.02 is made for wide models

@@ -39,7 +39,8 @@ from stamp_data.instructions import wording
 from stamp_train.backbones.presets import build_preset, byte_tokenizer
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 
 GRID = (32, 32)  # merged patches: a picture of 896 x 896 pixels
 BACKENDS = ("sdpa", "segments", "flex", "flash")

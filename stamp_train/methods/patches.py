@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stamp_data.grid import rle_coverage
 from stamp_schemas import Grid as Shape
 from stamp_schemas import Record
 from stamp_schemas.record import FULL, IGNORE
@@ -37,6 +36,8 @@ def coverage(record: Record, target: int, grid: Grid, side: int, stored: NDArray
     shape = (grid[0] * side, grid[1] * side)
     if stored is not None and stored.shape == shape:
         return stored
+    from stamp_data.grid import rle_coverage  # only where there are records: a model runs without the data side
+
     info = record.targets[target]
     return rle_coverage(info.rle, Shape(*shape), info.ignore_rle)
 

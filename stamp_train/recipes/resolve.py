@@ -150,8 +150,6 @@ def _lay_over(values: Values, override: str) -> None:
     kind: Any = Recipe
     for depth, part in enumerate(path):
         here = path[: depth + 1]
-        if not isinstance(tree, dict | list):
-            raise UsageFault(f"--set {dotted(path)}: {dotted(path[:depth])} is {tree!r}, which has no keys")
         if isinstance(tree, list):
             if not part.isdecimal() or int(part) >= len(tree):
                 raise UsageFault(f"--set {dotted(path)}: {dotted(path[:depth])} has {len(tree)} items, counted from 0")
@@ -159,6 +157,8 @@ def _lay_over(values: Values, override: str) -> None:
         else:
             if kind is not Any and part not in fields_of(kind):
                 raise unknown_key(here, kind, "--set")
+            if not isinstance(tree, dict):
+                raise UsageFault(f"--set {dotted(path)}: {dotted(path[:depth])} is {tree!r}, which has no keys")
             kind, index = fields_of(kind).get(part, Any), part  # type: ignore[assignment]
             if depth < len(path) - 1 and tree.get(part) is None:
                 tree[part] = {}

@@ -53,13 +53,14 @@ def mask_losses(logits: Tensor, targets: Targets, settings: LossSettings) -> Ten
     by p = 0 or 1, min by p = y (the Dice semimetric loss, Wang et al., MICCAI 2023). logits: [M, side * side], any float type,
     computed in float32. Raises StampModelError if the head predicts another number of labels per patch than there are targets.
     """
-    if logits.shape != targets.labels.shape:
+    given = targets.labels if targets.masks else targets.labels.new_zeros(0, logits.shape[1])
+    if logits.shape != given.shape:
         raise StampModelError(
-            f"mask logits are {tuple(logits.shape)}, their targets {tuple(targets.labels.shape)}",
+            f"mask logits are {tuple(logits.shape)}, their targets {tuple(given.shape)}",
             fix="lay out by the model's own method: Layout(chat, model.method)",
         )
-    scored = targets.labels != IGNORE
-    labels = targets.labels.float() / FULL
+    scored = given != IGNORE
+    labels = given.float() / FULL
     if settings.hard_labels:
         labels = (labels > 0.5).float()
     labels = labels * scored

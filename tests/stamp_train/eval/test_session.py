@@ -33,7 +33,8 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.upsample import to_mask
 from stamp_train.recipes import resolve
-from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.sequence.examples import LayoutOptions
+from stamp_train.sequence.layout import Layout
 
 from ..runs import make_shards
 from .exams import save_lively
@@ -126,7 +127,7 @@ def test_forced_scores_are_those_of_training(shards: Path, checkpoint: Path, tmp
     results, _ = finished(asked)
     processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
     model = load_checkpoint(checkpoint)
-    layout = Layout(processor.chat, LayoutOptions.of(model.config))
+    layout = Layout(processor.chat, model.method, LayoutOptions.of(model.config))
     metrics, _ = Examiner([shards / VAL], 100, layout, processor).examine(model, Accelerator(cpu=True))
     assert results.sets[0].scores["forced"]["stamp"]["ciou"] == pytest.approx(metrics["ciou"], abs=1e-3)
     assert metrics["ciou"] > 0.01
@@ -177,7 +178,7 @@ def test_what_recipes_runs_and_checkpoints_learn(shards: Path, checkpoint: Path,
     assert learnt_by(Path("tiny")) == Learnt(Representation("soft", 4), 4, 48)
     assert learnt_by(checkpoint) == Learnt(Representation("soft", 4), 4, 64)
     published = tmp_path / "published.yaml"
-    recipe = resolve("stamp-2b", ("loss=published", "model.head=patch", "data.max_tokens=1100"))
+    recipe = resolve("stamp-2b", ("method.loss=published", "method.head=patch", "data.max_tokens=1100"))
     published.write_text(recipe.yaml(), encoding="utf-8")
     assert learnt_by(published) == Learnt(Representation("sampled", 1), 1024, 1100)
     run = tmp_path / "run"

@@ -34,18 +34,21 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import open_reply
 from stamp_train.generation.replies import Answer, Event
 from stamp_train.generation.sampling import GenerationOptions, TextStream, choose, penalise
+from stamp_train.methods import store
 from stamp_train.sequence.chat import ChatEncoder
-from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 
+from .. import stamping
 from ..conftest import near
+from ..stamping import PUBLISHED
 
 FORMS = {
-    "patch": ("qwen2_vl", StampConfig.published()),
-    "fine": ("qwen2_vl", StampConfig()),
-    "words": ("qwen2_vl", StampConfig(head_words=5)),
-    "qwen2.5": ("qwen2_5_vl", StampConfig()),
+    "patch": ("qwen2_vl", PUBLISHED),
+    "fine": ("qwen2_vl", stamping.settings()),
+    "words": ("qwen2_vl", stamping.settings(head_words=5)),
+    "qwen2.5": ("qwen2_5_vl", stamping.settings()),
 }
 STOCK = {"qwen2_vl": Qwen2VLForConditionalGeneration, "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration}
 SEG = "<|seg|>"
@@ -64,7 +67,7 @@ def lively(form: str) -> SimpleNamespace:
         ids = {k: getattr(config, k) for k in ("image_token_id", "video_token_id", "vision_start_token_id")}
         config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
-    stamp.store(config)
+    store(stamp, config)
     torch.manual_seed(3)
     ours = StampForQwen2_5VL if architecture == "qwen2_5_vl" else StampForQwen2VL
     model = ours._from_config(config).eval()
@@ -72,7 +75,7 @@ def lively(form: str) -> SimpleNamespace:
         for weight in model.model.parameters():
             weight.mul_(4 if weight.ndim > 1 else 1)
         model.lm_head.weight.normal_()
-        if stamp.head_words:
+        if stamp.demo:
             model.classifier.places.place.weight.normal_()  # zero at the start: words would make no difference
     model.generation_config.eos_token_id = processor.chat.control["<|im_end|>"]
     generator = StampGenerator(model, processor)
@@ -123,12 +126,13 @@ def assistant(ids: Sequence[int]) -> dict[str, Any]:
 def uncached(form: SimpleNamespace, image: PixelBatch, messages: Sequence[Any], segs: int) -> list[Tensor]:
     """Masks of a dialogue alone, by one packed pass through the layout."""
     options = LayoutOptions.of(form.model.config)
-    shape = tuple(options.side * n // 2 for n in image.grid_thw[1:])
+    shape = tuple(form.model.method.side * n // 2 for n in image.grid_thw[1:])
     dialogue = DialogueExample("d", messages, [np.zeros(shape, np.uint8)] * segs)
-    layout = Layout(Verbatim(form.processor.tokenizer), options)
+    layout = Layout(Verbatim(form.processor.tokenizer), form.model.method, options)
     batch = layout([ImageExample([dialogue], image.pixel_values, image.grid_thw)])
     with torch.no_grad():
-        return form.model(inputs=batch.inputs, attention="sdpa").mask_grids()  # type: ignore[no-any-return]
+        output = form.model(inputs=batch.inputs, attention="sdpa")
+    return form.model.method.pictures(output.read, output.masks)  # type: ignore[no-any-return]
 
 
 def own_generation(
@@ -490,13 +494,13 @@ def test_a_character_cut_off_by_the_end_is_still_shown(fine: SimpleNamespace) ->
         options = GenerationOptions(max_new_tokens=room, stop_ids=(stop,))
         reply = open_reply(fine.model, fine.chat, None, (0, 0), "x", options)
         assert [piece for token in tokens for piece in reply.take(token)] == [("text", "\ufffd")]
-        assert reply.answer(fine.chat.seg_id).answer.text == "\ufffd"
+        assert reply.answer().answer.text == "\ufffd"
 
 
 def test_control_tokens_are_events_or_nothing(fine: SimpleNamespace) -> None:
     chat, stream = fine.chat, TextStream(fine.chat)
     broken = chat.text_ids("é")[:1]
-    ids = [*chat.text_ids("a"), *broken, chat.seg_id, chat.control["<|im_start|>"], chat.mask_id, 380]
+    ids = [*chat.text_ids("a"), *broken, chat.seg_id, chat.control["<|im_start|>"], chat.control["<|mask|>"], 380]
     pieces = [piece for token in [*ids, *chat.answer_ids("b<|yes|>")] for piece in stream.push(token)]
     assert pieces == [("text", "a"), ("text", "\ufffd"), ("control", SEG), ("text", "b"), ("control", "<|yes|>")]
 

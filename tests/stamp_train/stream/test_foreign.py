@@ -14,7 +14,7 @@ from stamp_train.stream.foreign import ForeignLoader
 from stamp_train.stream.loader import LoaderOptions, StepBatch
 from stamp_train.stream.plan import Plan, PlanOptions
 
-from .making import prepare
+from .making import METHOD, prepare
 from .test_loader import content, load
 from .test_records import flip
 
@@ -26,13 +26,13 @@ def tars(folder: str | Path) -> list[str]:
 
 
 def foreign(places: list[str], **options: int) -> ForeignLoader:
-    return ForeignLoader(places, prepare, PlanOptions(batch=16), LoaderOptions(**options))
+    return ForeignLoader(places, prepare, METHOD, PlanOptions(batch=16), LoaderOptions(**options))
 
 
 def test_a_pass_is_that_of_the_indexed_set(refcoco: str, llava: str) -> None:
     """Two whole batches of a pass and a half would be another pass: take as many dialogues as the sets have."""
     expected = content(load([refcoco, llava]))
-    loader = ForeignLoader(tars(refcoco) + tars(llava), prepare, PlanOptions(batch=len(expected)))
+    loader = ForeignLoader(tars(refcoco) + tars(llava), prepare, METHOD, PlanOptions(batch=len(expected)))
     step = next(iter(loader))
     assert content([step]) == expected
     assert (step.dialogues, step.draws) == (len(expected), len(expected))
@@ -85,6 +85,7 @@ def test_a_broken_picture_is_left_out_and_named(refcoco: str, copy_of: Callable[
     loader = ForeignLoader(
         [str(folder / one.shards[0].path)],
         prepare,
+        METHOD,
         PlanOptions(batch=one.shards[0].dialogues),
         LoaderOptions(quarantine=tmp_path / "quarantine.jsonl"),
     )

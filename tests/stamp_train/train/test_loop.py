@@ -25,10 +25,11 @@ from stamp_train.backbones.presets import build_preset
 from stamp_train.eval.accepted_tokens import right_tokens
 from stamp_train.eval.heldout import Examiner, Tally
 from stamp_train.eval.oracle import decode_labels
-from stamp_train.methods.stamp.losses import LOSSES, LossSettings, StampLosses
+from stamp_train.methods.contract import Method
 from stamp_train.methods.upsample import METHODS
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.folder import Progress, find, read_progress
 from stamp_train.train.machine import native_bfloat16
@@ -39,6 +40,7 @@ from stamp_train.train.step import StepRunner, seed_step
 
 from ..conftest import make_dialogue, make_image
 from ..runs import log_of, make_shards, run, train, write_recipe
+from ..stamping import settings, stamp
 
 TURNS = [("where is it", "there: <|seg|>."), ("and that", "no"), ("both", "<|seg|> and <|seg|>"), ("what", "a thing")]
 
@@ -79,13 +81,12 @@ def alone(image: ImageExample) -> list[ImageExample]:
     return [ImageExample([dialogue], image.pixel_values, image.grid_thw) for dialogue in image.dialogues]
 
 
-def gradients(
-    packs: list[list[ImageExample]], settings: LossSettings | None = None
-) -> tuple[dict[str, torch.Tensor], Any]:
+def gradients(packs: list[list[ImageExample]], method: Method | None = None) -> tuple[dict[str, torch.Tensor], Any]:
     network, processor = build_preset("tiny")
     network.train()
-    layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    runner = StepRunner(Accelerator(cpu=True), network, layout, StampLosses(settings or LOSSES["default"]), "auto")
+    method = method or network.method
+    layout = Layout(processor.chat, method, LayoutOptions.of(network.config))
+    runner = StepRunner(Accelerator(cpu=True), network, layout, method, "auto")
     result = runner.gradients(packs, 1e9, "test")
     return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}, result
 
@@ -112,13 +113,18 @@ def test_any_split_gives_the_same_gradient(split: str) -> None:
 
 
 def test_a_rank_without_a_pack_knows_the_names_of_the_losses() -> None:
-    _, result = gradients([[]], LossSettings(early=0.5))
+    network, processor = build_preset("tiny", method=settings(early=0.5))
+    network.method.prepare(network, fresh=False)
+    layout = Layout(processor.chat, network.method)
+    result = StepRunner(Accelerator(cpu=True), network.train(), layout, network.method, "auto").gradients(
+        [[]], 1e9, "test"
+    )
     assert result.losses == {"text": 0.0, "mask": 0.0, "early": 0.0} and result.loss == 0.0
 
 
 def test_losses_of_single_packs_depend_on_the_split_as_published() -> None:
-    expected, _ = gradients(WHOLE, LOSSES["published"])
-    found, _ = gradients(SPLITS["two packs"], LOSSES["published"])
+    expected, _ = gradients(WHOLE, stamp(loss="published"))
+    found, _ = gradients(SPLITS["two packs"], stamp(loss="published"))
     assert any(not torch.allclose(found[name], expected[name], rtol=1e-3) for name in expected)
 
 
@@ -127,8 +133,8 @@ def test_the_norm_is_clipped() -> None:
     runner = StepRunner(
         Accelerator(cpu=True),
         network,
-        Layout(processor.chat, LayoutOptions.of(network.config)),
-        StampLosses(),
+        Layout(processor.chat, network.method, LayoutOptions.of(network.config)),
+        network.method,
         "auto",
     )
     result = runner.gradients(WHOLE, 0.5, "test")
@@ -298,8 +304,8 @@ def test_a_copy_keeps_what_is_tied_and_lets_go_of_the_original() -> None:
 @pytest.mark.parametrize("upsampling", METHODS)
 def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsampling: str) -> None:
     network, processor = build_preset("tiny")
-    layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    examiner = Examiner([shards / "refcoco-unc" / "val"], 2, layout, processor, upsampling)
+    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
+    examiner = Examiner([shards / "refcoco-unc" / "val"], 2, layout, network.method, processor, upsampling)
 
     class Oracle(torch.nn.Module):
         """Answers with the targets of the pack."""
@@ -307,9 +313,9 @@ def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsam
         def forward(self, inputs: Any, attention: str) -> Any:  # noqa: ARG002 - the network's signature
             held_out = next(waiting)
             pack = layout([held_out.example])
-            share = (pack.targets.coverage.float() / 254).clamp(1e-6, 1 - 1e-6)
+            share = (pack.targets.labels.float() / 254).clamp(1e-6, 1 - 1e-6)
             text = torch.nn.functional.one_hot(pack.targets.text_ids, 400).float()
-            return type(network(inputs=inputs))(text, torch.logit(share), inputs.blocks, "oracle")
+            return type(network(inputs=inputs))(text, {"mask": torch.logit(share)}, inputs.masks, "oracle")
 
     waiting = iter(examiner.held_out)
     metrics, shown = examiner.examine(Oracle(), Accelerator(cpu=True), pictures=3)
@@ -317,7 +323,7 @@ def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsam
     assert metrics["ciou"] == metrics["label_ciou"] > 0.3
     assert len(shown) == 3
     one, image = shown[0], np.asarray(decode_picture(shown[0].held_out.image))
-    labels = one.held_out.example.dialogues[0].coverage[0]
+    labels = one.held_out.example.dialogues[0].labels[0]
     assert np.array_equal(one.predicted, decode_labels(labels, *image.shape[:2], upsampling, image))
 
 

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stamp_data.grid import rle_coverage
 from stamp_schemas import Grid as Shape
 from stamp_schemas import Record, StampError
 from stamp_schemas.record import FULL, IGNORE
@@ -45,6 +44,8 @@ def name_patches(record: Record, grid: Grid, numbers: Mapping[str, int]) -> Tens
 
     int64 [patches] in the order of Qwen2-VL's tower, which goes by 2x2 blocks; `UNNAMED` where no target covers more than half.
     """
+    from stamp_data.grid import rle_coverage  # only where there are records: a model runs without the data side
+
     most = np.full(grid, FULL // 2, np.uint8)
     names = np.full(grid, UNNAMED, np.int64)
     for target in record.targets:
