@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from stamp_schemas.record import SEG
 from stamp_train.methods.contract import Pieces
 from stamp_train.methods.text4seg.codec import CLOSE, OPEN
-from stamp_schemas.record import SEG
 
 BEGIN = f"\n{OPEN}"  # a mask begins a line, which nobody needs to see
 
