@@ -10,11 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from stamp_data.draw.palette import colours
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.look import Broken, Looker
-from stamp_data.inspect.palette import colours
 from stamp_data.inspect.terminal import STYLES, plain
 from stamp_data.rle import UInt8
 from stamp_data.shards.stores import Location

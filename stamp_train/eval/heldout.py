@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from stamp_data.pixels import decode_picture
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location
@@ -26,10 +27,8 @@ from stamp_train.eval.oracle import decode_labels
 from stamp_train.eval.sample_images import draw
 from stamp_train.methods.upsample import BILINEAR, GUIDED, Mask, to_mask
 from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
-from stamp_train.stream.examples import ExampleMaker
-from stamp_train.stream.pictures import decode as decode_picture
+from stamp_train.stream.examples import ExampleMaker, prepare_with
 from stamp_train.stream.records import Parsed
-from stamp_train.stream.stage_loader import prepare_with
 from stamp_train.stream.stages import open_set
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
+from stamp_data.draw.overlay import with_masks
 from stamp_data.pixels import decode_picture
-from stamp_train.predict.overlay import overlay
 
 if TYPE_CHECKING:
     from stamp_train.eval.heldout import Prediction
@@ -34,8 +34,8 @@ def picture(prediction: Prediction) -> Image.Image:
     image = decode_picture(prediction.held_out.image)
     width, height = image.size
     page = Image.new("RGB", (2 * width, height + _LINE), "white")
-    page.paste(overlay(image, [prediction.truth], [_TRUTH]), (0, 0))
-    page.paste(overlay(image, [prediction.predicted], [_PREDICTED]), (width, 0))
+    page.paste(with_masks(image, [prediction.truth], [_TRUTH]), (0, 0))
+    page.paste(with_masks(image, [prediction.predicted], [_PREDICTED]), (width, 0))
     union = int((prediction.truth | prediction.predicted).sum())
     score = int((prediction.truth & prediction.predicted).sum()) / union if union else 1.0
     text = prediction.expression.encode("ascii", "replace").decode()[:_LONGEST]

@@ -11,19 +11,31 @@ from PIL import Image
 from torch import Tensor
 
 from stamp_data.grid import rle_coverage
+from stamp_data.picture import PictureFault
+from stamp_data.pixels import decode_picture
 from stamp_data.rle import decode as decode_rle
 from stamp_schemas import Dialogue, Grid, UsageFault
 from stamp_schemas.record import IGNORE
+from stamp_train.backbones.processor import StampProcessor
 from stamp_train.methods.stamp.demo.patch_classes import name_patches
 from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.sequence.examples import DialogueExample, ImageExample
-from stamp_train.stream.pictures import UndecodableError, decode
 from stamp_train.stream.records import BadRecord, Parsed
 
 GridTHW = tuple[int, int, int]
 Prepare = Callable[[Image.Image], tuple[Tensor, GridTHW]]
 """A picture in RGB to pixel values and their patch grid (time, height, width); ValueError for one that no model can take.
 Called in several threads at a time."""
+
+
+def prepare_with(processor: StampProcessor) -> Prepare:
+    """The processor as the stream calls it."""
+
+    def prepare(image: Image.Image) -> tuple[Tensor, GridTHW]:
+        batch = processor.images([image])[0]
+        return batch.pixel_values, batch.grid_thw
+
+    return prepare
 
 
 class ExampleMaker:
@@ -71,8 +83,8 @@ class ExampleMaker:
         info = parsed.record.image
         assert info is not None  # only called for records with a picture
         try:
-            image = decode(parsed.image)
-        except UndecodableError as fault:
+            image = decode_picture(parsed.image)
+        except PictureFault as fault:
             raise BadRecord("picture-broken", str(fault)) from None
         if image.size != (info.width, info.height):
             raise BadRecord("picture-size", f"{image.size}, the record says {(info.width, info.height)}")

@@ -19,14 +19,17 @@ import msgspec
 
 from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
+from stamp_schemas.recipe import Recipe
+from stamp_train.methods.stamp.losses import loss_settings
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
 from stamp_train.stream.lengths import Lengths, TokenCosts
 from stamp_train.stream.order import Group
 from stamp_train.stream.pack import PackedStep, pack_batch
 from stamp_train.stream.plan import GlobalBatch, Plan
-from stamp_train.stream.quarantine import BadRow, Quarantine
+from stamp_train.stream.quarantine import QUARANTINE, BadRow, Quarantine
 from stamp_train.stream.records import BadRecord, RecordReader
+from stamp_train.stream.stages import stage_plan, token_costs
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -269,3 +272,24 @@ def _executor(threads: int, stores: Sequence[Store]) -> Iterator[Executor]:
         executor.shutdown(cancel_futures=True)
         for store in stores:
             store.hurry(False)
+
+
+def stage_loader(
+    recipe: Recipe, index: int, prepare: Prepare, side: int, rank: int, world: int, out: Path, names: Sequence[str] = ()
+) -> StreamLoader:
+    """The loader of stage number `index` of a recipe for one rank of `world`; `out`: where unreadable records are listed.
+
+    side, names: see `ExampleMaker`.
+    """
+    options = LoaderOptions(
+        rank=rank,
+        world=world,
+        token_budget=recipe.batch.pack_tokens,
+        side=side,
+        label_rule=loss_settings(recipe.loss).label_rule,
+        names=names,
+        threads=recipe.data.threads,
+        max_bad_share=recipe.data.max_bad_share,
+        quarantine=out / QUARANTINE,
+    )
+    return StreamLoader(stage_plan(recipe, index), prepare, options, token_costs(recipe))

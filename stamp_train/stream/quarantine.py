@@ -14,6 +14,7 @@ from stamp_schemas import StampError
 _log = logging.getLogger(__name__)
 GRACE = 1000  # records; of fewer, the share is taken as if there were so many
 LISTED = 5
+QUARANTINE = "quarantine.jsonl"  # of a run folder
 
 
 class BadRow(msgspec.Struct, frozen=True):

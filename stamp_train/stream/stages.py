@@ -17,9 +17,10 @@ from stamp_data.shards.manifest import NoManifest
 from stamp_data.shards.stores import ShardCache, Store, open_store
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Data, Recipe
-from stamp_train.stream import GlobalBatch, Mixture, PackedStep, Plan, TokenCosts, pack_batch
-from stamp_train.stream.lengths import Lengths
-from stamp_train.stream.plan import PlanOptions
+from stamp_train.stream.lengths import Lengths, TokenCosts
+from stamp_train.stream.mixture import Mixture
+from stamp_train.stream.pack import PackedStep, pack_batch
+from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
 
 _SAMPLE = 24  # steps that padding is measured on
 # The presets' own tokenizer knows single bytes, of which these turns are made.

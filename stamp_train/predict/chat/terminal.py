@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from stamp_data.inspect.palette import COLOURS
+from stamp_data.draw.palette import COLOURS
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
 from stamp_train.predict.chat.inline import Way, show_picture

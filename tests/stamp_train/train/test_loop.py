@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from stamp_data.instructions import wording
+from stamp_data.pixels import decode_picture
 from stamp_data.shards.reader import ShardSet
 from stamp_data.writing import replace_folder
 from stamp_schemas import StampError
@@ -28,7 +29,6 @@ from stamp_train.methods.stamp.losses import LOSSES, LossSettings, StampLosses
 from stamp_train.methods.upsample import METHODS
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
-from stamp_train.stream.pictures import decode
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.folder import Progress, find, read_progress
 from stamp_train.train.machine import native_bfloat16
@@ -316,7 +316,7 @@ def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsam
     assert metrics["text_accuracy"] == 1.0
     assert metrics["ciou"] == metrics["label_ciou"] > 0.3
     assert len(shown) == 3
-    one, image = shown[0], np.asarray(decode(shown[0].held_out.image))
+    one, image = shown[0], np.asarray(decode_picture(shown[0].held_out.image))
     labels = one.held_out.example.dialogues[0].coverage[0]
     assert np.array_equal(one.predicted, decode_labels(labels, *image.shape[:2], upsampling, image))
 

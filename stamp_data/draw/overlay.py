@@ -1,19 +1,18 @@
-"""Pictures with their masks drawn over them, for the sheet and for single pictures."""
+"""Pictures with masks drawn over them: predictions, contact sheets and single records alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from stamp_data.draw import Overlay
+from stamp_data.draw.palette import COLOURS, EXTRA, MISSED, rgb
 from stamp_data.grid import coverage
-from stamp_data.inspect.decode import safe_mask
-from stamp_data.inspect.facts import Facts
-from stamp_data.inspect.overlays import Overlay
-from stamp_data.inspect.palette import EXTRA, MISSED, colours, rgb
 from stamp_data.rle import UInt8
 from stamp_schemas import Grid
 from stamp_schemas.record import FULL, IGNORE
@@ -30,23 +29,19 @@ Bits = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Layer:
-    """One target to draw. mask: [height, width], 0 or 1; labels: [grid height, grid width]."""
+    """One mask to draw: uint8 [height, width], 0 or 1. labels: its coverage [grid height, grid width], for the overlays
+    that show patches.
+    """
 
     mask: UInt8
-    labels: UInt8
     colour: tuple[int, int, int]
+    labels: UInt8 = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
 
 
-def layers(facts: Facts, targets: Sequence[int]) -> list[Layer]:
-    """What is needed to draw these targets of a record."""
-    image, labels = facts.record.image, facts.labels
-    if image is None or labels is None:
-        return []
-    shades = colours([target.id for target in facts.record.targets])
-    return [
-        Layer(safe_mask(facts.record.targets[i].rle, image.height, image.width), labels[i], rgb(shades[i]))
-        for i in targets
-    ]
+def with_masks(picture: Image.Image, masks: Iterable[Bits], colours: Sequence[str] = COLOURS) -> Image.Image:
+    """An RGB picture with masks, bool [height, width] of it each, filled and outlined in these colours (#rrggbb) by turns."""
+    layers = [Layer(mask.astype(np.uint8), rgb(colour)) for mask, colour in zip(masks, cycle(colours), strict=False)]
+    return overlaid(picture, layers, "mask")
 
 
 def overlaid(picture: Image.Image, targets: list[Layer], overlay: Overlay) -> Image.Image:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageDraw
 
-from stamp_data.inspect.trace import mask_path, rings
+from stamp_data.draw.outline import mask_path, rings
 
 SCALE = 8
 

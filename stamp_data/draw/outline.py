@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from stamp_data.inspect.draw import scaled
+from stamp_data.draw.overlay import scaled
 from stamp_data.rle import UInt8
 
 SIDE = 640  # pixels: larger masks are traced at this size

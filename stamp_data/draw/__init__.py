@@ -1,4 +1,4 @@
-"""The ways of drawing targets over a picture: their names, for commands that only need these."""
+"""Pictures with masks over them: colours, outlines as SVG paths, overlays as pixels. Importing this costs nothing."""
 
 from __future__ import annotations
 
