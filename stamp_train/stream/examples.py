@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from stamp_data.pixels import decode_picture
 from stamp_data.rle import decode as decode_rle
 from stamp_schemas import Dialogue, Grid, UsageFault
 from stamp_schemas.record import IGNORE
-from stamp_train.backbones.processor import StampProcessor
 from stamp_train.methods.stamp.demo.patch_classes import name_patches
 from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.stream.records import BadRecord, Parsed
+
+if TYPE_CHECKING:
+    from stamp_train.backbones.processor import StampProcessor
 
 GridTHW = tuple[int, int, int]
 Prepare = Callable[[Image.Image], tuple[Tensor, GridTHW]]

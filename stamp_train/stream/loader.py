@@ -20,7 +20,6 @@ import msgspec
 from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
-from stamp_train.methods.stamp.losses import loss_settings
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
 from stamp_train.stream.lengths import Lengths, TokenCosts
@@ -281,6 +280,8 @@ def stage_loader(
 
     side, names: see `ExampleMaker`.
     """
+    from stamp_train.methods.stamp.losses import loss_settings  # loads transformers
+
     options = LoaderOptions(
         rank=rank,
         world=world,
