@@ -24,7 +24,7 @@ from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
 
 _SAMPLE = 24  # steps that padding is measured on
 # The presets' own tokenizer knows single bytes, of which these turns are made.
-_BYTES = TokenCosts(system=37, turn=13, header=7, vision=2, characters=1.0)
+_BYTES = TokenCosts(system=37, turn=13, header=7, vision=2, characters=1.0, counted=False)
 
 
 def stage_plan(recipe: Recipe, index: int) -> Plan:
@@ -77,14 +77,10 @@ def stage_steps(recipe: Recipe, index: int) -> int:
     return steps
 
 
-def counts_bytes(recipe: Recipe) -> bool:
-    """Whether the model's tokenizer is the presets' own, to which every character is a token."""
-    return bool(recipe.model.preset) and not recipe.model.tokenizer and not recipe.model.vocabulary
-
-
 def token_costs(recipe: Recipe) -> TokenCosts:
     """Tokens of a sequence that no text accounts for, in the model's tokenizer."""
-    return _BYTES if counts_bytes(recipe) else TokenCosts()
+    model = recipe.model
+    return _BYTES if model.preset and not model.tokenizer and not model.vocabulary else TokenCosts()
 
 
 @dataclass(frozen=True)
