@@ -51,9 +51,8 @@ class DryRun:
 def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
     """Count a run's steps and tokens and estimate its memory and time; nothing is downloaded or written.
 
-    Raises:
-        StampError: lists everything that is at fault (`check_recipe`), or a shard is missing or of another size.
-        UsageFault: the size of the model cannot be known, or DeepSpeed's file is at fault.
+    StampError: lists everything that is at fault (`check_recipe`), or a shard is missing or of another size. UsageFault: the
+    size of the model cannot be known, or DeepSpeed's file is at fault.
     """
     check_recipe(recipe)
     sizes = architecture(recipe.model)

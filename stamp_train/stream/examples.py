@@ -43,14 +43,10 @@ def prepare_with(processor: StampProcessor) -> Prepare:
 class ExampleMaker:
     """Makes layout inputs of records.
 
-    Args:
-        prepare: the model's processor.
-        side: labels per side of a merged patch, as `LayoutOptions.side`.
-        label_rule: `coverage` or `sampled`, see `LossSettings.label_rule`.
-        names: categories that patches are named by (`stamp_train.methods.stamp.demo.patch_classes`).
-
-    Raises:
-        UsageFault: sampled labels within a merged patch, which the published code does not have.
+    prepare: the model's processor. side: labels per side of a merged patch, as `LayoutOptions.side`. label_rule: `coverage`
+    or `sampled`, see `LossSettings.label_rule`. names: categories that patches are named by
+    (`stamp_train.methods.stamp.demo.patch_classes`). UsageFault: sampled labels within a merged patch, which the published
+    code does not have.
     """
 
     def __init__(

@@ -63,16 +63,11 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
 class StepBatch:
     """One step, as a rank gets it.
 
-    Attributes:
-        step: from 0.
-        draws: dialogues drawn from the plan up to and with this step.
-        digest: of the global batch: equal for all ranks, whatever their number.
-        dialogues: in the global batch.
-        tokens: of the global batch, by the index.
-        padding: share of the step in which ranks wait for the longest pack.
-        epoch: passes over each set that were begun before this step, by name.
-        packs: this rank's, as many as every other rank's; each is one input of `Layout`, empty only where the global batch has
-            fewer dialogues than all ranks together have packs.
+    step: from 0. draws: dialogues drawn from the plan up to and with this step. digest: of the global batch: equal for all
+    ranks, whatever their number. dialogues: in the global batch. tokens: of the global batch, by the index. padding: share of
+    the step in which ranks wait for the longest pack. epoch: passes over each set that were begun before this step, by name.
+    packs: this rank's, as many as every other rank's; each is one input of `Layout`, empty only where the global batch has
+    fewer dialogues than all ranks together have packs.
     """
 
     step: int
@@ -107,14 +102,8 @@ class _Pending:
 class StreamLoader:
     """Iterates the steps of a plan, from where its state stands to the plan's end, for one rank.
 
-    Args:
-        plan: of the run.
-        prepare: the model's processor, see `examples.Prepare`.
-        options: rank, sizes and threads.
-        costs: tokens that no text accounts for.
-
-    Raises:
-        StampError: while iterating: a set that cannot be read, or too many bad records.
+    plan: of the run. prepare: the model's processor, see `examples.Prepare`. options: rank, sizes and threads. costs: tokens
+    that no text accounts for. StampError: while iterating: a set that cannot be read, or too many bad records.
     """
 
     def __init__(

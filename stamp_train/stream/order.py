@@ -45,12 +45,8 @@ def permutation(count: int, key: int) -> Ints:
 class Group(NamedTuple):
     """Some dialogues of one record, drawn together so that its picture is laid out once.
 
-    Attributes:
-        source: number of the set in the plan.
-        epoch: of that set, from 0.
-        start: position of the first dialogue in the stream of that set.
-        shard, row: the record's place.
-        dialogues: places in the record's list, in the order of the stream.
+    source: number of the set in the plan. epoch: of that set, from 0. start: position of the first dialogue in the stream of
+    that set. shard, row: the record's place. dialogues: places in the record's list, in the order of the stream.
     """
 
     source: int
@@ -94,12 +90,8 @@ class _Window:
 class SetOrder:
     """The stream of one set.
 
-    Args:
-        index: of the set.
-        source: its number in the plan.
-        key: names the shuffle: equal keys and sets give equal streams.
-        group: most dialogues of a record that are drawn together.
-        window: shards that are shuffled together.
+    index: of the set. source: its number in the plan. key: names the shuffle: equal keys and sets give equal streams. group:
+    most dialogues of a record that are drawn together. window: shards that are shuffled together.
     """
 
     def __init__(self, index: SetIndex, source: int, key: str, group: int, window: int) -> None:

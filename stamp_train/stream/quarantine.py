@@ -33,10 +33,9 @@ class BadRow(msgspec.Struct, frozen=True):
 class Quarantine:
     """The bad records of a run.
 
-    Args:
-        path: of quarantine.jsonl; None to keep none. A record that it names already is not named again.
-        max_bad_share: stop when more than this share of the records was bad.
-        records: how many there are, if that is known: one that is read again in another group or epoch counts once.
+    path: of quarantine.jsonl; None to keep none. A record that it names already is not named again. max_bad_share: stop when
+    more than this share of the records was bad. records: how many there are, if that is known: one that is read again in
+    another group or epoch counts once.
     """
 
     def __init__(self, path: Path | None, max_bad_share: float, records: int | None = None) -> None:

@@ -30,8 +30,7 @@ _BYTES = TokenCosts(system=37, turn=13, header=7, vision=2, characters=1.0, coun
 def stage_plan(recipe: Recipe, index: int) -> Plan:
     """What a stage draws. By `epochs` it ends with its last dialogue; by `steps` its sets go on as long as it takes.
 
-    Raises:
-        StampError: a set is not there.
+    StampError: a set is not there.
     """
     stage = recipe.stages[index]
     options = PlanOptions(
@@ -66,11 +65,7 @@ def told_root(data: Data) -> Iterator[None]:
 
 
 def stage_steps(recipe: Recipe, index: int) -> int:
-    """Optimizer steps of a stage.
-
-    Raises:
-        StampError: a set is not there, or the sets hold nothing.
-    """
+    """Optimizer steps of a stage. StampError: a set is not there, or the sets hold nothing."""
     steps = recipe.stages[index].steps or stage_plan(recipe, index).steps
     if not steps:
         raise StampError(f"stage {recipe.stages[index].name}: its sets hold no dialogue")
@@ -87,11 +82,7 @@ def token_costs(recipe: Recipe) -> TokenCosts:
 class StepPlan:
     """One optimizer step of a run, without reading a picture.
 
-    Attributes:
-        stage: its name.
-        plan: of the stage.
-        batch: what the step sees.
-        packed: the same, over the ranks.
+    stage: its name. plan: of the stage. batch: what the step sees. packed: the same, over the ranks.
     """
 
     stage: str
@@ -103,13 +94,8 @@ class StepPlan:
 def step_plan(recipe: Recipe, step: int, ranks: int = 1) -> StepPlan:
     """What an optimizer step of an undisturbed run sees.
 
-    Args:
-        recipe: the whole recipe.
-        step: counted from 1 over all stages, as in `log.jsonl`.
-        ranks: that share the step.
-
-    Raises:
-        StampError: the run has no such step, or a set is not there.
+    recipe: the whole recipe. step: counted from 1 over all stages, as in `log.jsonl`. ranks: that share the step. StampError:
+    the run has no such step, or a set is not there.
     """
     ends = list(accumulate(stage_steps(recipe, index) for index in range(len(recipe.stages))))
     if not 1 <= step <= ends[-1]:
@@ -124,8 +110,7 @@ def step_plan(recipe: Recipe, step: int, ranks: int = 1) -> StepPlan:
 def stage_padding(recipe: Recipe, index: int, ranks: int) -> float:
     """Share of a stage in which ranks wait for the longest pack, over a sample of its steps; 0 for one rank.
 
-    Raises:
-        StampError: a set is not there, or its index is at fault.
+    StampError: a set is not there, or its index is at fault.
     """
     plan, steps = stage_plan(recipe, index), stage_steps(recipe, index)
     lengths = Lengths(plan, token_costs(recipe))
