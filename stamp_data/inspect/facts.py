@@ -164,9 +164,18 @@ class Facts:
             iou=min((fact.iou for fact in facts if fact.area), default=1.0),
         )
 
+    def categories(self, dialogue: DialogueFacts) -> tuple[str, ...]:
+        """Of the dialogue's targets, in the order of the alphabet."""
+        return tuple(sorted({name for target in dialogue.targets for name in self.record.targets[target].categories}))
+
     def answer(self, dialogue: DialogueFacts) -> str:
         """What the assistant says first."""
         return _said(self.record.dialogues[dialogue.index], "assistant")
+
+    def names(self, finding: Finding) -> tuple[str, str]:
+        """Ids of the dialogue and of the target that a finding concerns, "" for none."""
+        dialogue = self.record.dialogues[finding.dialogue].id if finding.dialogue >= 0 else ""
+        return dialogue, self.record.targets[finding.target].id if finding.target >= 0 else ""
 
     def codes(self, dialogue: DialogueFacts) -> list[str]:
         """Flag codes that concern a dialogue: its own (a later pass shares its twin's), its targets', the record's."""
