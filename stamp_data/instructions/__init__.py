@@ -50,12 +50,22 @@ def draw(request: Request, key: str, dialogue_id: str, seed: int, name: str) -> 
     number = xxh3_64_intdigest(f"{seed}/{key}/{dialogue_id}".encode())
     question = templates.questions[(number & 0xFFFFFFFF) % len(templates.questions)]
     answer = templates.answers[(number >> 32) % len(templates.answers)]
-    if len(request.targets) != 1:
-        answer = answer.replace(SEG, " ".join([SEG] * len(request.targets)))
-    return _fill(question, request), _fill(answer, request)
+    filled = _fill(answer, request.text, len(request.targets)).replace("{answer}", request.answer)
+    return _fill(question, request.text), filled
 
 
-def _fill(template: str, request: Request) -> str:
+def alternatives(text: str, expression: str, name: str, segs: int = 1) -> list[str]:
+    """All that a build could have drawn in place of a question or an answer about an expression, itself included, in the order
+    of the wording `name`; empty for a text that is of none of its templates. segs: how many `<|seg|>` the dialogue has.
+    """
+    forms: tuple[Templates, ...] = tuple(getattr(wording(name), form) for form in ("phrase", "question", "description"))
+    for templates in (part for form in forms for part in (form.questions, form.answers)):
+        filled = [_fill(template, expression, segs) for template in templates]
+        if text in filled:
+            return filled
+    return []
+
+
+def _fill(template: str, text: str, segs: int = 1) -> str:
     """Put the texts in; source text holds no placeholder (`stamp_data.text`), so the order does not matter."""
-    filled = template.replace("[class_name]", request.text).replace("{sent}", request.text)
-    return filled.replace("{answer}", request.answer)
+    return template.replace(SEG, " ".join([SEG] * segs)).replace("[class_name]", text).replace("{sent}", text)

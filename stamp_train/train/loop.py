@@ -31,8 +31,7 @@ from stamp_train.estimate.architecture import Architecture, measured
 from stamp_train.estimate.cost import operations
 from stamp_train.estimate.devices import recognised
 from stamp_train.estimate.workload import Work
-from stamp_train.eval.heldout import Examiner
-from stamp_train.eval.sample_images import draw
+from stamp_train.eval.heldout import RunScores
 from stamp_train.launch.heartbeat import Heartbeat
 from stamp_train.launch.peers import decide
 from stamp_train.launch.signals import Stopped, StopRequest
@@ -42,7 +41,7 @@ from stamp_train.recipes.deepspeed import deepspeed_config
 from stamp_train.sequence.layout import Layout, LayoutOptions
 from stamp_train.stream import StepBatch, StreamLoader
 from stamp_train.stream.stage_loader import open_feed, state_of
-from stamp_train.stream.stages import open_set, stage_steps
+from stamp_train.stream.stages import stage_steps
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.determinism import make_exact, memory_held
 from stamp_train.train.engine import distribute, load_moments, new_optimizer, open_accelerator, weights_of
@@ -56,7 +55,6 @@ from stamp_train.train.schedule import learning_rate
 from stamp_train.train.step import StepRunner, seed_step
 from stamp_train.train.trackers import log_row, open_trackers
 
-PICTURES = "predictions"
 _log = logging.getLogger(__name__)
 _OTHER_RECIPE = "go on with the recipe that it was written with, or from an earlier checkpoint"
 
@@ -267,20 +265,14 @@ class Run:
         return found.teraflops * 1e12 * int(self.accelerator.num_processes)
 
     @functools.cached_property
-    def _examiner(self) -> Examiner:
-        evaluation = self.recipe.evaluation
-        sets = [open_set(self.recipe.data, name) for name in evaluation.sets]
-        layout = Layout(self.processor.chat, LayoutOptions.of(self.network.config))
-        return Examiner(sets, evaluation.records, layout, self.processor, evaluation.upsampling)
+    def _scores(self) -> RunScores:
+        return RunScores(self.recipe, self.processor, self.out)
 
     def _evaluate(self) -> Progress:
-        metrics, shown = self._examiner.examine(
-            self.network, self.accelerator, self.recipe.model.attention, self.recipe.evaluation.pictures
-        )
+        metrics = self._scores(self.network, self.accelerator)
         self.progress = msgspec.structs.replace(self.progress, metrics=metrics)
         if self.main:
             self.evaluations.add(Measured(step=self.progress.step, metrics=metrics))
-            draw(shown, self.out / PICTURES)
         return self.progress
 
     def _save(self, optimizer: Any) -> None:
