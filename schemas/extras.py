@@ -20,6 +20,8 @@ EXTRAS = {
     "fsspec": "remote",
     "lmms_eval": "lmms",
     "ray": "ray",
+    "starlette": "pages",
+    "uvicorn": "pages",
     "tensorboard": "trackers",
     "wandb": "trackers",
     "tokenizers": "tokenizer",

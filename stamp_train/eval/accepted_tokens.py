@@ -22,7 +22,8 @@ def right_tokens(dialogue: Dialogue, wording: str, chat: ChatEncoder) -> list[tu
             text = "".join(part.text for part in message.content)
             said = _ids(text, chat)
             others = [
-                _ids(one, chat) for one in alternatives(text, dialogue.expression, wording, len(dialogue.targets))
+                _ids(one, chat)
+                for one in alternatives(text, "answers", dialogue.expression, len(dialogue.targets), wording)
             ]
             for place, token in enumerate(said):
                 going_on = (other[place] for other in others if len(other) > place and other[:place] == said[:place])

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.instructions import SEG, alternatives
-from stamp_data.picture import PictureFault, check_picture
+from stamp_data.instructions import alternatives
+from stamp_data.pixels import decode_picture
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location, StoreFault
 from stamp_schemas import RLE, Content, Dialogue, Message, Record, StampError, UsageFault
-from stamp_train.stream.pictures import UndecodableError, decode
+from stamp_schemas.record import SEG
 
 Mask = NDArray[np.bool_]
 Prompting = Literal["record", "fixed"]
@@ -140,7 +140,7 @@ class CaseSet:
         if self.prompting == "record" or len(messages) != 1 or not dialogue.expression:
             return messages
         question = _text(messages[0])
-        known = alternatives(question, dialogue.expression, self.manifest.settings.wording)
+        known = alternatives(question, "questions", dialogue.expression, 1, self.manifest.settings.wording)
         return [Message(messages[0].role, [Content("image"), Content("text", known[0] if known else question)])]
 
 
@@ -167,11 +167,7 @@ def _picture(data: bytes, record: Record, name: str) -> Image.Image:
     """The picture in RGB as stored. StampError if it is none, or not of the size that the masks have."""
     if record.image is None or not data:
         raise StampError(f"{record.key}: masks without a picture")
-    try:
-        check_picture(data, name)
-        image = decode(data)
-    except (PictureFault, UndecodableError) as fault:
-        raise StampError(f"{name}: {fault}") from None
+    image = decode_picture(data, name)
     if image.size != (record.image.width, record.image.height):
         raise StampError(f"{name}: {image.size} pixels, the record says {(record.image.width, record.image.height)}")
     return image

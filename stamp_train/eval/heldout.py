@@ -6,7 +6,7 @@ full evaluation lets it answer for itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from stamp_train.eval.accepted_tokens import right_tokens
 from stamp_train.eval.cases import CaseSet, Pictured
 from stamp_train.eval.metrics import CONVENTIONS
 from stamp_train.eval.oracle import label_logits
-from stamp_train.eval.sample_images import SAMPLES, Sample, draw
+from stamp_train.eval.sample_images import Sample, draw
 from stamp_train.eval.scoring import FORCED, Line, Scorer
 from stamp_train.generation.replies import Answer
 from stamp_train.methods.upsample import BILINEAR
@@ -81,14 +81,6 @@ class HeldOut:
         self.layout, self.scorer = layout, Scorer(upsampling)
         make = ExampleMaker(prepare_with(processor), layout.options.side)
         self.records = [record for place in sets for record in self._read(CaseSet(place), records, make)]
-
-    @classmethod
-    def of_recipe(cls, recipe: Recipe, processor: Any, network: Any) -> HeldOut:
-        """Those that a recipe names, for a network of it."""
-        evaluation = recipe.evaluation
-        sets = [open_set(recipe.data, name) for name in evaluation.sets]
-        layout = Layout(processor.chat, LayoutOptions.of(network.config))
-        return cls(sets, evaluation.records, layout, processor, evaluation.upsampling)
 
     def _read(self, source: CaseSet, most: int, make: ExampleMaker) -> Iterator[HeldOutRecord]:
         wording = source.manifest.settings.wording
@@ -153,22 +145,22 @@ class HeldOut:
         return list(self.scorer.lines(record.set, record.pictured, variant, answers))
 
 
-class RunScores:
-    """The scores that a training loop asks for: of the sets of its recipe, read at the first call; `out` gets pictures."""
+def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator, int], dict[str, float]]:
+    """The `score` of a run (`stamp_train.train.loop.Score`) by its recipe; sample images go to `out`/predictions."""
+    asked = recipe.evaluation
+    found: list[HeldOut] = []  # one, once it is wanted
 
-    def __init__(self, recipe: Recipe, processor: Any, out: Path) -> None:
-        self._recipe, self._processor, self._out = recipe, processor, out
-        self._held_out: HeldOut | None = None
-
-    def __call__(self, network: Any, accelerator: Accelerator) -> dict[str, float]:
-        """Metrics of a network as it is, see `HeldOut.evaluate`; called by all ranks."""
-        self._held_out = self._held_out or HeldOut.of_recipe(self._recipe, self._processor, network)
-        metrics, samples = self._held_out.evaluate(
-            network, accelerator, self._recipe.model.attention, self._recipe.evaluation.pictures
-        )
+    def score(network: Any, processor: Any, accelerator: Accelerator, step: int) -> dict[str, float]:  # noqa: ARG001
+        if not found:
+            layout = Layout(processor.chat, LayoutOptions.of(network.config))
+            sets = [open_set(recipe.data, name) for name in asked.sets]
+            found.append(HeldOut(sets, asked.records, layout, processor, asked.upsampling))
+        metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.pictures)
         if accelerator.is_main_process:
-            draw(samples, self._out / SAMPLES)
+            draw(samples, out / "predictions")
         return metrics
+
+    return score
 
 
 def _added(line: Line, intersection: float, union: float) -> tuple[float, float]:

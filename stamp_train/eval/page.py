@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from xxhash import xxh3_64_intdigest
 
-from stamp_data.inspect.trace import mask_path
-from stamp_data.shards.writer import write_atomic
+from stamp_data.draw.outline import mask_path
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError
 from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.journal import PAGE, writing

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from stamp_data.draw.overlay import with_masks
 from stamp_train.eval.cases import Mask
 from stamp_train.eval.scoring import Line
-from stamp_train.predict.overlay import overlay
 
-SAMPLES = "predictions"  # folder of a run
 _TRUTH, _PREDICTED = "#009e73", "#d55e00"  # green and orange of Okabe and Ito, apart for colour-blind eyes too
 _LINE = 16  # pixels of a line of text
 _LONGEST = 80  # characters
@@ -41,8 +40,8 @@ def picture(sample: Sample) -> Image.Image:
     """Truth and prediction of one mask side by side."""
     width, height = sample.image.size
     page = Image.new("RGB", (2 * width, height + _LINE), "white")
-    page.paste(overlay(sample.image, [sample.truth], [_TRUTH]), (0, 0))
-    page.paste(overlay(sample.image, [sample.line.mask()], [_PREDICTED]), (width, 0))
+    page.paste(with_masks(sample.image, [sample.truth], [_TRUTH]), (0, 0))
+    page.paste(with_masks(sample.image, [sample.line.mask()], [_PREDICTED]), (width, 0))
     text = sample.line.expression.encode("ascii", "replace").decode()[:_LONGEST]
     ImageDraw.Draw(page).text((4, height + 2), f"{sample.line.iou:.2f}  {text}", fill="black")
     return page

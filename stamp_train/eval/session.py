@@ -22,7 +22,7 @@ from stamp_train.methods.upsample import PUBLISHED, check_method
 from stamp_train.predict.opening import pick_device
 from stamp_train.predict.refine import load_refiner
 from stamp_train.predict.refine.refiner import NONE, works
-from stamp_train.train.locate import find_checkpoint
+from stamp_train.train.folder import find_checkpoint
 
 LABELS = "labels"  # stands where a checkpoint would
 MODES = {"free": [FREE], "forced": [FORCED], "both": [FREE, FORCED]}

@@ -64,8 +64,9 @@ def open_sam(path: str, device: torch.device) -> Sam:
 
 def _from_official(path: Path) -> Any:
     state = read_official(path)
+    settings: dict[str, Any] = sam_settings(state)
     with torch.device("meta"):
-        model: Any = SamModel(SamConfig(**sam_settings(state)))
+        model: Any = SamModel(SamConfig(**settings))
     try:
         # The names that transformers ties are both in the table; assigning keeps the file's dtype.
         model.load_state_dict(to_transformers(state), assign=True)
