@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.backbones.weights import digest
+from stamp_train.backbones.folder import digest
 
 RECORD = "base.json"  # beside an adapter's weights
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 
 
 class Base(msgspec.Struct, frozen=True):
-    """The model that an adapter belongs to. start: absolute path or hub name. digest: see `stamp_train.backbones.weights`."""
+    """The model that an adapter belongs to. start: absolute path or hub name. digest: see `stamp_train.backbones.folder`."""
 
     start: str
     digest: str

@@ -10,7 +10,6 @@ from typing import Any
 from stamp_train.sequence.errors import StampModelError
 
 WEIGHTS = "adapter_model.safetensors"
-_PROJECTIONS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 _WRAPPED = re.compile(r"\.modules_to_save(\.default)?(?=\.)")
 
 
@@ -36,7 +35,7 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
 
     tied = bool(model.config.tie_word_embeddings)
     check_style(style, tied=tied)
-    common = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.05, "target_modules": _PROJECTIONS}
+    common = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.05, "target_modules": rf".*{model.backbone.adapted}"}
     if style == "default":
         rows = {"embed_tokens": new_ids} if tied else {"embed_tokens": new_ids, "lm_head": new_ids}
         return LoraConfig(**common, trainable_token_indices=rows, modules_to_save=["classifier"])

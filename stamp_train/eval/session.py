@@ -10,7 +10,7 @@ from pathlib import Path
 from stamp_data.shards.stores import Location
 from stamp_schemas import UsageFault
 from stamp_train.backbones.base import fetch
-from stamp_train.backbones.weights import digest
+from stamp_train.backbones.folder import digest
 from stamp_train.eval.card import Card, Opened, Refined, Settings, checkpoint_digest, set_cards, software
 from stamp_train.eval.cases import Prompting, open_sets
 from stamp_train.eval.evaluate import Examination, Report, Respondent, gather, make_batches

@@ -11,9 +11,9 @@ from safetensors import safe_open
 
 from stamp_schemas import StampError
 from stamp_train.backbones.base import fetch, read_base
-from stamp_train.backbones.folder import StampModel, check_folder, read_config
-from stamp_train.backbones.load import start_from
+from stamp_train.backbones.load import check_folder, read_config, start_from
 from stamp_train.backbones.lora import load_adapter, merge_adapter
+from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
 from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.errors import reading
@@ -68,14 +68,15 @@ def on_base(folder: Path, base: str) -> tuple[StampModel, StampProcessor]:
     check_folder(start)
     tokenizer = open_tokenizer(_which(folder, start, "tokenizer.json"))
     add_tokens(tokenizer)
-    images = open_images(_which(folder, start, "preprocessor_config.json"))
     model: Any = start_from(start, StampConfig.of(read_config(start)))
+    images = open_images(_which(folder, start, "preprocessor_config.json"), model.backbone)
+    backbone = model.backbone
     with reading(folder):
         rows = _embedding_rows(folder)
         if rows:  # the published code cuts the matrices down to the tokenizer's length
             model.resize_token_embeddings(rows, mean_resizing=False)
         merged: StampModel = merge_adapter(load_adapter(model, folder))
-    return merged, StampProcessor(tokenizer, images)
+    return merged, StampProcessor(tokenizer, images, backbone)
 
 
 def _which(folder: Path, base: Path, name: str) -> Path:

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.backbones.folder import StampModel, check_folder, has_head
-from stamp_train.backbones.load import load_checkpoint
+from stamp_train.backbones.folder import has_head
+from stamp_train.backbones.load import check_folder, load_checkpoint
+from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.generation.prompts import check_rows
 from stamp_train.predict.faults import told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,6 +73,35 @@ class StampInputs:
             if isinstance(value, Tensor | AttentionStructure)
         }
         return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features of all images of a sequence, N merged patches in all, row by row per image.
+
+    merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge: upper left, upper
+    right, lower left, lower right. layers: [N, H] each, what is added after each of the language model's first layers.
+    """
+
+    merged: Tensor
+    patches: Tensor
+    layers: tuple[Tensor, ...] = ()
+
+    def split(self, sizes: Sequence[int]) -> list[ImageFeatures]:
+        """Features of so many merged patches each."""
+        layers = zip(*(layer.split(sizes) for layer in self.layers), strict=True) if self.layers else [()] * len(sizes)
+        parts = zip(self.merged.split(sizes), self.patches.split(sizes), layers, strict=True)
+        return [ImageFeatures(merged, patches, tuple(added)) for merged, patches, added in parts]
+
+    @classmethod
+    def join(cls, parts: Sequence[ImageFeatures]) -> ImageFeatures:
+        """Features one after another; at least one."""
+        layers = zip(*(part.layers for part in parts), strict=True)
+        return cls(
+            torch.cat([part.merged for part in parts]),
+            torch.cat([part.patches for part in parts]),
+            tuple(torch.cat(layer) for layer in layers),
+        )
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stamp_train.backbones.folder import StampModel
 from stamp_train.backbones.load import load_checkpoint
+from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.methods.stamp.losses import LOSSES, loss_sums, mask_losses
 from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions, PackedBatch

@@ -21,10 +21,11 @@ def test_published_bounds_are_the_default(tiny: SimpleNamespace) -> None:
 
 def test_bounds_can_be_chosen_at_load(golden_model_path: Path) -> None:
     image = Image.new("RGB", (200, 200))
-    stored, chosen = (
-        StampProcessor.from_pretrained(golden_model_path, **bounds).images([image])[0].grid_thw
-        for bounds in ({}, {"min_tokens": 100, "max_tokens": 144})
-    )
+    processor = StampProcessor.from_pretrained(golden_model_path)
+    stored = processor.images([image])[0].grid_thw
+    processor.bound(100, 144)
+    chosen = processor.images([image])[0].grid_thw
+    assert processor.bounds == (100, 144)
     assert stored == (1, 8, 8)
     assert chosen == (1, 20, 20)
 

@@ -19,10 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from stamp_schemas import StampError
 from stamp_train.backbones.base import find, read_base
-from stamp_train.backbones.folder import check_folder
-from stamp_train.backbones.load import start_from
+from stamp_train.backbones.folder import digest
+from stamp_train.backbones.load import check_folder, start_from
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.backbones.weights import digest
 from stamp_train.estimate.checks import check_recipe
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.export import export
