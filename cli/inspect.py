@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from stamp_cli.console import only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
-from stamp_data.inspect.overlays import Overlay
+from stamp_data.draw import Overlay
 from stamp_schemas import UsageFault
 
 Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.", show_default=False)]
@@ -86,6 +87,8 @@ def inspect(
         only_for(context, " and ".join(forms), form in forms, *names)
     only_for(context, "--sheet, and --key with --out", form == "--sheet" or out is not None, "overlay")
     _check_words(sort, fail_on)
+    if serve:
+        import_module("stamp_data.web.server")  # where the extra for it is missing, that is told before any work
     if key is not None:
         return _one(paths, key, out, overlay, budget, side)
     if sheet is not None:

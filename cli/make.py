@@ -126,7 +126,7 @@ def build(
     runner = _executor(executor, workers, slurm)  # first, so that its processes start while this one is still importing
     built = []
     try:
-        from stamp_data.jobs import Job, run_job
+        from stamp_data.build.jobs import Job, run_job
 
         job = Job(
             names=tuple(names),
@@ -197,8 +197,8 @@ def doctor(
 
     Exit 1 where something is broken or only half there, or where nothing is.
     """
+    from stamp_data.build.jobs import checked_encoding, checked_images
     from stamp_data.doctor import examine
-    from stamp_data.jobs import checked_encoding, checked_images
     from stamp_data.sources import Reading
 
     with progress_bar() as report:

@@ -144,7 +144,7 @@ def predict(
     from stamp_train.predict.refine.refiner import works
     from stamp_train.predict.work import answer_all
     from stamp_train.predict.writing import PredictionFolder
-    from stamp_train.train.locate import find_checkpoint, fingerprint
+    from stamp_train.train.folder import find_checkpoint, fingerprint
 
     only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
     if gone := [path for path in inputs if not path.exists()]:

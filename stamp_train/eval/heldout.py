@@ -6,27 +6,31 @@ full evaluation lets it answer for itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
+from stamp_data.pixels import decode_picture
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location
 from stamp_schemas import Record
+from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.modeling import StampOutput
 from stamp_train.eval.accepted_tokens import right_tokens
 from stamp_train.eval.oracle import decode_labels
+from stamp_train.eval.sample_images import draw
 from stamp_train.methods.upsample import BILINEAR, GUIDED, Mask, to_mask
-from stamp_train.sequence.layout import ImageExample, Layout
+from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
 from stamp_train.stream.examples import ExampleMaker
-from stamp_train.stream.pictures import decode as decode_picture
 from stamp_train.stream.records import Parsed
 from stamp_train.stream.stage_loader import prepare_with
+from stamp_train.stream.stages import open_set
 
 
 @dataclass(frozen=True)
@@ -174,3 +178,21 @@ def _add(tally: Tally, prediction: Prediction, label: Mask) -> None:
     tally.union += float((prediction.predicted | truth).sum())
     tally.label_intersection += float((label & truth).sum())
     tally.label_union += float((label | truth).sum())
+
+
+def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator, int], dict[str, float]]:
+    """The `score` of a run (`stamp_train.train.loop.Score`) by its recipe; sample images go to `out`/predictions."""
+    asked = recipe.evaluation
+    examiners: list[Examiner] = []  # one, once it is wanted
+
+    def score(network: Any, processor: Any, accelerator: Accelerator, step: int) -> dict[str, float]:  # noqa: ARG001
+        if not examiners:
+            layout = Layout(processor.chat, LayoutOptions.of(network.config))
+            sets = [open_set(recipe.data, name) for name in asked.sets]
+            examiners.append(Examiner(sets, asked.records, layout, processor, asked.upsampling))
+        metrics, shown = examiners[0].examine(network, accelerator, recipe.model.attention, asked.pictures)
+        if accelerator.is_main_process:
+            draw(shown, out / "predictions")
+        return metrics
+
+    return score

@@ -10,7 +10,7 @@ from stamp_schemas.recipe import Recipe
 from stamp_train.eval.oracle import RULES, SAMPLED, SOFT
 from stamp_train.methods.stamp.heads import HEADS, head_class
 from stamp_train.methods.stamp.losses import loss_settings
-from stamp_train.train.runlog import RECIPE
+from stamp_train.train.folder import RECIPE
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _of_recipe(recipe: Recipe) -> Learnt:
 
 def _of_checkpoint(path: Path) -> Learnt | None:
     """By the run that wrote it if it lies in one, else by its own configuration."""
-    from stamp_train.train.locate import CONFIG, run_folder
+    from stamp_train.train.folder import CONFIG, run_folder
 
     run = run_folder(path)
     if run is not None:

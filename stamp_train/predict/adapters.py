@@ -18,8 +18,7 @@ from stamp_train.backbones.processor import StampProcessor, open_images, open_to
 from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.errors import reading
 from stamp_train.sequence.tokens import add_tokens
-from stamp_train.train.locate import ADAPTER, run_folder
-from stamp_train.train.runlog import RECIPE
+from stamp_train.train.folder import ADAPTER, RECIPE, run_folder
 
 _WEIGHTS, _EMBEDDINGS = "adapter_model.safetensors", "embed_tokens.weight"
 

@@ -14,7 +14,7 @@ from stamp_train.backbones.processor import StampProcessor
 from stamp_train.generation.prompts import check_rows
 from stamp_train.predict.faults import told
 from stamp_train.sequence.errors import reading
-from stamp_train.train.locate import ADAPTER, CONFIG, find_checkpoint
+from stamp_train.train.folder import ADAPTER, CONFIG, find_checkpoint
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 

@@ -16,8 +16,8 @@ from stamp_train.eval.card import checkpoint_digest
 from stamp_train.eval.results import Results
 from stamp_train.recipes import resolve
 from stamp_train.stream.stages import open_set
-from stamp_train.train.locate import CONFIG, run_folder
-from stamp_train.train.runlog import EVALUATIONS, RECIPE, read_rows
+from stamp_train.train.folder import CONFIG, EVALUATIONS, RECIPE, run_folder
+from stamp_train.train.runlog import read_rows
 
 PATIENCE = 5.0  # seconds in which a place that cannot be reached is tried again
 _PRECISIONS = {"bf16": "bfloat16", "float32": "float32"}

@@ -26,8 +26,8 @@ from stamp_train.estimate.checks import check_recipe
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.export import export
 from stamp_train.recipes import Resolved, resolve
+from stamp_train.train.folder import find as find_checkpoints
 from stamp_train.train.loop import Run
-from stamp_train.train.resume import find as find_checkpoints
 
 from ..hub import GOLDEN, KINDS, make_base
 from ..runs import log_of, make_shards

@@ -15,8 +15,8 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.recipes import resolve
 from stamp_train.train.checkpoint import CheckpointWriter
+from stamp_train.train.folder import Progress
 from stamp_train.train.network import build_network, save_network
-from stamp_train.train.resume import Progress
 
 from .talking import SEG, scene
 

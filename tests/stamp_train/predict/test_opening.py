@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from stamp_schemas import StampError, UsageFault
 from stamp_train.predict import Segmenter
 from stamp_train.predict.opening import load_folder, open_checkpoint, pick_device
-from stamp_train.train.locate import find_checkpoint, fingerprint
+from stamp_train.train.folder import find_checkpoint, fingerprint
 
 from .runs import adapter_answer, adapter_run
 from .talking import SEG, save_checkpoint, scene, talking_generator

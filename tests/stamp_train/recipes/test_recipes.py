@@ -24,7 +24,7 @@ from stamp_train.methods.stamp.heads import HEADS
 from stamp_train.recipes import names, resolve
 from stamp_train.recipes.fields import fields_of
 from stamp_train.sequence.config import MASK_POSITIONS
-from stamp_train.train.schedule import learning_rate
+from stamp_train.train.optimizer import learning_rate
 
 from ..runs import RECIPE, make_shards
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stamp_data.lock import hold
+from stamp_data.writing import hold
 from stamp_train.train.checksums import find_faults
-from stamp_train.train.resume import find
+from stamp_train.train.folder import find
 
 from ..runs import TIMEOUT, command, log_of, make_shards, train, write_recipe
 
