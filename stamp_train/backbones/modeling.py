@@ -171,7 +171,7 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
                     "deepstack_visual_embeds": [layer[rows] for layer in features.layers],
                 }
         if cache is not None:
-            options[_cache_argument(type(language))] = cache
+            options[_cache_argument(type(language).forward)] = cache
         return language(
             inputs_embeds=embeds,
             position_ids=inputs.position_ids,
@@ -244,7 +244,7 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)  # type: ignore[no-untyped-call]
+        super()._init_weights(module)
         if isinstance(module, WordsOfPlace):
             init.zeros_(module.place.weight)  # no place is preferred before anything is learned
 
@@ -271,9 +271,9 @@ def names_in_model(model_type: str, stored: Iterable[str]) -> dict[str, str]:
 
 
 @cache
-def _cache_argument(language: type[nn.Module]) -> str:
-    """What transformers calls the cache of a language model; from 5.24 on the older name warns."""
-    return "cache" if "cache" in inspect.signature(language.forward).parameters else "past_key_values"
+def _cache_argument(forward: Any) -> str:
+    """What a language model of transformers calls its cache; from 5.24 on the older name warns."""
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
 
 
 def _name_parameters(forward: Any, theirs: Any) -> None:

@@ -85,8 +85,8 @@ def build_preset(
     config = preset_config(name, tokenizer, stamp)
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
-        model: StampModel = model_class(config.model_type)._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+        model: StampModel = model_class(config.model_type)._from_config(config, dtype=dtype)
     prepare_rows(model, new_ids, len(tokenizer) - len(new_ids))
     images = make_images(model.backbone, 4, 64) if name.endswith("tiny") else None
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model, StampProcessor(tokenizer, images, model.backbone)

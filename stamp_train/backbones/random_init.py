@@ -102,7 +102,7 @@ def build_scratch(recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
     config = scratch_config(recipe.model, tokenizer, categories(recipe) if recipe.naming else ())
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        network = model_class(config.model_type)._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        network = model_class(config.model_type)._from_config(config, dtype=dtype)
     if recipe.model.scratch.near:
         begin_near(network)
     scale_readout(network, recipe.model.scratch.readout)

@@ -40,7 +40,7 @@ def open_checkpoint(
     folder = find_checkpoint(Path(path))
     model, processor = load_folder(folder, precision, base)
     try:
-        model.to(place)  # type: ignore[arg-type]
+        model.to(place)
     except RuntimeError as fault:  # torch's own error for memory is one of these
         reason = str(fault).splitlines()[0]
         raise StampError(f"{folder}: does not go to {place}: {reason}", "try bfloat16, or another device") from None
@@ -63,7 +63,7 @@ def load_folder(
     """
     with told(str(folder)), reading(folder):
         model, processor = _open(folder, dtype, str(base))
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model, processor
 
 
@@ -107,4 +107,4 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
     from stamp_train.predict.adapters import of_run, on_base  # needs peft
 
     model, processor = of_run(folder, base) if (folder / ADAPTER).is_file() else on_base(folder, base)
-    return (model if dtype is None else model.to(dtype)), processor  # type: ignore[arg-type]
+    return (model if dtype is None else model.to(dtype)), processor

@@ -87,9 +87,13 @@ class ImageFeatures:
 
     def split(self, sizes: Sequence[int]) -> list[ImageFeatures]:
         """Features of so many merged patches each."""
-        layers = zip(*(layer.split(sizes) for layer in self.layers), strict=True) if self.layers else [()] * len(sizes)
-        parts = zip(self.merged.split(sizes), self.patches.split(sizes), layers, strict=True)
-        return [ImageFeatures(merged, patches, tuple(added)) for merged, patches, added in parts]
+        merged, patches, *layers = (
+            torch.split(part, list(sizes)) for part in (self.merged, self.patches, *self.layers)
+        )
+        return [
+            ImageFeatures(first, second, tuple(rest))
+            for first, second, *rest in zip(merged, patches, *layers, strict=True)
+        ]
 
     @classmethod
     def join(cls, parts: Sequence[ImageFeatures]) -> ImageFeatures:
