@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
 
-from stamp_train.backbones.base import fetch
+from stamp_schemas import StampError, UsageFault
+from stamp_train.backbones.base import RECORD, check_base, fetch, read_base
 from stamp_train.backbones.folder import (
     CONFIG,
     HEADS,
@@ -24,6 +25,7 @@ from stamp_train.backbones.modeling import StampModel, model_class, names_in_mod
 from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.environment import unheard
 from stamp_train.sequence.errors import StampModelError, reading
+from stamp_train.sequence.tokens import add_tokens, prepare_rows
 
 
 def read_config(folder: str | Path) -> Any:
@@ -61,6 +63,41 @@ def start_from(
     config = read_config(folder)
     (stamp or StampConfig()).store(config)
     return _open(folder, config, HEADS, dtype, options)
+
+
+def open_adapted(adapter: Path, base: str = "") -> StampModel:
+    """The model that one of our adapters belongs to, with the adapter worked in, as its own config and record say. Needs peft.
+
+    base: where that model is, if not where it was. StampError: it is gone or another, or the adapter says too little.
+    """
+    from stamp_train.backbones.lora import load_adapter, merge_adapter
+
+    known = read_base(adapter)
+    if known is None or known.stamp is None:
+        raise StampError(f"{adapter}: does not say what it was trained on", "export it with the version that wrote it")
+    try:
+        folder = fetch(base or known.start)
+        check_folder(folder)
+    except StampError as fault:
+        kind, hint = type(fault), "--base FOLDER names the model that the run began with"
+        raise (UsageFault if kind is UsageFault else StampError)(
+            f"{adapter}: its base: {fault.message}", hint
+        ) from None
+    check_base(adapter, folder)
+    config, whole = read_config(folder), has_head(folder)
+    if not whole:
+        config.stamp = known.stamp
+    dtype: Any = getattr(torch, known.dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise StampError(f"{adapter / RECORD}: no precision {known.dtype[:60]!r}")
+    model = _open(folder, config, () if whole else HEADS, dtype, {})
+    with reading(adapter):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        new_ids = add_tokens(tokenizer)
+        prepare_rows(model, new_ids, len(tokenizer) - len(new_ids))
+        merged: Any = merge_adapter(load_adapter(model, adapter, trainable=True))  # in all digits
+    model = merged.to(dtype)
+    return model
 
 
 def _open(

@@ -81,7 +81,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     folder = start_folder(recipe, checkpoint)
     tokenizer = open_tokenizer(folder)
     network = _open_start(folder, recipe, tokenizer, dtype)
-    network.stamp_base = base_of(model.start, folder)
+    network.stamp_base = base_of(model.start, folder, network)
     processor = StampProcessor(tokenizer, open_images(folder, network.backbone), network.backbone)
     processor.bound(data.min_tokens, data.max_tokens)
     return network, processor

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from stamp_schemas import StampError
 from stamp_train.backbones.base import find, read_base
 from stamp_train.backbones.folder import digest
-from stamp_train.backbones.load import check_folder, start_from
+from stamp_train.backbones.load import check_folder, open_adapted, start_from
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.estimate.checks import check_recipe
 from stamp_train.predict.opening import load_folder
@@ -172,6 +172,9 @@ def test_an_adapter_knows_its_base(shards: Path, adapted: tuple[Path, Path], tmp
     known = read_base(checkpoint / "adapter")
     assert known is not None and known.start == str(base.resolve()) and known.digest == digest(base)
     expected = load_folder(checkpoint)[0].state_dict()
+    alone = shutil.copytree(checkpoint / "adapter", tmp_path / "alone")  # what it says suffices: no run, no recipe
+    found = open_adapted(alone).state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
     moved = base.rename(tmp_path / "elsewhere")
     try:
         with pytest.raises(StampError, match=rf"{base}: no such folder .*--base FOLDER") as fault:
