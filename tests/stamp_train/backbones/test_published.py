@@ -43,6 +43,8 @@ RECIPES = {  # what each begins from: among them every kind, flat or nested
     "stamp-2b-reason": ("qwen2-vl-2b", True, ()),
     "stamp-7b-lora": ("qwen2-vl-7b", False, ("model.lora.rank=4",)),
     "stamp-7b-lora on 2.5": ("qwen2.5-vl-7b", False, ("model.lora.rank=4", "model.lora.style=default")),
+    "stamp-2b on 3": ("qwen3-vl-4b", False, ()),
+    "stamp-7b-lora on 3": ("qwen3-vl-8b", True, ("model.lora.rank=4",)),
 }
 TIMEOUT = 240
 CALLS = """
@@ -291,7 +293,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a layer more": (_edit("config.json", num_hidden_layers=3, max_window_layers=3), "12 missing"),
     "a layer less": (_edit("config.json", num_hidden_layers=1, max_window_layers=1), "12 unexpected"),
     "untied": (_edit("config.json", tie_word_embeddings=False), r"1 missing \(lm_head.weight\)"),
-    "another family": (_edit("config.json", model_type="qwen3_vl"), "model type 'qwen3_vl' is not supported"),
+    "another family": (_edit("config.json", model_type="llava"), "model type 'llava' is not supported"),
     "quantised": (_edit("config.json", quantization_config={"quant_method": "awq"}), r"quantised \(awq\)"),
     "heads of no width": (_edit("config.json", num_attention_heads=0), "config.json: cannot be opened"),
     "a config that is none": (_edit("config.json", vision_config=[]), "config.json: not a configuration"),
