@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.backbones.folder import StampModel, check_folder, is_base
-from stamp_train.backbones.load import load_checkpoint
+from stamp_train.backbones.folder import is_base
+from stamp_train.backbones.load import check_folder, load_checkpoint
+from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.generation.prompts import check_rows
 from stamp_train.predict.faults import told
 from stamp_train.sequence.errors import reading
-from stamp_train.train.folder import ADAPTER, CONFIG, find_checkpoint
+from stamp_train.train.folder import CONFIG, find_checkpoint
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -39,7 +40,7 @@ def open_checkpoint(
     folder = find_checkpoint(Path(path))
     model, processor = load_folder(folder, precision, base)
     try:
-        model.to(place)  # type: ignore[arg-type]
+        model.to(place)
     except RuntimeError as fault:  # torch's own error for memory is one of these
         reason = str(fault).splitlines()[0]
         raise StampError(f"{folder}: does not go to {place}: {reason}", "try bfloat16, or another device") from None
@@ -62,7 +63,7 @@ def load_folder(
     """
     with told(str(folder)), reading(folder):
         model, processor = _open(folder, dtype, str(base))
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model, processor
 
 
@@ -103,7 +104,7 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
         model = load_checkpoint(folder, dtype=dtype or "auto")
         check_rows(model, processor.chat)
         return model, processor
-    from stamp_train.predict.adapters import of_run, on_base  # needs peft
+    from stamp_train.predict.adapters import open_adapter  # needs peft
 
-    model, processor = of_run(folder, base) if (folder / ADAPTER).is_file() else on_base(folder, base)
-    return (model if dtype is None else model.to(dtype)), processor  # type: ignore[arg-type]
+    model, processor = open_adapter(folder, base)
+    return (model if dtype is None else model.to(dtype)), processor
