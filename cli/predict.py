@@ -13,6 +13,7 @@ import typer
 from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_data.text import printable
+from stamp_schemas.recipe import Upsampling
 
 if TYPE_CHECKING:
     from stamp_schemas import StampError
@@ -40,9 +41,8 @@ Base = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
-Upsampling = Annotated[
-    Literal["bilinear", "published", "guided"],
-    typer.Option(help="From the patch grid to the picture's size.", rich_help_panel=ANSWER),
+Upsampled = Annotated[
+    Upsampling, typer.Option(help="From the patch grid to the picture's size.", rich_help_panel=ANSWER)
 ]
 Refine = Annotated[
     str, typer.Option(help="Refine masks with SAM: sam:FILE or sam:FOLDER.", show_default=False, rich_help_panel=ANSWER)
@@ -113,7 +113,7 @@ def predict(
         bool,
         typer.Option("--force-mask", help="A mask also where the answer has no <|seg|>.", rich_help_panel=ANSWER),
     ] = False,
-    upsampling: Upsampling = "bilinear",
+    upsampling: Upsampled = "bilinear",
     refine: Refine = "",
     refine_optional: RefineOptional = False,
     refine_preset: Annotated[

@@ -15,9 +15,8 @@ from stamp_data.inspect.flags import Finding
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
 from stamp_schemas import Dialogue, Grid, Manifest, Record
-from stamp_schemas.record import FULL, IGNORE
+from stamp_schemas.record import CHARACTERS_PER_TOKEN, FULL, IGNORE
 
-CHARS_PER_TOKEN = 4.0  # English under Qwen2's tokenizer; used, and said to be used, where the build counted no tokens
 NO_TARGET = "none"  # id of the target that no-target expressions point at
 
 LARGEST = 1 << 62  # pixels; what a damaged record claims may be more than any float
@@ -121,7 +120,7 @@ class Facts:
             aim = aims.get(wanted) or aims.setdefault(wanted, self._aim(wanted))
             targets, kind, area, patches, iou = aim
             masks, chars = dialogue.masks, row.text_chars[index]
-            tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARS_PER_TOKEN
+            tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARACTERS_PER_TOKEN
             found.append(
                 DialogueFacts(
                     index=index,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -14,10 +15,16 @@ _FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 
 
 class Base(msgspec.Struct, frozen=True):
-    """The model that an adapter belongs to. start: absolute path or hub name. digest: see `stamp_train.backbones.weights`."""
+    """The model that an adapter belongs to, and what it takes to put the adapter on it.
+
+    start: absolute path or hub name. digest: see `stamp_train.backbones.weights`. dtype: of its weights under the adapter.
+    stamp: settings of the mask side, None for those of its own configuration. Older files have neither.
+    """
 
     start: str
     digest: str
+    dtype: str = ""
+    stamp: dict[str, Any] | None = None
 
 
 def find(start: str) -> Path | None:
@@ -72,14 +79,14 @@ def check_reachable(start: str) -> None:
         raise _not_given(start, fault) from None
 
 
-def base_of(start: str, folder: Path) -> Base:
-    """What an adapter that is trained on a folder remembers of it.
+def base_of(start: str, folder: Path, model: Any) -> Base:
+    """What an adapter remembers of the folder that it is trained on, opened as `model`.
 
-    Raises:
-        StampModelError: weights that are damaged or missing.
+    StampModelError for weights that are damaged or missing.
     """
     local = Path(start).expanduser()
-    return Base(str(local.resolve()) if local.is_dir() else start, digest(folder))
+    dtype, stamp = str(model.dtype).removeprefix("torch."), getattr(model.config, "stamp", None)
+    return Base(str(local.resolve()) if local.is_dir() else start, digest(folder), dtype, stamp)
 
 
 def write_base(adapter: Path, base: Base) -> None:

@@ -81,7 +81,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     folder = start_folder(recipe, checkpoint)
     tokenizer, images = open_tokenizer(folder), open_images(folder, **pixels)
     network = _open_start(folder, recipe, tokenizer, dtype)
-    network.stamp_base = base_of(model.start, folder)
+    network.stamp_base = base_of(model.start, folder, network)
     return network, StampProcessor(tokenizer, images)
 
 
