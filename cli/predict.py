@@ -12,6 +12,7 @@ import typer
 
 from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
+from stamp_data.text import printable
 from stamp_schemas.recipe import Upsampling
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _tell(row: Prediction, out: Path, quiet: bool) -> None:
     """One answer: what was asked, what is said, and where its masks are."""
     if not quiet:
         print(f"{printable(row.image)}: {printable(row.prompt)}")
-        for line in printable(row.content.strip()).splitlines():
+        for line in printable(row.content.strip(), "\n").splitlines():
             print(f"  {line}")
         for mask in row.masks:
             print(f"  {out / mask.file}  {mask.area:,} of {row.width * row.height:,} pixels")
@@ -239,8 +240,3 @@ def _tell(row: Prediction, out: Path, quiet: bool) -> None:
         say(f"{printable(row.image)}: no <|seg|> in the answer, so no mask; --force-mask draws one")
     if row.finish == "length":
         say(f"{printable(row.image)}: the answer was cut off; --max-new-tokens sets its length")
-
-
-def printable(text: str) -> str:
-    """A text that a terminal shows and does not obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

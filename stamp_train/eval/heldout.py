@@ -28,9 +28,8 @@ from stamp_train.eval.scoring import FORCED, Line, Scorer
 from stamp_train.generation.replies import Answer
 from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
-from stamp_train.stream.examples import ExampleMaker
+from stamp_train.stream.examples import ExampleMaker, prepare_with
 from stamp_train.stream.records import Parsed
-from stamp_train.stream.stage_loader import prepare_with
 from stamp_train.stream.stages import open_set
 
 LABELS = "labels"
