@@ -185,8 +185,7 @@ Upsampling = Literal["bilinear", "published", "guided"]
 
 
 class Evaluation(Part, frozen=True):
-    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set.
-    """
+    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set."""
 
     sets: list[str] = []
     every: Count = 0

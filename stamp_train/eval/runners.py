@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from stamp_data.grid import PATCH, patch_grid
+from stamp_data.grid import patch_grid
 from stamp_schemas import Grid, UsageFault
 from stamp_train.attention.select import resolve
-from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.card import Opened
 from stamp_train.eval.cases import Case, Pictured
 from stamp_train.eval.oracle import label_logits, make_labels
@@ -53,8 +52,8 @@ class ModelRunner:
             mask_positions=model.stamp_config.mask_positions,
             dtype=str(model.dtype).removeprefix("torch."),
             attention=resolve(self.options.attention, model.device, model.dtype),
-            min_tokens=processor.image_processor.size["shortest_edge"] // PATCH**2,
-            max_tokens=processor.image_processor.size["longest_edge"] // PATCH**2,
+            min_tokens=processor.bounds[0],
+            max_tokens=processor.bounds[1],
             images=processor.backend,
             repetition_penalty=self.options.repetition_penalty or 1.0,
             refiner=refiner,
@@ -75,7 +74,8 @@ def open_model(
     StampError if the checkpoint is at fault, UsageFault if the bounds leave nothing.
     """
     model, processor = open_checkpoint(checkpoint, device, dtype, base)
-    _bound(processor, min_tokens, max_tokens)
+    processor.bound(min_tokens, max_tokens)
+    _check_bounds(*processor.bounds)
     with told(str(checkpoint)):
         generator = StampGenerator(model, processor)
         return ModelRunner(generator, generator.complete(options))
@@ -117,14 +117,3 @@ def _check_bounds(least: int, most: int) -> None:
 
 def _prompt(case: Case, forced: bool) -> list[dict[str, Any]]:
     return [*case.messages, {"role": "assistant", "content": case.begin}] if forced else case.messages
-
-
-def _bound(processor: StampProcessor, least: int | None, most: int | None) -> None:
-    """Put other bounds on the merged patches of a picture."""
-    images = processor.image_processor
-    edges = {
-        "shortest_edge": images.size["shortest_edge"] if least is None else least * PATCH**2,
-        "longest_edge": images.size["longest_edge"] if most is None else most * PATCH**2,
-    }
-    _check_bounds(edges["shortest_edge"] // PATCH**2, edges["longest_edge"] // PATCH**2)
-    images.size = type(images.size)(**edges)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stamp_data.shards.stores import Location
 from stamp_train.backbones.base import fetch
-from stamp_train.backbones.weights import digest
+from stamp_train.backbones.folder import digest
 from stamp_train.eval.card import Card, Choices, Opened, Settings, checkpoint_digest, set_cards, software
 from stamp_train.eval.cases import open_sets
 from stamp_train.eval.evaluator import Evaluator, Report, gather, make_batches

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.backbones.folder import StampModel, check_folder, has_head
-from stamp_train.backbones.load import load_checkpoint
+from stamp_train.backbones.folder import has_head
+from stamp_train.backbones.load import check_folder, load_checkpoint
+from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.generation.prompts import check_rows
 from stamp_train.sequence.errors import StampModelError, reading
@@ -44,7 +45,7 @@ def open_checkpoint(
     folder = find_checkpoint(Path(path))
     model, processor = load_folder(folder, precision, base)
     try:
-        model.to(place)  # type: ignore[arg-type]
+        model.to(place)
     except RuntimeError as fault:  # torch's own error for memory is one of these
         reason = str(fault).splitlines()[0]
         raise StampError(f"{folder}: does not go to {place}: {reason}", "try bfloat16, or another device") from None
@@ -63,7 +64,7 @@ def load_folder(
     """
     with told(str(folder)), reading(folder):
         model, processor = _open(folder, dtype, str(base))
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model, processor
 
 
@@ -103,4 +104,4 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
     from stamp_train.predict.adapters import open_adapter  # needs peft
 
     model, processor = open_adapter(folder, base)
-    return (model if dtype is None else model.to(dtype)), processor  # type: ignore[arg-type]
+    return (model if dtype is None else model.to(dtype)), processor
