@@ -34,10 +34,9 @@ test: setup
 
 # The tests of numbers: whoever adds such a file adds it here. The variables keep PyTorch and its libraries to AVX2.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
-NUMERIC := $(addprefix tests/stamp_train/test_,$(addsuffix .py,attention beginning early engines equality export generate \
-	golden gradient_checkpointing heads labels lora loop losses model naming optimizer precision processor tiny)) \
-	tests/stamp_train/predict/test_segmenter.py tests/stamp_train/predict/test_opening.py \
-	tests/stamp_train/predict/test_upsample.py tests/stamp_train/predict/test_refine_sam.py tests/stamp_train/eval/test_evaluate.py
+NUMERIC := $(addprefix tests/stamp_train/,attention backbones generation methods sequence publish/test_export.py \
+	train/test_engines.py train/test_loop.py train/test_optimizer.py train/test_precision.py train/test_tiny.py \
+	predict/test_segmenter.py predict/test_opening.py predict/test_refine_sam.py eval/test_evaluator.py)
 test-avx2: setup
 	$(AVX2) $(BIN)/python -m pytest -n auto $(NUMERIC)
 
@@ -50,7 +49,7 @@ $(OLDEST)/.ready: pyproject.toml constraints.txt constraints-oldest.txt
 	touch $@
 
 test-oldest: $(OLDEST)/.ready
-	cd tests/stamp_train && ../../$(OLDEST)/bin/python -m pytest test_published.py test_model.py test_golden.py test_lora.py test_tokens.py test_processor.py
+	$(OLDEST)/bin/python -m pytest $(addprefix tests/stamp_train/,$(addprefix backbones/test_,published.py model.py golden.py lora.py processor.py) sequence/test_tokens.py)
 
 # A transformers that the project itself no longer runs on, beside the torch of .venv: it opens what is written here.
 OLDER := .venv-4.57
@@ -61,7 +60,7 @@ $(OLDER)/.ready: $(STAMP)
 	touch $@
 
 test-4.57: setup $(OLDER)/.ready
-	STAMP_OLDER_PYTHON=$(OLDER)/bin/python $(BIN)/python -m pytest tests/stamp_train/test_published.py -k older
+	STAMP_OLDER_PYTHON=$(OLDER)/bin/python $(BIN)/python -m pytest tests/stamp_train/backbones/test_published.py -k older
 
 # mypy follows no mapped packages, so it gets a folder in which they have the names that they are imported by.
 lint: setup

@@ -26,11 +26,14 @@ import transformers
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
-from stamp_train.model import GenerationOptions, StampConfig, StampGenerator, build_preset
-from stamp_train.model.chat import ChatEncoder
-from stamp_train.model.decoding import Batch, encode
-from stamp_train.model.processor import PixelBatch
-from stamp_train.model.prompts import open_image, open_reply
+from stamp_train.backbones.presets import build_preset
+from stamp_train.backbones.processor import PixelBatch
+from stamp_train.generation.decoding import Batch, encode
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.prompts import open_image, open_reply
+from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.sequence.chat import ChatEncoder
+from stamp_train.sequence.config import StampConfig
 
 RUNS, TOKENS, SIDE = 5, 16, 32
 BEGIN = "It is <|seg|>."

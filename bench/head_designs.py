@@ -1,4 +1,4 @@
-"""The readouts that lost against `fine` in `head.py`, or won nothing over it: to 16 logits, as in stamp_train.model.heads."""
+"""The readouts that lost against `fine` in `head.py`, or won nothing over it: to 16 logits, as in `heads`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from stamp_train.model.config import StampConfig
-from stamp_train.model.heads import FineHead, Grid, by_rows
+from stamp_train.methods.stamp.heads import FineHead, Grid, by_rows
+from stamp_train.sequence.config import StampConfig
 
 
 class Design(nn.Module):

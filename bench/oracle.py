@@ -35,7 +35,7 @@ from stamp_data.synth.scene import Stream, generator, sample_scene
 from stamp_schemas import Grid, Region
 from stamp_train.eval.metrics import Summary, score_case
 from stamp_train.eval.oracle import label_logits, make_labels
-from stamp_train.predict.upsample import Mask, Picture, to_mask
+from stamp_train.methods.upsample import Mask, Picture, to_mask
 
 PATCHES = (256, 576, 1024, 4096)
 SIZES = ((640, 480), (480, 640), (500, 375), (640, 427), (612, 612))

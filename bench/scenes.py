@@ -13,15 +13,15 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.grid import rle_coverage
-from stamp_data.jobs import Job, run_job
 from stamp_data.shards.reader import ShardSet
 from stamp_data.synth import synthesize
 from stamp_schemas import RLE, Grid
-from stamp_train.layout import DialogueExample, ImageExample
-from stamp_train.model.presets import byte_tokenizer
-from stamp_train.model.processor import StampProcessor
+from stamp_train.backbones.presets import byte_tokenizer
+from stamp_train.backbones.processor import StampProcessor
+from stamp_train.sequence.layout import DialogueExample, ImageExample
 
 PICTURES, SIDE, TOKENS = 1500, 224, 8  # pictures in all (588 of them for training), their pixels and patches per side
 HELD_OUT, SCORED = ("val", "testA", "testB"), 240  # splits and number of the pictures that are scored

@@ -36,9 +36,10 @@ import transformers
 from two_pass import OnePass, TwoPass, Work, one_pass_work, two_pass_work
 
 from stamp_data.instructions import wording
-from stamp_train.layout import DialogueExample, ImageExample, Layout, LayoutOptions
-from stamp_train.model import ChatEncoder, StampModelError
-from stamp_train.model.presets import build_preset, byte_tokenizer
+from stamp_train.backbones.presets import build_preset, byte_tokenizer
+from stamp_train.sequence.chat import ChatEncoder
+from stamp_train.sequence.errors import StampModelError
+from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
 
 GRID = (32, 32)  # merged patches: a picture of 896 x 896 pixels
 BACKENDS = ("sdpa", "segments", "flex", "flash")

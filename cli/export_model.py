@@ -34,8 +34,8 @@ def export(
 ) -> None:
     """Write a model to hand on: adapters merged, weights, tokenizer, image processor and a model card (README.md)."""
 
-    from stamp_train.export import export as export_model
-    from stamp_train.model.saving import OLDEST
+    from stamp_train.backbones.saving import OLDEST
+    from stamp_train.publish.export import export as export_model
 
     hide_loading_bars()
     with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded

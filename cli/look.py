@@ -31,12 +31,12 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every hash, count, mask and label of built sets; list the faults, and exit 1 if there are any."""
+    from stamp_data.build.jobs import checked_images
+    from stamp_data.build.seal import mended
     from stamp_data.executors.local import usable_cores
-    from stamp_data.finding import Finder
-    from stamp_data.jobs import checked_images
-    from stamp_data.mended import mended
     from stamp_data.shards.manifest import find_sets
     from stamp_data.shards.stores import is_url
+    from stamp_data.sources.finding import Finder
     from stamp_data.verify import unguarded, verify_set
     from stamp_schemas import UsageFault
 
@@ -92,9 +92,9 @@ def _hints(path: str, found: list[tuple[str, Fault]]) -> list[str]:
             lines.append(f"{folder}: {again} writes its manifest anew, and keeps what shards it can")
     counted = [folder for folder in whole if read_manifest(folder, checked=False).settings.tokenizer]
     more = " --tokenizer FOLDER" if counted else ""
-    for place in [path] if whole == list(codes) else whole:
-        lines.append(f"stamp-data verify {place} --repair --root ROOT{more} builds the damaged shards anew")
-    return lines
+    places = [path] if whole == list(codes) else whole
+    repaired = f"--repair --root ROOT{more} builds the damaged shards anew"
+    return [*lines, *(f"stamp-data verify {place} {repaired}" for place in places)]
 
 
 def _repair(

@@ -10,9 +10,9 @@ from stamp_cli.console import print_json, say
 from stamp_cli.make import Json
 
 if TYPE_CHECKING:
+    from stamp_train.estimate.devices import Machine
+    from stamp_train.estimate.dryrun import DryRun
     from stamp_train.recipes import Resolved
-    from stamp_train.recipes.devices import Machine
-    from stamp_train.recipes.dryrun import DryRun
 
 Overrides = Annotated[
     list[str] | None,
@@ -53,7 +53,7 @@ def show_dry_run(resolved: Resolved, found: DryRun, machine: Machine) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stamp_train.recipes.devices import DEVICES
+    from stamp_train.estimate.devices import DEVICES
 
     recipe, console = resolved.recipe, Console()
     sizes = found.sizes

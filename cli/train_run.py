@@ -170,8 +170,8 @@ def _say_all(told: Sequence[str]) -> None:
 def _dry_run(resolved: Resolved, device: str, devices: int | None, json: bool) -> None:
     from dataclasses import asdict
 
-    from stamp_train.recipes.devices import machine
-    from stamp_train.recipes.dryrun import dry_run
+    from stamp_train.estimate.devices import machine
+    from stamp_train.estimate.dryrun import dry_run
 
     used = machine(device, devices)
     found = dry_run(resolved.recipe, used.device, used.count)
@@ -185,8 +185,8 @@ def _find_start(out: Path, resume: str, *, whole: bool = False) -> Path | None:
 
     whole: read it all, and pass over what is damaged.
     """
-    from stamp_train.resume import find, find_start, find_whole
-    from stamp_train.runlog import CHECKPOINTS
+    from stamp_train.train.folder import CHECKPOINTS, find
+    from stamp_train.train.resume import find_start, find_whole
 
     own = restarted() and (find(out / CHECKPOINTS) or not resume)
     return (find_whole if whole else find_start)(out, "auto" if own else resume)
@@ -194,7 +194,7 @@ def _find_start(out: Path, resume: str, *, whole: bool = False) -> Path | None:
 
 def _continued(asked: Resolved, out: Path, overrides: Sequence[str], start: Path | None) -> tuple[Resolved, list[str]]:
     """The recipe to go on by, and what of it is not as it was, or not as called: to be said once, when the folder is ours."""
-    from stamp_train.continuing import begun_anew, continued, forked
+    from stamp_train.train.resume import begun_anew, continued, forked
 
     if start is None:
         return asked, begun_anew(out)
@@ -205,7 +205,7 @@ def _continued(asked: Resolved, out: Path, overrides: Sequence[str], start: Path
 
 def _native(asked: Resolved) -> Resolved:
     """As it would be computed here, and so as a run's folder has it."""
-    from stamp_train.precision import with_native_precision
+    from stamp_train.train.machine import with_native_precision
 
     return with_native_precision(asked)
 
@@ -213,7 +213,7 @@ def _native(asked: Resolved) -> Resolved:
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Keep other runs out of the folder for as long; one in which nothing was written does not stay."""
-    from stamp_data.lock import hold
+    from stamp_data.writing import hold
 
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -225,8 +225,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _how_to_go_on(out: Path) -> str:
-    from stamp_train.resume import find
-    from stamp_train.runlog import CHECKPOINTS, LOG
+    from stamp_train.train.folder import CHECKPOINTS, LOG, find
 
     if found := find(out / CHECKPOINTS):
         return f"--resume auto goes on from {found[-1]}"
@@ -239,17 +238,26 @@ def _how_to_go_on(out: Path) -> str:
 def _train(resolved: Resolved, out: Path, resume: str, json: bool, told: Sequence[str] = ()) -> None:
     """One process of a run. told: what is to be said first, once the folder is known to be nobody else's."""
     from stamp_schemas import StampError
+    from stamp_train.eval.heldout import held_out_score
     from stamp_train.launch.peers import lost_peer
     from stamp_train.launch.signals import STOPPED, Stopped
-    from stamp_train.loop import Run
-    from stamp_train.panel import watching
-    from stamp_train.runlog import FINAL
+    from stamp_train.train.folder import FINAL
+    from stamp_train.train.loop import Run
+    from stamp_train.train.panel import watching
 
     began = monotonic()
     hide_loading_bars()
     with _alone(out) if is_first() else nullcontext(), watching() if is_first() else nullcontext() as watch:
         _say_all(told)
-        running = Run(resolved, out, partial(_find_start, out, resume, whole=True), watch, _pressed, _hung)
+        running = Run(
+            resolved,
+            out,
+            partial(_find_start, out, resume, whole=True),
+            score=held_out_score(resolved.recipe, out),
+            watch=watch or (lambda _: None),
+            pressed=_pressed,
+            hung=_hung,
+        )
         if running.main:
             processes = running.accelerator.num_processes
             where = f"{processes} process{'es' if processes > 1 else ''} ({running.accelerator.device.type})"

@@ -21,7 +21,7 @@ class Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
 
 class Lora(Part, frozen=True):
-    """Adapter on the language model, used with `tuning: lora`. style: see `stamp_train.model.lora.lora_config`."""
+    """Adapter on the language model, used with `tuning: lora`. style: see `stamp_train.backbones.lora.lora_config`."""
 
     rank: Positive = 64
     alpha: Positive = 128
@@ -49,7 +49,7 @@ class Shape(Part, frozen=True):
 class Scratch(Part, frozen=True):
     """How random weights begin, beside their size. What each of these is worth: docs/benchmarks/model.md.
 
-    near: attention begins by looking near (`stamp_train.beginning`). readout: factor on the weights of the fine head whose
+    near: attention begins by looking near (`demo.attention_bias`). readout: factor on the weights of the fine head whose
     product says what is sought.
     """
 
@@ -63,10 +63,10 @@ class Model(Part, frozen=True):
     start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count. preset: begin at
     random weights of that size instead, or of `shape`, which begin as `scratch` says. tokenizer: of a preset, folder or name;
     if empty, one of `vocabulary` tokens is trained on the texts of the stages, or every byte is a token if that is 0. head,
-    mask_positions, head_width, head_words: see `stamp_train.model.config.StampConfig`. freeze_vision: the vision tower keeps
+    mask_positions, head_width, head_words: see `stamp_train.sequence.config.StampConfig`. freeze_vision: the vision tower keeps
     its weights. freeze_patches: its projection of pixels does, a help for towers that begin at random weights (Chen et al.,
     "An Empirical Study of Training Self-Supervised Vision Transformers", 2021). attention: see
-    `stamp_train.model.attention.BACKENDS`.
+    `stamp_train.attention.BACKENDS`.
     """
 
     start: str = ""
@@ -180,17 +180,18 @@ class Stage(Part, frozen=True):
             raise ValueError("give either `epochs` or `steps`; the other is 0")
 
 
-class Evaluation(Part, frozen=True):
-    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set.
+Upsampling = Literal["bilinear", "published", "guided"]
+"""How masks are brought to the picture's size, see `stamp_train.methods.upsample`."""
 
-    upsampling: of masks to the picture's size, see `stamp_train.predict.upsample.METHODS`.
-    """
+
+class Evaluation(Part, frozen=True):
+    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set."""
 
     sets: list[str] = []
     every: Count = 0
     records: Positive = 200
     pictures: Count = 8
-    upsampling: Literal["bilinear", "published", "guided"] = "bilinear"
+    upsampling: Upsampling = "bilinear"
 
 
 class Saving(Part, frozen=True):
@@ -202,9 +203,9 @@ class Saving(Part, frozen=True):
 
 
 class Recipe(Part, frozen=True):
-    """A whole run. loss: see `stamp_train.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice.
+    """A whole run. loss: see `stamp_train.methods.stamp.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice.
 
-    naming: weight of one more loss, by which the vision tower names what it sees (`stamp_train.naming`): for towers that begin
+    naming: weight of one more loss, by which the vision tower names what it sees (`demo.patch_classes`): for towers that begin
     at random weights. early: weight of the masks' loss as the language model's last layer but one would have them.
 
     patience: seconds that processes wait for one that hangs, before the others end; far more than any step takes.

@@ -1,5 +1,4 @@
-"""Training, evaluation and use of STAMP: packed batches in, checkpoints, text and masks out.
+"""Shard sets in, checkpoints, text and masks out. A folder answers one question; docs/architecture.md has the map.
 
-`stamp_train.layout` turns dialogues into one packed sequence, `stamp_train.model` is the network, `stamp_train.losses`
-the objective. Importing this package loads nothing heavy; each module imports what it needs.
+Importing this package loads nothing heavy; each module imports what it needs.
 """

@@ -21,7 +21,7 @@ TIMEOUT = 300
 NOT_RUN = {
     "make demo": "the command itself, of eight minutes",
     "make test": "would run this test",
-    "--processes 8": "eight GPUs; two processes are tests/stamp_train/test_engines.py",
+    "--processes 8": "eight GPUs; two processes are tests/stamp_train/train/test_engines.py",
     "--web": "serves until Ctrl-C; tests/stamp_train/predict/test_chat_web.py",
 }
 """Part of a line -> why it is left out."""
@@ -40,7 +40,7 @@ ADDED = {
 """Part of a line -> options that make it small enough for a test, or possible on a machine without what it takes."""
 
 RUNNER = """
-import io, json, os, shlex, sys, torch, transformers, stamp_train.predict, stamp_train.export, stamp_train.loop
+import io, json, os, shlex, sys, torch, transformers, stamp_train.predict, stamp_train.publish.export, stamp_train.train.loop
 from stamp_cli import data, train
 
 def act(kind, text):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from stamp_data.grid import coverage, patch_grid
 from stamp_schemas import Grid, StampError
-from stamp_train.labels import sampled_labels
-from stamp_train.model.inputs import FULL, IGNORE
-from stamp_train.predict.upsample import BILINEAR, Mask, Picture, to_mask
+from stamp_schemas.record import FULL, IGNORE
+from stamp_train.methods.stamp.labels import sampled_labels
+from stamp_train.methods.upsample import BILINEAR, Mask, Picture, to_mask
 
 SOFT, HARD, SAMPLED = RULES = ("soft", "hard", "sampled")
 _SURE = 1e-6  # probability of background in a patch that is wholly covered: its logit has to be finite
@@ -36,8 +36,8 @@ def oracle(
         max_tokens: most of them.
         side: labels per patch, along one side, of the model's readout.
         rule: `soft`, the share that is covered; `hard`, whether that is above one half; `sampled`, as the published trainer
-            has it (`stamp_train.labels`), which knows one label per patch.
-        method: of upsampling, one of `stamp_train.predict.upsample.METHODS`.
+            has it (`stamp_train.methods.stamp.labels`), which knows one label per patch.
+        method: of upsampling, one of `stamp_train.methods.upsample.METHODS`.
         image: uint8 [height, width, 3], for upsampling that looks at it.
         ignore: bool [height, width], pixels that count neither for nor against.
 
@@ -46,7 +46,7 @@ def oracle(
 
     Raises:
         StampError: there is no such rule, or it has no labels of that side.
-        StampModelError: as `stamp_train.predict.upsample.probabilities`.
+        StampModelError: as `stamp_train.methods.upsample.probabilities`.
         ValueError: the picture is longer than the model takes (`stamp_data.grid.patch_grid`).
     """
     height, width = truth.shape
@@ -82,7 +82,7 @@ def decode_labels(
         labels: uint8 [h * side, w * side]; cells to be ignored count as background.
         height: of the picture in pixels.
         width: of the picture in pixels.
-        method: of upsampling, one of `stamp_train.predict.upsample.METHODS`.
+        method: of upsampling, one of `stamp_train.methods.upsample.METHODS`.
         image: uint8 [height, width, 3], for upsampling that looks at it.
     """
     return to_mask(label_logits(labels), height, width, method, image)

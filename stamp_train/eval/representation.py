@@ -9,9 +9,9 @@ from stamp_data.grid import PATCH
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.oracle import RULES, SAMPLED, SOFT
-from stamp_train.losses import loss_settings
-from stamp_train.model.heads import HEADS, head_class
-from stamp_train.runlog import RECIPE
+from stamp_train.methods.stamp.heads import HEADS, head_class
+from stamp_train.methods.stamp.losses import loss_settings
+from stamp_train.train.folder import RECIPE
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,17 @@ def _of_recipe(recipe: Recipe) -> Learnt:
 
 def _of_checkpoint(path: Path) -> Learnt | None:
     """By the run that wrote it if it lies in one, else by its own configuration."""
-    from stamp_train.predict.checkpoints import CONFIG, run_folder
+    from stamp_train.train.folder import CONFIG, run_folder
 
     run = run_folder(path)
     if run is not None:
         return learnt_by(run)
     if not (path / CONFIG).is_file():
         return None
-    from stamp_train.model.config import StampConfig
-    from stamp_train.model.folder import read_config
-    from stamp_train.model.processor import StampProcessor
+    from stamp_train.backbones.folder import read_config
+    from stamp_train.backbones.processor import StampProcessor
     from stamp_train.predict.faults import told
+    from stamp_train.sequence.config import StampConfig
 
     with told(str(path)):
         head = StampConfig.of(read_config(path)).head

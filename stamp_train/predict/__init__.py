@@ -1,6 +1,6 @@
 """From a picture and a sentence to masks: what someone with a checkpoint works with.
 
-Importing this package loads nothing: `stamp_train.model.replies` needs `stamp_train.predict.upsample`, and what draws on
+Importing this package loads nothing: `stamp_train.generation.replies` needs `stamp_train.methods.upsample`, and what draws on
 the model lies beside it. The names below are loaded on first use.
 """
 

@@ -9,73 +9,87 @@ import msgspec
 import torch
 from safetensors import safe_open
 
-from stamp_schemas import StampError
-from stamp_train.model.base import fetch, read_base
-from stamp_train.model.config import StampConfig
-from stamp_train.model.errors import reading
-from stamp_train.model.folder import StampModel, check_folder, read_config
-from stamp_train.model.load import start_from
-from stamp_train.model.lora import load_adapter, merge_adapter
-from stamp_train.model.processor import StampProcessor, open_images, open_tokenizer
-from stamp_train.model.tokens import add_tokens
-from stamp_train.predict.checkpoints import ADAPTER, run_folder
-from stamp_train.runlog import RECIPE
+from stamp_schemas import StampError, UsageFault
+from stamp_train.backbones.base import Base, check_base, fetch, read_base
+from stamp_train.backbones.folder import StampModel, check_folder, read_config
+from stamp_train.backbones.load import start_from
+from stamp_train.backbones.lora import WEIGHTS, load_adapter, merge_adapter
+from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
+from stamp_train.sequence.config import StampConfig
+from stamp_train.sequence.errors import reading
+from stamp_train.sequence.tokens import add_tokens, prepare_rows
+from stamp_train.train.folder import ADAPTER, RECIPE, run_folder
 
-_WEIGHTS, _EMBEDDINGS = "adapter_model.safetensors", "embed_tokens.weight"
+_EMBEDDINGS = "embed_tokens.weight"
 
 
-def of_run(folder: Path, base: str = "") -> tuple[StampModel, StampProcessor]:
-    """A LoRA checkpoint of a run: the weights that the run began with, and the adapter worked into them.
+def open_adapter(folder: Path, base: str = "") -> tuple[StampModel, StampProcessor]:
+    """The adapter of a run's checkpoint, or one that comes by itself, such as the published 7B one, worked into its base model.
 
-    base: where those weights are, if not where they were.
-
-    Raises:
-        StampError: it does not lie in its run, or those weights are gone or others.
+    base: folder or hub name of that model, where the adapter does not know it or it has moved. Tokenizer and image processor
+    are the base model's where the folder has none. StampError if there is no base model, it is another than the adapter was
+    trained on or does not fit, or the adapter is a part of something.
     """
-    from stamp_train.network import build_network
+    adapter = folder / ADAPTER.parent if (folder / ADAPTER).is_file() else folder
+    known = read_base(adapter)
+    if adapter == folder and known:
+        raise StampError(f"{folder}: only a part of a run's checkpoint", f"give {folder.parent}, or the run's folder")
+    if adapter != folder and not (known and known.dtype):
+        return _by_recipe(folder, known, base)
+    start = _base_of(adapter, known, base)
+    tokenizer = open_tokenizer(start)
+    new_ids = add_tokens(tokenizer)
+    config = read_config(start)
+    if known and known.stamp:
+        config.stamp = known.stamp
+    model: Any = start_from(start, StampConfig.of(config), dtype=getattr(torch, known.dtype) if known else "auto")
+    prepare_rows(model, new_ids, len(tokenizer) - len(new_ids))
+    with reading(adapter):
+        rows = _embedding_rows(adapter)
+        if rows:  # the published code cuts the matrices down to the tokenizer's length
+            model.resize_token_embeddings(rows, mean_resizing=False)
+        merged: Any = merge_adapter(load_adapter(model, adapter, trainable=known is not None))
+    tokenizer = open_tokenizer(_which(folder, start, "tokenizer.json"))
+    add_tokens(tokenizer)
+    processor = StampProcessor(tokenizer, open_images(_which(folder, start, "preprocessor_config.json")))
+    return merged.to(getattr(torch, known.dtype)) if known else merged, processor
+
+
+def _base_of(adapter: Path, known: Base | None, base: str) -> Path:
+    """The folder of an adapter's base model, looked through."""
+    if known is None:
+        if not base:
+            raise StampError(
+                f"{adapter}: an adapter without its model", "--base FOLDER names the model it was trained on"
+            )
+        start = fetch(base)
+        check_folder(start)
+        return start
+    try:
+        start = fetch(base or known.start)
+        check_folder(start)
+    except StampError as fault:
+        kind = UsageFault if isinstance(fault, UsageFault) else StampError
+        hint = "--base FOLDER names the model that the run began with"
+        raise kind(f"{adapter.parent}: its base model: {fault.message}", hint) from None
+    check_base(adapter, start)
+    return start
+
+
+def _by_recipe(folder: Path, known: Base | None, base: str) -> tuple[StampModel, StampProcessor]:
+    """Where what it goes on is told by the run's recipe alone: random weights, and older checkpoints."""
     from stamp_train.recipes import resolve
+    from stamp_train.train.network import build_network
 
     run = run_folder(folder)
     if run is None:
         raise StampError(f"{folder}: an adapter away from its run", f"leave it in the run's folder, beside {RECIPE}")
     recipe = resolve(str(run / RECIPE)).recipe
-    known = read_base(folder / ADAPTER.parent)
     if start := base or (known.start if known else ""):
         recipe = msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, start=start, preset=""))
     network, processor = build_network(recipe, folder)
     model: Any = merge_adapter(network)
-    if recipe.model.precision == "bf16":
-        model = model.to(torch.bfloat16)  # as the run's own finished model has it
-    return model, processor
-
-
-def on_base(folder: Path, base: str) -> tuple[StampModel, StampProcessor]:
-    """An adapter that comes by itself, such as the published 7B one, worked into its base model.
-
-    Args:
-        folder: of the adapter, as peft writes it; tokenizer and image processor are the base model's where it has none.
-        base: folder or hub name of the base model.
-
-    Raises:
-        StampError: no base model is given, or the adapter is a part of something.
-        StampModelError: adapter and base model do not fit.
-    """
-    if read_base(folder):
-        raise StampError(f"{folder}: only a part of a run's checkpoint", f"give {folder.parent}, or the run's folder")
-    if not base:
-        raise StampError(f"{folder}: an adapter without its model", "--base FOLDER names the model it was trained on")
-    start = fetch(base)
-    check_folder(start)
-    tokenizer = open_tokenizer(_which(folder, start, "tokenizer.json"))
-    add_tokens(tokenizer)
-    images = open_images(_which(folder, start, "preprocessor_config.json"))
-    model: Any = start_from(start, StampConfig.of(read_config(start)))
-    with reading(folder):
-        rows = _embedding_rows(folder)
-        if rows:  # the published code cuts the matrices down to the tokenizer's length
-            model.resize_token_embeddings(rows, mean_resizing=False)
-        merged: StampModel = merge_adapter(load_adapter(model, folder))
-    return merged, StampProcessor(tokenizer, images)
+    return model.to(torch.bfloat16) if recipe.model.precision == "bf16" else model, processor
 
 
 def _which(folder: Path, base: Path, name: str) -> Path:
@@ -84,6 +98,6 @@ def _which(folder: Path, base: Path, name: str) -> Path:
 
 def _embedding_rows(folder: Path) -> int:
     """Rows of the embeddings that an adapter holds in full; 0 if it holds none."""
-    with safe_open(folder / _WEIGHTS, "pt") as weights:
+    with safe_open(folder / WEIGHTS, "pt") as weights:
         names = [name for name in weights.keys() if name.endswith(_EMBEDDINGS)]  # noqa: SIM118 - not a dictionary
         return int(weights.get_slice(names[0]).get_shape()[0]) if names else 0

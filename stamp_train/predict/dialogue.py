@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from stamp_schemas import UsageFault
-from stamp_train.model.generate import Conversation
-from stamp_train.model.prompts import Prompt
-from stamp_train.model.sampling import GenerationOptions
+from stamp_train.generation.generate import Conversation
+from stamp_train.generation.prompts import Prompt
+from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Chat:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The rounds so far as chat messages, see `stamp_train.model.chat.ChatEncoder.encode`."""
+        """The rounds so far as chat messages, see `stamp_train.sequence.chat.ChatEncoder.encode`."""
         found: list[dict[str, Any]] = []
         for turn in self.history:
             found += [

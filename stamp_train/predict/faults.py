@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stamp_schemas import StampError
-from stamp_train.model.errors import StampModelError
+from stamp_train.sequence.errors import StampModelError
 
 
 @contextmanager

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.model.errors import reading
-from stamp_train.model.folder import StampModel, check_folder, has_head
-from stamp_train.model.load import load_checkpoint
-from stamp_train.model.processor import StampProcessor
-from stamp_train.model.prompts import check_rows
-from stamp_train.predict.checkpoints import ADAPTER, CONFIG, find_checkpoint
+from stamp_train.backbones.folder import StampModel, check_folder, has_head
+from stamp_train.backbones.load import load_checkpoint
+from stamp_train.backbones.processor import StampProcessor
+from stamp_train.generation.prompts import check_rows
 from stamp_train.predict.faults import told
+from stamp_train.sequence.errors import reading
+from stamp_train.train.folder import CONFIG, find_checkpoint
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -103,7 +103,7 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
         model = load_checkpoint(folder, dtype=dtype or "auto")
         check_rows(model, processor.chat)
         return model, processor
-    from stamp_train.predict.adapters import of_run, on_base  # needs peft
+    from stamp_train.predict.adapters import open_adapter  # needs peft
 
-    model, processor = of_run(folder, base) if (folder / ADAPTER).is_file() else on_base(folder, base)
+    model, processor = open_adapter(folder, base)
     return (model if dtype is None else model.to(dtype)), processor  # type: ignore[arg-type]

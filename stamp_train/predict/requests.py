@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stamp_data.instructions import wording
 
 if TYPE_CHECKING:
-    from stamp_train.model.prompts import Prompt
+    from stamp_train.generation.prompts import Prompt
     from stamp_train.predict.picture import Source
 
 
@@ -19,7 +19,7 @@ class Request:
     Attributes:
         image: a path, a PIL picture, uint8 [height, width, 3], or None for text alone.
         text: what is asked, word for word (`question` makes it of an expression); or messages, see
-            `stamp_train.model.chat.ChatEncoder.encode`.
+            `stamp_train.sequence.chat.ChatEncoder.encode`.
         name: for messages; by default the picture's path.
     """
 

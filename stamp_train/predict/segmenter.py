@@ -33,13 +33,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stamp_data.instructions import SEG
 from stamp_schemas import StampError, UsageFault
-from stamp_train.model.errors import StampModelError
-from stamp_train.model.generate import StampGenerator
-from stamp_train.model.prompts import Prompt
-from stamp_train.model.replies import Answer
-from stamp_train.model.sampling import GenerationOptions
+from stamp_schemas.record import SEG
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.prompts import Prompt
+from stamp_train.generation.replies import Answer
+from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.upsample import BILINEAR, check_method, probabilities
 from stamp_train.predict.batches import Batcher, Job
 from stamp_train.predict.faults import told
 from stamp_train.predict.opening import open_checkpoint
@@ -47,7 +47,7 @@ from stamp_train.predict.picture import Source, open_picture
 from stamp_train.predict.refine.refiner import works
 from stamp_train.predict.requests import Request
 from stamp_train.predict.segmentation import Segmentation
-from stamp_train.predict.upsample import BILINEAR, METHODS, probabilities
+from stamp_train.sequence.errors import StampModelError
 
 if TYPE_CHECKING:
     from stamp_train.predict.dialogue import Chat
@@ -59,7 +59,7 @@ class Segmenter:
 
     Args:
         generator: model and processor.
-        upsampling: from the patch grid to the picture's size, one of `stamp_train.predict.upsample.METHODS`.
+        upsampling: from the patch grid to the picture's size, one of `stamp_train.methods.upsample.METHODS`.
         refiner: improves every mask at the picture's size, see `stamp_train.predict.refine.load_refiner`.
 
     Raises:
@@ -67,8 +67,7 @@ class Segmenter:
     """
 
     def __init__(self, generator: StampGenerator, upsampling: str = BILINEAR, refiner: Refiner | None = None) -> None:
-        if upsampling not in METHODS:
-            raise UsageFault(f"no upsampling {upsampling!r}", f"choose one of {', '.join(METHODS)}")
+        check_method(upsampling)
         self.generator, self.upsampling, self.refiner = generator, upsampling, refiner
 
     @classmethod
@@ -111,7 +110,7 @@ class Segmenter:
         Args:
             image, text: see `Request`.
             force_mask: see `segment_all`.
-            options: fields of `stamp_train.model.GenerationOptions`.
+            options: fields of `GenerationOptions`.
 
         Raises:
             StampError: the picture or the question cannot be used, or memory does not suffice.
@@ -130,7 +129,7 @@ class Segmenter:
         Args:
             requests: read as far as the next batch needs.
             force_mask: an answer without `<|seg|>` gets one mask, as if `<|seg|>` had been all that was said.
-            options: fields of `stamp_train.model.GenerationOptions`; `batch_size` is the number of requests at a time.
+            options: fields of `GenerationOptions`; `batch_size` is the number of requests at a time.
 
         Raises:
             StampError: as `segment`, at the first request at fault; `outcomes` goes on.
@@ -148,7 +147,7 @@ class Segmenter:
             batcher = Batcher(self.generator, GenerationOptions(**options), force_mask)
         except StampModelError as fault:
             raise UsageFault(fault.message, fault.hint) from fault
-        for job in batcher.jobs((r.image, r.text, r.name) for r in requests):
+        for job in batcher.jobs(requests):
             yield job.fault or self._finished(job)
 
     def chat(self, image: Source | None, **options: Any) -> Chat:
@@ -156,7 +155,7 @@ class Segmenter:
 
         Args:
             image: see `Request`.
-            options: fields of `stamp_train.model.GenerationOptions`.
+            options: fields of `GenerationOptions`.
 
         Raises:
             StampError: the picture cannot be used.

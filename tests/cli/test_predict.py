@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from stamp_train.model import build_preset
+from stamp_train.backbones.presets import build_preset
 
 from ..stamp_train.predict.tiny_sam import official_file, tiny_sam
 from ..warm import warm

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from stamp_train.layout import DialogueExample, ImageExample, Layout, LayoutOptions, PackedBatch
-from stamp_train.model.presets import build_preset
-from stamp_train.model.processor import StampProcessor
+from stamp_train.backbones.presets import build_preset
+from stamp_train.backbones.processor import StampProcessor
+from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions, PackedBatch
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)

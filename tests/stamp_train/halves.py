@@ -18,11 +18,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from stamp_train.export import export
-from stamp_train.loop import Run
+from stamp_train.eval.heldout import held_out_score
 from stamp_train.predict import Segmenter, question
 from stamp_train.predict.opening import load_folder
+from stamp_train.publish.export import export
 from stamp_train.recipes import resolve
+from stamp_train.train.loop import Run
 
 HALVES = (torch.bfloat16, torch.float16)
 _MOVES = "_to_copy copy_ clone detach view select empty empty_like ones fill_ zero_ uniform_ normal_"
@@ -63,7 +64,7 @@ def main(shards: Path, out: Path) -> dict[str, dict[str, int]]:
     ]
     tiny = resolve("tiny", [*sets, *few, "evaluation.sets=[refcoco-unc/val]"])
     counted("a product, to see that it is counted", lambda: torch.ones(2, 2).bfloat16() @ torch.ones(2, 2).bfloat16())
-    counted("run", lambda: Run(tiny, out / "run").train())
+    counted("run", lambda: Run(tiny, out / "run", score=held_out_score(tiny, out / "run")).train())
     model, processor = load_folder(out / "run/final")
     for part in (model.to(torch.bfloat16), processor):  # as a machine with bfloat16 units stores it
         part.save_pretrained(out / "half")

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
 
-from stamp_train.model.chat import ADDED_TOKENS
+from stamp_train.sequence.chat import ADDED_TOKENS
 
 DATA = Path(__file__).parent.parent / "data"
 GOLDEN = DATA / "golden" / "stamp_tiny"

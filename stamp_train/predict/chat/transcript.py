@@ -7,11 +7,11 @@ import re
 import msgspec
 import numpy as np
 
-from stamp_data.instructions import SEG
 from stamp_data.rle import encode
 from stamp_schemas import RLE
-from stamp_train.model.chat import NO, YES
+from stamp_schemas.record import SEG
 from stamp_train.predict.dialogue import Chat, Turn
+from stamp_train.sequence.chat import NO, YES
 
 SCHEMA_VERSION = 1
 _UNSEEN = re.compile("|".join(map(re.escape, (YES, NO))))
@@ -76,8 +76,3 @@ def pieces(turn: Turn) -> list[str | int]:
         found += [number - 1] if number else []
         found += [seen] if (seen := _UNSEEN.sub("", text)) else []
     return found
-
-
-def printable(text: str) -> str:
-    """Text without what a terminal would obey: control and direction characters become `�`."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

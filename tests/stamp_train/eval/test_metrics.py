@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stamp_schemas import StampError
 from stamp_train.eval.metrics import CONVENTIONS, CaseScore, Summary, score_case
-from stamp_train.predict.upsample import to_mask
+from stamp_train.methods.upsample import to_mask
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 NOTHING = np.zeros((2, 3), bool)

@@ -78,12 +78,12 @@ def test_who_is_behind_one_that_has_stopped_is_not_named(stopped: int) -> None:
 # Reads a batch for ever, once it has taken three steps. Its threads live on.
 SLEEPY = """
 import sys, time
-from stamp_train.loop import Run
+from stamp_train.train.loop import Run
 step = Run._step
-def slow(self, index, optimizer, feed, batch):
+def slow(self, *given):
     if self.progress.step == 3:
         time.sleep(1000)
-    step(self, index, optimizer, feed, batch)
+    return step(self, *given)
 Run._step = slow
 from stamp_cli.train import main
 main()

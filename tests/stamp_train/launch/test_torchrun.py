@@ -15,7 +15,7 @@ import pytest
 from stamp_schemas import UsageFault
 from stamp_train.launch.signals import ONE_PRESS
 from stamp_train.launch.torchrun import Group, find_group
-from stamp_train.resume import find
+from stamp_train.train.folder import find
 
 from ..runs import TIMEOUT, command, log_of, train, write_recipe
 

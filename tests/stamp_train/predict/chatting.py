@@ -15,12 +15,12 @@ from urllib.parse import urlencode, urlsplit
 from PIL import Image, ImageDraw
 from rich.console import Console
 
-from stamp_train.model import StampGenerator, build_preset
+from stamp_train.backbones.presets import build_preset
+from stamp_train.generation.generate import StampGenerator
 from stamp_train.predict import Segmenter
 from stamp_train.predict.chat.conversations import Conversations
 from stamp_train.predict.chat.keeping import Keeper
-from stamp_train.predict.chat.loopback import open_server
-from stamp_train.predict.chat.server import ChatHandler
+from stamp_train.predict.chat.server import open_server
 from stamp_train.predict.chat.terminal import TerminalChat
 
 
@@ -70,8 +70,9 @@ class Served:
 
     def __init__(self, **options: Any) -> None:
         self.conversations = Conversations(tiny_segmenter(), "tiny", (scene(), "scene.png"), options)
-        self.server, self.address = open_server(ChatHandler, self.conversations)
-        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.server = open_server(self.conversations)
+        self.address = self.server.address
+        self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         self.port, self.path = urlsplit(self.address).port, urlsplit(self.address).path
 
@@ -108,10 +109,8 @@ class Served:
         return last["state"]["rounds"][-1]
 
     def close(self) -> None:
-        self.server.shutdown()
+        self.server.stop()
         self.thread.join()
-        self.server.server_close()
-        self.conversations.close()
 
 
 def events(response: http.client.HTTPResponse) -> Iterator[Any]:

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
-from stamp_train.model import GenerationOptions, StampForQwen2VL, StampGenerator, build_preset
-from stamp_train.model.presets import preset_config
+from stamp_train.backbones.modeling import StampForQwen2VL
+from stamp_train.backbones.presets import build_preset, preset_config
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.sampling import GenerationOptions
 
 SEG = "<|seg|>"
 TEXTS = ("the cup", "two dogs and a boat, please", "x", "Where is it?")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stamp_data import rle
 from stamp_schemas import RLE, StampError, UsageFault
-from stamp_train.model import GenerationOptions
+from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict import Chat, Segmenter
 
 from .talking import SEG, TEXTS, scene, talking_generator

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stamp_train.methods.upsample import to_mask
 from stamp_train.predict.refine import PRESETS
 from stamp_train.predict.refine.frame import Frame
 from stamp_train.predict.refine.prompts import confident_points, make_prompt, soft_prior
-from stamp_train.predict.upsample import to_mask
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 CASES = json.loads((GOLDEN / "postprocess.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Batch
-from stamp_train.layout import Layout
+from stamp_train.sequence.layout import Layout
 from stamp_train.stream.lengths import GroupTokens, Lengths, TokenCosts
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.order import Group

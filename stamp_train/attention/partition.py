@@ -1,0 +1,123 @@
+"""The structure as a list of segments: which stretch of queries meets which stretches of keys, and how.
+
+The rule of `structure.may_attend` leaves few shapes. The text of a branch is causal over prefix and branch; a mask block
+sees prefix, branch up to its `<|seg|>` and itself, without any mask. So a sequence falls into contiguous pieces, and
+attention into segments whose keys are pieces in full - nothing masked is ever computed but the causal half.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stamp_train.sequence.errors import StampModelError
+from stamp_train.sequence.structure import AttentionStructure
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Queries (piece numbers) against keys (piece numbers).
+
+    With `causal` the queries are the last keys, and query i from the end sees all keys but the last i (the mask aligned
+    to the lower right); otherwise every query sees every key.
+    """
+
+    query: tuple[int, ...]
+    key: tuple[int, ...]
+    causal: bool
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Contiguous pieces that cover the sequence (their lengths, in order) and the segments over them."""
+
+    lengths: tuple[int, ...]
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    number: int
+    document: int
+    branch: int
+    block: int
+    first: int  # order of its first token
+    last: int
+
+
+def partition(structure: AttentionStructure) -> Partition:
+    """Cut a sequence into pieces and attention into segments.
+
+    Raises:
+        StampModelError: the text of a branch is not in order, or its tokens come before the shared prefix.
+    """
+    document, branch, block, order = (fact.cpu().numpy() for fact in structure.facts())
+    starts = _piece_starts(document, branch, block, order)
+    stops = np.append(starts[1:], len(document))
+    pieces = [
+        _Piece(
+            number, int(document[start]), int(branch[start]), int(block[start]), int(order[start]), int(order[stop - 1])
+        )
+        for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
+    ]
+    by_document: dict[int, list[_Piece]] = {}
+    for piece in pieces:
+        by_document.setdefault(piece.document, []).append(piece)
+    segments = [segment for members in by_document.values() for segment in _segments(members)]
+    return Partition(tuple(int(n) for n in stops - starts), tuple(segments))
+
+
+def _piece_starts(document: Ints, branch: Ints, block: Ints, order: Ints) -> Ints:
+    """Cuts where document, branch or block change, where text steps back, and where a mask block's history ends."""
+    changes = np.zeros(len(document), dtype=bool)
+    changes[0] = True
+    for fact in (document, branch, block):
+        changes[1:] |= fact[1:] != fact[:-1]
+    masks = block > 0
+    changes[1:] |= ~masks[1:] & (order[1:] <= order[:-1])
+    ends = {tuple(end) for end in np.stack([document[masks], branch[masks], order[masks]], 1).tolist()}
+    text = np.flatnonzero(~masks[:-1])
+    changes[1:][text] |= [(document[i], branch[i], order[i]) in ends for i in text] if ends else False
+    return np.flatnonzero(changes)
+
+
+def _segments(pieces: list[_Piece]) -> list[Segment]:
+    """The segments of one document."""
+    text: dict[int, list[_Piece]] = {}
+    blocks: dict[int, list[_Piece]] = {}
+    for piece in pieces:
+        if piece.block:
+            blocks.setdefault(piece.block, []).append(piece)
+        else:
+            text.setdefault(piece.branch, []).append(piece)
+    prefix = text.get(0, [])
+    found = []
+    for branch, members in text.items():
+        history = members if branch == 0 else prefix + members
+        _check_order(history)
+        found.append(Segment(_numbers(members), _numbers(history), causal=True))
+    for members in blocks.values():
+        head = members[0]
+        own = text.get(head.branch, []) if head.branch else []
+        history = [piece for piece in prefix + own if piece.last <= head.first]
+        found.append(Segment(_numbers(members), _numbers(history + members), causal=False))
+    return found
+
+
+def _check_order(history: list[_Piece]) -> None:
+    """Causal kernels go by place, the rule goes by order: they agree only if text is in order."""
+    for before, after in pairwise(history):
+        if after.first <= before.last or after.number < before.number:
+            raise StampModelError(
+                f"text of document {after.document}, branch {after.branch} is not in order of its path",
+                fix="use attention='sdpa', or lay the sequence out with stamp_train.sequence.layout",
+            )
+
+
+def _numbers(pieces: list[_Piece]) -> tuple[int, ...]:
+    return tuple(piece.number for piece in pieces)

@@ -1,0 +1,146 @@
+"""Base models: folders, names on the Hugging Face hub, and what an adapter remembers of the one that it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stamp_schemas import StampError, UsageFault
+from stamp_train.backbones.weights import digest
+
+RECORD = "base.json"  # beside an adapter's weights
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+
+
+class Base(msgspec.Struct, frozen=True):
+    """The model that an adapter belongs to, and what it takes to put the adapter on it.
+
+    start: absolute path or hub name. digest: see `stamp_train.backbones.weights`. dtype: of its weights under the adapter.
+    stamp: settings of the mask side, None for those of its own configuration. Older files have neither.
+    """
+
+    start: str
+    digest: str
+    dtype: str = ""
+    stamp: dict[str, Any] | None = None
+
+
+def find(start: str) -> Path | None:
+    """The folder of a base model on this machine; None for a name that is not in the hub's cache.
+
+    Raises:
+        UsageFault: there is no such folder, and it is no name either.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    folder = Path(start).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _may_be_name(start):
+        raise UsageFault(f"{start}: no such folder", "give the folder of a model, or its name on the Hugging Face hub")
+    try:
+        return Path(snapshot_download(start, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def fetch(start: str) -> Path:
+    """The folder of a base model, downloaded into the hub's cache where that lacks it.
+
+    Raises:
+        UsageFault: as `find`.
+        StampError: the hub does not give it.
+    """
+    from huggingface_hub import snapshot_download
+
+    folder = find(start)
+    if folder is not None and folder == Path(start).expanduser():
+        return folder
+    try:
+        return Path(snapshot_download(start, allow_patterns=_FILES))
+    except Exception as fault:  # the client's HTTP library, and so its exceptions, differ between versions
+        raise _not_given(start, fault) from None
+
+
+def check_reachable(start: str) -> None:
+    """Look whether the hub would give a model that its cache lacks; nothing is downloaded.
+
+    Raises:
+        StampError: it would not.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(start, timeout=10)
+    except Exception as fault:  # as in `fetch`
+        raise _not_given(start, fault) from None
+
+
+def base_of(start: str, folder: Path, model: Any) -> Base:
+    """What an adapter remembers of the folder that it is trained on, opened as `model`.
+
+    StampModelError for weights that are damaged or missing.
+    """
+    local = Path(start).expanduser()
+    dtype, stamp = str(model.dtype).removeprefix("torch."), getattr(model.config, "stamp", None)
+    return Base(str(local.resolve()) if local.is_dir() else start, digest(folder), dtype, stamp)
+
+
+def write_base(adapter: Path, base: Base) -> None:
+    """Keep it beside an adapter."""
+    (adapter / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(base), indent=2) + b"\n")
+
+
+def read_base(adapter: Path) -> Base | None:
+    """What an adapter says of its base; None if it says nothing, as one of other programs.
+
+    Raises:
+        StampError: the file is damaged.
+    """
+    try:
+        return msgspec.json.decode((adapter / RECORD).read_bytes(), type=Base)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        raise StampError(f"{adapter / RECORD}: damaged: {fault}") from None
+
+
+def check_base(adapter: Path, folder: Path) -> None:
+    """Refuse a model that is not the one which an adapter was trained on.
+
+    Raises:
+        StampError: it is another, or weights are damaged or missing.
+    """
+    known = read_base(adapter)
+    if known is not None and known.digest != (found := digest(folder)):
+        raise StampError(
+            f"{folder}: not the model that {adapter} was trained on ({known.start}): its weights have digest {found}, "
+            f"not {known.digest}",
+            "--base FOLDER names where that one is now",
+        )
+
+
+def _may_be_name(start: str) -> bool:
+    """Whether it could be `owner/name`."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
+
+    owner, slash, _ = start.partition("/")
+    if not slash or start.startswith((".", "~")) or Path(owner).is_dir():
+        return False
+    try:
+        validate_repo_id(start)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _not_given(start: str, fault: Exception) -> StampError:
+    reason = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
+    return StampError(
+        f"{start}: no such folder here, not in the cache of the Hugging Face hub, and the hub does not give it: {reason}",
+        f"where there is a network, `hf download {start}` fills the cache; or give the folder of a model",
+    )

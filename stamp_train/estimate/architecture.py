@@ -1,0 +1,126 @@
+"""Sizes of the network of a recipe, counted on a model without memory (torch's meta device)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from stamp_schemas import UsageFault
+from stamp_schemas.recipe import Model
+
+_RELEASED = re.compile(r"Qwen2-VL-(2B|7B)", re.IGNORECASE)
+_PROJECTION = re.compile(r"language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.weight$")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Parameters by part, and the sizes that activations depend on.
+
+    Attributes:
+        language: of the language model's layers.
+        vision: of the tower with its merger.
+        merger: of the merger, which runs once per merged patch.
+        embeddings: of embedding and output matrix, once if they are tied.
+        head: of the mask readout.
+        adapter: of a LoRA adapter with what it trains in full; 0 without.
+        layers, hidden, inner, vocabulary: of the language model.
+        vision_layers, vision_width: of the tower.
+    """
+
+    language: int
+    vision: int
+    merger: int
+    embeddings: int
+    head: int
+    adapter: int
+    layers: int
+    hidden: int
+    inner: int
+    vocabulary: int
+    vision_layers: int
+    vision_width: int
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model, without an adapter."""
+        return self.language + self.vision + self.embeddings + self.head
+
+
+def architecture(model: Model) -> Architecture:
+    """Count the network that a recipe trains; nothing is downloaded.
+
+    Raises:
+        UsageFault: `start` is neither a folder nor the name of a released Qwen2-VL, so its size is unknown here.
+    """
+    return measured(configuration(model), model)
+
+
+def measured(config: Any, model: Model) -> Architecture:
+    """Count the network of a configuration, trained as the recipe's `model` says."""
+    from stamp_train.backbones.folder import outline
+    from stamp_train.backbones.modeling import vision_width
+
+    network: Any = outline(config)
+    shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+    sizes = {name: weight.numel() for name, weight in network.named_parameters()}
+
+    def total(*parts: str) -> int:
+        return sum(size for name, size in sizes.items() if any(part in name for part in parts))
+
+    embeddings, head = total("embed_tokens", "lm_head"), total("classifier")
+    adapter = 0
+    if model.tuning == "lora":
+        wrapped = [shape for name, shape in shapes.items() if _PROJECTION.search(name)]
+        adapter = head + sum(model.lora.rank * (rows + columns) for rows, columns in wrapped)
+        adapter += embeddings if model.lora.style == "published" else 0
+    text = config.text_config
+    return Architecture(
+        language=total("language_model.layers", "language_model.norm"),
+        vision=total("visual."),
+        merger=total("visual.merger."),
+        embeddings=embeddings,
+        head=head,
+        adapter=adapter,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        inner=text.intermediate_size,
+        vocabulary=text.vocab_size,
+        vision_layers=config.vision_config.depth,
+        vision_width=vision_width(config),
+    )
+
+
+def configuration(model: Model) -> Any:
+    """The configuration of the network that a recipe trains; nothing is downloaded.
+
+    Raises:
+        UsageFault: as `architecture`.
+        StampModelError: the start's is damaged, or of a family that STAMP is not built on.
+    """
+    from stamp_train.backbones.base import find
+    from stamp_train.backbones.folder import read_config
+    from stamp_train.backbones.presets import byte_tokenizer
+    from stamp_train.backbones.random_init import scratch_config, stamp_config
+
+    if model.preset:
+        return scratch_config(model, byte_tokenizer())
+    if folder := find(model.start):
+        config = read_config(folder)
+        if getattr(config, "stamp", None) is None:
+            stamp_config(model).store(config)
+        return config
+    size: Any = released(model.start)
+    if not size:
+        raise UsageFault(
+            f"the size of {model.start!r} is not known here", "give a folder with a config.json, or a released Qwen2-VL"
+        )
+    return scratch_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer())
+
+
+def released(start: str) -> str:
+    """Size, `2b` or `7b`, of the released model of that name; empty if it is none."""
+    found = _RELEASED.search(start)
+    return found[1].lower() if found else ""

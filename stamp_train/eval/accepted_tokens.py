@@ -1,0 +1,35 @@
+"""What else an answer could have said: the other wordings that the same build would have drawn for it.
+
+Which of its wordings an answer has is drawn at random, so no model can know it: a likeliest token that goes on with another
+one of them is as right as the token that stands there.
+"""
+
+from __future__ import annotations
+
+from stamp_data.instructions import alternatives
+from stamp_schemas import Dialogue
+from stamp_train.sequence.chat import ChatEncoder
+
+
+def right_tokens(dialogue: Dialogue, wording: str, chat: ChatEncoder) -> list[tuple[int, frozenset[int]]]:
+    """Every token that the assistant says in a dialogue, each with all that would be right in its place.
+
+    wording: that its set was built with (`Settings.wording`).
+    """
+    tokens = []
+    for message in dialogue.messages:
+        if message.role == "assistant":
+            text = "".join(part.text for part in message.content)
+            said = _ids(text, chat)
+            others = [
+                _ids(one, chat)
+                for one in alternatives(text, "answers", dialogue.expression, len(dialogue.targets), wording)
+            ]
+            for place, token in enumerate(said):
+                going_on = (other[place] for other in others if len(other) > place and other[:place] == said[:place])
+                tokens.append((token, frozenset([token, *going_on])))
+    return tokens
+
+
+def _ids(text: str, chat: ChatEncoder) -> list[int]:
+    return [*chat.answer_ids(text), chat.control["<|im_end|>"]]

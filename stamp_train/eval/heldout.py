@@ -1,0 +1,168 @@
+"""A look at held-out records while training: masks by the evaluation's scorer, in its forced mode, and accuracy of the text.
+
+One packed forward pass per record gives both: the model is shown the true answer up to each `<|seg|>`, as in training. A
+full evaluation lets it answer for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from stamp_data.shards.stores import Location
+from stamp_schemas import StampError
+from stamp_schemas.recipe import Recipe
+from stamp_train.eval.accepted_tokens import right_tokens
+from stamp_train.eval.cases import CaseSet, Pictured
+from stamp_train.eval.metrics import CONVENTIONS
+from stamp_train.eval.oracle import label_logits
+from stamp_train.eval.sample_images import Sample, draw
+from stamp_train.eval.scoring import FORCED, Line, Scorer
+from stamp_train.generation.replies import Answer
+from stamp_train.methods.upsample import BILINEAR
+from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
+from stamp_train.stream.examples import ExampleMaker, prepare_with
+from stamp_train.stream.records import Parsed
+from stamp_train.stream.stages import open_set
+
+LABELS = "labels"
+
+
+@dataclass(frozen=True)
+class HeldOutRecord:
+    """A record of a set, its cases laid out. right: for each token that the assistant says, all that would be right there."""
+
+    set: str
+    pictured: Pictured
+    example: ImageExample
+    right: list[frozenset[int]]
+
+
+@dataclass
+class Sums:
+    """What metrics are made of; they add up over records and ranks. Pixels are those of the evaluation's own convention."""
+
+    intersection: float = 0.0
+    union: float = 0.0
+    label_intersection: float = 0.0
+    label_union: float = 0.0
+    tokens_right: float = 0.0
+    tokens: float = 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """`ciou`, over all masks; `label_ciou`, what the labels themselves reach when they are decoded like a prediction;
+        `text_accuracy`: ratio of the answers' places where the likeliest token is right, in the answer's wording or in another
+        that the build could have drawn (`stamp_train.eval.accepted_tokens`)."""
+        return {
+            "ciou": self.intersection / self.union if self.union else 1.0,
+            "label_ciou": self.label_intersection / self.label_union if self.label_union else 1.0,
+            "text_accuracy": self.tokens_right / max(self.tokens, 1.0),
+        }
+
+
+class HeldOut:
+    """Held-out records, at most so many of each set, decoded once for the layout and processor of a model.
+
+    upsampling: of masks and of labels to the image's size, one of `stamp_train.methods.upsample.METHODS`. StampError for sets
+    at fault.
+    """
+
+    def __init__(
+        self, sets: Sequence[Location], records: int, layout: Layout, processor: Any, upsampling: str = BILINEAR
+    ) -> None:
+        self.layout, self.scorer = layout, Scorer(upsampling)
+        make = ExampleMaker(prepare_with(processor), layout.options.side)
+        self.records = [record for place in sets for record in self._read(CaseSet(place), records, make)]
+
+    def _read(self, source: CaseSet, most: int, make: ExampleMaker) -> Iterator[HeldOutRecord]:
+        wording = source.manifest.settings.wording
+        for row in source.shards.rows[:most]:
+            asking = source.asking(row)
+            if not asking:
+                continue
+            pictured, loaded = source.load(row), source.shards.load(row)
+            if pictured.damaged:
+                raise StampError(": ".join(pictured.damaged[0]))
+            example = make(Parsed(loaded.record, memoryview(loaded.image or b""), loaded.labels), asking)
+            dialogues = [loaded.record.dialogues[number] for number in asking]
+            said = [token for one in dialogues for token in right_tokens(one, wording, self.layout.chat)]
+            # The layout supervises just what assistants say, dialogue after dialogue.
+            assert [token for token, _ in said] == self.layout([example]).targets.text_ids.tolist()
+            yield HeldOutRecord(source.name, pictured, example, [right for _, right in said])
+        source.close()
+
+    @torch.no_grad()
+    def evaluate(
+        self, network: Any, accelerator: Accelerator, attention: str = "auto", samples: int = 0
+    ) -> tuple[dict[str, float], list[Sample]]:
+        """Metrics over all records, every rank doing its share, and the first `samples` masks of this rank.
+
+        The network comes back in the mode that it was in.
+        """
+        sums, shown = Sums(), list[Sample]()
+        was_training = network.training
+        network.eval()
+        mine = self.records[accelerator.process_index :: accelerator.num_processes]
+        passes = -(-len(self.records) // accelerator.num_processes)
+        for number, record in enumerate([*mine, *self.records[: passes - len(mine)]]):
+            pack = self.layout([record.example]).to(accelerator.device)
+            with accelerator.autocast():  # `network` is the bare one, which knows nothing of the run's precision
+                output = network(inputs=pack.inputs, attention=attention)
+            if number == len(mine):
+                break  # for the others' sake: where the network is in shards, every pass takes all ranks
+            likeliest = output.text_logits.argmax(-1).tolist()
+            sums.tokens_right += sum(token in right for token, right in zip(likeliest, record.right, strict=True))
+            sums.tokens += len(likeliest)
+            lines = self._lines(record, FORCED, (logits.cpu() for logits in output.mask_grids()))
+            for line in lines:
+                sums.intersection, sums.union = _added(line, sums.intersection, sums.union)
+            coverages = (coverage for one in record.example.dialogues for coverage in one.coverage)
+            for line in self._lines(record, LABELS, map(label_logits, coverages)):
+                sums.label_intersection, sums.label_union = _added(line, sums.label_intersection, sums.label_union)
+            truths = [truth for case in record.pictured.cases for truth in case.truths]
+            assert record.pictured.image is not None  # there are cases
+            for line, truth in islice(zip(lines, truths, strict=True), max(samples - len(shown), 0)):
+                shown.append(Sample(record.pictured.image, truth.mask, line))
+        network.train(was_training)
+        totals = torch.tensor(list(vars(sums).values()), dtype=torch.float64, device=accelerator.device)
+        return Sums(*accelerator.reduce(totals, "sum").tolist()).metrics(), shown
+
+    def _lines(self, record: HeldOutRecord, variant: str, logits: Iterator[Tensor]) -> list[Line]:
+        """The evaluation's lines for a record's cases; logits: of all their masks, in order, on the CPU."""
+        answers = [
+            Answer("", case.begin, (), tuple(islice(logits, len(case.truths))), "stop")
+            for case in record.pictured.cases
+        ]
+        assert next(logits, None) is None  # as many masks are laid out as the cases have
+        return list(self.scorer.lines(record.set, record.pictured, variant, answers))
+
+
+def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator, int], dict[str, float]]:
+    """The `score` of a run (`stamp_train.train.loop.Score`) by its recipe; sample images go to `out`/predictions."""
+    asked = recipe.evaluation
+    found: list[HeldOut] = []  # one, once it is wanted
+
+    def score(network: Any, processor: Any, accelerator: Accelerator, step: int) -> dict[str, float]:  # noqa: ARG001
+        if not found:
+            layout = Layout(processor.chat, LayoutOptions.of(network.config))
+            sets = [open_set(recipe.data, name) for name in asked.sets]
+            found.append(HeldOut(sets, asked.records, layout, processor, asked.upsampling))
+        metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.pictures)
+        if accelerator.is_main_process:
+            draw(samples, out / "predictions")
+        return metrics
+
+    return score
+
+
+def _added(line: Line, intersection: float, union: float) -> tuple[float, float]:
+    assert line.score is not None  # damaged records are refused when they are read
+    terms = CONVENTIONS["stamp"].terms(line.score)
+    return intersection + terms.intersection, union + terms.union

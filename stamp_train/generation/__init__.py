@@ -1,0 +1,1 @@
+"""Decoding over one cache: answers token by token, masks at once."""

@@ -1,0 +1,147 @@
+"""What a caller asks for: images, prompts and options, checked and made ready for decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from stamp_train.backbones.processor import PixelBatch, StampProcessor
+from stamp_train.generation.branches import Document
+from stamp_train.generation.replies import Reply, SourceImage
+from stamp_train.generation.sampling import GenerationOptions, TextStream
+from stamp_train.sequence.chat import ChatEncoder, Message
+from stamp_train.sequence.errors import StampModelError
+
+Prompt = str | Sequence[Message]
+
+
+def check_rows(model: Any, chat: ChatEncoder) -> None:
+    """Refuse a tokenizer whose control tokens have no embedding in the model."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    lacking = [token for token, i in chat.control.items() if i >= rows]
+    if lacking:
+        raise StampModelError(
+            f"the model has {rows} embedding rows, none for {', '.join(lacking)}",
+            fix="load the tokenizer of the same checkpoint, or see stamp_train.sequence.tokens.prepare_rows",
+        )
+
+
+def complete(options: GenerationOptions | None, model: Any, chat: ChatEncoder) -> GenerationOptions:
+    """Options with what the checkpoint's generation config says about those left open.
+
+    Raises:
+        StampModelError: the model is in training mode.
+    """
+    if model.training:
+        raise StampModelError(
+            "the model is in training mode, where checkpointing drops the cache", fix="call model.eval()"
+        )
+    chosen, config = options or GenerationOptions(), model.generation_config
+    stop = config.eos_token_id if chosen.stop_ids is None else list(chosen.stop_ids)
+    if stop is None:
+        stop = chat.control["<|im_end|>"]
+    penalty = config.repetition_penalty if chosen.repetition_penalty is None else chosen.repetition_penalty
+    return replace(
+        chosen,
+        stop_ids=tuple(stop) if isinstance(stop, list) else (int(stop),),
+        repetition_penalty=1.0 if penalty is None else penalty,
+    )
+
+
+def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage | None:
+    """An image as patches.
+
+    Raises:
+        StampModelError: an image that Qwen2-VL cannot take, or patches that are not finite or disagree with their grid.
+    """
+    if image is None:
+        return None
+    given = isinstance(image, PixelBatch)
+    found = image if isinstance(image, PixelBatch) else processor.images([image])[0]
+    time, height, width = found.grid_thw
+    rows = found.pixel_values.shape[0]
+    if time != 1 or height % 2 or width % 2 or height * width != rows:
+        raise StampModelError(
+            f"grid {found.grid_thw} disagrees with {rows} rows of pixel values",
+            where=name,
+            fix="pass both as the image processor gave them",
+        )
+    if not bool(torch.isfinite(found.pixel_values).all()):
+        raise StampModelError("pixel values are not finite", where=name, fix="check how the image was decoded")
+    return SourceImage(name, found.pixel_values, found.grid_thw, None if given else (image.height, image.width))
+
+
+def open_reply(
+    model: Any,
+    chat: ChatEncoder,
+    source: SourceImage | None,
+    place: tuple[int, int],
+    prompt: Prompt,
+    options: GenerationOptions,
+) -> Reply:
+    """The reply to a prompt, just begun; `place` is the index of the image and of the prompt.
+
+    Raises:
+        StampModelError: messages that are at fault or too long.
+    """
+    name = f"image {place[0]}, prompt {place[1]}"
+    messages, begin = _messages(prompt, source is not None, options.begin, name)
+    encoded = chat.encode(messages, name=name, generation_prompt=True)
+    if (encoded.image_at is None) != (source is None):
+        raise StampModelError(
+            "messages and images disagree on whether there is an image",
+            where=name,
+            fix="put exactly one image item into the messages about an image",
+        )
+    shared = 0 if encoded.image_at is None else encoded.image_at + 2
+    random = options.random(*place)
+    stop_ids = frozenset(options.stop_ids or ())
+    reply = Reply(*place, name, source, tuple(encoded.ids[:shared]), stop_ids, TextStream(chat), random)
+    _begin(reply, encoded.ids[shared:], chat.answer_ids(begin), options, model)
+    return reply
+
+
+def go_on(model: Any, chat: ChatEncoder, reply: Reply, question: str, options: GenerationOptions) -> None:
+    """The next turn of a dialogue: end the answer before, ask, and begin the next.
+
+    Raises:
+        StampModelError: the dialogue becomes too long.
+    """
+    head: list[Message] = [{"role": "system", "content": ""}]
+    before = len(chat.encode(head).ids)
+    turn = chat.encode([*head, {"role": "user", "content": question}], generation_prompt=True).ids[before:]
+    asked = [chat.control["<|im_end|>"], *chat.text_ids("\n"), *turn]
+    _begin(reply, asked, chat.answer_ids(options.begin), options, model)
+    reply.prompt += 1
+
+
+def _messages(prompt: Prompt, image: bool, begin: str, name: str) -> tuple[Sequence[Message], str]:
+    """A prompt as messages without the answer, and how the answer begins."""
+    if isinstance(prompt, str):
+        content = [{"type": "image"}] * image + [{"type": "text", "text": prompt}]
+        return [{"role": "user", "content": content}], begin
+    if not prompt or prompt[-1].get("role") != "assistant":
+        return prompt, begin
+    said = prompt[-1].get("content") or ""
+    parts: Sequence[Mapping[str, Any]] = [{"type": "text", "text": said}] if isinstance(said, str) else said
+    if any(part.get("type") != "text" for part in parts):
+        raise StampModelError("an answer that begins with something other than text", where=name)
+    return prompt[:-1], "".join(part["text"] for part in parts)
+
+
+def _begin(reply: Reply, asked: Sequence[int], said: Sequence[int], options: GenerationOptions, model: Any) -> None:
+    """Begin an answer with as much room as options and the model's positions leave."""
+    limit = model.config.text_config.max_position_embeddings
+    length = len(reply.ids) + len(asked) + len(said)
+    document = Document(1, reply.source, reply.opening, 0)
+    highest = document.reach(length, model.stamp_config.mask_positions)
+    if highest >= limit:
+        raise StampModelError(
+            f"position {highest} is past the model's range of {limit}",
+            where=reply.name,
+            fix="shorten the dialogue, or lower the image's token bound",
+        )
+    reply.begin(asked, said, min(options.max_new_tokens, limit - 1 - highest))

@@ -1,0 +1,1 @@
+"""Ways to get masks out of a language model, a folder each."""

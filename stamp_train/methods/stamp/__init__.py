@@ -1,0 +1,1 @@
+"""STAMP: one mask token per image patch, all read in one pass."""

@@ -1,0 +1,1 @@
+"""What only the small random network of the demo needs in order to learn."""

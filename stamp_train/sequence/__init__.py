@@ -1,0 +1,1 @@
+"""From dialogues to tokens: the one place that knows the sequence."""

@@ -1,0 +1,215 @@
+"""Dialogues to token ids: ChatML as the published checkpoints use it, safe against control tokens in people's text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stamp_schemas.record import SEG
+from stamp_train.sequence.errors import StampModelError
+
+MASK, YES, NO = "<|mask|>", "<|yes|>", "<|no|>"
+ADDED_TOKENS = (SEG, MASK, YES, NO)
+_CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
+# What an assistant may say beyond text. Everything else that looks like a control token stays text, whoever wrote it.
+_SPEAKABLE = re.compile("(" + "|".join(re.escape(token) for token in (SEG, YES, NO)) + ")")
+DEFAULT_SYSTEM = "You are a helpful assistant."
+TEMPLATE = (  # the same in the language of chat templates, for other programs; there control tokens in texts are obeyed
+    "{%- for message in messages %}"
+    "{%- if loop.first and message['role'] != 'system' %}"
+    "{{- '<|im_start|>system\n" + DEFAULT_SYSTEM + "<|im_end|>\n' }}"
+    "{%- endif %}"
+    "{{- '<|im_start|>' + message['role'] + '\n' }}"
+    "{%- if message['content'] is string %}{{- message['content'] }}"
+    "{%- else %}{%- for part in message['content'] %}"
+    "{%- if part['type'] == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- else %}{{- part['text'] }}{%- endif %}"
+    "{%- endfor %}{%- endif %}"
+    "{{- '<|im_end|>\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+# What is written into every dialogue, whatever it says: tokenised once.
+FRAME = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n", "\n")
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EncodedDialogue:
+    """Token ids of a dialogue, one `<|image_pad|>` per image not yet repeated for its patches.
+
+    Attributes:
+        ids: token ids.
+        answer: for each token, whether an assistant says it (its `<|im_end|>` too).
+        image_at: index of the `<|image_pad|>`, None without an image.
+        turn_ends: after how many tokens each assistant turn ends, in order.
+    """
+
+    ids: list[int]
+    answer: list[bool]
+    image_at: int | None
+    turn_ends: list[int]
+
+
+class ChatEncoder:
+    """ChatML with the control tokens of Qwen2-VL and the four that STAMP adds.
+
+    Headers, texts and control tokens are tokenised apart. For text that does not begin with a line break this gives the
+    ids of the checkpoints' chat template; and a training sequence is always the generation prompt followed by the answer.
+
+    Args:
+        tokenizer: a fast tokenizer of transformers.
+
+    Raises:
+        StampModelError: the tokenizer lacks a control token.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        vocabulary = tokenizer.get_vocab()
+        missing = [token for token in (*_CHAT_TOKENS, *ADDED_TOKENS) if token not in vocabulary]
+        if missing:
+            raise StampModelError(
+                f"the tokenizer has no {', '.join(missing)}",
+                fix="load a STAMP checkpoint's tokenizer, or add them with stamp_train.sequence.tokens.add_tokens",
+            )
+        self.control = {token: int(vocabulary[token]) for token in (*_CHAT_TOKENS, *ADDED_TOKENS)}
+        self._control_ids = frozenset(self.control.values())
+        self._frame: dict[str, list[int]] = {}
+        self._frame = {text: self.text_ids(text) for text in FRAME}
+
+    @property
+    def seg_id(self) -> int:
+        """Id of `<|seg|>`."""
+        return self.control[SEG]
+
+    @property
+    def mask_id(self) -> int:
+        """Id of `<|mask|>`."""
+        return self.control[MASK]
+
+    @property
+    def image_id(self) -> int:
+        """Id of `<|image_pad|>`."""
+        return self.control["<|image_pad|>"]
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of plain text; what looks like a control token in it stays text.
+
+        Raises:
+            StampModelError: the tokenizer turns it into a control token all the same.
+        """
+        if text in self._frame:
+            return list(self._frame[text])
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        if not self._control_ids.isdisjoint(ids):
+            raise StampModelError(
+                f"the tokenizer reads a control token in the text {text[:60]!r}",
+                fix="use a fast tokenizer whose control tokens are marked special",
+            )
+        return ids
+
+    def answer_ids(self, text: str) -> list[int]:
+        """Ids of what an assistant says: `<|seg|>`, `<|yes|>` and `<|no|>` are control tokens, the rest is text."""
+        ids: list[int] = []
+        for part in _SPEAKABLE.split(text):
+            if part in self.control:
+                ids.append(self.control[part])
+            elif part:
+                ids.extend(self.text_ids(part))
+        return ids
+
+    def encode(
+        self, messages: Sequence[Message], *, name: str | None = None, generation_prompt: bool = False
+    ) -> EncodedDialogue:
+        """Token ids of a dialogue; a default system line is put in front if there is none.
+
+        Args:
+            messages: `role` and `content`; content is a string or a list of `{"type": "image"}` and
+                `{"type": "text", "text": ...}`.
+            name: of the dialogue, for messages.
+            generation_prompt: end with the header of an assistant turn.
+
+        Raises:
+            StampModelError: no messages, an unknown kind of content, more than one image, or an image from the assistant.
+        """
+        if not messages:
+            raise StampModelError("a dialogue without messages", where=name)
+        turns = list(messages)
+        if turns[0].get("role") != "system":
+            turns.insert(0, {"role": "system", "content": DEFAULT_SYSTEM})
+        writer = _Writer(self, name)
+        for turn in turns:
+            writer.turn(turn)
+        if generation_prompt:
+            writer.header("assistant")
+        return EncodedDialogue(writer.ids, writer.answer, writer.image_at, writer.turn_ends)
+
+
+class _Writer:
+    """A dialogue in the making."""
+
+    def __init__(self, chat: ChatEncoder, name: str | None) -> None:
+        self.chat = chat
+        self.name = name
+        self.ids: list[int] = []
+        self.answer: list[bool] = []
+        self.image_at: int | None = None
+        self.turn_ends: list[int] = []
+
+    def put(self, ids: Sequence[int], answer: bool = False) -> None:
+        self.ids.extend(ids)
+        self.answer.extend([answer] * len(ids))
+
+    def header(self, role: str) -> None:
+        self.put([self.chat.control["<|im_start|>"], *self.chat.text_ids(f"{role}\n")])
+
+    def turn(self, message: Message) -> None:
+        role = message.get("role")
+        if role not in ("system", "user", "assistant"):
+            raise StampModelError(f"a message of role {role!r}", where=self.name, fix="use system, user or assistant")
+        by_assistant = role == "assistant"
+        self.header(role)
+        for part in _join_texts(message.get("content")):
+            if part.get("type") == "image" and not by_assistant:
+                self.image()
+            elif part.get("type") == "text":
+                self.put(
+                    self.chat.answer_ids(part["text"]) if by_assistant else self.chat.text_ids(part["text"]),
+                    by_assistant,
+                )
+            else:
+                raise StampModelError(
+                    f"content of type {part.get('type')!r} in a message of role {role!r}",
+                    where=self.name,
+                    fix="content is text, and images from system or user",
+                )
+        self.put([self.chat.control["<|im_end|>"]], by_assistant)
+        self.put(self.chat.text_ids("\n"))
+        if by_assistant:
+            self.turn_ends.append(len(self.ids))
+
+    def image(self) -> None:
+        if self.image_at is not None:
+            raise StampModelError(
+                "more than one image in a dialogue", where=self.name, fix="a dialogue is about one image"
+            )
+        control = self.chat.control
+        self.put([control["<|vision_start|>"], control["<|image_pad|>"], control["<|vision_end|>"]])
+        self.image_at = len(self.ids) - 2
+
+
+def _join_texts(content: Any) -> list[Mapping[str, Any]]:
+    """Content as a list, neighbouring texts made one, so that how a text is cut does not change its tokens."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    joined: list[Mapping[str, Any]] = []
+    for part in content or ():
+        if part.get("type") == "text" and joined and joined[-1].get("type") == "text":
+            joined[-1] = {"type": "text", "text": joined[-1]["text"] + part["text"]}
+        else:
+            joined.append(part)
+    return joined

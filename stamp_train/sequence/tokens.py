@@ -1,0 +1,46 @@
+"""The four added tokens and their rows in the embedding matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from stamp_train.sequence.chat import ADDED_TOKENS
+
+_ROWS_MULTIPLE = 64  # rows are added in this multiple, a size matrix kernels like
+
+
+def add_tokens(tokenizer: Any) -> list[int]:
+    """Add `<|seg|> <|mask|> <|yes|> <|no|>` to a tokenizer, in the published order; those already there stay.
+
+    Returns:
+        Ids of the tokens that were new.
+    """
+    known = tokenizer.get_vocab()
+    new = [token for token in ADDED_TOKENS if token not in known]
+    if new:
+        tokenizer.add_tokens(new, special_tokens=True)
+    return [int(i) for i in tokenizer.convert_tokens_to_ids(new)]
+
+
+@torch.no_grad()
+def prepare_rows(model: Any, new_ids: list[int], real_rows: int) -> None:
+    """Give new tokens their rows: spare ones if there are, else the matrices grow; they never shrink.
+
+    Qwen2-VL's matrices have more rows than its tokenizer has tokens. The rows of new tokens begin as the mean of the real
+    rows; a mean over all would mix in the untrained spare ones.
+
+    Args:
+        model: any causal model of transformers.
+        new_ids: ids of the new tokens.
+        real_rows: number of tokens before they were added.
+    """
+    if not new_ids:
+        return
+    embeddings = model.get_input_embeddings().weight
+    if max(new_ids) >= embeddings.shape[0]:
+        model.resize_token_embeddings(max(new_ids) + 1, pad_to_multiple_of=_ROWS_MULTIPLE, mean_resizing=False)
+    matrices = {id(m.weight): m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+    for weight in matrices.values():
+        weight[new_ids] = weight[:real_rows].float().mean(0).to(weight.dtype)

@@ -1,0 +1,123 @@
+"""Names that the vision tower learns: labels against the masks' pixels, the loss against a plain one, whole runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stamp_data.rle import decode
+from stamp_data.shards.reader import ShardSet
+from stamp_schemas import Grid, StampError
+from stamp_train.methods.losses import added
+from stamp_train.methods.stamp.demo.patch_classes import categories, name_patches
+from stamp_train.methods.stamp.losses import LossSettings, count, losses
+from stamp_train.recipes import resolve
+from stamp_train.sequence.inputs import UNNAMED
+from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.stream.examples import prepare_with
+from stamp_train.stream.loader import stage_loader
+from stamp_train.train.folder import find
+from stamp_train.train.network import build_network
+
+from ..runs import log_of, make_shards, train, write_recipe
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("shards"))
+
+
+def test_patches_are_named_by_what_covers_more_than_half(shards: Path) -> None:
+    """A picture of 96x64 in 4x8 patches of 16x12 pixels, each counted."""
+    grid, named = Grid(4, 8), 0
+    order = np.arange(32).reshape(2, 2, 4, 2).transpose(0, 2, 1, 3).ravel()
+    with ShardSet(shards / "refcoco-unc" / "train") as records:
+        names = sorted({target.categories[0] for loaded in records for target in loaded.record.targets})
+        numbers = {name: number for number, name in enumerate(names)}
+        for loaded in records:
+            found = np.empty(32, np.int64)
+            found[order] = name_patches(loaded.record, grid, numbers).numpy()
+            masks = np.stack([decode(target.rle) for target in loaded.record.targets]).astype(float)
+            shares = masks.reshape(-1, 4, 16, 8, 12).mean((2, 4)).reshape(-1, 32)
+            for place, share in enumerate(shares.T):
+                if share.max() > 0.51:
+                    assert found[place] == numbers[loaded.record.targets[int(share.argmax())].categories[0]]
+                    named += 1
+                elif share.max() < 0.49:
+                    assert found[place] == UNNAMED
+            assert (name_patches(loaded.record, grid, {}) == UNNAMED).all()
+    assert named > 30
+
+
+def test_the_loss_is_a_mean_over_the_named_patches_of_the_whole_batch(shards: Path, tmp_path: Path) -> None:
+    recipe = resolve(str(write_recipe(tmp_path)), [f"data.root={shards}", "naming=0.5"]).recipe
+    assert categories(recipe) == sorted(categories(recipe))
+    network, processor = build_network(recipe)
+    names = network.stamp_config.names
+    assert list(names) == categories(recipe)
+    layout = Layout(processor.chat, LayoutOptions.of(network.config))
+    feed = stage_loader(recipe, 1, prepare_with(processor), layout.options.side, 0, 1, tmp_path, names)
+    settings = LossSettings(naming=0.5)
+    batches = ([layout(pack) for pack in batch.packs] for batch in feed)
+    packs = next(
+        packs for packs in batches if len(packs) > 1 and sum(count(pack.targets, settings)["names"] for pack in packs)
+    )
+    over = added(count(pack.targets, settings) for pack in packs)
+    total, logits, wanted = 0.0, [], []
+    for pack in packs:
+        output = network(inputs=pack.inputs)
+        total += float(losses(output, pack.targets, settings)["names"][0].detach()) / over["names"]
+        assert output.name_logits is not None and len(output.name_logits) == len(pack.targets.names)
+        logits.append(output.name_logits)
+        wanted.append(pack.targets.names)
+    expected = 0.5 * F.cross_entropy(torch.cat(logits), torch.cat(wanted), ignore_index=UNNAMED)
+    assert over["names"] == int((torch.cat(wanted) != UNNAMED).sum())
+    assert total == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_what_cannot_be_named_is_said(shards: Path, tmp_path: Path) -> None:
+    recipe, root = str(write_recipe(tmp_path)), f"data.root={shards}"
+    talk = resolve(recipe, [root, "naming=1", "stages=[{name: a, steps: 1, sets: [{set: llava/train}]}]"]).recipe
+    with pytest.raises(StampError, match="targets of llava/train have 0 categories"):
+        build_network(talk)
+    for frozen in ("model.freeze_vision=true", "model.tuning=lora"):
+        with pytest.raises(StampError, match="naming trains the vision tower"):
+            resolve(recipe, [root, "naming=1", frozen])
+    plain = resolve(recipe, [root]).recipe
+    network, processor = build_network(plain)
+    network.save_pretrained(tmp_path / "plain")
+    processor.save_pretrained(tmp_path / "plain")
+    with pytest.raises(StampError, match="a layer that this checkpoint lacks"):
+        build_network(msgspec.structs.replace(plain, naming=1.0), tmp_path / "plain")
+
+
+@pytest.mark.slow
+def test_runs_that_name_are_the_same_on_two_processes_and_taken_up_again(shards: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    more = [word for override in ("naming=1", "saving.keep=9") for word in ("--set", override)]
+    whole, two = tmp_path / "whole", tmp_path / "two"
+    for out, processes in ((whole, 1), (two, 2)):
+        done = train(recipe, shards, out, *more, processes=processes)
+        assert done.returncode == 0, done.stderr
+    rows, others = log_of(whole), log_of(two)
+    for row, other in zip(rows, others, strict=True):
+        assert row["loss"] == pytest.approx(row["loss_text"] + row["loss_mask"] + row["loss_names"], rel=1e-6)
+        for name in ("loss", "loss_names", "grad_norm"):
+            assert other[name] == pytest.approx(row[name], rel=1e-4)
+    assert rows[0]["loss_names"] > 0
+    again = tmp_path / "again"
+    shutil.copytree(whole, again)
+    shutil.rmtree(again / "final")
+    for late in find(again / "checkpoints")[2:]:
+        shutil.rmtree(late)
+    done = train(recipe, shards, again, *more, "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert log_of(again) == rows
+    weights = "final/model.safetensors"
+    assert (again / weights).read_bytes() == (whole / weights).read_bytes()
