@@ -687,6 +687,15 @@ def test_repair_of_a_changed_manifest_whose_settings_are_right(
     assert tree(folder) == tree(pristine)
 
 
+def test_repair_counts_anew_what_a_changed_manifest_counts_wrongly(
+    pristine: Path, folder: Path, source: ListSource
+) -> None:
+    path = folder / "manifest.json"
+    path.write_bytes(re.sub(rb'"(records|dialogues|targets)": ', rb'"\1": 1', path.read_bytes()))
+    assert mend(folder, source) == (4, True)
+    assert tree(folder) == tree(pristine)
+
+
 def test_repair_without_a_manifest_says_what_to_do(folder: Path, source: ListSource) -> None:
     (folder / "manifest.json").unlink()
     with pytest.raises(StampError, match="goes on where it stopped"):
