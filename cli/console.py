@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperCommand
@@ -54,17 +54,21 @@ class _Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in self.params:
-            value = given.get(parameter.name)
+            value = given.get(parameter.name or "")
             if value == "" or (isinstance(value, list | tuple) and "" in value):
                 raise UsageFault(f"{name_of(parameter)} is given, and empty", "leave it out, or say what it is")
-        return super().parse_args(ctx, args)
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class App(typer.Typer):
     """Commands of this project."""
 
-    def command(self, *names: str, **options: Any) -> Any:
-        return super().command(*names, cls=_Command, **options)
+    def command(self, name: str | None = None, **options: Any) -> Callable[[_Function], _Function]:  # type: ignore[override]
+        return super().command(name, cls=_Command, **options)
 
 
 def name_of(parameter: Any) -> str:
