@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ class TokenCosts:
     system: the default system turn that stands in front of a dialogue. turn: start, role, end and line break of a turn.
     header: those of a turn that precede its content; before the image, dialogues share them. vision: start and end of the
     image. characters: characters per token, where the build counted no tokens. counted: whether its counts are of this
-    tokenizer.
+    tokenizer. mask: tokens that a mask adds in an image of so many merged patches, by the method; one each by default.
     """
 
     system: int = 11
@@ -48,6 +48,7 @@ class TokenCosts:
     vision: int = 2
     characters: float = CHARACTERS_PER_TOKEN
     counted: bool = True
+    mask: Callable[[int], int] = int
 
     def text(self, characters: int, masks: int) -> int:
         """Tokens of a dialogue's texts, estimated; every `<|seg|>` is one."""
@@ -56,9 +57,10 @@ class TokenCosts:
     def group(self, image: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int]) -> GroupTokens:
         """Tokens of a group. image: its merged patches, 0 without one; the rest: of each dialogue."""
         shared = self.system + self.header + self.vision + image if image else 0
-        alone = -self.header if image else self.system
+        alone, mask_tokens = (-self.header, self.mask(image)) if image else (self.system, 0)
         own = (
-            alone + self.turn * turn + text + image * mask for text, turn, mask in zip(texts, turns, masks, strict=True)
+            alone + self.turn * turn + text + mask_tokens * mask
+            for text, turn, mask in zip(texts, turns, masks, strict=True)
         )
         return GroupTokens(shared, tuple(own))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
@@ -73,9 +73,10 @@ def stage_steps(recipe: Recipe, index: int) -> int:
 
 
 def token_costs(recipe: Recipe) -> TokenCosts:
-    """Tokens of a sequence that no text accounts for, in the model's tokenizer."""
+    """Tokens of a sequence that no text accounts for, in the model's tokenizer and by its method."""
     model = recipe.model
-    return _BYTES if model.preset and not model.tokenizer and not model.vocabulary else TokenCosts()
+    costs = _BYTES if model.preset and not model.tokenizer and not model.vocabulary else TokenCosts()
+    return replace(costs, mask=recipe.method.tokens_per_mask)
 
 
 @dataclass(frozen=True)
