@@ -30,8 +30,8 @@ THRESHOLDS = (0.7, 0.8, 0.9)
 
 
 class CaseScore(msgspec.Struct, frozen=True):
-    """What a case adds to a set's metrics, in pixels that are not ignored: those of prediction and target, of one or both, of the
-    target. no_target: the expression means nothing in the picture. told_none: the prediction says so."""
+    """What a case adds to a set's metrics, in pixels that are not ignored: those of prediction and target, of one or both, and
+    of the target. no_target: the expression means nothing in the picture. told_none: the prediction says so."""
 
     intersection: int
     union: int
