@@ -35,7 +35,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2VLConfig
 
 from stamp_data.rle import decode
-from stamp_train.backbones.modeling import StampForQwen2VL
+from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import preset_config
 from stamp_train.methods.losses import total
 from stamp_train.methods.stamp.heads import HEADS
@@ -87,7 +87,7 @@ def build_model(folder: Path, design: str, size: str, seed: int) -> tuple[Any, L
         "initializer_range": INITIAL,
     }  # fmt: skip
     torch.manual_seed(seed)  # the head is made last, so that all else is the same for every design
-    model = StampForQwen2VL._from_config(Qwen2VLConfig(**config))
+    model = model_class("qwen2_vl")._from_config(Qwen2VLConfig(**config))
     return model, Layout(Chat(tokenizer), LayoutOptions.of(model.config))
 
 

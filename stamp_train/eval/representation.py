@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stamp_data.grid import PATCH
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.oracle import RULES, SAMPLED, SOFT
@@ -88,15 +87,12 @@ def _of_checkpoint(path: Path) -> Learnt | None:
         return learnt_by(run)
     if not (path / CONFIG).is_file():
         return None
-    from stamp_train.backbones.folder import read_config
+    from stamp_train.backbones.load import read_config
     from stamp_train.backbones.processor import StampProcessor
-    from stamp_train.predict.faults import told
+    from stamp_train.predict.opening import told
     from stamp_train.sequence.config import StampConfig
 
     with told(str(path)):
         head = StampConfig.of(read_config(path)).head
-        size = StampProcessor.from_pretrained(path).image_processor.size
-    area = PATCH**2
-    return Learnt(
-        Representation(SOFT, head_class(head).side), size["shortest_edge"] // area, size["longest_edge"] // area
-    )
+        bounds = StampProcessor.from_pretrained(path).bounds
+    return Learnt(Representation(SOFT, head_class(head).side), *bounds)

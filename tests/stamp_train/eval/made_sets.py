@@ -1,4 +1,4 @@
-"""A checkpoint that says `<|seg|>` now and then, shard sets written by hand, and respondents whose answers are known."""
+"""A checkpoint that says `<|seg|>` now and then, shard sets written by hand, and runners whose answers are known."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from stamp_schemas import (
 )
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 from stamp_schemas.record import RECORD_SCHEMA
-from stamp_train.backbones.modeling import StampForQwen2VL
+from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, preset_config
 from stamp_train.eval.cases import Case, Mask, Pictured
 from stamp_train.generation.replies import Answer
@@ -48,7 +48,7 @@ def save_lively(folder: Path) -> Path:
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
     StampConfig().store(config)
     torch.manual_seed(3)
-    model = StampForQwen2VL._from_config(config).eval()
+    model = model_class("qwen2_vl")._from_config(config).eval()
     with torch.no_grad():
         for weight in model.model.parameters():
             weight.mul_(4 if weight.ndim > 1 else 1)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from stamp_data.grid import PATCH, patch_grid
+from stamp_data.grid import patch_grid
 from stamp_schemas import Grid, UsageFault
 from stamp_train.attention.select import resolve
-from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.card import Opened
 from stamp_train.eval.cases import Case, Pictured
 from stamp_train.eval.oracle import label_logits, make_labels
@@ -19,27 +18,33 @@ from stamp_train.eval.scoring import FORCED
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
-from stamp_train.predict.faults import told
-from stamp_train.predict.opening import open_checkpoint
-from stamp_train.predict.refine import Refiner
+from stamp_train.predict.opening import open_checkpoint, told
+
+
+class Runner(Protocol):
+    """Whoever answers."""
+
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+        """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
+        ...
 
 
 @dataclass(frozen=True)
-class ModelRespondent:
+class ModelRunner:
     """A model. The cases of a picture go through it together: one vision pass, and what they share is read once."""
 
     generator: StampGenerator
     options: GenerationOptions
 
     def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
-        """See `stamp_train.eval.evaluate.Respondent`."""
+        """See `Runner`."""
         forced = mode == FORCED
         options = replace(self.options, max_new_tokens=0) if forced else self.options
         prompts = [[_prompt(case, forced) for case in one.cases] for one in pictures]
         return self.generator.generate([one.image for one in pictures], prompts, options)
 
-    def facts(self, refiner: Refiner | None) -> Opened:
-        """What the card says of it."""
+    def facts(self, refiner: str) -> Opened:
+        """What the card says of it and of the refiner of that name."""
         model, processor = self.generator.model, self.generator.processor
         return Opened(
             family=model.config.model_type,
@@ -47,11 +52,11 @@ class ModelRespondent:
             mask_positions=model.stamp_config.mask_positions,
             dtype=str(model.dtype).removeprefix("torch."),
             attention=resolve(self.options.attention, model.device, model.dtype),
-            min_tokens=processor.image_processor.size["shortest_edge"] // PATCH**2,
-            max_tokens=processor.image_processor.size["longest_edge"] // PATCH**2,
+            min_tokens=processor.bounds[0],
+            max_tokens=processor.bounds[1],
             images=processor.backend,
             repetition_penalty=self.options.repetition_penalty or 1.0,
-            refiner=refiner.name if refiner else "",
+            refiner=refiner,
         )
 
 
@@ -63,38 +68,37 @@ def open_model(
     min_tokens: int | None = None,
     max_tokens: int | None = None,
     base: str = "",
-) -> ModelRespondent:
+) -> ModelRunner:
     """The model of a checkpoint; bounds of merged patches instead of its own, if given.
 
-    Raises:
-        StampError: the checkpoint is at fault.
-        UsageFault: the bounds leave nothing.
+    StampError if the checkpoint is at fault, UsageFault if the bounds leave nothing.
     """
     model, processor = open_checkpoint(checkpoint, device, dtype, base)
-    _bound(processor, min_tokens, max_tokens)
+    processor.bound(min_tokens, max_tokens)
+    _check_bounds(*processor.bounds)
     with told(str(checkpoint)):
         generator = StampGenerator(model, processor)
-        return ModelRespondent(generator, generator.complete(options))
+        return ModelRunner(generator, generator.complete(options))
 
 
-class LabelRespondent:
+class LabelRunner:
     """Answers with the labels of the true masks: the ceiling of any model that is trained on them.
 
-    Args:
-        min_tokens, max_tokens: bounds of merged patches per picture.
-
-    Raises:
-        UsageFault: the bounds leave nothing.
+    least, most: bounds of merged patches per picture; UsageFault if they leave nothing.
     """
 
-    def __init__(self, min_tokens: int, max_tokens: int) -> None:
-        check_bounds(min_tokens, max_tokens)
-        self.bounds = min_tokens, max_tokens
+    def __init__(self, least: int, most: int) -> None:
+        _check_bounds(least, most)
+        self.bounds = least, most
 
     def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
-        """See `stamp_train.eval.evaluate.Respondent`. mode: name of a representation."""
+        """See `Runner`. mode: name of a representation."""
         labels = named(mode)
         return [[self._answer(case, labels) for case in one.cases] for one in pictures]
+
+    def facts(self, refiner: str) -> Opened:
+        """As of a model."""
+        return Opened(refiner=refiner)
 
     def _answer(self, case: Case, kind: Representation) -> Answer:
         height, width = case.truths[0].mask.shape
@@ -104,12 +108,7 @@ class LabelRespondent:
         return Answer(case.begin, case.begin, (), tuple(map(label_logits, labels)), "stop", (height, width))
 
 
-def check_bounds(least: int, most: int) -> None:
-    """Refuse bounds of merged patches that leave none.
-
-    Raises:
-        UsageFault: the lower is above the upper.
-    """
+def _check_bounds(least: int, most: int) -> None:
     if least > most:
         raise UsageFault(
             f"at least {least} and at most {most} patches of a picture", "give --min-tokens and --max-tokens"
@@ -118,14 +117,3 @@ def check_bounds(least: int, most: int) -> None:
 
 def _prompt(case: Case, forced: bool) -> list[dict[str, Any]]:
     return [*case.messages, {"role": "assistant", "content": case.begin}] if forced else case.messages
-
-
-def _bound(processor: StampProcessor, least: int | None, most: int | None) -> None:
-    """Put other bounds on the merged patches of a picture."""
-    images = processor.image_processor
-    edges = {
-        "shortest_edge": images.size["shortest_edge"] if least is None else least * PATCH**2,
-        "longest_edge": images.size["longest_edge"] if most is None else most * PATCH**2,
-    }
-    check_bounds(edges["shortest_edge"] // PATCH**2, edges["longest_edge"] // PATCH**2)
-    images.size = type(images.size)(**edges)
