@@ -57,12 +57,13 @@ class Rendered:
 
     @property
     def foreground(self) -> float:
-        """Covered share of the patches that count, averaged over targets; 0 without targets."""
+        """Covered fraction of the patches that count, averaged over targets; 0 without targets."""
         if self.labels is None:
             return 0.0
-        counted = self.labels != IGNORE
-        shares = np.where(counted, self.labels, 0).sum((1, 2)) / np.maximum(counted.sum((1, 2)) * FULL, 1)
-        return float(shares.mean())
+        patches = self.labels.reshape(len(self.labels), -1)
+        ignored = (patches == IGNORE).sum(axis=1)
+        covered = patches.sum(axis=1) - IGNORE * ignored
+        return float((covered / np.maximum((patches.shape[1] - ignored) * FULL, 1)).mean())
 
     def members(self) -> list[tuple[str, str, bytes]]:
         """(kind, file name, bytes) of the members, in the order of the tar."""
