@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from stamp_cli.predict import (
     RefineOptional,
     Seed,
     Temperature,
-    Upsampling,
+    Upsampled,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def chat(
     force_mask: Annotated[
         bool, typer.Option("--force-mask", help="Answers begin with a mask (/mask).", rich_help_panel=ANSWER)
     ] = False,
-    upsampling: Upsampling = "bilinear",
+    upsampling: Upsampled = "bilinear",
     refine: Refine = "",
     refine_optional: RefineOptional = False,
     max_new_tokens: MaxNewTokens = 1024,
@@ -83,6 +84,8 @@ def chat(
     only_for(context, "the terminal, not for --web", not web, "out", "pictures", "force_mask")
     only_for(context, "--web", web, "port")
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    if web:
+        import_module("stamp_data.web.server")  # where the extra for it is missing, that is told before any work
     if not image.exists():
         raise UsageFault(f"{image}: no such file")
     picture = open_picture(image)  # at fault more often than the checkpoint, and sooner known
@@ -91,10 +94,10 @@ def chat(
     segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
     if web:
         from stamp_train.predict.chat.conversations import Conversations
-        from stamp_train.predict.chat.server import serve
+        from stamp_train.predict.chat.server import open_server
 
         conversations = Conversations(segmenter, str(checkpoint), (picture, image.name), options)
-        serve(conversations, port, on_ready=lambda address: say(f"{address}\nCtrl-C ends it"))
+        open_server(conversations, port).run(lambda address: say(f"{address}\nCtrl-C ends it"))
     else:
         folder = out or Path("chats", f"{image.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
         _talk(segmenter, image, options, folder, str(checkpoint), pictures, force_mask)

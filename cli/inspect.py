@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from stamp_cli.console import only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
-from stamp_data.inspect.overlays import Overlay
+from stamp_data.draw import Overlay
 from stamp_schemas import UsageFault
 
 Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.", show_default=False)]
@@ -86,6 +87,8 @@ def inspect(
         only_for(context, " and ".join(forms), form in forms, *names)
     only_for(context, "--sheet, and --key with --out", form == "--sheet" or out is not None, "overlay")
     _check_words(sort, fail_on)
+    if serve:
+        import_module("stamp_data.web.server")  # where the extra for it is missing, that is told before any work
     if key is not None:
         return _one(paths, key, out, overlay, budget, side)
     if sheet is not None:
@@ -99,11 +102,11 @@ def inspect(
         for name in record_keys(paths, seed=seed, where=where, sort=sort, side=side):
             print(name)
         return None
-    from stamp_data.inspect.examine import examine
+    from stamp_data.inspect.inspection import inspect_sets
     from stamp_data.inspect.report import failures
 
     with progress_bar() as bar:
-        report = examine(
+        report = inspect_sets(
             paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget, side=side, progress=bar
         )
     objections = failures(report, fail_on) if fail_on is not None else []
@@ -163,8 +166,8 @@ def _form(forms: dict[str, object]) -> str:
 
 def _check_words(sort: str | None, fail_on: str | None) -> None:
     """Before any work: what these name has to be there."""
+    from stamp_data.inspect.filters import Sort
     from stamp_data.inspect.report import objections_of
-    from stamp_data.inspect.where import Sort
 
     if sort is not None:
         Sort.parse(sort)

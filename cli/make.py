@@ -97,6 +97,9 @@ def build(
     ] = "paper",
     min_tokens: Annotated[int, typer.Option(min=1, help="Fewest merged patches per picture.")] = 1024,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most merged patches per picture.")] = 1280,
+    factor: Annotated[
+        int, typer.Option(help="Pixels per merged patch: 28 for Qwen2-VL and 2.5, 32 for Qwen3-VL.")
+    ] = 28,
     shard_records: Annotated[int, typer.Option(min=1, help="Most records per shard.")] = 512,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of a tokenizer; its token counts then go into the index.")
@@ -136,6 +139,7 @@ def build(
             passes=passes,
             min_tokens=min_tokens,
             max_tokens=max_tokens,
+            factor=factor,
             wording=wording,
             shard_records=shard_records,
             tokenizer=tokenizer,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import epilog, print_json, say
+from stamp_cli.console import App, epilog, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stamp_train.stream.stages import StepPlan
 
 Row = dict[str, str | int]
-app = typer.Typer(no_args_is_help=True)
+app = App(no_args_is_help=True)
 
 
 @app.callback()
@@ -40,7 +40,7 @@ def show(
     from stamp_schemas import UsageFault
     from stamp_train.recipes import resolve
     from stamp_train.stream.stages import step_plan
-    from stamp_train.train.runlog import RECIPE
+    from stamp_train.train.folder import RECIPE
 
     if rank is not None and rank >= ranks:
         raise UsageFault(f"--rank {rank} of {ranks}", "ranks are counted from 0; --ranks says how many there are")
@@ -66,7 +66,8 @@ def show(
 def _check_log(folder: Path, step: int, found: StepPlan) -> None:
     """Name no dialogues that the run did not see: its log has the batch's digest."""
     from stamp_schemas import StampError
-    from stamp_train.train.runlog import LOG, RECIPE, read_rows
+    from stamp_train.train.folder import LOG, RECIPE
+    from stamp_train.train.runlog import read_rows
 
     logged = next((row["batch_digest"] for row in read_rows(folder / LOG) if row["step"] == step), None)
     if logged not in (None, found.batch.digest):

@@ -11,7 +11,7 @@ from stamp_cli.console import print_json, progress_bar, say
 from stamp_cli.make import Json
 
 if TYPE_CHECKING:
-    from stamp_train.train.verify import Checked
+    from stamp_train.train.checksums import Checked
 
 
 def verify(
@@ -19,7 +19,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every byte of a run's checkpoints and of its finished model; list the faults, and exit 1 if there are any."""
-    from stamp_train.train.verify import check_folder, checked_folders
+    from stamp_train.train.checksums import check_folder, checked_folders
 
     folders, found = checked_folders(run), []
     with progress_bar() as report:

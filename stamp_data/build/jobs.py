@@ -12,6 +12,7 @@ from stamp_data.build.plan import SetFault
 from stamp_data.build.split import Built, Progress, build_split, describe_inputs
 from stamp_data.build.tokens import tokenizer_digest
 from stamp_data.executors import Executor
+from stamp_data.grid import FACTORS, PATCH
 from stamp_data.shards.manifest import REJECTS
 from stamp_data.shards.rejects import RejectLog, by_reason, reject_order, rejects_bytes
 from stamp_data.sources import SOURCES, open_source
@@ -26,7 +27,7 @@ from stamp_schemas.manifest import Crowd
 FAMILIES = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
 """What `build all` looks for; `coco` and `labelme` are one's own data and are built when named."""
 
-MOST_TOKENS = 16_384  # merged patches per picture: Qwen2-VL's own limit, of 12,845,056 pixels
+MOST_TOKENS = 16_384  # merged patches per picture: Qwen's own limit
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -45,6 +46,7 @@ class Job(msgspec.Struct, frozen=True):
     passes: int = 1
     min_tokens: int = 1024
     max_tokens: int = 1280
+    factor: int = PATCH
     wording: Wording = "paper"
     shard_records: int = 512
     tokenizer: Path | None = None
@@ -95,6 +97,8 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         raise UsageFault(
             f"{job.min_tokens} to {job.max_tokens} merged patches", f"at most {MOST_TOKENS:,} are possible"
         )
+    if job.factor not in FACTORS:
+        raise UsageFault(f"merged patches of {job.factor} pixels", f"known: {', '.join(map(str, FACTORS))}")
     if min(job.passes, job.shard_records) < 1:
         raise UsageFault(f"{job.passes} passes and {job.shard_records} records per shard", "at least one of each")
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
@@ -126,6 +130,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                 tokenizer=tokenizer,
                 encoding=job.encoding,
                 crowd=job.crowd,
+                factor=msgspec.UNSET if job.factor == PATCH else job.factor,
             )
             label = f"{source.name}/{split}"
 

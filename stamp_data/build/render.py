@@ -14,7 +14,7 @@ from stamp_data import rle as rles
 from stamp_data.build.plan import Planned
 from stamp_data.build.shelf import Shelf, told
 from stamp_data.frame import Seen, seen
-from stamp_data.grid import patch_grid, rle_coverages
+from stamp_data.grid import grid_of, rle_coverages
 from stamp_data.instructions import draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
 from stamp_data.picture import Picture, PictureFault
@@ -151,7 +151,7 @@ class Renderer:
 
     def _grid(self, picture: Picture, path: str) -> Grid:
         try:
-            return patch_grid(picture.height, picture.width, self.settings.min_tokens, self.settings.max_tokens)
+            return grid_of(self.settings, picture.height, picture.width)
         except ValueError as fault:
             raise PictureFault("aspect-ratio", f"{path}: {fault}") from None
 

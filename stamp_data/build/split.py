@@ -19,6 +19,7 @@ from stamp_data.build.receipt import AGE, ANY, Receipt, Workplace, read_receipt,
 from stamp_data.build.seal import mended, seal, unseal, write_packed
 from stamp_data.executors import Executor
 from stamp_data.files import file_digest, read_plain
+from stamp_data.grid import PATCH
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.sources.base import Source
@@ -170,7 +171,7 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
 
 
 def _difference(there: Config, asked: Config) -> str:
-    old, new = msgspec.to_builtins(there.settings), msgspec.to_builtins(asked.settings)
+    old, new = ({"factor": PATCH, **msgspec.to_builtins(one.settings)} for one in (there, asked))
     changed = [f"{name} {old[name]!r}, now {new[name]!r}" for name in new if old[name] != new[name]]
     before = {item.path: item.digest for item in there.inputs}
     changed += [f"{item.path} has changed" for item in asked.inputs if before.get(item.path) != item.digest]

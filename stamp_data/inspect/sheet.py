@@ -10,17 +10,18 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from stamp_data.draw import Overlay
+from stamp_data.draw.overlay import Layer, overlaid
+from stamp_data.draw.palette import rgb
 from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.decode import open_picture
-from stamp_data.inspect.draw import layers, overlaid
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.look import Broken, Looker
-from stamp_data.inspect.overlays import Overlay
-from stamp_data.inspect.palette import colours
 from stamp_data.inspect.select import Pick, select
-from stamp_data.inspect.terminal import plain
+from stamp_data.pixels import thumbnail
+from stamp_data.rle import decode_or_empty
 from stamp_data.shards.stores import Location
+from stamp_data.text import printable
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
@@ -98,7 +99,7 @@ def write_sample(
         picture = _picture(corpus, item, SAMPLE_SIDE)
         if picture is None:
             raise StampError(f"{key} is a conversation without a picture", "`--key` shows it on the terminal")
-    drawn = overlaid(picture, layers(item, range(len(item.record.targets))), overlay)
+    drawn = overlaid(picture, _layers(item, range(len(item.record.targets))), overlay)
     legend = _legend(item, drawn.width, overlay)
     sheet = Image.new("RGB", (drawn.width, drawn.height + legend.height), PAPER)
     sheet.paste(drawn, (0, 0))
@@ -116,7 +117,17 @@ def save_png(image: Image.Image, out: Path) -> None:
 
 def _picture(corpus: Corpus, facts: Facts, side: int) -> Image.Image | None:
     data = corpus.open(corpus.number_of_set(facts.number)).member(facts.row, "image")
-    return open_picture(data, facts.row.member_name("image"), side) if data else None
+    return thumbnail(data, facts.row.member_name("image"), side) if data else None
+
+
+def _layers(facts: Facts, targets: Sequence[int]) -> list[Layer]:
+    image, labels = facts.record.image, facts.labels
+    if image is None or labels is None:
+        return []
+    return [
+        Layer(decode_or_empty(facts.record.targets[i].rle, image.height, image.width), rgb(facts.colours[i]), labels[i])
+        for i in targets
+    ]
 
 
 def _cell(corpus: Corpus, pick: Pick, overlay: Overlay) -> Image.Image:
@@ -131,7 +142,7 @@ def _cell(corpus: Corpus, pick: Pick, overlay: Overlay) -> Image.Image:
         picture = None
     if picture is not None:
         picture.thumbnail((CELL, FRAME), Image.Resampling.LANCZOS)
-        drawn = overlaid(picture, layers(facts, first.targets), overlay)
+        drawn = overlaid(picture, _layers(facts, first.targets), overlay)
         cell.paste(drawn, ((CELL - drawn.width) // 2, (FRAME - drawn.height) // 2))
     _badges(draw, facts.codes(first))
     _caption(draw, facts, first)
@@ -159,7 +170,6 @@ def _badges(draw: ImageDraw.ImageDraw, codes: list[str]) -> None:
 
 def _legend(facts: Facts, width: int, overlay: Overlay) -> Image.Image:
     """Key and expressions, each with the colours of its targets; with the diff overlay also the IoU that is kept."""
-    shades = colours([target.id for target in facts.record.targets])
     shown = [dialogue for dialogue in facts.dialogues if dialogue.twin == dialogue.index]
     legend = Image.new("RGB", (width, 40 + 24 * len(shown)), PAPER)
     draw = ImageDraw.Draw(legend)
@@ -168,7 +178,7 @@ def _legend(facts: Facts, width: int, overlay: Overlay) -> Image.Image:
         x, y = 10, 34 + 24 * number
         for target in dialogue.targets:
             draw.rounded_rectangle(
-                (x, y + 3, x + 12, y + 15), 3, fill=shades[target] if facts.targets[target].area else EMPTY
+                (x, y + 3, x + 12, y + 15), 3, fill=facts.colours[target] if facts.targets[target].area else EMPTY
             )
             x += 18
         note = f"  IoU {dialogue.iou:.3f}" if overlay == "diff" and dialogue.area else ""
@@ -179,7 +189,7 @@ def _legend(facts: Facts, width: int, overlay: Overlay) -> Image.Image:
 
 def fitted(text: str, width: int, lines: int, style: ImageFont.FreeTypeFont) -> list[str]:
     """`text` in at most `lines` lines of `width` pixels, words kept whole where they fit, an ellipsis where it is cut."""
-    words, made = plain(text)[:1000].split(), [""]
+    words, made = printable(text)[:1000].split(), [""]
     for word in words or [""]:
         joined = f"{made[-1]} {word}".strip()
         if made[-1] and style.getlength(joined) > width:

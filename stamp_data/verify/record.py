@@ -11,7 +11,7 @@ import numpy as np
 
 from stamp_data import rle as rles
 from stamp_data.build.render import Rendered
-from stamp_data.grid import coverage, patch_grid
+from stamp_data.grid import coverage, grid_of
 from stamp_data.picture import MAX_PIXELS, PictureFault, check_picture
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
@@ -99,7 +99,7 @@ class RecordCheck:
             self._note("record-differs", f"is of {source.dataset}/{source.split_by}/{source.split}, not of this set")
         if record.image is not None:
             try:
-                grid = patch_grid(record.image.height, record.image.width, settings.min_tokens, settings.max_tokens)
+                grid = grid_of(settings, record.image.height, record.image.width)
             except (ValueError, ArithmeticError) as fault:  # of no size, or of one beyond all numbers
                 self._note("record-differs", f"no grid for its size: {fault}")
                 return

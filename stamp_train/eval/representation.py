@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stamp_data.grid import PATCH
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.oracle import RULES, SAMPLED, SOFT
 from stamp_train.methods.stamp.heads import HEADS, head_class
 from stamp_train.methods.stamp.losses import loss_settings
-from stamp_train.train.runlog import RECIPE
+from stamp_train.train.folder import RECIPE
 
 
 @dataclass(frozen=True)
@@ -81,22 +80,19 @@ def _of_recipe(recipe: Recipe) -> Learnt:
 
 def _of_checkpoint(path: Path) -> Learnt | None:
     """By the run that wrote it if it lies in one, else by its own configuration."""
-    from stamp_train.train.locate import CONFIG, run_folder
+    from stamp_train.train.folder import CONFIG, run_folder
 
     run = run_folder(path)
     if run is not None:
         return learnt_by(run)
     if not (path / CONFIG).is_file():
         return None
-    from stamp_train.backbones.folder import read_config
+    from stamp_train.backbones.load import read_config
     from stamp_train.backbones.processor import StampProcessor
-    from stamp_train.predict.faults import told
+    from stamp_train.predict.opening import told
     from stamp_train.sequence.config import StampConfig
 
     with told(str(path)):
         head = StampConfig.of(read_config(path)).head
-        size = StampProcessor.from_pretrained(path).image_processor.size
-    area = PATCH**2
-    return Learnt(
-        Representation(SOFT, head_class(head).side), size["shortest_edge"] // area, size["longest_edge"] // area
-    )
+        bounds = StampProcessor.from_pretrained(path).bounds
+    return Learnt(Representation(SOFT, head_class(head).side), *bounds)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from inspect import signature
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 
 from stamp_train.attention import AttentionPlan, make_plan
-from stamp_train.backbones.modeling import ImageFeatures
 from stamp_train.generation.branches import Branch, Document, Stretch
 from stamp_train.generation.cache import CachedPlan, Glance, KeyValues, in_halves, join, portions
 from stamp_train.generation.replies import Event, Reply, SourceImage
@@ -20,11 +17,9 @@ from stamp_train.generation.sampling import GenerationOptions, choose, penalise
 from stamp_train.methods.stamp.heads import patches_to_grid
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import MaskBlock, StampInputs
+from stamp_train.sequence.inputs import ImageFeatures, MaskBlock, StampInputs
 from stamp_train.sequence.structure import AttentionStructure
 
-# What transformers calls the cache of a language model; from 5.24 on the older name warns.
-_CACHE = "cache" if "cache" in signature(Qwen2VLTextModel.forward).parameters else "past_key_values"
 Block = tuple[Branch, int]  # a mask to draw: the index of its <|seg|> in the reply's ids
 
 
@@ -39,10 +34,9 @@ def encode(model: Any, sources: Sequence[SourceImage]) -> None:
     def work(some: Sequence[SourceImage]) -> Iterable[SourceImage]:
         pixels = torch.cat([source.pixel_values for source in some]).to(model.device)
         grids = torch.tensor([source.grid_thw for source in some], device=model.device)
-        found = model.encode_images(pixels, grids)
-        sizes = [source.patches for source in some]
-        for source, merged, patches in zip(some, found.merged.split(sizes), found.patches.split(sizes), strict=True):
-            source.features = ImageFeatures(merged, patches)
+        found = model.encode_images(pixels, grids).split([source.patches for source in some])
+        for source, features in zip(some, found, strict=True):
+            source.features = features
         return some
 
     unseen = [source for source in dict.fromkeys(sources) if source.features is None]
@@ -83,10 +77,7 @@ class Batch:
     def _join_features(self, sources: Sequence[SourceImage]) -> ImageFeatures:
         """Features of the images, one after another."""
         found = [source.features for source in sources if source.features]
-        if not found:
-            nothing = torch.zeros(0, self.model.config.text_config.hidden_size, device=self.device)
-            return ImageFeatures(nothing, nothing)
-        return ImageFeatures(torch.cat([f.merged for f in found]), torch.cat([f.patches for f in found]))
+        return ImageFeatures.join(found) if found else self.model.no_images(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -208,13 +199,7 @@ class Batch:
 
     def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | Glance) -> Tensor:
         """Final states [L, H]."""
-        found: Tensor = self.model.model.language_model(
-            inputs_embeds=self.model.embed(inputs, self.features),
-            position_ids=inputs.position_ids,
-            attention_mask={"full_attention": plan},
-            use_cache=True,
-            **{_CACHE: cache},
-        ).last_hidden_state[0]
+        found: Tensor = self.model.run_language(inputs, self.features, plan, cache).last_hidden_state[0]
         return found
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from stamp_train.backbones.modeling import ImageFeatures
 from stamp_train.generation.sampling import TextStream
 from stamp_train.methods import upsample
 from stamp_train.methods.stamp.heads import Grid
 from stamp_train.sequence.errors import StampModelError
+from stamp_train.sequence.inputs import ImageFeatures
 
 
 @dataclass(frozen=True)

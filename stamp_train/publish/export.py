@@ -10,11 +10,11 @@ from safetensors import SafetensorError
 
 from stamp_data.writing import replace_folder
 from stamp_schemas import StampError, UsageFault
-from stamp_train.backbones.folder import check_folder
+from stamp_train.backbones.load import check_folder
 from stamp_train.backbones.saving import save_model
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.model_card import model_card
-from stamp_train.train.locate import CONFIG, find_checkpoint
+from stamp_train.train.folder import CONFIG, find_checkpoint
 
 CARD = "README.md"
 
@@ -34,7 +34,7 @@ def export(
     same words and leaves the mask head aside.
 
     Args:
-        checkpoint: see `stamp_train.train.locate.find_checkpoint`.
+        checkpoint: see `stamp_train.train.folder.find_checkpoint`.
         out: new folder; it is there whole or not at all.
         results: `results.json` of evaluations of this checkpoint, for the card.
         base: folder or hub name of the model that an adapter was trained on, if it comes by itself, such as the published 7B

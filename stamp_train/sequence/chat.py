@@ -15,24 +15,46 @@ ADDED_TOKENS = (SEG, MASK, YES, NO)
 _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 # What an assistant may say beyond text. Everything else that looks like a control token stays text, whoever wrote it.
 _SPEAKABLE = re.compile("(" + "|".join(re.escape(token) for token in (SEG, YES, NO)) + ")")
-DEFAULT_SYSTEM = "You are a helpful assistant."
-TEMPLATE = (  # the same in the language of chat templates, for other programs; there control tokens in texts are obeyed
-    "{%- for message in messages %}"
-    "{%- if loop.first and message['role'] != 'system' %}"
-    "{{- '<|im_start|>system\n" + DEFAULT_SYSTEM + "<|im_end|>\n' }}"
-    "{%- endif %}"
-    "{{- '<|im_start|>' + message['role'] + '\n' }}"
-    "{%- if message['content'] is string %}{{- message['content'] }}"
-    "{%- else %}{%- for part in message['content'] %}"
-    "{%- if part['type'] == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
-    "{%- else %}{{- part['text'] }}{%- endif %}"
-    "{%- endfor %}{%- endif %}"
-    "{{- '<|im_end|>\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
-)
-# What is written into every dialogue, whatever it says: tokenised once.
-FRAME = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n", "\n")
+
+
+@dataclass(frozen=True)
+class ChatLayout:
+    """How a family of models frames dialogues, all of them in ChatML.
+
+    system: what the system line says that is put in front of a dialogue without one; "" for no such line.
+    """
+
+    system: str = ""
+
+    @property
+    def frame(self) -> tuple[str, ...]:
+        """What is written into every dialogue, whatever it says: tokenised once."""
+        return (self.system, "system\n", "user\n", "assistant\n", "\n")
+
+    @property
+    def template(self) -> str:
+        """The same in the language of chat templates, for other programs; there control tokens in texts are obeyed."""
+        opening = (
+            "{%- if loop.first and message['role'] != 'system' %}"
+            "{{- '<|im_start|>system\n" + self.system + "<|im_end|>\n' }}"
+            "{%- endif %}"
+        )
+        return (
+            "{%- for message in messages %}"
+            + (opening if self.system else "")
+            + "{{- '<|im_start|>' + message['role'] + '\n' }}"
+            "{%- if message['content'] is string %}{{- message['content'] }}"
+            "{%- else %}{%- for part in message['content'] %}"
+            "{%- if part['type'] == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
+            "{%- else %}{{- part['text'] }}{%- endif %}"
+            "{%- endfor %}{%- endif %}"
+            "{{- '<|im_end|>\n' }}"
+            "{%- endfor %}"
+            "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+        )
+
+
+ASSISTED = ChatLayout("You are a helpful assistant.")
 
 Message = Mapping[str, Any]
 
@@ -60,15 +82,11 @@ class ChatEncoder:
     Headers, texts and control tokens are tokenised apart. For text that does not begin with a line break this gives the
     ids of the checkpoints' chat template; and a training sequence is always the generation prompt followed by the answer.
 
-    Args:
-        tokenizer: a fast tokenizer of transformers.
-
-    Raises:
-        StampModelError: the tokenizer lacks a control token.
+    tokenizer: a fast one of transformers; StampModelError if it lacks a control token. layout: of the family of models.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, layout: ChatLayout = ASSISTED) -> None:
+        self.tokenizer, self.layout = tokenizer, layout
         vocabulary = tokenizer.get_vocab()
         missing = [token for token in (*_CHAT_TOKENS, *ADDED_TOKENS) if token not in vocabulary]
         if missing:
@@ -79,7 +97,7 @@ class ChatEncoder:
         self.control = {token: int(vocabulary[token]) for token in (*_CHAT_TOKENS, *ADDED_TOKENS)}
         self._control_ids = frozenset(self.control.values())
         self._frame: dict[str, list[int]] = {}
-        self._frame = {text: self.text_ids(text) for text in FRAME}
+        self._frame = {text: self.text_ids(text) for text in layout.frame}
 
     @property
     def seg_id(self) -> int:
@@ -125,7 +143,7 @@ class ChatEncoder:
     def encode(
         self, messages: Sequence[Message], *, name: str | None = None, generation_prompt: bool = False
     ) -> EncodedDialogue:
-        """Token ids of a dialogue; a default system line is put in front if there is none.
+        """Token ids of a dialogue; the layout's system line is put in front if there is none.
 
         Args:
             messages: `role` and `content`; content is a string or a list of `{"type": "image"}` and
@@ -139,8 +157,8 @@ class ChatEncoder:
         if not messages:
             raise StampModelError("a dialogue without messages", where=name)
         turns = list(messages)
-        if turns[0].get("role") != "system":
-            turns.insert(0, {"role": "system", "content": DEFAULT_SYSTEM})
+        if turns[0].get("role") != "system" and self.layout.system:
+            turns.insert(0, {"role": "system", "content": self.layout.system})
         writer = _Writer(self, name)
         for turn in turns:
             writer.turn(turn)

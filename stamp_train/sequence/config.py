@@ -21,6 +21,7 @@ class StampConfig:
         head_width: hidden width of the `fine` readout per 14-pixel patch.
         head_words: the last so many tokens before `<|seg|>` tell the `fine` readout where to look (`WordsOfPlace`); 0, none.
         names: categories that the vision tower learns to name (`demo.patch_classes`); none, no layer for it.
+        deepstack: what image tokens get of the tower's inner layers (Qwen3-VL) goes to the mask tokens of their patches too.
     """
 
     head: str = "fine"
@@ -28,6 +29,7 @@ class StampConfig:
     head_width: int = 256
     head_words: int = 0
     names: tuple[str, ...] = ()
+    deepstack: bool = True
 
     def __post_init__(self) -> None:
         if self.mask_positions not in MASK_POSITIONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,6 +71,39 @@ class StampInputs:
             if isinstance(value, Tensor | AttentionStructure)
         }
         return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features of all images of a sequence, N merged patches in all, row by row per image.
+
+    merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge: upper left, upper
+    right, lower left, lower right. layers: [N, H] each, what is added after each of the language model's first layers.
+    """
+
+    merged: Tensor
+    patches: Tensor
+    layers: tuple[Tensor, ...] = ()
+
+    def split(self, sizes: Sequence[int]) -> list[ImageFeatures]:
+        """Features of so many merged patches each."""
+        merged, patches, *layers = (
+            torch.split(part, list(sizes)) for part in (self.merged, self.patches, *self.layers)
+        )
+        return [
+            ImageFeatures(first, second, tuple(rest))
+            for first, second, *rest in zip(merged, patches, *layers, strict=True)
+        ]
+
+    @classmethod
+    def join(cls, parts: Sequence[ImageFeatures]) -> ImageFeatures:
+        """Features one after another; at least one."""
+        layers = zip(*(part.layers for part in parts), strict=True)
+        return cls(
+            torch.cat([part.merged for part in parts]),
+            torch.cat([part.patches for part in parts]),
+            tuple(torch.cat(layer) for layer in layers),
+        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,18 @@ from PIL import Image
 from torch import Tensor
 
 from stamp_data.grid import rle_coverage
+from stamp_data.picture import PictureFault
+from stamp_data.pixels import decode_picture
 from stamp_data.rle import decode as decode_rle
 from stamp_schemas import Dialogue, Grid, UsageFault
 from stamp_schemas.record import IGNORE
 from stamp_train.methods.stamp.demo.patch_classes import name_patches
 from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.sequence.examples import DialogueExample, ImageExample
-from stamp_train.stream.pictures import UndecodableError, decode
 from stamp_train.stream.records import BadRecord, Parsed
+
+if TYPE_CHECKING:
+    from stamp_train.backbones.processor import StampProcessor
 
 GridTHW = tuple[int, int, int]
 Prepare = Callable[[Image.Image], tuple[Tensor, GridTHW]]
@@ -26,17 +30,23 @@ Prepare = Callable[[Image.Image], tuple[Tensor, GridTHW]]
 Called in several threads at a time."""
 
 
+def prepare_with(processor: StampProcessor) -> Prepare:
+    """The processor as the stream calls it."""
+
+    def prepare(image: Image.Image) -> tuple[Tensor, GridTHW]:
+        batch = processor.images([image])[0]
+        return batch.pixel_values, batch.grid_thw
+
+    return prepare
+
+
 class ExampleMaker:
     """Makes layout inputs of records.
 
-    Args:
-        prepare: the model's processor.
-        side: labels per side of a merged patch, as `LayoutOptions.side`.
-        label_rule: `coverage` or `sampled`, see `LossSettings.label_rule`.
-        names: categories that patches are named by (`stamp_train.methods.stamp.demo.patch_classes`).
-
-    Raises:
-        UsageFault: sampled labels within a merged patch, which the published code does not have.
+    prepare: the model's processor. side: labels per side of a merged patch, as `LayoutOptions.side`. label_rule: `coverage`
+    or `sampled`, see `LossSettings.label_rule`. names: categories that patches are named by
+    (`stamp_train.methods.stamp.demo.patch_classes`). UsageFault: sampled labels within a merged patch, which the published
+    code does not have.
     """
 
     def __init__(
@@ -71,8 +81,8 @@ class ExampleMaker:
         info = parsed.record.image
         assert info is not None  # only called for records with a picture
         try:
-            image = decode(parsed.image)
-        except UndecodableError as fault:
+            image = decode_picture(parsed.image)
+        except PictureFault as fault:
             raise BadRecord("picture-broken", str(fault)) from None
         if image.size != (info.width, info.height):
             raise BadRecord("picture-size", f"{image.size}, the record says {(info.width, info.height)}")

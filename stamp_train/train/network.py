@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stamp_data.grid import PATCH
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.base import base_of, check_base, fetch, read_base, write_base
-from stamp_train.backbones.folder import check_folder, has_head
-from stamp_train.backbones.load import load_checkpoint, start_from
+from stamp_train.backbones.folder import has_head
+from stamp_train.backbones.load import check_folder, load_checkpoint, start_from
 from stamp_train.backbones.lora import load_adapter, lora_config, merge_adapter, wrap
-from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
+from stamp_train.backbones.processor import StampProcessor, make_images, open_images, open_tokenizer
 from stamp_train.backbones.random_init import build_scratch, scratch_tokenizer, stamp_config
 from stamp_train.backbones.saving import save_model, spell_twice
 from stamp_train.generation.prompts import check_rows
@@ -70,19 +68,23 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     model, data = recipe.model, recipe.data
     if checkpoint is not None and model.tuning != "lora":
         check_folder(checkpoint)
-        processor = StampProcessor.from_pretrained(checkpoint, min_tokens=data.min_tokens, max_tokens=data.max_tokens)
+        processor = StampProcessor.from_pretrained(checkpoint)
+        processor.bound(data.min_tokens, data.max_tokens)
         network = load_checkpoint(checkpoint, dtype=dtype)
         check_rows(network, processor.chat)
         return network, processor
-    pixels: dict[str, Any] = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
     if model.preset:
         tokenizer = scratch_tokenizer(recipe)
-        return build_scratch(recipe, tokenizer, dtype), StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
+        network = build_scratch(recipe, tokenizer, dtype)
+        images = make_images(network.backbone, data.min_tokens, data.max_tokens)
+        return network, StampProcessor(tokenizer, images, network.backbone)
     folder = start_folder(recipe, checkpoint)
-    tokenizer, images = open_tokenizer(folder), open_images(folder, **pixels)
+    tokenizer = open_tokenizer(folder)
     network = _open_start(folder, recipe, tokenizer, dtype)
-    network.stamp_base = base_of(model.start, folder)
-    return network, StampProcessor(tokenizer, images)
+    network.stamp_base = base_of(model.start, folder, network)
+    processor = StampProcessor(tokenizer, open_images(folder, network.backbone), network.backbone)
+    processor.bound(data.min_tokens, data.max_tokens)
+    return network, processor
 
 
 def _recompute(network: Any) -> None:

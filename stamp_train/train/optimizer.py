@@ -1,25 +1,24 @@
-"""What moves the weights: AdamW, or Muon for the matrices and AdamW for the rest."""
+"""What moves the weights, AdamW, or Muon for the matrices and AdamW for the rest; and how far, step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
 
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon
-from torch.overrides import TorchFunctionMode
 
 from stamp_schemas.recipe import Optimizer, Recipe
-from stamp_train.train.precision import native_bfloat16
+from stamp_train.train.machine import native_bfloat16
+from stamp_train.train.muon import SingleMuon, Together
 
 
 def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimizer over what is trained. `share` of each of its groups: of the recipe's learning rate."""
+    """The recipe's optimizer over what is trained. `ratio` of each of its groups: to the recipe's learning rate."""
     settings = recipe.optimizer
     weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     if settings.kind == "adamw":
-        return _adamw(list(weights.values()), settings, share=1.0)
+        return _adamw(list(weights.values()), settings, ratio=1.0)
     # Muon is for maps between hidden states. Rows of an embedding are no such map, nor is the patches' convolution.
     tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     matrices = [weight for weight in weights.values() if weight.ndim == 2 and id(weight) not in tables]
@@ -28,7 +27,7 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     # Updates scaled to the size of AdamW's, so that rates compare (Liu et al., "Muon is scalable for LLM training").
     kind = Muon if native_bfloat16() else SingleMuon
     muon = kind(
-        [{"params": matrices, "share": 1.0}],
+        [{"params": matrices, "ratio": 1.0}],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         adjust_lr_fn="match_rms_adamw",
@@ -36,9 +35,9 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     return Together(muon, _adamw(others, settings, settings.rest))
 
 
-def _adamw(weights: list[nn.Parameter], settings: Optimizer, share: float) -> AdamW:
+def _adamw(weights: list[nn.Parameter], settings: Optimizer, ratio: float) -> AdamW:
     return AdamW(
-        [{"params": weights, "share": share}],
+        [{"params": weights, "ratio": ratio}],
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
@@ -46,53 +45,16 @@ def _adamw(weights: list[nn.Parameter], settings: Optimizer, share: float) -> Ad
     )
 
 
-class _Single(TorchFunctionMode):
-    """Within it, `tensor.bfloat16()` is a copy in float32."""
+def learning_rate(settings: Optimizer, step: int, steps: int, schedule: str = "") -> float:
+    """The rate of step number `step`, from 0, of a stage of `steps`: a pure function, so that no state could be lost.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.bfloat16:
-            return args[0].to(torch.float32, copy=True)
-        return func(*args, **(kwargs or {}))
-
-
-class SingleMuon(Muon):
-    """Muon with its iteration in float32; PyTorch's asks for bfloat16 whatever the machine."""
-
-    def step(self, closure: Any = None) -> Any:
-        """See `torch.optim.Muon`."""
-        with _Single():
-            return super().step(closure)  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
-
-
-class Together(torch.optim.Optimizer):
-    """Several optimizers over different weights, as one.
-
-    Args:
-        parts: whose groups of weights are this one's.
+    The linear schedule is that of the paper's Table S1: up over the first `warmup` of the steps, then down, so that the
+    step after the last would have rate 0. The first step of a warm-up has a rate above 0: a step at 0 teaches nothing.
+    schedule: of the stage, if it has one of its own.
     """
-
-    def __init__(self, *parts: torch.optim.Optimizer) -> None:
-        self.parts = parts
-        super().__init__([group for part in parts for group in part.param_groups], {})
-        self._share()
-
-    def _share(self) -> None:
-        """A learning rate that is set in one of our groups is set in the part's."""
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
-
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # not its overloads
-        """One step of every part, after `closure`, if given, has made the gradients; what that returns."""
-        loss = closure() if closure else None
-        for part in self.parts:
-            part.step()
-        return loss
-
-    def state_dict(self) -> dict[str, Any]:
-        """States of the parts, in their order."""
-        return {"parts": [part.state_dict() for part in self.parts]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put the states of the parts back."""
-        for part, state in zip(self.parts, state_dict["parts"], strict=True):
-            part.load_state_dict(state)
-        self._share()
+    warm = math.ceil(settings.warmup * steps)
+    if step < warm:
+        return settings.learning_rate * (step + 1) / warm
+    if (schedule or settings.schedule) == "constant":
+        return settings.learning_rate
+    return settings.learning_rate * (steps - step) / (steps - warm)

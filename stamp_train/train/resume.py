@@ -1,54 +1,22 @@
-"""From where a run goes on: its checkpoints, how far each is, and the newest that is whole. Imports next to nothing."""
+"""How a run goes on: from which of its checkpoints, the newest that is whole, and by which recipe. Imports next to nothing."""
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-import msgspec
 
 from stamp_schemas import StampError, UsageFault
+from stamp_train.recipes import Resolved, changes, resolve
 from stamp_train.train.checksums import CHECKSUMS, find_faults
-from stamp_train.train.runlog import CHECKPOINTS, FINAL, LOG, read_rows
+from stamp_train.train.folder import CHECKPOINTS, EARLIER, FINAL, LOG, RECIPE, STATE, find, run_folder
+from stamp_train.train.runlog import read_rows
 
-STATE = "state.json"  # of a checkpoint
-EARLIER = "--resume auto goes on from the newest checkpoint that is whole"
 _log = logging.getLogger(__name__)
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-_LARGEST_STATE = 1 << 20  # bytes; they are some hundred
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is.
-
-    step: optimizer steps done, over all stages. stage: index of the stage. stage_step: steps of that stage done.
-    stream: the loader's state. metrics: of the last evaluation, if it was at this step.
-    """
-
-    step: _Count
-    stage: _Count
-    stage_step: _Count
-    stream: dict[str, str | int]
-    metrics: dict[str, float] = {}
-
-
-def find(folder: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
-    complete = (path for path in folder.glob("step-*") if (path / STATE).is_file())
-    return sorted(complete, key=lambda path: (len(path.name), path.name))  # the millionth step has a digit more
-
-
-def read_progress(checkpoint: Path) -> Progress:
-    """How far the run was. UsageFault: no checkpoint of ours. StampError: its state is damaged."""
-    path = checkpoint / STATE
-    if not path.is_file():
-        raise UsageFault(f"{checkpoint}: not a checkpoint of a run: no {STATE}")
-    try:
-        data = path.read_bytes() if path.stat().st_size <= _LARGEST_STATE else b""
-        return msgspec.json.decode(data, type=Progress)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        raise StampError(f"{path}: damaged: {fault}", EARLIER) from None
+_TITLE = re.compile(r"# (.+), resolved\n")
+_SHOWN = 5  # differences that are told
 
 
 def find_start(out: Path, resume: str) -> Path | None:
@@ -102,3 +70,46 @@ def _first_fault(checkpoint: Path) -> str:
         return ""
     more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
     return f"{faults[0]}{more}" if faults else ""
+
+
+def continued(asked: Resolved, out: Path, overrides: Sequence[str]) -> tuple[Resolved, list[str]]:
+    """The recipe that the run in `out` goes on by, and what is to be said about it, a line each.
+
+    asked: the recipe of the call, `overrides` included. What they change is said; what else the call's recipe has other than
+    the run's is not taken, and that is said too. UsageFault: the run is one of another recipe.
+    """
+    path = out / RECIPE
+    if not path.is_file():
+        return asked, []
+    before = resolve(str(path))
+    own = replace(resolve(str(path), overrides), name=_name(path) or asked.name)
+    if asked.name not in (own.name, before.name):  # who names the run's file itself means it
+        raise UsageFault(
+            f"{out} holds a run of {own.name}, not of {asked.name}", "name that one, or give another --out"
+        )
+    told = [f"changed since the run began: {change}" for change in changes(before, own)]
+    other = changes(asked, own)
+    if not other:
+        return replace(asked, name=own.name), told
+    more = f", and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
+    kept = f"{path} goes on, which is not {asked.name} as called: {', '.join(other[:_SHOWN])}{more}; --set changes it"
+    return own, [*told, kept]
+
+
+def begun_anew(out: Path) -> list[str]:
+    """What is lost by beginning in a folder without a checkpoint, a line if it is anything."""
+    steps = len(read_rows(out / LOG))
+    return [f"{out} has no checkpoint: the run begins anew, and its log of {steps:,} steps goes"] if steps else []
+
+
+def forked(asked: Resolved, start: Path) -> list[str]:
+    """What is other than in the run that a checkpoint is of, a line each."""
+    run = run_folder(start)
+    return [f"other than in {run}: {change}" for change in changes(resolve(str(run / RECIPE)), asked)] if run else []
+
+
+def _name(path: Path) -> str:
+    """Of the recipe that a run's file was made of, "" if it does not say."""
+    with path.open(encoding="utf-8") as file:
+        found = _TITLE.fullmatch(file.readline())
+    return found[1] if found else ""

@@ -10,28 +10,20 @@ import msgspec
 from stamp_data.writing import write_atomic
 from stamp_schemas.errors import StampError, naming
 
-RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
-DEEPSPEED = "deepspeed.json"
-CHECKPOINTS, FINAL = "checkpoints", "final"
-
 
 class Row(msgspec.Struct, kw_only=True):
     """One optimizer step.
 
-    step: from 1, over all stages. loss_text, loss_mask: means over the global batch; loss_names and loss_early, where the
-    recipe gives them weight, too, by that; `loss` is their sum. lr: learning rate of
-    the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language model.
-    batch_digest: names the dialogues (`stamp-train plan show`). padding: share of the packs' room that was left empty,
-    averaged over the ranks. seconds: wall time of the step.
+    step: from 1, over all stages. losses: the method's, by name, weighted means over the global batch; `loss` is their sum. lr:
+    learning rate of the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language
+    model. batch_digest: names the dialogues (`stamp-train plan show`). padding: fraction of the packs' room that was left
+    empty, averaged over the ranks. seconds: wall time of the step.
     """
 
     step: int
     stage: str
     loss: float
-    loss_text: float
-    loss_mask: float
-    loss_names: float | msgspec.UnsetType = msgspec.UNSET
-    loss_early: float | msgspec.UnsetType = msgspec.UNSET
+    losses: dict[str, float]
     lr: float
     grad_norm: float
     dialogues: int
@@ -39,6 +31,13 @@ class Row(msgspec.Struct, kw_only=True):
     padding: float
     batch_digest: str
     seconds: float
+
+    def flat(self) -> dict[str, Any]:
+        """As it stands in the log: each of the losses as `loss_<name>`, after `loss`."""
+        found = {}
+        for name, value in msgspec.structs.asdict(self).items():
+            found.update({f"loss_{one}": part for one, part in value.items()} if name == "losses" else {name: value})
+        return found
 
 
 class Measured(msgspec.Struct, kw_only=True):
@@ -51,9 +50,7 @@ class Measured(msgspec.Struct, kw_only=True):
 class RunLog:
     """Appends rows; a row is in the file before the next step begins.
 
-    Args:
-        path: the file.
-        done: steps that the run goes on from; later rows, which the run will write again, are removed.
+    path: the file. done: steps that the run goes on from; later rows, which the run will write again, are removed.
     """
 
     def __init__(self, path: Path, done: int) -> None:
@@ -61,7 +58,7 @@ class RunLog:
         kept = [row for row in read_rows(path) if _step(path, row) <= done]
         write_atomic(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
 
-    def add(self, row: Row | Measured) -> None:
+    def add(self, row: Measured | dict[str, Any]) -> None:
         """Append one row."""
         with naming(self.path), self.path.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")

@@ -12,6 +12,9 @@ import msgspec
 from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.synth import synthesize
+from stamp_train.eval.heldout import held_out_score
+from stamp_train.recipes import Resolved
+from stamp_train.train.loop import Run
 
 from ..warm import warm
 
@@ -64,6 +67,11 @@ def _arguments(recipe: Path, shards: Path, out: Path, *more: str) -> list[str]:
 def train(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
     """Run to the end, in processes that are there already; `command` is how users start them."""
     return warm.run("stamp-train", *_arguments(recipe, shards, out, *more), processes=processes, timeout=TIMEOUT)
+
+
+def run(resolved: Resolved, out: Path, start: Path | None = None, **more: Any) -> dict[str, float]:
+    """A whole run in this process, which scores its held-out sets as the command has it; its last metrics."""
+    return Run(resolved, out, start, score=held_out_score(resolved.recipe, out), **more).train()
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:

@@ -1,21 +1,25 @@
-"""`chat --web`: conversations as a local page, see `loopback` for who may ask and `page` for what is seen."""
+"""`chat --web`: conversations as a local page, see `stamp_data.web.guard` for who may ask and `page` for what is seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from http import HTTPStatus
 
 import msgspec
-from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from stamp_data.picture import PictureFault, check_picture
 from stamp_data.pixels import decode_picture
+from stamp_data.web.answers import Lines, body, json_answer
+from stamp_data.web.server import LoopbackServer
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
 from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import Conversation, Conversations
-from stamp_train.predict.chat.loopback import Call, LoopbackHandler, Refusal, open_server
 from stamp_train.predict.chat.transcript import transcript
 from stamp_train.predict.chat.views import State, view
 
@@ -39,61 +43,69 @@ class Said(msgspec.Struct, omit_defaults=True):
     state: State | None = None
 
 
-class ChatHandler(LoopbackHandler):
+class ChatPage:
     """The page, and what its scripts ask for."""
 
-    policy = page.POLICY
-
-    def __init__(self, token: str, conversations: Conversations, *arguments: object) -> None:
+    def __init__(self, conversations: Conversations) -> None:
         self.conversations = conversations
-        super().__init__(token, *arguments)
 
-    def answer(self, call: Call) -> None:
-        """See `LoopbackHandler.answer`."""
-        match call.method, call.place:
-            case "GET", "":
-                self.send(*page.read(page.ENTRY))
-            case "GET", name if name in page.FILES:
-                self.send(*page.read(name))
-            case "POST", "api/open":
-                self._open(call.values.get("name", ""))
-            case _, place if action := _ACTIONS.get((call.method, place)):
-                action(self, self._find(call.values.get("chat", "")))
-            case _:
-                raise Refusal(HTTPStatus.NOT_FOUND)
+    def routes(self) -> list[Route]:
+        """What can be asked of the server."""
+        return [
+            Route("/", self._file),
+            Route("/api/open", self._open, methods=["POST"]),
+            Route("/api/state", self._resume),
+            Route("/api/picture", self._picture),
+            Route("/api/save", self._save),
+            Route("/api/say", self._say, methods=["POST"]),
+            Route("/api/stop", self._stop, methods=["POST"]),
+            Route("/api/undo", self._undo, methods=["POST"]),
+            Route("/{name}", self._file),
+        ]
 
-    def _find(self, name: str) -> Conversation:
-        found = self.conversations.find(name)
-        if found is None:
-            raise Refusal(HTTPStatus.GONE, "This conversation has been closed; here is a new one.")
-        return found
+    def _file(self, request: Request) -> Response:
+        name = request.path_params.get("name", page.ENTRY)
+        if name not in page.FILES:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        data, kind = page.read(name)
+        return Response(data, media_type=kind)
 
-    def _open(self, name: str) -> None:
-        data = self.body(MOST_UPLOADED)
-        self._send_state(self.conversations.open((uploaded(data), name or "picture") if data else None))
+    async def _open(self, request: Request) -> Response:
+        data, name = await body(request, MOST_UPLOADED), request.query_params.get("name", "")
+        return await run_in_threadpool(self._opened, data, name)
 
-    def _resume(self, conversation: Conversation) -> None:
+    def _opened(self, data: bytes, name: str) -> Response:
+        picture = (decode_picture(data, "the file", upright=True), name or "picture") if data else None
+        return self._state(self.conversations.open(picture))
+
+    def _resume(self, request: Request) -> Response:
         """For a page that was reloaded: whatever was being answered is heard by nobody any more."""
+        conversation = self._find(request)
         conversation.stopped.set()
         with _turn(conversation, PATIENCE):
             pass
-        self._send_state(conversation)
+        return self._state(conversation)
 
-    def _undo(self, conversation: Conversation) -> None:
+    def _undo(self, request: Request) -> Response:
+        conversation = self._find(request)
         with _turn(conversation):
             conversation.chat.undo()
-        self._send_state(conversation)
+        return self._state(conversation)
 
-    def _stop(self, conversation: Conversation) -> None:
-        conversation.stopped.set()
-        self.send_json({})
+    async def _stop(self, request: Request) -> Response:
+        """Without a thread, which so many answers may have taken."""
+        self._find(request).stopped.set()
+        return json_answer({})
 
-    def _say(self, conversation: Conversation) -> None:
-        asked = msgspec.json.decode(self.body(MOST_ASKED), type=Asked)
+    async def _say(self, request: Request) -> Response:
+        conversation = self._find(request)
+        asked = msgspec.json.decode(await body(request, MOST_ASKED), type=Asked)
         if not asked.text.strip():
             raise StampError("nothing is asked")
-        with _turn(conversation), closing(self._said(conversation, asked)) as said:
-            self.send_lines(said)
+        with ExitStack() as held:
+            held.enter_context(_turn(conversation))
+            said = held.enter_context(closing(self._said(conversation, asked)))
+            return Lines(said, held.pop_all().close)
 
     def _said(self, conversation: Conversation, asked: Asked) -> Generator[Said, None, None]:
         conversation.stopped.clear()
@@ -107,54 +119,36 @@ class ChatHandler(LoopbackHandler):
         except StampError as fault:
             yield Said("fault", str(fault))
 
-    def _send_state(self, conversation: Conversation) -> None:
-        self.send_json(view(conversation, self.conversations.model))
+    def _picture(self, request: Request) -> Response:
+        return Response(self._find(request).picture(), media_type="image/jpeg")
 
-    def _send_picture(self, conversation: Conversation) -> None:
-        self.send(conversation.picture(), "image/jpeg")
-
-    def _save(self, conversation: Conversation) -> None:
+    def _save(self, request: Request) -> Response:
+        conversation = self._find(request)
         saved = transcript(conversation.chat, self.conversations.model, conversation.name)
-        self.send(saved.json(), "application/json", Content_Disposition='attachment; filename="chat.json"')
+        headers = {"Content-Disposition": 'attachment; filename="chat.json"'}
+        return Response(saved.json(), headers=headers, media_type="application/json")
 
+    def _state(self, conversation: Conversation) -> Response:
+        return json_answer(view(conversation, self.conversations.model))
 
-_ACTIONS: dict[tuple[str, str], Callable[[ChatHandler, Conversation], None]] = {
-    ("GET", "api/state"): ChatHandler._resume,
-    ("GET", "api/picture"): ChatHandler._send_picture,
-    ("GET", "api/save"): ChatHandler._save,
-    ("POST", "api/say"): ChatHandler._say,
-    ("POST", "api/stop"): ChatHandler._stop,
-    ("POST", "api/undo"): ChatHandler._undo,
-}
-"""What can be done with a conversation."""
+    def _find(self, request: Request) -> Conversation:
+        found = self.conversations.find(request.query_params.get("chat", ""))
+        if found is None:
+            raise HTTPException(HTTPStatus.GONE, "This conversation has been closed; here is a new one.")
+        return found
 
 
 @contextmanager
 def _turn(conversation: Conversation, patience: float = 0.0) -> Iterator[None]:
-    """The conversation to oneself; Refusal if an answer is in the making, even after so many seconds."""
+    """The conversation to oneself; HTTPException if an answer is in the making, even after so many seconds."""
     if not conversation.answering.acquire(timeout=patience):
-        raise Refusal(HTTPStatus.CONFLICT, "This conversation is still being answered.")
+        raise HTTPException(HTTPStatus.CONFLICT, "This conversation is still being answered.")
     try:
         yield
     finally:
         conversation.answering.release()
 
 
-def uploaded(data: bytes) -> Image.Image:
-    """A picture from elsewhere, RGB and upright; StampError if it is none, broken or too large."""
-    try:
-        check_picture(data, "the file")
-        return decode_picture(data, "the file", upright=True)
-    except PictureFault as fault:
-        raise StampError(str(fault)) from None
-
-
-def serve(conversations: Conversations, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serve the page until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the address."""
-    server, address = open_server(ChatHandler, conversations, port=port)
-    try:
-        on_ready(address)
-        server.serve_forever()
-    finally:
-        server.server_close()
-        conversations.close()
+def open_server(conversations: Conversations, port: int = 0) -> LoopbackServer:
+    """The server of the page, see `LoopbackServer`; at its end it closes the conversations."""
+    return LoopbackServer(ChatPage(conversations).routes(), page.POLICY, conversations.close, port)

@@ -111,6 +111,7 @@ OTHER = {
     "tokenizer": None,
     "encoding": "gbk",
     "crowd": "instance",
+    "factor": 32,
 }
 
 

@@ -28,17 +28,18 @@ class Served:
 
     def __init__(self, paths: list[Path], **options: Any) -> None:
         self.gallery = Gallery(paths, **options)
-        self.server, self.address = open_server(self.gallery)
+        self.server = open_server(self.gallery)
+        self.address = self.server.address
         self.gallery.catalogue.start()
-        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         self.port, self.path = urlsplit(self.address).port, urlsplit(self.address).path
         while not self.gallery.catalogue.done:
             time.sleep(0.01)
 
-    def ask(self, path: str, method: str = "GET", host: str | None = None) -> Answer:
+    def ask(self, path: str, method: str = "GET", host: str | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request(method, path, headers={"Host": host or f"127.0.0.1:{self.port}"})
+        connection.request(method, path, headers={"Host": host or f"127.0.0.1:{self.port}", **headers})
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
@@ -50,10 +51,8 @@ class Served:
         return json.loads(body)
 
     def close(self) -> None:
-        self.server.shutdown()
+        self.server.stop()
         self.thread.join()
-        self.server.server_close()
-        self.gallery.close()
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +80,9 @@ def test_strangers_are_turned_away(served: Served) -> None:
     assert served.ask(served.path, host="example.org")[0] == 421
     assert served.ask(served.path, host=f"example.org:{served.port}")[0] == 421
     assert served.ask(served.path, host=f"localhost:{served.port}")[0] == 200
+    assert served.ask(served.path, Origin="http://example.org")[0] == 403
+    assert served.ask(served.path, Origin="null")[0] == 403
+    assert served.ask(served.path, Origin=f"http://127.0.0.1:{served.port}")[0] == 200
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert served.ask(served.path, method)[0] == 501
 
@@ -164,8 +166,7 @@ def test_a_port_in_use_is_one_line(served: Served) -> None:
 
 
 def test_tokens_differ(served: Served) -> None:
-    server, address = open_server(served.gallery)
-    server.server_close()
+    address = open_server(served.gallery).address
     assert urlsplit(address).path != served.path
     assert len(urlsplit(address).path) > 30
 

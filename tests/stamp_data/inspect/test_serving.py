@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -60,37 +59,35 @@ def test_what_thirty_ask_for_at_once_is_made_once(large_set: Path, monkeypatch: 
     monkeypatch.setattr(shelf, "record_view", counted)
     gallery = Gallery([large_set])
     monkeypatch.setattr(gallery.catalogue, "_then", lambda *_: None)  # nothing is made unasked
-    server, address = open_server(gallery)
-    thread = threading.Thread(target=server.serve_forever)
+    server = open_server(gallery)
+    thread = threading.Thread(target=server.run)
     thread.start()
     gallery.catalogue.start()
     while not gallery.catalogue.done:
         time.sleep(0.01)
     try:
         with ThreadPoolExecutor(PAGES) as pool:
-            pages = list(pool.map(lambda _: ask(address, "api/records?cursor=0"), range(PAGES)))
+            pages = list(pool.map(lambda _: ask(server.address, "api/records?cursor=0"), range(PAGES)))
             assert len(set(pages)) == 1
             assert len(json.loads(pages[0])["records"]) == RECORDS == len(made)
             cursors = [RECORDS * (number % 3) for number in range(PAGES)]
-            pages = list(pool.map(lambda cursor: ask(address, f"api/records?cursor={cursor}"), cursors))
+            pages = list(pool.map(lambda cursor: ask(server.address, f"api/records?cursor={cursor}"), cursors))
         assert len(set(pages)) == 3
         assert len(made) == 3 * RECORDS
         assert set(made.values()) == {1}
     finally:
-        server.shutdown()
+        server.stop()
         thread.join()
-        server.server_close()
-        gallery.close()
 
 
 def test_thirty_may_knock_before_one_is_let_in(large_set: Path) -> None:
     """Connections wait in the kernel while nobody accepts them; beyond the queue they would be tried again after a second."""
     gallery = Gallery([large_set])
-    server, address = open_server(gallery)
-    thread = threading.Thread(target=server.serve_forever)
+    server = open_server(gallery)
+    thread = threading.Thread(target=server.run)
     try:
         with ThreadPoolExecutor(PAGES) as pool:
-            answers = [pool.submit(ask, address, "api/records?count=0") for _ in range(PAGES)]
+            answers = [pool.submit(ask, server.address, "api/records?count=0") for _ in range(PAGES)]
             time.sleep(0.2)
             thread.start()
             began = time.monotonic()
@@ -98,10 +95,8 @@ def test_thirty_may_knock_before_one_is_let_in(large_set: Path) -> None:
                 answer.result()
         assert time.monotonic() - began < 0.9, "some had to knock again"
     finally:
-        server.shutdown()
+        server.stop()
         thread.join()
-        server.server_close()
-        gallery.close()
 
 
 def test_views_are_made_before_they_are_asked_for_as_long_as_there_is_room(large_set: Path) -> None:
@@ -163,17 +158,3 @@ def test_ctrl_c_ends_it_at_once_whoever_still_asks(large_set: Path, sort: tuple[
     assert running.returncode == 130
     assert "Traceback" not in said and "Exception" not in said, said
     assert took < 3, f"{took:.1f} s"
-
-
-def test_a_connection_that_is_closed_before_its_thread_begins_is_no_event(
-    large_set: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Ctrl-C while socketserver starts a thread closes the connection that the thread is to answer."""
-    gallery = Gallery([large_set])
-    server, _ = open_server(gallery)
-    with socket.socket() as closed:
-        pass
-    server.process_request_thread(closed, ("127.0.0.1", 1))
-    server.server_close()
-    gallery.close()
-    assert not caplog.records

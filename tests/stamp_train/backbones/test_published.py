@@ -19,16 +19,15 @@ from safetensors.torch import load_file, save_file
 
 from stamp_schemas import StampError
 from stamp_train.backbones.base import find, read_base
-from stamp_train.backbones.folder import check_folder
-from stamp_train.backbones.load import start_from
+from stamp_train.backbones.folder import digest
+from stamp_train.backbones.load import check_folder, open_adapted, start_from
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.backbones.weights import digest
 from stamp_train.estimate.checks import check_recipe
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.export import export
 from stamp_train.recipes import Resolved, resolve
+from stamp_train.train.folder import find as find_checkpoints
 from stamp_train.train.loop import Run
-from stamp_train.train.resume import find as find_checkpoints
 
 from ..hub import GOLDEN, KINDS, make_base
 from ..runs import log_of, make_shards
@@ -44,6 +43,8 @@ RECIPES = {  # what each begins from: among them every kind, flat or nested
     "stamp-2b-reason": ("qwen2-vl-2b", True, ()),
     "stamp-7b-lora": ("qwen2-vl-7b", False, ("model.lora.rank=4",)),
     "stamp-7b-lora on 2.5": ("qwen2.5-vl-7b", False, ("model.lora.rank=4", "model.lora.style=default")),
+    "stamp-2b on 3": ("qwen3-vl-4b", False, ()),
+    "stamp-7b-lora on 3": ("qwen3-vl-8b", True, ("model.lora.rank=4",)),
 }
 TIMEOUT = 240
 CALLS = """
@@ -173,6 +174,9 @@ def test_an_adapter_knows_its_base(shards: Path, adapted: tuple[Path, Path], tmp
     known = read_base(checkpoint / "adapter")
     assert known is not None and known.start == str(base.resolve()) and known.digest == digest(base)
     expected = load_folder(checkpoint)[0].state_dict()
+    alone = shutil.copytree(checkpoint / "adapter", tmp_path / "alone")  # what it says suffices: no run, no recipe
+    found = open_adapted(alone).state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
     moved = base.rename(tmp_path / "elsewhere")
     try:
         with pytest.raises(StampError, match=rf"{base}: no such folder .*--base FOLDER") as fault:
@@ -289,7 +293,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a layer more": (_edit("config.json", num_hidden_layers=3, max_window_layers=3), "12 missing"),
     "a layer less": (_edit("config.json", num_hidden_layers=1, max_window_layers=1), "12 unexpected"),
     "untied": (_edit("config.json", tie_word_embeddings=False), r"1 missing \(lm_head.weight\)"),
-    "another family": (_edit("config.json", model_type="qwen3_vl"), "model type 'qwen3_vl' is not supported"),
+    "another family": (_edit("config.json", model_type="llava"), "model type 'llava' is not supported"),
     "quantised": (_edit("config.json", quantization_config={"quant_method": "awq"}), r"quantised \(awq\)"),
     "heads of no width": (_edit("config.json", num_attention_heads=0), "config.json: cannot be opened"),
     "a config that is none": (_edit("config.json", vision_config=[]), "config.json: not a configuration"),

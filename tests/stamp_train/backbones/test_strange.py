@@ -25,10 +25,10 @@ from stamp_train.recipes import Resolved, resolve
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.checksums import CHECKSUMS
 from stamp_train.train.engine import load_moments
+from stamp_train.train.folder import Progress, read_progress
 from stamp_train.train.loop import Run
 from stamp_train.train.network import build_network, save_network
 from stamp_train.train.optimizer import make_optimizer
-from stamp_train.train.resume import Progress, read_progress
 
 from ..runs import make_shards, write_recipe
 

@@ -15,11 +15,10 @@ from accelerate import Accelerator
 from stamp_train.launch import is_first, is_worker, restarted
 from stamp_train.launch.signals import ASKING, ONE_PRESS, Stopped, StopRequest
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.train.loop import Run
+from stamp_train.train.folder import find
 from stamp_train.train.panel import Watched
-from stamp_train.train.resume import find
 
-from ..runs import log_of, write_recipe
+from ..runs import log_of, run, write_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +48,14 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_bits(
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     before = [signal.getsignal(known) for known in ASKING]
     with pytest.raises(Stopped, match=f"after step {step}") as stopped:
-        Run(recipe, out, None, ask).train()
+        run(recipe, out, watch=ask)
     assert stopped.value.by_hand == (number == signal.SIGINT)
     assert [signal.getsignal(known) for known in ASKING] == before
     (start,) = find(out / "checkpoints")
     assert start.name == f"step-{step:06d}"
     assert not (out / "final").exists()
-    Run(recipe, out, start).train()
-    Run(recipe, tmp_path / "whole").train()
+    run(recipe, out, start)
+    run(recipe, tmp_path / "whole")
     assert log_of(out) == log_of(tmp_path / "whole")
     files = [(folder / "final" / "model.safetensors").read_bytes() for folder in (out, tmp_path / "whole")]
     assert files[0] == files[1]
@@ -75,18 +74,17 @@ def test_a_second_ctrl_c_waits_for_nothing(recipe: Resolved, tmp_path: Path) -> 
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     with pytest.raises(KeyboardInterrupt):
-        Run(recipe, tmp_path / "run", None, press, lambda: told.append("pressed")).train()
+        run(recipe, tmp_path / "run", watch=press, pressed=lambda: told.append("pressed"))
     assert told == ["pressed"]
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def test_a_run_that_is_done_anyway_is_finished(recipe: Resolved, tmp_path: Path) -> None:
-    Run(
-        recipe,
-        tmp_path / "run",
-        None,
-        lambda watched: os.kill(os.getpid(), signal.SIGTERM) if watched.row.step == 10 else None,
-    ).train()
+    def stop(watched: Watched) -> None:
+        if watched.row.step == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run(recipe, tmp_path / "run", watch=stop)
     assert (tmp_path / "run" / "final" / "model.safetensors").exists()
 
 

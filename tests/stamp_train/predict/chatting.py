@@ -20,8 +20,7 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.predict import Segmenter
 from stamp_train.predict.chat.conversations import Conversations
 from stamp_train.predict.chat.keeping import Keeper
-from stamp_train.predict.chat.loopback import open_server
-from stamp_train.predict.chat.server import ChatHandler
+from stamp_train.predict.chat.server import open_server
 from stamp_train.predict.chat.terminal import TerminalChat
 
 
@@ -71,8 +70,9 @@ class Served:
 
     def __init__(self, **options: Any) -> None:
         self.conversations = Conversations(tiny_segmenter(), "tiny", (scene(), "scene.png"), options)
-        self.server, self.address = open_server(ChatHandler, self.conversations)
-        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.server = open_server(self.conversations)
+        self.address = self.server.address
+        self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         self.port, self.path = urlsplit(self.address).port, urlsplit(self.address).path
 
@@ -109,10 +109,8 @@ class Served:
         return last["state"]["rounds"][-1]
 
     def close(self) -> None:
-        self.server.shutdown()
+        self.server.stop()
         self.thread.join()
-        self.server.server_close()
-        self.conversations.close()
 
 
 def events(response: http.client.HTTPResponse) -> Iterator[Any]:

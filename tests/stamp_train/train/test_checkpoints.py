@@ -23,9 +23,9 @@ from stamp_train.backbones.presets import build_preset
 from stamp_train.recipes import resolve
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.engine import load_moments
+from stamp_train.train.folder import Progress, find, read_progress
 from stamp_train.train.network import save_network, without_weights
 from stamp_train.train.optimizer import make_optimizer
-from stamp_train.train.resume import Progress, find, read_progress
 
 from ..runs import log_of, make_shards, train, write_recipe
 
@@ -35,7 +35,7 @@ from pathlib import Path
 import torch
 from stamp_schemas.recipe import Saving
 from stamp_train.train.checkpoint import CheckpointWriter
-from stamp_train.train.resume import Progress
+from stamp_train.train.folder import Progress
 
 def model(folder):
     (folder / "model.safetensors").write_bytes(bytes(1000))

@@ -19,7 +19,8 @@ from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Saving
 from stamp_train.train.checkpoint import CheckpointWriter
 from stamp_train.train.checksums import CHECKSUMS, find_faults
-from stamp_train.train.resume import Progress, find, find_start, find_whole
+from stamp_train.train.folder import Progress, find
+from stamp_train.train.resume import find_start, find_whole
 
 
 def model(folder: Path) -> None:

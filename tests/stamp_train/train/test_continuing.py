@@ -10,8 +10,8 @@ import pytest
 
 from stamp_schemas import UsageFault
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.train.continuing import begun_anew, continued, forked
-from stamp_train.train.precision import with_native_precision
+from stamp_train.train.machine import with_native_precision
+from stamp_train.train.resume import begun_anew, continued, forked
 
 from ..runs import TIMEOUT, command, make_shards, write_recipe
 

@@ -11,8 +11,8 @@ import torch
 
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.train.checkpoint import read_optimizer
-from stamp_train.train.precision import native_bfloat16
-from stamp_train.train.resume import find
+from stamp_train.train.folder import find
+from stamp_train.train.machine import native_bfloat16
 
 from ...warm import warm
 from ..runs import TIMEOUT, log_of, make_shards, train, write_recipe

@@ -16,13 +16,12 @@ from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.train.checksums import find_faults
-from stamp_train.train.loop import Run
+from stamp_train.train.folder import EVALUATIONS, find, read_progress
 from stamp_train.train.network import build_network
 from stamp_train.train.panel import Watched
-from stamp_train.train.resume import find, read_progress
-from stamp_train.train.runlog import EVALUATIONS, Measured, RunLog
+from stamp_train.train.runlog import Measured, RunLog
 
-from ..runs import log_of, make_shards, train, write_recipe
+from ..runs import log_of, make_shards, run, train, write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +70,13 @@ def test_a_disk_that_fills_leaves_a_checkpoint_to_go_on_from(shards: Path, tmp_p
             resource.setrlimit(resource.RLIMIT_FSIZE, (size_limit, before[1]))
 
     with pytest.raises(StampError, match=r"step-000004: not written: .*File too large") as fault:
-        Run(recipe, out, None, fill).train()
+        run(recipe, out, watch=fill)
     assert "\n" not in str(fault.value)
     assert fault.value.hint.startswith(f"the last good one is {out}/checkpoints/step-000002")
     (start,) = (out / "checkpoints").iterdir()
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    Run(recipe, out, start).train()
-    Run(recipe, tmp_path / "whole").train()
+    run(recipe, out, start)
+    run(recipe, tmp_path / "whole")
     assert log_of(out) == log_of(tmp_path / "whole")
     assert (out / "final" / "model.safetensors").read_bytes() == (
         tmp_path / "whole" / "final" / "model.safetensors"
@@ -95,7 +94,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_and_what_is_there_stays(shard
             log.symlink_to("/dev/full")
 
     with pytest.raises(OSError, match="No space left on device") as fault:
-        Run(recipe, out, None, fill).train()
+        run(recipe, out, watch=fill)
     told = expected(fault.value)
     assert told is not None
     assert (told.message, told.exit_code) == (f"{log}: No space left on device", 1)
@@ -103,7 +102,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_and_what_is_there_stays(shard
     assert [row["step"] for row in log_of(out)] == [1, 2, 3]
     (start,) = find(out / "checkpoints")
     assert start.name == "step-000002" and find_faults(start) == []
-    Run(recipe, out, start).train()
+    run(recipe, out, start)
     assert [row["step"] for row in log_of(out)] == list(range(1, 11))
 
 
@@ -116,7 +115,7 @@ def test_a_tar_that_is_cut_at_a_member_ends_the_run_and_names_it(shards: Path, t
     (tar,) = sorted((copy / "grefcoco-unc" / "train").glob("*.tar"))[-1:]
     tar.write_bytes(tar.read_bytes()[:cut] + bytes(1024))
     with pytest.raises(StampError, match=rf"{tar.name}: [\d,]+ bytes, the manifest says") as fault:
-        Run(recipe_of(copy, tmp_path), tmp_path / "run").train()
+        run(recipe_of(copy, tmp_path), tmp_path / "run")
     assert "\n" not in str(fault.value)
     assert read_progress(find(tmp_path / "run" / "checkpoints")[-1]).step == 6
 

@@ -14,31 +14,24 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from stamp_data.instructions import wording
-from stamp_data.shards.reader import ShardSet
 from stamp_data.writing import replace_folder
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.presets import build_preset
-from stamp_train.eval.accepted_tokens import right_tokens
-from stamp_train.eval.heldout import Examiner, Tally
-from stamp_train.eval.oracle import decode_labels
-from stamp_train.methods.stamp.losses import LOSSES
-from stamp_train.methods.upsample import METHODS
+from stamp_train.methods.stamp.losses import LOSSES, LossSettings, StampLosses
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
-from stamp_train.stream.pictures import decode
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
-from stamp_train.train.loop import Run
+from stamp_train.train.folder import Progress, find, read_progress
+from stamp_train.train.machine import native_bfloat16
 from stamp_train.train.network import build_network
 from stamp_train.train.panel import watching
-from stamp_train.train.precision import native_bfloat16
-from stamp_train.train.resume import Progress, find, find_start, read_progress
+from stamp_train.train.resume import find_start
 from stamp_train.train.step import StepRunner, seed_step
 
 from ..conftest import make_dialogue, make_image
-from ..runs import log_of, make_shards, train, write_recipe
+from ..runs import log_of, make_shards, run, train, write_recipe
 
 TURNS = [("where is it", "there: <|seg|>."), ("and that", "no"), ("both", "<|seg|> and <|seg|>"), ("what", "a thing")]
 
@@ -79,11 +72,13 @@ def alone(image: ImageExample) -> list[ImageExample]:
     return [ImageExample([dialogue], image.pixel_values, image.grid_thw) for dialogue in image.dialogues]
 
 
-def gradients(packs: list[list[ImageExample]], loss: str = "default") -> tuple[dict[str, torch.Tensor], Any]:
+def gradients(
+    packs: list[list[ImageExample]], settings: LossSettings | None = None
+) -> tuple[dict[str, torch.Tensor], Any]:
     network, processor = build_preset("tiny")
     network.train()
     layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    runner = StepRunner(Accelerator(cpu=True), network, layout, LOSSES[loss], "auto")
+    runner = StepRunner(Accelerator(cpu=True), network, layout, StampLosses(settings or LOSSES["default"]), "auto")
     result = runner.gradients(packs, 1e9, "test")
     return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}, result
 
@@ -105,13 +100,18 @@ def test_any_split_gives_the_same_gradient(split: str) -> None:
     assert set(found) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-5)
-    assert (result.loss_text, result.loss_mask) == pytest.approx((whole.loss_text, whole.loss_mask), abs=1e-5)
+    assert result.losses == pytest.approx(whole.losses, abs=1e-5)
     assert result.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
 
 
+def test_a_rank_without_a_pack_knows_the_names_of_the_losses() -> None:
+    _, result = gradients([[]], LossSettings(early=0.5))
+    assert result.losses == {"text": 0.0, "mask": 0.0, "early": 0.0} and result.loss == 0.0
+
+
 def test_losses_of_single_packs_depend_on_the_split_as_published() -> None:
-    expected, _ = gradients(WHOLE, "published")
-    found, _ = gradients(SPLITS["two packs"], "published")
+    expected, _ = gradients(WHOLE, LOSSES["published"])
+    found, _ = gradients(SPLITS["two packs"], LOSSES["published"])
     assert any(not torch.allclose(found[name], expected[name], rtol=1e-3) for name in expected)
 
 
@@ -121,7 +121,7 @@ def test_the_norm_is_clipped() -> None:
         Accelerator(cpu=True),
         network,
         Layout(processor.chat, LayoutOptions.of(network.config)),
-        LOSSES["default"],
+        StampLosses(),
         "auto",
     )
     result = runner.gradients(WHOLE, 0.5, "test")
@@ -148,7 +148,7 @@ GOLDEN = [7.5283, 7.2335, 6.9924, 6.8288, 6.7301, 6.6029, 6.6377, 6.4102, 6.1829
 
 def test_the_curve_is_the_golden_one_and_the_folder_is_complete(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    metrics = Run(small(shards, tmp_path), out).train()
+    metrics = run(small(shards, tmp_path), out)
     rows = log_of(out)
     assert [round(row["loss"], 4) for row in rows] == pytest.approx(GOLDEN, abs=2e-4)
     assert [(row["step"], row["stage"]) for row in rows] == [(n, "first" if n < 7 else "second") for n in range(1, 11)]
@@ -170,9 +170,9 @@ def test_adapters_and_frozen_towers_resume_exactly(change: tuple[str, ...], shar
     recipe = small(
         shards, tmp_path, *change, "evaluation.sets=[]", "saving.keep=9", "model.gradient_checkpointing=true"
     )
-    Run(recipe, tmp_path / "whole").train()
+    run(recipe, tmp_path / "whole")
     start = tmp_path / "whole" / "checkpoints" / "step-000004"
-    Run(recipe, tmp_path / "rest", start).train()
+    run(recipe, tmp_path / "rest", start)
     assert log_of(tmp_path / "rest") == log_of(tmp_path / "whole")[4:]
     files = [(tmp_path / name / "final" / "model.safetensors").read_bytes() for name in ("whole", "rest")]
     assert files[0] == files[1]
@@ -183,7 +183,7 @@ def test_adapters_and_frozen_towers_resume_exactly(change: tuple[str, ...], shar
 
 def test_a_frozen_projection_of_pixels_stays_while_muon_moves_the_rest(shards: Path, tmp_path: Path) -> None:
     recipe = small(shards, tmp_path, "model.freeze_patches=true", "optimizer.kind=muon", "evaluation.sets=[]")
-    Run(recipe, tmp_path / "whole").train()
+    run(recipe, tmp_path / "whole")
     trained = load_checkpoint(tmp_path / "whole" / "final").model.visual.state_dict()
     fresh = build_network(small(shards, tmp_path).recipe)[0].model.visual.state_dict()
     assert [name for name in fresh if torch.equal(trained[name], fresh[name])] == ["patch_embed.proj.weight"]
@@ -191,8 +191,8 @@ def test_a_frozen_projection_of_pixels_stays_while_muon_moves_the_rest(shards: P
 
 def test_muon_resumes_to_the_same_bits(shards: Path, tmp_path: Path) -> None:
     recipe = small(shards, tmp_path, "optimizer.kind=muon", "optimizer.rest=0.2", "evaluation.sets=[]", "saving.keep=9")
-    Run(recipe, tmp_path / "whole").train()
-    Run(recipe, tmp_path / "rest", tmp_path / "whole" / "checkpoints" / "step-000004").train()
+    run(recipe, tmp_path / "whole")
+    run(recipe, tmp_path / "rest", tmp_path / "whole" / "checkpoints" / "step-000004")
     assert log_of(tmp_path / "rest") == log_of(tmp_path / "whole")[4:]
     files = [(tmp_path / name / "final" / "model.safetensors").read_bytes() for name in ("whole", "rest")]
     assert files[0] == files[1]
@@ -201,7 +201,7 @@ def test_muon_resumes_to_the_same_bits(shards: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(shards: Path, tmp_path: Path) -> None:
     recipe = small(shards, tmp_path, "optimizer.learning_rate=1e30", "optimizer.warmup=0", "saving.every=1")
     with pytest.raises(StampError) as fault:
-        Run(recipe, tmp_path / "run").train()
+        run(recipe, tmp_path / "run")
     rows = log_of(tmp_path / "run")
     assert fault.value.message.startswith(f"step {len(rows) + 1} (")
     assert "refcoco-unc-train-" in fault.value.message or "llava-train-" in fault.value.message
@@ -216,10 +216,10 @@ def test_resume_finds_the_newest_and_refuses_strangers(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_plan_is_refused(shards: Path, tmp_path: Path) -> None:
-    Run(small(shards, tmp_path, "stages.0.steps=3"), tmp_path / "run").train()
+    run(small(shards, tmp_path, "stages.0.steps=3"), tmp_path / "run")
     start = find(tmp_path / "run" / "checkpoints")[0]
     with pytest.raises(StampError, match="plan"):
-        Run(small(shards, tmp_path, "seed=7", "stages.0.steps=9"), tmp_path / "other", start).train()
+        run(small(shards, tmp_path, "seed=7", "stages.0.steps=9"), tmp_path / "other", start)
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
@@ -285,60 +285,11 @@ def test_a_copy_keeps_what_is_tied_and_lets_go_of_the_original() -> None:
     assert copy["a"].tolist() == [1.0, 1.0, 1.0] and copy["b"][1] == 5
 
 
-# --- held-out records -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("upsampling", METHODS)
-def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsampling: str) -> None:
-    network, processor = build_preset("tiny")
-    layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    examiner = Examiner([shards / "refcoco-unc" / "val"], 2, layout, processor, upsampling)
-
-    class Oracle(torch.nn.Module):
-        """Answers with the targets of the pack."""
-
-        def forward(self, inputs: Any, attention: str) -> Any:  # noqa: ARG002 - the network's signature
-            held_out = next(waiting)
-            pack = layout([held_out.example])
-            share = (pack.targets.coverage.float() / 254).clamp(1e-6, 1 - 1e-6)
-            text = torch.nn.functional.one_hot(pack.targets.text_ids, 400).float()
-            return type(network(inputs=inputs))(text, torch.logit(share), inputs.blocks, "oracle")
-
-    waiting = iter(examiner.held_out)
-    metrics, shown = examiner.examine(Oracle(), Accelerator(cpu=True), pictures=3)
-    assert metrics["text_accuracy"] == 1.0
-    assert metrics["ciou"] == metrics["label_ciou"] > 0.3
-    assert len(shown) == 3
-    one, image = shown[0], np.asarray(decode(shown[0].held_out.image))
-    labels = one.held_out.example.dialogues[0].coverage[0]
-    assert np.array_equal(one.predicted, decode_labels(labels, *image.shape[:2], upsampling, image))
-
-
-def test_another_wording_of_an_answer_is_right_too(shards: Path) -> None:
-    """Only up to where it parts from the one that stands there; and the expression has one wording alone."""
-    chat = build_preset("tiny")[1].chat
-    with ShardSet(shards / "refcoco-unc" / "val") as records:
-        dialogue = records.record(records.rows[0]).dialogues[0]
-    tokens = right_tokens(dialogue, "paper", chat)
-    said = chat.tokenizer.decode([token for token, _ in tokens])
-    assert said == "".join(part.text for part in dialogue.messages[-1].content) + "<|im_end|>"
-    assert all(token in right for token, right in tokens)
-    first = {chat.tokenizer.decode([token]) for token in tokens[0][1]}
-    assert first == {answer[0] for answer in wording("paper").phrase.answers}
-    seg = next(place for place, (token, _) in enumerate(tokens) if token == chat.seg_id)
-    assert tokens[seg - 2][1] == {tokens[seg - 2][0]}
-    assert right_tokens(dialogue, "published", chat)[0][1] == {tokens[0][0]}
-
-
-def test_metrics_sum_before_they_divide() -> None:
-    assert Tally(1, 4, 3, 4, 1, 2).metrics() == {"ciou": 0.25, "label_ciou": 0.75, "text_accuracy": 0.5}
-
-
 def test_without_a_terminal_a_run_is_told_in_lines(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with watching() as watch:
-        Run(small(shards, tmp_path), tmp_path / "run", None, watch).train()
+        run(small(shards, tmp_path), tmp_path / "run", watch=watch)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
     assert lines[0].startswith("step 1/10, 10%, elapsed ") and ": stage first, loss " in lines[0]
     assert lines[-1].startswith("step 10/10, ") and ": stage second" in lines[-1]

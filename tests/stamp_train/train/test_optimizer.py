@@ -10,8 +10,9 @@ from torch import nn
 
 from stamp_schemas.recipe import Optimizer, Recipe
 from stamp_train.recipes import resolve
-from stamp_train.train.optimizer import SingleMuon, Together, make_optimizer
-from stamp_train.train.precision import native_bfloat16
+from stamp_train.train.machine import native_bfloat16
+from stamp_train.train.muon import SingleMuon, Together
+from stamp_train.train.optimizer import make_optimizer
 
 
 class Small(nn.Module):
@@ -37,7 +38,7 @@ def give_gradients(network: nn.Module, seed: int) -> None:
 def steps(network: nn.Module, optimizer: torch.optim.Optimizer, seeds: range, rate: float = 0.01) -> None:
     for seed in seeds:
         for group in optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+            group["lr"] = rate * group["ratio"]
         give_gradients(network, seed)
         optimizer.step()
         optimizer.zero_grad()

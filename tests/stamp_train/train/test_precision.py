@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from stamp_train.recipes import resolve
-from stamp_train.train.optimizer import SingleMuon
-from stamp_train.train.precision import native_bfloat16, with_native_precision
+from stamp_train.train.machine import native_bfloat16, with_native_precision
+from stamp_train.train.muon import SingleMuon
 
 from ..runs import TIMEOUT, make_shards
 
@@ -66,7 +66,7 @@ def test_bfloat16_becomes_float32_where_a_machine_lacks_it(
 
 
 def test_the_emulated_setting_is_heeded() -> None:
-    code = "from stamp_train.train.precision import native_bfloat16; print(native_bfloat16())"
+    code = "from stamp_train.train.machine import native_bfloat16; print(native_bfloat16())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **NO_UNITS, "CUDA_VISIBLE_DEVICES": ""},

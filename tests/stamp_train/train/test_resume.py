@@ -15,7 +15,7 @@ import pytest
 
 from stamp_data.writing import hold
 from stamp_train.train.checksums import find_faults
-from stamp_train.train.resume import find
+from stamp_train.train.folder import find
 
 from ..runs import TIMEOUT, command, log_of, make_shards, train, write_recipe
 
@@ -122,6 +122,22 @@ def test_a_second_run_is_kept_out_and_a_dead_one_is_no_obstacle(shards: Path, tm
     with hold(out, "run"):
         assert (out / ".lock").exists()
     assert not (out / ".lock").exists()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_beside_a_run_without_a_checkpoint_nothing_is_said_to_begin_anew(
+    processes: int, shards: Path, tmp_path: Path
+) -> None:
+    recipe, out = write_recipe(tmp_path), tmp_path / "run"
+    out.mkdir()
+    (out / "log.jsonl").write_text('{"step": 1}\n')
+    with hold(out, "run"):
+        done = train(recipe, shards, out, "--resume", "auto", processes=processes)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {out}: another run is at work here") and "anew" not in done.stderr
+    done = train(recipe, shards, out, "--resume", "auto", "--set", "stages.0.steps=1", processes=processes)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the run begins anew, and its log of 1 steps goes") == 1
 
 
 def test_a_finished_run_is_not_begun_again(shards: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from stamp_train.recipes import resolve
-from stamp_train.train.loop import Run
 
-from ..runs import log_of, make_shards
+from ..runs import log_of, make_shards, run
 
 # Where Muon computes its steps in bfloat16, two threads instead of one change the third digit after the point. Other bytes
 # of the sets give another order, and so another curve.
@@ -25,7 +24,7 @@ def test_the_curve_is_the_golden_one(tmp_path: Path) -> None:
         "evaluation.records=2",
         "model.precision=float32",
     ]
-    metrics = Run(resolve("tiny", [f"data.root={shards}", *few]), tmp_path / "run").train()
+    metrics = run(resolve("tiny", [f"data.root={shards}", *few]), tmp_path / "run")
     rows = log_of(tmp_path / "run")
     assert [row["loss"] for row in rows] == pytest.approx(GOLDEN, abs=0.03)
     parts = ("loss_text", "loss_mask", "loss_names", "loss_early")

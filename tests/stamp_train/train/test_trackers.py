@@ -13,7 +13,7 @@ import pytest
 
 from stamp_schemas import UsageFault
 from stamp_train.recipes import resolve
-from stamp_train.train.resume import find
+from stamp_train.train.folder import find
 from stamp_train.train.runlog import Row
 from stamp_train.train.trackers import open_trackers
 
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("tensorboard")
 pytest.importorskip("wandb")
 NUMBERS = [field.name for field in msgspec.structs.fields(Row) if field.type in (int, float) and field.name != "step"]
+NUMBERS += ["loss_text", "loss_mask"]
 
 
 def expected(out: Path) -> dict[str, dict[int, float]]:
