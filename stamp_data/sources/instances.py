@@ -164,7 +164,7 @@ def _read_annotation(raw: msgspec.Raw, position: int, found: Instances, wanted: 
         return
     if wanted is not None and str(row.id) not in wanted:
         return
-    if wanted is None and row.expression is row.expressions is row.caption is None:
+    if wanted is None and all(said is None for said in (row.expression, row.expressions, row.caption)):
         found.telling.update(telling_keys(raw))
     if unsaid:
         found.unsaid[position] = unsaid
