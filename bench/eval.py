@@ -32,7 +32,7 @@ from stamp_data.grid import PATCH
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.cases import Case, Pictured, Truth
-from stamp_train.eval.respondents import ModelRespondent
+from stamp_train.eval.runners import ModelRunner
 from stamp_train.eval.scoring import FREE, Scorer
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
@@ -118,7 +118,7 @@ def pictured(seed: int) -> Pictured:
 def evaluated(generator: StampGenerator, exam: list[Pictured]) -> Counts:
     """As `stamp-train eval` does it."""
     options = generator.complete(GenerationOptions(begin=BEGIN, max_new_tokens=TOKENS, stop_ids=()))
-    answers = ModelRespondent(generator, options).answer(exam, FREE)
+    answers = ModelRunner(generator, options).answer(exam, FREE)
     scorer = Scorer(PUBLISHED)
     lines = [line for one, said in zip(exam, answers, strict=True) for line in scorer.lines("bench", one, FREE, said)]
     return [(line.score.intersection, line.score.union) for line in lines if line.score]

@@ -31,8 +31,9 @@ from rawset import make_refer
 from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.pixels import decode_picture
-from stamp_train.stream import LoaderOptions, Mixture, Plan, StreamLoader
-from stamp_train.stream.plan import PlanOptions
+from stamp_train.stream.loader import LoaderOptions, StreamLoader
+from stamp_train.stream.mixture import Mixture
+from stamp_train.stream.plan import Plan, PlanOptions
 from stamp_train.stream.records import RecordReader
 
 HERE = Path(__file__).parent

@@ -11,6 +11,7 @@ import typer
 from stamp_cli.console import hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_cli.predict import Base
+from stamp_schemas.recipe import Upsampling
 from stamp_train.launch import is_worker
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def eval(
         ),
     ] = None,
     upsampling: Annotated[
-        Literal["bilinear", "published", "guided"],
+        Upsampling,
         typer.Option(help="From the patch grid to the picture.", rich_help_panel=DRAW),
     ] = "bilinear",
     refine: Annotated[

@@ -102,11 +102,11 @@ def inspect(
         for name in record_keys(paths, seed=seed, where=where, sort=sort, side=side):
             print(name)
         return None
-    from stamp_data.inspect.examine import examine
+    from stamp_data.inspect.inspection import inspect_sets
     from stamp_data.inspect.report import failures
 
     with progress_bar() as bar:
-        report = examine(
+        report = inspect_sets(
             paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget, side=side, progress=bar
         )
     objections = failures(report, fail_on) if fail_on is not None else []
@@ -166,8 +166,8 @@ def _form(forms: dict[str, object]) -> str:
 
 def _check_words(sort: str | None, fail_on: str | None) -> None:
     """Before any work: what these name has to be there."""
+    from stamp_data.inspect.filters import Sort
     from stamp_data.inspect.report import objections_of
-    from stamp_data.inspect.where import Sort
 
     if sort is not None:
         Sort.parse(sort)

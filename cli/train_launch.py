@@ -85,11 +85,7 @@ PrintScript = Annotated[
 
 
 def refuse(launcher: str, **given: object) -> None:
-    """Stop at an option that says nothing to this launcher.
-
-    Raises:
-        UsageFault: there is one.
-    """
+    """Stop at an option that says nothing to this launcher. UsageFault: there is one."""
     from stamp_schemas import UsageFault
 
     for name, value in given.items():

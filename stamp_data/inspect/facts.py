@@ -14,9 +14,8 @@ from stamp_data.inspect.flags import Finding
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
 from stamp_schemas import Dialogue, Grid, Manifest, Record
-from stamp_schemas.record import FULL, IGNORE
+from stamp_schemas.record import CHARACTERS_PER_TOKEN, FULL, IGNORE
 
-CHARS_PER_TOKEN = 4.0  # English under Qwen2's tokenizer; used, and said to be used, where the build counted no tokens
 NO_TARGET = "none"  # id of the target that no-target expressions point at
 
 LARGEST = 1 << 62  # pixels; what a damaged record claims may be more than any float
@@ -135,7 +134,7 @@ class Facts:
     def _dialogue(self, index: int, dialogue: Dialogue, aim: Aim, twin: int) -> DialogueFacts:
         row = self.row
         masks, chars = dialogue.masks, row.text_chars[index]
-        tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARS_PER_TOKEN
+        tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARACTERS_PER_TOKEN
         return DialogueFacts(
             index=index,
             kind=aim.kind if aim.targets or masks else "chat",
@@ -165,9 +164,18 @@ class Facts:
             iou=min((fact.iou for fact in facts if fact.area), default=1.0),
         )
 
+    def categories(self, dialogue: DialogueFacts) -> tuple[str, ...]:
+        """Of the dialogue's targets, in the order of the alphabet."""
+        return tuple(sorted({name for target in dialogue.targets for name in self.record.targets[target].categories}))
+
     def answer(self, dialogue: DialogueFacts) -> str:
         """What the assistant says first."""
         return _said(self.record.dialogues[dialogue.index], "assistant")
+
+    def names(self, finding: Finding) -> tuple[str, str]:
+        """Ids of the dialogue and of the target that a finding concerns, "" for none."""
+        dialogue = self.record.dialogues[finding.dialogue].id if finding.dialogue >= 0 else ""
+        return dialogue, self.record.targets[finding.target].id if finding.target >= 0 else ""
 
     def codes(self, dialogue: DialogueFacts) -> list[str]:
         """Flag codes that concern a dialogue: its own (a later pass shares its twin's), its targets', the record's."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.examine import examine
+from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.look import Looker
 from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.report import InspectReport
@@ -55,7 +55,7 @@ def write_gallery(
     if max_images < 1:
         raise UsageFault(f"--max-images {max_images} shows nothing", "give 1 or more")
     if report is None:
-        report = examine(paths, seed=seed, where=where, budget=budget, side=side, progress=progress)
+        report = inspect_sets(paths, seed=seed, where=where, budget=budget, side=side, progress=progress)
     with Corpus(paths) as corpus:
         longest, wanted = thumbnail_side(min(max_images, len(corpus))), min(max_images, len(corpus))
         views: list[RecordView] = []

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from stamp_data import rle as rles
 from stamp_data.inspect.checks import check
-from stamp_data.inspect.columns import dialogue_row
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import DialogueFacts, Facts
+from stamp_data.inspect.filters import DialogueRow, Filter
 from stamp_data.inspect.flags import Finding
 from stamp_data.inspect.leaks import find_leaks
-from stamp_data.inspect.where import Filter
 from stamp_data.picture import check_picture
 from stamp_data.pixels import thumbnail
 from stamp_data.shards.index import IndexRow
@@ -116,7 +115,7 @@ def matching(facts: Facts, condition: Filter | None) -> list[DialogueFacts]:
     """The dialogues of a record that a condition lets through; all without one."""
     if condition is None:
         return facts.dialogues
-    return [dialogue for dialogue in facts.dialogues if condition(dialogue_row(facts, dialogue))]
+    return [dialogue for dialogue in facts.dialogues if condition(DialogueRow(facts, dialogue))]
 
 
 def counted_findings(facts: Facts, dialogues: list[DialogueFacts]) -> list[Finding]:

@@ -15,9 +15,10 @@ from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.look import Broken, Looker
-from stamp_data.inspect.terminal import STYLES, plain
+from stamp_data.inspect.terminal import STYLES
 from stamp_data.rle import UInt8
 from stamp_data.shards.stores import Location
+from stamp_data.text import printable
 from stamp_schemas import StampError
 from stamp_schemas.record import FULL, IGNORE, SEG, Origin
 
@@ -46,10 +47,10 @@ def show_record(
 
 def _print_head(facts: Facts, console: Console) -> None:
     record, row = facts.record, facts.row
-    console.print(Text(plain(record.key), style="bold"))
-    parts = [plain(facts.manifest.name), f"{row.shard}, row {row.row}"]
+    console.print(Text(printable(record.key), style="bold"))
+    parts = [printable(facts.manifest.name), f"{row.shard}, row {row.row}"]
     if record.image is not None:
-        parts.append(f"{plain(record.image.file_name)} {row.width}×{row.height}, {row.image_bytes / 1024:,.0f} KiB")
+        parts.append(f"{printable(record.image.file_name)} {row.width}×{row.height}, {row.image_bytes / 1024:,.0f} KiB")
         parts.append(f"{row.grid_height}×{row.grid_width} patches")
     console.print(Text(" · ".join(parts), style="dim"))
     console.print()
@@ -59,7 +60,7 @@ def _print_flags(facts: Facts, console: Console) -> None:
     for finding in facts.findings:
         flag = FLAGS[finding.code]
         line = Text(f"{finding.code} ", style=STYLES[flag.severity]).append(f"{flag.title}: ", style="default")
-        console.print(line.append(plain(finding.detail), style="dim"))
+        console.print(line.append(printable(finding.detail), style="dim"))
     if facts.findings:
         console.print()
 
@@ -72,8 +73,8 @@ def _targets(facts: Facts) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     shades = colours([target.id for target in facts.record.targets])
     for target, known, colour in zip(facts.record.targets, facts.targets, shades, strict=True):
-        label = Text("■ " if known.area else "□ ", style=colour).append(plain(target.id), style="default")
-        categories = plain(", ".join(dict.fromkeys(target.categories)))
+        label = Text("■ " if known.area else "□ ", style=colour).append(printable(target.id), style="default")
+        categories = printable(", ".join(dict.fromkeys(target.categories)))
         quality = f"{known.iou:.3f}" if known.area else "–"
         area = f"{100 * known.area:.2f}"
         table.add_row(label, Text(categories), f"{target.area:,}", area, str(known.patches), quality)
@@ -97,7 +98,7 @@ def _origin(where: Origin) -> str:
     if not where:
         return ""
     file, *records = where
-    return plain(f"{file}: {', '.join(records)}")
+    return printable(f"{file}: {', '.join(records)}")
 
 
 def _print_patches(facts: Facts, console: Console) -> None:
@@ -129,7 +130,7 @@ def _print_dialogues(facts: Facts, console: Console) -> None:
     for dialogue in shown[:DIALOGUES]:
         _print_dialogue(facts, dialogue, console)
     for dialogue in shown[DIALOGUES:]:
-        console.print(Text(f"  {plain(dialogue.text)}", overflow="ellipsis", no_wrap=True))
+        console.print(Text(f"  {printable(dialogue.text)}", overflow="ellipsis", no_wrap=True))
 
 
 def _print_dialogue(facts: Facts, dialogue: DialogueFacts, console: Console) -> None:
@@ -137,15 +138,15 @@ def _print_dialogue(facts: Facts, dialogue: DialogueFacts, console: Console) -> 
     shades = colours([target.id for target in facts.record.targets])
     passes = sum(other.twin == dialogue.index for other in facts.dialogues)
     note = f"  {raw.id} · {dialogue.kind.replace('_', ' ')}" + (f" · {passes} passes" if passes > 1 else "")
-    heading = Text(plain(dialogue.text) or "(no expression)", style="bold")
-    console.print(heading.append(plain(note), style="not bold dim"))
+    heading = Text(printable(dialogue.text) or "(no expression)", style="bold")
+    console.print(heading.append(printable(note), style="not bold dim"))
     if came := _origin(raw.where):
         console.print(Text(f"  {came}", style="dim"))
     targets = iter(raw.targets)
     for message in raw.messages:
         said = "".join("[picture] " if content.type == "image" else content.text for content in message.content)
         line = Text(f"{message.role:>9}  ", style="cyan" if message.role == "user" else "green")
-        for number, piece in enumerate(plain(said).split(SEG)):
+        for number, piece in enumerate(printable(said).split(SEG)):
             if number:
                 target = next(targets, -1) if message.role == "assistant" else -1
                 line.append(SEG, style=f"bold {shades[target]}" if 0 <= target < len(shades) else "bold")

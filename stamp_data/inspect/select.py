@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from stamp_data.inspect.columns import dialogue_row
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import DialogueFacts, Facts
+from stamp_data.inspect.filters import DialogueRow, Filter, Sort, Value
 from stamp_data.inspect.look import Looker, matching
-from stamp_data.inspect.where import Filter, Sort, Value
 from stamp_data.shards.stores import Location
 
 
@@ -56,7 +55,7 @@ def _sorted_numbers(looker: Looker, condition: Filter | None, order: Sort) -> li
     best = max if order.falling else min
     places: list[tuple[Value, int]] = []
     for pick in _picks(looker, list(range(len(looker.corpus))), condition):
-        values = [order.key(dialogue_row(pick.facts, dialogue)) for dialogue in pick.dialogues]
+        values = [DialogueRow(pick.facts, dialogue)[order.column] for dialogue in pick.dialogues]
         places.append((best(values), pick.facts.number))
     places.sort(key=lambda place: place[0], reverse=order.falling)
     return [number for _, number in places]

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stamp_data.inspect.catalogue import Catalogue, Query
-from stamp_data.inspect.examine import examine
+from stamp_data.inspect.filters import Filter
+from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.shelf import Shelf
-from stamp_data.inspect.where import Filter
 from stamp_data.pixels import as_png
 from stamp_data.shards.stores import Location
 from stamp_data.web.answers import json_answer
@@ -57,7 +57,7 @@ class Gallery:
         side: int = 1,
         report: InspectReport | None = None,
     ) -> None:
-        self.report = report or examine(paths, seed=seed, where=where, budget=budget, side=side)
+        self.report = report or inspect_sets(paths, seed=seed, where=where, budget=budget, side=side)
         self._shelf = Shelf(paths, Filter.parse(where) if where else None, budget, side)
         self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget, side=side, then=self._shelf.fill)
         self.page = Page()

@@ -18,10 +18,10 @@ from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.look import Broken, Looker
 from stamp_data.inspect.select import Pick, select
-from stamp_data.inspect.terminal import plain
 from stamp_data.pixels import thumbnail
 from stamp_data.rle import decode_or_empty
 from stamp_data.shards.stores import Location
+from stamp_data.text import printable
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
@@ -191,7 +191,7 @@ def _legend(facts: Facts, width: int, overlay: Overlay) -> Image.Image:
 
 def fitted(text: str, width: int, lines: int, style: ImageFont.FreeTypeFont) -> list[str]:
     """`text` in at most `lines` lines of `width` pixels, words kept whole where they fit, an ellipsis where it is cut."""
-    words, made = plain(text)[:1000].split(), [""]
+    words, made = printable(text)[:1000].split(), [""]
     for word in words or [""]:
         joined = f"{made[-1]} {word}".strip()
         if made[-1] and style.getlength(joined) > width:

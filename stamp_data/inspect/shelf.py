@@ -11,10 +11,10 @@ import msgspec
 
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import Facts
+from stamp_data.inspect.filters import Filter
 from stamp_data.inspect.look import Looker, matching
 from stamp_data.inspect.select import Pick
 from stamp_data.inspect.view import record_view
-from stamp_data.inspect.where import Filter
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,19 +12,13 @@ from rich.text import Text
 
 from stamp_data.inspect.report import FlagCount, Histogram, InspectReport
 from stamp_data.inspect.report import Group as Row
+from stamp_data.text import printable
 
 STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 BLOCKS = " ▁▂▃▄▅▆▇█"
 GAP = 2  # columns between two columns of a table
 NARROWEST_NAME = 12
 NARROW, WIDE = 75, 90  # characters: below, two bins share a block; from, units are written out
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def plain(text: str) -> str:
-    """`text` on one line, without anything that a terminal would obey."""
-    return _CONTROL.sub("·", text)
 
 
 def _of_masks(row: Row, number: str) -> str:
@@ -85,14 +78,14 @@ def _header(report: InspectReport) -> Group:
     facts = f"{shards:,} shards · {size / 2**20:,.1f} MiB · {patches} patches per picture{refused}{digest}"
     return Group(
         Text(report.first_line(), style="bold", overflow="ellipsis", no_wrap=True),
-        Text(f"{plain(where)} · {facts}", style="dim", overflow="ellipsis", no_wrap=True),
+        Text(f"{printable(where)} · {facts}", style="dim", overflow="ellipsis", no_wrap=True),
         Text(),
     )
 
 
 def _table(report: InspectReport, width: int) -> Table:
     rows = [row for row in report.statistics.groups if row.records]
-    names = [plain(row.set) for row in rows]
+    names = [printable(row.set) for row in rows]
     if len(rows) != 1:
         rows.append(report.statistics.all)
         names.append("all")
@@ -190,10 +183,10 @@ def _flags(report: InspectReport) -> Group | Text:
     for flag in report.flags:
         parts.append(_flag_line(flag))
         example = flag.examples[0]
-        about = f"{plain(example.key)}: {plain(example.detail)}"
+        about = f"{printable(example.key)}: {printable(example.detail)}"
         parts.append(Padding(Text(about, style="dim", overflow="ellipsis", no_wrap=True), (0, 0, 0, 4)))
     first = report.flags[0]
-    hint = f"stamp-data explain {first.code} · stamp-data inspect PATH --key {plain(first.examples[0].key)}"
+    hint = f"stamp-data explain {first.code} · stamp-data inspect PATH --key {printable(first.examples[0].key)}"
     parts.append(Text(hint, style="dim italic", overflow="ellipsis", no_wrap=True))
     return Group(*parts)
 

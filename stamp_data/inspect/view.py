@@ -114,7 +114,7 @@ def record_view(pick: Pick, picture: str, fault: str = "") -> RecordView:
         fault=fault,
         targets=[_target_view(facts, index, colour) for index, colour in enumerate(shades)],
         dialogues=_dialogue_views(facts, pick.dialogues),
-        flags=[_finding_view(facts, number) for number in range(len(facts.findings))],
+        flags=[FindingView(one.code, one.detail, *facts.names(one)) for one in facts.findings],
     )
 
 
@@ -192,10 +192,3 @@ def _dialogue_view(facts: Facts, dialogue: DialogueFacts, passes: int) -> Dialog
         flags=facts.codes(dialogue),
         turns=turns,
     )
-
-
-def _finding_view(facts: Facts, number: int) -> FindingView:
-    finding = facts.findings[number]
-    dialogue = facts.record.dialogues[finding.dialogue].id if finding.dialogue >= 0 else ""
-    target = facts.record.targets[finding.target].id if finding.target >= 0 else ""
-    return FindingView(finding.code, finding.detail, dialogue, target)

@@ -95,9 +95,8 @@ def open_adapted(adapter: Path, base: str = "") -> StampModel:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         new_ids = add_tokens(tokenizer)
         prepare_rows(model, new_ids, len(tokenizer) - len(new_ids))
-        merged: Any = merge_adapter(load_adapter(model, adapter, trainable=True))  # in all digits
-    model = merged.to(dtype)
-    return model
+        merged: StampModel = merge_adapter(load_adapter(model, adapter, trainable=True)).to(dtype)  # in all digits
+    return merged
 
 
 def _open(

@@ -23,6 +23,7 @@ from stamp_train.sequence.structure import AttentionStructure, visible
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch's words, on devices without an exception for it
 
 
 def join(parts: Sequence[AttentionStructure]) -> AttentionStructure:
@@ -210,12 +211,14 @@ def in_halves(
 
     Raises:
         StampModelError: a single item does not fit; names it.
-        torch.OutOfMemoryError: the same, if there is no `name`: the caller has something left to try.
+        RuntimeError: the same, as torch raises it, if there is no `name`: the caller has something left to try.
     """
     try:
         yield from work(items)
         return
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _OUT_OF_MEMORY) and not isinstance(error, torch.OutOfMemoryError):
+            raise
         if len(items) == 1:
             if name is None:
                 raise

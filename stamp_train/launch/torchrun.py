@@ -61,16 +61,9 @@ def find_group(
 ) -> Group:
     """The group that this node belongs to; what is not given is taken from Slurm, Kubernetes or MASTER_ADDR.
 
-    Args:
-        nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow.
-        node_rank: from 0.
-        rendezvous: HOST or HOST:PORT, the host being the node of rank 0.
-        processes: on this node; one per GPU if None, or one.
-        restarts: see `Group`.
-        environment: variables.
-
-    Raises:
-        UsageFault: the nodes cannot be told, or not where they meet.
+    nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow. node_rank: from 0. rendezvous: HOST or HOST:PORT, the
+    host being the node of rank 0. processes: on this node; one per GPU if None, or one. restarts: see `Group`. environment:
+    variables. UsageFault: the nodes cannot be told, or not where they meet.
     """
     least, most = parse_nodes(nodes or environment.get("SLURM_STEP_NUM_NODES", "1"))
     if node_rank is None:
@@ -104,13 +97,9 @@ def _meeting_place(environment: Mapping[str, str]) -> str:
 def launch(arguments: Sequence[str], group: Group) -> int:
     """Run `stamp-train ARGUMENTS…` in the processes of this node until all of them have ended.
 
-    Returns:
-        Exit code: 0, or `STOPPED` (or `INTERRUPTED`, for Ctrl-C) for a run that wrote its checkpoint because a signal asked for
-        it, or 128 and the number of the signal if there was nothing to write.
-
-    Raises:
-        StampError: a process died, or the nodes did not meet.
-        KeyboardInterrupt: a second Ctrl-C, or one before there was anything to write.
+    Exit code: 0, or `STOPPED` (or `INTERRUPTED`, for Ctrl-C) for a run that wrote its checkpoint because a signal asked for
+    it, or 128 and the number of the signal if there was nothing to write. StampError: a process died, or the nodes did not
+    meet. KeyboardInterrupt: a second Ctrl-C, or one before there was anything to write.
     """
     # One thread per process unless the recipe says otherwise: torchrun sets the same.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

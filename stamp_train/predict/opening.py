@@ -14,7 +14,7 @@ from stamp_train.backbones.processor import StampProcessor
 from stamp_train.generation.prompts import check_rows
 from stamp_train.predict.faults import told
 from stamp_train.sequence.errors import reading
-from stamp_train.train.folder import ADAPTER, CONFIG, find_checkpoint
+from stamp_train.train.folder import CONFIG, find_checkpoint
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -104,7 +104,7 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
         model = load_checkpoint(folder, dtype=dtype or "auto")
         check_rows(model, processor.chat)
         return model, processor
-    from stamp_train.predict.adapters import of_run, on_base  # needs peft
+    from stamp_train.predict.adapters import open_adapter  # needs peft
 
-    model, processor = of_run(folder, base) if (folder / ADAPTER).is_file() else on_base(folder, base)
+    model, processor = open_adapter(folder, base)
     return (model if dtype is None else model.to(dtype)), processor

@@ -39,7 +39,7 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import Prompt
 from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
-from stamp_train.methods.upsample import BILINEAR, METHODS, probabilities
+from stamp_train.methods.upsample import BILINEAR, check_method, probabilities
 from stamp_train.predict.batches import Batcher, Job
 from stamp_train.predict.faults import told
 from stamp_train.predict.opening import open_checkpoint
@@ -67,8 +67,7 @@ class Segmenter:
     """
 
     def __init__(self, generator: StampGenerator, upsampling: str = BILINEAR, refiner: Refiner | None = None) -> None:
-        if upsampling not in METHODS:
-            raise UsageFault(f"no upsampling {upsampling!r}", f"choose one of {', '.join(METHODS)}")
+        check_method(upsampling)
         self.generator, self.upsampling, self.refiner = generator, upsampling, refiner
 
     @classmethod
@@ -148,7 +147,7 @@ class Segmenter:
             batcher = Batcher(self.generator, GenerationOptions(**options), force_mask)
         except StampModelError as fault:
             raise UsageFault(fault.message, fault.hint) from fault
-        for job in batcher.jobs((r.image, r.text, r.name) for r in requests):
+        for job in batcher.jobs(requests):
             yield job.fault or self._finished(job)
 
     def chat(self, image: Source | None, **options: Any) -> Chat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +21,32 @@ from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.stream.records import BadRecord, Parsed
 
+if TYPE_CHECKING:
+    from stamp_train.backbones.processor import StampProcessor
+
 GridTHW = tuple[int, int, int]
 Prepare = Callable[[Image.Image], tuple[Tensor, GridTHW]]
 """A picture in RGB to pixel values and their patch grid (time, height, width); ValueError for one that no model can take.
 Called in several threads at a time."""
 
 
+def prepare_with(processor: StampProcessor) -> Prepare:
+    """The processor as the stream calls it."""
+
+    def prepare(image: Image.Image) -> tuple[Tensor, GridTHW]:
+        batch = processor.images([image])[0]
+        return batch.pixel_values, batch.grid_thw
+
+    return prepare
+
+
 class ExampleMaker:
     """Makes layout inputs of records.
 
-    Args:
-        prepare: the model's processor.
-        side: labels per side of a merged patch, as `LayoutOptions.side`.
-        label_rule: `coverage` or `sampled`, see `LossSettings.label_rule`.
-        names: categories that patches are named by (`stamp_train.methods.stamp.demo.patch_classes`).
-
-    Raises:
-        UsageFault: sampled labels within a merged patch, which the published code does not have.
+    prepare: the model's processor. side: labels per side of a merged patch, as `LayoutOptions.side`. label_rule: `coverage`
+    or `sampled`, see `LossSettings.label_rule`. names: categories that patches are named by
+    (`stamp_train.methods.stamp.demo.patch_classes`). UsageFault: sampled labels within a merged patch, which the published
+    code does not have.
     """
 
     def __init__(

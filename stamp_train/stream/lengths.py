@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stamp_schemas.record import SEG
+from stamp_schemas.record import CHARACTERS_PER_TOKEN, SEG
 from stamp_train.launch import is_first
 from stamp_train.stream.index import ShardRows
 from stamp_train.stream.order import Group
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GroupTokens:
-    """Tokens of a group. shared: of the picture and what stands before it, once. own: of each dialogue with its masks."""
+    """Tokens of a group. shared: of the image and what stands before it, once. own: of each dialogue with its masks."""
 
     shared: int
     own: tuple[int, ...]
@@ -36,31 +36,29 @@ class GroupTokens:
 class TokenCosts:
     """Tokens of a sequence that no text accounts for; the defaults are those of Qwen2-VL's tokenizer.
 
-    Attributes:
-        system: the default system turn that stands in front of a dialogue.
-        turn: start, role, end and line break of a turn.
-        header: those of a turn that precede its content; before the picture, dialogues share them.
-        vision: start and end of the picture.
-        characters: characters per token, for sets that were built without a tokenizer.
+    system: the default system turn that stands in front of a dialogue. turn: start, role, end and line break of a turn.
+    header: those of a turn that precede its content; before the image, dialogues share them. vision: start and end of the
+    image. characters: characters per token, where the build counted no tokens. counted: whether its counts are of this
+    tokenizer.
     """
 
     system: int = 11
     turn: int = 5
     header: int = 3
     vision: int = 2
-    characters: float = 3.5
+    characters: float = CHARACTERS_PER_TOKEN
+    counted: bool = True
 
     def text(self, characters: int, masks: int) -> int:
         """Tokens of a dialogue's texts, estimated; every `<|seg|>` is one."""
         return masks + round((characters - len(SEG) * masks) / self.characters)
 
-    def group(self, picture: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int]) -> GroupTokens:
-        """Tokens of a group. picture: its merged patches, 0 without one; the rest: of each dialogue."""
-        shared = self.system + self.header + self.vision + picture if picture else 0
-        alone = -self.header if picture else self.system
+    def group(self, image: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int]) -> GroupTokens:
+        """Tokens of a group. image: its merged patches, 0 without one; the rest: of each dialogue."""
+        shared = self.system + self.header + self.vision + image if image else 0
+        alone = -self.header if image else self.system
         own = (
-            alone + self.turn * turn + text + picture * mask
-            for text, turn, mask in zip(texts, turns, masks, strict=True)
+            alone + self.turn * turn + text + image * mask for text, turn, mask in zip(texts, turns, masks, strict=True)
         )
         return GroupTokens(shared, tuple(own))
 
@@ -79,7 +77,7 @@ class Lengths:
     def __call__(self, groups: tuple[Group, ...]) -> list[GroupTokens]:
         """Tokens of each group."""
         rows = self._rows(groups)
-        return [self._measure(group, rows[group.source, group.shard]) for group in groups]
+        return [measure(rows[group.source, group.shard], group.row, group.dialogues, self._costs) for group in groups]
 
     def _rows(self, groups: tuple[Group, ...]) -> dict[tuple[int, int], ShardRows]:
         """The rows of every shard that the groups are of; those of one set are read together."""
@@ -92,17 +90,20 @@ class Lengths:
             for shard, rows in zip(shards, self._plan.sets[source].rows(list(shards)), strict=True)
         }
 
-    def _measure(self, group: Group, rows: ShardRows) -> GroupTokens:
-        at = [int(rows.starts[group.row]) + dialogue for dialogue in group.dialogues]
-        masks = rows.masks[at].tolist()
-        texts = rows.tokens[at].tolist() if rows.tokens is not None else self._estimate(rows, at, masks)
-        return self._costs.group(int(rows.image_tokens[group.row]), texts, rows.turns[at].tolist(), masks)
 
-    def _estimate(self, rows: ShardRows, at: list[int], masks: list[int]) -> list[int]:
-        if is_first():
-            _tell_estimate(self._costs.characters)
-        characters = rows.characters[at].tolist()
-        return [self._costs.text(count, mask) for count, mask in zip(characters, masks, strict=True)]
+def measure(
+    rows: ShardRows, row: int, dialogues: Sequence[int], costs: TokenCosts, image: int | None = None
+) -> GroupTokens:
+    """Tokens of some dialogues of a record. image: of its merged patches, if not those of the build."""
+    at = [int(rows.starts[row]) + dialogue for dialogue in dialogues]
+    masks = rows.masks[at].tolist()
+    if rows.tokens is not None and costs.counted:
+        texts = rows.tokens[at].tolist()
+    else:
+        if is_first() and costs.counted:
+            _tell_estimate(costs.characters)
+        texts = [costs.text(count, mask) for count, mask in zip(rows.characters[at].tolist(), masks, strict=True)]
+    return costs.group(int(rows.image_tokens[row]) if image is None else image, texts, rows.turns[at].tolist(), masks)
 
 
 @cache

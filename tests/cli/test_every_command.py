@@ -16,7 +16,7 @@ from PIL import Image
 from stamp_cli import data, train
 from stamp_cli.console import run
 
-from ..stamp_train.eval.exams import save_lively
+from ..stamp_train.eval.made_sets import save_lively
 from ..stamp_train.runs import make_shards, write_recipe
 
 PROGRAMS = {"stamp-data": data.app, "stamp-train": train.app}

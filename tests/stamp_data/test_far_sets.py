@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stamp_cli.data import app
-from stamp_data.inspect.examine import examine
+from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Store, StoreFault, open_store
@@ -37,7 +37,7 @@ def call(*arguments: object) -> str:
 
 
 def examine_all(store: Store) -> object:
-    return examine([store])
+    return inspect_sets([store])
 
 
 @pytest.fixture(scope="module")

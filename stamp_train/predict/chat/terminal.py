@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from stamp_data.draw.palette import COLOURS
+from stamp_data.text import printable
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
 from stamp_train.predict.chat.inline import Way, show_picture
 from stamp_train.predict.chat.keeping import Keeper
-from stamp_train.predict.chat.transcript import printable
 from stamp_train.predict.dialogue import STOPPED, Chat
 from stamp_train.predict.segmentation import Segmentation
 
@@ -151,7 +151,7 @@ class TerminalChat:
         with suppress(KeyboardInterrupt), closing(events):  # type: ignore[type-var]  # it is a generator
             for event in events:
                 if event.kind == "text":
-                    self._print(Text(printable(event.text)))
+                    self._print(Text(printable(event.text, "\n\t")))
                 elif event.text == SEG:
                     self._print(_mask_name(masks, "[mask {}]"))
                     masks += 1

@@ -76,8 +76,3 @@ def pieces(turn: Turn) -> list[str | int]:
         found += [number - 1] if number else []
         found += [seen] if (seen := _UNSEEN.sub("", text)) else []
     return found
-
-
-def printable(text: str) -> str:
-    """Text without what a terminal would obey: control and direction characters become `�`."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

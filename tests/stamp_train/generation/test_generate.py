@@ -546,16 +546,33 @@ def test_halving_goes_on_with_what_fits(caplog: pytest.LogCaptureFixture) -> Non
     ]
 
 
-def test_one_item_that_does_not_fit_is_named() -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.OutOfMemoryError("injected"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    ],
+)
+def test_one_item_that_does_not_fit_is_named(fault: RuntimeError) -> None:
     def work(items: Sequence[str]) -> Iterator[str]:
         if "b" in items:
-            raise torch.OutOfMemoryError("injected")
+            raise fault
         yield from items
 
     with pytest.raises(StampModelError, match=r"^item b: out of memory"):
         list(in_halves(["a", "b"], work, lambda item: f"item {item}"))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(fault)):
         list(in_halves(["a", "b"], work))
+
+
+def test_other_errors_are_not_for_want_of_memory() -> None:
+    def broken(_: Sequence[str]) -> Iterator[str]:
+        raise RuntimeError("shapes do not agree")
+        yield
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(in_halves(["a", "b"], broken, str))
 
 
 @pytest.mark.parametrize("limit", [115, 180, 260])

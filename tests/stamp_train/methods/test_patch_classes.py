@@ -20,7 +20,8 @@ from stamp_train.methods.stamp.losses import LossSettings, count, losses
 from stamp_train.recipes import resolve
 from stamp_train.sequence.inputs import UNNAMED
 from stamp_train.sequence.layout import Layout, LayoutOptions
-from stamp_train.stream.stage_loader import open_feed
+from stamp_train.stream.examples import prepare_with
+from stamp_train.stream.loader import stage_loader
 from stamp_train.train.folder import find
 from stamp_train.train.network import build_network
 
@@ -61,7 +62,7 @@ def test_the_loss_is_a_mean_over_the_named_patches_of_the_whole_batch(shards: Pa
     names = network.stamp_config.names
     assert list(names) == categories(recipe)
     layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    feed = open_feed(recipe, 1, processor, layout.options.side, 0, 1, tmp_path, names)
+    feed = stage_loader(recipe, 1, prepare_with(processor), layout.options.side, 0, 1, tmp_path, names)
     settings = LossSettings(naming=0.5)
     batches = ([layout(pack) for pack in batch.packs] for batch in feed)
     packs = next(

@@ -1,7 +1,8 @@
-"""The one pass over the records: load, gather facts, raise flags, filter, add up."""
+"""The one pass over the records: load, measure, raise flags, filter, add up."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import Facts
+from stamp_data.inspect.filters import Filter
 from stamp_data.inspect.flags import FLAGS, Finding
 from stamp_data.inspect.look import Broken, Looker, counted_findings, matching
 from stamp_data.inspect.report import (
@@ -21,7 +23,6 @@ from stamp_data.inspect.report import (
     Summary,
 )
 from stamp_data.inspect.statistics import Tally, statistics
-from stamp_data.inspect.where import Filter
 from stamp_data.shards.stores import Location
 from stamp_schemas import Manifest
 from stamp_schemas.record import RECORD_SCHEMA
@@ -33,23 +34,23 @@ EXAMPLES = 3  # kept per flag
 
 
 @dataclass
-class _FlagTally:
-    """Findings by code, with the first few examples of each."""
+class _Flags:
+    """Findings by code, with the first few examples of each. flagged: records with any."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    records: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Example]] = field(default_factory=dict)
     flagged: int = 0
 
     def add(self, source: Facts | Broken, findings: list[Finding]) -> None:
         self.flagged += bool(findings)
-        for code in {finding.code for finding in findings}:
-            self.records[code] = self.records.get(code, 0) + 1
+        self.counts.update(finding.code for finding in findings)
+        self.records.update({finding.code for finding in findings})
         for finding in findings:
-            self.counts[finding.code] = self.counts.get(finding.code, 0) + 1
             examples = self.examples.setdefault(finding.code, [])
             if len(examples) < EXAMPLES:
-                examples.append(_example(source, finding))
+                names = source.names(finding) if isinstance(source, Facts) else ("", "")
+                examples.append(Example(source.manifest.name, source.row.key, *names, finding.detail))
 
     def flags(self) -> list[FlagCount]:
         return [
@@ -58,22 +59,8 @@ class _FlagTally:
             if code in self.counts
         ]
 
-    def summary(self) -> Summary:
-        totals = {"error": 0, "warning": 0, "info": 0}
-        for code, count in self.counts.items():
-            totals[FLAGS[code].severity] += count
-        return Summary(totals["error"], totals["warning"], totals["info"], self.flagged)
 
-
-def _example(source: Facts | Broken, finding: Finding) -> Example:
-    dialogue, target = "", ""
-    if isinstance(source, Facts):
-        dialogue = source.record.dialogues[finding.dialogue].id if finding.dialogue >= 0 else ""
-        target = source.record.targets[finding.target].id if finding.target >= 0 else ""
-    return Example(source.manifest.name, source.row.key, dialogue, target, finding.detail)
-
-
-def examine(
+def inspect_sets(
     paths: Sequence[Location],
     *,
     limit: int = DEFAULT_LIMIT,
@@ -86,7 +73,7 @@ def examine(
 ) -> InspectReport:
     """Statistics and flags of every set at or below `paths`, from at most `limit` records (all if `everything`).
 
-    where: a condition on dialogues (`where.COLUMNS`); records are counted with the dialogues that meet it, and not at
+    where: a condition on dialogues (`filters.COLUMNS`); records are counted with the dialogues that meet it, and not at
     all without one. budget: tokens that a packed sequence may have (STP-W009, and marked in the histogram).
     side: labels along a patch's side of the model that is to learn from the set.
     progress: told (records done, records in all, what is going on) now and then.
@@ -95,7 +82,7 @@ def examine(
     with Corpus(paths) as corpus:
         numbers = list(range(len(corpus))) if everything else corpus.sample(limit, seed)
         chosen = spread_pictures(corpus, numbers)
-        tallies, flags, matched = [Tally() for _ in corpus.sets], _FlagTally(), 0
+        tallies, flags, matched = [Tally() for _ in corpus.sets], _Flags(), 0
         for done, item in enumerate(Looker(corpus, budget, side).look(numbers, chosen)):
             if done % STRIDE == 0:
                 progress(done, len(numbers), "statistics")
@@ -111,13 +98,10 @@ def examine(
                 tally.add(item, dialogues, findings)
             matched += 1
             flags.add(item, findings)
-        shown = [(one.manifest, tally) for one, tally in zip(corpus.sets, tallies, strict=True)]
-        result = statistics(shown, budget)
+        whole = Tally.of_all(tallies)
+        manifests = [one.manifest for one in corpus.sets]
+        shown = [(one.name, one.settings, tally) for one, tally in zip(manifests, tallies, strict=True)]
         progress(len(numbers), len(numbers), "statistics")
-        everyone = Tally()
-        for tally in tallies:
-            everyone.counted |= tally.counted
-            everyone.guessed |= tally.guessed
         sampling = Sampling(
             everything=len(numbers) == len(corpus),
             limit=limit,
@@ -126,14 +110,16 @@ def examine(
             seen=len(numbers),
             where=where,
             matched=matched,
-            dialogues=result.all.dialogues,
+            dialogues=whole.kinds.total(),
             pictures=len(chosen),
-            text_unit=everyone.text_unit,
+            text_unit=whole.text_unit,
             budget=budget,
             side=side,
         )
         inputs = [_input(one.place, one.manifest) for one in corpus.sets]
-        return InspectReport(REPORT_SCHEMA, inputs, sampling, result, flags.flags(), flags.summary())
+        summary = Summary(whole.flags["error"], whole.flags["warning"], whole.flags["info"], flags.flagged)
+        result = statistics(shown, whole, budget)
+        return InspectReport(REPORT_SCHEMA, inputs, sampling, result, flags.flags(), summary)
 
 
 def spread_pictures(corpus: Corpus, numbers: list[int]) -> frozenset[int]:

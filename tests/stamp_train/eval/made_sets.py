@@ -1,4 +1,4 @@
-"""A checkpoint that says `<|seg|>` now and then, shard sets written by hand, and respondents whose answers are known."""
+"""A checkpoint that says `<|seg|>` now and then, shard sets written by hand, and runners whose answers are known."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stamp_data.grid import patch_grid
 from stamp_schemas import Grid, UsageFault
@@ -20,25 +20,32 @@ from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict.faults import told
 from stamp_train.predict.opening import open_checkpoint
-from stamp_train.predict.refine import Refiner
+
+
+class Runner(Protocol):
+    """Whoever answers."""
+
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+        """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
+        ...
 
 
 @dataclass(frozen=True)
-class ModelRespondent:
+class ModelRunner:
     """A model. The cases of a picture go through it together: one vision pass, and what they share is read once."""
 
     generator: StampGenerator
     options: GenerationOptions
 
     def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
-        """See `stamp_train.eval.evaluate.Respondent`."""
+        """See `Runner`."""
         forced = mode == FORCED
         options = replace(self.options, max_new_tokens=0) if forced else self.options
         prompts = [[_prompt(case, forced) for case in one.cases] for one in pictures]
         return self.generator.generate([one.image for one in pictures], prompts, options)
 
-    def facts(self, refiner: Refiner | None) -> Opened:
-        """What the card says of it."""
+    def facts(self, refiner: str) -> Opened:
+        """What the card says of it and of the refiner of that name."""
         model, processor = self.generator.model, self.generator.processor
         return Opened(
             family=model.config.model_type,
@@ -50,7 +57,7 @@ class ModelRespondent:
             max_tokens=processor.bounds[1],
             images=processor.backend,
             repetition_penalty=self.options.repetition_penalty or 1.0,
-            refiner=refiner.name if refiner else "",
+            refiner=refiner,
         )
 
 
@@ -62,39 +69,37 @@ def open_model(
     min_tokens: int | None = None,
     max_tokens: int | None = None,
     base: str = "",
-) -> ModelRespondent:
+) -> ModelRunner:
     """The model of a checkpoint; bounds of merged patches instead of its own, if given.
 
-    Raises:
-        StampError: the checkpoint is at fault.
-        UsageFault: the bounds leave nothing.
+    StampError if the checkpoint is at fault, UsageFault if the bounds leave nothing.
     """
     model, processor = open_checkpoint(checkpoint, device, dtype, base)
     processor.bound(min_tokens, max_tokens)
-    check_bounds(*processor.bounds)
+    _check_bounds(*processor.bounds)
     with told(str(checkpoint)):
         generator = StampGenerator(model, processor)
-        return ModelRespondent(generator, generator.complete(options))
+        return ModelRunner(generator, generator.complete(options))
 
 
-class LabelRespondent:
+class LabelRunner:
     """Answers with the labels of the true masks: the ceiling of any model that is trained on them.
 
-    Args:
-        min_tokens, max_tokens: bounds of merged patches per picture.
-
-    Raises:
-        UsageFault: the bounds leave nothing.
+    least, most: bounds of merged patches per picture; UsageFault if they leave nothing.
     """
 
-    def __init__(self, min_tokens: int, max_tokens: int) -> None:
-        check_bounds(min_tokens, max_tokens)
-        self.bounds = min_tokens, max_tokens
+    def __init__(self, least: int, most: int) -> None:
+        _check_bounds(least, most)
+        self.bounds = least, most
 
     def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
-        """See `stamp_train.eval.evaluate.Respondent`. mode: name of a representation."""
+        """See `Runner`. mode: name of a representation."""
         labels = named(mode)
         return [[self._answer(case, labels) for case in one.cases] for one in pictures]
+
+    def facts(self, refiner: str) -> Opened:
+        """As of a model."""
+        return Opened(refiner=refiner)
 
     def _answer(self, case: Case, kind: Representation) -> Answer:
         height, width = case.truths[0].mask.shape
@@ -104,12 +109,7 @@ class LabelRespondent:
         return Answer(case.begin, case.begin, (), tuple(map(label_logits, labels)), "stop", (height, width))
 
 
-def check_bounds(least: int, most: int) -> None:
-    """Refuse bounds of merged patches that leave none.
-
-    Raises:
-        UsageFault: the lower is above the upper.
-    """
+def _check_bounds(least: int, most: int) -> None:
     if least > most:
         raise UsageFault(
             f"at least {least} and at most {most} patches of a picture", "give --min-tokens and --max-tokens"

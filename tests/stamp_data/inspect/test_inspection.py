@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from stamp_data.grid import coverage, patch_grid
-from stamp_data.inspect.examine import examine
 from stamp_data.inspect.facts import patch_quality
+from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.report import InspectReport, failures, report_json
 from stamp_data.inspect.select import record_keys
 from stamp_schemas import StampError, UsageFault
@@ -21,7 +21,7 @@ from .scenes import Scene, write_set
 
 
 def test_counts_of_the_zoo(zoo_set: Path) -> None:
-    report = examine([zoo_set], everything=True)
+    report = inspect_sets([zoo_set], everything=True)
     train, val = report.statistics.groups
     assert (train.set, val.set) == ("tiny/train", "tiny/val")
     assert (train.records, train.dialogues, train.targets) == (13, 10 * 5 + 3, 10 * 4 + 2)
@@ -34,7 +34,7 @@ def test_counts_of_the_zoo(zoo_set: Path) -> None:
 
 
 def test_report_is_the_same_twice_and_reads_back(zoo_set: Path) -> None:
-    first, second = (report_json(examine([zoo_set], limit=6, seed=4)) for _ in range(2))
+    first, second = (report_json(inspect_sets([zoo_set], limit=6, seed=4)) for _ in range(2))
     assert first == second
     report = msgspec.json.decode(first, type=InspectReport)
     assert list(msgspec.json.decode(first)) == ["schema", "inputs", "sampling", "statistics", "flags", "summary"]
@@ -51,11 +51,11 @@ def test_sample_depends_on_seed_and_not_on_other_sets(zoo_set: Path) -> None:
 
 
 def test_where_counts_matching_dialogues_only(zoo_set: Path) -> None:
-    report = examine([zoo_set], everything=True, where="kind == 'no_target'")
+    report = inspect_sets([zoo_set], everything=True, where="kind == 'no_target'")
     assert (report.sampling.matched, report.sampling.dialogues) == (10, 10)
     assert report.statistics.all.mask_area.count == 0
     assert not report.flags
-    nothing = examine([zoo_set], everything=True, where="area > 2")
+    nothing = inspect_sets([zoo_set], everything=True, where="area > 2")
     assert nothing.sampling.matched == nothing.statistics.all.records == 0
     assert list(record_keys([zoo_set], where="'ant' in categories")) == ["tiny-thing"]
     falling = list(record_keys([zoo_set / "tiny" / "val"], sort="-area"))
@@ -63,14 +63,14 @@ def test_where_counts_matching_dialogues_only(zoo_set: Path) -> None:
 
 
 def test_one_set_given_twice_counts_once(zoo_set: Path) -> None:
-    assert examine([zoo_set, zoo_set / "tiny" / "val"]).sampling.total == 15
+    assert inspect_sets([zoo_set, zoo_set / "tiny" / "val"]).sampling.total == 15
 
 
 def test_no_set_and_no_path(tmp_path: Path) -> None:
     with pytest.raises(StampError):
-        examine([tmp_path])
+        inspect_sets([tmp_path])
     with pytest.raises(UsageFault):
-        examine([])
+        inspect_sets([])
 
 
 def test_damage_is_a_flag_and_the_rest_is_counted(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_damage_is_a_flag_and_the_rest_is_counted(tmp_path: Path) -> None:
     place = data.find(b'"key":"k2"')
     data[place + 8] ^= 1
     shard.write_bytes(data)
-    report = examine([tmp_path], everything=True)
+    report = inspect_sets([tmp_path], everything=True)
     (flag,) = report.flags
     assert (flag.code, flag.count) == ("STP-E001", 2)
     assert {example.key for example in flag.examples} == {"k1", "k2"}
@@ -91,7 +91,7 @@ def test_damage_is_a_flag_and_the_rest_is_counted(tmp_path: Path) -> None:
 
 
 def test_fail_on_takes_severities_and_codes(zoo_set: Path) -> None:
-    report = examine([zoo_set], everything=True, budget=2000)
+    report = inspect_sets([zoo_set], everything=True, budget=2000)
     codes = {flag.code for flag in report.flags}
     assert {"STP-W003", "STP-W005", "STP-W006", "STP-W009"} <= codes
     assert {flag.code for flag in failures(report, "w003, STP-W005")} == {"STP-W003", "STP-W005"}
@@ -130,5 +130,5 @@ def test_three_hundred_records_take_no_time(tmp_path: Path) -> None:
     ]
     write_set(tmp_path, made)
     start = time.process_time()  # not the clock on the wall: other tests run beside this one
-    examine([tmp_path], everything=True)
+    inspect_sets([tmp_path], everything=True)
     assert time.process_time() - start < 1.5

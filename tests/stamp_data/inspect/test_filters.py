@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stamp_data.inspect.where import COLUMNS, Filter, Sort, Value
+from stamp_data.inspect.filters import COLUMNS, Filter, Sort, Value
 from stamp_schemas import UsageFault
 
 SAMPLES: dict[str, Value] = {"number": 3.0, "text": "the left dog", "list": ("dog", "W003")}
-ROW: dict[str, Value] = {name: SAMPLES[kind] for name, (kind, _) in COLUMNS.items()}
+ROW: dict[str, Value] = {name: SAMPLES[column.kind] for name, column in COLUMNS.items()}
 ROW |= {"kind": "no_target", "area": 0.25, "split": "val", "tokens": 40}
 
 

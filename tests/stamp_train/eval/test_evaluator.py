@@ -13,15 +13,14 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.eval.cases import Case, CaseSet, Mask, fixed_question, open_sets
-from stamp_train.eval.evaluate import Batch, Examination, gather, make_batches
-from stamp_train.eval.journal import Line
+from stamp_train.eval.cases import Case, CaseSet, Mask, open_sets
+from stamp_train.eval.evaluator import Batch, Evaluator, gather, make_batches
 from stamp_train.eval.metrics import Summary
-from stamp_train.eval.scoring import Scorer
+from stamp_train.eval.scoring import Line, Scorer
 from stamp_train.sequence.errors import StampModelError
 
 from ..runs import make_shards
-from .exams import SIDE, Known, dialogue, square, target, write_set
+from .made_sets import SIDE, Known, dialogue, square, target, write_set
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +41,8 @@ def blobs(case: Case) -> list[Mask]:
     return found
 
 
-def examined(batches: Sequence[Batch], respondent: Known, folder: Path, **scoring: int) -> list[Line]:
-    Examination(respondent, Scorer("bilinear", **scoring), ["free"]).run(batches, folder)
+def examined(batches: Sequence[Batch], runner: Known, folder: Path, **scoring: int) -> list[Line]:
+    Evaluator(runner, Scorer("bilinear", **scoring), ["free"]).run(batches, folder)
     return gather(batches, folder)
 
 
@@ -141,13 +140,11 @@ def test_ignored_pixels_and_small_masks(tmp_path: Path) -> None:
     ]
     folder = write_set(tmp_path / "made/val", records)
     batches = make_batches([CaseSet(folder)], 4)
-    respondent = Known(
-        lambda case: [square(0, 0, 4) | square(12, 12, 3)] if case.expression == "it" else [square(0, 0, 2)]
-    )
-    seen, none = examined(batches, respondent, tmp_path / "plain")
+    runner = Known(lambda case: [square(0, 0, 4) | square(12, 12, 3)] if case.expression == "it" else [square(0, 0, 2)])
+    seen, none = examined(batches, runner, tmp_path / "plain")
     assert seen.iou == 1.0 and none.iou == 0.0
     assert none.score is not None and none.score.no_target and not none.score.told_none
-    _, none = examined(batches, respondent, tmp_path / "tolerant", no_target_pixels=5)
+    _, none = examined(batches, runner, tmp_path / "tolerant", no_target_pixels=5)
     assert none.iou == 1.0 and none.score is not None and none.score.told_none
 
 
@@ -155,15 +152,6 @@ def test_passes_of_a_training_set_are_one_case(tmp_path: Path) -> None:
     said = [dialogue(f"0-p{i}", "it", [0], "Where?", "<|seg|>") for i in range(2)]
     folder = write_set(tmp_path / "made/train", [([target("a", square(0, 0, 3))], said)], passes=2)
     assert len(CaseSet(folder)) == 1
-
-
-def test_fixed_questions() -> None:
-    drawn = "Where is the left dog in this picture? Please respond with segmentation mask."
-    assert fixed_question(drawn, "left dog", "paper") == "Please segment only the left dog in the image."
-    assert fixed_question(
-        "Is there a dog? Please respond with segmentation mask.", "Is there a dog?", "paper"
-    ).startswith("Is")
-    assert fixed_question("Something else", "left dog", "paper") == "Something else"
 
 
 def test_fixed_prompts_ask_all_alike(shards: Path) -> None:
@@ -247,16 +235,16 @@ def test_cut_off_anywhere_it_goes_on(seed: int, shards: Path, tmp_path: Path) ->
     whole = examined(batches, Known(blobs), tmp_path / "whole")
     out = tmp_path / "cut"
     for rank in range(2):
-        Examination(Known(blobs), Scorer("bilinear"), ["free"]).run(batches, out, rank, 2)
+        Evaluator(Known(blobs), Scorer("bilinear"), ["free"]).run(batches, out, rank, 2)
     done = 0
     for part in sorted((out / "parts").iterdir()):
         data = part.read_bytes()[: rng.randrange(part.stat().st_size)]
         part.write_bytes(data)
         done += data.count(b'{"batch"') - (not data.endswith(b"\n") and b'{"batch"' in data.rpartition(b"\n")[2])
-    respondents = [Known(blobs) for _ in range(3)]
+    runners = [Known(blobs) for _ in range(3)]
     with pytest.raises(StampError, match="cases are not done"):
         gather(batches, out)
     for rank in (2, 0, 1):
-        Examination(respondents[rank], Scorer("bilinear"), ["free"]).run(batches, out, rank, 3)
+        Evaluator(runners[rank], Scorer("bilinear"), ["free"]).run(batches, out, rank, 3)
     assert gather(batches, out) == whole
-    assert sum(len(one.asked) for one in respondents) == len(batches) - done
+    assert sum(len(one.asked) for one in runners) == len(batches) - done
