@@ -47,8 +47,8 @@ RECIPES = {  # what each begins from: among them every kind, flat or nested
     "stamp-2b-reason": ("qwen2-vl-2b", True, ()),
     "stamp-7b-lora": ("qwen2-vl-7b", False, ("model.lora.rank=4",)),
     "stamp-7b-lora on 2.5": ("qwen2.5-vl-7b", False, ("model.lora.rank=4", "model.lora.style=default")),
-    "stamp-2b on 3": ("qwen3-vl-4b", False, ()),
-    "stamp-7b-lora on 3": ("qwen3-vl-8b", True, ("model.lora.rank=4",)),
+    "stamp-qwen3-2b": ("qwen3-vl-4b", False, ()),
+    "stamp-qwen3-8b-lora": ("qwen3-vl-8b", True, ("model.lora.rank=4",)),
 }
 EXPORTED = ("qwen2-vl-2b", "qwen2.5-vl-7b", "qwen3-vl-4b")
 TIMEOUT = 240
