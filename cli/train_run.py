@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
@@ -17,6 +18,7 @@ from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_js
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
+from stamp_train.launch.signals import StoppedEarly, heard_early
 
 if TYPE_CHECKING:
     from stamp_schemas import StampError
@@ -101,14 +103,16 @@ def run(
     folder = out or Path("runs", resolved.name)
     if not (there := next(path for path in (folder, *folder.parents) if path.exists())).is_dir():
         raise UsageFault(f"--out {folder}: {there} is no folder", "give another --out")
+    told: list[str] = []
     if not dry or out or resume:
         start = _find_start(folder, resume)  # a wrong call is told here, not by every process
-        resolved = _continued(resolved, folder, overrides or (), start)
+        resolved, told = _continued(resolved, folder, overrides or (), start)
     if base and not (resume and resolved.recipe.model.tuning == "lora"):
         raise UsageFault(
             "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
         )
     if dry:
+        _say_all(told)
         asked = parse_nodes(nodes or "1")[1] * (processes or gpus_per_node or 0)
         return _dry_run(resolved, device, devices or asked or None, json)
     out = folder
@@ -136,20 +140,31 @@ def run(
                 options=parse_options(slurm_option or ()),
                 cores=max(resolved.recipe.threads, 1) + resolved.recipe.data.threads,
             )
+            _say_all(told)
             return at.submit(again, job, out, print_script)
-        if launcher == "torchrun":
-            return at.start_node(again, nodes, node_rank, rendezvous, processes, max_restarts)
-        if (processes or 1) > 1 or max_restarts:
-            with _alone(out):  # so too here, before any process is started
-                pass
-            return at.start_here(again, processes or 1, max_restarts)
-        return _train(resolved, out, resume, json)
-    except KeyboardInterrupt:
+        with heard_early():
+            if launcher == "torchrun":
+                _say_all(told)
+                return at.start_node(again, nodes, node_rank, rendezvous, processes, max_restarts)
+            if (processes or 1) > 1 or max_restarts:
+                with _alone(out):  # so too here, before any process is started
+                    _say_all(told)
+                return at.start_here(again, processes or 1, max_restarts)
+            return _train(resolved, out, resume, json, told)
+    except KeyboardInterrupt as asked_to:
         # At once: a normal exit would wait for the checkpoint that a thread may still write.
         if is_worker():
             os._exit(1)  # who started it says the rest
         say(f"stopped; {_how_to_go_on(out)}")
+        if isinstance(asked_to, StoppedEarly):
+            signal.signal(asked_to.number, signal.SIG_DFL)
+            os.kill(os.getpid(), asked_to.number)
         os._exit(INTERRUPTED)
+
+
+def _say_all(told: Sequence[str]) -> None:
+    for line in told:
+        say(line)
 
 
 def _dry_run(resolved: Resolved, device: str, devices: int | None, json: bool) -> None:
@@ -177,19 +192,15 @@ def _find_start(out: Path, resume: str, *, whole: bool = False) -> Path | None:
     return (find_whole if whole else find_start)(out, "auto" if own else resume)
 
 
-def _continued(asked: Resolved, out: Path, overrides: Sequence[str], start: Path | None) -> Resolved:
-    """The recipe to go on by; what of it is not as it was, or not as called, is said once for all processes."""
+def _continued(asked: Resolved, out: Path, overrides: Sequence[str], start: Path | None) -> tuple[Resolved, list[str]]:
+    """The recipe to go on by, and what of it is not as it was, or not as called: to be said once, when the folder is ours."""
     from stamp_train.train.resume import begun_anew, continued, forked
 
     if start is None:
-        found, told = asked, begun_anew(out)
-    elif start.resolve().is_relative_to(out.resolve()):
-        found, told = continued(_native(asked), out, overrides)
-    else:
-        found, told = asked, forked(_native(asked), start)
-    for line in told if not is_worker() else ():
-        say(line)
-    return found
+        return asked, begun_anew(out)
+    if start.resolve().is_relative_to(out.resolve()):
+        return continued(_native(asked), out, overrides)
+    return asked, forked(_native(asked), start)
 
 
 def _native(asked: Resolved) -> Resolved:
@@ -214,14 +225,18 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _how_to_go_on(out: Path) -> str:
-    from stamp_train.train.folder import CHECKPOINTS, find
+    from stamp_train.train.folder import CHECKPOINTS, LOG, find
 
-    found = find(out / CHECKPOINTS)
-    return f"--resume auto goes on from {found[-1]}" if found else "there is no checkpoint yet"
+    if found := find(out / CHECKPOINTS):
+        return f"--resume auto goes on from {found[-1]}"
+    log = out / LOG
+    if log.exists() and log.stat().st_size:
+        return "there is no checkpoint yet"
+    return "nothing was saved, since no step was done: the same command begins anew"
 
 
-def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
-
+def _train(resolved: Resolved, out: Path, resume: str, json: bool, told: Sequence[str] = ()) -> None:
+    """One process of a run. told: what is to be said first, once the folder is known to be nobody else's."""
     from stamp_schemas import StampError
     from stamp_train.eval.heldout import held_out_score
     from stamp_train.launch.peers import lost_peer
@@ -233,6 +248,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     began = monotonic()
     hide_loading_bars()
     with _alone(out) if is_first() else nullcontext(), watching() if is_first() else nullcontext() as watch:
+        _say_all(told)
         running = Run(
             resolved,
             out,

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.draw.palette import colours
 from stamp_data.grid import rle_coverage
 from stamp_data.inspect.flags import Finding
 from stamp_data.rle import UInt8
@@ -30,17 +31,6 @@ class TargetFacts:
     iou: of the mask against those patches at full size (both empty: 1), ignored patches left out.
     """
 
-    area: float
-    patches: int
-    iou: float
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What follows from the targets of a dialogue alone; fields as in DialogueFacts."""
-
-    targets: tuple[int, ...]
-    kind: str
     area: float
     patches: int
     iou: float
@@ -89,12 +79,11 @@ class Facts:
     @cached_property
     def targets(self) -> list[TargetFacts]:
         """One entry per target of the record."""
-        if self.labels is None or len(self.labels) != len(self.record.targets):
-            return [TargetFacts(self._area(index), 0, 0.0) for index in range(len(self.record.targets))]
-        patches, ious = patch_quality(self.labels)
-        return [
-            TargetFacts(self._area(index), patches[index], ious[index]) for index in range(len(self.record.targets))
-        ]
+        count = len(self.record.targets)
+        patches, ious = [0] * count, [0.0] * count
+        if self.labels is not None and len(self.labels) == count:
+            patches, ious = patch_quality(self.labels)
+        return [TargetFacts(self._area(index), patches[index], ious[index]) for index in range(count)]
 
     def learnt(self, index: int) -> tuple[int, float]:
         """(labels at least half covered, IoU of the mask with them) of a target, in the model's own labels."""
@@ -122,47 +111,48 @@ class Facts:
     @cached_property
     def dialogues(self) -> list[DialogueFacts]:
         """One entry per dialogue of the record."""
+        row = self.row
         first: dict[str, int] = {}
-        aims: dict[tuple[int, ...], Aim] = {}
+        aims: dict[tuple[int, ...], tuple[tuple[int, ...], str, float, int, float]] = {}
         found = []
         for index, dialogue in enumerate(self.record.dialogues):
             wanted = tuple(dialogue.targets)
             aim = aims.get(wanted) or aims.setdefault(wanted, self._aim(wanted))
-            found.append(self._dialogue(index, dialogue, aim, first.setdefault(_PASS.sub("", dialogue.id), index)))
+            targets, kind, area, patches, iou = aim
+            masks, chars = dialogue.masks, row.text_chars[index]
+            tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARACTERS_PER_TOKEN
+            found.append(
+                DialogueFacts(
+                    index=index,
+                    kind=kind if targets or masks else "chat",
+                    text=dialogue.expression or _said(dialogue, "user"),
+                    targets=targets,
+                    turns=len(dialogue.messages),
+                    masks=masks,
+                    chars=chars,
+                    text_tokens=tokens,
+                    total_tokens=row.image_tokens * (1 + masks) + tokens,
+                    area=area,
+                    patches=patches,
+                    iou=iou,
+                    twin=first.setdefault(_PASS.sub("", dialogue.id), index),
+                )
+            )
         return found
 
-    def _dialogue(self, index: int, dialogue: Dialogue, aim: Aim, twin: int) -> DialogueFacts:
-        row = self.row
-        masks, chars = dialogue.masks, row.text_chars[index]
-        tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARACTERS_PER_TOKEN
-        return DialogueFacts(
-            index=index,
-            kind=aim.kind if aim.targets or masks else "chat",
-            text=dialogue.expression or _said(dialogue, "user"),
-            targets=aim.targets,
-            turns=len(dialogue.messages),
-            masks=masks,
-            chars=chars,
-            text_tokens=tokens,
-            total_tokens=row.image_tokens * (1 + masks) + tokens,
-            area=aim.area,
-            patches=aim.patches,
-            iou=aim.iou,
-            twin=twin,
-        )
-
-    def _aim(self, wanted: tuple[int, ...]) -> Aim:
-        """wanted: indices of targets as the dialogue has them."""
+    def _aim(self, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], str, float, int, float]:
+        """What follows from the targets of a dialogue alone, as it has them: targets, kind, area, patches and iou."""
         targets = tuple(dict.fromkeys(target for target in wanted if 0 <= target < len(self.record.targets)))
         facts = [self.targets[target] for target in targets]
         several = len(targets) > 1 or any(len(self.record.targets[target].instances) > 1 for target in targets)
-        return Aim(
-            targets=targets,
-            kind="no_target" if not any(fact.area for fact in facts) else "multi" if several else "single",
-            area=sum(fact.area for fact in facts),
-            patches=sum(fact.patches for fact in facts),
-            iou=min((fact.iou for fact in facts if fact.area), default=1.0),
-        )
+        kind = "no_target" if not any(fact.area for fact in facts) else "multi" if several else "single"
+        iou = min((fact.iou for fact in facts if fact.area), default=1.0)
+        return targets, kind, sum(fact.area for fact in facts), sum(fact.patches for fact in facts), iou
+
+    @cached_property
+    def colours(self) -> list[str]:
+        """#rrggbb of each target."""
+        return colours([target.id for target in self.record.targets])
 
     def categories(self, dialogue: DialogueFacts) -> tuple[str, ...]:
         """Of the dialogue's targets, in the order of the alphabet."""

@@ -10,7 +10,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stamp_data.draw.palette import colours
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
@@ -71,8 +70,7 @@ def _targets(facts: Facts) -> Table:
     table.add_column("category", no_wrap=True, overflow="ellipsis", max_width=24)
     for name in ("pixels", "area %", "patches", "patch IoU"):
         table.add_column(name, justify="right", no_wrap=True)
-    shades = colours([target.id for target in facts.record.targets])
-    for target, known, colour in zip(facts.record.targets, facts.targets, shades, strict=True):
+    for target, known, colour in zip(facts.record.targets, facts.targets, facts.colours, strict=True):
         label = Text("■ " if known.area else "□ ", style=colour).append(printable(target.id), style="default")
         categories = printable(", ".join(dict.fromkeys(target.categories)))
         quality = f"{known.iou:.3f}" if known.area else "–"
@@ -83,9 +81,8 @@ def _targets(facts: Facts) -> Table:
 
 def _print_origins(facts: Facts, console: Console) -> None:
     """Which raw records the targets were made of, as far as the set says so."""
-    shades = colours([target.id for target in facts.record.targets])
     told = False
-    for target, colour in zip(facts.record.targets, shades, strict=True):
+    for target, colour in zip(facts.record.targets, facts.colours, strict=True):
         if came := _origin(target.where):
             told = True
             console.print(Text("■ " if target.area else "□ ", style=colour).append(came, style="dim"))
@@ -105,8 +102,7 @@ def _print_patches(facts: Facts, console: Console) -> None:
     """The strongest label of each patch over all targets, in the colour of the target that has it."""
     if facts.labels is None:
         return
-    shades = colours([target.id for target in facts.record.targets])
-    for line in patch_art(facts.labels, shades, wide=console.width >= NARROW):
+    for line in patch_art(facts.labels, facts.colours, wide=console.width >= NARROW):
         console.print(Padding(line, (0, 0, 0, 2)), no_wrap=True, crop=True)
     console.print()
 
@@ -135,7 +131,6 @@ def _print_dialogues(facts: Facts, console: Console) -> None:
 
 def _print_dialogue(facts: Facts, dialogue: DialogueFacts, console: Console) -> None:
     raw = facts.record.dialogues[dialogue.index]
-    shades = colours([target.id for target in facts.record.targets])
     passes = sum(other.twin == dialogue.index for other in facts.dialogues)
     note = f"  {raw.id} · {dialogue.kind.replace('_', ' ')}" + (f" · {passes} passes" if passes > 1 else "")
     heading = Text(printable(dialogue.text) or "(no expression)", style="bold")
@@ -149,7 +144,7 @@ def _print_dialogue(facts: Facts, dialogue: DialogueFacts, console: Console) -> 
         for number, piece in enumerate(printable(said).split(SEG)):
             if number:
                 target = next(targets, -1) if message.role == "assistant" else -1
-                line.append(SEG, style=f"bold {shades[target]}" if 0 <= target < len(shades) else "bold")
+                line.append(SEG, style=f"bold {facts.colours[target]}" if 0 <= target < len(facts.colours) else "bold")
             line.append(piece, style="default")
         console.print(line)
     console.print()

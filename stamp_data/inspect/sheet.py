@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stamp_data.draw import Overlay
 from stamp_data.draw.overlay import Layer, overlaid
-from stamp_data.draw.palette import colours, rgb
+from stamp_data.draw.palette import rgb
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
@@ -124,9 +124,8 @@ def _layers(facts: Facts, targets: Sequence[int]) -> list[Layer]:
     image, labels = facts.record.image, facts.labels
     if image is None or labels is None:
         return []
-    shades = colours([target.id for target in facts.record.targets])
     return [
-        Layer(decode_or_empty(facts.record.targets[i].rle, image.height, image.width), rgb(shades[i]), labels[i])
+        Layer(decode_or_empty(facts.record.targets[i].rle, image.height, image.width), rgb(facts.colours[i]), labels[i])
         for i in targets
     ]
 
@@ -171,7 +170,6 @@ def _badges(draw: ImageDraw.ImageDraw, codes: list[str]) -> None:
 
 def _legend(facts: Facts, width: int, overlay: Overlay) -> Image.Image:
     """Key and expressions, each with the colours of its targets; with the diff overlay also the IoU that is kept."""
-    shades = colours([target.id for target in facts.record.targets])
     shown = [dialogue for dialogue in facts.dialogues if dialogue.twin == dialogue.index]
     legend = Image.new("RGB", (width, 40 + 24 * len(shown)), PAPER)
     draw = ImageDraw.Draw(legend)
@@ -180,7 +178,7 @@ def _legend(facts: Facts, width: int, overlay: Overlay) -> Image.Image:
         x, y = 10, 34 + 24 * number
         for target in dialogue.targets:
             draw.rounded_rectangle(
-                (x, y + 3, x + 12, y + 15), 3, fill=shades[target] if facts.targets[target].area else EMPTY
+                (x, y + 3, x + 12, y + 15), 3, fill=facts.colours[target] if facts.targets[target].area else EMPTY
             )
             x += 18
         note = f"  IoU {dialogue.iou:.3f}" if overlay == "diff" and dialogue.area else ""

@@ -46,6 +46,8 @@ def circle(points: Points) -> msgspec.Raw:
 
 def mask(points: Points, encoded: str | None, height: int | None, width: int | None) -> msgspec.Raw:
     """RLE of a mask that is embedded as a base64 PNG, whose upper left pixel lies at the first point."""
+    if height is None or width is None:
+        raise RecordFault("bad-shape", "a mask, and the file does not say the size of the picture that it lies in")
     if not height or not width or height < 0 or width < 0 or height * width > PIXEL_LIMIT:
         raise RecordFault("bad-shape", f"a mask in a picture of {width}×{height} pixels")
     (left, top), _ = _pair(points, "mask")

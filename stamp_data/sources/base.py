@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import msgspec
 
+from stamp_data.files import rivals_told
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import Finder
@@ -106,10 +107,11 @@ class Source(ABC):
             if not inner or not name.isprintable():
                 raise
             found = self.finder.elsewhere(inner)
-            if found is None:
-                remedy = "--images DIR looks for the name elsewhere"
+            if len(found) != 1:
+                rivals = rivals_told([place.path for place in found])
+                remedy = f"elsewhere {rivals}" if found else "--images DIR looks for the name elsewhere"
                 raise RecordFault(fault.reason, f"{fault.detail}; {remedy}") from None
-            return ImageRef(found.path, width, height, self.frame, found.root)
+            return ImageRef(found[0].path, width, height, self.frame, found[0].root)
 
     @property
     def name(self) -> str:

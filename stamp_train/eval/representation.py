@@ -89,7 +89,7 @@ def _of_checkpoint(path: Path) -> Learnt | None:
         return None
     from stamp_train.backbones.load import read_config
     from stamp_train.backbones.processor import StampProcessor
-    from stamp_train.predict.faults import told
+    from stamp_train.predict.opening import told
     from stamp_train.sequence.config import StampConfig
 
     with told(str(path)):
