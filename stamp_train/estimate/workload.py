@@ -106,7 +106,8 @@ def _visit(rows: ShardRows, row: int, dialogues: range, costs: TokenCosts, image
     """Some dialogues of a record that share its image."""
     total = measure(rows, row, dialogues, costs, image).total
     at = int(rows.starts[row])
-    mask = image * int(rows.masks[at + dialogues.start : at + dialogues.stop].sum())
+    masks = int(rows.masks[at + dialogues.start : at + dialogues.stop].sum())
+    mask = costs.mask(image) * masks if image else 0
     return Work(len(dialogues), 1 if image else 0, total - image - mask, image, mask, total)
 
 

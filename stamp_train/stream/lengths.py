@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -40,7 +40,8 @@ class TokenCosts:
     system: the default system turn that stands in front of a dialogue. turn: start, role, end and line break of a turn.
     header: those of a turn that precede its content; before the image, dialogues share them. vision: start and end of the
     image. characters: characters per token, where the build counted no tokens. counted: whether its counts are of this
-    tokenizer. factor: side of a merged patch in pixels.
+    tokenizer. factor: side of a merged patch in pixels. mask: tokens that a mask adds in an image of so many merged patches, by
+    the method; one each by default.
     """
 
     system: int = 11
@@ -50,6 +51,7 @@ class TokenCosts:
     characters: float = CHARACTERS_PER_TOKEN
     counted: bool = True
     factor: int = PATCH
+    mask: Callable[[int], int] = int
 
     def text(self, characters: int, masks: int) -> int:
         """Tokens of a dialogue's texts, estimated; every `<|seg|>` is one."""
@@ -58,9 +60,10 @@ class TokenCosts:
     def group(self, image: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int]) -> GroupTokens:
         """Tokens of a group. image: its merged patches, 0 without one; the rest: of each dialogue."""
         shared = self.system + self.header + self.vision + image if image else 0
-        alone = -self.header if image else self.system
+        alone, mask_tokens = (-self.header, self.mask(image)) if image else (self.system, 0)
         own = (
-            alone + self.turn * turn + text + image * mask for text, turn, mask in zip(texts, turns, masks, strict=True)
+            alone + self.turn * turn + text + mask_tokens * mask
+            for text, turn, mask in zip(texts, turns, masks, strict=True)
         )
         return GroupTokens(shared, tuple(own))
 

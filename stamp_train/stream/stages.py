@@ -74,10 +74,11 @@ def stage_steps(recipe: Recipe, index: int) -> int:
 
 
 def token_costs(recipe: Recipe) -> TokenCosts:
-    """Tokens of a sequence that no text accounts for, in the model's tokenizer."""
+    """Tokens of a sequence that no text accounts for, in the model's tokenizer and by its method."""
     model, backbone = recipe.model, recipe_backbone(recipe.model)
     costs = _BYTES if model.preset and not model.tokenizer and not model.vocabulary else TokenCosts()
-    return replace(costs, factor=backbone.factor, system=costs.system if backbone.chat.system else 0)
+    system = costs.system if backbone.chat.system else 0
+    return replace(costs, factor=backbone.factor, system=system, mask=recipe.method.tokens_per_mask)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from ..runs import log_of, make_shards
 SETS = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
 SMALL = [
     "data.min_tokens=4", "data.max_tokens=16", "data.threads=0", "batch.dialogues=4", "batch.pack_tokens=700", "threads=1",
-    "model.precision=float32", "model.head_width=16",
+    "model.precision=float32", "method.head_width=16",
 ]  # fmt: skip
 RECIPES = {  # what each begins from: among them every kind, flat or nested
     "stamp-2b": ("qwen2-vl-2b", False, ()),
