@@ -37,8 +37,9 @@ from transformers import PreTrainedTokenizerFast, Qwen2VLConfig
 from stamp_data.rle import decode
 from stamp_train.backbones.modeling import StampForQwen2VL
 from stamp_train.backbones.presets import preset_config
+from stamp_train.methods.losses import total
 from stamp_train.methods.stamp.heads import HEADS
-from stamp_train.methods.stamp.losses import LossSettings, loss_sums
+from stamp_train.methods.stamp.losses import LossSettings, losses
 from stamp_train.methods.upsample import to_mask
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.config import StampConfig
@@ -145,7 +146,7 @@ def optimise(model: Any, layout: Layout, scenes: list[Scene], settings: LossSett
     model.train()
     for _ in range(steps):
         batch = layout([draw(scenes, rng, layout.options.side) for _ in range(IMAGES)])
-        loss_sums(model(inputs=batch.inputs), batch.targets, settings).total().backward()
+        total(losses(model(inputs=batch.inputs), batch.targets, settings)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

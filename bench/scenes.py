@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.grid import rle_coverage
-from stamp_data.jobs import Job, run_job
 from stamp_data.shards.reader import ShardSet
 from stamp_data.synth import synthesize
 from stamp_schemas import RLE, Grid

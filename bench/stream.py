@@ -28,10 +28,10 @@ import numpy as np
 from PIL import Image
 from rawset import make_refer
 
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.jobs import Job, run_job
+from stamp_data.pixels import decode_picture
 from stamp_train.stream import LoaderOptions, Mixture, Plan, StreamLoader
-from stamp_train.stream.pictures import decode
 from stamp_train.stream.plan import PlanOptions
 from stamp_train.stream.records import RecordReader
 
@@ -134,7 +134,7 @@ def decoded_ours(folder: Path) -> Iterator[int]:
 
     def read(place: tuple[int, int, int]) -> int:
         parsed = reader.parsed(*place)
-        return len(parsed.record.dialogues) * (np.asarray(decode(parsed.image)).ndim == 3)
+        return len(parsed.record.dialogues) * (np.asarray(decode_picture(parsed.image)).ndim == 3)
 
     def places() -> Iterator[tuple[int, int, int]]:
         position = 0

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stamp_train.attention.partition import partition
-from stamp_train.methods.stamp.losses import LOSSES, count, loss_sums, mask_losses
+from stamp_train.methods.losses import total
+from stamp_train.methods.stamp.losses import LOSSES, count, losses, mask_losses
 from stamp_train.sequence.layout import ImageExample, Layout, PackedBatch
 from stamp_train.sequence.structure import AttentionStructure
 
@@ -33,12 +34,12 @@ class OnePass:
 
     def __init__(self, model: Any, batch: PackedBatch, backend: str) -> None:
         self.model, self.batch, self.backend = model, batch, backend
-        self.counts = count(batch.targets)
+        self.counts = count(batch.targets, LOSSES["default"])
         self.work = one_pass_work(batch)
 
     def loss(self) -> Tensor:
         output = self.model(inputs=self.batch.inputs, attention=self.backend)
-        return loss_sums(output, self.batch.targets, LOSSES["default"]).total(self.counts)
+        return total(losses(output, self.batch.targets, LOSSES["default"]), self.counts)
 
 
 class TwoPass:
@@ -110,8 +111,8 @@ class TwoPass:
         logits = self.model.read_masks(states, vision, torch.arange(len(states), device=states.device), blocks)
         parts = logits.split([block.size for block in blocks])
         settings = LOSSES["default"]
-        losses = [mask_losses(part, targets, settings) for part, targets in zip(parts, self.targets, strict=True)]
-        return torch.cat(losses).mean()
+        each = [mask_losses(part, targets, settings) for part, targets in zip(parts, self.targets, strict=True)]
+        return torch.cat(each).mean()
 
 
 def text_of(structure: AttentionStructure) -> Tensor:

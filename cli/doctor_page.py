@@ -7,7 +7,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from stamp_data.doctor import Report
-from stamp_data.sources.checkup import DatasetReport
+from stamp_data.doctor.datasets import DatasetReport
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 STATES = {"ready": "green", "broken": "red", "half": "red", "absent": "dim"}

@@ -9,7 +9,7 @@ import typer
 
 from stamp_cli.console import only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
-from stamp_data.inspect.overlays import Overlay
+from stamp_data.draw import Overlay
 from stamp_schemas import UsageFault
 
 Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.", show_default=False)]

@@ -31,12 +31,12 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every hash, count, mask and label of built sets; list the faults, and exit 1 if there are any."""
+    from stamp_data.build.jobs import checked_images
+    from stamp_data.build.seal import mended
     from stamp_data.executors.local import usable_cores
-    from stamp_data.finding import Finder
-    from stamp_data.jobs import checked_images
-    from stamp_data.mended import mended
     from stamp_data.shards.manifest import find_sets
     from stamp_data.shards.stores import is_url
+    from stamp_data.sources.finding import Finder
     from stamp_data.verify import unguarded, verify_set
     from stamp_schemas import UsageFault
 

@@ -97,6 +97,9 @@ def build(
     ] = "paper",
     min_tokens: Annotated[int, typer.Option(min=1, help="Fewest merged patches per picture.")] = 1024,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most merged patches per picture.")] = 1280,
+    factor: Annotated[
+        int, typer.Option(help="Pixels per merged patch: 28 for Qwen2-VL and 2.5, 32 for Qwen3-VL.")
+    ] = 28,
     shard_records: Annotated[int, typer.Option(min=1, help="Most records per shard.")] = 512,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder of a tokenizer; its token counts then go into the index.")
@@ -123,7 +126,7 @@ def build(
     runner = _executor(executor, workers, slurm)  # first, so that its processes start while this one is still importing
     built = []
     try:
-        from stamp_data.jobs import Job, run_job
+        from stamp_data.build.jobs import Job, run_job
 
         job = Job(
             names=tuple(names),
@@ -136,6 +139,7 @@ def build(
             passes=passes,
             min_tokens=min_tokens,
             max_tokens=max_tokens,
+            factor=factor,
             wording=wording,
             shard_records=shard_records,
             tokenizer=tokenizer,
@@ -193,8 +197,8 @@ def doctor(
 
     Exit 1 where something is broken or only half there, or where nothing is.
     """
+    from stamp_data.build.jobs import checked_encoding, checked_images
     from stamp_data.doctor import examine
-    from stamp_data.jobs import checked_encoding, checked_images
     from stamp_data.sources import Reading
 
     with progress_bar() as report:

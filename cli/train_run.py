@@ -202,7 +202,7 @@ def _native(asked: Resolved) -> Resolved:
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Keep other runs out of the folder for as long; one in which nothing was written does not stay."""
-    from stamp_data.lock import hold
+    from stamp_data.writing import hold
 
     out.mkdir(parents=True, exist_ok=True)
     try:

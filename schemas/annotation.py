@@ -37,7 +37,7 @@ class ImageRef(msgspec.Struct, omit_defaults=True):
 
     path: relative to the root, as the annotation file names it; checked against escapes when it is opened.
     width, height: pixels as the annotation claims them, or None where the format does not say.
-    root: which of the folders that pictures may lie in, 0 being the dataset's root (`stamp_data.finding`).
+    root: which of the folders that pictures may lie in, 0 being the dataset's root (`stamp_data.sources.finding`).
     embedded: the annotation file that holds the picture itself, relative to the root; "" if it is a file of its own.
     """
 

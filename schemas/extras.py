@@ -20,7 +20,6 @@ EXTRAS = {
     "fsspec": "remote",
     "lmms_eval": "lmms",
     "ray": "ray",
-    "segment_anything": "refine",
     "tensorboard": "trackers",
     "wandb": "trackers",
     "tokenizers": "tokenizer",

@@ -21,7 +21,8 @@ Crowd = Literal["ignore", "instance"]
 class Settings(msgspec.Struct, frozen=True):
     """Everything that decides the bytes of a set, besides its inputs. Equal settings and inputs give equal bytes.
 
-    min_tokens, max_tokens: bounds of merged patches per picture. passes: how often each training expression is drawn.
+    min_tokens, max_tokens: bounds of merged patches per picture. factor: their side in pixels, unset where it is the usual
+    28, as in sets of earlier versions; see `pixels_per_patch`. passes: how often each training expression is drawn.
     shard_records: most records in one shard. tokenizer: digest of the tokenizer files, "" if none counted tokens.
     encoding: of raw JSON files that are not UTF-8, "" if none may be. crowd: what COCO's `iscrowd` means.
     """
@@ -38,6 +39,12 @@ class Settings(msgspec.Struct, frozen=True):
     tokenizer: str = ""
     encoding: str = ""
     crowd: Crowd = "ignore"
+    factor: Positive | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def pixels_per_patch(self) -> int:
+        """Side of a merged patch in pixels of the resized picture."""
+        return 28 if self.factor is msgspec.UNSET else self.factor
 
 
 class Input(msgspec.Struct):

@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 RECORD_SCHEMA: Literal["stamp.record/1"] = "stamp.record/1"
+SEG = "<|seg|>"  # what the assistant says for a mask
+FULL, IGNORE = 254, 255  # labels of a patch: wholly covered; counting neither for nor against
 Origin = list[str] | msgspec.UnsetType
 """A raw file, relative to the dataset's root, and the records in it; unset in what was written before it was kept."""
 
@@ -81,6 +83,17 @@ class Dialogue(msgspec.Struct):
     targets: list[int]
     messages: list[Message]
     where: Origin = msgspec.UNSET
+
+    @property
+    def masks(self) -> int:
+        """How many masks its answers ask for: one per `<|seg|>`."""
+        answers = (message for message in self.messages if message.role == "assistant")
+        return sum(content.text.count(SEG) for message in answers for content in message.content)
+
+    @property
+    def characters(self) -> int:
+        """Of all its texts."""
+        return sum(len(content.text) for message in self.messages for content in message.content)
 
 
 class Record(msgspec.Struct):

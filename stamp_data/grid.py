@@ -1,7 +1,7 @@
-"""Qwen2-VL patch grids and how much of each patch a mask covers.
+"""Patch grids of Qwen's vision towers and how much of each patch a mask covers.
 
-A *merged patch* is 28 × 28 pixels of the resized picture and one language-model token. Patch (i, j) of an h × w picture on
-an H × W grid is the rectangle [j·w/W, (j+1)·w/W) × [i·h/H, (i+1)·h/H) of the original picture.
+A *merged patch* is `factor` × `factor` pixels of the resized picture and one language-model token. Patch (i, j) of an h × w
+picture on an H × W grid is the rectangle [j·w/W, (j+1)·w/W) × [i·h/H, (i+1)·h/H) of the original picture.
 """
 
 from __future__ import annotations
@@ -14,37 +14,42 @@ import numpy as np
 import numpy.typing as npt
 
 from stamp_data.rle import many_runs
-from stamp_schemas import RLE, Grid
+from stamp_schemas import RLE, Grid, Settings
+from stamp_schemas.record import FULL, IGNORE
 
-PATCH = 28  # pixels: patch size 14, merged 2 × 2
-MAX_ASPECT = 200  # Qwen2-VL refuses pictures that are longer than this
-FULL = 254  # label of a patch that is wholly covered
-IGNORE = 255  # label of a patch that counts neither for nor against
+PATCH = 28  # pixels: patch size 14, merged 2 × 2, as in Qwen2-VL and Qwen2.5-VL; Qwen3-VL has 32
+FACTORS = (PATCH, 32)
+MAX_ASPECT = 200  # they refuse pictures that are longer than this
 
 UInt8 = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.floating]
 
 
-def patch_grid(height: int, width: int, min_tokens: int = 1024, max_tokens: int = 1280) -> Grid:
-    """Grid of merged patches that Qwen2-VL's resize rule gives a picture of `height` × `width` pixels.
+def patch_grid(height: int, width: int, min_tokens: int = 1024, max_tokens: int = 1280, factor: int = PATCH) -> Grid:
+    """Grid of merged patches that Qwen's resize rule gives a picture of `height` × `width` pixels.
 
-    Sides are rounded to multiples of 28 (half to even); a picture outside the token bounds is scaled, towards zero when
+    Sides are rounded to multiples of `factor` (half to even); a picture outside the token bounds is scaled, towards zero when
     it shrinks and away from it when it grows. Very long pictures may exceed `max_tokens` a little, as the rule has it.
     Raises ValueError for an aspect ratio over 200.
     """
     if max(height, width) / min(height, width) > MAX_ASPECT:
         raise ValueError(f"{width}×{height}: longer than {MAX_ASPECT}:1")
-    high, wide = round(height / PATCH) * PATCH, round(width / PATCH) * PATCH
-    area = PATCH * PATCH
+    high, wide = round(height / factor) * factor, round(width / factor) * factor
+    area = factor * factor
     if high * wide > max_tokens * area:
         shrink = math.sqrt((height * width) / (max_tokens * area))
-        high = max(PATCH, math.floor(height / shrink / PATCH) * PATCH)
-        wide = max(PATCH, math.floor(width / shrink / PATCH) * PATCH)
+        high = max(factor, math.floor(height / shrink / factor) * factor)
+        wide = max(factor, math.floor(width / shrink / factor) * factor)
     elif high * wide < min_tokens * area:
         grow = math.sqrt(min_tokens * area / (height * width))
-        high = math.ceil(height * grow / PATCH) * PATCH
-        wide = math.ceil(width * grow / PATCH) * PATCH
-    return Grid(high // PATCH, wide // PATCH)
+        high = math.ceil(height * grow / factor) * factor
+        wide = math.ceil(width * grow / factor) * factor
+    return Grid(high // factor, wide // factor)
+
+
+def grid_of(settings: Settings, height: int, width: int) -> Grid:
+    """`patch_grid` of a picture in a set that was built with these settings."""
+    return patch_grid(height, width, settings.min_tokens, settings.max_tokens, settings.pixels_per_patch)
 
 
 @lru_cache(maxsize=256)

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from stamp_data.files import NO_SUCH_FILE, Stamp
-from stamp_schemas.errors import naming
+from stamp_schemas.errors import StampError, naming
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with a file is ours to say
 Image.preinit()  # Pillow would load its readers at the first picture: in every worker, not once in what they are forked from
@@ -45,12 +46,15 @@ EXTENSIONS = {
 }  # fmt: skip
 
 
-class PictureFault(ValueError):
+class PictureFault(StampError):
     """A picture that cannot be used. `reason` is the stable code of the reject row."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return PictureFault, (self.reason, self.message)
 
 
 class LinkFault(PictureFault):
@@ -95,33 +99,28 @@ def _real_folder(root: Path, folder: str) -> str:
 
 
 def read_file(root: Path, relative: str, follow_links: bool = False) -> tuple[bytes, Stamp]:
-    """The bytes of the file at `relative`, and the stamp that they had.
+    """The bytes of the file at `relative` under `root`, see `inside` and `read_bytes`."""
+    return read_bytes(inside(root, relative, follow_links), relative)
+
+
+def read_bytes(path: str, name: str) -> tuple[bytes, Stamp]:
+    """The bytes of a picture file, and the stamp that they had. name: for messages.
 
     PictureFault for what is no file that may be read, whoever tries; OSError where the system fails to read it.
     """
-    path = inside(root, relative, follow_links)
     try:
         status = os.stat(path)  # noqa: PTH116 - see above
         if not stat.S_ISREG(status.st_mode):
-            raise PictureFault("picture-unreadable", f"{relative}: not a regular file")
+            raise PictureFault("picture-unreadable", f"{name}: not a regular file")
         if status.st_size > MAX_BYTES:
-            raise PictureFault("picture-too-large", f"{relative}: more than {MAX_BYTES >> 20} MiB")
+            raise PictureFault("picture-too-large", f"{name}: more than {MAX_BYTES >> 20} MiB")
         with open(path, "rb", buffering=0) as file, naming(path):  # noqa: PTH123 - see above
             data = file.read()
     except OSError as fault:
         if fault.errno in NO_SUCH_FILE:
-            raise PictureFault("picture-missing", f"{relative}: no such file") from None
+            raise PictureFault("picture-missing", f"{name}: no such file") from None
         raise
     return data, Stamp(len(data), status.st_mtime_ns)
-
-
-def read_picture(root: Path, relative: str) -> Picture:
-    """The picture at `relative`, read and checked (`check_picture`); PictureFault says what is wrong with it."""
-    try:
-        data, _ = read_file(root, relative)
-    except OSError as fault:
-        raise PictureFault("picture-unreadable", f"{relative}: {fault.strerror}") from None
-    return check_picture(data, relative)
 
 
 def check_picture(data: bytes, name: str) -> Picture:

@@ -57,6 +57,15 @@ def many_runs(counts: Sequence[str]) -> list[Runs]:
     return found
 
 
+def decode_or_empty(mask: RLE, height: int, width: int) -> UInt8:
+    """Decoded mask, uint8 [height, width], of an RLE that need not be good; all 0 if it is not."""
+    try:
+        lengths = checked_runs(height, width, mask.size, mask.counts)
+    except (ValueError, OverflowError):
+        return np.zeros((height, width), np.uint8)
+    return np.repeat((np.arange(len(lengths)) & 1).astype(np.uint8), lengths).reshape(width, height).T
+
+
 def checked_runs(height: int, width: int, size: tuple[int, int], counts: str | list[int]) -> Runs:
     """Lengths of the runs of an RLE from a file, proven to fill a picture of height × width pixels: of 0, of 1, and so on.
 

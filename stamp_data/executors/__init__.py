@@ -1,4 +1,4 @@
-"""Ways of running tasks. Each runs `stamp_data.task.run_task` and nothing else, so all give the same bytes."""
+"""Ways of running tasks. Each runs `stamp_data.build.task.run_task` and nothing else, so all give the same bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from stamp_data.receipt import Receipt, Workplace
+from stamp_data.build.receipt import Receipt, Workplace
 
 T = TypeVar("T")
 

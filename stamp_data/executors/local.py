@@ -17,8 +17,8 @@ from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+from stamp_data.build.receipt import Receipt, Workplace
 from stamp_data.executors import Executor, T
-from stamp_data.receipt import Receipt, Workplace
 from stamp_schemas import StampError
 
 
@@ -42,7 +42,9 @@ class LocalExecutor(Executor):
         if workers > 1:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are the parallelism
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["stamp_data.task", "stamp_data.seal", "stamp_data.shards.index"])
+            context.set_forkserver_preload(
+                ["stamp_data.build.task", "stamp_data.build.seal", "stamp_data.shards.index"]
+            )
             self._pool = ProcessPoolExecutor(workers, context, initializer=start_worker)
             threading.Thread(target=self._warm_up, args=(self._pool,), daemon=True).start()
 
@@ -90,7 +92,7 @@ class LocalExecutor(Executor):
 
 
 def _run(task: Path, place: Workplace) -> Receipt:
-    from stamp_data.task import run_task  # all that renders: this process starts sooner without it
+    from stamp_data.build.task import run_task  # all that renders: this process starts sooner without it
 
     return run_task(task, place)
 

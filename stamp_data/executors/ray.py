@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from stamp_data.build.receipt import Receipt, Workplace
+from stamp_data.build.task import run_task
 from stamp_data.executors import Executor
 from stamp_data.executors.work import absolute, sweep
-from stamp_data.receipt import Receipt, Workplace
-from stamp_data.task import run_task
 from stamp_schemas import StampError
 from stamp_schemas.extras import lacking
 

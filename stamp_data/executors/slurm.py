@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
+from stamp_data.build.receipt import Receipt, Workplace, read_receipt, receipt_path
 from stamp_data.executors import Executor
 from stamp_data.executors.work import absolute, sweep, write_share
-from stamp_data.receipt import Receipt, Workplace, read_receipt, receipt_path
 from stamp_schemas import StampError, UsageFault
 
 _OURS = {"array", "job-name", "output", "error", "parsable", "wrap", "wait", "chdir", "ntasks", "open-mode"}

@@ -10,9 +10,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from stamp_data.build.receipt import Workplace
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.receipt import Workplace
-from stamp_data.shards.writer import write_atomic
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from stamp_data.build import Progress
+from stamp_data.build.split import Progress
 from stamp_data.export.base import Format, Place
 from stamp_data.export.coco import Coco
 from stamp_data.export.hf import HuggingFace

@@ -130,7 +130,7 @@ def _as_shown(loaded: Loaded) -> Record:
     try:
         picture = check_picture(loaded.image, name)
     except PictureFault as fault:
-        raise StampError(str(fault), "stamp-data verify says what else is damaged") from None
+        raise StampError(fault.message, "stamp-data verify says what else is damaged") from None
     if picture.orientation == 1:
         return record
     targets = [_upright(target, picture.orientation) for target in record.targets]

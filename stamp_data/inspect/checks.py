@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stamp_data import rle as rles
-from stamp_data.grid import FULL, IGNORE
 from stamp_data.inspect.facts import NO_TARGET, DialogueFacts, Facts, normalised
 from stamp_data.inspect.flags import FLAGS, Finding
-from stamp_data.instructions import SEG
 from stamp_schemas import RLE, Dialogue
+from stamp_schemas.record import FULL, IGNORE, SEG
 
 SAME_MASK = 0.5  # IoU below which two masks are different things
 WHOLE_PICTURE = 0.95  # share of the picture

@@ -9,12 +9,12 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from stamp_data import rle as rles
-from stamp_data.grid import FULL, IGNORE, rle_coverage
+from stamp_data.grid import rle_coverage
 from stamp_data.inspect.flags import Finding
-from stamp_data.instructions import SEG
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
 from stamp_schemas import Dialogue, Grid, Manifest, Record
+from stamp_schemas.record import FULL, IGNORE
 
 CHARS_PER_TOKEN = 4.0  # English under Qwen2's tokenizer; used, and said to be used, where the build counted no tokens
 NO_TARGET = "none"  # id of the target that no-target expressions point at
@@ -134,7 +134,7 @@ class Facts:
 
     def _dialogue(self, index: int, dialogue: Dialogue, aim: Aim, twin: int) -> DialogueFacts:
         row = self.row
-        masks, chars = seg_count(dialogue), row.text_chars[index]
+        masks, chars = dialogue.masks, row.text_chars[index]
         tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARS_PER_TOKEN
         return DialogueFacts(
             index=index,
@@ -195,13 +195,6 @@ def patch_quality(labels: UInt8) -> tuple[list[int], list[float]]:
     union = covered.sum((1, 2)) + FULL * patches - inside
     ious = np.where(union > 0, inside / np.maximum(union, 1), 1.0)
     return patches.tolist(), ious.tolist()
-
-
-def seg_count(dialogue: Dialogue) -> int:
-    """`<|seg|>` in the assistant's turns."""
-    return sum(
-        content.text.count(SEG) for turn in dialogue.messages if turn.role == "assistant" for content in turn.content
-    )
 
 
 @lru_cache(maxsize=4096)

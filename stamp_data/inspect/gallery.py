@@ -15,7 +15,7 @@ from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.select import select
 from stamp_data.inspect.view import RecordView, record_view, thumbnail
 from stamp_data.shards.stores import Location
-from stamp_data.shards.writer import write_atomic
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
 MOST_IMAGES = 200

@@ -9,12 +9,12 @@ from stamp_data import rle as rles
 from stamp_data.inspect.checks import check
 from stamp_data.inspect.columns import dialogue_row
 from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.decode import open_picture
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import Finding
 from stamp_data.inspect.leaks import find_leaks
 from stamp_data.inspect.where import Filter
 from stamp_data.picture import check_picture
+from stamp_data.pixels import thumbnail
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.stores import StoreFault
 from stamp_schemas import Manifest, Record, StampError
@@ -90,7 +90,7 @@ def _picture_findings(facts: Facts, data: bytes) -> Iterator[Finding]:
     """What only the pixels show: that they can be decoded, their size, a rotation that viewers would apply."""
     name, image = facts.row.member_name("image"), facts.record.image
     try:
-        open_picture(data, name, PROBE)
+        thumbnail(data, name, PROBE)
         picture = check_picture(data, name)
     except StampError as fault:
         yield Finding("STP-E001", fault.message)

@@ -10,18 +10,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stamp_data.grid import FULL, IGNORE
+from stamp_data.draw.palette import colours
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.look import Broken, Looker
-from stamp_data.inspect.palette import colours
 from stamp_data.inspect.terminal import STYLES, plain
-from stamp_data.instructions import SEG
 from stamp_data.rle import UInt8
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
-from stamp_schemas.record import Origin
+from stamp_schemas.record import FULL, IGNORE, SEG, Origin
 
 SHADES = " ░▒▓█"
 NARROW = 80  # characters: below, two patches share one block

@@ -10,8 +10,8 @@ from importlib import resources
 
 import msgspec
 
+from stamp_data.draw.palette import EXTRA, MISSED
 from stamp_data.inspect.flags import FLAGS
-from stamp_data.inspect.palette import EXTRA, MISSED
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.view import RecordView
 

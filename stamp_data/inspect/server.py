@@ -21,12 +21,12 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from stamp_data.inspect.catalogue import Catalogue, Query
-from stamp_data.inspect.decode import as_png
 from stamp_data.inspect.examine import examine
 from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.shelf import Shelf
 from stamp_data.inspect.where import Filter
+from stamp_data.pixels import as_png
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 

@@ -10,18 +10,19 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from stamp_data.draw import Overlay
+from stamp_data.draw.overlay import Layer, overlaid
+from stamp_data.draw.palette import colours, rgb
 from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.decode import open_picture
-from stamp_data.inspect.draw import layers, overlaid
 from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.look import Broken, Looker
-from stamp_data.inspect.overlays import Overlay
-from stamp_data.inspect.palette import colours
 from stamp_data.inspect.select import Pick, select
 from stamp_data.inspect.terminal import plain
+from stamp_data.pixels import thumbnail
+from stamp_data.rle import decode_or_empty
 from stamp_data.shards.stores import Location
-from stamp_data.shards.writer import write_atomic
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
 CELL, FRAME, CAPTION, GAP = (
@@ -98,7 +99,7 @@ def write_sample(
         picture = _picture(corpus, item, SAMPLE_SIDE)
         if picture is None:
             raise StampError(f"{key} is a conversation without a picture", "`--key` shows it on the terminal")
-    drawn = overlaid(picture, layers(item, range(len(item.record.targets))), overlay)
+    drawn = overlaid(picture, _layers(item, range(len(item.record.targets))), overlay)
     legend = _legend(item, drawn.width, overlay)
     sheet = Image.new("RGB", (drawn.width, drawn.height + legend.height), PAPER)
     sheet.paste(drawn, (0, 0))
@@ -116,7 +117,18 @@ def save_png(image: Image.Image, out: Path) -> None:
 
 def _picture(corpus: Corpus, facts: Facts, side: int) -> Image.Image | None:
     data = corpus.open(corpus.number_of_set(facts.number)).member(facts.row, "image")
-    return open_picture(data, facts.row.member_name("image"), side) if data else None
+    return thumbnail(data, facts.row.member_name("image"), side) if data else None
+
+
+def _layers(facts: Facts, targets: Sequence[int]) -> list[Layer]:
+    image, labels = facts.record.image, facts.labels
+    if image is None or labels is None:
+        return []
+    shades = colours([target.id for target in facts.record.targets])
+    return [
+        Layer(decode_or_empty(facts.record.targets[i].rle, image.height, image.width), rgb(shades[i]), labels[i])
+        for i in targets
+    ]
 
 
 def _cell(corpus: Corpus, pick: Pick, overlay: Overlay) -> Image.Image:
@@ -131,7 +143,7 @@ def _cell(corpus: Corpus, pick: Pick, overlay: Overlay) -> Image.Image:
         picture = None
     if picture is not None:
         picture.thumbnail((CELL, FRAME), Image.Resampling.LANCZOS)
-        drawn = overlaid(picture, layers(facts, first.targets), overlay)
+        drawn = overlaid(picture, _layers(facts, first.targets), overlay)
         cell.paste(drawn, ((CELL - drawn.width) // 2, (FRAME - drawn.height) // 2))
     _badges(draw, facts.codes(first))
     _caption(draw, facts, first)

@@ -8,13 +8,13 @@ import io
 import msgspec
 import numpy as np
 
+from stamp_data.draw.outline import mask_path
+from stamp_data.draw.palette import colours
 from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.decode import open_picture, safe_mask
 from stamp_data.inspect.facts import DialogueFacts, Facts
-from stamp_data.inspect.palette import colours
 from stamp_data.inspect.select import Pick
-from stamp_data.inspect.trace import mask_path
-from stamp_data.rle import UInt8
+from stamp_data.pixels import thumbnail as decoded
+from stamp_data.rle import UInt8, decode_or_empty
 from stamp_schemas import StampError, TargetInfo
 
 JPEG_QUALITY = 80
@@ -124,7 +124,7 @@ def thumbnail(corpus: Corpus, facts: Facts, side: int) -> tuple[str, str]:
         data = corpus.open(corpus.number_of_set(facts.number)).member(facts.row, "image")
         if not data:
             return "", ""
-        picture = open_picture(data, facts.row.member_name("image"), side)
+        picture = decoded(data, facts.row.member_name("image"), side)
     except StampError as fault:
         return "", fault.message
     buffer = io.BytesIO()
@@ -150,7 +150,7 @@ def _target_view(facts: Facts, index: int, colour: str) -> TargetView:
 
 def _path(facts: Facts, target: TargetInfo, *, ignored: bool) -> str:
     image, rle = facts.record.image, target.ignore_rle if ignored else target.rle
-    return mask_path(safe_mask(rle, image.height, image.width)) if image and rle else ""
+    return mask_path(decode_or_empty(rle, image.height, image.width)) if image and rle else ""
 
 
 def _window(labels: UInt8) -> Window | None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from xxhash import xxh3_64_intdigest
 
 from stamp_schemas import Request
+from stamp_schemas.annotation import Form
+from stamp_schemas.record import SEG
 
-SEG = "<|seg|>"
+FORMS: tuple[Form, ...] = ("phrase", "question", "description")  # of templates that need nothing but an expression
 
 
 class Templates(msgspec.Struct, frozen=True):
@@ -50,12 +53,24 @@ def draw(request: Request, key: str, dialogue_id: str, seed: int, name: str) -> 
     number = xxh3_64_intdigest(f"{seed}/{key}/{dialogue_id}".encode())
     question = templates.questions[(number & 0xFFFFFFFF) % len(templates.questions)]
     answer = templates.answers[(number >> 32) % len(templates.answers)]
-    if len(request.targets) != 1:
-        answer = answer.replace(SEG, " ".join([SEG] * len(request.targets)))
-    return _fill(question, request), _fill(answer, request)
+    texts = request.text, request.answer, len(request.targets)
+    return _fill(question, *texts), _fill(answer, *texts)
 
 
-def _fill(template: str, request: Request) -> str:
+def alternatives(text: str, part: Literal["questions", "answers"], expression: str, masks: int, name: str) -> list[str]:
+    """All that the draw of `text` could have given, itself included, in the order of the templates.
+
+    [] if it was drawn from none that ask for an expression and say nothing else. masks: `<|seg|>` of the answer.
+    """
+    for form in FORMS:
+        filled = [_fill(one, expression, "", masks) for one in getattr(getattr(wording(name), form), part)]
+        if text in filled:
+            return filled
+    return []
+
+
+def _fill(template: str, text: str, answer: str, masks: int) -> str:
     """Put the texts in; source text holds no placeholder (`stamp_data.text`), so the order does not matter."""
-    filled = template.replace("[class_name]", request.text).replace("{sent}", request.text)
-    return filled.replace("{answer}", request.answer)
+    if masks != 1:
+        template = template.replace(SEG, " ".join([SEG] * masks))
+    return template.replace("[class_name]", text).replace("{sent}", text).replace("{answer}", answer)

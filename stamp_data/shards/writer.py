@@ -12,6 +12,7 @@ from blake3 import blake3
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.shards import tar
+from stamp_data.writing import part_of
 from stamp_schemas.errors import naming
 
 BLOCK = 512 << 10  # bytes hashed and written at a time: member by member, both take twice as long
@@ -38,7 +39,7 @@ class ShardWriter:
         self._waiting: list[bytes] = []
         self._written = 0
         self._begun = 0
-        self._part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        self._part = part_of(path)
         self._hash = blake3()
 
     def __enter__(self) -> ShardWriter:
@@ -93,16 +94,3 @@ class ShardWriter:
             with contextlib.suppress(OSError):  # a full disk fails again here; the first failure is the one to report
                 self._file.close()
             self._part.unlink(missing_ok=True)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a small file so that `path` holds either its old content or all of the new."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with naming(path, part), part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)

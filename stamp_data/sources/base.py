@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import msgspec
 
-from stamp_data.finding import Finder
-from stamp_data.rejects import RejectLog
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.finding import Finder
 from stamp_data.sources.paths import image_path, inner_path
 from stamp_schemas import Annotation, ImageRef
 from stamp_schemas.annotation import Frame

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from stamp_data.rejects import RejectLog, storable
+from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
 from stamp_data.sources.faults import RecordFault

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from stamp_data import numbers
-from stamp_data.rejects import RejectLog
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import checked_segmentation, decode_row, load_json, numbered
 from stamp_data.sources.rows import ABSENT, TELLING, AnnotationRow, ImageRow, RefRow, read_annotation, read_image

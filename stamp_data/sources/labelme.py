@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.files import open_plain
-from stamp_data.finding import SUFFIXES as PICTURES
-from stamp_data.finding import walk
-from stamp_data.rejects import RejectLog, storable
+from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import BESIDE, Source
 from stamp_data.sources.faults import RecordFault, unreadable
+from stamp_data.sources.finding import SUFFIXES as PICTURES
+from stamp_data.sources.finding import walk
 from stamp_data.sources.jsonfile import SMALL_LIMIT, load_json
 from stamp_data.sources.labelme_file import LabelmeFile, name_shapes
 from stamp_data.sources.paths import inner_path

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from stamp_data import numbers
-from stamp_data.rejects import RejectLog, storable
+from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import as_utf8, decode, decode_row, read_buffer

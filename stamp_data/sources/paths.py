@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from stamp_data.rejects import storable
+from stamp_data.shards.rejects import storable
 from stamp_data.sources.faults import RecordFault
 
 _DRIVE = re.compile(r"[A-Za-z]:")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stamp_data.rejects import RejectLog
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.refer import NOTHING, make_unique
 from stamp_data.text import EXPRESSION_LIMIT, TextFault, clean

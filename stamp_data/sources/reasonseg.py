@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.rejects import RejectLog, storable
+from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from stamp_data import numbers
-from stamp_data.rejects import RejectLog
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.pickles import text_of
 from stamp_schemas import StampError

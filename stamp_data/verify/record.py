@@ -10,16 +10,16 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
-from stamp_data.grid import coverage, patch_grid
-from stamp_data.instructions import SEG
+from stamp_data.build.render import Rendered
+from stamp_data.grid import coverage, grid_of
 from stamp_data.picture import MAX_PIXELS, PictureFault, check_picture
-from stamp_data.render import Rendered, masks_of
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.labels import parse_labels
 from stamp_data.text import CONTROL_TOKEN
 from stamp_data.verify.fault import Code, FaultList
 from stamp_schemas import RLE, Dialogue, Record, Settings, StampError
+from stamp_schemas.record import SEG
 
 _DECODER = msgspec.json.Decoder(Record)
 
@@ -99,7 +99,7 @@ class RecordCheck:
             self._note("record-differs", f"is of {source.dataset}/{source.split_by}/{source.split}, not of this set")
         if record.image is not None:
             try:
-                grid = patch_grid(record.image.height, record.image.width, settings.min_tokens, settings.max_tokens)
+                grid = grid_of(settings, record.image.height, record.image.width)
             except (ValueError, ArithmeticError) as fault:  # of no size, or of one beyond all numbers
                 self._note("record-differs", f"no grid for its size: {fault}")
                 return
@@ -217,11 +217,8 @@ def described(record: Record, picture: str) -> dict[str, Any]:
         "dialogues": len(dialogues),
         "targets": len(record.targets),
         "turns": [len(dialogue.messages) for dialogue in dialogues],
-        "masks": [masks_of(dialogue) for dialogue in dialogues],
-        "text_chars": [
-            sum(len(content.text) for message in dialogue.messages for content in message.content)
-            for dialogue in dialogues
-        ],
+        "masks": [dialogue.masks for dialogue in dialogues],
+        "text_chars": [dialogue.characters for dialogue in dialogues],
     }
 
 

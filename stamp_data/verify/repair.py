@@ -12,23 +12,23 @@ import msgspec
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from stamp_data.build import WORK, Built, Config, Progress, build_split, describe_inputs
+from stamp_data.build.plan import plan_tasks
+from stamp_data.build.receipt import ANY, Receipt, receipt_path
+from stamp_data.build.seal import mended
+from stamp_data.build.split import WORK, Built, Config, Progress, build_split, describe_inputs
+from stamp_data.build.tokens import TokenCounter, tokenizer_digest
 from stamp_data.executors import Executor
 from stamp_data.files import open_plain
-from stamp_data.mended import mended
-from stamp_data.plan import plan_tasks
-from stamp_data.receipt import ANY, Receipt, receipt_path
-from stamp_data.rejects import RejectLog, read_rejects
 from stamp_data.shards.index import MEMBERS, IndexRow
 from stamp_data.shards.manifest import MANIFEST, REJECTS, read_manifest
-from stamp_data.shards.writer import write_atomic
+from stamp_data.shards.rejects import RejectLog, read_rejects
 from stamp_data.sources.base import Source
-from stamp_data.tokens import TokenCounter, tokenizer_digest
 from stamp_data.verify.fault import Fault, FaultList
 from stamp_data.verify.record import described, foreground
 from stamp_data.verify.sets import Index, check_index, verify_set
 from stamp_data.verify.shard import groups
 from stamp_data.verify.walk import Member, walk
+from stamp_data.writing import write_atomic
 from stamp_schemas import Manifest, Record, Reject, ShardEntry, StampError, UsageFault
 
 

@@ -16,10 +16,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stamp_data.build import Progress
+from stamp_data.build.split import Progress
 from stamp_data.executors.local import start_worker
 from stamp_data.files import file_digest, read_plain
-from stamp_data.rejects import read_rejects
 from stamp_data.shards.index import DAMAGE, IndexRow, first_line, read_table, typed
 from stamp_data.shards.manifest import (
     CHANGED,
@@ -34,6 +33,7 @@ from stamp_data.shards.manifest import (
     set_digest,
     wids_bytes,
 )
+from stamp_data.shards.rejects import read_rejects
 from stamp_data.shards.stores import Location, Store, open_store
 from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.shard import ShardJob, check_shard

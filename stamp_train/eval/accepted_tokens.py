@@ -6,11 +6,9 @@ one of them is as right as the token that stands there.
 
 from __future__ import annotations
 
-from stamp_data.instructions import SEG, wording
+from stamp_data.instructions import alternatives
 from stamp_schemas import Dialogue
 from stamp_train.sequence.chat import ChatEncoder
-
-_FORMS = ("phrase", "question", "description")
 
 
 def right_tokens(dialogue: Dialogue, name: str, chat: ChatEncoder) -> list[tuple[int, frozenset[int]]]:
@@ -26,26 +24,14 @@ def right_tokens(dialogue: Dialogue, name: str, chat: ChatEncoder) -> list[tuple
         if message.role == "assistant":
             text = "".join(part.text for part in message.content)
             said = _ids(text, chat)
-            others = [_ids(other, chat) for other in other_wordings(text, dialogue, name)]
+            others = [
+                _ids(other, chat)
+                for other in alternatives(text, "answers", dialogue.expression, len(dialogue.targets), name)
+            ]
             for place, token in enumerate(said):
                 going_on = (other[place] for other in others if len(other) > place and other[:place] == said[:place])
                 tokens.append((token, frozenset([token, *going_on])))
     return tokens
-
-
-def other_wordings(text: str, dialogue: Dialogue, name: str) -> list[str]:
-    """All wordings of an answer, itself included; none if it is not one of the wording's."""
-    segs = " ".join([SEG] * len(dialogue.targets))
-    for form in _FORMS:
-        filled = [
-            answer.replace(SEG, segs)
-            .replace("[class_name]", dialogue.expression)
-            .replace("{sent}", dialogue.expression)
-            for answer in getattr(wording(name), form).answers
-        ]
-        if text in filled:
-            return filled
-    return []
 
 
 def _ids(text: str, chat: ChatEncoder) -> list[int]:

@@ -15,20 +15,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.instructions import SEG, wording
-from stamp_data.picture import PictureFault, check_picture
+from stamp_data.instructions import alternatives
+from stamp_data.pixels import decode_picture
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location, StoreFault
 from stamp_schemas import RLE, Content, Dialogue, Message, Record, StampError, UsageFault
-from stamp_train.stream.pictures import UndecodableError, decode
+from stamp_schemas.record import SEG
 
 Mask = NDArray[np.bool_]
 Prompting = Literal["record", "fixed"]
 """Where questions come from: `record` asks as the build drew it, `fixed` always with the first of its templates."""
-
-_FORMS = ("phrase", "question", "description")  # of templates that ask for one thing by its expression
 
 
 @dataclass(frozen=True)
@@ -184,26 +182,14 @@ def fixed_question(question: str, expression: str, name: str) -> str:
         expression: that it asks for.
         name: of the wording that its set was built with.
     """
-    for form in _FORMS:
-        filled = [_fill(template, expression) for template in getattr(wording(name), form).questions]
-        if question in filled:
-            return filled[0]
-    return question
-
-
-def _fill(template: str, expression: str) -> str:
-    return template.replace("[class_name]", expression).replace("{sent}", expression)
+    return next(iter(alternatives(question, "questions", expression, 1, name)), question)
 
 
 def _picture(data: bytes, record: Record, name: str) -> Image.Image:
     """The picture in RGB as stored. StampError if it is none, or not of the size that the masks have."""
     if record.image is None or not data:
         raise StampError(f"{record.key}: masks without a picture")
-    try:
-        check_picture(data, name)
-        image = decode(data)
-    except (PictureFault, UndecodableError) as fault:
-        raise StampError(f"{name}: {fault}") from None
+    image = decode_picture(data, name)
     if image.size != (record.image.width, record.image.height):
         raise StampError(f"{name}: {image.size} pixels, the record says {(record.image.width, record.image.height)}")
     return image

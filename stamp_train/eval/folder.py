@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from stamp_data.shards.writer import write_atomic
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 from stamp_train.eval.card import Opened, Refined, Settings
 

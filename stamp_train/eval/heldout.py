@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from stamp_data.pixels import decode_picture
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location
@@ -24,7 +25,6 @@ from stamp_train.eval.oracle import decode_labels
 from stamp_train.methods.upsample import BILINEAR, GUIDED, Mask, to_mask
 from stamp_train.sequence.layout import ImageExample, Layout
 from stamp_train.stream.examples import ExampleMaker
-from stamp_train.stream.pictures import decode as decode_picture
 from stamp_train.stream.records import Parsed
 from stamp_train.stream.stage_loader import prepare_with
 

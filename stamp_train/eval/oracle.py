@@ -9,9 +9,9 @@ from torch import Tensor
 
 from stamp_data.grid import coverage, patch_grid
 from stamp_schemas import Grid, StampError
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.methods.upsample import BILINEAR, Mask, Picture, to_mask
-from stamp_train.sequence.inputs import FULL, IGNORE
 
 SOFT, HARD, SAMPLED = RULES = ("soft", "hard", "sampled")
 _SURE = 1e-6  # probability of background in a patch that is wholly covered: its logit has to be finite

@@ -17,8 +17,8 @@ from PIL import Image
 from xxhash import xxh3_64_intdigest
 
 from stamp_data import rle as rles
-from stamp_data.inspect.trace import mask_path
-from stamp_data.shards.writer import write_atomic
+from stamp_data.draw.outline import mask_path
+from stamp_data.writing import write_atomic
 from stamp_schemas import RLE, StampError
 from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.folder import PAGE, writing

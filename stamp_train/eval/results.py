@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from stamp_data.shards.writer import write_atomic
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError
 from stamp_train.eval.card import Card
 from stamp_train.eval.folder import CASES, RESULTS

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from stamp_data.draw.overlay import with_masks
 from stamp_data.pixels import decode_picture
 from stamp_train.eval.heldout import Prediction
-from stamp_train.predict.overlay import overlay
 
 _TRUTH, _PREDICTED = "#009e73", "#d55e00"  # green and orange of Okabe and Ito, apart for colour-blind eyes too
 _LINE = 16  # pixels of a line of text
@@ -31,8 +31,8 @@ def picture(prediction: Prediction) -> Image.Image:
     image = decode_picture(prediction.held_out.image)
     width, height = image.size
     page = Image.new("RGB", (2 * width, height + _LINE), "white")
-    page.paste(overlay(image, [prediction.truth], [_TRUTH]), (0, 0))
-    page.paste(overlay(image, [prediction.predicted], [_PREDICTED]), (width, 0))
+    page.paste(with_masks(image, [prediction.truth], [_TRUTH]), (0, 0))
+    page.paste(with_masks(image, [prediction.predicted], [_PREDICTED]), (width, 0))
     union = int((prediction.truth | prediction.predicted).sum())
     score = int((prediction.truth & prediction.predicted).sum()) / union if union else 1.0
     text = prediction.expression.encode("ascii", "replace").decode()[:_LONGEST]

@@ -24,7 +24,7 @@ from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.upsample import METHODS, PUBLISHED
 from stamp_train.predict.opening import pick_device
 from stamp_train.predict.refine import load_refiner
-from stamp_train.predict.refine.refiner import Unrefined, works
+from stamp_train.predict.refine.refiner import NONE, works
 from stamp_train.train.locate import find_checkpoint
 
 LABELS = "labels"  # stands where a checkpoint would
@@ -189,7 +189,7 @@ class Session:
     def _went_unrefined(self) -> bool:
         if not (self.folder / REFINER).is_file():
             return True
-        return read_part(self.folder, REFINER, Refined).refiner == Unrefined.name
+        return read_part(self.folder, REFINER, Refined).refiner == NONE
 
     def _place(self) -> str:
         """The device of this process."""

@@ -9,8 +9,8 @@ import msgspec
 from rich import box
 from rich.table import Table
 
-from stamp_data.published import Counts
-from stamp_data.published import published as published_data
+from stamp_data.doctor.published import Counts
+from stamp_data.doctor.published import published as published_data
 from stamp_train.eval.card import SetCard
 from stamp_train.eval.metrics import CONVENTIONS
 from stamp_train.eval.results import Results

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stamp_train.sequence.chat import NO, SEG, YES, ChatEncoder
+from stamp_schemas.record import SEG
+from stamp_train.sequence.chat import NO, YES, ChatEncoder
 from stamp_train.sequence.errors import StampModelError
 
 _SHOWN_CONTROLS = (SEG, YES, NO)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stamp_data.picture import PictureFault, check_picture, read_picture
+from stamp_data.picture import read_bytes
 from stamp_data.pixels import decode_picture, to_rgb
 from stamp_schemas import StampError
 
@@ -18,47 +18,29 @@ Source = str | Path | bytes | Image.Image | np.ndarray[Any, np.dtype[np.uint8]] 
 
 
 def open_picture(source: Source) -> Image.Image:
-    """A picture in RGB.
+    """A picture in RGB, from a path, a file's bytes, a PIL picture, or uint8 [height, width, 3], an array or a tensor.
 
     Files are turned upright as their EXIF orientation says, which is what people see when they write about them; pixels
-    that come decoded are taken as they are.
-
-    Args:
-        source: a path, the bytes of a picture file, a PIL picture, or uint8 [height, width, 3], an array or a tensor.
-
-    Raises:
-        StampError: no such file, no picture, broken, or larger than `stamp_data.picture` takes; an array of another kind,
-            or nothing of these.
+    that come decoded are taken as they are. StampError says what is wrong with a source; it names a path.
     """
     if isinstance(source, Image.Image):
         return to_rgb(source)
     if isinstance(source, np.ndarray | torch.Tensor):
         return _of_pixels(source)
     if isinstance(source, bytes):
-        return _of_bytes(source)
+        return decode_picture(source, "picture", upright=True)
     if not isinstance(source, str | Path):
         raise StampError(f"a picture of type {type(source).__name__}", _KINDS)
-    path = Path(source)
-    # A link that someone names is followed; those that a list of requests names are checked where it is read.
-    folder = path.resolve().parent
+    name = str(source)
     try:
-        return decode_picture(read_picture(folder, path.resolve().name).data, upright=True)
-    except PictureFault as fault:
-        raise StampError(f"{path}: {_without(str(fault), path.resolve().name)}") from None
+        # A link that someone names is followed; those that a list of requests names are checked where it is read.
+        data, _ = read_bytes(name, name)
+    except OSError as fault:
+        raise StampError(f"{name}: {fault.strerror}") from None
+    return decode_picture(data, name, upright=True)
 
 
 def _of_pixels(pixels: np.ndarray[Any, Any] | torch.Tensor) -> Image.Image:
     if pixels.dtype not in (np.uint8, torch.uint8) or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise StampError(f"picture {pixels.dtype} {list(pixels.shape)}", "pass uint8 [height, width, 3]")
     return Image.fromarray(pixels.numpy(force=True) if isinstance(pixels, torch.Tensor) else pixels)
-
-
-def _of_bytes(data: bytes) -> Image.Image:
-    try:
-        return decode_picture(check_picture(data, "picture").data, upright=True)
-    except PictureFault as fault:
-        raise StampError(str(fault)) from None
-
-
-def _without(text: str, name: str) -> str:
-    return text.removeprefix(f"{name}: ")

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stamp_data.draw.overlay import with_masks
 from stamp_schemas import UsageFault
-from stamp_train.predict.overlay import overlay
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,4 +51,4 @@ class Segmentation:
         """
         if self.picture is None:
             raise UsageFault("an answer without a picture has no overlay")
-        return overlay(self.picture, self.masks)
+        return with_masks(self.picture, self.masks)

@@ -33,8 +33,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stamp_data.instructions import SEG
 from stamp_schemas import StampError, UsageFault
+from stamp_schemas.record import SEG
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import Prompt
 from stamp_train.generation.replies import Answer

@@ -20,9 +20,9 @@ from PIL import Image
 from xxhash import xxh3_64_hexdigest
 
 from stamp_data import rle
+from stamp_data.writing import write_atomic
 from stamp_schemas import RLE, StampError, UsageFault
 from stamp_schemas.errors import naming
-from stamp_train.train.files import replace_file
 from stamp_train.train.runlog import read_rows
 
 if TYPE_CHECKING:
@@ -178,10 +178,10 @@ class PredictionFolder:
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
-            replace_file(
+            write_atomic(
                 self.folder / SETTINGS, msgspec.json.format(msgspec.json.encode(self._settings), indent=2) + b"\n"
             )
-            replace_file(self.rows, b"".join(msgspec.json.encode(row) + b"\n" for row in self._done.values()))
+            write_atomic(self.rows, b"".join(msgspec.json.encode(row) + b"\n" for row in self._done.values()))
         except OSError as fault:
             raise UsageFault(f"{self.folder}: cannot be written to: {fault.strerror}") from None
         self._begun = True
@@ -194,7 +194,7 @@ class PredictionFolder:
     def _write(self, file: str, picture: Image.Image, **options: Any) -> None:
         data = io.BytesIO()
         picture.save(data, "JPEG" if file.endswith(".jpg") else "PNG", **options)
-        replace_file(self.folder / file, data.getvalue())
+        write_atomic(self.folder / file, data.getvalue())
 
 
 def file_name(name: str) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from stamp_data.writing import replace_folder
 from stamp_schemas import StampError, UsageFault
 from stamp_train.backbones.folder import check_folder
 from stamp_train.backbones.saving import save_model
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.model_card import model_card
-from stamp_train.train.files import replace_folder
 from stamp_train.train.locate import CONFIG, find_checkpoint
 
 CARD = "README.md"

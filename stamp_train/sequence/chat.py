@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stamp_schemas.record import SEG
 from stamp_train.sequence.errors import StampModelError
 
-SEG, MASK, YES, NO = "<|seg|>", "<|mask|>", "<|yes|>", "<|no|>"
+MASK, YES, NO = "<|mask|>", "<|yes|>", "<|no|>"
 ADDED_TOKENS = (SEG, MASK, YES, NO)
 _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 # What an assistant may say beyond text. Everything else that looks like a control token stays text, whoever wrote it.

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from stamp_train.sequence.structure import AttentionStructure
 
-IGNORE = 255  # coverage of a patch that no loss looks at
-FULL = 254  # coverage of a patch that lies wholly in the mask
 UNNAMED = -100  # name of a patch of which nothing is known
 
 

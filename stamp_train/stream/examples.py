@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from stamp_data.grid import rle_coverage
+from stamp_data.picture import PictureFault
+from stamp_data.pixels import decode_picture
 from stamp_data.rle import decode as decode_rle
 from stamp_schemas import Dialogue, Grid, UsageFault
+from stamp_schemas.record import IGNORE
 from stamp_train.methods.stamp.demo.patch_classes import name_patches
 from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.sequence.examples import DialogueExample, ImageExample
-from stamp_train.sequence.inputs import IGNORE
-from stamp_train.stream.pictures import UndecodableError, decode
 from stamp_train.stream.records import BadRecord, Parsed
 
 GridTHW = tuple[int, int, int]
@@ -71,8 +72,8 @@ class ExampleMaker:
         info = parsed.record.image
         assert info is not None  # only called for records with a picture
         try:
-            image = decode(parsed.image)
-        except UndecodableError as fault:
+            image = decode_picture(parsed.image)
+        except PictureFault as fault:
             raise BadRecord("picture-broken", str(fault)) from None
         if image.size != (info.width, info.height):
             raise BadRecord("picture-size", f"{image.size}, the record says {(info.width, info.height)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from stamp_schemas.record import SEG
 from stamp_train.launch import is_first
 from stamp_train.stream.index import ShardRows
 from stamp_train.stream.order import Group
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from stamp_train.stream.plan import Plan
 
 _log = logging.getLogger(__name__)
-SEG = "<|seg|>"
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 
+from stamp_data.writing import replace_folder
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
 from stamp_train.train.checksums import write_checksums
-from stamp_train.train.files import replace_folder
 from stamp_train.train.resume import EARLIER, STATE, Progress, find, read_progress
 
 OPTIMIZER = "optimizer.pt"

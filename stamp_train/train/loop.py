@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 import torch
 
+from stamp_data.writing import replace_folder, write_atomic
 from stamp_schemas import StampError
 from stamp_train.attention.select import check_training
 from stamp_train.estimate.architecture import Architecture, measured
@@ -36,7 +37,7 @@ from stamp_train.eval.sample_images import draw
 from stamp_train.launch.heartbeat import Heartbeat
 from stamp_train.launch.peers import decide
 from stamp_train.launch.signals import Stopped, StopRequest
-from stamp_train.methods.stamp.losses import loss_settings
+from stamp_train.methods.stamp.losses import StampLosses, loss_settings
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.deepspeed import deepspeed_config
 from stamp_train.sequence.layout import Layout, LayoutOptions
@@ -46,7 +47,6 @@ from stamp_train.stream.stages import open_set, stage_steps
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.determinism import make_exact, memory_held
 from stamp_train.train.engine import distribute, load_moments, new_optimizer, open_accelerator, weights_of
-from stamp_train.train.files import replace_file, replace_folder
 from stamp_train.train.network import build_network, save_final, save_network, without_weights
 from stamp_train.train.panel import Watch, Watched
 from stamp_train.train.precision import with_native_precision
@@ -108,13 +108,15 @@ class Run:
         settings = replace(loss_settings(self.recipe.loss), naming=self.recipe.naming, early=self.recipe.early)
         layout = Layout(self.processor.chat, LayoutOptions.of(config, text_labels=settings.text_labels))
         self.side = layout.options.side
-        self.steps = StepRunner(self.accelerator, self.prepared, layout, settings, self.recipe.model.attention)
+        self.steps = StepRunner(
+            self.accelerator, self.prepared, layout, StampLosses(settings), self.recipe.model.attention
+        )
         if self.main:
             out.mkdir(parents=True, exist_ok=True)
-            replace_file(out / RECIPE, resolved.yaml().encode())
+            write_atomic(out / RECIPE, resolved.yaml().encode())
             if self.recipe.engine == "deepspeed":
                 told = msgspec.json.encode(deepspeed_config(self.recipe))
-                replace_file(out / DEEPSPEED, msgspec.json.format(told, indent=2) + b"\n")
+                write_atomic(out / DEEPSPEED, msgspec.json.format(told, indent=2) + b"\n")
             self.log = RunLog(out / LOG, self.progress.step)
             self.evaluations = RunLog(out / EVALUATIONS, self.progress.step)
         self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)
@@ -213,10 +215,7 @@ class Run:
             step=number,
             stage=stage.name,
             loss=result.loss,
-            loss_text=result.loss_text,
-            loss_mask=result.loss_mask,
-            loss_names=result.loss_names if self.recipe.naming else msgspec.UNSET,
-            loss_early=result.loss_early if self.recipe.early else msgspec.UNSET,
+            losses=result.losses,
             lr=rate,
             grad_norm=result.grad_norm,
             dialogues=batch.dialogues,

@@ -67,8 +67,7 @@ class _Rates:
         facts = {
             "stage": row.stage,
             "loss": f"{row.loss:.4f}",
-            "text": f"{row.loss_text:.4f}",
-            "mask": f"{row.loss_mask:.4f}",
+            **{name: f"{value:.4f}" for name, value in row.losses.items()},
             "learning rate": f"{row.lr:.2e}",
             "gradient": f"{row.grad_norm:.3f}",
             "memory": f"{watched.memory:.1f} GiB",

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from stamp_data.writing import write_atomic
 from stamp_schemas.errors import StampError, naming
-from stamp_train.train.files import replace_file
 
 RECIPE, LOG, EVALUATIONS = "recipe.yaml", "log.jsonl", "evaluations.jsonl"  # of a run folder
 DEEPSPEED = "deepspeed.json"
@@ -18,20 +18,16 @@ CHECKPOINTS, FINAL = "checkpoints", "final"
 class Row(msgspec.Struct, kw_only=True):
     """One optimizer step.
 
-    step: from 1, over all stages. loss_text, loss_mask: means over the global batch; loss_names and loss_early, where the
-    recipe gives them weight, too, by that; `loss` is their sum. lr: learning rate of
-    the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language model.
-    batch_digest: names the dialogues (`stamp-train plan show`). padding: share of the packs' room that was left empty,
-    averaged over the ranks. seconds: wall time of the step.
+    step: from 1, over all stages. losses: the method's, by name, weighted means over the global batch; `loss` is their sum. lr:
+    learning rate of the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language
+    model. batch_digest: names the dialogues (`stamp-train plan show`). padding: fraction of the packs' room that was left
+    empty, averaged over the ranks. seconds: wall time of the step.
     """
 
     step: int
     stage: str
     loss: float
-    loss_text: float
-    loss_mask: float
-    loss_names: float | msgspec.UnsetType = msgspec.UNSET
-    loss_early: float | msgspec.UnsetType = msgspec.UNSET
+    losses: dict[str, float]
     lr: float
     grad_norm: float
     dialogues: int
@@ -39,6 +35,13 @@ class Row(msgspec.Struct, kw_only=True):
     padding: float
     batch_digest: str
     seconds: float
+
+    def flat(self) -> dict[str, Any]:
+        """As it stands in the log: each of the losses as `loss_<name>`, after `loss`."""
+        found = {}
+        for name, value in msgspec.structs.asdict(self).items():
+            found.update({f"loss_{one}": part for one, part in value.items()} if name == "losses" else {name: value})
+        return found
 
 
 class Measured(msgspec.Struct, kw_only=True):
@@ -59,12 +62,13 @@ class RunLog:
     def __init__(self, path: Path, done: int) -> None:
         self.path = path
         kept = [row for row in read_rows(path) if _step(path, row) <= done]
-        replace_file(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
+        write_atomic(path, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
 
     def add(self, row: Row | Measured) -> None:
         """Append one row."""
+        line = msgspec.json.encode(row.flat() if isinstance(row, Row) else row)
         with naming(self.path), self.path.open("ab") as file:
-            file.write(msgspec.json.encode(row) + b"\n")
+            file.write(line + b"\n")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

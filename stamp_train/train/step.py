@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 
 from stamp_schemas import StampError
 from stamp_train.estimate.workload import Work
-from stamp_train.methods.stamp.losses import LossCounts, LossSettings, count, loss_sums
+from stamp_train.methods.losses import Counts, Objective, added, means
 from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, PackedBatch
 from stamp_train.train.engine import in_shards
 
@@ -27,23 +27,19 @@ _NOTHING = ImageExample([DialogueExample("nothing", [{"role": "user", "content":
 
 @dataclass(frozen=True)
 class StepResult:
-    """Losses of a step over the global batch, the norm of its gradient before clipping, and what all ranks computed.
+    """A step's losses by name, means over the global batch; its gradient's norm before clipping; what all ranks computed.
 
-    loss_names, loss_early: by their weights. padding: share of the time in which ranks wait for the longest pack of a
-    micro-step.
+    padding: fraction of the time in which ranks wait for the longest pack of a micro-step.
     """
 
-    loss_text: float
-    loss_mask: float
-    loss_names: float
-    loss_early: float
+    losses: dict[str, float]
     grad_norm: float
     work: Work
     padding: float
 
     @property
     def loss(self) -> float:
-        return self.loss_text + self.loss_mask + self.loss_names + self.loss_early
+        return sum(self.losses.values())
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -70,17 +66,17 @@ class StepRunner:
         accelerator: the engine.
         network: prepared by it.
         layout: of the model's tokenizer.
-        settings: of the losses.
+        method: whose losses are taken.
         attention: backend.
     """
 
     def __init__(
-        self, accelerator: Accelerator, network: Any, layout: Layout, settings: LossSettings, attention: str
+        self, accelerator: Accelerator, network: Any, layout: Layout, method: Objective, attention: str
     ) -> None:
         self.accelerator = accelerator
         self.network = network
         self.layout = layout
-        self.settings = settings
+        self.method = method
         self.attention = attention
 
     def gradients(self, packs: Sequence[Sequence[ImageExample]], clip: float, name: str) -> StepResult:
@@ -96,48 +92,47 @@ class StepRunner:
         """
         laid = [self.layout(pack or [_NOTHING]) for pack in packs]
         real = [float(bool(pack)) for pack in packs]
-        sizes = [len(pack.inputs.structure) * present for pack, present in zip(laid, real, strict=True)]
-        given = [pack for pack, present in zip(laid, real, strict=True) if present]
-        ranks, padding, counts, work = self._shared(sizes, given)
-        losses = torch.zeros(len(laid), 4, dtype=torch.float64)
+        ranks, padding, counts, work = self._shared(laid, real)
+        losses = torch.zeros(len(laid), len(counts), dtype=torch.float64)
         for number, (pack, present) in enumerate(zip(laid, real, strict=True)):
             last = number == len(laid) - 1
             # In shards, gradients are summed at once: keeping them whole until the last pack would take the memory saved.
             at_once = last or in_shards(self.network)
             with contextlib.nullcontext() if at_once else self.accelerator.no_sync(self.network):
                 losses[number] = self._backward(pack, counts, present, ranks)
-        text, mask, names, early = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
-        self._check(text + mask + names + early, losses, laid, name, "loss")
+        sums = self.accelerator.reduce(losses.sum(0).to(self._device), "sum").tolist()
+        self._check(sum(sums), losses, laid, name, "loss")
         found = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
         norm = float(found.full_tensor() if isinstance(found, DTensor) else found)
         self._check(norm, losses, laid, name, "gradient")
-        return StepResult(text, mask, names, early, norm, work, padding)
+        return StepResult(dict(zip(counts, sums, strict=True)), norm, work, padding)
 
-    def _backward(self, pack: PackedBatch, counts: LossCounts, present: float, ranks: int) -> torch.Tensor:
-        """Gradients of one pack; returns its share of the mean losses, float64 [4] on the CPU."""
+    def _backward(self, pack: PackedBatch, counts: Counts, present: float, ranks: int) -> torch.Tensor:
+        """Gradients of one pack; returns its part of the mean losses, float64 [names] on the CPU, in the counts' order."""
         pack = pack.to(self._device)
         with self.accelerator.autocast():  # in shards, nobody else sees to the precision of what is between layers
-            output = self.network(inputs=pack.inputs, attention=self.attention, early=self.settings.early > 0)
-        sums = loss_sums(output, pack.targets, self.settings)
-        if self.settings.divide_by == "global":
-            # Data parallelism averages gradients over ranks, while ours are parts of a sum.
-            over, weight = counts, float(ranks)
-        else:
-            over, weight = sums.counts, 1.0
-        self.accelerator.backward(sums.total(over) * (present * weight))
-        shares = [part.detach() / max(count, 1.0) for part, count in sums.parts(over)]
-        return torch.stack(shares).double().cpu() * present
+            output = self.network(inputs=pack.inputs, attention=self.attention, **self.method.asked)
+        everywhere = self.method.divide_by == "global"
+        losses = means(self.method.losses(output, pack.targets), counts if everywhere else None)
+        parts = torch.stack([losses[name] for name in counts])
+        # Data parallelism averages gradients over ranks, while those by global counts are parts of a sum.
+        self.accelerator.backward(parts.sum() * (present * (ranks if everywhere else 1)))
+        return parts.detach().double().cpu() * present
 
-    def _shared(self, sizes: list[float], packs: list[PackedBatch]) -> tuple[int, float, LossCounts, Work]:
-        """(ranks, padding, counts, work) of the whole step, from the packs of this rank."""
-        own = sum((count(pack.targets) for pack in packs), LossCounts(0.0, 0.0))
-        work = sum(map(_work, packs), Work())
-        sums = [own.text, own.masks, own.names, work.dialogues, work.visits, work.text, work.image, work.mask]
+    def _shared(self, laid: list[PackedBatch], real: list[float]) -> tuple[int, float, Counts, Work]:
+        """(ranks, padding, counts, work) of the whole step, from this rank's packs and which of them are real (1.0)."""
+        sizes = [len(pack.inputs.structure) * present for pack, present in zip(laid, real, strict=True)]
+        # Packs that are not real are counted as nothing, but give the names, which all ranks must share.
+        counted = [(self.method.count(pack.targets), present) for pack, present in zip(laid, real, strict=True)]
+        own = added({name: value * present for name, value in counts.items()} for counts, present in counted)
+        work = sum((_work(pack) for pack, present in zip(laid, real, strict=True) if present), Work())
+        sums = [work.dialogues, work.visits, work.text, work.image, work.mask, *own.values()]
         mine = torch.tensor([[*sizes, *sums]], dtype=torch.float64, device=self._device)
         everyone = self.accelerator.gather(mine).cpu()
         lengths, totals = everyone[:, : len(sizes)], everyone[:, len(sizes) :].sum(0).tolist()
         tokens, waited = float(lengths.sum()), float(lengths.max(0).values.sum()) * len(everyone)
-        return len(everyone), 1 - tokens / waited if waited else 0.0, LossCounts(*totals[:3]), Work(*totals[3:])
+        padding = 1 - tokens / waited if waited else 0.0
+        return len(everyone), padding, dict(zip(own, totals[5:], strict=True)), Work(*totals[:5])
 
     @property
     def _device(self) -> torch.device:

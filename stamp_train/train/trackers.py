@@ -100,7 +100,7 @@ def open_trackers(resolved: Resolved, out: Path, done: int) -> list[Tracker]:
 
 def log_row(trackers: Sequence[Tracker], row: Row, metrics: Mapping[str, float]) -> None:
     """Tell trackers every number of a step, and what an evaluation after it measured."""
-    values = {name: value for name, value in msgspec.to_builtins(row).items() if isinstance(value, int | float)}
+    values = {name: value for name, value in row.flat().items() if isinstance(value, int | float)}
     del values["step"]
     for tracker in trackers:
         tracker.log(row.step, {**values, **metrics})

@@ -11,21 +11,20 @@ from tempfile import mkdtemp
 
 import msgspec
 
-from stamp_data.build import describe_inputs
+from stamp_data.build.plan import load_task, plan_tasks
+from stamp_data.build.receipt import Workplace, read_receipt
+from stamp_data.build.seal import mended, unseal
+from stamp_data.build.split import describe_inputs
+from stamp_data.build.task import run_task
 from stamp_data.files import file_digest
 from stamp_data.inspect.corpus import Corpus
 from stamp_data.inspect.facts import Facts
 from stamp_data.inspect.look import Looker
-from stamp_data.mended import mended
-from stamp_data.plan import load_task, plan_tasks
-from stamp_data.receipt import Workplace, read_receipt
-from stamp_data.rejects import RejectLog, read_rejects
-from stamp_data.seal import unseal
 from stamp_data.shards.index import IndexRow, read_rows
 from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.manifest import read_manifest
 from stamp_data.shards.reader import ShardSet
-from stamp_data.task import run_task
+from stamp_data.shards.rejects import RejectLog, read_rejects
 from stamp_data.verify import verify_set
 from stamp_data.verify.fault import Fault, FaultList
 from stamp_data.verify.record import Found, RecordCheck

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from stamp_data.rejects import RejectLog
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources import open_source
 from stamp_data.sources.faults import REASONS
 from stamp_schemas import Annotation, StampError

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from stamp_cli.console import run
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.jobs import Job, run_job
 from stamp_data.shards.reader import ShardSet
 from stamp_data.synth import synthesize
 from stamp_schemas import (

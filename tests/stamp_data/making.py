@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from stamp_data.build import build_split, describe_inputs
+from stamp_data.build.split import build_split, describe_inputs
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.rejects import RejectLog
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.base import Source
 from stamp_schemas import Annotation, ImageRef, Region, Request, Settings, Target, Turn
 

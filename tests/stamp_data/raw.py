@@ -14,11 +14,11 @@ from typing import Any
 
 from PIL import Image
 
-from stamp_data.build import Built
+from stamp_data.build.jobs import Job, run_job
+from stamp_data.build.split import Built
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.jobs import Job, run_job
-from stamp_data.rejects import read_rejects
 from stamp_data.shards.reader import Loaded, ShardSet
+from stamp_data.shards.rejects import read_rejects
 from stamp_schemas import Reject
 
 WIDTH, HEIGHT = 64, 48

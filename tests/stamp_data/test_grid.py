@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from stamp_data import rle as rles
 from stamp_data.grid import (
+    FACTORS,
     FULL,
     IGNORE,
     UInt8,
@@ -77,13 +78,13 @@ bounds = st.tuples(st.integers(1, 1500), st.integers(0, 600)).map(lambda pair: (
 
 def test_the_published_rule_for_any_size(published_rule: Callable[..., tuple[int, int]]) -> None:
     @settings(deadline=None, max_examples=500)
-    @given(st.integers(1, 6000), st.integers(1, 6000), bounds)
-    def agree(height: int, width: int, tokens: tuple[int, int]) -> None:
+    @given(st.integers(1, 6000), st.integers(1, 6000), bounds, st.sampled_from(FACTORS))
+    def agree(height: int, width: int, tokens: tuple[int, int], factor: int) -> None:
         assume(max(height, width) <= 200 * min(height, width))
-        area = 28 * 28
-        resized = published_rule(height, width, 28, tokens[0] * area, tokens[1] * area)
-        grid = patch_grid(height, width, *tokens)
-        assert (grid.height * 28, grid.width * 28) == tuple(resized)
+        area = factor * factor
+        resized = published_rule(height, width, factor, tokens[0] * area, tokens[1] * area)
+        grid = patch_grid(height, width, *tokens, factor)
+        assert (grid.height * factor, grid.width * factor) == tuple(resized)
 
     agree()
 

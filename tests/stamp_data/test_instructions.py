@@ -7,9 +7,10 @@ from typing import get_args
 
 import pytest
 
-from stamp_data.instructions import SEG, Templates, draw, wording
+from stamp_data.instructions import Templates, draw, wording
 from stamp_schemas import Request, Wording
 from stamp_schemas.annotation import Form
+from stamp_schemas.record import SEG
 
 WORDINGS = get_args(Wording)
 FORMS = get_args(Form)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from stamp_data.picture import MAX_PIXELS, PictureFault, check_picture, read_picture
+from stamp_data.picture import MAX_PIXELS, PictureFault, check_picture, read_file
 
 from .raw import HEIGHT, WIDTH, Raw, build_one, picture
 
@@ -185,14 +185,14 @@ def test_nothing_outside_the_root_is_ever_opened(name: str, root: Path) -> None:
     (root / "chain.jpg").symlink_to("link.jpg")
     (root / "folder" / "up").symlink_to("../..")
     with pytest.raises(PictureFault) as fault:
-        read_picture(root, name)
+        read_file(root, name)
     assert fault.value.reason == "path-outside-root"
 
 
 def test_links_that_stay_inside_are_followed(root: Path) -> None:
     (root / "folder" / "link.jpg").symlink_to("../inside.jpg")
     (root / "absolute.jpg").symlink_to(root / "inside.jpg")
-    assert read_picture(root, "folder/link.jpg") == read_picture(root, "absolute.jpg")
+    assert read_file(root, "folder/link.jpg") == read_file(root, "absolute.jpg")
 
 
 def test_root_beside_a_folder_of_the_same_beginning_is_not_left(root: Path) -> None:
@@ -201,7 +201,7 @@ def test_root_beside_a_folder_of_the_same_beginning_is_not_left(root: Path) -> N
     (beside / "x.jpg").write_bytes(picture())
     (root / "link.jpg").symlink_to(beside / "x.jpg")
     with pytest.raises(PictureFault) as fault:
-        read_picture(root, "link.jpg")
+        read_file(root, "link.jpg")
     assert fault.value.reason == "path-outside-root"
 
 
@@ -244,7 +244,7 @@ def test_what_is_no_file_is_refused_without_waiting(kind: str, tmp_path: Path, m
 @pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "a/" * 600 + "x.jpg", "inside.jpg/x.jpg", "", ".", "folder/"])
 def test_impossible_names_are_refused(name: str, root: Path) -> None:
     with pytest.raises(PictureFault):
-        read_picture(root, name)
+        read_file(root, name)
 
 
 SEEDS = [data for data, _ in GOOD.values()] + [with_exif(6), text_bomb()[:4000]]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from stamp_data.build.jobs import open_sources
 from stamp_data.doctor import examine
-from stamp_data.jobs import open_sources
 from stamp_data.sources.base import Reading
 from stamp_schemas import StampError, UsageFault
 

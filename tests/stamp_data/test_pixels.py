@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stamp_data.inspect.decode import as_png, open_picture
-from stamp_data.picture import check_picture
-from stamp_data.pixels import decode_picture, to_rgb
+from stamp_data import pixels
+from stamp_data.picture import PictureFault, check_picture
+from stamp_data.pixels import as_png, decode_picture, thumbnail, to_rgb
 
 GREY = np.arange(96, dtype=np.uint16).reshape(8, 12) * 680 + 37  # 0 to 64,637
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
@@ -56,7 +56,7 @@ DEEP = {
 def test_deep_grey_is_scaled(name: str) -> None:
     for picture in (decode_picture(DEEP[name]), Image.open(io.BytesIO(as_png(DEEP[name], "x")))):
         assert np.array_equal(picture, np.repeat((GREY >> 8).astype(np.uint8)[..., None], 3, axis=2))
-    shown = np.asarray(open_picture(DEEP[name], "x", 12))
+    shown = np.asarray(thumbnail(DEEP[name], "x", 12))
     assert shown.max() > 240 and len(np.unique(shown)) > 50, "a gallery shows shades, not white"
 
 
@@ -100,7 +100,7 @@ def test_pictures_are_decoded_as_stored_or_upright(form: str, orientation: int) 
     checked = check_picture(data, "x")
     assert (checked.width, checked.height, checked.orientation) == (10, 6, orientation)
     assert np.array_equal(decode_picture(data), stored)
-    assert np.array_equal(open_picture(data, "x", 10), stored)
+    assert np.array_equal(thumbnail(data, "x", 10), stored)
     assert np.array_equal(decode_picture(data, upright=True), UPRIGHT[orientation](stored))
 
 
@@ -111,3 +111,53 @@ def test_exif_behind_the_pixels_of_a_png_is_seen() -> None:
     moved = data[:start] + data[end:-12] + data[start:end] + data[-12:]
     assert check_picture(moved, "x").orientation == 6
     assert np.array_equal(decode_picture(moved, upright=True), np.rot90(COLOURS, -1))
+
+
+def noise(mode: str, width: int = 61, height: int = 47) -> Image.Image:
+    small = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+
+
+JPEGS = {
+    f"{mode} {options}": encoded(noise(mode), "JPEG", **options)
+    for mode in ("RGB", "L", "CMYK")
+    for options in ({"quality": 85}, {"quality": 100, "subsampling": 0}, {"subsampling": 1, "progressive": True})
+}
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_both_decoders_make_the_same_pixels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg")
+    data = memoryview(JPEGS[name])
+    assert (pixels._by_simplejpeg(data) is None) == name.startswith("CMYK")
+    first = np.asarray(decode_picture(data))
+    monkeypatch.setattr(pixels, "_simplejpeg", lambda: None)
+    assert np.array_equal(first, np.asarray(decode_picture(data)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP"])
+def test_other_formats_are_decoded(kind: str) -> None:
+    image = noise("RGB")
+    options = {"lossless": True} if kind == "WEBP" else {}
+    found = decode_picture(encoded(image, kind, **options))
+    assert (found.mode, found.size) == ("RGB", image.size)
+    assert kind == "GIF" or np.array_equal(np.asarray(found), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"nothing", JPEGS["RGB {'quality': 85}"][:300], encoded(noise("RGB"), "PNG")[:900]]
+)
+def test_what_is_no_picture_is_refused_by_both(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PictureFault):
+        decode_picture(data)
+    monkeypatch.setattr(pixels, "_simplejpeg", lambda: None)
+    with pytest.raises(PictureFault):
+        decode_picture(data)
+
+
+def test_a_jpeg_that_claims_too_many_pixels_is_decoded_by_nobody() -> None:
+    data = bytearray(JPEGS["RGB {'quality': 85}"])
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = (9_000).to_bytes(2, "big") + (9_500).to_bytes(2, "big")
+    with pytest.raises(PictureFault, match="9500×9000 pixels; at most"):
+        decode_picture(bytes(data))

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from stamp_cli.expected import expected
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.jobs import Job, run_job
 from stamp_data.sources import open_source
 from stamp_data.verify import repair, verify_set
 from stamp_schemas import StampError
@@ -114,7 +114,7 @@ def test_what_the_system_cannot_read_stops_the_build(
         if call == "open":
             patched.setattr("stamp_data.picture.open", fails, raising=False)
         else:
-            patched.setattr("stamp_data.plan.stamp", fails)
+            patched.setattr("stamp_data.build.plan.stamp", fails)
         with pytest.raises(OSError, match=r"train2014.*\.jpg") as raised:
             build(root, out, shard_records=RECORDS)
     told = expected(raised.value)
@@ -184,7 +184,7 @@ def test_a_set_that_lost_pictures_to_an_earlier_version_heals(
     out, path = tmp_path / "out", root / PICTURES / "COCO_train2014_000000000003.jpg"
     data = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr("stamp_data.shelf.Shelf._compare", lambda *_: None)
+        patched.setattr("stamp_data.build.shelf.Shelf._compare", lambda *_: None)
         disturbed(root, out, path.unlink)
     path.write_bytes(data)
     os.utime(path, ns=(1, 1))

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.jobs import Job, run_job
 from stamp_data.synth import synthesize
 
 from ..warm import warm

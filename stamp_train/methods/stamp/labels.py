@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from stamp_train.sequence.inputs import FULL
+from stamp_schemas.record import FULL
 
 
 def sampled_labels(mask: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,20 +1,19 @@
-"""Losses of text, masks and names as sums with counts, so that any split of a batch gives the same gradient.
-
-A loss here is a sum and the number of things summed. Divide by the counts of the *global* batch (all ranks, all
-micro-batches) before the backward pass: how the batch was split then no longer shows in the gradient.
-"""
+"""The losses of STAMP: text, masks, and what a demo adds to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.backbones.modeling import StampOutput
+from stamp_train.methods.losses import Counts, Losses
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import FULL, IGNORE, UNNAMED, Targets
+from stamp_train.sequence.inputs import UNNAMED, Targets
 
 
 @dataclass(frozen=True)
@@ -71,60 +70,52 @@ def loss_settings(name: str) -> LossSettings:
 
 
 @dataclass(frozen=True)
-class LossCounts:
-    """What losses are divided by: weight of the supervised tokens, number of masks, and of patches with a name."""
+class StampLosses:
+    """The losses of STAMP under given settings (`stamp_train.methods.losses.Objective`)."""
 
-    text: float
-    masks: float
-    names: float = 0.0
+    settings: LossSettings = LOSSES["default"]
 
-    def __add__(self, other: LossCounts) -> LossCounts:
-        return LossCounts(self.text + other.text, self.masks + other.masks, self.names + other.names)
+    @property
+    def divide_by(self) -> str:
+        return self.settings.divide_by
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        return {"early": True} if self.settings.early else {}
 
-@dataclass(frozen=True)
-class LossSums:
-    """Losses of one sequence, not divided by anything: float32 scalars, and their own counts."""
+    def count(self, targets: Targets) -> Counts:
+        return count(targets, self.settings)
 
-    text: Tensor
-    mask: Tensor
-    names: Tensor
-    early: Tensor
-    counts: LossCounts
-
-    def total(self, counts: LossCounts | None = None) -> Tensor:
-        """The sum of the mean losses, over the global counts, or over the sequence's own if none are given."""
-        over = self.counts if counts is None else counts
-        return torch.stack([part / max(count, 1.0) for part, count in self.parts(over)]).sum()
-
-    def parts(self, over: LossCounts) -> tuple[tuple[Tensor, float], ...]:
-        """Text, mask, naming and early mask loss, each with what it is divided by."""
-        return (self.text, over.text), (self.mask, over.masks), (self.names, over.names), (self.early, over.masks)
+    def losses(self, output: StampOutput, targets: Targets) -> Losses:
+        return losses(output, targets, self.settings)
 
 
-def count(targets: Targets) -> LossCounts:
-    """The counts of a sequence, from its targets alone: they can be summed over ranks before any forward pass."""
-    named = float((targets.names != UNNAMED).sum())
-    return LossCounts(float(targets.text_weights.sum()), float(_scored_masks(targets).sum()), named)
+def count(targets: Targets, settings: LossSettings) -> Counts:
+    """By name: weight of the supervised tokens, masks (twice, where early ones are learned too), patches with a name."""
+    counts = {"text": float(targets.text_weights.sum()), "mask": float(_scored_masks(targets).sum())}
+    if settings.naming:
+        counts["names"] = float((targets.names != UNNAMED).sum())
+    if settings.early:
+        counts["early"] = counts["mask"]
+    return counts
 
 
-def loss_sums(output: StampOutput, targets: Targets, settings: LossSettings) -> LossSums:
-    """All losses of one sequence.
-
-    Args:
-        output: of the model.
-        targets: of the same sequence, on the same device.
-        settings: which losses.
-    """
-    early = output.early_mask_logits
-    mask = mask_losses(output.mask_logits, targets, settings).sum()
-    return LossSums(
-        text=text_loss(output.text_logits, targets.text_ids, targets.text_weights),
-        mask=mask,
-        names=settings.naming * naming_loss(output.name_logits, targets.names),
-        early=mask.new_zeros(()) if early is None else settings.early * mask_losses(early, targets, settings).sum(),
-        counts=count(targets),
-    )
+def losses(output: StampOutput, targets: Targets, settings: LossSettings) -> Losses:
+    """Every loss of one sequence that the settings give weight, by name: its weighted sum and its count."""
+    found = {
+        "text": text_loss(output.text_logits, targets.text_ids, targets.text_weights),
+        "mask": mask_losses(output.mask_logits, targets, settings).sum(),
+    }
+    if settings.naming:
+        found["names"] = settings.naming * naming_loss(output.name_logits, targets.names)
+    elif output.name_logits is not None:
+        found["text"] = found["text"] + 0 * output.name_logits.float().sum()  # DDP wants a gradient for every layer
+    if settings.early:
+        early = output.early_mask_logits
+        none = found["mask"].new_zeros(())
+        found["early"] = none if early is None else settings.early * mask_losses(early, targets, settings).sum()
+    counts = count(targets, settings)
+    return {name: (part, counts[name]) for name, part in found.items()}
 
 
 def text_loss(logits: Tensor, ids: Tensor, weights: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from stamp_data.writing import write_atomic
 from stamp_schemas import StampError
 from stamp_train.predict.chat.transcript import transcript
 from stamp_train.predict.dialogue import Chat
 from stamp_train.predict.segmentation import Segmentation
 from stamp_train.predict.writing import MASKS, PredictionFolder
-from stamp_train.train.files import replace_file
 
 
 class Keeper:
@@ -55,7 +55,7 @@ class Keeper:
                 if turn.answer.masks:
                     row.overlay = f"{path.stem}-{number}.jpg"
                     turn.answer.overlay().save(path.with_name(row.overlay), quality=90)
-            replace_file(path, saved.json())
+            write_atomic(path, saved.json())
         except OSError as fault:
             raise StampError(f"{path}: cannot be written: {fault.strerror}") from None
         return path

@@ -7,12 +7,10 @@ from contextlib import closing, contextmanager
 from http import HTTPStatus
 
 import msgspec
-from PIL import Image
 
-from stamp_data.instructions import SEG
-from stamp_data.picture import PictureFault, check_picture
 from stamp_data.pixels import decode_picture
 from stamp_schemas import StampError
+from stamp_schemas.record import SEG
 from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import Conversation, Conversations
 from stamp_train.predict.chat.loopback import Call, LoopbackHandler, Refusal, open_server
@@ -70,7 +68,11 @@ class ChatHandler(LoopbackHandler):
 
     def _open(self, name: str) -> None:
         data = self.body(MOST_UPLOADED)
-        self._send_state(self.conversations.open((uploaded(data), name or "picture") if data else None))
+        self._send_state(
+            self.conversations.open(
+                (decode_picture(data, "the file", upright=True), name or "picture") if data else None
+            )
+        )
 
     def _resume(self, conversation: Conversation) -> None:
         """For a page that was reloaded: whatever was being answered is heard by nobody any more."""
@@ -138,15 +140,6 @@ def _turn(conversation: Conversation, patience: float = 0.0) -> Iterator[None]:
         yield
     finally:
         conversation.answering.release()
-
-
-def uploaded(data: bytes) -> Image.Image:
-    """A picture from elsewhere, RGB and upright; StampError if it is none, broken or too large."""
-    try:
-        check_picture(data, "the file")
-        return decode_picture(data, "the file", upright=True)
-    except PictureFault as fault:
-        raise StampError(str(fault)) from None
 
 
 def serve(conversations: Conversations, port: int, on_ready: Callable[[str], None]) -> None:

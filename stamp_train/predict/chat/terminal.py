@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from stamp_data.inspect.palette import COLOURS
-from stamp_data.instructions import SEG
+from stamp_data.draw.palette import COLOURS
 from stamp_schemas import StampError
+from stamp_schemas.record import SEG
 from stamp_train.predict.chat.inline import Way, show_picture
 from stamp_train.predict.chat.keeping import Keeper
 from stamp_train.predict.chat.transcript import printable

@@ -7,9 +7,9 @@ import re
 import msgspec
 import numpy as np
 
-from stamp_data.instructions import SEG
 from stamp_data.rle import encode
 from stamp_schemas import RLE
+from stamp_schemas.record import SEG
 from stamp_train.predict.dialogue import Chat, Turn
 from stamp_train.sequence.chat import NO, YES
 

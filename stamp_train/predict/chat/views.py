@@ -8,8 +8,8 @@ from itertools import count
 import msgspec
 import numpy as np
 
-from stamp_data.inspect.palette import COLOURS
-from stamp_data.inspect.trace import mask_path
+from stamp_data.draw.outline import mask_path
+from stamp_data.draw.palette import COLOURS
 from stamp_train.predict.chat.conversations import Conversation
 from stamp_train.predict.chat.transcript import SavedImage, pieces
 from stamp_train.predict.dialogue import Turn

@@ -48,11 +48,8 @@ class Frame:
         return centres / height, centres / width
 
     def pixels(self, image: NDArray[np.uint8]) -> Tensor:
-        """What the network reads: float32 [1, 3, side, side], normalised, zero in the padding.
-
-        Args:
-            image: uint8 [height, width, 3], RGB.
-        """
+        """What the network reads of an RGB image, uint8 [height, width, 3]: float32 [1, 3, side, side], normalised, zero in the
+        padding."""
         height, width = self.resized
         resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
         pixels = (torch.from_numpy(resized.copy()).float() - torch.tensor(_MEAN)) / torch.tensor(_STD)
@@ -65,12 +62,8 @@ class Frame:
         return scaled
 
     def place(self, picture: Tensor, fill: float) -> Tensor:
-        """A coarse picture of the image's content where a mask prompt has that content: float32 [prior_side, prior_side].
-
-        Args:
-            picture: float [h, w], covers the whole image, on a grid of any size; read bilinearly at the cells' centres.
-            fill: value of cells whose centre lies in the padding.
-        """
+        """A coarse map of the whole image, float [h, w] on any grid, where a mask prompt has that content: read bilinearly at
+        the cells' centres, `fill` where they lie in the padding; float32 [prior_side, prior_side]."""
         y, x = self._centres
         where = torch.stack(torch.meshgrid(2 * x - 1, 2 * y - 1, indexing="xy"), dim=-1)
         read = F.grid_sample(
@@ -79,11 +72,8 @@ class Frame:
         return read.masked_fill(~self.inside, fill).float()
 
     def restored(self, low: Tensor) -> Tensor:
-        """Logits on the prompt's grid as logits of the picture: float [..., height, width], padding cut off.
-
-        Args:
-            low: [..., prior_side, prior_side], with at least one dimension before.
-        """
+        """Logits on the prompt's grid, [..., prior_side, prior_side] with a dimension before, as logits of the picture,
+        float [..., height, width], padding cut off."""
         flat = low.reshape(-1, 1, *low.shape[-2:])
         full = F.interpolate(flat, size=(self.side, self.side), mode="bilinear", align_corners=False)
         height, width = self.resized

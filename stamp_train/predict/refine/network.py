@@ -1,43 +1,93 @@
-"""SAM's two halves as the refiner uses them, whichever library holds the weights."""
+"""SAM as transformers has it: a Hugging Face folder, or an official file under other names."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from stamp_train.predict.refine.faults import HOW_TO_GET_WEIGHTS, RefinerFault, on_one_line
+from stamp_train.predict.refine.official import read_official, sam_settings, to_transformers
+from stamp_train.sequence.environment import hide_broken_torchvision
 
-class Network(Protocol):
-    """A SAM.
+hide_broken_torchvision()
+from transformers import AutoConfig, SamConfig, SamModel  # noqa: E402 - only once torchvision cannot break it
 
-    Attributes:
-        image_size: pixels of the square input.
-        prior_side: cells of the square of mask prompts and of its answers.
-    """
 
-    image_size: int
-    prior_side: int
+class Sam:
+    """SAM's two halves as the refiner uses them, over a `SamModel` in evaluation mode. image_size: pixels of the square input;
+    prior_side: cells of the square of mask prompts and of its answers."""
 
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.image_size: int = model.config.vision_config.image_size
+        self.prior_side: int = 4 * model.config.prompt_encoder_config.image_embedding_size
+
+    @torch.inference_mode()
     def embed(self, pixels: Tensor) -> Tensor:
-        """The embedding of a picture: float [1, C, h, w] on the network's device.
+        """The embedding, float [1, C, h, w] on the network's device, of what `Frame.pixels` makes of a picture."""
+        embedding: Tensor = self._model.get_image_embeddings(pixels.to(self._model.device))
+        return embedding
 
-        Args:
-            pixels: float32 [1, 3, image_size, image_size], as `Frame.pixels` makes them.
-        """
-
+    @torch.inference_mode()
     def predict(
         self, embedding: Tensor, priors: Tensor, points: Tensor, labels: Tensor, boxes: Tensor | None, multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        """Masks for B prompts about one picture.
+        """Masks for B prompts about one picture, on the CPU: logits, float32 [B, 1 or 3, prior_side, prior_side], and predicted
+        IoU, float32 [B, 1 or 3].
 
-        Args:
-            embedding: [1, C, h, w].
-            priors: float32 [B, prior_side, prior_side], logits.
-            points: float32 [B, n, 2], (x, y) in the input's pixels.
-            labels: int64 [B, n], 1 inside, 0 outside.
-            boxes: float32 [B, 4], (x, y) of two corners in the input's pixels, or None.
-            multimask: three masks per prompt instead of one.
-
-        Returns:
-            Logits, float32 [B, 1 or 3, prior_side, prior_side], and predicted IoU, float32 [B, 1 or 3], on the CPU.
+        priors: logits, float32 [B, prior_side, prior_side]. points: float32 [B, n, 2], (x, y) in the input's pixels; labels:
+        int64 [B, n], 1 inside, 0 outside. boxes: float32 [B, 4], (x, y) of two corners, or None. multimask: three masks each.
         """
+        device = self._model.device
+        # Prompts go along the batch dimension: transformers would add the mask prompts of one image's prompts all to one
+        # embedding if they were given along that of its points.
+        output = self._model(
+            image_embeddings=embedding.expand(len(priors), -1, -1, -1),
+            input_points=points[:, None].to(device) if points.shape[1] else None,
+            input_labels=labels[:, None].to(device) if points.shape[1] else None,
+            input_boxes=None if boxes is None else boxes[:, None].to(device),
+            input_masks=priors[:, None].to(device),
+            multimask_output=multimask,
+        )
+        return output.pred_masks[:, 0].float().cpu(), output.iou_scores[:, 0].float().cpu()
+
+
+def open_sam(path: str, device: torch.device) -> Sam:
+    """A SAM from an official `.pth` file, a Hugging Face folder, or a model already in the Hugging Face cache; RefinerFault if
+    there are no weights, or they do not fit."""
+    model = _from_official(Path(path)) if Path(path).is_file() else _from_folder(path)
+    return Sam(model.to(device).eval())
+
+
+def _from_official(path: Path) -> Any:
+    state = read_official(path)
+    settings: dict[str, Any] = sam_settings(state)
+    with torch.device("meta"):
+        model: Any = SamModel(SamConfig(**settings))
+    try:
+        # The names that transformers ties are both in the table; assigning keeps the file's dtype.
+        model.load_state_dict(to_transformers(state), assign=True)
+    except RuntimeError as error:
+        raise RefinerFault(f"the weights do not fit a SAM: {on_one_line(error)}") from error
+    return model.float()
+
+
+def _from_folder(path: str) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # no folder, nothing in the cache, or no configuration in it
+        there = "the folder has no config.json that can be read"
+        nothing = "no such file or folder, and no such model in the Hugging Face cache"
+        reason = there if Path(path).is_dir() else nothing
+        raise RefinerFault(f"no SAM weights there: {reason}", HOW_TO_GET_WEIGHTS) from error
+    if config.model_type != "sam":
+        raise RefinerFault(f"holds a model of type {config.model_type!r}, not 'sam'", HOW_TO_GET_WEIGHTS)
+    opener: Any = SamModel.from_pretrained
+    model, report = opener(path, config=config, local_files_only=True, output_loading_info=True)
+    wrong = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
+    if wrong:
+        raise RefinerFault(f"{len(wrong)} weights do not fit a SAM ({', '.join(wrong[:3])})", HOW_TO_GET_WEIGHTS)
+    return model.float()

@@ -1,13 +1,12 @@
-"""Official SAM files (`sam_vit_b_01ec64.pth` and its sisters): read safely, their shapes, their names in transformers.
+"""Official SAM files (`sam_vit_b_01ec64.pth` and its sisters): read safely, their sizes and their names in transformers.
 
-Shapes are read from the weights, not from the file's name, so that a renamed file opens too. What the weights do not show
-is as in segment-anything's `build_sam.py`: 8 heads and a downsampling of 2 in the decoder's attention.
+Sizes are read from the weights, not from the file's name, so that a renamed file opens too. What the weights do not show is as
+in segment-anything's `build_sam.py`: 8 heads and a downsampling of 2 in the decoder's attention.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +15,13 @@ from torch import Tensor
 
 from stamp_train.predict.refine.faults import RefinerFault
 
-DECODER_HEADS = 8
-DECODER_EPSILON = 1e-5  # of the decoder's layer norms; transformers' default is 1e-6
 State = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class SamShape:
-    """Sizes of a SAM.
-
-    Attributes:
-        image_size, patch_size: pixels of the square input and of a patch.
-        hidden, layers, heads, mlp: of the image encoder.
-        window: side of its attention windows in patches.
-        global_layers: layers that attend to the whole picture.
-        width: channels of the image embedding, of prompts and of the mask decoder.
-        prior_channels: of the mask prompt's convolutions.
-        decoder_layers, decoder_mlp: of the mask decoder.
-        multimasks: proposals of the mask decoder, the single one not counted.
-        iou_layers, iou_hidden: of the head that predicts IoU.
-    """
-
-    image_size: int
-    patch_size: int
-    hidden: int
-    layers: int
-    heads: int
-    mlp: int
-    window: int
-    global_layers: tuple[int, ...]
-    width: int
-    prior_channels: int
-    decoder_layers: int
-    decoder_mlp: int
-    multimasks: int
-    iou_layers: int
-    iou_hidden: int
+_DECODER_HEADS = 8
+_DECODER_EPSILON = 1e-5  # of the decoder's layer norms; transformers' default is 1e-6
 
 
 def read_official(path: Path) -> State:
-    """The weights of an official file; nothing in it is executed.
-
-    Raises:
-        RefinerFault: it cannot be read, or is no such file.
-    """
+    """The weights of an official file; nothing in it is executed. RefinerFault if it cannot be read or is no such file."""
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a foreign file: whatever it provokes
@@ -72,37 +34,46 @@ def read_official(path: Path) -> State:
     return state
 
 
-def shape_of(state: State) -> SamShape:
-    """The sizes of an official state dict.
-
-    Raises:
-        RefinerFault: weights are missing.
-    """
+def sam_settings(state: State) -> dict[str, dict[str, Any]]:
+    """What transformers' `SamConfig` takes for an official state dict. RefinerFault if weights are missing."""
     try:
         _, patches, _, hidden = state["image_encoder.pos_embed"].shape
         patch_size = state["image_encoder.patch_embed.proj.weight"].shape[-1]
         layers = _count(state, r"image_encoder\.blocks\.(\d+)\.")
         distances = [state[f"image_encoder.blocks.{layer}.attn.rel_pos_h"].shape for layer in range(layers)]
-        iou = "mask_decoder.iou_prediction_head.layers"
-        whole = tuple(layer for layer, (rows, _) in enumerate(distances) if rows == 2 * patches - 1)
+        whole = [
+            layer for layer, (rows, _) in enumerate(distances) if rows == 2 * patches - 1
+        ]  # see all of the picture
         windows = [(rows + 1) // 2 for layer, (rows, _) in enumerate(distances) if layer not in whole]
-        return SamShape(
-            image_size=patches * patch_size,
-            patch_size=patch_size,
-            hidden=hidden,
-            layers=layers,
-            heads=hidden // distances[0][1],
-            mlp=len(state["image_encoder.blocks.0.mlp.lin1.bias"]),
-            window=windows[0] if windows else patches,
-            global_layers=whole,
-            width=len(state["image_encoder.neck.0.weight"]),
-            prior_channels=len(state["prompt_encoder.mask_downscaling.3.bias"]),
-            decoder_layers=_count(state, r"mask_decoder\.transformer\.layers\.(\d+)\."),
-            decoder_mlp=len(state["mask_decoder.transformer.layers.0.mlp.lin1.bias"]),
-            multimasks=len(state["mask_decoder.mask_tokens.weight"]) - 1,
-            iou_layers=_count(state, rf"{re.escape(iou)}\.(\d+)\."),
-            iou_hidden=len(state[f"{iou}.0.bias"]),
-        )
+        width = len(state["image_encoder.neck.0.weight"])  # channels of the embedding, of prompts and of the decoder
+        iou = "mask_decoder.iou_prediction_head.layers"
+        prompts = {"hidden_size": width, "image_size": patches * patch_size, "patch_size": patch_size}
+        return {
+            "vision_config": {
+                "hidden_size": hidden,
+                "output_channels": width,
+                "num_hidden_layers": layers,
+                "num_attention_heads": hidden // distances[0][1],
+                "image_size": patches * patch_size,
+                "patch_size": patch_size,
+                "window_size": windows[0] if windows else patches,
+                "global_attn_indexes": whole,
+                "num_pos_feats": width // 2,
+                "mlp_dim": len(state["image_encoder.blocks.0.mlp.lin1.bias"]),
+            },
+            "prompt_encoder_config": prompts
+            | {"mask_input_channels": len(state["prompt_encoder.mask_downscaling.3.bias"])},
+            "mask_decoder_config": {
+                "hidden_size": width,
+                "mlp_dim": len(state["mask_decoder.transformer.layers.0.mlp.lin1.bias"]),
+                "num_hidden_layers": _count(state, r"mask_decoder\.transformer\.layers\.(\d+)\."),
+                "num_attention_heads": _DECODER_HEADS,
+                "num_multimask_outputs": len(state["mask_decoder.mask_tokens.weight"]) - 1,
+                "iou_head_depth": _count(state, rf"{re.escape(iou)}\.(\d+)\."),
+                "iou_head_hidden_dim": len(state[f"{iou}.0.bias"]),
+                "layer_norm_eps": _DECODER_EPSILON,
+            },
+        }
     except KeyError as missing:
         raise RefinerFault(f"the SAM weights lack {missing.args[0]}") from missing
 

@@ -7,6 +7,7 @@ pictures that are not square is background.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from stamp_train.methods.upsample import PUBLISHED, to_mask
 from stamp_train.predict.refine.frame import Frame
-from stamp_train.predict.refine.presets import Preset
 from stamp_train.predict.refine.published import published_points, published_prior
 
 EPSILON = 1e-3  # probabilities are kept this far from 0 and 1: mask prompts lie within +-6.9, as the published ones
@@ -27,15 +27,37 @@ Points = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """The prompt for one mask.
+class Preset:
+    """How a mask is refined.
 
-    Attributes:
-        prior: float32 [prior_side, prior_side], logits.
-        points: float64 [n, 2], (x, y) in the network's input.
-        labels: int64 [n], 1 inside, 0 outside.
-        box: float64 [4], (x, y) of the upper left and lower right pixel in the network's input, or None.
+    prompts: `soft` makes the mask prompt of the model's probabilities and draws points by confidence; `published` makes both
+    of the hard mask exactly as STAMP's code does, its padding fault included. positive, negative: points inside and outside
+    the mask, at most. box: also prompt with the mask's box. rounds: passes of the mask decoder, each after the first prompted
+    with the logits of the one before. multimask: the first round proposes three masks, and that with the highest predicted
+    IoU times its IoU with the mask to be refined is taken; otherwise one. keep_empty: an empty answer stands; otherwise the
+    unrefined mask is kept.
     """
+
+    prompts: Literal["soft", "published"]
+    positive: int
+    negative: int
+    box: bool
+    rounds: int
+    multimask: bool
+    keep_empty: bool
+
+
+PRESETS = {
+    "stamp": Preset("soft", positive=10, negative=10, box=True, rounds=2, multimask=True, keep_empty=False),
+    "published": Preset("published", positive=10, negative=10, box=False, rounds=3, multimask=False, keep_empty=True),
+}
+"""`stamp` is the default; `published` does what STAMP's released evaluation does (`eval/eval_refer_seg.py`)."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The prompt for one mask. prior: logits, float32 [prior_side, prior_side]. points: (x, y) in the network's input, float64
+    [n, 2]; labels: int64 [n], 1 inside, 0 outside. box: upper left and lower right pixel likewise, float64 [4], or None."""
 
     prior: Tensor
     points: NDArray[np.float64]
@@ -44,15 +66,8 @@ class Prompt:
 
 
 def make_prompt(preset: Preset, frame: Frame, logits: Tensor, mask: Mask, seed: int) -> Prompt | None:
-    """The prompt for one mask, or None if there is nothing to refine.
-
-    Args:
-        preset: what to ask with.
-        frame: of the picture.
-        logits: float [h, w], a logit picture of any grid.
-        mask: bool [height, width] of the picture, the mask to be refined.
-        seed: of the points.
-    """
+    """The prompt for one mask, bool [height, width] of the picture, whose logits, float [h, w], have any grid; None if there is
+    nothing to refine. seed: of the points."""
     if preset.prompts == "published":
         # The published code knows no other upsampling; `mask` may come from a better one.
         mask = to_mask(logits, frame.height, frame.width, PUBLISHED)
@@ -70,30 +85,16 @@ def make_prompt(preset: Preset, frame: Frame, logits: Tensor, mask: Mask, seed: 
 
 
 def soft_prior(frame: Frame, logits: Tensor) -> Tensor:
-    """The mask prompt, float32 [prior_side, prior_side]: logits of interpolated probabilities, padding as background.
-
-    Args:
-        frame: of the picture.
-        logits: float [h, w], a logit picture of any grid.
-    """
-    shares = frame.place(logits.float().sigmoid(), fill=0.0)
-    return torch.logit(shares.clamp(EPSILON, 1 - EPSILON))
+    """The mask prompt, float32 [prior_side, prior_side]: logits of interpolated probabilities, padding as background."""
+    return torch.logit(frame.place(logits.float().sigmoid(), fill=0.0).clamp(EPSILON, 1 - EPSILON))
 
 
 def confident_points(logits: Tensor, mask: Mask, positive: int, negative: int, seed: int) -> Points:
-    """Pixels inside and outside a mask, drawn without replacement with weights that grow with the model's confidence.
+    """Pixels inside and outside a mask, at most so many of each, drawn without replacement with weights that grow with the
+    model's confidence: (x, y), float64 [n, 2], and int64 [n], 1 inside, 0 outside.
 
     The weight is |2p - 1| of the interpolated probability p, so that few points fall on doubtful outlines. Weighted sampling
     by the largest keys log(w) + Gumbel noise (Efraimidis and Spirakis, 2006).
-
-    Args:
-        logits: float [h, w], a logit picture that covers the whole mask.
-        mask: bool [height, width].
-        positive, negative: how many of each at most.
-        seed: same seed, same points.
-
-    Returns:
-        (x, y) of the pixels, float64 [n, 2], and int64 [n]: 1 inside, 0 outside.
     """
     rng = np.random.default_rng(seed)
     chosen = [_draw(logits, side, count, rng) for side, count in ((mask, positive), (~mask, negative))]

@@ -16,12 +16,8 @@ EPSILON = 1e-3
 
 
 def published_prior(mask: NDArray[np.bool_], side: int) -> NDArray[np.float32]:
-    """The mask prompt, float32 [side, side] (STAMP, `compute_logits_from_mask`).
-
-    Args:
-        mask: bool [height, width], the hard mask at the picture's size.
-        side: of the prompt; 256 in the released models.
-    """
+    """The mask prompt of a hard mask, bool [height, width]: float32 [side, side], 256 in the released models (STAMP,
+    `compute_logits_from_mask`)."""
     share: NDArray[np.floating]
     if mask.shape == (side, side):
         share = mask.astype(np.float32) / np.float32(255)
@@ -40,16 +36,8 @@ def published_prior(mask: NDArray[np.bool_], side: int) -> NDArray[np.float32]:
 def published_points(
     mask: NDArray[np.bool_], positive: int, negative: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Pixels inside and outside a mask, each side uniformly without replacement; the released code does not seed.
-
-    Args:
-        mask: bool [height, width].
-        positive, negative: how many of each at most.
-        seed: of torch's generator.
-
-    Returns:
-        (x, y) of the pixels, float64 [n, 2], and int64 [n]: 1 inside, 0 outside.
-    """
+    """Pixels inside and outside a mask, at most so many of each, uniformly without replacement by torch's generator, which the
+    released code does not seed: (x, y), float64 [n, 2], and int64 [n], 1 inside, 0 outside."""
     generator = torch.Generator().manual_seed(seed)
     chosen = []
     for side, count in ((mask, positive), (~mask, negative)):

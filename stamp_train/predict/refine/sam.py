@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,37 +14,28 @@ from torch import Tensor
 
 from stamp_train.predict.refine.faults import RefinerFault
 from stamp_train.predict.refine.frame import Frame
-from stamp_train.predict.refine.network import Network
-from stamp_train.predict.refine.presets import Preset
-from stamp_train.predict.refine.prompts import Mask, Prompt, make_prompt
+from stamp_train.predict.refine.prompts import Mask, Preset, Prompt, make_prompt
+
+if TYPE_CHECKING:
+    from stamp_train.predict.refine.network import Sam
 
 EMBEDDINGS = 4  # pictures whose embedding is kept, for callers that bring the masks of a batch one by one
 PROMPTS = 16  # masks per pass of the mask decoder
 
 
 class SamRefiner:
-    """A `Refiner` that raises whatever goes wrong.
+    """Refines, and raises whatever goes wrong. seed: of the points, which also depend on the picture, but not on what was
+    refined before. name: for results."""
 
-    Args:
-        network: a SAM.
-        preset: how to ask it.
-        seed: of the points, which also depend on the picture, but not on what was refined before.
-        name: for results.
-    """
-
-    def __init__(self, network: Network, preset: Preset, seed: int = 0, name: str = "sam") -> None:
+    def __init__(self, network: Sam, preset: Preset, seed: int = 0, name: str = "sam") -> None:
         self.name = name
         self._network, self._preset, self._seed = network, preset, seed
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
 
-    def refine(self, image: NDArray[np.uint8], logits: NDArray[np.float32], mask: Mask) -> Mask:
-        """See `Refiner`."""
-        return self.refine_all(image, [logits], [mask])[0]
-
     def refine_all(
         self, image: NDArray[np.uint8], logits: Sequence[NDArray[np.float32]], masks: Sequence[Mask]
     ) -> list[Mask]:
-        """See `Refiner`."""
+        """See `stamp_train.predict.refine.Refiner`."""
         _check(image, masks)
         height, width, _ = image.shape
         frame = Frame(height, width, self._network.image_size, self._network.prior_side)

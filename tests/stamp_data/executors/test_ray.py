@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from stamp_data.build.jobs import Job, run_job
+from stamp_data.build.receipt import Workplace
 from stamp_data.executors.ray import RayExecutor
-from stamp_data.jobs import Job, run_job
-from stamp_data.receipt import Workplace
 from stamp_schemas import StampError, UsageFault
 
 from ..raw import FAST, build, plain_set, tree

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.slurm import Slurm, SlurmExecutor, parse_slurm
-from stamp_data.jobs import Job, run_job
 from stamp_schemas import StampError, UsageFault
 
 from ..raw import FAST, build, plain_set, tree

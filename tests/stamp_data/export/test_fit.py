@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.export import export_sets
-from stamp_data.jobs import Job, run_job
 from stamp_data.rle import decode
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet

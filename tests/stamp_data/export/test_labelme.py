@@ -16,8 +16,8 @@ from pycocotools import mask as coco_mask
 
 from stamp_data import rle as rles
 from stamp_data.export import export_sets
-from stamp_data.rejects import read_rejects
 from stamp_data.shards.reader import ShardSet
+from stamp_data.shards.rejects import read_rejects
 from stamp_data.sources.labelme import LabelMe
 from stamp_schemas import Annotation, Request
 

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stamp_data import rle as rles
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.export import ExportReport, export_sets
-from stamp_data.jobs import Job, run_job
-from stamp_data.rejects import read_rejects
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import Loaded, ShardSet
+from stamp_data.shards.rejects import read_rejects
 from stamp_data.synth import synthesize
 from stamp_schemas import Annotation, Dialogue, ImageRef, Request, StampError, Target
 

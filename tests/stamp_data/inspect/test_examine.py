@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from stamp_data.grid import FULL, coverage, patch_grid
+from stamp_data.grid import coverage, patch_grid
 from stamp_data.inspect.examine import examine
 from stamp_data.inspect.facts import patch_quality
 from stamp_data.inspect.report import InspectReport, failures, report_json
 from stamp_data.inspect.select import record_keys
 from stamp_schemas import StampError, UsageFault
+from stamp_schemas.record import FULL
 
 from .scenes import Scene, write_set
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from stamp_data.inspect.draw import Layer, overlaid
-from stamp_data.inspect.overlays import OVERLAYS
-from stamp_data.inspect.palette import COLOURS, colours
+from stamp_data.draw import OVERLAYS
 from stamp_data.inspect.sheet import fitted, font, write_sample, write_sheet
 from stamp_schemas import StampError, UsageFault
 
@@ -58,26 +55,6 @@ def test_broken_pictures_and_conversations_get_a_cell(tmp_path: Path) -> None:
     broken.image = b"no picture"
     folder = write_set(tmp_path, [broken, chat("talk", "Hello", "Hi")])
     assert write_sheet([folder], tmp_path / "a.png").records == 2
-
-
-def test_diff_marks_what_is_missed_and_what_is_added() -> None:
-    mask = np.zeros((40, 40), np.uint8)
-    mask[0:25, 0:20] = 1  # grid 4×4: row 2 is half covered
-    labels = np.zeros((4, 4), np.uint8)
-    labels[0:2, 0:2] = 254
-    labels[3, 3] = 200
-    white = Image.new("RGB", (40, 40), "white")
-    drawn = np.asarray(overlaid(white, [Layer(mask, labels, (0, 0, 0))], "diff")).astype(int)
-    assert drawn[23, 5, 0] - drawn[23, 5, 2] > 50  # missed: red
-    assert drawn[35, 35, 2] - drawn[35, 35, 0] > 50  # added: blue
-    assert (drawn[5, 5] == 255).all()
-
-
-def test_colours_differ_within_a_picture_and_stay_with_the_target() -> None:
-    names = [f"t{number}" for number in range(len(COLOURS))]
-    assert len(set(colours(names))) == len(COLOURS)
-    assert colours(names[:1]) == colours(names)[:1]
-    assert len(colours([*names, "more"])) == len(names) + 1
 
 
 def test_text_is_cut_where_it_ends() -> None:

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from stamp_data.shards.writer import BLOCK, STRIDE, ShardWriter, write_atomic
+from stamp_data.shards.writer import BLOCK, STRIDE, ShardWriter
+from stamp_data.writing import write_atomic
 
 MEMBERS = [("a.jpg", b"\xff\xd8" * 700), ("a.json", b"{}"), ("b.json", b""), ("b.labels.npy", bytes(512))]
 
@@ -107,7 +108,8 @@ def test_nothing_has_the_final_name_until_the_end(tmp_path: Path) -> None:
 FILLING = """
     import os, resource, sys
     from pathlib import Path
-    from stamp_data.shards.writer import ShardWriter, write_atomic
+    from stamp_data.shards.writer import ShardWriter
+    from stamp_data.writing import write_atomic
     limit, small, path = int(sys.argv[1]), sys.argv[2] == "small", Path(sys.argv[3])
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stamp_data.rejects import RejectLog
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources import Reading, open_source
 from stamp_data.sources.base import AS_USUAL
 from stamp_schemas import Annotation, Reject

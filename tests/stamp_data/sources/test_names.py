@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stamp_data.finding import walk
+from stamp_data.sources.finding import walk
 from tests.stamp_data import raw
 
 from .raw import Json, read, reasons, shape, talk, two_images, write_json

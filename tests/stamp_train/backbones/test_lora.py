@@ -15,7 +15,8 @@ from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.lora import load_adapter, lora_config, merge_adapter
 from stamp_train.backbones.modeling import StampForQwen2VL
 from stamp_train.backbones.presets import preset_config
-from stamp_train.methods.stamp.losses import LOSSES, loss_sums
+from stamp_train.methods.losses import total
+from stamp_train.methods.stamp.losses import LOSSES, losses
 from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.errors import StampModelError
 
@@ -37,7 +38,7 @@ def new_ids(tiny: SimpleNamespace) -> list[int]:
 def step(model: Any, batch: Any) -> None:
     """One large step on everything that is trained."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    loss_sums(model(inputs=batch.inputs), batch.targets, LOSSES["default"]).total().backward()
+    total(losses(model(inputs=batch.inputs), batch.targets, LOSSES["default"])).backward()
     with torch.no_grad():
         for parameter in trained:
             if parameter.grad is not None:

@@ -17,8 +17,9 @@ from transformers import Qwen2_5_VLConfig, Qwen2VLForConditionalGeneration
 from stamp_train.backbones.load import load_checkpoint, start_from
 from stamp_train.backbones.modeling import StampForQwen2_5VL, StampForQwen2VL
 from stamp_train.backbones.presets import build_preset, preset_config
+from stamp_train.methods.losses import total
 from stamp_train.methods.stamp.heads import HEADS, grid_to_patches, patches_to_grid
-from stamp_train.methods.stamp.losses import LOSSES, loss_sums
+from stamp_train.methods.stamp.losses import LOSSES, losses
 from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.layout import Layout, LayoutOptions
@@ -118,7 +119,7 @@ def test_gradient_checkpointing_changes_nothing(pack: Make, backend: str) -> Non
 
     def run() -> tuple[float, dict[str, Tensor]]:
         model.zero_grad()
-        loss = loss_sums(model(inputs=batch.inputs, attention=backend), batch.targets, LOSSES["default"]).total()
+        loss = total(losses(model(inputs=batch.inputs, attention=backend), batch.targets, LOSSES["default"]))
         loss.backward()
         return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
@@ -141,7 +142,7 @@ def test_every_parameter_gets_a_gradient_in_training(images_of: Make, head: str)
     for shape in ([((2, 3), [0])], [(None, [2])]):
         model.zero_grad()
         batch = layout(images_of(shape, side=side))
-        loss_sums(model(inputs=batch.inputs), batch.targets, LOSSES["default"]).total().backward()
+        total(losses(model(inputs=batch.inputs), batch.targets, LOSSES["default"])).backward()
         without = [name for name, p in model.named_parameters() if p.grad is None]
         assert without == []
         vision = [p.grad.abs().sum() for n, p in model.named_parameters() if n.startswith("model.visual")]
@@ -273,7 +274,7 @@ def test_qwen2_5_vl_packs_and_trains_and_reloads(
     batch = Layout(tiny.chat, LayoutOptions(side=side))(images_of([((2, 3), [0, 1]), ((3, 5), [3])], side=side))
     results = [model(inputs=batch.inputs, attention=backend) for backend in ("sdpa", "segments")]
     torch.testing.assert_close(results[0].mask_logits, results[1].mask_logits, atol=1e-5, rtol=0)
-    loss_sums(results[1], batch.targets, LOSSES["default"]).total().backward()
+    total(losses(results[1], batch.targets, LOSSES["default"])).backward()
     model.save_pretrained(tmp_path)
     again = load_checkpoint(tmp_path).eval()
     with torch.no_grad():

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stamp_data.grid import FULL, IGNORE, patch_grid
+from stamp_data.grid import patch_grid
 from stamp_schemas import Grid, StampError
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.eval.oracle import RULES, decode_labels, make_labels, oracle
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "golden" / "labels.npz")

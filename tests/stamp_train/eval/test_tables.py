@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from stamp_data.published import published as published_data
+from stamp_data.doctor.published import published as published_data
 from stamp_train.eval.card import Card, SetCard, Settings
 from stamp_train.eval.results import RESULTS_SCHEMA, Results, SetResult
 from stamp_train.eval.tables import own_table, paper_rows, paper_tables, published, score_rows, unlike_published

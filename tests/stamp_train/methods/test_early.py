@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from stamp_train.methods.stamp.losses import LossSettings, count, loss_sums, mask_losses
+from stamp_train.methods.losses import total
+from stamp_train.methods.stamp.losses import LossSettings, count, losses, mask_losses
 
 from ..runs import log_of, make_shards, train, write_recipe
 
@@ -38,12 +39,13 @@ def test_the_early_loss_is_that_of_masks_by_its_weight(tiny: SimpleNamespace, pa
     batch = pack(SHAPE)
     settings = LossSettings(early=0.25)
     output = tiny.model(inputs=batch.inputs, early=True)
-    sums, over = loss_sums(output, batch.targets, settings), count(batch.targets)
+    sums, over = losses(output, batch.targets, settings), count(batch.targets, settings)
+    text, mask, weighted = (sums[name][0] for name in ("text", "mask", "early"))
     early = mask_losses(output.early_mask_logits, batch.targets, settings).sum()
-    torch.testing.assert_close(sums.early, 0.25 * early)
-    torch.testing.assert_close(sums.total(), sums.text / over.text + (sums.mask + sums.early) / over.masks)
-    without = loss_sums(tiny.model(inputs=batch.inputs), batch.targets, settings)
-    assert float(without.early) == 0
+    torch.testing.assert_close(sums["early"][0], 0.25 * early)
+    torch.testing.assert_close(total(sums), text / over["text"] + (mask + weighted) / over["mask"])
+    without = losses(tiny.model(inputs=batch.inputs), batch.targets, settings)
+    assert float(without["early"][0]) == 0
 
 
 @pytest.mark.slow

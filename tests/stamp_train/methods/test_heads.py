@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stamp_train.backbones.presets import build_preset
 from stamp_train.methods.stamp.heads import FineHead, Grid, PatchHead, grid_to_patches, patches_to_grid
-from stamp_train.methods.stamp.losses import LOSSES, loss_sums
+from stamp_train.methods.stamp.losses import LOSSES, losses
 from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.layout import Layout, LayoutOptions
 
@@ -27,7 +27,7 @@ def test_the_mask_loss_teaches_every_part(images_of: Callable[..., Any], head: s
     model, processor = build_preset("tiny", stamp=StampConfig(head=head))
     layout = Layout(processor.chat, LayoutOptions.of(model.config))
     batch = layout(images_of([(grid, [0, 1])], side=layout.options.side))
-    loss_sums(model(inputs=batch.inputs), batch.targets, LOSSES["default"]).mask.backward()
+    losses(model(inputs=batch.inputs), batch.targets, LOSSES["default"])["mask"][0].backward()
     for part in (model.model.visual, model.model.language_model.layers, model.classifier):
         without = [name for name, p in part.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
         assert without == []

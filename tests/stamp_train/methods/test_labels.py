@@ -13,10 +13,10 @@ from stamp_data.grid import rle_coverage
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import RLE, Grid, UsageFault
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.methods.stamp.labels import sampled_labels
 from stamp_train.methods.stamp.losses import LOSSES
 from stamp_train.recipes import resolve
-from stamp_train.sequence.inputs import FULL, IGNORE
 from stamp_train.stream.examples import ExampleMaker
 from stamp_train.stream.records import Parsed
 from stamp_train.stream.stage_loader import open_feed

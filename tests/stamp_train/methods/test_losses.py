@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stamp_train.methods.stamp.losses import LOSSES, LossCounts, count, loss_settings, loss_sums, mask_losses, text_loss
+from stamp_train.methods.losses import added, means, total
+from stamp_train.methods.stamp.losses import LOSSES, LossSettings, count, loss_settings, losses, mask_losses, text_loss
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import Targets
 from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
@@ -69,7 +70,7 @@ def test_a_mask_of_ignored_patches_only_counts_as_none() -> None:
     targets = targets_of([255, 255], [254, 0])
     found = mask_losses(torch.ones(4, 1), targets, LOSSES["default"])
     assert found[0] == 0 and found[1] > 0
-    assert count(targets).masks == 1
+    assert count(targets, LOSSES["default"])["mask"] == 1
 
 
 def test_text_loss_weighs_tokens() -> None:
@@ -87,10 +88,10 @@ def test_half_precision_logits_are_computed_in_float32() -> None:
 def gradient_of(tiny: SimpleNamespace, splits: list[list[ImageExample]], side: int) -> dict[str, Tensor]:
     settings = LOSSES["default"]
     batches = [Layout(tiny.chat, LayoutOptions(side=side))(images) for images in splits]
-    counts = sum((count(batch.targets) for batch in batches), LossCounts(0, 0))
+    counts = added(count(batch.targets, settings) for batch in batches)
     tiny.model.zero_grad()
     for batch in batches:
-        loss_sums(tiny.model(inputs=batch.inputs), batch.targets, settings).total(counts).backward()
+        total(losses(tiny.model(inputs=batch.inputs), batch.targets, settings), counts).backward()
     return {n: p.grad.clone() for n, p in tiny.model.named_parameters() if p.grad is not None}
 
 
@@ -107,8 +108,19 @@ def test_any_split_of_a_batch_gives_the_same_gradient(tiny: SimpleNamespace, ima
 
 def test_counts_are_known_before_the_forward_pass(tiny: SimpleNamespace, pack: Callable[..., Any]) -> None:
     batch = pack([((2, 3), [0, 1])])
-    assert count(batch.targets) == loss_sums(tiny.model(inputs=batch.inputs), batch.targets, LOSSES["default"]).counts
-    assert count(batch.targets).masks == 3
+    for settings in (LOSSES["default"], LossSettings(naming=0.5, early=0.5)):
+        found = losses(tiny.model(inputs=batch.inputs), batch.targets, settings)
+        assert count(batch.targets, settings) == {name: own for name, (_, own) in found.items()}
+        assert count(batch.targets, settings)["mask"] == 3
+    assert list(found) == ["text", "mask", "names", "early"]
+
+
+def test_means_are_over_the_given_counts_or_the_own() -> None:
+    found = {"text": (torch.tensor(6.0), 3.0), "mask": (torch.tensor(2.0), 0.0)}
+    assert {name: float(part) for name, part in means(found).items()} == {"text": 2.0, "mask": 2.0}
+    over = added([{"text": 3.0, "mask": 0.0}, {"text": 1.0, "mask": 4.0}])
+    assert over == {"text": 4.0, "mask": 4.0}
+    assert float(total(found, over)) == 2.0
 
 
 def test_an_empty_batch_has_no_loss_and_no_nan() -> None:
@@ -119,7 +131,7 @@ def test_an_empty_batch_has_no_loss_and_no_nan() -> None:
 def test_labels_of_another_fineness_than_the_head_are_refused(tiny: SimpleNamespace, pack: Callable[..., Any]) -> None:
     batch = pack([((2, 3), [0])], side=1)
     with pytest.raises(StampModelError, match=r"\(6, 16\), their targets \(6, 1\)"):
-        loss_sums(tiny.model(inputs=batch.inputs), batch.targets, LOSSES["default"])
+        losses(tiny.model(inputs=batch.inputs), batch.targets, LOSSES["default"])
 
 
 def test_unknown_loss() -> None:

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import Grid, StampError
+from stamp_train.methods.losses import added
 from stamp_train.methods.stamp.demo.patch_classes import categories, name_patches
-from stamp_train.methods.stamp.losses import LossSettings, count, loss_sums
+from stamp_train.methods.stamp.losses import LossSettings, count, losses
 from stamp_train.recipes import resolve
 from stamp_train.sequence.inputs import UNNAMED
 from stamp_train.sequence.layout import Layout, LayoutOptions
@@ -63,17 +64,19 @@ def test_the_loss_is_a_mean_over_the_named_patches_of_the_whole_batch(shards: Pa
     feed = open_feed(recipe, 1, processor, layout.options.side, 0, 1, tmp_path, names)
     settings = LossSettings(naming=0.5)
     batches = ([layout(pack) for pack in batch.packs] for batch in feed)
-    packs = next(packs for packs in batches if len(packs) > 1 and sum(count(pack.targets).names for pack in packs))
-    over = sum((count(pack.targets) for pack in packs[1:]), count(packs[0].targets))
+    packs = next(
+        packs for packs in batches if len(packs) > 1 and sum(count(pack.targets, settings)["names"] for pack in packs)
+    )
+    over = added(count(pack.targets, settings) for pack in packs)
     total, logits, wanted = 0.0, [], []
     for pack in packs:
         output = network(inputs=pack.inputs)
-        total += float(loss_sums(output, pack.targets, settings).names.detach()) / over.names
+        total += float(losses(output, pack.targets, settings)["names"][0].detach()) / over["names"]
         assert output.name_logits is not None and len(output.name_logits) == len(pack.targets.names)
         logits.append(output.name_logits)
         wanted.append(pack.targets.names)
     expected = 0.5 * F.cross_entropy(torch.cat(logits), torch.cat(wanted), ignore_index=UNNAMED)
-    assert over.names == int((torch.cat(wanted) != UNNAMED).sum())
+    assert over["names"] == int((torch.cat(wanted) != UNNAMED).sum())
     assert total == pytest.approx(float(expected.detach()), rel=1e-5)
 
 

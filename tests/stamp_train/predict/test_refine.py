@@ -9,10 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stamp_train.predict.refine import PRESETS, load_refiner
+from stamp_train.predict.refine import PRESETS, Preset, Refiner, load_refiner
 from stamp_train.predict.refine.faults import RefinerFault
-from stamp_train.predict.refine.presets import Preset
-from stamp_train.predict.refine.refiner import Steady
 from stamp_train.predict.refine.sam import SamRefiner
 
 from .tiny_sam import coarse, official_file, official_state, picture, tiny_sam
@@ -48,9 +46,9 @@ class Scripted:
         return low, torch.tensor([iou])
 
 
-def steady(network: Scripted, preset: Preset = STAMP) -> tuple[Steady, list[str]]:
+def steady(network: Scripted, preset: Preset = STAMP) -> tuple[Refiner, list[str]]:
     told: list[str] = []
-    return Steady(SamRefiner(network, preset, name="sam:test"), told.append), told
+    return Refiner(SamRefiner(network, preset, name="sam:test"), told.append), told
 
 
 def proposals(*rectangles: tuple[slice, slice]) -> Tensor:
@@ -226,7 +224,7 @@ WEIGHTS_TO_GET = ("sam_vit_h_4b8939.pth", "facebook/sam-vit-huge")
         ("no table", ("no table of tensors",)),
         ("cut off", ("cannot be read",)),
         ("hostile", ("cannot be read",)),
-        ("no such kind", ("sam:PATH", "segment-anything:PATH", *WEIGHTS_TO_GET)),
+        ("no such kind", ("sam:PATH", *WEIGHTS_TO_GET)),
         ("no path", ("sam:PATH", *WEIGHTS_TO_GET)),
     ],
 )

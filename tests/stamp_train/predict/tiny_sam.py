@@ -1,11 +1,14 @@
 """A SAM of 90,000 random weights, as a Hugging Face folder and under the official names; pictures and masks for it."""
 
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 
 IMAGE_SIZE, PRIOR_SIDE = 128, 32
@@ -78,6 +81,26 @@ def official_state(model: SamModel) -> dict[str, Tensor]:
 def official_file(model: SamModel, path: Path) -> Path:
     torch.save(official_state(model), path)
     return path
+
+
+def packaged(state: dict[str, Tensor]) -> Any:
+    """The segment-anything package's own model with the weights of `tiny_sam`; its builders know the released sizes only."""
+    package = import_module("segment_anything.modeling")
+    sam = package.Sam(
+        image_encoder=package.ImageEncoderViT(
+            depth=2, embed_dim=32, img_size=IMAGE_SIZE, mlp_ratio=1.5, norm_layer=partial(nn.LayerNorm, eps=1e-6), num_heads=2,
+            patch_size=16, qkv_bias=True, use_rel_pos=True, global_attn_indexes=(1,), window_size=3, out_chans=32,
+        ),
+        prompt_encoder=package.PromptEncoder(
+            embed_dim=32, image_embedding_size=(8, 8), input_image_size=(IMAGE_SIZE, IMAGE_SIZE), mask_in_chans=8
+        ),
+        mask_decoder=package.MaskDecoder(
+            num_multimask_outputs=3, transformer_dim=32, iou_head_depth=3, iou_head_hidden_dim=24,
+            transformer=package.TwoWayTransformer(depth=2, embedding_dim=32, mlp_dim=40, num_heads=8),
+        ),
+    ).eval()  # fmt: skip
+    sam.load_state_dict(state)
+    return sam
 
 
 def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from stamp_train.methods.losses import total
 from stamp_train.methods.stamp.heads import grid_to_patches
-from stamp_train.methods.stamp.losses import LOSSES, LossSettings, count, loss_sums, mask_losses
+from stamp_train.methods.stamp.losses import LOSSES, LossSettings, count, losses, mask_losses
 from stamp_train.sequence.inputs import Targets
 from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
 
@@ -113,16 +114,16 @@ def test_one_pass_equals_two_passes(
     images = images_of(shape, side=SIDE)
     options = LayoutOptions(mask_positions=scheme, text_labels=chosen.text_labels, side=SIDE, pad_to_multiple=multiple)
     batch = Layout(tiny.chat, options)(images)
-    counts = count(batch.targets)
-    one = loss_sums(tiny.model(inputs=batch.inputs, attention=backend), batch.targets, chosen)
+    counts = count(batch.targets, chosen)
+    one = losses(tiny.model(inputs=batch.inputs, attention=backend), batch.targets, chosen)
     reference = TwoPass(tiny, scheme, chosen)
     sums = [reference(image, dialogue) for image in images for dialogue in image.dialogues]
     text, masks = sum(s[0] for s in sums), sum(s[1] for s in sums)
-    assert counts.text > 0
-    two_total = text / counts.text + masks / max(counts.masks, 1)
-    torch.testing.assert_close(one.text, text, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(one.total(counts), two_total, rtol=1e-6, atol=1e-6)
-    mine = gradients(tiny.model, one.total(counts))
+    assert counts["text"] > 0
+    two_total = text / counts["text"] + masks / max(counts["mask"], 1)
+    torch.testing.assert_close(one["text"][0], text, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(total(one, counts), two_total, rtol=1e-6, atol=1e-6)
+    mine = gradients(tiny.model, total(one, counts))
     theirs = gradients(tiny.model, two_total)
     assert set(theirs) <= set(mine)
     for key, grad in mine.items():

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.jobs import Job, run_job
 from stamp_data.synth import synthesize
 
 from .making import MAX_TOKENS, MIN_TOKENS

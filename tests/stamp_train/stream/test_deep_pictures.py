@@ -11,16 +11,15 @@ import pytest
 from PIL import Image
 
 from stamp_data.picture import EXTENSIONS
+from stamp_data.pixels import decode_picture
 from stamp_schemas import Record, SourceInfo
 from stamp_schemas.record import RECORD_SCHEMA
 from stamp_train.eval.heldout import HeldOut, Prediction
 from stamp_train.eval.sample_images import picture
-from stamp_train.predict.chat.server import uploaded
 from stamp_train.predict.inputs import read_requests
 from stamp_train.predict.picture import open_picture
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.foreign import PICTURES
-from stamp_train.stream.pictures import decode
 
 GREY = np.arange(96, dtype=np.uint16).reshape(8, 12) * 680 + 37
 SHADES = (GREY >> 8).astype(np.uint8)
@@ -39,10 +38,10 @@ def opened(data: bytes, folder: Path) -> Image.Image:
 
 
 READERS: dict[str, Callable[[bytes, Path], Image.Image]] = {
-    "stream": lambda data, _: decode(data),
+    "stream": lambda data, _: decode_picture(data),
     "predict": opened,
     "predict-pil": lambda data, _: open_picture(Image.open(io.BytesIO(data))),
-    "chat": lambda data, _: uploaded(data),
+    "predict-bytes": lambda data, _: open_picture(data),
 }
 
 
@@ -56,8 +55,8 @@ def test_deep_grey_is_scaled(reader: str, form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_training_sees_pictures_as_stored_and_people_upright(form: str, tmp_path: Path) -> None:
     data = stored(form, 6)
-    assert np.array_equal(np.asarray(decode(data))[..., 0], SHADES)
-    for upright in (opened(data, tmp_path), uploaded(data)):
+    assert np.array_equal(np.asarray(decode_picture(data))[..., 0], SHADES)
+    for upright in (opened(data, tmp_path), open_picture(data)):
         assert np.array_equal(np.asarray(upright)[..., 0], np.rot90(SHADES, -1))
 
 

@@ -14,16 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
+from stamp_data import pixels
+from stamp_data.pixels import decode_picture
 from stamp_data.shards.index import SCHEMA
 from stamp_data.shards.manifest import INDEX, MANIFEST
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
-from stamp_train.stream import pictures
 from stamp_train.stream.index import SetIndex
 from stamp_train.stream.mixture import Mixture
-from stamp_train.stream.pictures import UndecodableError, decode
 from stamp_train.stream.plan import Plan
 from stamp_train.stream.records import BadRecord, RecordReader, parse
 
@@ -257,65 +256,14 @@ def test_opening_and_planning_read_no_tar(refcoco: str, copy_of: Copy) -> None:
     assert Plan([str(folder)], Mixture(passes=(1,))).batch(0).digest == expected
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
-
-
-def noise(mode: str, width: int = 61, height: int = 47) -> Image.Image:
-    small = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-JPEGS = {
-    f"{mode} {options}": encoded(noise(mode), "JPEG", **options)
-    for mode in ("RGB", "L", "CMYK")
-    for options in ({"quality": 85}, {"quality": 100, "subsampling": 0}, {"subsampling": 1, "progressive": True})
-}
-
-
-@pytest.mark.parametrize("name", JPEGS)
-def test_both_decoders_make_the_same_pixels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("simplejpeg")
-    data = memoryview(JPEGS[name])
-    assert (pictures._by_simplejpeg(data) is None) == name.startswith("CMYK")
-    first = np.asarray(decode(data))
-    monkeypatch.setattr(pictures, "_simplejpeg", lambda: None)
-    assert np.array_equal(first, np.asarray(decode(data)))
-
-
 def test_both_decoders_make_the_same_of_the_sets_own_pictures(refcoco: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("simplejpeg")
     one = SetIndex(refcoco)
     reader = RecordReader([one])
     images = [reader.raw(0, shard, row).image for shard in range(2) for row in range(one.shards[shard].records)]
-    first = [np.asarray(decode(image)) for image in images]
-    monkeypatch.setattr(pictures, "_simplejpeg", lambda: None)
-    assert all(np.array_equal(a, np.asarray(decode(b))) for a, b in zip(first, images, strict=True))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP"])
-def test_other_formats_are_decoded(kind: str) -> None:
-    image = noise("RGB")
-    options = {"lossless": True} if kind == "WEBP" else {}
-    found = decode(encoded(image, kind, **options))
-    assert (found.mode, found.size) == ("RGB", image.size)
-    assert kind == "GIF" or np.array_equal(np.asarray(found), np.asarray(image))
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"nothing", JPEGS["RGB {'quality': 85}"][:300], encoded(noise("RGB"), "PNG")[:900]]
-)
-def test_what_is_no_picture_is_refused_by_both(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UndecodableError):
-        decode(data)
-    monkeypatch.setattr(pictures, "_simplejpeg", lambda: None)
-    with pytest.raises(UndecodableError):
-        decode(data)
+    first = [np.asarray(decode_picture(image)) for image in images]
+    monkeypatch.setattr(pixels, "_simplejpeg", lambda: None)
+    assert all(np.array_equal(a, np.asarray(decode_picture(b))) for a, b in zip(first, images, strict=True))
 
 
 def test_the_stream_is_imported_without_torch() -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from stamp_data.writing import replace_folder
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Saving
 from stamp_train.train.checkpoint import CheckpointWriter
 from stamp_train.train.checksums import CHECKSUMS, find_faults
-from stamp_train.train.files import replace_folder
 from stamp_train.train.resume import Progress, find, find_start, find_whole
 
 

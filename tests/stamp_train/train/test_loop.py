@@ -15,7 +15,9 @@ import torch
 from accelerate import Accelerator
 
 from stamp_data.instructions import wording
+from stamp_data.pixels import decode_picture
 from stamp_data.shards.reader import ShardSet
+from stamp_data.writing import replace_folder
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
 from stamp_train.backbones.load import load_checkpoint
@@ -23,13 +25,11 @@ from stamp_train.backbones.presets import build_preset
 from stamp_train.eval.accepted_tokens import right_tokens
 from stamp_train.eval.heldout import Examiner, Tally
 from stamp_train.eval.oracle import decode_labels
-from stamp_train.methods.stamp.losses import LOSSES
+from stamp_train.methods.stamp.losses import LOSSES, LossSettings, StampLosses
 from stamp_train.methods.upsample import METHODS
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
-from stamp_train.stream.pictures import decode
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
-from stamp_train.train.files import replace_folder
 from stamp_train.train.loop import Run
 from stamp_train.train.network import build_network
 from stamp_train.train.panel import watching
@@ -79,11 +79,13 @@ def alone(image: ImageExample) -> list[ImageExample]:
     return [ImageExample([dialogue], image.pixel_values, image.grid_thw) for dialogue in image.dialogues]
 
 
-def gradients(packs: list[list[ImageExample]], loss: str = "default") -> tuple[dict[str, torch.Tensor], Any]:
+def gradients(
+    packs: list[list[ImageExample]], settings: LossSettings | None = None
+) -> tuple[dict[str, torch.Tensor], Any]:
     network, processor = build_preset("tiny")
     network.train()
     layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    runner = StepRunner(Accelerator(cpu=True), network, layout, LOSSES[loss], "auto")
+    runner = StepRunner(Accelerator(cpu=True), network, layout, StampLosses(settings or LOSSES["default"]), "auto")
     result = runner.gradients(packs, 1e9, "test")
     return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}, result
 
@@ -105,13 +107,18 @@ def test_any_split_gives_the_same_gradient(split: str) -> None:
     assert set(found) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-5)
-    assert (result.loss_text, result.loss_mask) == pytest.approx((whole.loss_text, whole.loss_mask), abs=1e-5)
+    assert result.losses == pytest.approx(whole.losses, abs=1e-5)
     assert result.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
 
 
+def test_a_rank_without_a_pack_knows_the_names_of_the_losses() -> None:
+    _, result = gradients([[]], LossSettings(early=0.5))
+    assert result.losses == {"text": 0.0, "mask": 0.0, "early": 0.0} and result.loss == 0.0
+
+
 def test_losses_of_single_packs_depend_on_the_split_as_published() -> None:
-    expected, _ = gradients(WHOLE, "published")
-    found, _ = gradients(SPLITS["two packs"], "published")
+    expected, _ = gradients(WHOLE, LOSSES["published"])
+    found, _ = gradients(SPLITS["two packs"], LOSSES["published"])
     assert any(not torch.allclose(found[name], expected[name], rtol=1e-3) for name in expected)
 
 
@@ -121,7 +128,7 @@ def test_the_norm_is_clipped() -> None:
         Accelerator(cpu=True),
         network,
         Layout(processor.chat, LayoutOptions.of(network.config)),
-        LOSSES["default"],
+        StampLosses(),
         "auto",
     )
     result = runner.gradients(WHOLE, 0.5, "test")
@@ -309,7 +316,7 @@ def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsam
     assert metrics["text_accuracy"] == 1.0
     assert metrics["ciou"] == metrics["label_ciou"] > 0.3
     assert len(shown) == 3
-    one, image = shown[0], np.asarray(decode(shown[0].held_out.image))
+    one, image = shown[0], np.asarray(decode_picture(shown[0].held_out.image))
     labels = one.held_out.example.dialogues[0].coverage[0]
     assert np.array_equal(one.predicted, decode_labels(labels, *image.shape[:2], upsampling, image))
 

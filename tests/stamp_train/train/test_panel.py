@@ -20,8 +20,7 @@ def watched(step: int, peak: float) -> Watched:
         step=step,
         stage="first",
         loss=1.0,
-        loss_text=0.5,
-        loss_mask=0.5,
+        losses={"text": 0.25, "boundary": 0.75},
         lr=1e-3,
         grad_norm=1.0,
         dialogues=96,
@@ -51,6 +50,7 @@ def test_rates_are_those_of_the_clock(
         "dialogues/s 192.0",
         "tokens/s 2,000",
         "padding 4.0%",
+        "text 0.2500, boundary 0.7500",
         "memory 1.5 GiB",
         said,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stamp_data.lock import hold
+from stamp_data.writing import hold
 from stamp_train.train.checksums import find_faults
 from stamp_train.train.resume import find
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("tensorboard")
 pytest.importorskip("wandb")
 NUMBERS = [field.name for field in msgspec.structs.fields(Row) if field.type in (int, float) and field.name != "step"]
+NUMBERS += ["loss_text", "loss_mask"]
 
 
 def expected(out: Path) -> dict[str, dict[int, float]]:

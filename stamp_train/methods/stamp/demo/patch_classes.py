@@ -18,7 +18,8 @@ from stamp_data.grid import rle_coverage
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import Grid, Record, StampError
 from stamp_schemas.recipe import Recipe
-from stamp_train.sequence.inputs import FULL, IGNORE, UNNAMED
+from stamp_schemas.record import FULL, IGNORE
+from stamp_train.sequence.inputs import UNNAMED
 from stamp_train.stream.stages import open_set
 
 

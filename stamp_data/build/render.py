@@ -1,0 +1,253 @@
+"""One annotation in, one record out: picture checked, masks made, patches labelled, dialogues written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from stamp_data import rle as rles
+from stamp_data.build.plan import Planned
+from stamp_data.build.shelf import Shelf, told
+from stamp_data.frame import Seen, seen
+from stamp_data.grid import grid_of, rle_coverages
+from stamp_data.instructions import draw
+from stamp_data.masks import CLIPPED, RegionFault, paint
+from stamp_data.picture import Picture, PictureFault
+from stamp_data.rle import UInt8
+from stamp_data.shards.labels import labels_bytes
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean
+from stamp_schemas import (
+    Annotation,
+    Content,
+    Dialogue,
+    Grid,
+    ImageInfo,
+    Message,
+    Record,
+    Request,
+    Settings,
+    SourceInfo,
+    Target,
+    TargetInfo,
+    Turn,
+)
+from stamp_schemas.annotation import Where
+from stamp_schemas.record import FULL, IGNORE, RECORD_SCHEMA
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
+TURNED = "exif-orientation"  # reason of rows about pictures that viewers turn
+NUMBERED = frozenset({"refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "coco"})
+"""Sets whose pictures have numbers. The others' have names, even if some look like numbers: readers that put records into
+columns, such as Hugging Face datasets, take either kind, but not both in one set."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A record with its picture and labels. labels: uint8 [targets, grid height, grid width], None without targets."""
+
+    record: Record
+    picture: Picture | None
+    labels: UInt8 | None
+
+    @property
+    def foreground(self) -> float:
+        """Covered share of the patches that count, averaged over targets; 0 without targets."""
+        if self.labels is None:
+            return 0.0
+        counted = self.labels != IGNORE
+        shares = np.where(counted, self.labels, 0).sum((1, 2)) / np.maximum(counted.sum((1, 2)) * FULL, 1)
+        return float(shares.mean())
+
+    def members(self) -> list[tuple[str, str, bytes]]:
+        """(kind, file name, bytes) of the members, in the order of the tar."""
+        key, members = self.record.key, []
+        if self.picture is not None:
+            members.append(("image", f"{key}.{self.picture.extension}", self.picture.data))
+        members.append(("json", f"{key}.json", msgspec.json.encode(self.record)))
+        if self.labels is not None:
+            members.append(("labels", f"{key}.labels.npy", labels_bytes(self.labels)))
+        return members
+
+
+class Renderer:
+    """Renders annotations of one set; the same annotation always gives the same bytes.
+
+    roots: the folders that `ImageRef.root` counts. follow_links: pictures may lie behind links that lead out of these.
+    """
+
+    def __init__(self, roots: Sequence[Path], settings: Settings, follow_links: bool = False) -> None:
+        self.shelf = Shelf([root.resolve() for root in roots], follow_links)
+        self.settings = settings
+
+    def render(self, planned: Planned, rejects: RejectLog) -> Rendered | None:
+        """The record that was planned, or None with rows in `rejects` that say why nothing is left of it.
+
+        StampError if its picture is not what it was when the plan was made, OSError if the system cannot read it.
+        """
+        annotation, key = planned.annotation, planned.key
+        picture, grid, view = None, None, None
+        if annotation.image is None:
+            self.shelf.nothing()
+        else:
+            try:
+                picture = self.shelf.planned(annotation.image, planned.picture_bytes)
+                view = seen(picture, annotation.image)
+                grid = self._grid(picture, annotation.image.path)
+            except PictureFault as fault:
+                rejects.add(
+                    annotation.image.path,
+                    ": ".join(annotation.where),
+                    fault.reason,
+                    told(fault),
+                    expressions=annotation.expressions,
+                )
+                return None
+        record = Record(RECORD_SCHEMA, key, self._source(annotation.id), _image_info(annotation, picture), grid, [], [])
+        labels = None
+        if annotation.conversation:
+            record.dialogues = self._conversation(annotation, rejects)
+        else:
+            assert view is not None and grid is not None, "a source gave requests without a picture"
+            labels = self._add_requests(record, annotation, view, grid, rejects)
+        return Rendered(record, picture, labels) if record.dialogues else None
+
+    def _add_requests(
+        self, record: Record, annotation: Annotation, view: Seen, grid: Grid, rejects: RejectLog
+    ) -> UInt8 | None:
+        """Put the dialogues of the requests into the record, with the targets that they need; returns their labels."""
+        if view.note and annotation.image:
+            rejects.add(annotation.image.path, ": ".join(annotation.where), TURNED, view.note, action="cleaned")
+        requests = self._clean_requests(annotation, rejects)
+        made: dict[int, TargetInfo] = {}
+        lost: dict[int, str] = {}
+        for index in _in_use(requests):
+            try:
+                made[index] = self._target(annotation.targets[index], view, rejects)
+            except RegionFault as fault:
+                rejects.add(*fault.where, fault.reason, str(fault))
+                lost[index] = f"{fault.where[1]} was refused: {fault.reason}"
+        kept = [request for request in requests if self._has_targets(request, lost, rejects)]
+        place = {index: position for position, index in enumerate(_in_use(kept))}
+        record.targets = [made[index] for index in place]
+        for index in place:
+            asking = [request.where for request in kept if index in request.targets]
+            made[index].where = _origin(annotation.targets[index], asking)
+        record.dialogues = self._dialogues(kept, place, record.key)
+        masks, ignores = [target.rle for target in record.targets], [target.ignore_rle for target in record.targets]
+        return rle_coverages(masks, grid, ignores) if masks else None
+
+    def _source(self, image_id: str) -> SourceInfo:
+        settings = self.settings
+        is_number = settings.dataset in NUMBERED and _NUMBER.fullmatch(image_id) is not None
+        identity = int(image_id) if is_number else image_id
+        return SourceInfo(settings.dataset, settings.split_by, settings.split, identity)
+
+    def _grid(self, picture: Picture, path: str) -> Grid:
+        try:
+            return grid_of(self.settings, picture.height, picture.width)
+        except ValueError as fault:
+            raise PictureFault("aspect-ratio", f"{path}: {fault}") from None
+
+    def _clean_requests(self, annotation: Annotation, rejects: RejectLog) -> list[Request]:
+        kept = []
+        for request in annotation.requests:
+            try:
+                text, removed = clean(request.text, EXPRESSION_LIMIT, one_line=True)
+                answer, more = clean(request.answer, TURN_LIMIT, one_line=False) if request.answer else ("", [])
+            except TextFault as fault:
+                rejects.add(*request.where, fault.reason, str(fault), expressions=1)
+                continue
+            if removed or more:
+                detail = f"taken out: {', '.join(removed + more)}"
+                rejects.add(*request.where, "control-token", detail, action="cleaned")
+            same = (text, answer) == (request.text, request.answer)
+            kept.append(request if same else msgspec.structs.replace(request, text=text, answer=answer))
+        return kept
+
+    def _target(self, target: Target, view: Seen, rejects: RejectLog) -> TargetInfo:
+        """The target with its mask; RegionFault, which names the record at fault, if that cannot be made."""
+        painted = paint(target.regions, view.height, view.width)
+        for note_where, reason, detail in painted.notes:
+            rejects.add(*note_where, reason, detail, action="cleaned" if reason == CLIPPED else "dropped")
+        mask, area = view.stored(painted.mask), rles.area(painted.mask)
+        if any(region.role == "target" for region in target.regions) and not area:
+            raise RegionFault("empty-mask", "its regions cover no pixel", target.regions[0].where)
+        return TargetInfo(
+            target.id,
+            mask,
+            area,
+            rles.bbox(mask),
+            target.instances,
+            target.categories,
+            view.stored(painted.ignore) if painted.ignore else None,
+        )
+
+    def _has_targets(self, request: Request, lost: dict[int, str], rejects: RejectLog) -> bool:
+        """Whether every mask that a request asks for could be made. lost: why not, by index of the target."""
+        why = next((lost[index] for index in request.targets if index in lost), "")
+        if why:
+            rejects.add(*request.where, "target-refused", f"{request.text[:80]!r}: {why}", expressions=1)
+        return not why
+
+    def _dialogues(self, requests: list[Request], place: dict[int, int], key: str) -> list[Dialogue]:
+        """One dialogue per request and pass; evaluation splits are never drawn twice."""
+        settings = self.settings
+        passes = settings.passes if settings.split == "train" else 1
+        dialogues = []
+        for number in range(passes):
+            for request in requests:
+                name = f"{request.id}-p{number}"
+                question, answer = draw(request, key, name, settings.seed, settings.wording)
+                messages = [
+                    Message("user", [Content("image"), Content("text", question)]),
+                    Message("assistant", [Content("text", answer)]),
+                ]
+                asked = [place[i] for i in request.targets]
+                dialogues.append(Dialogue(name, request.text, asked, messages, [*request.where]))
+        return dialogues
+
+    def _conversation(self, annotation: Annotation, rejects: RejectLog) -> list[Dialogue]:
+        messages = []
+        for turn in annotation.conversation:
+            try:
+                text, removed = clean(turn.text, TURN_LIMIT, one_line=False)
+            except TextFault as fault:
+                detail = f"{turn.role} turn: {fault}"
+                rejects.add(*annotation.where, fault.reason, detail, expressions=1)
+                return []
+            if removed:
+                detail = f"taken out of {turn.role} turn: {', '.join(removed)}"
+                rejects.add(*annotation.where, "control-token", detail, action="cleaned")
+            messages.append(_message(turn, text))
+        return [Dialogue("0", "", [], messages, [*annotation.where])]
+
+
+def _message(turn: Turn, text: str) -> Message:
+    content = [Content("text", text)]
+    if turn.has_image:
+        content.insert(0 if turn.has_image == "before" else 1, Content("image"))
+    return Message(turn.role, content)
+
+
+def _in_use(requests: list[Request]) -> list[int]:
+    """Target indices that the requests refer to, in their original order."""
+    return sorted({index for request in requests for index in request.targets})
+
+
+def _origin(target: Target, requests: list[Where]) -> list[str]:
+    """The file of a target's regions and their records in it; without regions, those of the `requests` that say so."""
+    places = [region.where for region in target.regions if region.role == "target"] or requests
+    places += [region.where for region in target.regions if region.role == "ignore"]
+    return [places[0][0], *dict.fromkeys(record for _, record in places)] if places else []
+
+
+def _image_info(annotation: Annotation, picture: Picture | None) -> ImageInfo | None:
+    if annotation.image is None or picture is None:
+        return None
+    return ImageInfo(annotation.image.path.rpartition("/")[2], picture.width, picture.height)

@@ -1,0 +1,91 @@
+"""Rendering one task to one shard: the unit of work that every executor runs, wherever it runs."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.build.plan import Task, load_task, times_digest
+from stamp_data.build.receipt import Receipt, Workplace, receipt_path
+from stamp_data.build.render import Rendered, Renderer
+from stamp_data.build.tokens import TokenCounter
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.shards.row import IndexRow
+from stamp_data.shards.writer import ShardWriter, Span
+from stamp_data.writing import write_atomic
+from stamp_schemas import ShardEntry
+
+_NO_SPAN = Span(0, 0, 0)
+
+
+def run_task(path: Path, place: Workplace) -> Receipt:
+    """Render the shard of one task file, then write its receipt. Running it twice gives the same bytes twice."""
+    task = load_task(path)
+    tokens = _counter(place.tokenizer, task.settings.tokenizer) if place.tokenizer else None
+    renderer, rejects, rows = _renderer(place, task), RejectLog(task.shard), list[IndexRow]()
+    with warnings.catch_warnings(), ShardWriter(place.out / task.shard) as writer:
+        warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is worth knowing becomes a reject
+        for planned in task.records:
+            rendered = renderer.render(planned, rejects)
+            if rendered is not None:
+                rows.append(_append(writer, rendered, task, len(rows), tokens))
+    entry = ShardEntry(
+        task.shard,
+        writer.size,
+        len(rows),
+        sum(row.dialogues for row in rows),
+        sum(row.targets for row in rows),
+        writer.digest,
+        task.digest,
+    )
+    receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.shelf.changed))
+    write_atomic(receipt_path(place.work, task.shard), msgspec.json.encode(receipt))
+    return receipt
+
+
+def _renderer(place: Workplace, task: Task) -> Renderer:
+    return Renderer((place.root, *place.images), task.settings, place.follow_links)
+
+
+@lru_cache(maxsize=1)
+def _counter(folder: Path, digest: str) -> TokenCounter:  # noqa: ARG001 - other files in the same folder count otherwise
+    """One tokenizer per process: loading Qwen2's takes as long as rendering a hundred records."""
+    return TokenCounter(folder)
+
+
+def _append(writer: ShardWriter, rendered: Rendered, task: Task, row: int, tokens: TokenCounter | None) -> IndexRow:
+    """Write the members of one record; returns its index row."""
+    record = rendered.record
+    spans = {kind: writer.add(name, data) for kind, name, data in rendered.members()}
+    image, json, labels = (spans.get(kind, _NO_SPAN) for kind in ("image", "json", "labels"))
+    grid = record.grid
+    return IndexRow(
+        shard=task.shard,
+        row=row,
+        key=record.key,
+        image_extension=rendered.picture.extension if rendered.picture else "",
+        image_offset=image.offset,
+        image_bytes=image.size,
+        image_xxh3=image.xxh3,
+        json_offset=json.offset,
+        json_bytes=json.size,
+        json_xxh3=json.xxh3,
+        labels_offset=labels.offset,
+        labels_bytes=labels.size,
+        labels_xxh3=labels.xxh3,
+        width=record.image.width if record.image else 0,
+        height=record.image.height if record.image else 0,
+        grid_height=grid.height if grid else 0,
+        grid_width=grid.width if grid else 0,
+        image_tokens=grid.tokens if grid else 0,
+        dialogues=len(record.dialogues),
+        targets=len(record.targets),
+        foreground=rendered.foreground,
+        turns=[len(dialogue.messages) for dialogue in record.dialogues],
+        masks=[dialogue.masks for dialogue in record.dialogues],
+        text_chars=[dialogue.characters for dialogue in record.dialogues],
+        text_tokens=[tokens.count(dialogue) for dialogue in record.dialogues] if tokens else None,
+    )
