@@ -56,7 +56,19 @@ class Model(Part, frozen=True):
     """
 
     start: str = ""
-    preset: Literal["", "tiny", "2b", "7b"] = ""
+    preset: Literal[
+        "",
+        "tiny",
+        "2b",
+        "7b",
+        "qwen2.5-tiny",
+        "qwen2.5-3b",
+        "qwen2.5-7b",
+        "qwen3-tiny",
+        "qwen3-2b",
+        "qwen3-4b",
+        "qwen3-8b",
+    ] = ""
     shape: Shape = Shape()
     tokenizer: str = ""
     vocabulary: Count = 0

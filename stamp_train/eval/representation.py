@@ -95,7 +95,7 @@ def _of_checkpoint(path: Path) -> Learnt | None:
         return None
     from stamp_train.backbones.load import read_config
     from stamp_train.backbones.processor import StampProcessor
-    from stamp_train.predict.faults import told
+    from stamp_train.predict.opening import told
 
     with told(str(path)):
         method = settings_of(read_config(path))

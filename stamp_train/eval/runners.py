@@ -21,8 +21,7 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.patches import coverage_logits
-from stamp_train.predict.faults import told
-from stamp_train.predict.opening import open_checkpoint
+from stamp_train.predict.opening import open_checkpoint, told
 
 
 class Runner(Protocol):

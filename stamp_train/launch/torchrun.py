@@ -27,7 +27,7 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.launch import parse_nodes
-from stamp_train.launch.signals import ASKING, INTERRUPTED, STOPPED
+from stamp_train.launch.signals import ASKING, INTERRUPTED, STOPPED, StoppedEarly
 
 PORT = 29500  # where nodes meet if nothing else is said; the one that torchrun uses
 MEET_SECONDS = 900  # that a node waits for the others: images are pulled, file systems mounted
@@ -98,8 +98,8 @@ def launch(arguments: Sequence[str], group: Group) -> int:
     """Run `stamp-train ARGUMENTS…` in the processes of this node until all of them have ended.
 
     Exit code: 0, or `STOPPED` (or `INTERRUPTED`, for Ctrl-C) for a run that wrote its checkpoint because a signal asked for
-    it, or 128 and the number of the signal if there was nothing to write. StampError: a process died, or the nodes did not
-    meet. KeyboardInterrupt: a second Ctrl-C, or one before there was anything to write.
+    it. StampError: a process died, or the nodes did not meet. KeyboardInterrupt: a second Ctrl-C, or one before there was
+    anything to write. StoppedEarly: another signal, before there was anything to write.
     """
     # One thread per process unless the recipe says otherwise: torchrun sets the same.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -137,9 +137,9 @@ def launch(arguments: Sequence[str], group: Group) -> int:
         )
         result = agent.run()
     except SignalException as caught:
-        if caught.sigval == signal.SIGINT and (agent is None or agent.code is None):
-            raise KeyboardInterrupt from None
-        return agent.code if agent and agent.code is not None else 128 + caught.sigval
+        if agent is None or agent.code is None:
+            raise (KeyboardInterrupt() if caught.sigval == signal.SIGINT else StoppedEarly(caught.sigval)) from None
+        return agent.code
     except RendezvousError as fault:
         if agent is not None and agent.started:
             raise StampError(

@@ -151,6 +151,27 @@ def test_what_is_not_there_is_a_wrong_call(name: str, arguments: str, call: Call
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_word_is_a_wrong_call(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of every option that takes a value and every argument: an empty path would be the current folder."""
+    monkeypatch.chdir(tmp_path)
+    program, *words = name.split()
+    for parameter in COMMANDS[tuple(name.split())].params:
+        if getattr(parameter, "is_flag", False) or parameter.name == "help":
+            continue
+        is_option = parameter.opts[0].startswith("-")
+        given = [parameter.opts[0], ""] if is_option else [""] * len(COMMANDS[tuple(name.split())].params)
+        monkeypatch.setattr(sys, "argv", [program, *words, *given])
+        with pytest.raises(SystemExit) as ended:
+            run(PROGRAMS[program])
+        err = capsys.readouterr().err
+        assert ended.value.code == 2 and " is given, and empty" in err, (parameter.name, err)
+        assert not is_option or any(f"error: {option} is given" in err for option in parameter.opts), err
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_results_go_to_stdout_and_talk_to_stderr(
     name: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.draw.palette import colours
 from stamp_data.grid import rle_coverage
 from stamp_data.inspect.flags import Finding
 from stamp_data.rle import UInt8
@@ -24,7 +25,7 @@ _PUNCTUATION = re.compile(r"[^\w\s]")
 
 
 @dataclass(frozen=True)
-class TargetFacts:
+class TargetStats:
     """area: share of the picture's pixels, 0–1. patches: grid patches at least half covered.
 
     iou: of the mask against those patches at full size (both empty: 1), ignored patches left out.
@@ -35,19 +36,8 @@ class TargetFacts:
     iou: float
 
 
-@dataclass(frozen=True)
-class Aim:
-    """What follows from the targets of a dialogue alone; fields as in DialogueFacts."""
-
-    targets: tuple[int, ...]
-    kind: str
-    area: float
-    patches: int
-    iou: float
-
-
 @dataclass(frozen=True, slots=True)
-class DialogueFacts:
+class DialogueStats:
     """kind: single, multi, no_target, or chat where nothing is to be segmented. area: summed over its targets, 0–1.
 
     text: the expression, of a chat the first question. text_tokens: counted, or estimated from characters.
@@ -71,7 +61,7 @@ class DialogueFacts:
 
 
 @dataclass
-class Facts:
+class RecordStats:
     """One record with what follows from it.
 
     labels: uint8 [targets, grid height, grid width], None without targets. side: labels along a patch's side of the model
@@ -87,14 +77,13 @@ class Facts:
     side: int = 1
 
     @cached_property
-    def targets(self) -> list[TargetFacts]:
+    def targets(self) -> list[TargetStats]:
         """One entry per target of the record."""
-        if self.labels is None or len(self.labels) != len(self.record.targets):
-            return [TargetFacts(self._area(index), 0, 0.0) for index in range(len(self.record.targets))]
-        patches, ious = patch_quality(self.labels)
-        return [
-            TargetFacts(self._area(index), patches[index], ious[index]) for index in range(len(self.record.targets))
-        ]
+        count = len(self.record.targets)
+        patches, ious = [0] * count, [0.0] * count
+        if self.labels is not None and len(self.labels) == count:
+            patches, ious = patch_quality(self.labels)
+        return [TargetStats(self._area(index), patches[index], ious[index]) for index in range(count)]
 
     def learnt(self, index: int) -> tuple[int, float]:
         """(labels at least half covered, IoU of the mask with them) of a target, in the model's own labels."""
@@ -120,55 +109,56 @@ class Facts:
         return min(self.record.targets[index].area, LARGEST) / min(max(image.width * image.height, 1), LARGEST)
 
     @cached_property
-    def dialogues(self) -> list[DialogueFacts]:
+    def dialogues(self) -> list[DialogueStats]:
         """One entry per dialogue of the record."""
+        row = self.row
         first: dict[str, int] = {}
-        aims: dict[tuple[int, ...], Aim] = {}
+        aims: dict[tuple[int, ...], tuple[tuple[int, ...], str, float, int, float]] = {}
         found = []
         for index, dialogue in enumerate(self.record.dialogues):
             wanted = tuple(dialogue.targets)
             aim = aims.get(wanted) or aims.setdefault(wanted, self._aim(wanted))
-            found.append(self._dialogue(index, dialogue, aim, first.setdefault(_PASS.sub("", dialogue.id), index)))
+            targets, kind, area, patches, iou = aim
+            masks, chars = dialogue.masks, row.text_chars[index]
+            tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARACTERS_PER_TOKEN
+            found.append(
+                DialogueStats(
+                    index=index,
+                    kind=kind if targets or masks else "chat",
+                    text=dialogue.expression or _said(dialogue, "user"),
+                    targets=targets,
+                    turns=len(dialogue.messages),
+                    masks=masks,
+                    chars=chars,
+                    text_tokens=tokens,
+                    total_tokens=row.image_tokens * (1 + masks) + tokens,
+                    area=area,
+                    patches=patches,
+                    iou=iou,
+                    twin=first.setdefault(_PASS.sub("", dialogue.id), index),
+                )
+            )
         return found
 
-    def _dialogue(self, index: int, dialogue: Dialogue, aim: Aim, twin: int) -> DialogueFacts:
-        row = self.row
-        masks, chars = dialogue.masks, row.text_chars[index]
-        tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARACTERS_PER_TOKEN
-        return DialogueFacts(
-            index=index,
-            kind=aim.kind if aim.targets or masks else "chat",
-            text=dialogue.expression or _said(dialogue, "user"),
-            targets=aim.targets,
-            turns=len(dialogue.messages),
-            masks=masks,
-            chars=chars,
-            text_tokens=tokens,
-            total_tokens=row.image_tokens * (1 + masks) + tokens,
-            area=aim.area,
-            patches=aim.patches,
-            iou=aim.iou,
-            twin=twin,
-        )
-
-    def _aim(self, wanted: tuple[int, ...]) -> Aim:
-        """wanted: indices of targets as the dialogue has them."""
+    def _aim(self, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], str, float, int, float]:
+        """What follows from the targets of a dialogue alone, as it has them: targets, kind, area, patches and iou."""
         targets = tuple(dict.fromkeys(target for target in wanted if 0 <= target < len(self.record.targets)))
-        facts = [self.targets[target] for target in targets]
+        stats = [self.targets[target] for target in targets]
         several = len(targets) > 1 or any(len(self.record.targets[target].instances) > 1 for target in targets)
-        return Aim(
-            targets=targets,
-            kind="no_target" if not any(fact.area for fact in facts) else "multi" if several else "single",
-            area=sum(fact.area for fact in facts),
-            patches=sum(fact.patches for fact in facts),
-            iou=min((fact.iou for fact in facts if fact.area), default=1.0),
-        )
+        kind = "no_target" if not any(fact.area for fact in stats) else "multi" if several else "single"
+        iou = min((fact.iou for fact in stats if fact.area), default=1.0)
+        return targets, kind, sum(fact.area for fact in stats), sum(fact.patches for fact in stats), iou
 
-    def categories(self, dialogue: DialogueFacts) -> tuple[str, ...]:
+    @cached_property
+    def colours(self) -> list[str]:
+        """#rrggbb of each target."""
+        return colours([target.id for target in self.record.targets])
+
+    def categories(self, dialogue: DialogueStats) -> tuple[str, ...]:
         """Of the dialogue's targets, in the order of the alphabet."""
         return tuple(sorted({name for target in dialogue.targets for name in self.record.targets[target].categories}))
 
-    def answer(self, dialogue: DialogueFacts) -> str:
+    def answer(self, dialogue: DialogueStats) -> str:
         """What the assistant says first."""
         return _said(self.record.dialogues[dialogue.index], "assistant")
 
@@ -177,7 +167,7 @@ class Facts:
         dialogue = self.record.dialogues[finding.dialogue].id if finding.dialogue >= 0 else ""
         return dialogue, self.record.targets[finding.target].id if finding.target >= 0 else ""
 
-    def codes(self, dialogue: DialogueFacts) -> list[str]:
+    def codes(self, dialogue: DialogueStats) -> list[str]:
         """Flag codes that concern a dialogue: its own (a later pass shares its twin's), its targets', the record's."""
         return sorted(
             {
