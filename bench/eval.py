@@ -32,10 +32,11 @@ from stamp_data.grid import PATCH
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.cases import Case, Pictured, Truth
-from stamp_train.eval.respondents import ModelRespondent
+from stamp_train.eval.runners import ModelRunner
 from stamp_train.eval.scoring import FREE, Scorer
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.methods.upsample import PUBLISHED, to_mask
 
 RUNS, PICTURES, EXPRESSIONS = 5, 2, 8
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def compare(preset: str, device: torch.device, dtype: torch.dtype) -> None:
-    model, made = build_preset(preset, method=PUBLISHED, dtype=dtype, device=device)
+    model, made = build_preset(preset, method=StampSettings.of_stored(None), dtype=dtype, device=device)
     images = Qwen2VLImageProcessorPil(min_pixels=PIXELS * PIXELS, max_pixels=PIXELS * PIXELS)
     generator = StampGenerator(model, StampProcessor(made.tokenizer, images))
     stock = stock_model(model)
@@ -117,7 +118,7 @@ def pictured(seed: int) -> Pictured:
 def evaluated(generator: StampGenerator, exam: list[Pictured]) -> Counts:
     """As `stamp-train eval` does it."""
     options = generator.complete(GenerationOptions(begin=BEGIN, max_new_tokens=TOKENS, stop_ids=()))
-    answers = ModelRespondent(generator, options).answer(exam, FREE)
+    answers = ModelRunner(generator, options).answer(exam, FREE)
     scorer = Scorer(PUBLISHED)
     lines = [line for one, said in zip(exam, answers, strict=True) for line in scorer.lines("bench", one, FREE, said)]
     return [(line.score.intersection, line.score.union) for line in lines if line.score]

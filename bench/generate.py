@@ -32,6 +32,7 @@ from stamp_train.generation.decoding import Batch, encode
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import open_image, open_reply
 from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.sequence.chat import ChatEncoder
 
 RUNS, TOKENS, SIDE = 5, 16, 32
@@ -76,7 +77,7 @@ def main() -> None:
 
 
 def compare(preset: str, device: torch.device, dtype: torch.dtype) -> None:
-    model, processor = build_preset(preset, method=PUBLISHED, dtype=dtype, device=device)
+    model, processor = build_preset(preset, method=StampSettings.of_stored(None), dtype=dtype, device=device)
     generator = StampGenerator(model, processor)
     clock = "seconds" if CLOCK is time.perf_counter else "CPU seconds of one thread"
     print(f"\n{preset}, {device.type}, {str(dtype)[6:]}, {SIDE * SIDE} patches, {TOKENS} tokens decoded")

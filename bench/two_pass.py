@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stamp_train.attention.partition import partition
 from stamp_train.methods.losses import total
-from stamp_train.methods.stamp.losses import LOSSES, count, losses, mask_losses
+from stamp_train.methods.stamp.losses import LOSSES, mask_losses
 from stamp_train.sequence.examples import ImageExample, PackedBatch
 from stamp_train.sequence.layout import Layout
 from stamp_train.sequence.structure import AttentionStructure
@@ -35,12 +35,12 @@ class OnePass:
 
     def __init__(self, model: Any, batch: PackedBatch, backend: str) -> None:
         self.model, self.batch, self.backend = model, batch, backend
-        self.counts = count(batch.targets, LOSSES["default"])
+        self.counts = model.method.counts(batch.targets)
         self.work = one_pass_work(batch)
 
     def loss(self) -> Tensor:
         output = self.model(inputs=self.batch.inputs, attention=self.backend)
-        return total(losses(output, self.batch.targets, LOSSES["default"]), self.counts)
+        return total(self.model.method.losses(output, self.batch.targets), self.counts)
 
 
 class TwoPass:
@@ -108,9 +108,9 @@ class TwoPass:
             attention_mask=self.allowed,
             use_cache=False,
         ).last_hidden_state[self.masks["mask"]]
-        blocks = [single.inputs.masks[0] for single in self.singles]
-        logits = self.model.read_masks(states, vision, torch.arange(len(states), device=states.device), blocks)
-        parts = logits.split([block.size for block in blocks])
+        masks = [single.inputs.masks[0] for single in self.singles]
+        rows = torch.arange(len(states), device=states.device)
+        parts = self.model.read_out(masks, states, vision, rows)["mask"].split([mask.rows for mask in masks])
         settings = LOSSES["default"]
         each = [mask_losses(part, targets, settings) for part, targets in zip(parts, self.targets, strict=True)]
         return torch.cat(each).mean()

@@ -22,7 +22,7 @@ from stamp_cli.predict import (
     RefineOptional,
     Seed,
     Temperature,
-    Upsampling,
+    Upsampled,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def chat(
     force_mask: Annotated[
         bool, typer.Option("--force-mask", help="Answers begin with a mask (/mask).", rich_help_panel=ANSWER)
     ] = False,
-    upsampling: Upsampling = "bilinear",
+    upsampling: Upsampled = "bilinear",
     refine: Refine = "",
     refine_optional: RefineOptional = False,
     max_new_tokens: MaxNewTokens = 1024,

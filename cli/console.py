@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from stamp_cli.expected import expected
-from stamp_schemas.errors import StampError, naming
+from stamp_schemas.errors import StampError, UsageFault, naming
 
 EPILOG = (
     "Exit codes: 0 done · 1 the data or the result is at fault · 2 the call is wrong · 75 stopped as asked, after a checkpoint "
@@ -45,9 +46,41 @@ def _options(
     """Options of the command itself."""
 
 
-def new_app(summary: str) -> typer.Typer:
+class _Command(TyperCommand):
+    """Refuses what is given as an empty word: a path that is none would be taken for the current folder, anything else for
+    not being given. It is mostly a variable of a shell that is not set.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in self.params:
+            value = given.get(parameter.name or "")
+            if value == "" or (isinstance(value, list | tuple) and "" in value):
+                raise UsageFault(f"{name_of(parameter)} is given, and empty", "leave it out, or say what it is")
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class App(typer.Typer):
+    """Commands of this project."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[_Function], _Function]:
+        return super().command(name, cls=_Command, **options)
+
+
+def name_of(parameter: Any) -> str:
+    """As it is written in a call: `--out`, or `OUT` for an argument."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.human_readable_name)
+    return str(max(parameter.opts, key=len))
+
+
+def new_app(summary: str) -> App:
     """An application with this project's habits: `-h`, `--version`, completion, no boxed tracebacks."""
-    app = typer.Typer(
+    app = App(
         help=summary,
         epilog=EPILOG,
         no_args_is_help=True,
@@ -111,8 +144,6 @@ def only_for(context: typer.Context, what: str, holds: bool, *names: str) -> Non
     Raises:
         UsageFault: there is one.
     """
-    from stamp_schemas import UsageFault
-
     for parameter in context.command.params if not holds else ():
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":

@@ -97,16 +97,16 @@ def inspect(
         done = write_sheet(paths, sheet, limit=cells, seed=seed, where=where, sort=sort, overlay=overlay, side=side)
         return print(f"{done.out}: {done.records} records, {done.width}×{done.height} pixels")
     if quiet:
-        from stamp_data.inspect.select import record_keys
+        from stamp_data.inspect.selection import record_keys
 
         for name in record_keys(paths, seed=seed, where=where, sort=sort, side=side):
             print(name)
         return None
-    from stamp_data.inspect.examine import examine
+    from stamp_data.inspect.inspection import inspect_sets
     from stamp_data.inspect.report import failures
 
     with progress_bar() as bar:
-        report = examine(
+        report = inspect_sets(
             paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget, side=side, progress=bar
         )
     objections = failures(report, fail_on) if fail_on is not None else []
@@ -147,7 +147,7 @@ def inspect(
     elif form == TABLES:
         from rich.console import Console
 
-        from stamp_data.inspect.terminal import run_terminal
+        from stamp_data.inspect.report_terminal import run_terminal
 
         run_terminal(report, Console())
     if objections:
@@ -166,8 +166,8 @@ def _form(forms: dict[str, object]) -> str:
 
 def _check_words(sort: str | None, fail_on: str | None) -> None:
     """Before any work: what these name has to be there."""
+    from stamp_data.inspect.filters import Sort
     from stamp_data.inspect.report import objections_of
-    from stamp_data.inspect.where import Sort
 
     if sort is not None:
         Sort.parse(sort)
@@ -184,7 +184,7 @@ def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget:
         return print(f"{done.out}: {done.width}×{done.height} pixels")
     from rich.console import Console
 
-    from stamp_data.inspect.one import show_record
+    from stamp_data.inspect.record_terminal import show_record
 
     return show_record(paths, key, Console(), budget=budget, side=side)
 

@@ -73,8 +73,28 @@ def verify(
         print(f"{len(sets)} sets: {len(found)} faults" if found else f"{len(sets)} sets: no fault")
     if found:
         if not repair and not is_url(path):
-            say(f"hint: stamp-data verify {path} --repair --root ROOT builds the damaged shards anew")
+            for line in _hints(path, found):
+                say(f"hint: {line}")
         raise typer.Exit(1)
+
+
+def _hints(path: str, found: list[tuple[str, Fault]]) -> list[str]:
+    """What mends each of the sets at or below `path` that have faults; an unfinished one is told of by its fault."""
+    from stamp_data.shards.manifest import MANIFEST, read_manifest
+
+    codes: dict[str, set[str]] = {}
+    for folder, fault in found:
+        codes.setdefault(folder, set()).update([fault.code] if fault.shard == MANIFEST else [])
+    lines, whole = [], [folder for folder, known in codes.items() if not known]
+    for folder, known in codes.items():
+        if known - {"manifest-missing"}:  # a repair would build by the settings in it, and refuses if they are others
+            again = "`stamp-data build` with --overwrite and the options that it was built with"
+            lines.append(f"{folder}: {again} writes its manifest anew, and keeps what shards it can")
+    counted = [folder for folder in whole if read_manifest(folder, checked=False).settings.tokenizer]
+    more = " --tokenizer FOLDER" if counted else ""
+    places = [path] if whole == list(codes) else whole
+    repaired = f"--repair --root ROOT{more} builds the damaged shards anew"
+    return [*lines, *(f"stamp-data verify {place} {repaired}" for place in places)]
 
 
 def _repair(

@@ -12,6 +12,8 @@ import typer
 
 from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
+from stamp_data.text import printable
+from stamp_schemas.recipe import Upsampling
 
 if TYPE_CHECKING:
     from stamp_schemas import StampError
@@ -39,9 +41,8 @@ Base = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
-Upsampling = Annotated[
-    Literal["bilinear", "published", "guided"],
-    typer.Option(help="From the patch grid to the picture's size.", rich_help_panel=ANSWER),
+Upsampled = Annotated[
+    Upsampling, typer.Option(help="From the patch grid to the picture's size.", rich_help_panel=ANSWER)
 ]
 Refine = Annotated[
     str, typer.Option(help="Refine masks with SAM: sam:FILE or sam:FOLDER.", show_default=False, rich_help_panel=ANSWER)
@@ -112,7 +113,7 @@ def predict(
         bool,
         typer.Option("--force-mask", help="A mask also where the answer has no <|seg|>.", rich_help_panel=ANSWER),
     ] = False,
-    upsampling: Upsampling = "bilinear",
+    upsampling: Upsampled = "bilinear",
     refine: Refine = "",
     refine_optional: RefineOptional = False,
     refine_preset: Annotated[
@@ -229,7 +230,7 @@ def _tell(row: Prediction, out: Path, quiet: bool) -> None:
     """One answer: what was asked, what is said, and where its masks are."""
     if not quiet:
         print(f"{printable(row.image)}: {printable(row.prompt)}")
-        for line in printable(row.content.strip()).splitlines():
+        for line in printable(row.content.strip(), "\n").splitlines():
             print(f"  {line}")
         for mask in row.masks:
             print(f"  {out / mask.file}  {mask.area:,} of {row.width * row.height:,} pixels")
@@ -239,8 +240,3 @@ def _tell(row: Prediction, out: Path, quiet: bool) -> None:
         say(f"{printable(row.image)}: no <|seg|> in the answer, so no mask; --force-mask draws one")
     if row.finish == "length":
         say(f"{printable(row.image)}: the answer was cut off; --max-new-tokens sets its length")
-
-
-def printable(text: str) -> str:
-    """A text that a terminal shows and does not obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

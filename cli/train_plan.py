@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import epilog, print_json, say
+from stamp_cli.console import App, epilog, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stamp_train.stream.stages import StepPlan
 
 Row = dict[str, str | int]
-app = typer.Typer(no_args_is_help=True)
+app = App(no_args_is_help=True)
 
 
 @app.callback()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
@@ -17,6 +18,7 @@ from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_js
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
+from stamp_train.launch.signals import StoppedEarly, heard_early
 
 if TYPE_CHECKING:
     from stamp_schemas import StampError
@@ -88,42 +90,23 @@ def run(
     SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75. So does Ctrl-C, with exit code
     130; a second Ctrl-C stops at once.
     """
-    from stamp_schemas import UsageFault
     from stamp_train.launch.slurm import Job, parse_options
-    from stamp_train.recipes import resolve
     from stamp_train.recipes.deepspeed import check_deepspeed
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are stacks of C++ calls
-    if base:
-        overrides = [*(overrides or ()), f"model.start={base}"]
-    resolved = resolve(recipe, overrides or ())
     only_for(context, "--dry-run", dry, "device", "devices")
-    folder = out or Path("runs", resolved.name)
-    if not (there := next(path for path in (folder, *folder.parents) if path.exists())).is_dir():
-        raise UsageFault(f"--out {folder}: {there} is no folder", "give another --out")
-    if not dry or out or resume:
-        start = _find_start(folder, resume)  # a wrong call is told here, not by every process
-        resolved = _continued(resolved, folder, overrides or (), start)
-    if base and not (resume and resolved.recipe.model.tuning == "lora"):
-        raise UsageFault(
-            "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
-        )
+    overrides = [*(overrides or ()), *([f"model.start={base}"] if base else [])]
+    resolved, folder, told = _resolved(recipe, overrides, out, resume, base, begins=not dry or bool(out or resume))
     if dry:
+        _say_all(told)
         asked = parse_nodes(nodes or "1")[1] * (processes or gpus_per_node or 0)
         return _dry_run(resolved, device, devices or asked or None, json)
-    out = folder
     check_deepspeed(resolved.recipe)
-    if launcher != "slurm":
-        at.refuse(launcher, gpus_per_node=gpus_per_node, time=time, partition=partition, account=account)
-        at.refuse(launcher, slurm_option=slurm_option, print_script=print_script)
-    if launcher != "torchrun":
-        at.refuse(launcher, node_rank=node_rank, rendezvous=rendezvous)
-    if launcher == "local":
-        at.refuse(launcher, nodes=nodes)
+    at.refuse_strangers(context, launcher)
+    again = at.arguments(recipe, overrides, folder, resume or ("auto" if launcher == "slurm" else ""), json)
     try:
         if is_worker():
-            return _train(resolved, out, resume, json)
-        again = at.arguments(recipe, overrides or (), out, resume or ("auto" if launcher == "slurm" else ""), json)
+            return _train(resolved, folder, resume, json)
         if launcher == "slurm":
             job = Job(
                 nodes=parse_nodes(nodes or "1"),
@@ -136,20 +119,55 @@ def run(
                 options=parse_options(slurm_option or ()),
                 cores=max(resolved.recipe.threads, 1) + resolved.recipe.data.threads,
             )
-            return at.submit(again, job, out, print_script)
-        if launcher == "torchrun":
-            return at.start_node(again, nodes, node_rank, rendezvous, processes, max_restarts)
-        if (processes or 1) > 1 or max_restarts:
-            with _alone(out):  # so too here, before any process is started
-                pass
-            return at.start_here(again, processes or 1, max_restarts)
-        return _train(resolved, out, resume, json)
-    except KeyboardInterrupt:
+            _say_all(told)
+            return at.submit(again, job, folder, print_script)
+        with heard_early():
+            if launcher == "torchrun":
+                _say_all(told)
+                return at.start_node(again, nodes, node_rank, rendezvous, processes, max_restarts)
+            if (processes or 1) > 1 or max_restarts:
+                with _alone(folder):  # so too here, before any process is started
+                    _say_all(told)
+                return at.start_here(again, processes or 1, max_restarts)
+            return _train(resolved, folder, resume, json, told)
+    except KeyboardInterrupt as asked_to:
         # At once: a normal exit would wait for the checkpoint that a thread may still write.
         if is_worker():
             os._exit(1)  # who started it says the rest
-        say(f"stopped; {_how_to_go_on(out)}")
+        say(f"stopped; {_how_to_go_on(folder)}")
+        if isinstance(asked_to, StoppedEarly):
+            signal.signal(asked_to.number, signal.SIG_DFL)
+            os.kill(os.getpid(), asked_to.number)
         os._exit(INTERRUPTED)
+
+
+def _resolved(
+    recipe: str, overrides: Sequence[str], out: Path | None, resume: str, base: str, *, begins: bool
+) -> tuple[Resolved, Path, list[str]]:
+    """What a run goes by, its folder, and what is to be said of both: looked at here, so that a wrong call is told once.
+
+    begins: whether the folder is going to be used.
+    """
+    from stamp_schemas import UsageFault
+    from stamp_train.recipes import resolve
+
+    resolved = resolve(recipe, overrides)
+    folder = out or Path("runs", resolved.name)
+    if not (there := next(path for path in (folder, *folder.parents) if path.exists())).is_dir():
+        raise UsageFault(f"--out {folder}: {there} is no folder", "give another --out")
+    told: list[str] = []
+    if begins:
+        resolved, told = _continued(resolved, folder, overrides, _find_start(folder, resume))
+    if base and not (resume and resolved.recipe.model.tuning == "lora"):
+        raise UsageFault(
+            "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
+        )
+    return resolved, folder, told
+
+
+def _say_all(told: Sequence[str]) -> None:
+    for line in told:
+        say(line)
 
 
 def _dry_run(resolved: Resolved, device: str, devices: int | None, json: bool) -> None:
@@ -177,19 +195,15 @@ def _find_start(out: Path, resume: str, *, whole: bool = False) -> Path | None:
     return (find_whole if whole else find_start)(out, "auto" if own else resume)
 
 
-def _continued(asked: Resolved, out: Path, overrides: Sequence[str], start: Path | None) -> Resolved:
-    """The recipe to go on by; what of it is not as it was, or not as called, is said once for all processes."""
+def _continued(asked: Resolved, out: Path, overrides: Sequence[str], start: Path | None) -> tuple[Resolved, list[str]]:
+    """The recipe to go on by, and what of it is not as it was, or not as called: to be said once, when the folder is ours."""
     from stamp_train.train.resume import begun_anew, continued, forked
 
     if start is None:
-        found, told = asked, begun_anew(out)
-    elif start.resolve().is_relative_to(out.resolve()):
-        found, told = continued(_native(asked), out, overrides)
-    else:
-        found, told = asked, forked(_native(asked), start)
-    for line in told if not is_worker() else ():
-        say(line)
-    return found
+        return asked, begun_anew(out)
+    if start.resolve().is_relative_to(out.resolve()):
+        return continued(_native(asked), out, overrides)
+    return asked, forked(_native(asked), start)
 
 
 def _native(asked: Resolved) -> Resolved:
@@ -214,14 +228,18 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _how_to_go_on(out: Path) -> str:
-    from stamp_train.train.folder import CHECKPOINTS, find
+    from stamp_train.train.folder import CHECKPOINTS, LOG, find
 
-    found = find(out / CHECKPOINTS)
-    return f"--resume auto goes on from {found[-1]}" if found else "there is no checkpoint yet"
+    if found := find(out / CHECKPOINTS):
+        return f"--resume auto goes on from {found[-1]}"
+    log = out / LOG
+    if log.exists() and log.stat().st_size:
+        return "there is no checkpoint yet"
+    return "nothing was saved, since no step was done: the same command begins anew"
 
 
-def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
-
+def _train(resolved: Resolved, out: Path, resume: str, json: bool, told: Sequence[str] = ()) -> None:
+    """One process of a run. told: what is to be said first, once the folder is known to be nobody else's."""
     from stamp_schemas import StampError
     from stamp_train.eval.heldout import held_out_score
     from stamp_train.launch.peers import lost_peer
@@ -233,6 +251,7 @@ def _train(resolved: Resolved, out: Path, resume: str, json: bool) -> None:
     began = monotonic()
     hide_loading_bars()
     with _alone(out) if is_first() else nullcontext(), watching() if is_first() else nullcontext() as watch:
+        _say_all(told)
         running = Run(
             resolved,
             out,

@@ -39,6 +39,7 @@ class ImageRef(msgspec.Struct, omit_defaults=True):
     width, height: pixels as the annotation claims them, or None where the format does not say.
     root: which of the folders that pictures may lie in, 0 being the dataset's root (`stamp_data.sources.finding`).
     embedded: the annotation file that holds the picture itself, relative to the root; "" if it is a file of its own.
+    rivals: paths that fit `path` equally well where nothing fits it better, so that none of them is taken.
     """
 
     path: str
@@ -47,6 +48,7 @@ class ImageRef(msgspec.Struct, omit_defaults=True):
     frame: Frame = "stored"
     root: int = 0
     embedded: str = ""
+    rivals: list[str] = []
 
 
 class Region(msgspec.Struct, omit_defaults=True):

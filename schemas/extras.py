@@ -13,7 +13,6 @@ EXTRAS = {
     "safetensors": "train",
     "torch": "train",
     "transformers": "train",
-    "webdataset": "train",
     "yaml": "train",
     "deepspeed": "deepspeed",
     "flash_attn": "flash",

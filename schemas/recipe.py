@@ -56,7 +56,19 @@ class Model(Part, frozen=True):
     """
 
     start: str = ""
-    preset: Literal["", "tiny", "2b", "7b"] = ""
+    preset: Literal[
+        "",
+        "tiny",
+        "2b",
+        "7b",
+        "qwen2.5-tiny",
+        "qwen2.5-3b",
+        "qwen2.5-7b",
+        "qwen3-tiny",
+        "qwen3-2b",
+        "qwen3-4b",
+        "qwen3-8b",
+    ] = ""
     shape: Shape = Shape()
     tokenizer: str = ""
     vocabulary: Count = 0
@@ -158,17 +170,18 @@ class Stage(Part, frozen=True):
             raise ValueError("give either `epochs` or `steps`; the other is 0")
 
 
-class Evaluation(Part, frozen=True):
-    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set.
+Upsampling = Literal["bilinear", "published", "guided"]
+"""How masks are brought to the picture's size, see `stamp_train.methods.upsample`."""
 
-    upsampling: of masks to the picture's size, see `stamp_train.methods.upsample.METHODS`.
-    """
+
+class Evaluation(Part, frozen=True):
+    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set."""
 
     sets: list[str] = []
     every: Count = 0
     records: Positive = 200
     pictures: Count = 8
-    upsampling: Literal["bilinear", "published", "guided"] = "bilinear"
+    upsampling: Upsampling = "bilinear"
 
 
 class Saving(Part, frozen=True):

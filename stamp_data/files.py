@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -25,7 +26,13 @@ class Stamp(NamedTuple):
 
 
 MISSING = Stamp(-1, 0)
+RIVALS_TOLD = 4
 NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def rivals_told(rivals: Sequence[str]) -> str:
+    """The files, or folders (`name/`), between which nothing decides, in a few words."""
+    return f"{', '.join(rivals[:RIVALS_TOLD])}{', …' * (len(rivals) > RIVALS_TOLD)} fit equally well"
 
 
 def open_plain(path: Path, limit: int = SHARD_LIMIT) -> BinaryIO:

@@ -8,7 +8,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from stamp_data.files import NO_SUCH_FILE, Stamp
+from stamp_data.files import NO_SUCH_FILE, Stamp, rivals_told
 from stamp_schemas.errors import StampError, naming
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with a file is ours to say
@@ -62,6 +62,13 @@ class LinkFault(PictureFault):
 
     def __init__(self, relative: str) -> None:
         super().__init__("path-outside-root", f"{relative!r} is a link that leads out of the root")
+
+
+class RivalFault(PictureFault):
+    """A picture that is not there, while several others are called much the same."""
+
+    def __init__(self, relative: str, rivals: Sequence[str]) -> None:
+        super().__init__("picture-missing", f"{relative}: ambiguous: {rivals_told(rivals)}")
 
 
 @dataclass(frozen=True)
@@ -142,13 +149,13 @@ def check_picture(data: bytes, name: str) -> Picture:
 
 
 @contextmanager
-def opening(data: bytes | memoryview, name: str) -> Iterator[Image.Image]:
+def opening(data: bytes | memoryview, name: str, formats: Sequence[str] = OPENED) -> Iterator[Image.Image]:
     """The picture as Pillow opens it, of a format and a size that are taken; whatever Pillow raises in the block, as a
     PictureFault. name: for messages, "" to leave it out.
     """
     label = f"{name}: " if name else ""
     try:
-        with Image.open(io.BytesIO(data), formats=OPENED) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise PictureFault("picture-too-large", f"{label}{width}×{height} pixels; at most {MAX_PIXELS:,}")

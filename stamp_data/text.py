@@ -1,8 +1,9 @@
-"""Source text made safe: nothing in it can act as a control token or a placeholder once it stands in a dialogue."""
+"""Source text made safe: in a dialogue nothing in it acts as a control token or a placeholder, and no terminal obeys it."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from itertools import count
 
 EXPRESSION_LIMIT = 2_000  # characters; the longest published expression has a few hundred
@@ -52,3 +53,13 @@ def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
     if not text:
         raise TextFault("empty-text", "no text" if not removed else f"no text besides {', '.join(removed[:5])}")
     return text, removed
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` on one line, without anything that a terminal would obey; of such characters those of `keep` stay as they are."""
+    return "".join(
+        char
+        if char.isprintable() or char in keep or unicodedata.category(char) == "Zs"
+        else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )

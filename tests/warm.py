@@ -21,7 +21,7 @@ from pathlib import Path
 SERVER = """
 import gc, json, os, runpy, signal, sys
 import stamp_train.publish.export, stamp_train.train.loop, stamp_train.train.network, stamp_train.predict.segmenter
-import stamp_train.eval.evaluate, stamp_train.eval.page, stamp_train.eval.respondents, stamp_train.eval.session
+import stamp_train.eval.evaluator, stamp_train.eval.page, stamp_train.eval.runners, stamp_train.eval.session
 from stamp_cli import data, train
 
 def serve():

@@ -26,6 +26,13 @@ class Receipt(msgspec.Struct):
     rejects: list[Reject]
     times: str = AGE
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the entry counts what the rows hold: one from a manifest that was changed may not."""
+        entry, rows = self.entry, self.rows
+        sums = len(rows), sum(row.dialogues for row in rows), sum(row.targets for row in rows)
+        return sums == (entry.records, entry.dialogues, entry.targets)
+
 
 class Workplace(msgspec.Struct, frozen=True):
     """Where a task finds its pictures and tokenizer and leaves its shard. Paths may differ from node to node.

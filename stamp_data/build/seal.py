@@ -117,7 +117,8 @@ def unseal(folder: Path) -> list[Receipt]:
         whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
         rows = _group(read_rows(folder) if whole else [], lambda row: row.shard)
         rejects = _group(read_rejects(folder / REJECTS) if whole else [], lambda row: row.shard)
-        return [Receipt(one, rows[one.path], rejects.get(one.path, [])) for one in manifest.shards if one.path in rows]
+        found = [Receipt(one, rows[one.path], rejects.get(one.path, [])) for one in manifest.shards if one.path in rows]
+        return [receipt for receipt in found if receipt.adds_up]
     except (StampError, OSError):
         return []
 

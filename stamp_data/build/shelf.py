@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.files import MISSING, Stamp, stamp
-from stamp_data.picture import LinkFault, Picture, PictureFault, check_picture, read_file
+from stamp_data.picture import LinkFault, Picture, PictureFault, RivalFault, check_picture, read_file
 from stamp_schemas import ImageRef, StampError
 
 
@@ -60,7 +60,12 @@ class Shelf:
         self.changed.append(MISSING.changed)
 
     def _read(self, image: ImageRef) -> tuple[bytes, Stamp]:
-        return read_file(self.roots[image.root], image.embedded or image.path, self.follow_links)
+        try:
+            return read_file(self.roots[image.root], image.embedded or image.path, self.follow_links)
+        except PictureFault as fault:
+            if fault.reason == "picture-missing" and image.rivals:
+                raise RivalFault(image.path, image.rivals) from None
+            raise
 
     def _path(self, image: ImageRef) -> str:
         return f"{self.roots[image.root]}/{image.embedded or image.path}"
@@ -99,6 +104,8 @@ def told(fault: PictureFault) -> str:
     """The fault with its remedy, as far as options of `build` and `doctor` are one."""
     if isinstance(fault, LinkFault):
         return f"{fault}; --follow-links follows it"
+    if isinstance(fault, RivalFault):
+        return f"{fault}; rename one, or take it away"
     if fault.reason == "picture-missing":
         return f"{fault}; --images DIR names the folder that it lies in"
     return str(fault)

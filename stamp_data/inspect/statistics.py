@@ -1,16 +1,18 @@
-"""Adding up facts per set, and the distributions that come out of it."""
+"""Adding up what is known of records per set, and the distributions that come out of it."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS, SEVERITIES, Finding
+from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.inspect.report import Group, Histogram, Spread, Statistics
-from stamp_schemas import Manifest
+from stamp_schemas import Settings
 
 BINS = 24
 PERCENTILES = (5, 50, 95)
@@ -19,78 +21,72 @@ DIGITS = 6  # kept in the report; enough for any reader, few enough to be the sa
 
 @dataclass
 class Tally:
-    """Numbers of one set (or of all), one entry per record, dialogue or target."""
+    """Numbers of one set (or of all). values: by the name that the report has for them, one entry per record, dialogue or
+    target; texts: records by the unit of their texts; flags: findings by severity.
+    """
 
     records: int = 0
     targets: int = 0
-    kinds: dict[str, int] = field(default_factory=dict)
-    turns: list[int] = field(default_factory=list)
-    chars: list[int] = field(default_factory=list)
-    text: list[float] = field(default_factory=list)
-    image: list[int] = field(default_factory=list)
-    total: list[float] = field(default_factory=list)
-    area: list[float] = field(default_factory=list)
-    patches: list[int] = field(default_factory=list)
-    iou: list[float] = field(default_factory=list)
-    flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SEVERITIES, 0))
-    counted: bool = False  # text tokens were counted at build
-    guessed: bool = False  # text tokens are estimated from characters
+    kinds: Counter[str] = field(default_factory=Counter)
+    texts: Counter[Literal["tokens", "characters"]] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+    values: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, facts: Facts, dialogues: list[DialogueFacts], findings: list[Finding]) -> None:
+    def add(self, stats: RecordStats, dialogues: list[DialogueStats], findings: list[Finding]) -> None:
         """Take in a record with those of its dialogues, targets and findings that count."""
+        values = self.values
         self.records += 1
-        if facts.row.image_tokens:
-            self.image.append(facts.row.image_tokens)
-        self.counted |= facts.row.text_tokens is not None
-        self.guessed |= facts.row.text_tokens is None
+        self.texts["characters" if stats.row.text_tokens is None else "tokens"] += 1
+        if stats.row.image_tokens:
+            values["image_tokens"].append(stats.row.image_tokens)
         for dialogue in dialogues:
-            self.kinds[dialogue.kind] = self.kinds.get(dialogue.kind, 0) + 1
-            self.turns.append(dialogue.turns)
-            self.chars.append(dialogue.chars)
-            self.text.append(dialogue.text_tokens)
-            self.total.append(dialogue.total_tokens)
+            self.kinds[dialogue.kind] += 1
+            values["turns"].append(dialogue.turns)
+            values["characters"].append(dialogue.chars)
+            values["tokens"].append(dialogue.text_tokens)
+            values["total_tokens"].append(dialogue.total_tokens)
         for index in sorted({target for dialogue in dialogues for target in dialogue.targets}):
             self.targets += 1
-            target = facts.targets[index]
+            target = stats.targets[index]
             if target.area:
-                self.area.append(target.area)
-                self.patches.append(target.patches)
-                self.iou.append(target.iou)
-        for finding in findings:
-            self.flags[FLAGS[finding.code].severity] += 1
+                values["mask_area"].append(target.area)
+                values["foreground_patches"].append(target.patches)
+                values["quantisation_iou"].append(target.iou)
+        self.flags.update(FLAGS[finding.code].severity for finding in findings)
 
-    def merge(self, other: Tally) -> None:
-        """Add another tally to this one."""
-        self.records += other.records
-        self.targets += other.targets
-        self.counted |= other.counted
-        self.guessed |= other.guessed
-        for counts, more in ((self.kinds, other.kinds), (self.flags, other.flags)):
-            for name, count in more.items():
-                counts[name] = counts.get(name, 0) + count
-        for name in ("turns", "chars", "text", "image", "total", "area", "patches", "iou"):
-            getattr(self, name).extend(getattr(other, name))
+    @classmethod
+    def of_all(cls, tallies: Iterable[Tally]) -> Tally:
+        """The sum of several."""
+        whole = cls()
+        for one in tallies:
+            whole.records += one.records
+            whole.targets += one.targets
+            whole.kinds += one.kinds
+            whole.texts += one.texts
+            whole.flags += one.flags
+            for name, values in one.values.items():
+                whole.values[name] += values
+        return whole
 
     @property
     def text_unit(self) -> Literal["tokens", "characters", "mixed"]:
-        return "mixed" if self.counted and self.guessed else "tokens" if self.counted else "characters"
+        return "mixed" if len(self.texts) > 1 else next(iter(self.texts), "characters")
+
+    @property
+    def text(self) -> list[float]:
+        """Lengths of texts, in `text_unit`."""
+        return self.values["characters" if self.text_unit == "characters" else "tokens"]
 
 
-def statistics(tallies: list[tuple[Manifest, Tally]], budget: int | None) -> Statistics:
-    """The statistics of each set and of all together."""
-    everything = Tally()
-    for _, tally in tallies:
-        everything.merge(tally)
-    groups = [
-        _group(manifest.name, manifest.settings.dataset, manifest.settings.split_by, manifest.settings.split, tally)
-        for manifest, tally in tallies
-    ]
-    return Statistics(_group("all", "", "", "", everything), groups, _histograms(everything, budget))
+def statistics(sets: list[tuple[str, Settings, Tally]], whole: Tally, budget: int | None) -> Statistics:
+    """The statistics of sets (name, settings, numbers) and of all of them together."""
+    groups = [_group(name, made.dataset, made.split_by, made.split, tally) for name, made, tally in sets]
+    return Statistics(_group("all", "", "", "", whole), groups, _histograms(whole, budget))
 
 
 def _group(name: str, source: str, split_by: str, split: str, tally: Tally) -> Group:
-    asking = max(sum(count for kind, count in tally.kinds.items() if kind != "chat"), 1)
-    dialogues = len(tally.turns)
+    values, kinds, dialogues = tally.values, tally.kinds, tally.kinds.total()
+    asking = max(dialogues - kinds["chat"], 1)
     return Group(
         set=name,
         source=source,
@@ -99,42 +95,39 @@ def _group(name: str, source: str, split_by: str, split: str, tally: Tally) -> G
         records=tally.records,
         dialogues=dialogues,
         targets=tally.targets,
-        no_target_percent=round(100 * tally.kinds.get("no_target", 0) / asking, 2),
-        multi_target_percent=round(100 * tally.kinds.get("multi", 0) / asking, 2),
-        chat_percent=round(100 * tally.kinds.get("chat", 0) / max(dialogues, 1), 2),
-        turns=round(sum(tally.turns) / max(dialogues, 1), 2),
-        text=_spread(tally.chars if tally.text_unit == "characters" else tally.text),
-        text_tokens=_spread(tally.text),
-        image_tokens=_spread(tally.image),
-        total_tokens=_spread(tally.total),
-        mask_area=_spread(tally.area),
-        foreground_patches=_spread(tally.patches),
-        quantisation_iou=_spread(tally.iou),
-        flags=dict(tally.flags),
+        no_target_percent=round(100 * kinds["no_target"] / asking, 2),
+        multi_target_percent=round(100 * kinds["multi"] / asking, 2),
+        chat_percent=round(100 * kinds["chat"] / max(dialogues, 1), 2),
+        turns=round(sum(values["turns"]) / max(dialogues, 1), 2),
+        text=_spread(tally.text),
+        text_tokens=_spread(values["tokens"]),
+        image_tokens=_spread(values["image_tokens"]),
+        total_tokens=_spread(values["total_tokens"]),
+        mask_area=_spread(values["mask_area"]),
+        foreground_patches=_spread(values["foreground_patches"]),
+        quantisation_iou=_spread(values["quantisation_iou"]),
+        flags={severity: tally.flags[severity] for severity in SEVERITIES},
     )
 
 
-def _spread(values: list[float] | list[int]) -> Spread:
+def _spread(values: list[float]) -> Spread:
     if not values:
         return Spread(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     array = np.asarray(values, np.float64)
-    low, middle, high = (round(float(value), DIGITS) for value in np.percentile(array, PERCENTILES))
-    mean = round(float(array.mean()), DIGITS)
-    return Spread(
-        len(values), mean, round(float(array.min()), DIGITS), low, middle, high, round(float(array.max()), DIGITS)
-    )
+    numbers = (array.mean(), array.min(), *np.percentile(array, PERCENTILES), array.max())
+    return Spread(len(values), *(round(float(number), DIGITS) for number in numbers))
 
 
 def _histograms(tally: Tally, budget: int | None) -> list[Histogram]:
-    unit = tally.text_unit
-    text = tally.chars if unit == "characters" else tally.text
+    values = tally.values
+    unit = "characters" if tally.text_unit == "characters" else "tokens"
     return [
-        _histogram("text", "Text per dialogue", "characters" if unit == "characters" else "tokens", text),
-        _histogram("image_tokens", "Picture", "tokens", tally.image),
-        _histogram("total_tokens", "Whole dialogue", "tokens", tally.total, mark=budget),
-        _histogram("mask_area", "Mask area", "share of the picture", tally.area, scale="log"),
-        _histogram("foreground_patches", "Foreground patches", "patches", tally.patches, scale="log"),
-        _histogram("quantisation_iou", "Mask against its patches", "IoU", tally.iou, low=0.0, high=1.0),
+        _histogram("text", "Text per dialogue", unit, tally.text),
+        _histogram("image_tokens", "Picture", "tokens", values["image_tokens"]),
+        _histogram("total_tokens", "Whole dialogue", "tokens", values["total_tokens"], mark=budget),
+        _histogram("mask_area", "Mask area", "share of the picture", values["mask_area"], scale="log"),
+        _histogram("foreground_patches", "Foreground patches", "patches", values["foreground_patches"], scale="log"),
+        _histogram("quantisation_iou", "Mask against its patches", "IoU", values["quantisation_iou"], bounds=(0, 1)),
     ]
 
 
@@ -142,18 +135,17 @@ def _histogram(
     name: str,
     title: str,
     unit: str,
-    values: list[float] | list[int],
+    values: list[float],
     *,
     scale: Literal["linear", "log"] = "linear",
-    low: float | None = None,
-    high: float | None = None,
+    bounds: tuple[float, float] | None = None,
     mark: float | None = None,
 ) -> Histogram:
     array = np.asarray(values, np.float64)
     array = array[array > 0] if scale == "log" else array
     if not array.size:
         return Histogram(name, title, unit, scale, [], [], mark)
-    first, last = array.min() if low is None else low, array.max() if high is None else high
+    first, last = bounds or (array.min(), array.max())
     if first == last:
         first, last = (first / 2, last * 2) if scale == "log" else (first - 0.5, last + 0.5)
     edges = np.geomspace(first, last, BINS + 1) if scale == "log" else np.linspace(first, last, BINS + 1)

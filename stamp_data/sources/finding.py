@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from stamp_data.files import RIVALS_TOLD
 from stamp_schemas import ImageRef
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -76,20 +77,24 @@ class Finder:
         return self.placed(image)
 
     def placed(self, image: ImageRef) -> ImageRef:
-        """The picture with the place that it was found at; as it is if it was not found."""
-        found = self.near(image.path) or self.anywhere(image.path)
-        return msgspec.structs.replace(image, root=found.root, path=found.path) if found else image
+        """The picture with the place that it was found at, or else with its rivals; as it is if there is nothing like it."""
+        near = self._near(image.path)
+        anywhere = [] if _sole(near) else self._anywhere(image.path)
+        if found := _sole(near) or _sole(anywhere):
+            return msgspec.structs.replace(image, root=found.root, path=found.path)
+        return msgspec.structs.replace(image, rivals=[place.path for place in (near or anywhere)[: RIVALS_TOLD + 1]])
 
     def near(self, path: str) -> Place | None:
         """A picture of this name in the folders that people named, in its own folder, or in a usual one."""
-        folder, _, name = path.rpartition("/")
-        return self._first(self._folders(folder), name)
+        return _sole(self._near(path))
 
-    def elsewhere(self, path: str) -> Place | None:
-        """A picture of this name that is known not to lie below the own root."""
+    def elsewhere(self, path: str) -> list[Place]:
+        """The picture of this name that is known not to lie below the own root; several where nothing decides, or none."""
         folder, _, name = path.rpartition("/")
         places = [place for root in range(1, len(self.roots)) for place in self._ends(root, folder)]
-        return self._first(places, name) or self._only(range(1, 1 + self.given), name)
+        near = self._first(places, name)
+        anywhere = [] if _sole(near) else self._only(range(1, 1 + self.given), name)
+        return anywhere if _sole(anywhere) else near or anywhere
 
     def anywhere(self, path: str) -> Place | None:
         """The only picture with this base name, wherever it lies below a folder that people named, or of one's own data.
@@ -97,22 +102,46 @@ class Finder:
         Not below the own root where the picture's own folder holds pictures: what is missing there is missing, and what is
         called the same elsewhere, as `val/1.jpg` for `train/1.jpg`, is another picture.
         """
+        return _sole(self._anywhere(path))
+
+    def _near(self, path: str) -> list[Place]:
+        folder, _, name = path.rpartition("/")
+        return self._first(self._folders(folder), name) or self._like_folders(folder)
+
+    def _anywhere(self, path: str) -> list[Place]:
         folder, _, name = path.rpartition("/")
         is_scattered = self._own and not self._holds_pictures(folder)
         return self._only(range(0 if is_scattered else 1, 1 + self.given), name)
 
-    def _first(self, places: Iterable[Place], name: str) -> Place | None:
+    def _first(self, places: Iterable[Place], name: str) -> list[Place]:
+        """The place in the first folder where one is meant; else all in the first folder where several may be."""
+        several: list[Place] = []
         for root, where in places:
-            if real := _pick(self._files(Place(root, where)), name):
-                return Place(root, f"{where}/{real}" if where else real)
-        return None
+            names = self._files(Place(root, where))
+            found = [Place(root, f"{where}/{real}" if where else real) for real in _like(names, name)]
+            if _sole(found):
+                return found
+            several = several or found
+        return several
 
-    def _only(self, roots: Iterable[int], name: str) -> Place | None:
+    def _only(self, roots: Iterable[int], name: str) -> list[Place]:
+        several: list[Place] = []
         for root in roots:
-            found = self._index(root).get(_plain(name), [])
-            if len(found) == 1:
-                return Place(root, found[0])
-        return None
+            found = [Place(root, path) for path in self._index(root).get(_plain(name), [])]
+            if _sole(found):
+                return found
+            several = several or found
+        return several
+
+    def _like_folders(self, folder: str) -> list[Place]:
+        """The folders between which nothing decides, on the way to one below the own root."""
+        where = ""
+        for part in folder.split("/") if folder else ():
+            found = [f"{where}/{name}" if where else name for name in _like(self._scan(Place(0, where)).folders, part)]
+            if len(found) != 1:
+                return [Place(0, f"{path}/") for path in found]
+            where = found[0]
+        return []
 
     def _ends(self, root: int, folder: str, start: str = "") -> list[Place]:
         """Folders below `start` that end as `folder` does, the most alike first."""
@@ -137,10 +166,10 @@ class Finder:
             return place
         where = ""
         for part in place.path.split("/"):
-            name = _pick(self._scan(Place(place.root, where)).folders, part)
-            if not name:
+            names = _like(self._scan(Place(place.root, where)).folders, part)
+            if len(names) != 1:
                 return None
-            where = f"{where}/{name}" if where else name
+            where = f"{where}/{names[0]}" if where else names[0]
         return Place(place.root, where)
 
     def _holds_pictures(self, folder: str) -> bool:
@@ -199,10 +228,14 @@ def _leads_out(path: str, root: Path) -> bool:
     return os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(root.resolve())  # noqa: PTH114
 
 
-def _pick(names: Names, name: str) -> str:
-    """The file that a name means: the one of exactly this name, else the only one that is called much the same."""
+def _like(names: Names, name: str) -> list[str]:
+    """What a name may mean: the one of exactly this name, else all that are called much the same."""
     found = names.get(_plain(name), [])
-    return name if name in found else found[0] if len(found) == 1 else ""
+    return [name] if name in found else sorted(found)
+
+
+def _sole(places: Sequence[Place]) -> Place | None:
+    return places[0] if len(places) == 1 else None
 
 
 def _plain(name: str) -> str:

@@ -61,22 +61,27 @@ class LabelmeFile(msgspec.Struct):
 
     @property
     def height(self) -> int | None:
-        """In pixels, as the annotation says; RecordFault `bad-image` if it is none. `width` likewise."""
-        return self._side(self.said_height)
+        """In pixels, as the annotation says, None where it does not; RecordFault `bad-image` if it is none."""
+        return self._size[0]
 
     @property
     def width(self) -> int | None:
-        return self._side(self.said_width)
+        return self._size[1]
 
-    def _side(self, said: float | str | None) -> int | None:
+    @property
+    def _size(self) -> tuple[int | None, int | None]:
         try:
-            side = None if said is None else numbers.whole(said)
+            height, width = (
+                None if said is None else numbers.whole(said) for said in (self.said_height, self.said_width)
+            )
         except ValueError:
-            side = 0
-        if side is not None and side <= 0:
+            height, width = -1, -1
+        if height == width == 0:  # of tools that never opened the picture
+            return None, None
+        if (height is not None and height <= 0) or (width is not None and width <= 0):
             size = f"{str(self.said_width)[:20]}×{str(self.said_height)[:20]}"
             raise RecordFault("bad-image", f"the picture is said to have {size} pixels")
-        return side
+        return height, width
 
 
 class _Labelled(msgspec.Struct):

@@ -144,7 +144,7 @@ def _receipts(folder: Path, manifest: Manifest, damaged: set[str], tokens: Token
         if entry.path not in damaged:
             rows = _rows(folder, entry, index, tokens)
             receipts.append(Receipt(entry, rows, rejects.get(entry.path, []), ANY))
-    return receipts
+    return [receipt for receipt in receipts if receipt.adds_up]
 
 
 def _rows(folder: Path, entry: ShardEntry, index: Index | None, tokens: TokenCounter | None) -> list[IndexRow]:

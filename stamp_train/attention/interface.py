@@ -30,17 +30,17 @@ def stamp_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: AttentionPlan | Tensor | None,
+    attention_mask: Tensor | None,
     scaling: float,
     dropout: float = 0.0,
+    attention_plan: AttentionPlan | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The function that transformers' attention layers call; output is [B, L, H, D].
+    """The function that transformers' attention layers call, with what was given to the model; output is [B, L, H, D].
 
-    Raises:
-        StampModelError: attention dropout is asked for; no released model uses it and not every backend has it.
+    StampModelError if attention dropout is asked for: no released model uses it and not every backend has it.
     """
-    if not isinstance(attention_mask, AttentionPlan):
+    if attention_plan is None:
         sdpa: Callable[..., tuple[Tensor, None]] = AttentionInterface()["sdpa"]  # type: ignore[no-untyped-call]
         return sdpa(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
     if dropout:
@@ -49,7 +49,7 @@ def stamp_attention(
         )
     # Under autocast the rotary embedding has made queries and keys float32 again; kernels want one type.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    return attention_mask.attend(query, key, value, scaling).transpose(1, 2).contiguous(), None
+    return attention_plan.attend(query, key, value, scaling).transpose(1, 2).contiguous(), None
 
 
 def register() -> None:

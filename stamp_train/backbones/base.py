@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.backbones.weights import digest
+from stamp_train.backbones.folder import digest
 
 RECORD = "base.json"  # beside an adapter's weights
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 
 
 class Base(msgspec.Struct, frozen=True):
-    """The model that an adapter belongs to. start: absolute path or hub name. digest: see `stamp_train.backbones.weights`."""
+    """The model that an adapter belongs to, and what else it takes to open it again.
+
+    start: absolute path or hub name. digest: see `stamp_train.backbones.folder`. stamp: the settings that config.json has under
+    that name. dtype: of the layers. Adapters of earlier versions do not say the last two.
+    """
 
     start: str
     digest: str
+    stamp: dict[str, Any] | None = None
+    dtype: str = ""
 
 
 def find(start: str) -> Path | None:
-    """The folder of a base model on this machine; None for a name that is not in the hub's cache.
-
-    Raises:
-        UsageFault: there is no such folder, and it is no name either.
-    """
+    """The folder of a base model on this machine; None for a name that is not in the hub's cache. UsageFault if there is
+    no such folder, and it is no name either."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -41,12 +45,8 @@ def find(start: str) -> Path | None:
 
 
 def fetch(start: str) -> Path:
-    """The folder of a base model, downloaded into the hub's cache where that lacks it.
-
-    Raises:
-        UsageFault: as `find`.
-        StampError: the hub does not give it.
-    """
+    """The folder of a base model, downloaded into the hub's cache where that lacks it. UsageFault as `find`, StampError if the
+    hub does not give it."""
     from huggingface_hub import snapshot_download
 
     folder = find(start)
@@ -59,11 +59,7 @@ def fetch(start: str) -> Path:
 
 
 def check_reachable(start: str) -> None:
-    """Look whether the hub would give a model that its cache lacks; nothing is downloaded.
-
-    Raises:
-        StampError: it would not.
-    """
+    """Look whether the hub would give a model that its cache lacks, StampError if not; nothing is downloaded."""
     from huggingface_hub import HfApi
 
     try:
@@ -72,14 +68,14 @@ def check_reachable(start: str) -> None:
         raise _not_given(start, fault) from None
 
 
-def base_of(start: str, folder: Path) -> Base:
-    """What an adapter that is trained on a folder remembers of it.
-
-    Raises:
-        StampModelError: weights that are damaged or missing.
-    """
+def base_of(start: str, folder: Path, network: Any = None) -> Base:
+    """What an adapter that is trained on a folder, opened as that network, remembers of it. StampModelError: weights that are
+    damaged or missing."""
     local = Path(start).expanduser()
-    return Base(str(local.resolve()) if local.is_dir() else start, digest(folder))
+    place = str(local.resolve()) if local.is_dir() else start
+    if network is None:
+        return Base(place, digest(folder))
+    return Base(place, digest(folder), network.config.stamp, str(network.dtype).removeprefix("torch."))
 
 
 def write_base(adapter: Path, base: Base) -> None:
@@ -88,11 +84,7 @@ def write_base(adapter: Path, base: Base) -> None:
 
 
 def read_base(adapter: Path) -> Base | None:
-    """What an adapter says of its base; None if it says nothing, as one of other programs.
-
-    Raises:
-        StampError: the file is damaged.
-    """
+    """What an adapter says of its base; None if it says nothing, as one of other programs. StampError: the file is damaged."""
     try:
         return msgspec.json.decode((adapter / RECORD).read_bytes(), type=Base)
     except FileNotFoundError:
@@ -102,11 +94,7 @@ def read_base(adapter: Path) -> Base | None:
 
 
 def check_base(adapter: Path, folder: Path) -> None:
-    """Refuse a model that is not the one which an adapter was trained on.
-
-    Raises:
-        StampError: it is another, or weights are damaged or missing.
-    """
+    """Refuse a model that is not the one which an adapter was trained on; StampError also if its weights are damaged."""
     known = read_base(adapter)
     if known is not None and known.digest != (found := digest(folder)):
         raise StampError(

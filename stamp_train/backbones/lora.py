@@ -10,33 +10,22 @@ from typing import Any
 from stamp_train.sequence.errors import StampModelError
 
 WEIGHTS = "adapter_model.safetensors"
-_PROJECTIONS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 _WRAPPED = re.compile(r"\.modules_to_save(\.default)?(?=\.)")
 
 
 def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank: int = 64, alpha: int = 128) -> Any:
-    """Settings of an adapter on the language model; the vision tower stays as it is.
+    """Settings (peft.LoraConfig) of an adapter on the language model; the vision tower stays as it is.
 
-    Args:
-        model: the model that will be adapted.
-        new_ids: ids of the added tokens.
-        style: `default` trains the mask head and, of the embedding matrices, the new rows only, which keeps a tied pair
-            tied and the adapter small; `published` trains embeddings, output matrix and head in full, and scales by
-            alpha / sqrt(rank), as the published 7B adapters do.
-        rank: of the LoRA matrices.
-        alpha: of the LoRA scale.
-
-    Returns:
-        peft.LoraConfig.
-
-    Raises:
-        StampModelError: no such style, or `published` on tied embeddings, where it would train two copies apart.
+    new_ids: of the added tokens. style: `default` trains the mask head and, of the embedding matrices, the new rows only, which
+    keeps a tied pair tied and the adapter small; `published` trains embeddings, output matrix and head in full, and scales by
+    alpha / sqrt(rank), as the published 7B adapters do. StampModelError as `check_style`.
     """
     from peft import LoraConfig
 
     tied = bool(model.config.tie_word_embeddings)
     check_style(style, tied=tied)
-    common = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.05, "target_modules": _PROJECTIONS}
+    adapted = rf".*{model.backbone.adapted}"
+    common = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.05, "target_modules": adapted}
     if style == "default":
         rows = {"embed_tokens": new_ids} if tied else {"embed_tokens": new_ids, "lm_head": new_ids}
         return LoraConfig(**common, trainable_token_indices=rows, modules_to_save=["classifier"])
@@ -44,11 +33,7 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
 
 
 def check_style(style: str, *, tied: bool) -> None:
-    """Refuse a style that does not go with the embeddings.
-
-    Raises:
-        StampModelError: as `lora_config`.
-    """
+    """Refuse a style that there is not (StampModelError), or `published` on tied embeddings, which it would train apart."""
     if style not in ("default", "published"):
         raise StampModelError(f"no LoRA style {style!r}", fix="choose default or published")
     if style == "published" and tied:
@@ -72,18 +57,10 @@ def wrap(model: Any, config: Any) -> Any:
 
 
 def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> Any:
-    """Put a saved adapter on a model, ours or a published one.
+    """Put a saved adapter, ours or a published one, on a model (peft.PeftModel); StampModelError if they do not fit.
 
-    With `trainable` its weights are float32, as they were trained, whatever the precision of the model.
-
-    Published files hold every fully trained module up to three times (as it is, as `modules_to_save`, and the untouched
-    `original_module`); one is kept.
-
-    Returns:
-        peft.PeftModel.
-
-    Raises:
-        StampModelError: the file and the model do not fit.
+    trainable: its weights are float32, as they were trained, whatever the precision of the model. Published files hold every
+    fully trained module up to three times (as it is, as `modules_to_save`, and the untouched `original_module`); one is kept.
     """
     from peft import PeftConfig, set_peft_model_state_dict
     from peft.utils import load_peft_weights
@@ -115,11 +92,8 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
 
 
 def merge_adapter(adapted: Any) -> Any:
-    """The plain model with the adapter's weights worked in; `save_pretrained` of it is an ordinary checkpoint.
-
-    Raises:
-        StampModelError: the embeddings were tied and the adapter has parted them.
-    """
+    """The plain model with the adapter's weights worked in, to be saved as an ordinary checkpoint; StampModelError if the
+    embeddings were tied and the adapter has parted them."""
     merged = adapted.merge_and_unload()
     if merged.config.tie_word_embeddings:
         embeddings, head = merged.get_input_embeddings().weight, merged.get_output_embeddings().weight

@@ -1,23 +1,27 @@
-"""The model: transformers' Qwen2-VL (or 2.5) that also reads masks out of a packed sequence."""
+"""The model: a vision-language model of transformers that also reads masks out of a packed sequence."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
+from transformers import PreTrainedModel
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
 from transformers.core_model_loading import WeightRenaming
-from transformers.vision_utils import get_vision_window_index
 
-from stamp_train.attention import ATTENTION_NAME, make_plan, register
+from stamp_train.attention import ATTENTION_NAME, AttentionPlan, make_plan, register
+from stamp_train.backbones.contract import MERGE, Backbone
 from stamp_train.backbones.pictures import pictures
+from stamp_train.backbones.registry import backbone_of
 from stamp_train.methods import RENAMED, settings_of
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.errors import StampModelError
@@ -26,28 +30,32 @@ from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Outputs, Readi
 register()
 
 
-def vision_width(config: Any) -> int:
-    """Width of the vision tower: Qwen2-VL calls it embed_dim, Qwen2.5-VL hidden_size."""
-    vision = config.vision_config
-    return int(getattr(vision, "embed_dim", None) or vision.hidden_size)
+class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[misc]
+    """What STAMP adds to a class of transformers: a readout, and a forward pass over packed sequences."""
 
-
-class _StampMixin:
-    """What STAMP adds to a Qwen2-VL for conditional generation: a readout, and a forward pass over packed sequences."""
-
+    backbone: ClassVar[Backbone]
     # Provided by the transformers class that this is mixed into.
     config: Any
     model: Any
     lm_head: nn.Module
-    training: bool
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        base = getattr(transformers, cls.backbone.classes[1])
+        _name_parameters(StampModel.forward, base.forward)
+        # Published files have other names than transformers' own classes, which rename them by their name, and would leave a
+        # subclass with random weights and a warning.
+        mapping = get_checkpoint_conversion_mapping(base.__name__) or []  # type: ignore[no-untyped-call]
+        older = [WeightRenaming(before, now) for before, now in RENAMED.items()]
+        register_checkpoint_conversion_mapping(cls.__name__, [*mapping, *older], overwrite=True)
 
     def __init__(self, config: Any) -> None:
         self._check_config(config)
-        super().__init__(config)  # type: ignore[call-arg]
+        super().__init__(config)
         self.method = settings_of(config).method()
-        self.classifier = self.method.readout(config.text_config.hidden_size, vision_width(config))
+        self.classifier = self.method.readout(config.text_config.hidden_size, self.backbone.vision_width(config))
         self.model.language_model.set_attn_implementation(ATTENTION_NAME)
-        self.post_init()  # type: ignore[attr-defined]
+        self.post_init()
 
     @staticmethod
     def _check_config(config: Any) -> None:
@@ -58,15 +66,11 @@ class _StampMixin:
                 fix=f'leave it out, or pass {{"text_config": "{ATTENTION_NAME}", "vision_config": ...}}, and choose the '
                 "backend in forward(attention=...)",
             )
-        if any(kind != "full_attention" for kind in config.text_config.layer_types):
+        if any(kind != "full_attention" for kind in getattr(config.text_config, "layer_types", None) or ()):
             raise StampModelError("the language model has sliding-window layers", fix="set use_sliding_window to false")
 
     def set_attn_implementation(self, attn_implementation: str | dict[str, str], **kwargs: Any) -> None:
-        """As in transformers, but for the vision tower only: the language model keeps its own.
-
-        Raises:
-            StampModelError: another implementation is asked for the language model.
-        """
+        """As in transformers, but for the vision tower only; StampModelError if one is asked for the language model."""
         if not isinstance(attn_implementation, dict):
             attn_implementation = {"text_config": attn_implementation}
         asked = attn_implementation.get("text_config", ATTENTION_NAME)
@@ -86,42 +90,65 @@ class _StampMixin:
         attention: str = "auto",
         **kwargs: Any,
     ) -> Any:
-        """One pass over a packed sequence; without `inputs`, the forward pass of transformers' own class.
+        """One pass over a packed sequence, to its Outputs; without `inputs`, the forward pass of transformers' own class.
 
-        Args:
-            inputs: the packed sequence, on the model's device.
-            attention: backend, see `stamp_train.attention.BACKENDS`.
-
-        Returns:
-            Outputs.
-
-        Raises:
-            StampModelError: a backend that is not there.
+        inputs: the packed sequence, on the model's device. attention: backend, see `stamp_train.attention.BACKENDS`;
+        StampModelError if it is not there.
         """
         if inputs is None:
-            return super().forward(*args, **kwargs)  # type: ignore[misc]
+            return super().forward(*args, **kwargs)
         features = self.image_features(inputs)
         embeds = self.embed(inputs, features)
         device = embeds.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else embeds.dtype
         plan = make_plan(inputs.structure, attention, dtype)
         earlier = self.training and bool(self.classifier.wants_earlier)
-        found = self.model.language_model(
-            inputs_embeds=embeds,
-            position_ids=inputs.position_ids,
-            attention_mask={"full_attention": plan},
-            use_cache=False,
-            output_hidden_states=earlier,
-        )
-        states = found.last_hidden_state[0]
-        before = found.hidden_states[-2][0][inputs.mask_rows] if earlier else None
+        found = self.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=earlier)
+        states, rows = found.last_hidden_state[0], inputs.mask_rows
+        before = found.hidden_states[-2][0][rows] if earlier else None
         return Outputs(
             text_logits=self.lm_head(states[inputs.text_rows]),
-            read=self.read_out(
-                inputs.masks, states[inputs.mask_rows], features, inputs.feature_rows[inputs.mask_rows], before
-            ),
+            read=self.read_out(inputs.masks, states[rows], features, inputs.feature_rows[rows], before),
             masks=inputs.masks,
             backend=plan.name,
+        )
+
+    def run_language(
+        self,
+        inputs: StampInputs,
+        features: ImageFeatures,
+        plan: AttentionPlan,
+        cache: Any = None,
+        *,
+        embeds: Tensor | None = None,
+        **options: Any,
+    ) -> Any:
+        """What transformers' language model makes of a sequence that attends by a plan; `last_hidden_state` is [1, L, H].
+
+        cache: see `stamp_train.generation.cache`. embeds: those of `embed`, if they are at hand. options: further arguments of
+        the language model.
+        """
+        language = self.model.language_model
+        embeds = self.embed(inputs, features) if embeds is None else embeds
+        if features.layers:
+            taking = inputs.feature_rows >= 0
+            if not self.method.deepstack:
+                taking &= inputs.input_ids[0] == self.config.image_token_id
+            if self.training or bool(taking.any()):  # trained weights take part in every pass: see `image_features`
+                rows = inputs.feature_rows[taking]
+                options |= {
+                    "visual_pos_masks": taking[None],
+                    "deepstack_visual_embeds": [layer[rows] for layer in features.layers],
+                }
+        if cache is not None:
+            options[_cache_argument(type(language).forward)] = cache
+        return language(
+            inputs_embeds=embeds,
+            position_ids=inputs.position_ids,
+            attention_mask=embeds.new_empty(1, 1, 0, 0),  # four axes: transformers makes no mask of its own
+            attention_plan=plan,
+            use_cache=cache is not None,
+            **options,
         )
 
     def image_features(self, inputs: StampInputs) -> ImageFeatures:
@@ -135,35 +162,27 @@ class _StampMixin:
         if pixels is None or grid is None:
             vision = self.config.vision_config
             size = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-            merge, device = vision.spatial_merge_size, inputs.input_ids.device
+            device = inputs.input_ids.device
             if not self.training:
-                return self._no_images(device)
-            pixels = torch.zeros(merge**2, size, device=device)
-            grid = torch.tensor([[1, merge, merge]], device=device)
+                return self.no_images(device)
+            pixels = torch.zeros(MERGE**2, size, device=device)
+            grid = torch.tensor([[1, MERGE, MERGE]], device=device)
         return self.encode_images(pixels, grid)
 
-    def _no_images(self, device: torch.device) -> ImageFeatures:
-        merged, patches = (0, self.config.text_config.hidden_size), (0, 4, vision_width(self.config))
+    def no_images(self, device: torch.device) -> ImageFeatures:
+        """Features of a sequence without an image."""
+        merged, patches = (
+            (0, self.config.text_config.hidden_size),
+            (0, MERGE**2, self.backbone.vision_width(self.config)),
+        )
         return ImageFeatures(torch.zeros(merged, device=device), torch.zeros(patches, device=device))
 
     def encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> ImageFeatures:
-        """Run the vision tower.
-
-        Args:
-            pixel_values: float [patches, channels * time * 14 * 14], grouped by merge block as Qwen2-VL does.
-            image_grid_thw: int64 [I, 3].
-        """
-        found = self.model.get_image_features(pixel_values, image_grid_thw, return_dict=True)
-        patches = found.last_hidden_state.unflatten(0, (-1, 4))
-        if hasattr(self.config.vision_config, "window_size"):
-            # Qwen2.5-VL leaves its last layer in the order of its attention windows; only the merged rows are put back.
-            vision = self.config.vision_config
-            order, _ = get_vision_window_index(
-                image_grid_thw, vision.spatial_merge_size, vision.window_size, vision.patch_size
-            )
-            patches = patches[order.argsort().to(patches.device)]
-        own = self.classifier.see(pictures(pixel_values, image_grid_thw)) if self.classifier.sees else ()
-        return ImageFeatures(torch.cat(found.pooler_output), patches, own)
+        """Run the vision tower over float [patches, numbers], grouped by merge block, and int64 [I, 3]."""
+        features = self.backbone.encode(self, pixel_values, image_grid_thw)
+        if not self.classifier.sees:
+            return features
+        return replace(features, own=self.classifier.see(pictures(self.backbone, pixel_values, image_grid_thw)))
 
     def embed(self, inputs: StampInputs, features: ImageFeatures) -> Tensor:
         """Embeddings [1, L, H]: an image placeholder becomes its feature, any other token with one has it added."""
@@ -194,44 +213,40 @@ class _StampMixin:
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)  # type: ignore[misc]  # of the transformers class that this is mixed into
+        super()._init_weights(module)
         if isinstance(module, Readout):
             module.begin()
 
 
-class StampForQwen2VL(_StampMixin, Qwen2VLForConditionalGeneration):  # type: ignore[misc,no-untyped-call]
-    """STAMP on Qwen2-VL, the published architecture."""
+@cache
+def model_class(model_type: str) -> type[StampModel]:
+    """The class for a `model_type` of config.json: STAMP's part before transformers' own. StampModelError if there is none."""
+    backbone = backbone_of(model_type)
+    base = getattr(transformers, backbone.classes[1])
+    name = f"StampFor{base.__name__.removesuffix('ForConditionalGeneration')}"
+    return type(name, (StampModel, base), {"backbone": backbone, "__doc__": f"STAMP on {backbone.name}."})
 
 
-class StampForQwen2_5VL(_StampMixin, Qwen2_5_VLForConditionalGeneration):  # type: ignore[misc,no-untyped-call]  # noqa: N801
-    """STAMP on Qwen2.5-VL."""
+def names_in_model(model_type: str, stored: Iterable[str]) -> dict[str, str]:
+    """The names in the model of weights of a published file, or of one that says them as the model does."""
+    mapping = get_checkpoint_conversion_mapping(model_class(model_type).__name__) or ()  # type: ignore[no-untyped-call]
+    found = {}
+    for name in stored:
+        renamed = name
+        for renaming in mapping:
+            renamed = renaming.rename_source_key(renamed)[0]
+        found[name] = renamed
+    return found
 
 
-def _name_parameters(forward: Any, *theirs: Any) -> None:
+@cache
+def _cache_argument(forward: Any) -> str:
+    """What a language model of transformers calls its cache; from 5.24 on the older name warns."""
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
+
+
+def _name_parameters(forward: Any, theirs: Any) -> None:
     """Let `forward` show the parameters that it passes on: transformers' `generate` gives it only what it names."""
-    ours = inspect.signature(forward).parameters
-    named = {name: found for their in theirs for name, found in inspect.signature(their).parameters.items()}
-    together = {**named, **ours}
-    kept = [found for found in together.values() if found.kind is not inspect.Parameter.VAR_POSITIONAL]
+    named = {name: found for each in (theirs, forward) for name, found in inspect.signature(each).parameters.items()}
+    kept = [found for found in named.values() if found.kind is not inspect.Parameter.VAR_POSITIONAL]
     forward.__signature__ = inspect.Signature(sorted(kept, key=lambda found: found.kind))
-
-
-_name_parameters(
-    _StampMixin.forward, Qwen2_5_VLForConditionalGeneration.forward, Qwen2VLForConditionalGeneration.forward
-)
-
-# Published files name the tower `visual` and the language model `model`; transformers renames that for its own classes by
-# their name (one mapping for both), and would leave a subclass with random weights and a warning.
-_MAPPING = [
-    *(get_checkpoint_conversion_mapping("Qwen2VLForConditionalGeneration") or ()),  # type: ignore[no-untyped-call]
-    *(WeightRenaming(before, now) for before, now in RENAMED.items()),
-]
-for _ours in (StampForQwen2VL, StampForQwen2_5VL):
-    register_checkpoint_conversion_mapping(_ours.__name__, _MAPPING, overwrite=True)
-
-
-def name_in_model(stored: str) -> str:
-    """The name in the model of a weight of a published file, or of one that says it as the model does."""
-    for renaming in _MAPPING:
-        stored = renaming.rename_source_key(stored)[0]
-    return stored

@@ -1,4 +1,4 @@
-"""Models with random weights: a tiny one for tests and demonstrations, the released sizes for benchmarks."""
+"""Models with random weights: tiny ones for tests and demonstrations, the released sizes for benchmarks."""
 
 from __future__ import annotations
 
@@ -6,45 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2VLConfig
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from stamp_train.backbones.modeling import StampForQwen2VL
-from stamp_train.backbones.processor import StampProcessor
+from stamp_train.backbones.modeling import StampModel, model_class
+from stamp_train.backbones.processor import StampProcessor, make_images
+from stamp_train.backbones.registry import preset_backbone
 from stamp_train.methods import default_settings, store
 from stamp_train.methods.contract import Settings
-from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
 
-# Control tokens of Qwen2-VL in the order of their ids.
+# Control tokens of Qwen's tokenizers in the order of their ids.
 _QWEN_TOKENS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
     "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
     "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 
-# Shapes of config.json of Qwen2-VL-2B-Instruct and 7B-Instruct; the tiny one has their proportions.
-_TEXT: dict[str, dict[str, Any]] = {
-    "tiny": {"vocab_size": 384, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-             "num_key_value_heads": 2, "max_position_embeddings": 8192, "mrope_section": [2, 3, 3], "tied": True},
-    "2b": {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-           "num_attention_heads": 12, "num_key_value_heads": 2, "max_position_embeddings": 32768,
-           "mrope_section": [16, 24, 24], "tied": True},
-    "7b": {"vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
-           "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 32768,
-           "mrope_section": [16, 24, 24], "tied": False},
-}  # fmt: skip
-_VISION: dict[str, dict[str, Any]] = {
-    "tiny": {"depth": 2, "embed_dim": 32, "num_heads": 2, "mlp_ratio": 2},
-    "2b": {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4},
-    "7b": {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4},
-}
-PRESETS = tuple(_TEXT)
-
 
 def byte_tokenizer(method: Settings | None = None) -> PreTrainedTokenizerFast:
-    """A tokenizer of single bytes with Qwen2-VL's control tokens and those of a method; needs no file."""
+    """A tokenizer of single bytes with Qwen's control tokens and those of a method; needs no file."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -57,33 +39,25 @@ def byte_tokenizer(method: Settings | None = None) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def preset_config(name: str, tokenizer: Any, method: Settings | None = None) -> Qwen2VLConfig:
-    """The configuration of a preset, with the control tokens of a tokenizer.
-
-    Raises:
-        StampModelError: no such preset.
-    """
-    if name not in PRESETS:
-        raise StampModelError(f"no preset {name!r}", fix=f"choose one of {', '.join(PRESETS)}")
-    text = dict(_TEXT[name])
-    tied, section = text.pop("tied"), text.pop("mrope_section")
-    text["vocab_size"] = max(text["vocab_size"], len(tokenizer))
+def preset_config(name: str, tokenizer: Any, method: Settings | None = None) -> Any:
+    """The configuration of a preset, with the control tokens of a tokenizer; StampModelError if there is no such preset."""
+    backbone = preset_backbone(name)
+    size = backbone.sizes[name]
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in _QWEN_TOKENS}
-    config = Qwen2VLConfig(
+    config = getattr(transformers, backbone.classes[0])(
         text_config={
-            **text,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": section},
+            **size.text,
+            "vocab_size": max(size.text["vocab_size"], len(tokenizer)),
             "bos_token_id": ids["<|endoftext|>"],
             "eos_token_id": ids["<|im_end|>"],
-            "tie_word_embeddings": tied,
+            "tie_word_embeddings": size.tied,
         },
-        vision_config={**_VISION[name], "hidden_size": text["hidden_size"]},
+        vision_config={**size.vision, backbone.merged_width: size.text["hidden_size"]},
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=tied,
+        tie_word_embeddings=size.tied,
     )
     store(method or default_settings(), config)
     return config
@@ -97,22 +71,12 @@ def build_preset(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> tuple[StampForQwen2VL, StampProcessor]:
-    """A model with random weights and its processor.
+) -> tuple[StampModel, StampProcessor]:
+    """A model with random weights in evaluation mode and its processor (4 to 64 merged patches for tiny ones, else the
+    published bounds).
 
-    Args:
-        name: `tiny`, `2b` or `7b`.
-        tokenizer: a tokenizer or the folder of one; by default bytes.
-        method: and its settings; by default those of new models.
-        seed: of the weights.
-        dtype: of the weights.
-        device: where the weights are made.
-
-    Returns:
-        The model in evaluation mode, and a processor (4 to 64 merged patches for `tiny`, else the published bounds).
-
-    Raises:
-        StampModelError: no such preset.
+    name: of a preset, see `stamp_train.backbones.registry`; StampModelError if there is none. tokenizer: one, or the folder of
+    one; by default bytes. method: and its settings; by default those of new models. seed, dtype, device: of weights.
     """
     if tokenizer is None:
         tokenizer = byte_tokenizer(method)
@@ -122,8 +86,8 @@ def build_preset(
     config = preset_config(name, tokenizer, method)
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
-        model: StampForQwen2VL = StampForQwen2VL._from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+        model: StampModel = model_class(config.model_type)._from_config(config, dtype=dtype)
     prepare_rows(model, new_ids, len(tokenizer) - len(new_ids))
-    images = Qwen2VLImageProcessorPil(min_pixels=4 * 784, max_pixels=64 * 784) if name == "tiny" else None
-    model.eval()  # type: ignore[no-untyped-call]
-    return model, StampProcessor(tokenizer, images)
+    images = make_images(model.backbone, 4, 64) if name.endswith("tiny") else None
+    model.eval()
+    return model, StampProcessor(tokenizer, images, model.backbone)

@@ -1,6 +1,6 @@
-"""Images to pixel values: transformers' PIL processor for Qwen2-VL, composed with the chat encoder by ourselves.
+"""Images to pixel values: transformers' PIL processor for Qwen's models, composed with the chat encoder by ourselves.
 
-transformers' own `Qwen2VLProcessor` cannot be built without torchvision (its video part needs it), and its default image
+transformers' own processors of them cannot be built without torchvision (their video part needs it), and the default image
 backend depends on what is installed, with other resampling. Here the backend is always PIL, and is recorded.
 """
 
@@ -20,13 +20,16 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stamp_train.sequence.chat import TEMPLATE, ChatEncoder
+from stamp_train.backbones.contract import MERGE, Backbone
+from stamp_train.backbones.folder import read_told
+from stamp_train.backbones.qwen2_vl import QWEN2_VL
+from stamp_train.backbones.registry import backbone_of
+from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError, reading
 
 RECORD_FILE = "stamp_processor.json"
-_PATCH_AREA = 28 * 28  # pixels of a merged patch
-_FIXED = {"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2}  # what the layout and the models are built on
-_MOST_PIXELS = 1 << 27  # of a picture; 170,000 merged patches, beyond what any model takes
+_FRAMES = 2  # that the towers take at a time: a still image is there twice
+_MOST_TOKENS = 1 << 17  # merged patches of an image, beyond what any model takes
 
 
 def open_tokenizer(path: str | Path) -> Any:
@@ -35,30 +38,35 @@ def open_tokenizer(path: str | Path) -> Any:
         return AutoTokenizer.from_pretrained(path)
 
 
-def open_images(path: str | Path, **options: Any) -> Qwen2VLImageProcessorPil:
-    """The image processor of a checkpoint. options: to have instead of what is stored.
+def make_images(backbone: Backbone, least: int, most: int) -> Qwen2VLImageProcessorPil:
+    """The image processor of a family with these bounds of merged patches."""
+    area = backbone.factor**2
+    return Qwen2VLImageProcessorPil(min_pixels=least * area, max_pixels=most * area, **backbone.image_options)
 
-    StampModelError: it is missing or damaged, or no picture could be read by it.
-    """
+
+def open_images(path: str | Path, backbone: Backbone = QWEN2_VL) -> Qwen2VLImageProcessorPil:
+    """The image processor of a checkpoint; StampModelError if it is missing or damaged, or no image could be read by it."""
+    fixed = {"patch_size": backbone.patch, "merge_size": MERGE, "temporal_patch_size": _FRAMES}
+    area, side = backbone.factor**2, 2 * backbone.factor
     with reading(path):
-        images = Qwen2VLImageProcessorPil.from_pretrained(path, **options)
-        odd = {name: getattr(images, name) for name, value in _FIXED.items() if getattr(images, name) != value}
+        images = Qwen2VLImageProcessorPil.from_pretrained(path)
+        odd = {name: getattr(images, name) for name, value in fixed.items() if getattr(images, name) != value}
         least, most = images.size["shortest_edge"], images.size["longest_edge"]
-        if odd or not 0 < least <= most <= _MOST_PIXELS:
-            raise ValueError(f"no image processor of Qwen2-VL: {odd or f'pictures of {least} to {most} pixels'}")
-        edges = {"shortest_edge": 4 * _PATCH_AREA, "longest_edge": 4 * _PATCH_AREA}
+        if odd or not 0 < least <= most <= _MOST_TOKENS * area:
+            raise ValueError(f"no image processor of {backbone.name}: {odd or f'images of {least} to {most} pixels'}")
+        edges = {"shortest_edge": 4 * area, "longest_edge": 4 * area}
         with np.errstate(all="ignore"):  # what is not finite is refused
-            tried = images(images=[Image.new("RGB", (56, 56))], return_tensors="pt", size=edges)["pixel_values"]
-        if tried.shape != (16, 1176) or not bool(tried.isfinite().all()):
-            raise ValueError(
-                f"no image processor of Qwen2-VL: a picture gives {tuple(tried.shape)} numbers, or infinite ones"
-            )
+            tried = images(images=[Image.new("RGB", (side, side))], return_tensors="pt", size=edges)["pixel_values"]
+        if tried.shape != (4 * MERGE**2, 3 * _FRAMES * backbone.patch**2) or not bool(tried.isfinite().all()):
+            found = f"an image gives {tuple(tried.shape)} numbers, or infinite ones"
+            raise ValueError(f"no image processor of {backbone.name}: {found}")
     return images
 
 
 @dataclass(frozen=True)
 class PixelBatch:
-    """One image as the vision tower takes it: float32 [patches, 1176] and its patch grid (time, height, width)."""
+    """One image as the vision tower takes it: float32 [patches, channels * time * side * side] and its grid of patches before
+    the merge (time, height, width)."""
 
     pixel_values: Tensor
     grid_thw: tuple[int, int, int]
@@ -67,16 +75,15 @@ class PixelBatch:
 class StampProcessor:
     """Tokenizer and image processor of a checkpoint.
 
-    Args:
-        tokenizer: a fast tokenizer with the added tokens.
-        image_processor: PIL image processor; by default 1024 to 1280 merged patches, as published for training.
+    tokenizer: a fast one with the added tokens. image_processor: by default with 1024 to 1280 merged patches, as published for
+    training. backbone: the family of models.
     """
 
-    def __init__(self, tokenizer: Any, image_processor: Qwen2VLImageProcessorPil | None = None) -> None:
-        self.chat = ChatEncoder(tokenizer)
-        self.image_processor = image_processor or Qwen2VLImageProcessorPil(
-            min_pixels=1024 * _PATCH_AREA, max_pixels=1280 * _PATCH_AREA
-        )
+    def __init__(
+        self, tokenizer: Any, image_processor: Qwen2VLImageProcessorPil | None = None, backbone: Backbone = QWEN2_VL
+    ) -> None:
+        self.chat, self.backbone = ChatEncoder(tokenizer, backbone.chat), backbone
+        self.image_processor = image_processor or make_images(backbone, 1024, 1280)
 
     @property
     def tokenizer(self) -> Any:
@@ -88,40 +95,41 @@ class StampProcessor:
         """What turned images into numbers, for checkpoints and results: backends differ by about 0.3 %."""
         return {"image_backend": "pil", "pillow": version("pillow"), "transformers": version("transformers")}
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Least and most merged patches of an image."""
+        size, area = self.image_processor.size, self.backbone.factor**2
+        return size["shortest_edge"] // area, size["longest_edge"] // area
+
+    def bound(self, least: int | None = None, most: int | None = None) -> None:
+        """Put other bounds on the merged patches of an image; None keeps the one that there is."""
+        size, area = self.image_processor.size, self.backbone.factor**2
+        edges = {
+            "shortest_edge": size["shortest_edge"] if least is None else least * area,
+            "longest_edge": size["longest_edge"] if most is None else most * area,
+        }
+        self.image_processor.size = edges if isinstance(size, dict) else type(size)(**edges)
+
     @classmethod
-    def from_pretrained(
-        cls, path: str | Path, *, min_tokens: int | None = None, max_tokens: int | None = None
-    ) -> StampProcessor:
+    def from_pretrained(cls, path: str | Path, backbone: Backbone | None = None) -> StampProcessor:
         """Open the processor of a checkpoint, whatever image backend it was saved with.
 
-        Args:
-            path: a folder or a name on the hub.
-            min_tokens: least merged patches of an image, instead of the stored bound.
-            max_tokens: most merged patches, likewise.
+        backbone: of a folder without the configuration of a model, such as one with an adapter.
         """
-        images = open_images(path)
-        bounds = {
-            "shortest_edge": images.size["shortest_edge"] if min_tokens is None else min_tokens * _PATCH_AREA,
-            "longest_edge": images.size["longest_edge"] if max_tokens is None else max_tokens * _PATCH_AREA,
-        }
-        images.size = type(images.size)(**bounds) if not isinstance(images.size, dict) else bounds
-        with reading(path):
-            return cls(open_tokenizer(path), images)
+        family = backbone or backbone_of(read_told(path).model_type)
+        return cls(open_tokenizer(path), open_images(path, family), family)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Save both parts beside a checkpoint, and which backend they are; a tokenizer without a chat template gets one."""
         if not self.tokenizer.chat_template:
-            self.tokenizer.chat_template = TEMPLATE
+            self.tokenizer.chat_template = self.chat.layout.template
         self.tokenizer.save_pretrained(path)
         self.image_processor.save_pretrained(path)
         Path(path, RECORD_FILE).write_text(json.dumps(self.backend, indent=2) + "\n", encoding="utf-8")
 
     def images(self, images: Sequence[Any]) -> list[PixelBatch]:
-        """Resize, normalise and cut images (PIL, RGB) into patches.
-
-        Raises:
-            StampModelError: an image that Qwen2-VL cannot take (sides more than 200 to 1, no pixels).
-        """
+        """Resize, normalise and cut images (PIL, RGB) into patches; StampModelError for one that the models cannot take (sides
+        more than 200 to 1, no pixels)."""
         found = []
         for number, image in enumerate(images):
             try:

@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from stamp_train.backbones.folder import CONFIG, HEADS, PREPROCESSOR
-from stamp_train.backbones.modeling import StampForQwen2_5VL, StampForQwen2VL
+from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
+from stamp_train.backbones.registry import backbone_of
 
 OLDEST = "4.57"  # version of transformers that folders are tried with
 _TOKENIZER = "tokenizer_config.json"
 
 
-def save_model(model: Any, processor: StampProcessor, folder: Path, *, text_only: bool = False) -> None:
+def save_model(model: StampModel, processor: StampProcessor, folder: Path, *, text_only: bool = False) -> None:
     """Write a model with its processor into an existing folder.
 
     text_only: without the mask side, under the name of the architecture that it is built on, for programs that know no other.
     """
-    plain = _plain_state(model) if text_only else None
-    model.save_pretrained(folder, state_dict=plain)
+    plain = {name: weight for name, weight in model.state_dict().items() if not name.startswith(HEADS)}
+    model.save_pretrained(folder, state_dict=plain if text_only else None)
     processor.save_pretrained(folder)
     spell_twice(folder)
     if text_only:
-        _change(folder / CONFIG, lambda config: _as_base(config, _base_name(model)))
+        _change(folder / CONFIG, lambda config: _as_base(config, model.backbone.classes[1]))
 
 
 def spell_twice(folder: Path) -> None:
@@ -48,7 +49,7 @@ def _config_twice(config: dict[str, Any]) -> None:
     text["tie_word_embeddings"] = config["tie_word_embeddings"]
     angles = dict(text["rope_parameters"])
     text["rope_theta"] = angles.pop("rope_theta")
-    text["rope_scaling"] = {**angles, "type": "mrope"}
+    text["rope_scaling"] = {**angles, **backbone_of(config["model_type"]).rope_keys}
     config["torch_dtype"] = text["torch_dtype"] = config["dtype"]
 
 
@@ -61,19 +62,10 @@ def _tokenizer_twice(config: dict[str, Any]) -> None:
 
 
 def _preprocessor_twice(config: dict[str, Any]) -> None:
-    """Older programs know the bounds of a picture's pixels by these names alone."""
+    """Older programs know the bounds of an image's pixels by these names alone."""
     config["min_pixels"], config["max_pixels"] = config["size"]["shortest_edge"], config["size"]["longest_edge"]
-
-
-def _base_name(model: Any) -> str:
-    """The class of transformers that a STAMP class is built on."""
-    return next(kind.__name__ for kind in type(model).__mro__ if kind.__module__.startswith("transformers."))
 
 
 def _as_base(config: dict[str, Any], name: str) -> None:
     config["architectures"] = [name]
     config.pop("stamp", None)
-
-
-def _plain_state(model: StampForQwen2VL | StampForQwen2_5VL) -> dict[str, Any]:
-    return {name: weight for name, weight in model.state_dict().items() if not name.startswith(HEADS)}

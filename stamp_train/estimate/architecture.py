@@ -11,9 +11,6 @@ import msgspec
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Model, Recipe
 
-_RELEASED = re.compile(r"Qwen2-VL-(2B|7B)", re.IGNORECASE)
-_PROJECTION = re.compile(r"language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.weight$")
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -53,17 +50,16 @@ def architecture(recipe: Recipe) -> Architecture:
     """Count the network that a recipe trains; nothing is downloaded.
 
     Raises:
-        UsageFault: `start` is neither a folder nor the name of a released Qwen2-VL, so its size is unknown here.
+        UsageFault: `start` is neither a folder nor the name of a released model, so its size is unknown here.
     """
     return measured(configuration(recipe), recipe.model)
 
 
 def measured(config: Any, model: Model) -> Architecture:
     """Count the network of a configuration, trained as the recipe's `model` says."""
-    from stamp_train.backbones.folder import outline
-    from stamp_train.backbones.modeling import vision_width
+    from stamp_train.backbones.load import outline
 
-    network: Any = outline(config)
+    network = outline(config)
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
     sizes = {name: weight.numel() for name, weight in network.named_parameters()}
 
@@ -73,14 +69,14 @@ def measured(config: Any, model: Model) -> Architecture:
     embeddings, head = total("embed_tokens", "lm_head"), total("classifier")
     adapter = 0
     if model.tuning == "lora":
-        wrapped = [shape for name, shape in shapes.items() if _PROJECTION.search(name)]
+        wrapped = [shape for name, shape in shapes.items() if re.search(rf"{network.backbone.adapted}\.weight$", name)]
         adapter = head + sum(model.lora.rank * (rows + columns) for rows, columns in wrapped)
         adapter += embeddings if model.lora.style == "published" else 0
     text = config.text_config
     return Architecture(
         language=total("language_model.layers", "language_model.norm"),
         vision=total("visual."),
-        merger=total("visual.merger."),
+        merger=total("merger"),
         embeddings=embeddings,
         head=head,
         adapter=adapter,
@@ -89,7 +85,7 @@ def measured(config: Any, model: Model) -> Architecture:
         inner=text.intermediate_size,
         vocabulary=text.vocab_size,
         vision_layers=config.vision_config.depth,
-        vision_width=vision_width(config),
+        vision_width=network.backbone.vision_width(config),
     )
 
 
@@ -101,9 +97,10 @@ def configuration(recipe: Recipe) -> Any:
         StampModelError: the start's is damaged, or of a family that STAMP is not built on.
     """
     from stamp_train.backbones.base import find
-    from stamp_train.backbones.folder import read_config
+    from stamp_train.backbones.load import read_config
     from stamp_train.backbones.presets import byte_tokenizer
     from stamp_train.backbones.random_init import random_config
+    from stamp_train.backbones.registry import BACKBONES, released
     from stamp_train.methods import store
 
     model = recipe.model
@@ -117,12 +114,7 @@ def configuration(recipe: Recipe) -> Any:
     size: Any = released(model.start)
     if not size:
         raise UsageFault(
-            f"the size of {model.start!r} is not known here", "give a folder with a config.json, or a released Qwen2-VL"
+            f"the size of {model.start!r} is not known here",
+            f"give a folder with a config.json, or a released {', '.join(one.name for one in BACKBONES.values())}",
         )
     return random_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer(), recipe.method)
-
-
-def released(start: str) -> str:
-    """Size, `2b` or `7b`, of the released model of that name; empty if it is none."""
-    found = _RELEASED.search(start)
-    return found[1].lower() if found else ""

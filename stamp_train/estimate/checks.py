@@ -13,9 +13,11 @@ from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Model, Recipe
 from stamp_train.attention.select import check_training
 from stamp_train.backbones.base import check_reachable, find
-from stamp_train.backbones.folder import check_folder, check_tokenizer
+from stamp_train.backbones.folder import check_tokenizer
+from stamp_train.backbones.load import check_folder
 from stamp_train.backbones.lora import check_style
-from stamp_train.estimate.architecture import configuration, released
+from stamp_train.backbones.registry import released
+from stamp_train.estimate.architecture import configuration
 from stamp_train.stream.stages import open_set, told_root
 
 

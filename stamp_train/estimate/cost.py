@@ -36,8 +36,7 @@ class Memory:
 def memory(recipe: Recipe, sizes: Architecture, devices: int = 1) -> Memory:
     """Memory of one device of so many, each with a copy of everything or, by `recipe.engine`, a share.
 
-    Raises:
-        UsageFault: DeepSpeed's configuration is at fault.
+    UsageFault: DeepSpeed's configuration is at fault.
     """
     trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
     width = 2.0 if recipe.model.precision == "bf16" else 4.0  # bytes of an activation

@@ -48,11 +48,7 @@ def recognised(name: str) -> Device | None:
 
 
 def device(name: str) -> Device:
-    """The device of that name.
-
-    Raises:
-        UsageFault: it is not in the table.
-    """
+    """The device of that name. UsageFault: it is not in the table."""
     if name not in DEVICES:
         raise UsageFault(f"no device {name!r}", f"known: {', '.join(DEVICES)}")
     return DEVICES[name]
@@ -83,8 +79,7 @@ def this_machine() -> Machine:
 def machine(name: str, count: int | None) -> Machine:
     """So many devices of that name; "" is what is here, and so is the number of it if that is not told.
 
-    Raises:
-        UsageFault: it is not in the table.
+    UsageFault: it is not in the table.
     """
     here = this_machine() if not name else Machine(name, device(name), 1)
     return Machine(here.name, here.device, count or here.count)

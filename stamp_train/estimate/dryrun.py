@@ -11,7 +11,7 @@ from stamp_train.estimate.checks import check_recipe
 from stamp_train.estimate.cost import Memory, hours, memory, operations
 from stamp_train.estimate.devices import Device
 from stamp_train.estimate.workload import StageWork, stage_work
-from stamp_train.stream.stages import counts_bytes, stage_padding
+from stamp_train.stream.stages import stage_padding
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,18 @@ class DryRun:
 def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
     """Count a run's steps and tokens and estimate its memory and time; nothing is downloaded or written.
 
-    Raises:
-        StampError: lists everything that is at fault (`check_recipe`), or a shard is missing or of another size.
-        UsageFault: the size of the model cannot be known, or DeepSpeed's file is at fault.
+    StampError: lists everything that is at fault (`check_recipe`), or a shard is missing or of another size. UsageFault: the
+    size of the model cannot be known, or DeepSpeed's file is at fault.
     """
     check_recipe(recipe)
     sizes = architecture(recipe)
     needed = memory(recipe, sizes, devices)
     stages = []
     for index, stage in enumerate(recipe.stages):
-        work = stage_work(recipe, stage, counts_bytes(recipe))
+        work = stage_work(recipe, stage)
         if work.work.longest > recipe.batch.pack_tokens:
             raise StampError(
-                f"stage {stage.name}: a picture with its dialogues takes {work.work.longest:,} tokens, "
+                f"stage {stage.name}: an image with its dialogues takes {work.work.longest:,} tokens, "
                 f"batch.pack_tokens is {recipe.batch.pack_tokens:,}",
                 "raise batch.pack_tokens, or lower batch.dialogues_per_image or data.max_tokens",
             )

@@ -5,32 +5,26 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 from stamp_data.grid import patch_grid
-from stamp_data.shards.index import read_table
-from stamp_data.shards.manifest import read_manifest
-from stamp_data.shards.stores import Store
 from stamp_schemas import StampError
-from stamp_schemas.recipe import Recipe, Stage
-from stamp_train.stream.stages import open_set
+from stamp_schemas.recipe import Data, Recipe, Stage
+from stamp_train.stream.index import SetIndex, ShardRows
+from stamp_train.stream.lengths import TokenCosts, measure
+from stamp_train.stream.stages import open_set, token_costs
 
-CHARS_PER_TOKEN = 4.0  # English under Qwen's tokenizer, where the index holds no counts
 _ASKED = 16  # shards whose size is asked for at a time, of a store that is far away
-_TURN_TOKENS = 5  # header and end of a turn
-_COLUMNS = ["width", "height", "turns", "masks", "text_chars", "text_tokens"]
+_TOGETHER = 64  # shards whose rows are read at a time
 
 
 @dataclass(frozen=True)
 class Work:
-    """Tokens of the language model and visits to the vision tower, over one epoch or over a stage.
+    """Tokens of the language model and visits to the vision tower.
 
-    Attributes:
-        dialogues: how many are seen.
-        visits: pictures encoded; one for up to `dialogues_per_image` dialogues.
-        text: tokens of text.
-        image: image placeholders, equal to the merged patches that the vision tower encodes.
-        mask: mask tokens.
-        longest: tokens of the largest visit, which a pack has to hold.
+    dialogues: how many are seen. visits: images encoded; one for up to `dialogues_per_image` dialogues. text, image, mask:
+    tokens of each kind; those of images equal the merged patches that the tower encodes. longest: tokens of the largest
+    visit, which a pack has to hold.
     """
 
     dialogues: float = 0
@@ -76,20 +70,11 @@ class StageWork:
     work: Work
 
 
-def stage_work(recipe: Recipe, stage: Stage, bytes_as_tokens: bool = False) -> StageWork:
-    """Steps and work of a stage.
-
-    Args:
-        recipe: the whole recipe.
-        stage: one of its stages.
-        bytes_as_tokens: the tokenizer is the presets' own, whose tokens are bytes.
-
-    Raises:
-        StampError: a set is not there, or is not complete.
-    """
+def stage_work(recipe: Recipe, stage: Stage) -> StageWork:
+    """Steps and work of a stage. StampError: a set is not there, or is not complete."""
     epoch = Work()
     for use in stage.sets:
-        epoch += set_work(open_set(recipe.data, use.set), recipe, bytes_as_tokens).times(use.passes)
+        epoch += set_work(SetIndex(open_set(recipe.data, use.set)), recipe).times(use.passes)
     if not epoch.dialogues:
         raise StampError(f"stage {stage.name}: its sets hold no dialogue")
     steps = stage.steps or math.ceil(stage.epochs * epoch.dialogues / recipe.batch.dialogues)
@@ -97,42 +82,36 @@ def stage_work(recipe: Recipe, stage: Stage, bytes_as_tokens: bool = False) -> S
     return StageWork(stage.name, steps, epoch.times(epochs))
 
 
-def set_work(store: Store, recipe: Recipe, bytes_as_tokens: bool = False) -> Work:
-    """One pass over a set.
-
-    Raises:
-        StampError: no manifest, no index, or a shard that is missing or of another size than the manifest says.
-    """
-    shards = read_manifest(store).shards
+def set_work(index: SetIndex, recipe: Recipe) -> Work:
+    """One pass over a set. StampError: a shard that is missing, or of another size than the manifest says."""
     with ThreadPoolExecutor(_ASKED) as pool:
-        for shard, size in zip(shards, pool.map(lambda shard: store.size(shard.path), shards), strict=True):
+        sizes = pool.map(lambda shard: index.store.size(shard.path), index.shards)
+        for shard, size in zip(index.shards, sizes, strict=True):
             if size != shard.bytes:
                 raise StampError(
-                    f"{store}/{shard.path}: {size:,} bytes, the manifest says {shard.bytes:,}",
-                    f"stamp-data verify {store}",
+                    f"{index.store}/{shard.path}: {size:,} bytes, the manifest says {shard.bytes:,}",
+                    f"stamp-data verify {index.store}",
                 )
-    work = Work()
-    for row in read_table(store, _COLUMNS).to_pylist():
-        grid = (
-            patch_grid(row["height"], row["width"], recipe.data.min_tokens, recipe.data.max_tokens).tokens
-            if row["height"]
-            else 0
-        )
-        texts = _text_tokens(row, bytes_as_tokens)
-        per_visit = recipe.batch.dialogues_per_image
-        for first in range(0, len(texts), per_visit):
-            text = sum(texts[first : first + per_visit])
-            mask = recipe.method.tokens_per_mask(grid) * sum(row["masks"][first : first + per_visit])
-            count = min(per_visit, len(texts) - first)
-            work += Work(count, 1 if grid else 0, text, grid, mask, math.ceil(text) + grid + mask)
+    work, costs, most = Work(), token_costs(recipe), recipe.batch.dialogues_per_image
+    for first in range(0, len(index.shards), _TOGETHER):
+        for rows in index.rows(range(first, min(first + _TOGETHER, len(index.shards)))):
+            for row, dialogues in enumerate(rows.dialogues.tolist()):
+                image = _image_tokens(*rows.sizes[row].tolist(), recipe.data, costs.factor)
+                for start in range(0, dialogues, most):
+                    work += _visit(rows, row, range(start, min(start + most, dialogues)), costs, image)
     return work
 
 
-def _text_tokens(row: dict[str, list[int]], bytes_as_tokens: bool) -> list[float]:
-    """Text tokens of each dialogue of an index row, counted by the build or estimated from its characters."""
-    if row["text_tokens"] is not None and not bytes_as_tokens:
-        return [float(tokens) for tokens in row["text_tokens"]]
-    per_token = 1.0 if bytes_as_tokens else CHARS_PER_TOKEN
-    return [
-        chars / per_token + turns * _TURN_TOKENS for chars, turns in zip(row["text_chars"], row["turns"], strict=True)
-    ]
+def _visit(rows: ShardRows, row: int, dialogues: range, costs: TokenCosts, image: int) -> Work:
+    """Some dialogues of a record that share its image."""
+    total = measure(rows, row, dialogues, costs, image).total
+    at = int(rows.starts[row])
+    masks = int(rows.masks[at + dialogues.start : at + dialogues.stop].sum())
+    mask = costs.mask(image) * masks if image else 0
+    return Work(len(dialogues), 1 if image else 0, total - image - mask, image, mask, total)
+
+
+@lru_cache(4096)
+def _image_tokens(width: int, height: int, data: Data, factor: int) -> int:
+    """Merged patches of an image, as large as the recipe shows it; 0 for none."""
+    return patch_grid(height, width, data.min_tokens, data.max_tokens, factor).tokens if height else 0

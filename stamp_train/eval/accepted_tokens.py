@@ -11,13 +11,10 @@ from stamp_schemas import Dialogue
 from stamp_train.sequence.chat import ChatEncoder
 
 
-def right_tokens(dialogue: Dialogue, name: str, chat: ChatEncoder) -> list[tuple[int, frozenset[int]]]:
+def right_tokens(dialogue: Dialogue, wording: str, chat: ChatEncoder) -> list[tuple[int, frozenset[int]]]:
     """Every token that the assistant says in a dialogue, each with all that would be right in its place.
 
-    Args:
-        dialogue: of a record.
-        name: of the wording that its set was built with (`Settings.wording`).
-        chat: of the model.
+    wording: that its set was built with (`Settings.wording`).
     """
     tokens = []
     for message in dialogue.messages:
@@ -25,8 +22,8 @@ def right_tokens(dialogue: Dialogue, name: str, chat: ChatEncoder) -> list[tuple
             text = "".join(part.text for part in message.content)
             said = _ids(text, chat)
             others = [
-                _ids(other, chat)
-                for other in alternatives(text, "answers", dialogue.expression, len(dialogue.targets), name)
+                _ids(one, chat)
+                for one in alternatives(text, "answers", dialogue.expression, len(dialogue.targets), wording)
             ]
             for place, token in enumerate(said):
                 going_on = (other[place] for other in others if len(other) > place and other[:place] == said[:place])

@@ -11,17 +11,15 @@ import msgspec
 from blake3 import blake3
 
 from stamp_data.files import file_digest
-from stamp_train.eval.cases import CaseSet
+from stamp_train.eval.cases import CaseSet, Prompting
+from stamp_train.methods.upsample import BILINEAR
 
 _WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "adapter/*.safetensors", "adapter/*.json")
 _VERSIONS = ("stamp-seg", "torch", "transformers", "pillow", "numpy")
 
 
 class SetCard(msgspec.Struct, frozen=True):
-    """A shard set.
-
-    cases: dialogues that ask for masks. pictures: that they are about. wording, seed: of the questions that the build drew.
-    """
+    """A shard set: its dialogues that ask for masks (cases), the pictures that they are about, and how a build drew them."""
 
     name: str
     dataset: str
@@ -34,88 +32,69 @@ class SetCard(msgspec.Struct, frozen=True):
     seed: int
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for.
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for, in the words of the command.
 
-    Attributes:
-        checkpoint: as it was given.
-        checkpoint_digest: BLAKE3 over names and digests of its files.
-        sets: the shard sets.
-        prompt: `record` (each question as the build drew it) or `fixed` (always the first of its templates).
-        modes: `free` (the model answers for itself), `forced` (the true answer is given up to its last `<|seg|>`).
-        max_new_tokens: most tokens of an answer; decoding is greedy.
-        batch_size: most cases answered at a time.
-        upsampling: from the patch grid to the picture, see `stamp_train.methods.upsample`.
-        refiner: as it was asked for, and its preset; "" for none.
-        no_target_pixels: masks of fewer pixels say that there is no target; 0: only masks of none.
-        min_tokens, max_tokens: bounds of merged patches per picture instead of the checkpoint's.
-        device: kind of device.
-        dtype: as asked for.
-        seed: of the refiner.
-        base: digest of the weights that an adapter was put on, if they were named.
-        versions: of the software.
+    prompt: `record` (each question as the build drew it) or `fixed` (always the first of its templates). upsampling: from the
+    patch grid to the picture, see `stamp_train.methods.upsample`. no_target_pixels: masks of fewer pixels say that there is no
+    target; 0: only masks of none. max_new_tokens: of an answer; decoding is greedy. batch_size: cases answered at a time.
+    min_tokens, max_tokens: bounds of merged patches per picture instead of the checkpoint's. seed: of the refiner.
+    """
+
+    prompt: Prompting = "record"
+    upsampling: str = BILINEAR
+    no_target_pixels: int = 0
+    max_new_tokens: int = 512
+    batch_size: int = 16
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    dtype: str = "auto"
+    seed: int = 0
+
+
+class Settings(Choices, frozen=True, kw_only=True):
+    """The same with what it means here: another evaluation has other settings.
+
+    checkpoint: as it was given; checkpoint_digest: BLAKE3 over names and digests of its files; base: digest of the weights
+    that an adapter was put on, if they were named. modes: `free` (the model answers for itself), `forced` (the true answer is
+    given up to its last `<|seg|>`). refiner: as it was asked for, and its preset. device: its kind. versions: of the software.
     """
 
     checkpoint: str
     checkpoint_digest: str
     sets: list[SetCard]
-    prompt: str
     modes: list[str]
-    max_new_tokens: int
-    batch_size: int
-    upsampling: str
     refiner: str
-    no_target_pixels: int
-    min_tokens: int | None
-    max_tokens: int | None
     device: str
-    dtype: str
-    seed: int
     versions: dict[str, str]
     base: str = ""
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model turned out to be.
+    """What the model and the refiner turned out to be.
 
-    Attributes:
-        family: `model_type` of its configuration.
-        method: its settings.
-        dtype: of its weights.
-        attention: backend that computes here.
-        min_tokens, max_tokens: bounds of merged patches per picture.
-        images: what turned pictures into numbers, with versions.
-        repetition_penalty: from the checkpoint's generation config.
-        refiner: its name, which says settings and seed; "" for none.
+    family: `model_type` of its configuration. method: its settings. dtype: of its weights. attention:
+    backend that computes here. min_tokens, max_tokens: bounds of merged patches per picture. images: what turned pictures
+    into numbers, with versions. repetition_penalty: from the checkpoint's generation config. refiner: its name, which says
+    settings and seed; "" for none, `none` where it could not be had. Where labels are scored, all but the refiner is empty.
     """
 
-    family: str
-    method: dict[str, Any]
-    dtype: str
-    attention: str
-    min_tokens: int
-    max_tokens: int
-    images: dict[str, str]
-    repetition_penalty: float
-    refiner: str
-
-
-class Refined(msgspec.Struct, frozen=True):
-    """What the refiner that was asked for turned out to be. refiner: its name; `none` where it could not be had."""
-
-    refiner: str
+    family: str = ""
+    method: dict[str, Any] = {}
+    dtype: str = ""
+    attention: str = ""
+    min_tokens: int = 0
+    max_tokens: int = 0
+    images: dict[str, str] = {}
+    repetition_penalty: float = 1.0
+    refiner: str = ""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """How the numbers were made.
 
-    Attributes:
-        decoding: of text.
-        threshold: in which order masks are enlarged and cut off.
-        masks: which of an answer's masks count for which target.
-        no_target: what says that there is no target.
-        settings: what was asked for.
-        model: that answered; None where labels were scored themselves.
+    decoding: of text. threshold: in which order masks are enlarged and cut off. masks: which of an answer's masks count for
+    which target. no_target: what says that there is none. model: that answered; None where labels were scored themselves.
     """
 
     decoding: str
@@ -128,23 +107,20 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 def set_cards(sets: Sequence[CaseSet]) -> list[SetCard]:
     """What the card says of sets."""
-    found = []
-    for one in sets:
-        known = one.manifest.settings
-        found.append(
-            SetCard(
-                one.name,
-                known.dataset,
-                known.split_by,
-                known.split,
-                one.manifest.digest,
-                len(one),
-                len(one.rows),
-                known.wording,
-                known.seed,
-            )
+    return [
+        SetCard(
+            one.name,
+            (known := one.manifest.settings).dataset,
+            known.split_by,
+            known.split,
+            one.manifest.digest,
+            len(one),
+            len(one.rows),
+            known.wording,
+            known.seed,
         )
-    return found
+        for one in sets
+    ]
 
 
 def checkpoint_digest(folder: Path) -> str:

@@ -41,12 +41,9 @@ class Truth:
 class Case:
     """One question about a picture.
 
-    Attributes:
-        id: `RECORD/DIALOGUE`, and `/TURN` for later answers of a dialogue.
-        expression: what is to be found, as the data set has it.
-        messages: all that comes before the answer, as `ChatEncoder.encode` takes it.
-        begin: the true answer up to its last `<|seg|>`.
-        truths: for each `<|seg|>` of the true answer.
+    id: `RECORD/DIALOGUE`, and `/TURN` for later answers of a dialogue. expression: what is to be found, as the data set has it.
+    messages: all that comes before the answer, as `ChatEncoder.encode` takes it. begin: the true answer up to its last
+    `<|seg|>`. truths: for each `<|seg|>` of the true answer.
     """
 
     id: str
@@ -67,15 +64,7 @@ class Pictured:
 
 
 class CaseSet:
-    """One shard set as an examination.
-
-    Args:
-        place: folder or URL of the set.
-        prompting: where questions come from.
-
-    Raises:
-        StampError: no shard set lies there.
-    """
+    """The cases of the shard set at a folder or URL; StampError if there is none."""
 
     def __init__(self, place: Location, prompting: Prompting = "record") -> None:
         self.shards = ShardSet(place)
@@ -90,7 +79,7 @@ class CaseSet:
 
     def count(self, row: IndexRow) -> int:
         """Dialogues of a record that ask for masks."""
-        return len(self._asking(row))
+        return len(self.asking(row))
 
     def __len__(self) -> int:
         return sum(map(self.count, self.rows))
@@ -103,10 +92,10 @@ class CaseSet:
         except StoreFault:
             raise  # says nothing about the record
         except StampError as fault:
-            return Pictured(row.key, None, [], [(f"{row.key}/#{i}", fault.message) for i in self._asking(row)])
+            return Pictured(row.key, None, [], [(f"{row.key}/#{i}", fault.message) for i in self.asking(row)])
         cases: dict[str, Case] = {}
         damaged: list[tuple[str, str]] = []
-        for number in self._asking(row):
+        for number in self.asking(row):
             try:
                 found = {case.id: case for case in self._cases(record, record.dialogues[number])}
                 if found.keys() & cases.keys():
@@ -117,9 +106,10 @@ class CaseSet:
         return Pictured(row.key, image, list(cases.values()), damaged)
 
     def close(self) -> None:
+        """Let go of open files."""
         self.shards.close()
 
-    def _asking(self, row: IndexRow) -> list[int]:
+    def asking(self, row: IndexRow) -> list[int]:
         """Numbers of the dialogues with masks; where expressions were drawn more than once, of the first pass."""
         settings = self.manifest.settings
         passes = settings.passes if settings.split == "train" else 1
@@ -149,16 +139,15 @@ class CaseSet:
         """The messages before an answer; with fixed prompts a lone question is worded anew."""
         if self.prompting == "record" or len(messages) != 1 or not dialogue.expression:
             return messages
-        question = fixed_question(_text(messages[0]), dialogue.expression, self.manifest.settings.wording)
-        return [Message(messages[0].role, [Content("image"), Content("text", question)])]
+        question = _text(messages[0])
+        known = alternatives(question, "questions", dialogue.expression, 1, self.manifest.settings.wording)
+        return [Message(messages[0].role, [Content("image"), Content("text", known[0] if known else question)])]
 
 
 def open_sets(paths: Sequence[Location], prompting: Prompting = "record") -> tuple[list[CaseSet], list[str]]:
     """All sets at or below some paths that have masks, and the names of those that have none.
 
-    Raises:
-        StampError: no set has masks.
-        UsageFault: two sets have one name.
+    StampError if no set has masks, UsageFault if two have one name.
     """
     sets = [CaseSet(store, prompting) for store in find_sets(*paths)]
     scored = [one for one in sets if len(one)]
@@ -172,17 +161,6 @@ def open_sets(paths: Sequence[Location], prompting: Prompting = "record") -> tup
     if twice:
         raise UsageFault(f"two sets are called {twice[0]}", "evaluate them one after the other")
     return scored, without
-
-
-def fixed_question(question: str, expression: str, name: str) -> str:
-    """The first question of the templates that a question was drawn from; the question itself if it was not.
-
-    Args:
-        question: as built.
-        expression: that it asks for.
-        name: of the wording that its set was built with.
-    """
-    return next(iter(alternatives(question, "questions", expression, 1, name)), question)
 
 
 def _picture(data: bytes, record: Record, name: str) -> Image.Image:

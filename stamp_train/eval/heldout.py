@@ -1,4 +1,4 @@
-"""A look at held-out records while training: cIoU of the masks and accuracy of the text, teacher-forced.
+"""A look at held-out records while training: masks by the evaluation's scorer, in its forced mode, and accuracy of the text.
 
 One packed forward pass per record gives both: the model is shown the true answer up to each `<|seg|>`, as in training. A
 full evaluation lets it answer for itself.
@@ -7,53 +7,48 @@ full evaluation lets it answer for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
-from stamp_data.pixels import decode_picture
-from stamp_data.rle import decode
-from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location
-from stamp_schemas import Record
+from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.accepted_tokens import right_tokens
-from stamp_train.eval.sample_images import draw
+from stamp_train.eval.cases import CaseSet, Pictured
+from stamp_train.eval.metrics import CONVENTIONS
+from stamp_train.eval.sample_images import Sample, draw
+from stamp_train.eval.scoring import FORCED, Line, Scorer
+from stamp_train.generation.replies import Answer
 from stamp_train.methods.contract import Method
-from stamp_train.methods.upsample import BILINEAR, GUIDED, Mask, to_mask
+from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
-from stamp_train.sequence.inputs import Outputs
 from stamp_train.sequence.layout import Layout
-from stamp_train.stream.examples import ExampleMaker
+from stamp_train.stream.examples import ExampleMaker, prepare_with
 from stamp_train.stream.records import Parsed
-from stamp_train.stream.stage_loader import prepare_with
 from stamp_train.stream.stages import open_set
+
+LABELS = "labels"
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """One record, ready to be laid out.
+class HeldOutRecord:
+    """A record of a set, its cases laid out. right: for each token that the assistant says, all that would be right there."""
 
-    Attributes:
-        record: as read.
-        image: its picture's bytes.
-        example: for the layout.
-        right: for each token that the assistant says, in order, all that would be right in its place.
-    """
-
-    record: Record
-    image: bytes
+    set: str
+    pictured: Pictured
     example: ImageExample
     right: list[frozenset[int]]
 
 
 @dataclass
-class Tally:
-    """Sums that metrics are made of; they add up over records and ranks."""
+class Sums:
+    """What metrics are made of; they add up over records and ranks. Pixels are those of the evaluation's own convention."""
 
     intersection: float = 0.0
     union: float = 0.0
@@ -63,142 +58,118 @@ class Tally:
     tokens: float = 0.0
 
     def metrics(self) -> dict[str, float]:
-        """Metrics of all that was added.
-
-        ciou: intersections over unions, both summed over all masks. label_ciou: what the labels themselves reach when they
-        are decoded like a prediction. text_accuracy: share of the answers' places where the likeliest token is right, in the
-        answer's wording or in another that the build could have drawn (`stamp_train.eval.accepted_tokens`).
-        """
+        """`ciou`, over all masks; `label_ciou`, what the labels themselves reach when they are decoded like a prediction;
+        `text_accuracy`: ratio of the answers' places where the likeliest token is right, in the answer's wording or in another
+        that the build could have drawn (`stamp_train.eval.accepted_tokens`)."""
         return {
-            "ciou": self.intersection / max(self.union, 1.0),
-            "label_ciou": self.label_intersection / max(self.label_union, 1.0),
+            "ciou": self.intersection / self.union if self.union else 1.0,
+            "label_ciou": self.label_intersection / self.label_union if self.label_union else 1.0,
             "text_accuracy": self.tokens_right / max(self.tokens, 1.0),
         }
 
 
-@dataclass
-class Prediction:
-    """One mask of a record, as truth and prediction, bool [height, width] of the picture."""
+class HeldOut:
+    """Held-out records, at most so many of each set, decoded once for the layout, method and processor of a model.
 
-    held_out: HeldOut
-    expression: str
-    truth: Mask
-    predicted: Mask
-
-
-@dataclass
-class Examiner:
-    """Holds held-out records, decoded once, and examines models on them.
-
-    Args:
-        sets: where they lie.
-        records: at most this many of each.
-        layout: of the model's tokenizer.
-        method: of the model.
-        processor: of the model.
-        upsampling: of masks and of labels to the picture's size, one of `stamp_train.methods.upsample.METHODS`.
+    upsampling: of masks and of labels to the image's size, one of `stamp_train.methods.upsample.METHODS`. StampError for sets
+    at fault.
     """
 
-    sets: Sequence[Location]
-    records: int
-    layout: Layout
-    method: Method
-    processor: Any
-    upsampling: str = BILINEAR
-    held_out: list[HeldOut] = field(init=False)
+    def __init__(
+        self,
+        sets: Sequence[Location],
+        records: int,
+        layout: Layout,
+        method: Method,
+        processor: Any,
+        upsampling: str = BILINEAR,
+    ) -> None:
+        self.layout, self.method, self.scorer = layout, method, Scorer(upsampling)
+        make = ExampleMaker(prepare_with(processor), method)
+        self.records = [record for place in sets for record in self._read(CaseSet(place), records, make)]
 
-    def __post_init__(self) -> None:
-        self.held_out = [record for place in self.sets for record in self._read(place)]
-
-    def _read(self, place: Location) -> Iterator[HeldOut]:
-        make = ExampleMaker(prepare_with(self.processor), self.method)
-        with ShardSet(place) as records:
-            for row in records.rows[: self.records]:
-                loaded = records.load(row)
-                if loaded.image is None or not loaded.record.targets:
-                    continue
-                record = loaded.record
-                example = make(Parsed(record, memoryview(loaded.image), loaded.labels), range(len(record.dialogues)))
-                said = [
-                    token
-                    for dialogue in record.dialogues
-                    for token in right_tokens(dialogue, records.manifest.settings.wording, self.layout.chat)
-                ]
-                # The layout supervises just what assistants say, dialogue after dialogue.
-                assert [token for token, _ in said] == self.layout([example]).targets.text_ids.tolist()
-                yield HeldOut(record, loaded.image, example, [right for _, right in said])
+    def _read(self, source: CaseSet, most: int, make: ExampleMaker) -> Iterator[HeldOutRecord]:
+        wording = source.manifest.settings.wording
+        for row in source.shards.rows[:most]:
+            asking = source.asking(row)
+            if not asking:
+                continue
+            pictured, loaded = source.load(row), source.shards.load(row)
+            if pictured.damaged:
+                raise StampError(": ".join(pictured.damaged[0]))
+            example = make(Parsed(loaded.record, memoryview(loaded.image or b""), loaded.labels), asking)
+            dialogues = [loaded.record.dialogues[number] for number in asking]
+            said = [token for one in dialogues for token in right_tokens(one, wording, self.layout.chat)]
+            # The layout supervises just what assistants say, dialogue after dialogue.
+            assert [token for token, _ in said] == self.layout([example]).targets.text_ids.tolist()
+            yield HeldOutRecord(source.name, pictured, example, [right for _, right in said])
+        source.close()
 
     @torch.no_grad()
-    def examine(
-        self, network: Any, accelerator: Accelerator, attention: str = "auto", pictures: int = 0
-    ) -> tuple[dict[str, float], list[Prediction]]:
-        """Metrics over all records, every rank doing its share, and the first `pictures` predictions of this rank.
+    def evaluate(
+        self, network: Any, accelerator: Accelerator, attention: str = "auto", samples: int = 0
+    ) -> tuple[dict[str, float], list[Sample]]:
+        """Metrics over all records, every rank doing its share, and the first `samples` masks of this rank.
 
         The network comes back in the mode that it was in.
         """
-        tally = Tally()
-        shown: list[Prediction] = []
+        sums, shown = Sums(), list[Sample]()
         was_training = network.training
         network.eval()
-        mine = self.held_out[accelerator.process_index :: accelerator.num_processes]
-        passes = -(-len(self.held_out) // accelerator.num_processes)
-        for number, held_out in enumerate([*mine, *self.held_out[: passes - len(mine)]]):
-            pack = self.layout([held_out.example]).to(accelerator.device)
+        mine = self.records[accelerator.process_index :: accelerator.num_processes]
+        passes = -(-len(self.records) // accelerator.num_processes)
+        for number, record in enumerate([*mine, *self.records[: passes - len(mine)]]):
+            pack = self.layout([record.example]).to(accelerator.device)
             with accelerator.autocast():  # `network` is the bare one, which knows nothing of the run's precision
-                output: Outputs = network(inputs=pack.inputs, attention=attention)
+                output = network(inputs=pack.inputs, attention=attention)
             if number == len(mine):
                 break  # for the others' sake: where the network is in shards, every pass takes all ranks
             likeliest = output.text_logits.argmax(-1).tolist()
-            tally.tokens_right += sum(token in right for token, right in zip(likeliest, held_out.right, strict=True))
-            tally.tokens += len(likeliest)
-            for prediction, label in self._masks(held_out, output):
-                _add(tally, prediction, label)
-                if len(shown) < pictures:
-                    shown.append(prediction)
+            sums.tokens_right += sum(token in right for token, right in zip(likeliest, record.right, strict=True))
+            sums.tokens += len(likeliest)
+            lines = self._lines(record, FORCED, map(Tensor.cpu, self.method.pictures(output.read, output.masks)))
+            for line in lines:
+                sums.intersection, sums.union = _added(line, sums.intersection, sums.union)
+            labels = (label for one in record.example.dialogues for label in one.labels)
+            for line in self._lines(record, LABELS, map(self.method.ideal, labels)):
+                sums.label_intersection, sums.label_union = _added(line, sums.label_intersection, sums.label_union)
+            truths = [truth for case in record.pictured.cases for truth in case.truths]
+            assert record.pictured.image is not None  # there are cases
+            for line, truth in islice(zip(lines, truths, strict=True), max(samples - len(shown), 0)):
+                shown.append(Sample(record.pictured.image, truth.mask, line))
         network.train(was_training)
-        sums = torch.tensor(list(vars(tally).values()), dtype=torch.float64, device=accelerator.device)
-        return Tally(*accelerator.reduce(sums, "sum").tolist()).metrics(), shown
+        totals = torch.tensor(list(vars(sums).values()), dtype=torch.float64, device=accelerator.device)
+        return Sums(*accelerator.reduce(totals, "sum").tolist()).metrics(), shown
 
-    def _masks(self, held_out: HeldOut, output: Outputs) -> Iterator[tuple[Prediction, Mask]]:
-        """Every mask of a record with what was predicted, and what its labels decode to."""
-        image = held_out.record.image
-        assert image is not None  # _read keeps records with a picture only
-        picture = np.asarray(decode_picture(held_out.image)) if self.upsampling == GUIDED else None
-        wanted = (image.height, image.width, self.upsampling, picture)
-        drawn = iter(zip(self.method.pictures(output.read, output.masks), output.masks, strict=True))
-        for dialogue, example in zip(held_out.record.dialogues, held_out.example.dialogues, strict=True):
-            for target, label in zip(dialogue.targets, example.labels, strict=True):
-                logits, mask = next(drawn)
-                assert mask.name == example.name  # masks come in the order of the dialogues
-                truth = decode(held_out.record.targets[target].rle).astype(bool)
-                predicted = to_mask(logits.cpu(), *wanted)
-                yield (
-                    Prediction(held_out, dialogue.expression, truth, predicted),
-                    to_mask(self.method.ideal(label), *wanted),
-                )
-
-
-def _add(tally: Tally, prediction: Prediction, label: Mask) -> None:
-    truth = prediction.truth
-    tally.intersection += float((prediction.predicted & truth).sum())
-    tally.union += float((prediction.predicted | truth).sum())
-    tally.label_intersection += float((label & truth).sum())
-    tally.label_union += float((label | truth).sum())
+    def _lines(self, record: HeldOutRecord, variant: str, logits: Iterator[Tensor]) -> list[Line]:
+        """The evaluation's lines for a record's cases; logits: of all their masks, in order, on the CPU."""
+        answers = [
+            Answer("", case.begin, (), tuple(islice(logits, len(case.truths))), "stop")
+            for case in record.pictured.cases
+        ]
+        assert next(logits, None) is None  # as many masks are laid out as the cases have
+        return list(self.scorer.lines(record.set, record.pictured, variant, answers))
 
 
 def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator, int], dict[str, float]]:
     """The `score` of a run (`stamp_train.train.loop.Score`) by its recipe; sample images go to `out`/predictions."""
     asked = recipe.evaluation
-    examiners: list[Examiner] = []  # one, once it is wanted
+    found: list[HeldOut] = []  # one, once it is wanted
 
     def score(network: Any, processor: Any, accelerator: Accelerator, step: int) -> dict[str, float]:  # noqa: ARG001
-        if not examiners:
+        if not found:
             layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
             sets = [open_set(recipe.data, name) for name in asked.sets]
-            examiners.append(Examiner(sets, asked.records, layout, network.method, processor, asked.upsampling))
-        metrics, shown = examiners[0].examine(network, accelerator, recipe.model.attention, asked.pictures)
+            found.append(HeldOut(sets, asked.records, layout, network.method, processor, asked.upsampling))
+        metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.pictures)
         if accelerator.is_main_process:
-            draw(shown, out / "predictions")
+            draw(samples, out / "predictions")
         return metrics
 
     return score
+
+
+def _added(line: Line, intersection: float, union: float) -> tuple[float, float]:
+    assert line.score is not None  # damaged records are refused when they are read
+    terms = CONVENTIONS["stamp"].terms(line.score)
+    return intersection + terms.intersection, union + terms.union

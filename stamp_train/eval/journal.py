@@ -1,75 +1,107 @@
-"""What is known so far: one line per scored mask, appended batch by batch by every process, safe against a kill.
+"""The folder of an evaluation: whose it is, and all that is known so far, safe against a kill.
 
-OUT/parts/rank-00000.jsonl     lines of batches, each followed by a line that says it is whole
+OUT/settings.json            what was asked for, known before the model is opened
+OUT/model.json               what model and refiner turned out to be, written by the first process that has opened them
+OUT/parts/rank-00000.jsonl   what a process has done: a row per batch, with a `Line` for every mask
+OUT/cases.jsonl, results.json, page.html    once all is done
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
-from stamp_schemas import StampError
-from stamp_train.eval.folder import PARTS, writing
-from stamp_train.eval.metrics import CaseScore
+from stamp_data.writing import write_atomic
+from stamp_schemas import StampError, UsageFault
+from stamp_train.eval.card import Opened, Settings
+from stamp_train.eval.scoring import Line
 
-DAMAGED = "damaged"
-
-
-class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One mask of one case in one variant.
-
-    Attributes:
-        set: name of the shard set.
-        id: of the case.
-        target: which of its true masks, from 0.
-        variant: mode, and `+` the refiner's name.
-        expression: what was to be found.
-        answer: what the model said, `<|seg|>` in its place.
-        masks: how many masks the answer has.
-        iou: under our own convention.
-        score: whole numbers that every convention makes its metrics of; None for a damaged case.
-        flags: `no_seg` (no mask in the answer), `several_masks`, `fewer_masks` (than the case has true ones), `cut_off`
-            (the answer hit its limit), `unrefined` (the refiner gave up), `damaged` (not scored).
-        fault: what is wrong with a damaged case.
-        size: height and width of the picture.
-        counts: the predicted mask, compressed COCO run lengths.
-    """
-
-    set: str
-    id: str
-    target: int = 0
-    variant: str = ""
-    expression: str = ""
-    answer: str = ""
-    masks: int = 0
-    iou: float = 0.0
-    score: CaseScore | None = None
-    flags: list[str] = []
-    fault: str = ""
-    size: tuple[int, int] = (0, 0)
-    counts: str = ""
+SETTINGS, MODEL, PARTS = "settings.json", "model.json", "parts"
+CASES, RESULTS, PAGE = "cases.jsonl", "results.json", "page.html"
+Part = TypeVar("Part", Settings, Opened)
+_ANEW = "--overwrite begins anew"
 
 
-class Whole(msgspec.Struct):
-    """Ends a batch; without it the lines before are not counted."""
-
+class _Done(msgspec.Struct):
     batch: int
 
 
-class Journal:
-    """Appends whole batches to the file of one process.
+class _Row(_Done):
+    lines: list[Line]
 
-    Args:
-        folder: of the evaluation.
-        rank: of the process.
 
-    Raises:
-        StampError: another process writes to it.
+_AnyRow = TypeVar("_AnyRow", bound=_Done)
+
+
+def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
+    """Make a folder that of an evaluation with these settings, or go on with the one that is there.
+
+    One that has come no further than being asked for gives way, and so does any to `overwrite`. UsageFault for one with other
+    settings, or for a folder that holds something else.
     """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    begun = (folder / SETTINGS).is_file()
+    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(SETTINGS))
+    if others and not begun:
+        raise UsageFault(f"{folder}: holds {others[0]}, but no evaluation", "give another --out")
+    if begun and not (overwrite and (folder / PARTS).is_dir()):
+        other = bool(changes(read_part(folder, SETTINGS, Settings), settings))  # refuses a file of that name by others
+        overwrite = overwrite or (other and not any(path.stat().st_size for path in (folder / PARTS).glob("*")))
+    if begun and overwrite:
+        for name in (RESULTS, CASES, PAGE, MODEL):  # files of others stay
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
+        write_atomic(folder / SETTINGS, _text(settings))  # last, so that a removal cut short can be done again
+    agree(folder, SETTINGS, settings)
+
+
+def agree(folder: Path, name: str, part: Part) -> None:
+    """Write a part of the card, or find the same in the folder, whichever process comes first; UsageFault if it is another."""
+    path = folder / name
+    own = path.with_name(f"{name}.{os.getpid()}.part")
+    with writing(path):
+        own.write_bytes(_text(part))
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(own, path)  # of several processes one wins, and none sees half a file
+        finally:
+            own.unlink()
+    changed = changes(read_part(folder, name, type(part)), part)
+    if changed:
+        raise UsageFault(
+            f"{folder}: holds an evaluation with other settings: {'; '.join(changed[:3])}",
+            f"give another --out, or {_ANEW}",
+        )
+
+
+def read_part(folder: Path, name: str, kind: type[Part]) -> Part:
+    """A part of the card as written; StampError if there is none, or it is damaged."""
+    try:
+        return msgspec.json.decode((folder / name).read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError) as fault:
+        raise StampError(f"{folder / name}: {fault}", _ANEW) from None
+
+
+def changes(old: Settings | Opened, new: Settings | Opened) -> list[str]:
+    """Where two parts differ, one phrase each. Where a checkpoint lies does not matter."""
+    before, after = (msgspec.to_builtins(part) for part in (old, new))
+    return [
+        f"{field} was {_short(before[field])}, is {_short(after[field])}"
+        for field in after
+        if field != "checkpoint" and before[field] != after[field]
+    ]
+
+
+class Journal:
+    """Appends batches to the file of one process. StampError if another process writes to it."""
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._path = path = folder / PARTS / f"rank-{rank:05d}.jsonl"
@@ -82,75 +114,59 @@ class Journal:
             raise StampError(
                 f"{path}: another process is writing to it", "wait for it or end it, then run the command again"
             ) from None
-        whole = sum(size for _, _, size in _batches(path))
+        whole = path.read_bytes().rfind(b"\n") + 1
         if whole < path.stat().st_size:
             self._file.truncate(whole)  # what was cut off is done again
 
     def add(self, batch: int, lines: Sequence[Line]) -> None:
-        """Append a batch; it is on the disk when this returns.
-
-        Raises:
-            StampError: the disk refuses it.
-        """
-        data = b"".join(msgspec.json.encode(one) + b"\n" for one in (*lines, Whole(batch)))
+        """Append a batch; it is on the disk when this returns. StampError if the disk refuses it."""
+        data = msgspec.json.encode(_Row(batch, list(lines))) + b"\n"
         with writing(self._path):
             while data:
                 data = data[self._file.write(data) :]
             os.fsync(self._file.fileno())
 
-    def close(self) -> None:
-        self._file.close()
-
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._file.close()
 
 
 def done_batches(folder: Path) -> set[int]:
-    """Numbers of all whole batches of all processes, those of now and those of earlier runs."""
-    return {batch for path in _parts(folder) for batch, _, _ in _batches(path)}
+    """Numbers of the batches that are done, by processes of now or of earlier runs."""
+    return {row.batch for row in _rows(folder, _Done)}
 
 
 def read_batches(folder: Path) -> dict[int, list[Line]]:
-    """The lines of these batches.
+    """The lines of the batches that are done. StampError if a file is damaged."""
+    return {row.batch: row.lines for row in _rows(folder, _Row)}
 
-    Raises:
-        StampError: a file is damaged.
-    """
-    found = {}
-    for path in _parts(folder):
-        for batch, lines, _ in _batches(path):
+
+def _rows(folder: Path, kind: type[_AnyRow]) -> Iterator[_AnyRow]:
+    """Rows of all processes; a last one that was cut off is left out."""
+    for path in sorted((folder / PARTS).glob("rank-*.jsonl")):
+        *whole, _ = path.read_bytes().split(b"\n")
+        for row in whole:
             try:
-                found[batch] = [msgspec.json.decode(line, type=Line) for line in lines]
+                yield msgspec.json.decode(row, type=kind)
             except msgspec.MsgspecError as fault:
-                raise _damage(path, fault) from None
-    return found
+                raise StampError(f"{path}: damaged: {fault}", _ANEW) from None
 
 
-def _parts(folder: Path) -> list[Path]:
-    return sorted((folder / PARTS).glob("rank-*.jsonl"))
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within it whatever the disk refuses becomes a StampError that names `path`."""
+    try:
+        yield
+    except OSError as fault:
+        raise StampError(f"{path}: {fault.strerror}", "make room or give another --out, then call again") from None
 
 
-def _batches(path: Path) -> Iterator[tuple[int, list[bytes], int]]:
-    """(number, lines, bytes with the line that ends it) of each whole batch of a file."""
-    lines: list[bytes] = []
-    size = 0
-    for line in path.read_bytes().splitlines(keepends=True):
-        size += len(line)
-        if not line.endswith(b"\n"):
-            return
-        try:
-            whole = msgspec.json.decode(line, type=Whole)
-        except msgspec.ValidationError:  # has no `batch`: a line of a case
-            lines.append(line)
-            continue
-        except msgspec.DecodeError as fault:
-            raise _damage(path, fault) from None
-        yield whole.batch, lines, size
-        lines, size = [], 0
+def _text(part: Settings | Opened) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(part), indent=2) + b"\n"
 
 
-def _damage(path: Path, fault: msgspec.MsgspecError) -> StampError:
-    return StampError(f"{path}: damaged: {fault}", "--overwrite begins anew")
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else f"{text[:57]}…"

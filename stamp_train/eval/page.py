@@ -16,14 +16,13 @@ import numpy as np
 from PIL import Image
 from xxhash import xxh3_64_intdigest
 
-from stamp_data import rle as rles
 from stamp_data.draw.outline import mask_path
 from stamp_data.writing import write_atomic
-from stamp_schemas import RLE, StampError
+from stamp_schemas import StampError
 from stamp_train.eval.cases import CaseSet
-from stamp_train.eval.folder import PAGE, writing
-from stamp_train.eval.journal import Line
+from stamp_train.eval.journal import PAGE, writing
 from stamp_train.eval.results import Results
+from stamp_train.eval.scoring import Line
 from stamp_train.eval.tables import paper_rows, published, row_cells, score_rows
 
 SHOWN = 24  # worst cases, and as many at random
@@ -34,18 +33,9 @@ _QUALITY = 80
 def write_page(
     folder: Path, results: Results, lines: Sequence[Line], sets: Sequence[CaseSet], convention: str, seed: int = 0
 ) -> int:
-    """Write `page.html`.
+    """Write `page.html` into the folder of an evaluation; how many masks it shows, which are some of the first variant's.
 
-    Args:
-        folder: of the evaluation.
-        results: of it.
-        lines: of all its cases; those of the first variant are shown.
-        sets: that were evaluated, open.
-        convention: of the numbers in the tables.
-        seed: of the random choice.
-
-    Returns:
-        How many masks it shows.
+    sets: that were evaluated, open. convention: of the numbers in the tables. seed: of the random choice.
     """
     worst, others = choose([line for line in lines if line.score], seed)
     style = resources.files("stamp_train.eval").joinpath("page.css").read_text("utf-8")
@@ -95,7 +85,7 @@ def _figure(line: Line, source: CaseSet) -> str:
     height, width = line.size
     picture, truth = _picture(line, source)
     image = f'<image href="{picture}" width="{width}" height="{height}"/>' if picture else ""
-    drawn = mask_path(rles.decode(RLE(line.size, line.counts)))
+    drawn = mask_path(line.mask().astype(np.uint8))
     flags = f" · {', '.join(line.flags)}" if line.flags else ""
     return (
         f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(line.expression, quote=True)}">{image}'

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stamp_data.grid import PATCH
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.oracle import RULES, SAMPLED
@@ -78,7 +77,7 @@ def _of_recipe(recipe: Recipe) -> Learnt:
 
 
 def _learned(method: Settings) -> Representation:
-    """Raises UsageFault for methods whose labels are no coverage of patches."""
+    """UsageFault for methods whose labels are no coverage of patches."""
     cells = method.method().cells
     if cells is None:
         raise UsageFault(f"what method {method.name} learns is no coverage of patches", "give --labels and --side")
@@ -94,12 +93,11 @@ def _of_checkpoint(path: Path) -> Learnt | None:
         return learnt_by(run)
     if not (path / CONFIG).is_file():
         return None
-    from stamp_train.backbones.folder import read_config
+    from stamp_train.backbones.load import read_config
     from stamp_train.backbones.processor import StampProcessor
-    from stamp_train.predict.faults import told
+    from stamp_train.predict.opening import told
 
     with told(str(path)):
         method = settings_of(read_config(path))
-        size = StampProcessor.from_pretrained(path).image_processor.size
-    area = PATCH**2
-    return Learnt(_learned(method), size["shortest_edge"] // area, size["longest_edge"] // area)
+        bounds = StampProcessor.from_pretrained(path).bounds
+    return Learnt(_learned(method), *bounds)

@@ -10,11 +10,11 @@ from typing import Literal
 import msgspec
 
 from stamp_data.writing import write_atomic
-from stamp_schemas import StampError
+from stamp_schemas import StampError, UsageFault
 from stamp_train.eval.card import Card
-from stamp_train.eval.folder import CASES, RESULTS
-from stamp_train.eval.journal import DAMAGED, Line
+from stamp_train.eval.journal import CASES, RESULTS, writing
 from stamp_train.eval.metrics import CONVENTIONS, Summary
+from stamp_train.eval.scoring import DAMAGED, Line
 
 RESULTS_SCHEMA: Literal["stamp.evaluation/1"] = "stamp.evaluation/1"
 
@@ -37,17 +37,10 @@ class Damage(msgspec.Struct):
 
 
 class SetResult(msgspec.Struct):
-    """Scores of one set.
+    """Scores of one set, such as `refcoco-unc/val`.
 
-    Attributes:
-        name: such as `refcoco-unc/val`.
-        dataset, split_by, split: the same in parts.
-        digest: of the set.
-        cases: sentences scored.
-        masks: true masks scored, at least one a sentence.
-        damaged: cases not scored.
-        scores: variant -> convention -> metric -> share of one.
-        flags: variant -> how many cases raise which flag.
+    cases: sentences scored; masks: true masks scored, at least one a sentence; damaged: cases not scored. scores: variant ->
+    convention -> metric -> ratio; flags: variant -> how many cases raise which flag.
     """
 
     name: str
@@ -75,37 +68,29 @@ class Results(msgspec.Struct):
 def make_results(card: Card, lines: Sequence[Line]) -> Results:
     """Results from the lines of all cases."""
     damaged = {(line.set, line.id): line.fault for line in lines if DAMAGED in line.flags}
-    scored = [line for line in lines if line.score]
-    return Results(
-        RESULTS_SCHEMA,
-        card,
-        {name: Rule(rule.source, dict(rule.formulas)) for name, rule in CONVENTIONS.items()},
-        [
+    rules = {name: Rule(rule.source, dict(rule.formulas)) for name, rule in CONVENTIONS.items()}
+    sets = []
+    for one in card.settings.sets:
+        scored = [line for line in lines if line.score and line.set == one.name]
+        variants: dict[str, list[Line]] = {}  # in order of appearance
+        for line in scored:
+            variants.setdefault(line.variant, []).append(line)
+        sets.append(
             SetResult(
                 name=one.name,
                 dataset=one.dataset,
                 split_by=one.split_by,
                 split=one.split,
                 digest=one.digest,
-                cases=len({line.id for line in scored if line.set == one.name}),
-                masks=len({(line.id, line.target) for line in scored if line.set == one.name}),
+                cases=len({line.id for line in scored}),
+                masks=len({(line.id, line.target) for line in scored}),
                 damaged=sum(name == one.name for name, _ in damaged),
-                scores={variant: _scores(some) for variant, some in _variants(scored, one.name)},
-                flags={variant: _flags(some) for variant, some in _variants(scored, one.name)},
+                scores={variant: _scores(some) for variant, some in variants.items()},
+                flags={variant: _flags(some) for variant, some in variants.items()},
             )
-            for one in card.settings.sets
-        ],
-        [Damage(name, case, fault) for (name, case), fault in damaged.items()],
-    )
-
-
-def _variants(lines: Iterable[Line], name: str) -> list[tuple[str, list[Line]]]:
-    """Lines of a set by variant, in order of appearance."""
-    found: dict[str, list[Line]] = {}
-    for line in lines:
-        if line.set == name:
-            found.setdefault(line.variant, []).append(line)
-    return list(found.items())
+        )
+    faults = [Damage(name, case, fault) for (name, case), fault in damaged.items()]
+    return Results(RESULTS_SCHEMA, card, rules, sets, faults)
 
 
 def _scores(lines: Iterable[Line]) -> dict[str, Metrics]:
@@ -120,17 +105,16 @@ def _flags(lines: Iterable[Line]) -> dict[str, int]:
 
 def write_results(folder: Path, results: Results, lines: Sequence[Line]) -> None:
     """Write `results.json` and `cases.jsonl`; each is there whole or not at all."""
-    write_atomic(folder / CASES, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-    write_atomic(folder / RESULTS, msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+    with writing(folder):
+        write_atomic(folder / CASES, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+        write_atomic(folder / RESULTS, msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
 
 
 def read_results(path: Path) -> Results:
-    """Results as written.
-
-    Raises:
-        StampError: the file is none, or of another version.
-    """
+    """Results as written. UsageFault if there are none, StampError if the file is something else."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Results)
-    except (OSError, msgspec.MsgspecError) as fault:
-        raise StampError(f"{path}: not results of an evaluation: {fault}") from None
+    except OSError as fault:
+        raise UsageFault(f"{path}: {fault.strerror}", "`stamp-train eval` writes results.json to its --out") from None
+    except msgspec.MsgspecError as fault:
+        raise StampError(f"{path}: not the results of an evaluation: {fault}") from None

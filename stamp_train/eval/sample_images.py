@@ -4,40 +4,44 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
 from stamp_data.draw.overlay import with_masks
-from stamp_data.pixels import decode_picture
-
-if TYPE_CHECKING:
-    from stamp_train.eval.heldout import Prediction
+from stamp_train.eval.cases import Mask
+from stamp_train.eval.scoring import Line
 
 _TRUTH, _PREDICTED = "#009e73", "#d55e00"  # green and orange of Okabe and Ito, apart for colour-blind eyes too
 _LINE = 16  # pixels of a line of text
 _LONGEST = 80  # characters
 
 
-def draw(predictions: Sequence[Prediction], folder: Path) -> None:
-    """Write one PNG per prediction, `00.png` and on; those of before are overwritten."""
+@dataclass(frozen=True)
+class Sample:
+    """A mask of an RGB image: the true one, bool [height, width], and the line of what was predicted."""
+
+    image: Image.Image
+    truth: Mask
+    line: Line
+
+
+def draw(samples: Sequence[Sample], folder: Path) -> None:
+    """Write one PNG per sample, `00.png` and on; those of before are overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, prediction in enumerate(predictions):
+    for number, sample in enumerate(samples):
         encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
-        picture(prediction).save(encoded, "PNG")
+        picture(sample).save(encoded, "PNG")
         (folder / f"{number:02d}.png").write_bytes(encoded.getvalue())
 
 
-def picture(prediction: Prediction) -> Image.Image:
+def picture(sample: Sample) -> Image.Image:
     """Truth and prediction of one mask side by side."""
-    image = decode_picture(prediction.held_out.image)
-    width, height = image.size
+    width, height = sample.image.size
     page = Image.new("RGB", (2 * width, height + _LINE), "white")
-    page.paste(with_masks(image, [prediction.truth], [_TRUTH]), (0, 0))
-    page.paste(with_masks(image, [prediction.predicted], [_PREDICTED]), (width, 0))
-    union = int((prediction.truth | prediction.predicted).sum())
-    score = int((prediction.truth & prediction.predicted).sum()) / union if union else 1.0
-    text = prediction.expression.encode("ascii", "replace").decode()[:_LONGEST]
-    ImageDraw.Draw(page).text((4, height + 2), f"{score:.2f}  {text}", fill="black")
+    page.paste(with_masks(sample.image, [sample.truth], [_TRUTH]), (0, 0))
+    page.paste(with_masks(sample.image, [sample.line.mask()], [_PREDICTED]), (width, 0))
+    text = sample.line.expression.encode("ascii", "replace").decode()[:_LONGEST]
+    ImageDraw.Draw(page).text((4, height + 2), f"{sample.line.iou:.2f}  {text}", fill="black")
     return page

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_schemas import RLE
 from stamp_train.eval.cases import Case, Mask, Pictured
-from stamp_train.eval.journal import Line
-from stamp_train.eval.metrics import CONVENTIONS, score_case
+from stamp_train.eval.metrics import CONVENTIONS, CaseScore, score_case
 from stamp_train.generation.replies import Answer
 from stamp_train.methods.upsample import to_mask
 from stamp_train.predict.refine import Refiner
@@ -19,29 +20,50 @@ FREE, FORCED, REFINED = "free", "forced", "refined"
 """Modes: the model answers for itself; the true answer is given up to its last `<|seg|>`, so that only masks are drawn. Where
 labels answer in its place, modes are names of `stamp_train.eval.representation`. `REFINED` in a variant's name
 (`free+refined`) says that a refiner has redrawn the masks."""
+DAMAGED = "damaged"
+
+
+class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One mask of one case in one variant: number `target` of its true masks, in a mode, and `+` the refiner's name.
+
+    answer: what the model said, `<|seg|>` in its place; masks: how many the answer has. iou: under our own convention; score:
+    whole numbers that every convention makes its metrics of, None for a damaged case, whose `fault` says why. flags: `no_seg`
+    (no mask in the answer), `several_masks`, `fewer_masks` (than the case has true ones), `cut_off` (the answer hit its
+    limit), `unrefined` (the refiner gave up), `damaged` (not scored). size: height and width of the picture; counts: the
+    predicted mask, compressed COCO run lengths.
+    """
+
+    set: str
+    id: str
+    target: int = 0
+    variant: str = ""
+    expression: str = ""
+    answer: str = ""
+    masks: int = 0
+    iou: float = 0.0
+    score: CaseScore | None = None
+    flags: list[str] = []
+    fault: str = ""
+    size: tuple[int, int] = (0, 0)
+    counts: str = ""
+
+    def mask(self) -> Mask:
+        """The predicted mask, bool [height, width] of the picture."""
+        return rles.decode(RLE(self.size, self.counts)).astype(bool)
 
 
 class Scorer:
     """Scores answers.
 
-    Args:
-        upsampling: one of `stamp_train.methods.upsample.METHODS`.
-        no_target_pixels: a mask of fewer pixels says that there is no target; 0: only one of none at all does.
-        refiner: masks are scored as they are and as it redraws them.
+    upsampling: one of `stamp_train.methods.upsample.METHODS`. no_target_pixels: a mask of fewer pixels says that there is no
+    target; 0: only one of none at all does. refiner: masks are scored as they are and as it redraws them.
     """
 
     def __init__(self, upsampling: str, no_target_pixels: int = 0, refiner: Refiner | None = None) -> None:
         self.upsampling, self.no_target_pixels, self.refiner = upsampling, no_target_pixels, refiner
 
     def lines(self, name: str, pictured: Pictured, mode: str, answers: Sequence[Answer]) -> Iterator[Line]:
-        """Lines of a picture's cases, one for each true mask, and another for each with the refiner's masks.
-
-        Args:
-            name: of the set.
-            pictured: the cases.
-            mode: by which they were answered.
-            answers: to each of them.
-        """
+        """Lines for the answers to a picture's cases of set `name`: one for each true mask, and another with the refiner's."""
         image = np.asarray(pictured.image)
         height, width = image.shape[:2]
         for case, answer in zip(pictured.cases, answers, strict=True):
@@ -64,7 +86,7 @@ class Scorer:
             "cut_off": answer.finish == "length" and not variant.startswith(FORCED),
             "unrefined": unrefined,
         }
-        for target, (truth, mask) in enumerate(zip(case.truths, dealt(masks, case), strict=True)):
+        for target, (truth, mask) in enumerate(zip(case.truths, _dealt(masks, case), strict=True)):
             score = score_case(mask, truth.mask, truth.ignore, not truth.mask.any(), self.no_target_pixels)
             yield Line(
                 set=name,
@@ -82,7 +104,7 @@ class Scorer:
             )
 
 
-def dealt(masks: Sequence[Mask], case: Case) -> list[Mask]:
+def _dealt(masks: Sequence[Mask], case: Case) -> list[Mask]:
     """For each true mask of a case what was predicted for it (`MASK_RULE`); nothing where there are too few masks."""
     last = len(case.truths) - 1
     groups = [*([mask] for mask in masks[:last]), masks[last:]]

@@ -15,27 +15,16 @@ _POLL = 0.1  # seconds between two looks at them
 
 
 def run_workers(processes: int, arguments: Sequence[str]) -> None:
-    """Run `stamp-train ARGUMENTS…` in several processes that know which of them they are, as torchrun would tell them.
+    """Run `stamp-train ARGUMENTS…` in so many processes, which know their number as torchrun would tell them.
 
-    Args:
-        processes: one per GPU; on a CPU one per core at most.
-        arguments: of each.
-
-    Raises:
-        StampError: one of them failed, or was killed; the others are ended.
-        UsageFault: one of them says that the call is wrong.
+    If one fails or is killed the others are ended: StampError, or UsageFault if it said that the call is wrong.
     """
     command = [sys.executable, "-m", "stamp_cli.train", *arguments]
     workers: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(processes):
-            environment = {
-                "OMP_NUM_THREADS": "1",
-                **os.environ,
-                "RANK": str(rank),
-                "WORLD_SIZE": str(processes),
-                STARTED: str(rank),
-            }
+            told = {"RANK": str(rank), "WORLD_SIZE": str(processes), STARTED: str(rank)}
+            environment = {"OMP_NUM_THREADS": "1", **os.environ, **told}
             workers.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL))
         while None in (codes := [worker.poll() for worker in workers]) and not any(codes):
             time.sleep(_POLL)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from inspect import signature
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 
 from stamp_train.attention import AttentionPlan, make_plan
 from stamp_train.generation.branches import Branch, CachedDocument
@@ -21,8 +19,6 @@ from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, StampInputs
 from stamp_train.sequence.sequence import Sequence as TokenSequence
 
-# What transformers calls the cache of a language model; from 5.24 on the older name warns.
-_CACHE = "cache" if "cache" in signature(Qwen2VLTextModel.forward).parameters else "past_key_values"
 Wanted = tuple[Branch, int]  # a mask to draw: the index in the reply's ids where it is said
 
 
@@ -36,11 +32,9 @@ def encode(model: Any, sources: Sequence[SourceImage]) -> None:
     def work(some: Sequence[SourceImage]) -> Iterable[SourceImage]:
         pixels = torch.cat([source.pixel_values for source in some]).to(model.device)
         grids = torch.tensor([source.grid_thw for source in some], device=model.device)
-        found = model.encode_images(pixels, grids)
-        sizes = [source.patches for source in some]
-        parts = zip(found.merged.split(sizes), found.patches.split(sizes), strict=True)
-        for number, (source, (merged, patches)) in enumerate(zip(some, parts, strict=True)):
-            source.features = ImageFeatures(merged, patches, found.own[number : number + 1])
+        found = model.encode_images(pixels, grids).split([source.patches for source in some])
+        for source, features in zip(some, found, strict=True):
+            source.features = features
         return some
 
     unseen = [source for source in dict.fromkeys(sources) if source.features is None]
@@ -76,11 +70,7 @@ class Batch:
     def _join_features(self, sources: Sequence[SourceImage]) -> ImageFeatures:
         """Features of the images, one after another."""
         found = [source.features for source in sources if source.features]
-        if not found:
-            nothing = torch.zeros(0, self.model.config.text_config.hidden_size, device=self.device)
-            return ImageFeatures(nothing, nothing)
-        own = tuple(one for f in found for one in f.own)
-        return ImageFeatures(torch.cat([f.merged for f in found]), torch.cat([f.patches for f in found]), own)
+        return ImageFeatures.join(found) if found else self.model.no_images(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -143,9 +133,9 @@ class Batch:
             seen = [{*reply.opening, *reply.ids} for reply in replies] if penalty != 1 else []
             draws = [reply.random.random() for reply in replies]
             tokens = choose(penalise(logits, seen, penalty), draws, options.temperature, options.top_p)
-            for branch, state, token in zip(going, states, tokens, strict=True):
+            for number, (branch, token) in enumerate(zip(going, tokens, strict=True)):
                 if token == self.chat.seg_id:
-                    branch.states[len(branch.reply.ids) - 1] = state.clone()
+                    branch.states[len(branch.reply.ids) - 1] = states[number].clone()
                 yield from branch.reply.events(branch.reply.take(token))
             if not self.model.method.over_cache:
                 yield from self._draw_at_once(going, options.mask_tokens)
@@ -206,13 +196,7 @@ class Batch:
 
     def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | Glance) -> Tensor:
         """Final states [L, H]."""
-        found: Tensor = self.model.model.language_model(
-            inputs_embeds=self.model.embed(inputs, self.features),
-            position_ids=inputs.position_ids,
-            attention_mask={"full_attention": plan},
-            use_cache=True,
-            **{_CACHE: cache},
-        ).last_hidden_state[0]
+        found: Tensor = self.model.run_language(inputs, self.features, plan, cache).last_hidden_state[0]
         return found
 
 

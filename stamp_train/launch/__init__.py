@@ -28,11 +28,7 @@ def restarted(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def parse_nodes(text: str) -> tuple[int, int]:
-    """(least, most) of `N` or `LEAST:MOST`.
-
-    Raises:
-        UsageFault: it is neither.
-    """
+    """(least, most) of `N` or `LEAST:MOST`. UsageFault: it is neither."""
     found = re.fullmatch(r"(\d+)(?::(\d+))?", text)
     least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 0 < least <= most:

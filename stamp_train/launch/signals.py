@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +27,27 @@ class Stopped(Exception):
     def __init__(self, step: int, *, by_hand: bool = False) -> None:
         super().__init__(f"stopped as asked after step {step}")
         self.by_hand = by_hand
+
+
+class StoppedEarly(KeyboardInterrupt):
+    """The run was asked to stop before it could be at a step. number: of the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def heard_early() -> Iterator[None]:
+    """While it is open, and no `StopRequest` in it, SIGTERM and SIGUSR1 raise StoppedEarly. For the main thread."""
+
+    def stop(number: int, _: object) -> None:
+        raise StoppedEarly(number)
+
+    with ExitStack() as before:
+        for number in ASKING:
+            before.callback(signal.signal, number, signal.signal(number, stop))
+        yield
 
 
 class StopRequest(ExitStack):

@@ -63,8 +63,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 def parse_options(words: Sequence[str]) -> dict[str, str]:
     """Options of sbatch from `key=value`, with or without dashes; `exclusive` alone is one without a value.
 
-    Raises:
-        UsageFault: one that the script depends on, or that has an option of its own here.
+    UsageFault: one that the script depends on, or that has an option of its own here.
     """
     options = {}
     for word in words:
@@ -78,10 +77,7 @@ def parse_options(words: Sequence[str]) -> dict[str, str]:
 def write_script(arguments: Sequence[str], job: Job, out: Path) -> str:
     """The batch script.
 
-    Args:
-        arguments: of `stamp-train`, without those that say how it is launched.
-        job: what to ask for.
-        out: run folder.
+    arguments: of `stamp-train`, without those that say how it is launched. job: what to ask for. out: run folder.
     """
     least, most = job.nodes
     processes = job.processes or job.gpus or 1
@@ -114,12 +110,7 @@ def write_script(arguments: Sequence[str], job: Job, out: Path) -> str:
 def submit(script: str, out: Path) -> str:
     """Write the script into the run folder and hand it to sbatch.
 
-    Returns:
-        The number of the job.
-
-    Raises:
-        UsageFault: there is no Slurm here.
-        StampError: sbatch refuses.
+    The number of the job. UsageFault: there is no Slurm here. StampError: sbatch refuses.
     """
     if not shutil.which("sbatch"):
         raise UsageFault(

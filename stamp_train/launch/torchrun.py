@@ -27,7 +27,7 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.launch import parse_nodes
-from stamp_train.launch.signals import ASKING, INTERRUPTED, STOPPED
+from stamp_train.launch.signals import ASKING, INTERRUPTED, STOPPED, StoppedEarly
 
 PORT = 29500  # where nodes meet if nothing else is said; the one that torchrun uses
 MEET_SECONDS = 900  # that a node waits for the others: images are pulled, file systems mounted
@@ -61,16 +61,9 @@ def find_group(
 ) -> Group:
     """The group that this node belongs to; what is not given is taken from Slurm, Kubernetes or MASTER_ADDR.
 
-    Args:
-        nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow.
-        node_rank: from 0.
-        rendezvous: HOST or HOST:PORT, the host being the node of rank 0.
-        processes: on this node; one per GPU if None, or one.
-        restarts: see `Group`.
-        environment: variables.
-
-    Raises:
-        UsageFault: the nodes cannot be told, or not where they meet.
+    nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow. node_rank: from 0. rendezvous: HOST or HOST:PORT, the
+    host being the node of rank 0. processes: on this node; one per GPU if None, or one. restarts: see `Group`. environment:
+    variables. UsageFault: the nodes cannot be told, or not where they meet.
     """
     least, most = parse_nodes(nodes or environment.get("SLURM_STEP_NUM_NODES", "1"))
     if node_rank is None:
@@ -104,13 +97,9 @@ def _meeting_place(environment: Mapping[str, str]) -> str:
 def launch(arguments: Sequence[str], group: Group) -> int:
     """Run `stamp-train ARGUMENTS…` in the processes of this node until all of them have ended.
 
-    Returns:
-        Exit code: 0, or `STOPPED` (or `INTERRUPTED`, for Ctrl-C) for a run that wrote its checkpoint because a signal asked for
-        it, or 128 and the number of the signal if there was nothing to write.
-
-    Raises:
-        StampError: a process died, or the nodes did not meet.
-        KeyboardInterrupt: a second Ctrl-C, or one before there was anything to write.
+    Exit code: 0, or `STOPPED` (or `INTERRUPTED`, for Ctrl-C) for a run that wrote its checkpoint because a signal asked for
+    it. StampError: a process died, or the nodes did not meet. KeyboardInterrupt: a second Ctrl-C, or one before there was
+    anything to write. StoppedEarly: another signal, before there was anything to write.
     """
     # One thread per process unless the recipe says otherwise: torchrun sets the same.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -148,9 +137,9 @@ def launch(arguments: Sequence[str], group: Group) -> int:
         )
         result = agent.run()
     except SignalException as caught:
-        if caught.sigval == signal.SIGINT and (agent is None or agent.code is None):
-            raise KeyboardInterrupt from None
-        return agent.code if agent and agent.code is not None else 128 + caught.sigval
+        if agent is None or agent.code is None:
+            raise (KeyboardInterrupt() if caught.sigval == signal.SIGINT else StoppedEarly(caught.sigval)) from None
+        return agent.code
     except RendezvousError as fault:
         if agent is not None and agent.started:
             raise StampError(

@@ -36,7 +36,6 @@ class Settings(Part, frozen=True):
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
     training: ClassVar[tuple[str, ...]] = ()
-    remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
     @property
     def name(self) -> str:
@@ -46,7 +45,7 @@ class Settings(Part, frozen=True):
     def tokens_per_mask(self, patches: int) -> int:
         """Tokens that a mask adds to the sequence of an image of so many merged patches, for packing and costs.
 
-        Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
+        Where a mask is text in the answer, an upper bound: a mask is never cut.
         """
         raise NotImplementedError
 
@@ -102,6 +101,9 @@ class Method(ABC):
     text_labels: str = "answers"  # which tokens are supervised, see `LayoutOptions`
     divide_by: str = "global"  # losses are divided by the counts of the global batch, or of each `micro` batch
     cells: tuple[str, int] | None = None  # rule and side of labels that are coverage of patches, see `eval.oracle`
+    deepstack: bool = (
+        True  # inner layers of the tower (Qwen3-VL) reach the tokens that it lays out with a patch's feature
+    )
     over_cache: bool = (
         True  # masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said
     )
@@ -140,10 +142,6 @@ class Method(ABC):
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
         """The logit picture of each `<|seg|>` of some replies, in one pass, several, or none."""
 
-    def force(self, begin: str) -> tuple[str, int]:
-        """How an answer begins that is to have the masks of `begin`, and the tokens that must be left for writing them."""
-        return begin, 0
-
     def listener(self) -> Listener | None:
         """Hears each answer; None: a mask is the token `<|seg|>`."""
         return None
@@ -161,6 +159,11 @@ class Method(ABC):
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `counts`."""
 
-    def prepare(self, network: nn.Module, *, fresh: bool, new: bool) -> None:  # noqa: ARG002
-        """Make a network ready to be trained; fresh: its weights are all random; new: its readout's are."""
-        return
+    def begin(self, network: nn.Module) -> None:  # noqa: B027 - most methods leave random weights as they are
+        """Change the weights of a network that are all random, in place."""
+
+    def begin_readout(self, readout: Readout) -> None:  # noqa: B027 - likewise
+        """Give a readout whose weights are random others, in place, where the settings name a file of them."""
+
+    def prepare(self, network: nn.Module) -> None:  # noqa: B027 - likewise
+        """Make a network ready to be trained, whatever it begins with."""

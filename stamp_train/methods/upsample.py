@@ -6,15 +6,19 @@ in probabilities, float32 [height, width], foreground above 0.5.
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stamp_schemas import UsageFault
+from stamp_schemas.recipe import Upsampling
 from stamp_train.sequence.errors import StampModelError
 
-BILINEAR, PUBLISHED, GUIDED = METHODS = ("bilinear", "published", "guided")
+BILINEAR, PUBLISHED, GUIDED = METHODS = get_args(Upsampling)
 _FLAT = 1e-4  # variance of colours (0 to 1) that counts for nothing: a standard deviation of a hundredth
 
 Mask = NDArray[np.bool_]
@@ -31,21 +35,11 @@ def probabilities(
     - `published`: cells with a logit above 0, enlarged to the nearest; values are 0 and 1 (STAMP, `eval/eval_refer_seg.py`).
     - `guided`: the outline within the cells follows the colours of the picture (see `_guided`).
 
-    Args:
-        logits: [h * side, w * side], any float type, on any device.
-        height: of the picture in pixels.
-        width: of the picture in pixels.
-        method: one of `METHODS`.
-        image: uint8 [height, width, 3], the picture itself; only `guided` looks at it.
-
-    Returns:
-        float32 [height, width] on the logits' device.
-
-    Raises:
-        StampModelError: there is no such method, or `guided` is given no picture or one of another size.
+    logits: [h * side, w * side], any float type, on any device, which is that of the result, float32 [height, width]. image:
+    uint8 [height, width, 3], the picture itself; only `guided` looks at it, and StampModelError says that it lacks or is of
+    another size. UsageFault for no such method.
     """
-    if method not in METHODS:
-        raise StampModelError(f"no upsampling {method!r}", fix=f"choose one of {', '.join(METHODS)}")
+    check_method(method)
     if method == PUBLISHED:
         # In double precision, as there: in single, some pixels between two cells fall to the other.
         hard = (logits > 0).double()
@@ -62,6 +56,12 @@ def probabilities(
     return _guided(cells, colours)
 
 
+def check_method(method: str) -> None:
+    """Refuse what is none of `METHODS`, by a UsageFault."""
+    if method not in METHODS:
+        raise UsageFault(f"no upsampling {method!r}", f"choose one of {', '.join(METHODS)}")
+
+
 def to_mask(logits: Tensor, height: int, width: int, method: str = BILINEAR, image: Picture | None = None) -> Mask:
     """The mask at the picture's size, bool [height, width]: where `probabilities` (same arguments) are above 0.5."""
     mask: Mask = (probabilities(logits, height, width, method, image) > 0.5).cpu().numpy()
@@ -71,17 +71,12 @@ def to_mask(logits: Tensor, height: int, width: int, method: str = BILINEAR, ima
 def _guided(cells: Tensor, colours: Tensor) -> Tensor:
     """A fast guided filter (He and Sun, arXiv:1505.00996), and what it lost given back.
 
-    Around every cell the mask is taken for a linear function of colour. The function is fitted to 3x3 cells, their
-    colours against their probabilities, for a cell's probability is the mean of the mask in it; its coefficients,
-    interpolated, are applied to the pixels' own colours. What a cell's mean then lacks is added to it once, so that
-    small things whose colours are not theirs alone do not vanish. bench/oracle.py compares with `bilinear`.
-
-    Args:
-        cells: float32 [h, w], 0 to 1.
-        colours: float32 [3, height, width], 0 to 1.
-
-    Returns:
-        float32 [height, width].
+       Around every cell the mask is taken for a linear function of colour. The function is fitted to 3x3 cells, their
+       colours against their probabilities, for a cell's probability is the mean of the mask in it; its coefficients,
+       interpolated, are applied to the pixels' own colours. What a cell's mean then lacks is added to it once, so that
+       small things whose colours are not theirs alone do not vanish. bench/oracle.py compares with `bilinear`.
+    Cells,
+       float32 [h, w], and colours, float32 [3, height, width], are 0 to 1; so is the result, float32 [height, width].
     """
     (h, w), (height, width) = cells.shape, colours.shape[1:]
     squares = (colours[:, None] * colours).reshape(9, height, width)

@@ -2,110 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from PIL import Image
 
-from stamp_schemas import UsageFault
-from stamp_train.generation.generate import Conversation
+from stamp_train.generation.generate import Conversation, StampGenerator
 from stamp_train.generation.prompts import Prompt
+from stamp_train.generation.replies import Answer, Event
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict.segmentation import Segmentation
-
-if TYPE_CHECKING:
-    from stamp_train.predict.segmenter import Segmenter
 
 STOPPED = "stopped"
 
 
-@dataclass(frozen=True, eq=False)
-class Turn:
-    """One round. An answer that was stopped half-way has finish `stopped` and no masks. said: it, as the model wrote it."""
-
-    question: str
-    answer: Segmentation
-    said: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class ChatEvent:
-    """Something that happened in a round.
-
-    Attributes:
-        kind: `text` (whole characters), `control` (`<|seg|>`, `<|yes|>` or `<|no|>` was said), or `answer`, the last one.
-        text: the text, or the name of the control token.
-        answer: the finished answer, with its masks.
-    """
-
-    kind: Literal["text", "control", "answer"]
-    text: str = ""
-    answer: Segmentation | None = None
-
-
 class Chat:
-    """A conversation about one picture; made by `Segmenter.chat`.
+    """A conversation about one picture (RGB, None for text alone), made by `Segmenter.chat`; `history` holds its answers.
 
-    Each round reads only what is new, except after an `undo`, a stop or a fault: then what was said is read again.
-
-    Attributes:
-        picture: RGB, None for text alone.
-        history: the rounds so far.
-
-    Raises:
-        StampError: a picture that the model cannot take.
+    Each round reads only what is new, except after an `undo`, a stop or a fault: then what was said is read again. StampError
+    for a picture that the model cannot take.
     """
 
-    def __init__(self, segmenter: Segmenter, picture: Image.Image | None, options: GenerationOptions) -> None:
+    def __init__(
+        self,
+        generator: StampGenerator,
+        finish: Callable[[Answer, Image.Image | None], Segmentation],
+        picture: Image.Image | None,
+        options: GenerationOptions,
+    ) -> None:
         self.picture = picture
-        self.history: list[Turn] = []
-        self._segmenter, self._options = segmenter, options
+        self.history: list[Segmentation] = []
+        self._generator, self._finish, self._options = generator, finish, options
         self._conversation: Conversation | None = self._open()
 
     def say(self, text: str, begin: str | None = None) -> Segmentation:
         """The answer to the next question; arguments and errors as those of `stream`."""
-        *_, last = self.stream(text, begin)
-        assert last.answer is not None  # a stream ends with its answer
-        return last.answer
+        for _ in self.stream(text, begin):
+            pass
+        return self.history[-1]
 
-    def stream(self, text: str, begin: str | None = None) -> Iterator[ChatEvent]:
-        """The next round as it happens. If the events are not read to their end, the answer stays as far as it came.
+    def stream(self, text: str, begin: str | None = None) -> Iterator[Event]:
+        """The next round as it is said: `text` and `control` events; at their end the answer is the last of `history`.
 
-        Args:
-            text: the question, word for word.
-            begin: how the answer begins, such as `It is <|seg|>`, instead of what the options say.
-
-        Raises:
-            StampError: the conversation has become too long, or memory does not suffice; it stays as it was.
+        text: the question, word for word. begin: how the answer begins, such as `It is <|seg|>`, instead of what the options
+        say. If the events are not read to their end the answer stays as far as it came, with finish `stopped` and no masks.
+        StampError if the conversation has become too long, or memory does not suffice; it stays as it was.
         """
         prompt: Prompt = text
         if self._conversation is None:
             self._conversation = self._open()
             prompt = [*self.messages, self._asked(text, first=not self.history)]
         conversation, self._conversation = self._conversation, None  # until the round has come to its end
-        pieces: list[tuple[str, str]] = []
-        answer: Segmentation | None = None
-        said = ""
+        said: list[Event] = []
         try:
             for event in conversation.stream(prompt, begin):
                 if event.answer is None:
-                    pieces.append((event.kind, event.text))
-                    yield ChatEvent("control" if event.kind == "control" else "text", event.text)
+                    said.append(event)
+                    yield event
                 else:
-                    answer, said = self._segmenter.finished(event.answer, self.picture), event.answer.said
+                    self.history.append(replace(self._finish(event.answer, self.picture), question=text, said=event.answer.said))
                     self._conversation = conversation
         except (GeneratorExit, KeyboardInterrupt):
-            if pieces:
-                self.history.append(Turn(text, self._stopped(pieces)))
+            if said:
+                self.history.append(self._stopped(text, said))
             raise
-        assert answer is not None  # the model's stream ends with its answer
-        self.history.append(Turn(text, answer, said))
-        yield ChatEvent("answer", answer=answer)
 
-    def undo(self) -> Turn | None:
-        """Take the last round back; it, or None if there is none."""
+    def undo(self) -> Segmentation | None:
+        """Take the last round back; its answer, or None if there is none."""
         if not self.history:
             return None
         self._conversation = None
@@ -115,49 +79,21 @@ class Chat:
     def messages(self) -> list[dict[str, Any]]:
         """The rounds so far as chat messages, see `stamp_train.sequence.chat.ChatEncoder.encode`."""
         found: list[dict[str, Any]] = []
-        for turn in self.history:
+        for answer in self.history:
             found += [
-                self._asked(turn.question, first=not found),
-                {"role": "assistant", "content": [{"type": "text", "text": turn.said or turn.answer.content}]},
+                self._asked(answer.question, first=not found),
+                {"role": "assistant", "content": [{"type": "text", "text": answer.said or answer.content}]},
             ]
         return found
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the conversation into a folder: `predictions.jsonl` with a row per round, masks and overlays.
-
-        Args:
-            folder: a new one, or one of earlier predictions, which give way.
-
-        Returns:
-            The path of `predictions.jsonl`.
-
-        Raises:
-            UsageFault: the folder holds something else, or nothing has been said.
-        """
-        from stamp_train.predict.writing import PredictionFolder
-
-        if not self.history:
-            raise UsageFault("nothing has been said yet")
-
-        written = PredictionFolder(Path(folder), {"kind": "conversation"}, overwrite=True)
-        for number, turn in enumerate(self.history, start=1):
-            written.add(f"round-{number:03d}", "", turn.question, turn.answer)
-        return written.rows
-
     def _open(self) -> Conversation:
-        return self._segmenter.generator.conversation(self.picture, self._options)
+        return self._generator.conversation(self.picture, self._options)
 
     def _asked(self, text: str, first: bool) -> dict[str, Any]:
         image = [{"type": "image"}] if first and self.picture is not None else []
         return {"role": "user", "content": [*image, {"type": "text", "text": text}]}
 
-    def _stopped(self, pieces: list[tuple[str, str]]) -> Segmentation:
-        return Segmentation(
-            text="".join(text for kind, text in pieces if kind == "text"),
-            content="".join(text for _, text in pieces),
-            masks=(),
-            probabilities=(),
-            logits=(),
-            picture=self.picture,
-            finish=STOPPED,
-        )
+    def _stopped(self, question: str, said: list[Event]) -> Segmentation:
+        words = "".join(event.text for event in said if event.kind == "text")
+        content = "".join(event.text for event in said)
+        return Segmentation(words, content, (), (), (), self.picture, STOPPED, question=question)

@@ -48,14 +48,10 @@ def read_requests(
 ) -> Iterator[Asked | StampError]:
     """All requests, those about one picture one after another; faults in the place of what cannot be asked.
 
-    Args:
-        inputs: pictures, folders of them (searched in depth, in the order of their names), lists of requests (`.jsonl`).
-        texts: questions to every picture that is not of a list.
-        expressions: things to segment in every such picture.
-        root: folder that the paths in lists begin at and must not leave; by default that of the list.
-
-    Raises:
-        UsageFault: pictures without a question, questions without a picture, or a question without a word.
+    inputs: pictures, folders of them (searched in depth, in the order of their names), lists of requests (`.jsonl`). texts,
+    expressions: questions about, and things to segment in, every picture that is not of a list. root: folder that the paths
+    in lists begin at and must not leave; by default that of the list. UsageFault for pictures without a question, questions
+    without a picture, or a question without a word.
     """
     if not all(prompt.strip() for prompt in (*texts, *expressions)):
         raise UsageFault("--text and --expression take words, and one of them has none")

@@ -14,13 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One question about one picture.
+    """One question about one picture: a path, a PIL picture, uint8 [height, width, 3], or None for text alone.
 
-    Attributes:
-        image: a path, a PIL picture, uint8 [height, width, 3], or None for text alone.
-        text: what is asked, word for word (`question` makes it of an expression); or messages, see
-            `stamp_train.sequence.chat.ChatEncoder.encode`.
-        name: for messages; by default the picture's path.
+    text: what is asked, word for word (`question` makes it of an expression); or messages, see
+    `stamp_train.sequence.chat.ChatEncoder.encode`. name: for messages; by default the picture's path.
     """
 
     image: Source | None

@@ -16,16 +16,13 @@ from stamp_schemas import UsageFault
 class Segmentation:
     """What the model says and draws.
 
-    Attributes:
-        text: what is meant to be read.
-        content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their places.
-        masks: for each `<|seg|>` in order, bool [height, width] of the picture.
-        probabilities: for each mask float32 [height, width], foreground above 0.5; before any refinement.
-        logits: for each mask float32 [h, w], the logit picture on the patch grid, foreground above 0.
-        picture: RGB, what the masks lie on: files are turned upright; None without one.
-        finish: `stop`, or `length` when a limit ended the answer.
-        forced: the model said no `<|seg|>` by itself; the mask was asked for all the same.
-        refined: a refiner has redrawn every mask; False where there is none.
+    text: what is meant to be read; content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their places. masks: for each
+    `<|seg|>` in order, bool [height, width] of the picture; probabilities: for each float32 [height, width], foreground above
+    0.5, before any refinement; logits: for each float32 [h, w] on the patch grid, foreground above 0. picture: RGB, what the
+    masks lie on (files are turned upright); None without one. finish: `stop`, `length` when a limit ended the answer, or
+    `stopped`. forced: the model said no `<|seg|>` by itself; the mask was asked for all the same. refined: a refiner has
+    redrawn every mask; False where there is none. question: what was asked, in a conversation. said: the answer as the model
+    wrote it, where it has ended; with masks in words, where they are written.
     """
 
     text: str
@@ -37,6 +34,8 @@ class Segmentation:
     finish: str
     forced: bool = False
     refined: bool = False
+    question: str = ""
+    said: str = ""
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -44,11 +43,7 @@ class Segmentation:
         return None if self.picture is None else (self.picture.height, self.picture.width)
 
     def overlay(self) -> Image.Image:
-        """The picture with the masks drawn over it, a colour for each.
-
-        Raises:
-            UsageFault: there is no picture.
-        """
+        """The picture with the masks drawn over it, a colour for each. UsageFault if there is no picture."""
         if self.picture is None:
             raise UsageFault("an answer without a picture has no overlay")
         return with_masks(self.picture, self.masks)

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,36 +39,26 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import Prompt
 from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
-from stamp_train.methods.upsample import BILINEAR, METHODS, probabilities
+from stamp_train.methods.upsample import BILINEAR, check_method, probabilities
 from stamp_train.predict.batches import Batcher, Job
-from stamp_train.predict.faults import told
-from stamp_train.predict.opening import open_checkpoint
+from stamp_train.predict.dialogue import Chat
+from stamp_train.predict.opening import open_checkpoint, told
 from stamp_train.predict.picture import Source, open_picture
-from stamp_train.predict.refine.refiner import works
+from stamp_train.predict.refine.refiner import Refiner, works
 from stamp_train.predict.requests import Request
 from stamp_train.predict.segmentation import Segmentation
 from stamp_train.sequence.errors import StampModelError
-
-if TYPE_CHECKING:
-    from stamp_train.predict.dialogue import Chat
-    from stamp_train.predict.refine import Refiner
 
 
 class Segmenter:
     """A model that answers about pictures in text and masks.
 
-    Args:
-        generator: model and processor.
-        upsampling: from the patch grid to the picture's size, one of `stamp_train.methods.upsample.METHODS`.
-        refiner: improves every mask at the picture's size, see `stamp_train.predict.refine.load_refiner`.
-
-    Raises:
-        UsageFault: no such upsampling.
+    upsampling: from the patch grid to the picture's size, one of `stamp_train.methods.upsample.METHODS`; UsageFault for
+    another. refiner: improves every mask at the picture's size, see `stamp_train.predict.refine.load_refiner`.
     """
 
     def __init__(self, generator: StampGenerator, upsampling: str = BILINEAR, refiner: Refiner | None = None) -> None:
-        if upsampling not in METHODS:
-            raise UsageFault(f"no upsampling {upsampling!r}", f"choose one of {', '.join(METHODS)}")
+        check_method(upsampling)
         self.generator, self.upsampling, self.refiner = generator, upsampling, refiner
 
     @classmethod
@@ -81,19 +71,13 @@ class Segmenter:
         refiner: Refiner | None = None,
         base: str | Path = "",
     ) -> Segmenter:
-        """Open a checkpoint.
+        """Open a checkpoint: the folder of a model, of a training run (its finished model, else its newest checkpoint), or of
+        an adapter.
 
-        Args:
-            path: folder of a model, of a training run (its finished model, else its newest checkpoint), or of a LoRA
-                checkpoint within a run.
-            device: `auto` takes CUDA, then MPS, then the CPU; or as torch names them.
-            dtype: `bfloat16`, `float16` or `float32`; `auto` is the stored one, on a CPU float32.
-            upsampling, refiner: see the class.
-            base: folder or hub name of the model that an adapter was trained on, where it does not know or that has moved.
-
-        Raises:
-            UsageFault: no such device, dtype or upsampling.
-            StampError: the checkpoint is at fault; says how.
+        device: `auto` takes CUDA, then MPS, then the CPU; or as torch names them. dtype: `bfloat16`, `float16` or `float32`;
+        `auto` is the stored one, on a CPU float32. base: folder or hub name of the model that an adapter was trained on, where
+        it does not know or that has moved. UsageFault for no such device, dtype or upsampling; StampError says how a checkpoint
+        is at fault.
         """
         model, processor = open_checkpoint(path, device, dtype, base)
         with told(str(path)):
@@ -106,34 +90,19 @@ class Segmenter:
         return device
 
     def segment(self, image: Source | None, text: Prompt, *, force_mask: bool = False, **options: Any) -> Segmentation:
-        """The answer to one question about one picture.
-
-        Args:
-            image, text: see `Request`.
-            force_mask: see `segment_all`.
-            options: fields of `GenerationOptions`.
-
-        Raises:
-            StampError: the picture or the question cannot be used, or memory does not suffice.
-        """
+        """The answer to one question about one picture, see `Request` and `segment_all`."""
         (found,) = self.segment_all([Request(image, text)], force_mask=force_mask, **options)
         return found
 
     def segment_all(
         self, requests: Iterable[Request], *, force_mask: bool = False, **options: Any
     ) -> Iterator[Segmentation]:
-        """The answers to many requests, in their order, while they are being read.
+        """The answers to many requests, in their order, while they are being read as far as the next batch needs.
 
-        Requests about the same picture that follow one another share its encoding. A batch that memory does not suffice
-        for is halved, which is said by a warning in the log.
-
-        Args:
-            requests: read as far as the next batch needs.
-            force_mask: an answer without `<|seg|>` gets one mask, as if `<|seg|>` had been all that was said.
-            options: fields of `GenerationOptions`; `batch_size` is the number of requests at a time.
-
-        Raises:
-            StampError: as `segment`, at the first request at fault; `outcomes` goes on.
+        Requests about the same picture that follow one another share its encoding. A batch that memory does not suffice for
+        is halved, which is said by a warning in the log. force_mask: an answer without `<|seg|>` gets one mask, as if `<|seg|>`
+        had been all that was said. options: fields of `GenerationOptions`; `batch_size` is the number of requests at a time.
+        StampError at the first request whose picture or question cannot be used, or that memory does not suffice for.
         """
         for outcome in self.outcomes(requests, force_mask=force_mask, **options):
             if isinstance(outcome, StampError):
@@ -148,54 +117,40 @@ class Segmenter:
             batcher = Batcher(self.generator, GenerationOptions(**options), force_mask)
         except StampModelError as fault:
             raise UsageFault(fault.message, fault.hint) from fault
-        for job in batcher.jobs((r.image, r.text, r.name) for r in requests):
+        for job in batcher.jobs(requests):
             yield job.fault or self._finished(job)
 
     def chat(self, image: Source | None, **options: Any) -> Chat:
-        """A conversation about a picture.
-
-        Args:
-            image: see `Request`.
-            options: fields of `GenerationOptions`.
-
-        Raises:
-            StampError: the picture cannot be used.
-        """
-        from stamp_train.predict.dialogue import Chat
-
-        return Chat(self, None if image is None else open_picture(image), GenerationOptions(**options))
+        """A conversation about a picture; options: fields of `GenerationOptions`. StampError if the picture cannot be used."""
+        picture = None if image is None else open_picture(image)
+        return Chat(self.generator, self.finished, picture, GenerationOptions(**options))
 
     def finished(self, answer: Answer, picture: Image.Image | None, forced: bool = False) -> Segmentation:
         """An answer of the model with its masks at the picture's size, refined if there is a refiner."""
-        masks, smooth, refined = self._drawn(answer, picture)
+        masks: list[NDArray[np.bool_]] = []
+        smooth: list[NDArray[np.float32]] = []
+        refined = False
+        logits = [one.numpy() for one in answer.masks]
+        if picture is not None:
+            pixels = np.asarray(picture)
+            height, width = pixels.shape[:2]
+            smooth = [probabilities(one, height, width, self.upsampling, pixels).numpy() for one in answer.masks]
+            masks = [mask > 0.5 for mask in smooth]
+            if self.refiner is not None and masks:
+                failed = self.refiner.failed
+                masks = self.refiner.refine_all(pixels, logits, masks)
+                refined = works(self.refiner) and self.refiner.failed == failed
         return Segmentation(
-            text=answer.text,
-            content=answer.content,
-            masks=masks,
-            probabilities=smooth,
-            logits=tuple(logits.numpy() for logits in answer.masks),
-            picture=picture,
-            finish=answer.finish,
+            answer.text,
+            answer.content,
+            tuple(masks),
+            tuple(smooth),
+            tuple(logits),
+            picture,
+            answer.finish,
             forced=forced,
             refined=refined,
         )
-
-    def _drawn(
-        self, answer: Answer, picture: Image.Image | None
-    ) -> tuple[tuple[NDArray[np.bool_], ...], tuple[NDArray[np.float32], ...], bool]:
-        """Masks and probabilities at the picture's size, and whether the masks are refined."""
-        if picture is None:
-            return (), (), False
-        pixels = np.asarray(picture)
-        height, width = pixels.shape[:2]
-        smooth = [probabilities(logits, height, width, self.upsampling, pixels).numpy() for logits in answer.masks]
-        masks = [mask > 0.5 for mask in smooth]
-        refined = False
-        if self.refiner is not None and masks:
-            failed = self.refiner.failed
-            masks = self.refiner.refine_all(pixels, [logits.numpy() for logits in answer.masks], masks)
-            refined = works(self.refiner) and self.refiner.failed == failed
-        return tuple(masks), tuple(smooth), refined
 
     def _finished(self, job: Job) -> Segmentation:
         assert job.answer is not None  # a job ends with an answer or a fault

@@ -21,11 +21,8 @@ def answer_all(
 ) -> Iterator[Prediction | StampError]:
     """A row or a fault for every request: first those that are known at once, then the others in their order.
 
-    Args:
-        asked: requests; a fault among them is passed on.
-        folder: holds the rows of earlier calls and gets the new ones.
-        open_segmenter: called if there is anything to answer.
-        options: of `Segmenter.outcomes`.
+    folder: holds the rows of earlier calls and gets the new ones. open_segmenter: called if there is anything to answer;
+    options: of `Segmenter.outcomes`.
     """
     waiting = []
     for one in asked:

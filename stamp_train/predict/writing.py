@@ -43,13 +43,12 @@ class Mask(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """One row.
+    """One row: what was asked, word for word (prompt), about a picture as it was named, and the answer.
 
-    id: of the request. image: the picture as it was named. prompt: what was asked, word for word. text: the answer as it
-    is meant to be read; content: with `<|seg|>` in its places, one mask for each. finish: `stop`, `length` or `stopped`.
-    forced: the mask was asked for although the answer has no `<|seg|>` of its own. refined: every mask was redrawn by
-    `--refine`. width, height: of the picture as it is
-    seen (EXIF rotation applied), 0 without one. overlay: JPEG, relative to the folder, None without masks.
+    text: as it is meant to be read; content: with `<|seg|>` in its places, one mask for each. finish: `stop`, `length` or
+    `stopped`. forced: the mask was asked for although the answer has no `<|seg|>` of its own. refined: every mask was redrawn
+    by `--refine`. width, height: of the picture as it is seen (EXIF rotation applied), 0 without one. overlay: JPEG, relative
+    to the folder, None without masks.
     """
 
     id: str
@@ -67,19 +66,11 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class PredictionFolder:
-    """A folder that predictions are written into, one by one; nothing in it changes before the first.
+    """A folder that predictions are written into, one by one; nothing in it changes before the first. rows: their file.
 
-    Args:
-        folder: made if it is not there.
-        settings: plain values that tell what the predictions are made with.
-        overwrite: begin anew in a folder of predictions, whatever they were made with.
-        refining: a refiner is at hand: rows with masks that it has not redrawn are not done.
-
-    Attributes:
-        rows: path of `predictions.jsonl`.
-
-    Raises:
-        UsageFault: the folder holds predictions made with other settings, or files of others under our names.
+    settings: plain values that tell what the predictions are made with. overwrite: begin anew in a folder of predictions,
+    whatever they were made with. refining: a refiner is at hand: rows with masks that it has not redrawn are not done.
+    UsageFault if the folder holds predictions made with other settings, or files of others under our names.
     """
 
     def __init__(
@@ -92,11 +83,7 @@ class PredictionFolder:
         self._done = {} if overwrite else {row.id: row for row in _whole_rows(self.rows)}
 
     def found(self, name: str, image: str, prompt: str) -> Prediction | None:
-        """The row of a request, None if it is still to be done.
-
-        Raises:
-            StampError: the row of that id is of another request.
-        """
+        """The row of a request, None if it is still to be done. StampError if the row of that id is of another request."""
         row = self._done.get(name)
         if row is not None and (row.image, row.prompt) != (image, prompt):
             raise StampError(
@@ -108,19 +95,9 @@ class PredictionFolder:
         return row
 
     def add(self, name: str, image: str, prompt: str, answer: Segmentation) -> Prediction:
-        """Write one answer.
+        """Write the answer to what was asked about a picture, as it was named; its row. UsageFault if the folder refuses it.
 
-        Args:
-            name: id of the request, unlike any other in the folder.
-            image: the picture as it was named.
-            prompt: what was asked.
-            answer: what came of it.
-
-        Returns:
-            The row.
-
-        Raises:
-            UsageFault: the folder cannot be written to.
+        name: id of the request, unlike any other in the folder.
         """
         if not self._begun:
             self._begin()

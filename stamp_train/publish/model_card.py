@@ -13,7 +13,7 @@ from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Data, Recipe
 from stamp_train.backbones.saving import OLDEST
 from stamp_train.eval.card import checkpoint_digest
-from stamp_train.eval.results import Results
+from stamp_train.eval.results import read_results
 from stamp_train.recipes import resolve
 from stamp_train.stream.stages import open_set
 from stamp_train.train.folder import CONFIG, EVALUATIONS, RECIPE, run_folder
@@ -59,18 +59,9 @@ def model_card(
     """The card of a checkpoint as Markdown.
 
     What it says comes from the run's folder, if the checkpoint lies in one, and from the results; the digests of shard sets
-    are those of the sets that lie where the recipe says.
-
-    Args:
-        checkpoint: folder with the weights.
-        name: of the model.
-        results: `results.json` of evaluations.
-        base: what an adapter was put on.
-        text_only: of the model without its mask side.
-
-    Raises:
-        UsageFault: results of another model.
-        StampError: results that cannot be read.
+    are those of the sets that lie where the recipe says. checkpoint: folder with the weights, of the model called `name`.
+    results: `results.json` of evaluations; base: what an adapter was put on; text_only: of the model without its mask side.
+    UsageFault for results of another model, StampError for results that cannot be read.
     """
     run = run_folder(checkpoint)
     recipe = resolve(str(run / RECIPE)).recipe if run else None
@@ -157,12 +148,7 @@ def _held_out(run: Path) -> str:
 
 
 def _scores(path: Path, checkpoint: Path) -> Iterator[str]:
-    try:
-        results = msgspec.json.decode(path.read_bytes(), type=Results)
-    except OSError as fault:
-        raise UsageFault(f"{path}: {fault.strerror}", "`stamp-train eval` writes results.json to its --out") from None
-    except msgspec.MsgspecError as fault:
-        raise StampError(f"{path}: not the results of an evaluation: {fault}") from None
+    results = read_results(path)
     settings = results.card.settings
     if settings.checkpoint_digest != checkpoint_digest(checkpoint):
         raise UsageFault(f"{path}: results of another model ({settings.checkpoint})")

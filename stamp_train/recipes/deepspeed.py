@@ -24,8 +24,7 @@ _NEVER = 10**9  # steps between two reports on stdout, which is for results
 def deepspeed_config(recipe: Recipe) -> dict[str, Any]:
     """What DeepSpeed is told: the file that `recipe.deepspeed` names, or ZeRO stage 2; with nothing left at `auto`.
 
-    Raises:
-        UsageFault: no such file, no JSON, or a value that contradicts the recipe.
+    UsageFault: no such file, no JSON, or a value that contradicts the recipe.
     """
     name = recipe.deepspeed or "deepspeed"
     given = _read(Path(recipe.deepspeed)) if recipe.deepspeed else {"zero_optimization": {"stage": 2}}
@@ -52,8 +51,7 @@ def deepspeed_config(recipe: Recipe) -> dict[str, Any]:
 def check_deepspeed(recipe: Recipe) -> None:
     """Whether a run by DeepSpeed can begin here; nothing for other engines.
 
-    Raises:
-        UsageFault: it is not installed, or as `deepspeed_config`.
+    UsageFault: it is not installed, or as `deepspeed_config`.
     """
     if recipe.engine != "deepspeed":
         return

@@ -46,8 +46,7 @@ def _bare(kind: Any) -> Any:
 def check_keys(values: Values, kind: Any) -> None:
     """Refuse the first key that the struct `kind` does not have, and name the one that was probably meant.
 
-    Raises:
-        UsageFault: with where it was written.
+    UsageFault: with where it was written.
     """
     _check(values.tree, kind, (), values)
 

@@ -30,10 +30,8 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL
 class Resolved:
     """A recipe ready to run.
 
-    Attributes:
-        name: of the recipe, for the run folder.
-        recipe: its values.
-        origins: for every value, by dotted path, where it came from: `FILE:LINE`, `--set` or `default`.
+    name: of the recipe, for the run folder. recipe: its values. origins: for every value, by dotted path, where it came from:
+    `FILE:LINE`, `--set` or `default`.
     """
 
     name: str
@@ -68,12 +66,9 @@ def names() -> list[str]:
 def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
     """Read a recipe and lay overrides over it.
 
-    Args:
-        recipe: name of one that comes with the package, or a YAML file.
-        overrides: `a.b=c`; `stages.0.epochs=1` reaches into a list, and a value in brackets or braces is read as YAML.
-
-    Raises:
-        UsageFault: no such recipe, an unknown key (with the likely one), or a value of the wrong type or size.
+    recipe: name of one that comes with the package, or a YAML file. overrides: `a.b=c`; `stages.0.epochs=1` reaches into a
+    list, and a value in brackets or braces is read as YAML. UsageFault: no such recipe, an unknown key (with the likely one),
+    or a value of the wrong type or size.
     """
     name, label, text = _read(recipe)
     values = read_yaml(text, label)

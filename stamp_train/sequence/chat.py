@@ -15,24 +15,46 @@ _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|
 # What an assistant may say beyond text. Everything else that looks like a control token stays text, whoever wrote it.
 SPEAKABLE = (SEG, YES, NO)
 _SPEAKABLE = re.compile("(" + "|".join(map(re.escape, SPEAKABLE)) + ")")
-DEFAULT_SYSTEM = "You are a helpful assistant."
-TEMPLATE = (  # the same in the language of chat templates, for other programs; there control tokens in texts are obeyed
-    "{%- for message in messages %}"
-    "{%- if loop.first and message['role'] != 'system' %}"
-    "{{- '<|im_start|>system\n" + DEFAULT_SYSTEM + "<|im_end|>\n' }}"
-    "{%- endif %}"
-    "{{- '<|im_start|>' + message['role'] + '\n' }}"
-    "{%- if message['content'] is string %}{{- message['content'] }}"
-    "{%- else %}{%- for part in message['content'] %}"
-    "{%- if part['type'] == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
-    "{%- else %}{{- part['text'] }}{%- endif %}"
-    "{%- endfor %}{%- endif %}"
-    "{{- '<|im_end|>\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
-)
-# What is written into every dialogue, whatever it says: tokenised once.
-FRAME = (DEFAULT_SYSTEM, "system\n", "user\n", "assistant\n", "\n")
+
+
+@dataclass(frozen=True)
+class ChatLayout:
+    """How a family of models frames dialogues, all of them in ChatML.
+
+    system: what the system line says that is put in front of a dialogue without one; "" for no such line.
+    """
+
+    system: str = ""
+
+    @property
+    def frame(self) -> tuple[str, ...]:
+        """What is written into every dialogue, whatever it says: tokenised once."""
+        return (self.system, "system\n", "user\n", "assistant\n", "\n")
+
+    @property
+    def template(self) -> str:
+        """The same in the language of chat templates, for other programs; there control tokens in texts are obeyed."""
+        opening = (
+            "{%- if loop.first and message['role'] != 'system' %}"
+            "{{- '<|im_start|>system\n" + self.system + "<|im_end|>\n' }}"
+            "{%- endif %}"
+        )
+        return (
+            "{%- for message in messages %}"
+            + (opening if self.system else "")
+            + "{{- '<|im_start|>' + message['role'] + '\n' }}"
+            "{%- if message['content'] is string %}{{- message['content'] }}"
+            "{%- else %}{%- for part in message['content'] %}"
+            "{%- if part['type'] == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
+            "{%- else %}{{- part['text'] }}{%- endif %}"
+            "{%- endfor %}{%- endif %}"
+            "{{- '<|im_end|>\n' }}"
+            "{%- endfor %}"
+            "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+        )
+
+
+ASSISTED = ChatLayout("You are a helpful assistant.")
 
 Message = Mapping[str, Any]
 
@@ -52,20 +74,20 @@ class EncodedDialogue:
 
 
 class ChatEncoder:
-    """ChatML with the control tokens of Qwen2-VL and those that a method adds; `control` has their ids.
+    """ChatML with the control tokens of Qwen's models and those that a method adds; `control` has their ids.
 
     Headers, texts and control tokens are tokenised apart. For text that does not begin with a line break this gives the
     ids of the checkpoints' chat template; and a training sequence is always the generation prompt followed by the answer.
-    tokenizer: a fast one of transformers; StampModelError if it lacks a control token.
+    tokenizer: a fast one of transformers; StampModelError if it lacks a control token. layout: of the family of models.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, layout: ChatLayout = ASSISTED) -> None:
+        self.tokenizer, self.layout = tokenizer, layout
         self._vocabulary: dict[str, int] = tokenizer.get_vocab()
         self.control: dict[str, int] = {}
         self._frame: dict[str, list[int]] = {}
         self.require([*_CHAT_TOKENS, *(token for token in SPEAKABLE if token in self._vocabulary)])
-        self._frame = {text: self.text_ids(text) for text in FRAME}
+        self._frame = {text: self.text_ids(text) for text in layout.frame}
 
     def require(self, tokens: Sequence[str]) -> None:
         """Make sure of more control tokens; StampModelError if the tokenizer lacks one."""
@@ -91,7 +113,7 @@ class ChatEncoder:
     def text_ids(self, text: str) -> list[int]:
         """Ids of plain text; what looks like a control token in it stays text.
 
-        Raises StampModelError if the tokenizer turns it into a control token all the same.
+        StampModelError if the tokenizer turns it into a control token all the same.
         """
         if text in self._frame:
             return list(self._frame[text])
@@ -116,7 +138,7 @@ class ChatEncoder:
     def encode(
         self, messages: Sequence[Message], *, name: str | None = None, generation_prompt: bool = False
     ) -> EncodedDialogue:
-        """Token ids of a dialogue; a default system line is put in front if there is none.
+        """Token ids of a dialogue; the layout's system line is put in front if there is none.
 
         messages: `role` and `content`, which is a string or a list of `{"type": "image"}` and `{"type": "text", "text": ...}`.
         name: of the dialogue, for messages. generation_prompt: end with the header of an assistant turn. StampModelError: no
@@ -125,8 +147,8 @@ class ChatEncoder:
         if not messages:
             raise StampModelError("a dialogue without messages", where=name)
         turns = list(messages)
-        if turns[0].get("role") != "system":
-            turns.insert(0, {"role": "system", "content": DEFAULT_SYSTEM})
+        if turns[0].get("role") != "system" and self.layout.system:
+            turns.insert(0, {"role": "system", "content": self.layout.system})
         writer = _Writer(self, name)
         for turn in turns:
             writer.turn(turn)

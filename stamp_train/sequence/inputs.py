@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -87,15 +87,38 @@ class Targets:
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What the vision tower says of all images of a sequence, N merged patches in all, row by row per image.
+    """Features of all images of a sequence, N merged patches in all, row by row per image.
 
     merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge: upper left, upper
-    right, lower left, lower right. own: for each image what the method's readout made of its pixels, if anything.
+    right, lower left, lower right. layers: [N, H] each, what is added after each of the language model's first layers. own: for
+    each image what the method's readout made of its pixels, if anything.
     """
 
     merged: Tensor
     patches: Tensor
+    layers: tuple[Tensor, ...] = ()
     own: tuple[Tensor, ...] = ()
+
+    def split(self, sizes: Sequence[int]) -> list[ImageFeatures]:
+        """Features of each image, of so many merged patches."""
+        merged, patches, *layers = (
+            torch.split(part, list(sizes)) for part in (self.merged, self.patches, *self.layers)
+        )
+        return [
+            ImageFeatures(first, second, tuple(rest), self.own[number : number + 1])
+            for number, (first, second, *rest) in enumerate(zip(merged, patches, *layers, strict=True))
+        ]
+
+    @classmethod
+    def join(cls, parts: Sequence[ImageFeatures]) -> ImageFeatures:
+        """Features one after another; at least one."""
+        layers = zip(*(part.layers for part in parts), strict=True)
+        return cls(
+            torch.cat([part.merged for part in parts]),
+            torch.cat([part.patches for part in parts]),
+            tuple(torch.cat(layer) for layer in layers),
+            tuple(one for part in parts for one in part.own),
+        )
 
 
 @dataclass(frozen=True)

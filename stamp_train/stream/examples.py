@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from torch import Tensor
@@ -15,10 +15,23 @@ from stamp_train.methods.contract import Label, Method
 from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.stream.records import BadRecord, Parsed
 
+if TYPE_CHECKING:
+    from stamp_train.backbones.processor import StampProcessor
+
 GridTHW = tuple[int, int, int]
 Prepare = Callable[[Image.Image], tuple[Tensor, GridTHW]]
 """A picture in RGB to pixel values and their patch grid (time, height, width); ValueError for one that no model can take.
 Called in several threads at a time."""
+
+
+def prepare_with(processor: StampProcessor) -> Prepare:
+    """The processor as the stream calls it."""
+
+    def prepare(image: Image.Image) -> tuple[Tensor, GridTHW]:
+        batch = processor.images([image])[0]
+        return batch.pixel_values, batch.grid_thw
+
+    return prepare
 
 
 class ExampleMaker:

@@ -45,15 +45,11 @@ class Member(NamedTuple):
 class ShardRows:
     """The rows of one shard with R records and D dialogues.
 
-    Attributes:
-        entry: the shard in the manifest.
-        dialogues: int64 [R], dialogues of each record.
-        starts: int64 [R + 1], where the dialogues of each record begin in the arrays below.
-        turns, masks, characters: int64 [D], messages, `<|seg|>` and characters of each dialogue.
-        tokens: int64 [D], text tokens; None if the set was built without a tokenizer.
-        image_tokens: int64 [R], merged patches; 0 without a picture.
-        sizes: int64 [R, 2], width and height of each picture in pixels.
-        spans: uint64 [R, 3, 3], offset, bytes and xxh3 of each record's image, JSON and labels.
+    entry: the shard in the manifest. dialogues: int64 [R], dialogues of each record. starts: int64 [R + 1], where the
+    dialogues of each record begin in the arrays below. turns, masks, characters: int64 [D], messages, `<|seg|>` and
+    characters of each dialogue. tokens: int64 [D], text tokens; None if the set was built without a tokenizer. image_tokens:
+    int64 [R], merged patches; 0 without a picture. sizes: int64 [R, 2], width and height of each picture in pixels. spans:
+    uint64 [R, 3, 3], offset, bytes and xxh3 of each record's image, JSON and labels.
     """
 
     entry: ShardEntry
@@ -78,15 +74,9 @@ class SetIndex:
 
     Safe to share between threads.
 
-    Args:
-        place: a folder, the URL of one, or a store.
-
-    Attributes:
-        store, tars: where manifest and index, and where the shards, are read from.
-        keep: shards whose rows are kept in memory.
-
-    Raises:
-        StampError: a manifest or an index that is missing, of another version, or not of the other.
+    place: a folder, the URL of one, or a store. store, tars: where manifest and index, and where the shards, are read from.
+    keep: shards whose rows are kept in memory. StampError: a manifest or an index that is missing, of another version, or not
+    of the other.
     """
 
     def __init__(self, place: Location) -> None:

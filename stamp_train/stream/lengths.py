@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stamp_schemas.record import SEG
+from stamp_data.grid import PATCH, patch_grid
+from stamp_schemas.record import CHARACTERS_PER_TOKEN, SEG
 from stamp_train.launch import is_first
 from stamp_train.stream.index import ShardRows
 from stamp_train.stream.order import Group
 
 if TYPE_CHECKING:
-    from stamp_train.methods.contract import Settings
     from stamp_train.stream.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GroupTokens:
-    """Tokens of a group. shared: of the picture and what stands before it, once. own: of each dialogue with its masks."""
+    """Tokens of a group. shared: of the image and what stands before it, once. own: of each dialogue with its masks."""
 
     shared: int
     own: tuple[int, ...]
@@ -37,33 +37,32 @@ class GroupTokens:
 class TokenCosts:
     """Tokens of a sequence that no text accounts for; the defaults are those of Qwen2-VL's tokenizer.
 
-    Attributes:
-        system: the default system turn that stands in front of a dialogue.
-        turn: start, role, end and line break of a turn.
-        header: those of a turn that precede its content; before the picture, dialogues share them.
-        vision: start and end of the picture.
-        characters: characters per token, for sets that were built without a tokenizer.
+    system: the default system turn that stands in front of a dialogue. turn: start, role, end and line break of a turn.
+    header: those of a turn that precede its content; before the image, dialogues share them. vision: start and end of the
+    image. characters: characters per token, where the build counted no tokens. counted: whether its counts are of this
+    tokenizer. factor: side of a merged patch in pixels. mask: tokens that a mask adds in an image of so many merged patches, by
+    the method; one each by default.
     """
 
     system: int = 11
     turn: int = 5
     header: int = 3
     vision: int = 2
-    characters: float = 3.5
+    characters: float = CHARACTERS_PER_TOKEN
+    counted: bool = True
+    factor: int = PATCH
+    mask: Callable[[int], int] = int
 
     def text(self, characters: int, masks: int) -> int:
         """Tokens of a dialogue's texts, estimated; every `<|seg|>` is one."""
         return masks + round((characters - len(SEG) * masks) / self.characters)
 
-    def group(
-        self, picture: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int], per_mask: int
-    ) -> GroupTokens:
-        """Tokens of a group. picture: its merged patches, 0 without one. texts, turns, masks: of each dialogue. per_mask: what
-        each mask adds."""
-        shared = self.system + self.header + self.vision + picture if picture else 0
-        alone = -self.header if picture else self.system
+    def group(self, image: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int]) -> GroupTokens:
+        """Tokens of a group. image: its merged patches, 0 without one; the rest: of each dialogue."""
+        shared = self.system + self.header + self.vision + image if image else 0
+        alone, mask_tokens = (-self.header, self.mask(image)) if image else (self.system, 0)
         own = (
-            alone + self.turn * turn + text + per_mask * mask
+            alone + self.turn * turn + text + mask_tokens * mask
             for text, turn, mask in zip(texts, turns, masks, strict=True)
         )
         return GroupTokens(shared, tuple(own))
@@ -76,14 +75,22 @@ class Lengths:
     are those of the build; otherwise an estimate, which the log says once.
     """
 
-    def __init__(self, plan: Plan, method: Settings, costs: TokenCosts | None = None) -> None:
-        self._plan, self._method = plan, method
+    def __init__(self, plan: Plan, costs: TokenCosts | None = None) -> None:
+        self._plan = plan
         self._costs = costs or TokenCosts()
 
     def __call__(self, groups: tuple[Group, ...]) -> list[GroupTokens]:
         """Tokens of each group."""
         rows = self._rows(groups)
         return [self._measure(group, rows[group.source, group.shard]) for group in groups]
+
+    def _measure(self, group: Group, rows: ShardRows) -> GroupTokens:
+        """With grids as the build has them, or as it would have them for the model's patches."""
+        settings, image = self._plan.sets[group.source].manifest.settings, None
+        if settings.pixels_per_patch != self._costs.factor and rows.image_tokens[group.row]:
+            width, height = rows.sizes[group.row].tolist()
+            image = patch_grid(height, width, settings.min_tokens, settings.max_tokens, self._costs.factor).tokens
+        return measure(rows, group.row, group.dialogues, self._costs, image)
 
     def _rows(self, groups: tuple[Group, ...]) -> dict[tuple[int, int], ShardRows]:
         """The rows of every shard that the groups are of; those of one set are read together."""
@@ -96,19 +103,20 @@ class Lengths:
             for shard, rows in zip(shards, self._plan.sets[source].rows(list(shards)), strict=True)
         }
 
-    def _measure(self, group: Group, rows: ShardRows) -> GroupTokens:
-        at = [int(rows.starts[group.row]) + dialogue for dialogue in group.dialogues]
-        masks = rows.masks[at].tolist()
-        texts = rows.tokens[at].tolist() if rows.tokens is not None else self._estimate(rows, at, masks)
-        picture = int(rows.image_tokens[group.row])
-        per_mask = self._method.tokens_per_mask(picture) if picture else 0
-        return self._costs.group(picture, texts, rows.turns[at].tolist(), masks, per_mask)
 
-    def _estimate(self, rows: ShardRows, at: list[int], masks: list[int]) -> list[int]:
-        if is_first():
-            _tell_estimate(self._costs.characters)
-        characters = rows.characters[at].tolist()
-        return [self._costs.text(count, mask) for count, mask in zip(characters, masks, strict=True)]
+def measure(
+    rows: ShardRows, row: int, dialogues: Sequence[int], costs: TokenCosts, image: int | None = None
+) -> GroupTokens:
+    """Tokens of some dialogues of a record. image: of its merged patches, if not those of the build."""
+    at = [int(rows.starts[row]) + dialogue for dialogue in dialogues]
+    masks = rows.masks[at].tolist()
+    if rows.tokens is not None and costs.counted:
+        texts = rows.tokens[at].tolist()
+    else:
+        if is_first() and costs.counted:
+            _tell_estimate(costs.characters)
+        texts = [costs.text(count, mask) for count, mask in zip(rows.characters[at].tolist(), masks, strict=True)]
+    return costs.group(int(rows.image_tokens[row]) if image is None else image, texts, rows.turns[at].tolist(), masks)
 
 
 @cache

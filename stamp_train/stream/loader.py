@@ -19,6 +19,7 @@ import msgspec
 
 from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
+from stamp_schemas.recipe import Recipe
 from stamp_train.methods.contract import Method
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
@@ -26,8 +27,9 @@ from stamp_train.stream.lengths import Lengths, TokenCosts
 from stamp_train.stream.order import Group
 from stamp_train.stream.pack import PackedStep, pack_batch
 from stamp_train.stream.plan import GlobalBatch, Plan
-from stamp_train.stream.quarantine import BadRow, Quarantine
+from stamp_train.stream.quarantine import QUARANTINE, BadRow, Quarantine
 from stamp_train.stream.records import BadRecord, RecordReader
+from stamp_train.stream.stages import stage_plan, token_costs
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -59,16 +61,11 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
 class StepBatch:
     """One step, as a rank gets it.
 
-    Attributes:
-        step: from 0.
-        draws: dialogues drawn from the plan up to and with this step.
-        digest: of the global batch: equal for all ranks, whatever their number.
-        dialogues: in the global batch.
-        tokens: of the global batch, by the index.
-        padding: share of the step in which ranks wait for the longest pack.
-        epoch: passes over each set that were begun before this step, by name.
-        packs: this rank's, as many as every other rank's; each is one input of `Layout`, empty only where the global batch has
-            fewer dialogues than all ranks together have packs.
+    step: from 0. draws: dialogues drawn from the plan up to and with this step. digest: of the global batch: equal for all
+    ranks, whatever their number. dialogues: in the global batch. tokens: of the global batch, by the index. padding: share of
+    the step in which ranks wait for the longest pack. epoch: passes over each set that were begun before this step, by name.
+    packs: this rank's, as many as every other rank's; each is one input of `Layout`, empty only where the global batch has
+    fewer dialogues than all ranks together have packs.
     """
 
     step: int
@@ -103,15 +100,9 @@ class _Pending:
 class StreamLoader:
     """Iterates the steps of a plan, from where its state stands to the plan's end, for one rank.
 
-    Args:
-        plan: of the run.
-        prepare: the model's processor, see `examples.Prepare`.
-        method: says what is learned of a record.
-        options: rank, sizes and threads.
-        costs: tokens that no text accounts for.
-
-    Raises:
-        StampError: while iterating: a set that cannot be read, or too many bad records.
+    plan: of the run. prepare: the model's processor, see `examples.Prepare`. method: says what is learned. options: rank, sizes
+    and threads. costs: tokens that no text accounts for. StampError: while iterating: a set that cannot be read, or too many
+    bad records.
     """
 
     def __init__(
@@ -126,7 +117,7 @@ class StreamLoader:
         self.options = options or LoaderOptions()
         records = sum(entry.records for one in plan.sets for entry in one.shards)
         self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share, records)
-        self._lengths = Lengths(plan, method.settings, costs)
+        self._lengths = Lengths(plan, costs)
         self._reader = RecordReader(plan.sets)
         self._make = ExampleMaker(prepare, method)
         self._told: set[tuple[int, int, int, int]] = set()
@@ -273,3 +264,18 @@ def _executor(threads: int, stores: Sequence[Store]) -> Iterator[Executor]:
         executor.shutdown(cancel_futures=True)
         for store in stores:
             store.hurry(False)
+
+
+def stage_loader(
+    recipe: Recipe, index: int, prepare: Prepare, method: Method, rank: int, world: int, out: Path
+) -> StreamLoader:
+    """The loader of stage number `index` of a recipe for one rank of `world`; `out`: where unreadable records are listed."""
+    options = LoaderOptions(
+        rank=rank,
+        world=world,
+        token_budget=recipe.batch.pack_tokens,
+        threads=recipe.data.threads,
+        max_bad_share=recipe.data.max_bad_share,
+        quarantine=out / QUARANTINE,
+    )
+    return StreamLoader(stage_plan(recipe, index), prepare, method, options, token_costs(recipe))

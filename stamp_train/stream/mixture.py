@@ -49,12 +49,7 @@ class Mixture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MixedOrder:
-    """The merged stream of some sets.
-
-    Args:
-        orders: of the sets.
-        rates: of each.
-    """
+    """The merged stream of some sets. orders: of the sets. rates: of each."""
 
     def __init__(self, orders: Sequence[SetOrder], rates: Sequence[int]) -> None:
         self.orders = orders

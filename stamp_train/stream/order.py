@@ -15,22 +15,38 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
 
 from stamp_train.stream.index import SetIndex
-from stamp_train.stream.shuffle import key_of, permutation
 
 Ints = NDArray[np.int64]
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
+_LAST = np.uint64(31)
+
+
+def key_of(*parts: str | int) -> int:
+    """A 64-bit key from what names a shuffle, such as seed, set, epoch."""
+    return xxh3_64_intdigest("/".join(map(str, parts)).encode())
+
+
+def permutation(count: int, key: int) -> Ints:
+    """The numbers 0 … count - 1 in the order that `key` gives them.
+
+    They are sorted by SplitMix64 of their place. That function maps 64 bits to 64 bits one to one, so no two places tie,
+    and the order depends on no sorting algorithm.
+    """
+    word = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN + np.uint64(key)
+    for shift, factor in _MIX:
+        word = (word ^ (word >> shift)) * factor
+    return np.argsort(word ^ (word >> _LAST))
 
 
 class Group(NamedTuple):
     """Some dialogues of one record, drawn together so that its picture is laid out once.
 
-    Attributes:
-        source: number of the set in the plan.
-        epoch: of that set, from 0.
-        start: position of the first dialogue in the stream of that set.
-        shard, row: the record's place.
-        dialogues: places in the record's list, in the order of the stream.
+    source: number of the set in the plan. epoch: of that set, from 0. start: position of the first dialogue in the stream of
+    that set. shard, row: the record's place. dialogues: places in the record's list, in the order of the stream.
     """
 
     source: int
@@ -74,12 +90,8 @@ class _Window:
 class SetOrder:
     """The stream of one set.
 
-    Args:
-        index: of the set.
-        source: its number in the plan.
-        key: names the shuffle: equal keys and sets give equal streams.
-        group: most dialogues of a record that are drawn together.
-        window: shards that are shuffled together.
+    index: of the set. source: its number in the plan. key: names the shuffle: equal keys and sets give equal streams. group:
+    most dialogues of a record that are drawn together. window: shards that are shuffled together.
     """
 
     def __init__(self, index: SetIndex, source: int, key: str, group: int, window: int) -> None:

@@ -37,9 +37,8 @@ class Pack:
 class PackedStep:
     """A global batch, distributed.
 
-    Attributes:
-        packs: for each rank its packs, equally many; a pack has a place in every rank's micro-step.
-        too_long: (group, place of the dialogue in its record, tokens) of dialogues that alone exceed the budget.
+    packs: for each rank its packs, equally many; a pack has a place in every rank's micro-step. too_long: (group, place of
+    the dialogue in its record, tokens) of dialogues that alone exceed the budget.
     """
 
     packs: tuple[tuple[Pack, ...], ...]
@@ -61,11 +60,8 @@ class PackedStep:
 def pack_batch(groups: Sequence[Group], lengths: Sequence[GroupTokens], world: int, budget: int) -> PackedStep:
     """Distribute the groups of a global batch.
 
-    Args:
-        groups: of the batch.
-        lengths: of each.
-        world: ranks.
-        budget: most tokens of a pack. A dialogue that is longer gets a pack of its own.
+    groups: of the batch. lengths: of each. world: ranks. budget: most tokens of a pack. A dialogue that is longer gets a pack
+    of its own.
     """
     if world < 1 or budget < 1:
         raise UsageFault(f"packing for {world} ranks with {budget} tokens a pack", "both must be at least 1")

@@ -47,11 +47,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
 class GlobalBatch:
     """The dialogues of one step, whoever computes them.
 
-    Attributes:
-        step: from 0.
-        start: dialogues drawn before it.
-        groups: in the order of the plan.
-        sets: digests of the plan's sets.
+    step: from 0. start: dialogues drawn before it. groups: in the order of the plan. sets: digests of the plan's sets.
     """
 
     step: int
@@ -90,13 +86,8 @@ class Named:
 class Plan:
     """The stream of global batches.
 
-    Args:
-        sets: what is trained on; the same set twice gives two streams of different order.
-        mixture: how much of each.
-        options: seed and sizes.
-
-    Raises:
-        StampError: a set cannot be opened, or the mixture does not fit the sets (UsageFault).
+    sets: what is trained on; the same set twice gives two streams of different order. mixture: how much of each. options:
+    seed and sizes. StampError: a set cannot be opened, or the mixture does not fit the sets (UsageFault).
     """
 
     def __init__(

@@ -14,6 +14,7 @@ from stamp_schemas import StampError
 _log = logging.getLogger(__name__)
 GRACE = 1000  # records; of fewer, the share is taken as if there were so many
 LISTED = 5
+QUARANTINE = "quarantine.jsonl"  # of a run folder
 
 
 class BadRow(msgspec.Struct, frozen=True):
@@ -32,10 +33,9 @@ class BadRow(msgspec.Struct, frozen=True):
 class Quarantine:
     """The bad records of a run.
 
-    Args:
-        path: of quarantine.jsonl; None to keep none. A record that it names already is not named again.
-        max_bad_share: stop when more than this share of the records was bad.
-        records: how many there are, if that is known: one that is read again in another group or epoch counts once.
+    path: of quarantine.jsonl; None to keep none. A record that it names already is not named again. max_bad_share: stop when
+    more than this share of the records was bad. records: how many there are, if that is known: one that is read again in
+    another group or epoch counts once.
     """
 
     def __init__(self, path: Path | None, max_bad_share: float, records: int | None = None) -> None:

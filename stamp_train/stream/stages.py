@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
@@ -17,20 +17,21 @@ from stamp_data.shards.manifest import NoManifest
 from stamp_data.shards.stores import ShardCache, Store, open_store
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Data, Recipe
-from stamp_train.stream import GlobalBatch, Mixture, PackedStep, Plan, TokenCosts, pack_batch
-from stamp_train.stream.lengths import Lengths
-from stamp_train.stream.plan import PlanOptions
+from stamp_train.backbones.registry import recipe_backbone
+from stamp_train.stream.lengths import Lengths, TokenCosts
+from stamp_train.stream.mixture import Mixture
+from stamp_train.stream.pack import PackedStep, pack_batch
+from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
 
 _SAMPLE = 24  # steps that padding is measured on
 # The presets' own tokenizer knows single bytes, of which these turns are made.
-_BYTES = TokenCosts(system=37, turn=13, header=7, vision=2, characters=1.0)
+_BYTES = TokenCosts(system=37, turn=13, header=7, vision=2, characters=1.0, counted=False)
 
 
 def stage_plan(recipe: Recipe, index: int) -> Plan:
     """What a stage draws. By `epochs` it ends with its last dialogue; by `steps` its sets go on as long as it takes.
 
-    Raises:
-        StampError: a set is not there.
+    StampError: a set is not there.
     """
     stage = recipe.stages[index]
     options = PlanOptions(
@@ -65,36 +66,26 @@ def told_root(data: Data) -> Iterator[None]:
 
 
 def stage_steps(recipe: Recipe, index: int) -> int:
-    """Optimizer steps of a stage.
-
-    Raises:
-        StampError: a set is not there, or the sets hold nothing.
-    """
+    """Optimizer steps of a stage. StampError: a set is not there, or the sets hold nothing."""
     steps = recipe.stages[index].steps or stage_plan(recipe, index).steps
     if not steps:
         raise StampError(f"stage {recipe.stages[index].name}: its sets hold no dialogue")
     return steps
 
 
-def counts_bytes(recipe: Recipe) -> bool:
-    """Whether the model's tokenizer is the presets' own, to which every character is a token."""
-    return bool(recipe.model.preset) and not recipe.model.tokenizer and not recipe.model.vocabulary
-
-
 def token_costs(recipe: Recipe) -> TokenCosts:
-    """Tokens of a sequence that no text accounts for, in the model's tokenizer."""
-    return _BYTES if counts_bytes(recipe) else TokenCosts()
+    """Tokens of a sequence that no text accounts for, in the model's tokenizer and by its method."""
+    model, backbone = recipe.model, recipe_backbone(recipe.model)
+    costs = _BYTES if model.preset and not model.tokenizer and not model.vocabulary else TokenCosts()
+    system = costs.system if backbone.chat.system else 0
+    return replace(costs, factor=backbone.factor, system=system, mask=recipe.method.tokens_per_mask)
 
 
 @dataclass(frozen=True)
 class StepPlan:
     """One optimizer step of a run, without reading a picture.
 
-    Attributes:
-        stage: its name.
-        plan: of the stage.
-        batch: what the step sees.
-        packed: the same, over the ranks.
+    stage: its name. plan: of the stage. batch: what the step sees. packed: the same, over the ranks.
     """
 
     stage: str
@@ -106,13 +97,8 @@ class StepPlan:
 def step_plan(recipe: Recipe, step: int, ranks: int = 1) -> StepPlan:
     """What an optimizer step of an undisturbed run sees.
 
-    Args:
-        recipe: the whole recipe.
-        step: counted from 1 over all stages, as in `log.jsonl`.
-        ranks: that share the step.
-
-    Raises:
-        StampError: the run has no such step, or a set is not there.
+    recipe: the whole recipe. step: counted from 1 over all stages, as in `log.jsonl`. ranks: that share the step. StampError:
+    the run has no such step, or a set is not there.
     """
     ends = list(accumulate(stage_steps(recipe, index) for index in range(len(recipe.stages))))
     if not 1 <= step <= ends[-1]:
@@ -120,18 +106,17 @@ def step_plan(recipe: Recipe, step: int, ranks: int = 1) -> StepPlan:
     index = next(index for index, end in enumerate(ends) if step <= end)
     plan = stage_plan(recipe, index)
     batch = plan.batch(step - 1 - (ends[index - 1] if index else 0))
-    packed = _packed(recipe, Lengths(plan, recipe.method, token_costs(recipe)), batch, ranks)
+    packed = _packed(recipe, Lengths(plan, token_costs(recipe)), batch, ranks)
     return StepPlan(recipe.stages[index].name, plan, batch, packed)
 
 
 def stage_padding(recipe: Recipe, index: int, ranks: int) -> float:
     """Share of a stage in which ranks wait for the longest pack, over a sample of its steps; 0 for one rank.
 
-    Raises:
-        StampError: a set is not there, or its index is at fault.
+    StampError: a set is not there, or its index is at fault.
     """
     plan, steps = stage_plan(recipe, index), stage_steps(recipe, index)
-    lengths = Lengths(plan, recipe.method, token_costs(recipe))
+    lengths = Lengths(plan, token_costs(recipe))
     sample = sorted({steps * place // _SAMPLE for place in range(_SAMPLE)})
     return fmean(_packed(recipe, lengths, plan.batch(step), ranks).padding for step in sample)
 

@@ -11,7 +11,7 @@ from stamp_data.shards.reader import ShardSet
 from stamp_schemas import Record
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.presets import byte_tokenizer
-from stamp_train.sequence.chat import FRAME
+from stamp_train.sequence.chat import ASSISTED
 from stamp_train.sequence.tokens import add_tokens
 from stamp_train.stream.stages import open_set
 
@@ -33,7 +33,11 @@ def new_tokenizer(recipe: Recipe) -> Any:
     start: Any = byte_tokenizer(recipe.method)
     if not model.vocabulary:
         return start
-    texts = [*dict.fromkeys(_texts(recipe)), *FRAME, *FRAME]  # twice: a pair that is seen once is never merged
+    texts = [
+        *dict.fromkeys(_texts(recipe)),
+        *ASSISTED.frame,
+        *ASSISTED.frame,
+    ]  # twice: a pair that is seen once is never merged
     return start.train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
 
 

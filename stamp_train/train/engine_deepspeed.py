@@ -27,8 +27,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 class ZeroAccelerator(Accelerator):  # type: ignore[misc]  # accelerate has no types
     """The processes of a run whose steps are DeepSpeed's. Its layers are in the precision that it casts weights to.
 
-    Args:
-        options: of `Accelerator`.
+    options: of `Accelerator`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -37,13 +36,8 @@ class ZeroAccelerator(Accelerator):  # type: ignore[misc]  # accelerate has no t
     def distribute(self, network: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> nn.Module:
         """Lay a network over the processes, in place; what is returned is called in its stead.
 
-        Args:
-            network: on any device.
-            optimizer: AdamW over all of its weights that are trained.
-            settings: DeepSpeed's configuration.
-
-        Raises:
-            UsageFault: DeepSpeed does not take it.
+        network: on any device. optimizer: AdamW over all of its weights that are trained. settings: DeepSpeed's
+        configuration. UsageFault: DeepSpeed does not take it.
         """
         deepspeed = _quiet_deepspeed(self.device)
         trained = [weight for weight in network.parameters() if weight.requires_grad]
@@ -80,8 +74,7 @@ class ZeroAccelerator(Accelerator):  # type: ignore[misc]  # accelerate has no t
     def clip_grad_norm_(self, *_: Any) -> torch.Tensor:
         """The whole step, which DeepSpeed does not take apart: clip as it was configured to, move, forget gradients.
 
-        Returns:
-            The norm before clipping. If that is not finite, weights may be lost as well.
+        The norm before clipping. If that is not finite, weights may be lost as well.
         """
         self.engine.step()
         return torch.as_tensor(self.engine.get_global_grad_norm())
@@ -90,9 +83,7 @@ class ZeroAccelerator(Accelerator):  # type: ignore[misc]  # accelerate has no t
 class ZeroOptimizer:
     """The optimizer within a DeepSpeed engine, as torch's AdamW over whole weights: so are the states that it gives and takes.
 
-    Args:
-        zero: DeepSpeed's wrapper around it.
-        weights: all that it moves, in the order of the network.
+    zero: DeepSpeed's wrapper around it. weights: all that it moves, in the order of the network.
     """
 
     def __init__(self, zero: Any, weights: list[nn.Parameter]) -> None:
@@ -158,9 +149,7 @@ class ZeroOptimizer:
 class Shard:
     """A tensor that the processes hold shares of: the float32 weight behind a parameter, or one of its moments.
 
-    Args:
-        weight: the parameter.
-        moment: its name; empty for the weight itself.
+    weight: the parameter. moment: its name; empty for the weight itself.
     """
 
     def __init__(self, weight: nn.Parameter, moment: str = "") -> None:

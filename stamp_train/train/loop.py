@@ -33,8 +33,8 @@ from stamp_train.recipes import Resolved
 from stamp_train.recipes.deepspeed import deepspeed_config
 from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.layout import Layout
-from stamp_train.stream.loader import StepBatch, StreamLoader
-from stamp_train.stream.stage_loader import open_feed, state_of
+from stamp_train.stream.examples import prepare_with
+from stamp_train.stream.loader import StepBatch, StreamLoader, stage_loader
 from stamp_train.stream.stages import stage_steps
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.engine import distribute, load_moments, new_optimizer, open_accelerator, weights_of
@@ -176,10 +176,11 @@ class Run:
             yield ()
             return
         ranks = self.accelerator.process_index, self.accelerator.num_processes
-        self.feed: StreamLoader = open_feed(self.recipe, index, self.processor, self.method, *ranks, self.out)
+        prepare = prepare_with(self.processor)
+        self.loader: StreamLoader = stage_loader(self.recipe, index, prepare, self.method, *ranks, self.out)
         if self.progress.stream:
-            self.feed.load_state_dict(self.progress.stream)
-        stream: Any = iter(self.feed)
+            self.loader.load_state_dict(self.progress.stream)
+        stream: Any = iter(self.loader)
         with contextlib.closing(stream):  # its threads end with it
             yield itertools.islice(stream, left)
 
@@ -197,7 +198,7 @@ class Run:
         optimizer.step()
         optimizer.zero_grad()
         self.progress = Progress(
-            step=number, stage=done.stage, stage_step=done.stage_step + 1, stream=state_of(self.feed)
+            step=number, stage=done.stage, stage_step=done.stage_step + 1, stream=self.loader.state_dict()
         )
         row = Row(
             step=number,

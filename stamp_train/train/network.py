@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stamp_data.grid import PATCH
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.base import base_of, check_base, fetch, read_base, write_base
-from stamp_train.backbones.folder import check_folder, is_base
-from stamp_train.backbones.load import load_checkpoint, start_from
+from stamp_train.backbones.folder import is_base
+from stamp_train.backbones.load import check_folder, load_checkpoint, start_from
 from stamp_train.backbones.lora import load_adapter, lora_config, merge_adapter, wrap
-from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
+from stamp_train.backbones.processor import StampProcessor, make_images, open_images, open_tokenizer
 from stamp_train.backbones.random_init import build_random
 from stamp_train.backbones.saving import save_model, spell_twice
 from stamp_train.generation.prompts import check_rows
@@ -49,11 +47,7 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         network = _adapt(network, processor, recipe, checkpoint)
     if recipe.model.freeze_vision or adapted:
         _plain(network).model.visual.requires_grad_(False)
-    plain = _plain(network)
-    plain.method = recipe.method.over(plain.method.settings).method()
-    fresh = bool(recipe.model.preset) and checkpoint is None
-    new = fresh or (checkpoint is None and is_base(fetch(recipe.model.start)))
-    plain.method.prepare(plain, fresh=fresh, new=new)
+    _prepare(_plain(network), recipe, checkpoint or Path(recipe.model.start))
     for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
@@ -63,25 +57,42 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
     return network, processor
 
 
+def _prepare(network: Any, recipe: Recipe, where: Path) -> None:
+    """Give the network the method's settings that are the run's own; UsageFault if it is of another method."""
+    its = network.method.settings
+    if its.name != recipe.method.name:
+        raise UsageFault(
+            f"{where}: a checkpoint of method {its.name}, the recipe's is {recipe.method.name}",
+            f"--set method={its.name}, or begin with a base model",
+        )
+    network.method = recipe.method.over(its).method()
+    network.method.prepare(network)
+
+
 def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[Any, StampProcessor]:
     """The model without an adapter, and its processor with the recipe's bounds of the image size."""
     model, data = recipe.model, recipe.data
     if checkpoint is not None and model.tuning != "lora":
         check_folder(checkpoint)
-        processor = StampProcessor.from_pretrained(checkpoint, min_tokens=data.min_tokens, max_tokens=data.max_tokens)
+        processor = StampProcessor.from_pretrained(checkpoint)
+        processor.bound(data.min_tokens, data.max_tokens)
         network = load_checkpoint(checkpoint, dtype=dtype)
         check_rows(network, processor.chat)
         return network, processor
-    pixels: dict[str, Any] = {"min_pixels": data.min_tokens * PATCH**2, "max_pixels": data.max_tokens * PATCH**2}
     if model.preset:
         tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
-        network = build_random(model, tokenizer, method, recipe.seed, dtype)
-        return network, StampProcessor(tokenizer, Qwen2VLImageProcessorPil(**pixels))
+        network: Any = build_random(model, tokenizer, method, recipe.seed, dtype)
+        method.method().begin_readout(network.classifier)
+        network.method.begin(network)
+        images = make_images(network.backbone, data.min_tokens, data.max_tokens)
+        return network, StampProcessor(tokenizer, images, network.backbone)
     folder = start_folder(recipe, checkpoint)
-    tokenizer, images = open_tokenizer(folder), open_images(folder, **pixels)
+    tokenizer = open_tokenizer(folder)
     network = _open_start(folder, recipe, tokenizer, dtype)
-    network.stamp_base = base_of(model.start, folder)
-    return network, StampProcessor(tokenizer, images)
+    network.stamp_base = base_of(model.start, folder, network)
+    processor = StampProcessor(tokenizer, open_images(folder, network.backbone), network.backbone)
+    processor.bound(data.min_tokens, data.max_tokens)
+    return network, processor
 
 
 def _recompute(network: Any) -> None:
@@ -118,24 +129,16 @@ def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
 
 
 def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
-    """A checkpoint as it is; a base model with a new readout, and rows for the tokens that its tokenizer lacks.
-
-    Raises UsageFault if the checkpoint is of another method than the recipe.
-    """
+    """A checkpoint as it is; a base model with a new readout, and rows for the tokens that its tokenizer lacks."""
     new_ids = add_tokens(tokenizer, recipe.method.tokens)
-    network: Any
     if is_base(folder):
         method = recipe.method.complete(lambda: records_of(recipe))
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)  # the readout is drawn at random
             network = start_from(folder, method, dtype=dtype)
+        method.method().begin_readout(network.classifier)
     else:
         network = load_checkpoint(folder, dtype=dtype)
-        if network.method.settings.name != recipe.method.name:
-            raise UsageFault(
-                f"{folder}: a checkpoint of method {network.method.settings.name}, the recipe's is {recipe.method.name}",
-                f"--set method.name={network.method.settings.name}, or begin with a base model",
-            )
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))
     return network
 

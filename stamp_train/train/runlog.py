@@ -50,9 +50,7 @@ class Measured(msgspec.Struct, kw_only=True):
 class RunLog:
     """Appends rows; a row is in the file before the next step begins.
 
-    Args:
-        path: the file.
-        done: steps that the run goes on from; later rows, which the run will write again, are removed.
+    path: the file. done: steps that the run goes on from; later rows, which the run will write again, are removed.
     """
 
     def __init__(self, path: Path, done: int) -> None:

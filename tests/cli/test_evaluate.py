@@ -16,7 +16,7 @@ import pytest
 
 from stamp_cli.evaluate import _name
 
-from ..stamp_train.eval.exams import save_lively
+from ..stamp_train.eval.made_sets import save_lively
 from ..stamp_train.runs import make_shards
 from ..warm import warm
 

@@ -16,7 +16,7 @@ from PIL import Image
 from stamp_cli import data, train
 from stamp_cli.console import run
 
-from ..stamp_train.eval.exams import save_lively
+from ..stamp_train.eval.made_sets import save_lively
 from ..stamp_train.runs import make_shards, write_recipe
 
 PROGRAMS = {"stamp-data": data.app, "stamp-train": train.app}
@@ -148,6 +148,27 @@ def test_what_is_not_there_is_a_wrong_call(name: str, arguments: str, call: Call
     assert (code, out) == (2, ""), err
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "Traceback" not in err
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_word_is_a_wrong_call(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of every option that takes a value and every argument: an empty path would be the current folder."""
+    monkeypatch.chdir(tmp_path)
+    program, *words = name.split()
+    for parameter in COMMANDS[tuple(name.split())].params:
+        if getattr(parameter, "is_flag", False) or parameter.name == "help":
+            continue
+        is_option = parameter.opts[0].startswith("-")
+        given = [parameter.opts[0], ""] if is_option else [""] * len(COMMANDS[tuple(name.split())].params)
+        monkeypatch.setattr(sys, "argv", [program, *words, *given])
+        with pytest.raises(SystemExit) as ended:
+            run(PROGRAMS[program])
+        err = capsys.readouterr().err
+        assert ended.value.code == 2 and " is given, and empty" in err, (parameter.name, err)
+        assert not is_option or any(f"error: {option} is given" in err for option in parameter.opts), err
     assert not any(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stamp_cli.data import app
-from stamp_data.inspect.examine import examine
+from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Store, StoreFault, open_store
@@ -37,7 +37,7 @@ def call(*arguments: object) -> str:
 
 
 def examine_all(store: Store) -> object:
-    return examine([store])
+    return inspect_sets([store])
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,10 @@ def root(request: pytest.FixtureRequest, shards: Path) -> Iterator[str]:
 
 
 def test_inspect(root: str, shards: Path, tmp_path: Path) -> None:
-    def facts(place: str) -> Any:
+    def stats(place: str) -> Any:
         return {**json.loads(call("inspect", place, "--all", "--json")), "inputs": None}
 
-    assert facts(f"{root}/{SET}") == facts(f"{shards}/{SET}")
+    assert stats(f"{root}/{SET}") == stats(f"{shards}/{SET}")
     assert call("inspect", f"{root}/{SET}", "-q") == call("inspect", f"{shards}/{SET}", "-q")
     call("inspect", f"{root}/{SET}", "--sheet", tmp_path / "far.png")
     call("inspect", f"{shards}/{SET}", "--sheet", tmp_path / "near.png")

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from stamp_data.instructions import Templates, draw, wording
+from stamp_data.instructions import Templates, alternatives, draw, wording
 from stamp_schemas import Request, Wording
 from stamp_schemas.annotation import Form
 from stamp_schemas.record import SEG
@@ -94,3 +94,22 @@ def test_answer_holds_one_token_per_target(name: str, form: Form, targets: int) 
         assert SEG not in question
         assert answer.count(SEG) == targets
         assert "EXPRESSION" in question
+
+
+def test_alternatives_are_what_the_same_build_could_have_drawn() -> None:
+    drawn = "Where is the left dog in this picture? Please respond with segmentation mask."
+    assert (
+        alternatives(drawn, "questions", "left dog", 1, "paper")[0] == "Please segment only the left dog in the image."
+    )
+    told = alternatives(
+        "Is there a dog? Please respond with segmentation mask.", "questions", "Is there a dog?", 1, "paper"
+    )
+    assert told[0].startswith("Is there a dog?")
+    assert alternatives("Something else", "questions", "left dog", 1, "paper") == []
+    for name in WORDINGS:
+        for form in FORMS:
+            for targets in (0, 1, 3):
+                question, answer = draw(request(form, targets), "key", "0-p0", 7, name)
+                if form != "explanation":
+                    assert question in alternatives(question, "questions", "EXPRESSION", 1, name)
+                    assert answer in alternatives(answer, "answers", "EXPRESSION", targets, name)

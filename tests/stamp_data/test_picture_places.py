@@ -268,6 +268,20 @@ def test_the_picture_inside_a_labelme_file_is_stored(tmp_path: Path) -> None:
     assert [one for one in examine(root).datasets if one.dataset == "labelme"]
 
 
+def test_names_that_fit_equally_well_are_told_and_once_one_is_left_it_is_taken(tmp_path: Path) -> None:
+    coco(tmp_path / "raw/annotations/instances_train.json", "a.jpg", "/abs/b.jpg", "c.jpg")
+    for name in ("raw/images/A.jpg", "raw/images/a.JPG", "raw/images/c.jpg", "more/x/B.jpg", "more/x/b.JPG"):
+        put(tmp_path / name)
+    records, refused = built(tmp_path / "raw", tmp_path / "out", "coco", images=(tmp_path / "more",))
+    assert records == 1 and len(refused) == 2
+    assert (
+        "images/a.jpg: ambiguous: images/A.jpg, images/a.JPG fit equally well; rename one, or take it away" in refused
+    )
+    assert any(detail.endswith("elsewhere x/B.jpg, x/b.JPG fit equally well") for detail in refused)
+    (tmp_path / "raw/images/a.JPG").unlink()
+    assert built(tmp_path / "raw", tmp_path / "out", "coco", images=(tmp_path / "more",))[0] == 2
+
+
 @pytest.mark.parametrize("name", ["", "a\nb.jpg", "/"])
 def test_what_is_no_name_is_not_looked_for_elsewhere(tmp_path: Path, name: str) -> None:
     coco(tmp_path / "raw/annotations/instances_train.json", name)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean
+from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean, printable
 
 from .raw import Raw, build_one, texts
 
@@ -142,3 +142,9 @@ def test_what_was_taken_out_is_named(tmp_path: Path) -> None:
     assert "[class_name]" in row.detail
     assert loaded.record.dialogues[0].expression == "left man"
     assert "left man" in texts(loaded)[0]
+
+
+def test_a_terminal_obeys_nothing_printable() -> None:
+    hostile = "a\x1b[2J\x9b1m\x07\r\n\tb\u202e\u200f\u2028\udcff é 漢\xa0."
+    assert printable(hostile, "\n\t") == "a�[2J�1m��\n\tb���� é 漢\xa0."
+    assert "\n" not in printable(hostile) and printable(printable(hostile)) == printable(hostile)

@@ -1,6 +1,7 @@
 """Small models and random packs for the tests of the model."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from .stamping import stamp
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
-PIXELS = 1176  # numbers per 14-pixel patch
+TINY = ("tiny", "qwen2.5-tiny", "qwen3-tiny")  # a preset of each family
 
 
 def near(found: Any, expected: Any, what: str = "") -> None:
@@ -51,8 +52,20 @@ def golden_processor(golden_model_path: Path) -> StampProcessor:
 @pytest.fixture(scope="session")
 def tiny() -> SimpleNamespace:
     """A tiny model with the fine head and grid positions; do not change its weights."""
-    model, processor = build_preset("tiny")
-    return SimpleNamespace(model=model, processor=processor, chat=processor.chat)
+    return tiny_of("tiny")
+
+
+@cache
+def tiny_of(preset: str) -> SimpleNamespace:
+    """A tiny model of a family; do not change its weights."""
+    model, processor = build_preset(preset)
+    return SimpleNamespace(model=model, processor=processor, chat=processor.chat, patch=model.backbone.patch)
+
+
+@pytest.fixture(scope="session", params=TINY)
+def family(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """A tiny model of each family."""
+    return tiny_of(request.param)
 
 
 def _say(text: str, *, image: bool) -> list[dict[str, Any]]:
@@ -76,13 +89,18 @@ def make_dialogue(
     return DialogueExample(name, messages, coverage)
 
 
-def make_image(grid: tuple[int, int] | None, dialogues: Sequence[DialogueExample], seed: int = 0) -> ImageExample:
+def make_image(
+    grid: tuple[int, int] | None, dialogues: Sequence[DialogueExample], seed: int = 0, patch: int = 14
+) -> ImageExample:
     """An image of random pixel values with the given merged grid, or text-only dialogues."""
-    if grid is None:
-        return ImageExample(dialogues)
+    return ImageExample(dialogues, *noise(grid, seed, patch)) if grid else ImageExample(dialogues)
+
+
+def noise(grid: tuple[int, int], seed: int = 0, patch: int = 14) -> tuple[torch.Tensor, tuple[int, int, int]]:
+    """Random pixel values and their grid before the merge. patch: side in pixels."""
     generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randn(4 * grid[0] * grid[1], PIXELS, generator=generator)
-    return ImageExample(dialogues, pixels, (1, 2 * grid[0], 2 * grid[1]))
+    values = torch.randn(4 * grid[0] * grid[1], 3 * 2 * patch**2, generator=generator)
+    return values, (1, 2 * grid[0], 2 * grid[1])
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +122,9 @@ TURNS: list[list[tuple[str, str]]] = [
 ]
 
 
-def random_images(shape: Sequence[tuple[tuple[int, int] | None, Sequence[int]]], side: int = 1) -> list[ImageExample]:
+def random_images(
+    shape: Sequence[tuple[tuple[int, int] | None, Sequence[int]]], side: int = 1, patch: int = 14
+) -> list[ImageExample]:
     """Images from (grid or None, kinds of dialogues in TURNS); kinds with `<|seg|>` need a grid."""
     images = []
     for number, (grid, kinds) in enumerate(shape):
@@ -112,7 +132,7 @@ def random_images(shape: Sequence[tuple[tuple[int, int] | None, Sequence[int]]],
             make_dialogue(f"i{number}d{i}", TURNS[kind if grid else 2], grid, seed=10 * number + i, side=side)
             for i, kind in enumerate(kinds)
         ]
-        images.append(make_image(grid, dialogues, seed=number))
+        images.append(make_image(grid, dialogues, number, patch))
     return images
 
 

@@ -1,8 +1,8 @@
 """Base models in the layout of the hub, small: published configuration files and tensor names, shrunk in width and depth.
 
-`tests/data/hub` holds, of three published models, the configuration files as they are (tokenizer_config.json without its
-template) and the names of their tensors, `*` for the number of a layer. Widths, depths and ids of tokens are made to fit the
-golden tokenizer; keys, their places and everything else stay.
+`tests/data/hub` holds, of five published models, the configuration files as they are (tokenizer_config.json without its
+template) and the names of their tensors, `*` for the number of a layer; those of Qwen3-VL-4B are taken from the 8B's index.
+Widths, depths and ids of tokens are made to fit the golden tokenizer; keys, their places and everything else stay.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
-from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
+from transformers import AutoConfig
 
+from stamp_train.backbones.registry import BACKBONES
 from stamp_train.methods.stamp.settings import StampSettings
 
 DATA = Path(__file__).parent.parent / "data"
@@ -24,8 +26,11 @@ KINDS = {  # published model whose files are shrunk, and whether its embeddings 
     "qwen2-vl-7b": ("qwen2-vl-7b", False),
     "qwen2.5-vl-3b": ("qwen2.5-vl-7b", True),
     "qwen2.5-vl-7b": ("qwen2.5-vl-7b", False),
+    "qwen3-vl-4b": ("qwen3-vl-4b", True),
+    "qwen3-vl-8b": ("qwen3-vl-8b", False),
 }
 LAYERS = 2
+MROPE = {"qwen2_vl": [2, 3, 3], "qwen2_5_vl": [2, 3, 3], "qwen3_vl": [4, 2, 2]}
 ROWS = 448  # of the embeddings: as published, more than the tokenizer has tokens
 _TEXT = {
     "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -36,6 +41,10 @@ _VISION: dict[str, dict[str, Any]] = {
     "qwen2_5_vl": {
         "depth": LAYERS, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64,
         "fullatt_block_indexes": [1],
+    },
+    "qwen3_vl": {
+        "depth": LAYERS, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64,
+        "num_position_embeddings": 64, "deepstack_visual_indexes": list(range(LAYERS)),
     },
 }  # fmt: skip
 
@@ -58,18 +67,28 @@ def make_base(folder: Path, kind: str = "qwen2-vl-2b", seed: int = 0, nested: bo
     _write(folder / "generation_config.json", generation | _ids(generation))
     preprocessor = DATA / "hub" / published / "preprocessor_config.json"
     (folder / "preprocessor_config.json").write_bytes(preprocessor.read_bytes())
-    template = (GOLDEN / "chat_template.jinja").read_text(encoding="utf-8")
-    _write(folder / "chat_template.json", {"chat_template": template})
+    template = DATA / "hub" / published / "chat_template.json"  # the others have the golden one
+    told = json.loads(template.read_bytes())["chat_template"] if template.is_file() else None
+    _write(
+        folder / "chat_template.json", {"chat_template": told or (GOLDEN / "chat_template.jinja").read_text("utf-8")}
+    )
     if nested:
         AutoConfig.from_pretrained(folder).save_pretrained(folder)
     return folder
 
 
 def _config(published: dict[str, Any], tied: bool) -> dict[str, Any]:
-    rope = {**published["rope_scaling"], "mrope_section": [2, 3, 3]}
+    """A configuration shrunk, its text part flat or nested as it was published."""
     vision = {**published["vision_config"], **_VISION[published["model_type"]]}
-    small = {**_TEXT, "tie_word_embeddings": tied, "vision_config": vision, "rope_scaling": rope}
-    return published | small | _ids(published)
+    text = published.get("text_config", published)
+    small = {key: value for key, value in _TEXT.items() if key in text} | _ids(text)
+    small["rope_scaling"] = {**text["rope_scaling"], "mrope_section": MROPE[published["model_type"]]}
+    small |= {"head_dim": 16} if "head_dim" in text else {}
+    small |= {"tie_word_embeddings": tied} if "tie_word_embeddings" in text else {}
+    if text is published:
+        return published | small | {"vision_config": vision}
+    top = {"tie_word_embeddings": tied, "vision_config": vision, "text_config": text | small}
+    return published | top | _ids(published)
 
 
 def _ids(values: dict[str, Any]) -> dict[str, Any]:
@@ -86,18 +105,20 @@ def _ids(values: dict[str, Any]) -> dict[str, Any]:
 
 def _weights(folder: Path, model_type: str, tied: bool, seed: int) -> dict[str, torch.Tensor]:
     """Random weights under the published names, in bfloat16."""
-    kinds: dict[str, Any] = {
-        "qwen2_vl": Qwen2VLForConditionalGeneration,
-        "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
-    }
+    kind: Any = getattr(transformers, BACKBONES[model_type].classes[1])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = kinds[model_type]._from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+        model = kind._from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    flat = model_type != "qwen3_vl"  # whose files have the names of transformers
     return {
-        name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): weight.bfloat16().clone()
+        _flat(name) if flat else name: weight.bfloat16().clone()
         for name, weight in model.state_dict().items()
         if not (tied and name == "lm_head.weight")
     }
+
+
+def _flat(name: str) -> str:
+    return name.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
 
 
 def _names(published: str, tied: bool) -> list[str]:

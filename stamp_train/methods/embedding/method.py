@@ -86,10 +86,13 @@ class Embedding(Method):
         counts = self.counts(targets)
         return {name: (part, counts[name]) for name, part in sums.items()}
 
-    def prepare(self, network: nn.Module, *, fresh: bool, new: bool) -> None:  # noqa: ARG002 - the same for both
-        """A new readout has SAM's weights; its encoder keeps them, whatever adapters do."""
+    def begin_readout(self, readout: Readout) -> None:
+        """With SAM's weights."""
+        if isinstance(readout, SamHead) and self.settings.sam:
+            readout.load(self.settings.sam)
+
+    def prepare(self, network: nn.Module) -> None:
+        """SAM's encoder keeps its weights, whatever adapters do."""
         for module in network.modules():
             if isinstance(module, SamHead):
-                if new and self.settings.sam:
-                    module.load(self.settings.sam)
                 module.freeze()

@@ -58,9 +58,8 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
         return msgspec.structs.replace(self, shape=_shape(Path(self.sam).expanduser())) if self.sam else self
 
     def over(self, network: Self) -> Self:
-        """The settings of a network that exists, trained as these say."""
-        sam = self.sam if network.head == "sam" else ""
-        return msgspec.structs.replace(network, sam=sam, bce=self.bce, dice=self.dice)
+        """The settings of a network that exists, trained as these say; SAM's weights are its own."""
+        return msgspec.structs.replace(network, bce=self.bce, dice=self.dice)
 
 
 def _shape(folder: Path) -> dict[str, Any]:

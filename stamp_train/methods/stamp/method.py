@@ -35,6 +35,7 @@ class Stamp(Method):
         self.side = HEADS[settings.head].side
         self.loss = LOSSES[settings.loss]
         self.cells = ("sampled" if self.loss.label_rule == "sampled" else "soft", self.side)
+        self.deepstack = settings.deepstack
         self.text_labels, self.divide_by = self.loss.text_labels, self.loss.divide_by
         if self.loss.label_rule == "sampled" and self.side != 1:
             raise UsageFault(

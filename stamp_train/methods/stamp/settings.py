@@ -41,7 +41,8 @@ class StampSettings(Settings, frozen=True, tag_field="name", tag="stamp"):
     head: `patch`, one logit for each merged patch (published), or `fine`, 4x4 of them, from vision features too.
     mask_positions: rotary positions of a mask's tokens: `grid`, the image's two axes (paper 3.2), or `sequential`, one after
     another (what the published code does and its weights expect). head_width: hidden width of the fine head for each patch of
-    the tower. loss: see `methods.stamp.losses.LOSSES`.
+    the tower. loss: see `methods.stamp.losses.LOSSES`. deepstack: what image tokens get of the tower's inner layers (Qwen3-VL)
+    goes to the mask tokens of their patches too.
     """
 
     tokens: ClassVar[tuple[str, ...]] = (SEG, MASK, YES, NO)
@@ -51,6 +52,7 @@ class StampSettings(Settings, frozen=True, tag_field="name", tag="stamp"):
     mask_positions: Literal["grid", "sequential"] = "grid"
     head_width: Positive = 256
     loss: Literal["default", "paper", "published"] = "default"
+    deepstack: bool = True
     demo: Demo | None = None
 
     def __post_init__(self) -> None:

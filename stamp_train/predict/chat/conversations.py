@@ -12,7 +12,9 @@ from typing import Any
 
 from PIL import Image
 
-from stamp_train.predict.dialogue import Chat, ChatEvent, Turn
+from stamp_train.generation.replies import Event as Said
+from stamp_train.predict.dialogue import Chat
+from stamp_train.predict.segmentation import Segmentation
 from stamp_train.predict.segmenter import Segmenter
 
 MOST_HELD = 8  # conversations; each holds what the model has read
@@ -21,15 +23,10 @@ PATIENCE = 5.0  # seconds that the end of a single answer is waited for
 
 @dataclass(eq=False)
 class Conversation:
-    """A page's conversation.
+    """A page's conversation, about the picture of that name.
 
-    Attributes:
-        chat: the conversation itself.
-        name: of its picture.
-        id: what the page calls it by.
-        answering: held while an answer is in the making.
-        stopped: set to end it.
-        outlines: SVG paths of masks, which take too long to trace them again whenever the page is drawn.
+    id: what the page calls it by. answering: held while an answer is in the making; stopped: set to end it. outlines: SVG
+    paths of masks, which take too long to trace them again whenever the page is drawn.
     """
 
     chat: Chat
@@ -37,7 +34,7 @@ class Conversation:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     answering: Lock = field(default_factory=Lock)
     stopped: Event = field(default_factory=Event)
-    outlines: dict[Turn, list[str]] = field(default_factory=dict)
+    outlines: dict[Segmentation, list[str]] = field(default_factory=dict)
 
     def picture(self) -> bytes:
         """The picture as the model sees it, a JPEG: upright, and without whatever else was in the file."""
@@ -50,11 +47,7 @@ class Conversation:
 class Conversations:
     """Conversations by id, the oldest forgotten; steps of their answers take turns at the model.
 
-    Args:
-        segmenter: the model.
-        model: its name.
-        picture: that the command was given, and its name.
-        options: fields of `GenerationOptions`.
+    model: its name. picture: that the command was given, and its name. options: fields of `GenerationOptions`.
     """
 
     def __init__(
@@ -87,7 +80,7 @@ class Conversations:
                 self._held[name] = found
             return found
 
-    def answer(self, conversation: Conversation, question: str, begin: str | None) -> Iterator[ChatEvent]:
+    def answer(self, conversation: Conversation, question: str, begin: str | None) -> Iterator[Said]:
         """The events of the next round, until its end or until `conversation.stopped`; called with `answering` held."""
         events = conversation.chat.stream(question, begin)
         try:

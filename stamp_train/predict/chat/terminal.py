@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from stamp_data.draw.palette import COLOURS
+from stamp_data.text import printable
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
 from stamp_train.predict.chat.inline import Way, show_picture
 from stamp_train.predict.chat.keeping import Keeper
-from stamp_train.predict.chat.transcript import printable
 from stamp_train.predict.dialogue import STOPPED, Chat
 from stamp_train.predict.segmentation import Segmentation
 
@@ -40,14 +40,8 @@ class Command:
 class TerminalChat:
     """A conversation, line by line.
 
-    Args:
-        start: begins a conversation about the picture of that path.
-        image: the first picture.
-        keeper: writes files.
-        console: for answers.
-        talk: for one line to the person.
-        way: how pictures are shown.
-        force_mask: answers begin with a mask.
+    start: begins a conversation about the picture of a path, first of `image`. keeper: writes files. console: for answers;
+    talk: for one line to the person. way: how pictures are shown. force_mask: answers begin with a mask.
     """
 
     def __init__(
@@ -93,7 +87,7 @@ class TerminalChat:
         if answer is None:
             self._talk("stopped before the first word; the question is forgotten")
         elif answer.masks:
-            self._show_masks(question, answer)
+            self._show_masks(answer)
         elif answer.finish != STOPPED:
             self._talk("no mask: the answer has no <|seg|>; /mask forces one")
         if answer is not None and answer.finish in NOTES:
@@ -101,10 +95,10 @@ class TerminalChat:
 
     def undo(self, _: str) -> None:
         """Take the last round back."""
-        turn = self.chat.undo()
-        if turn is None:
+        answer = self.chat.undo()
+        if answer is None:
             raise StampError("nothing to take back")
-        self._talk(f"taken back: {printable(turn.question)}")
+        self._talk(f"taken back: {printable(answer.question)}")
 
     def change_image(self, rest: str) -> None:
         """A new conversation about another picture."""
@@ -135,9 +129,9 @@ class TerminalChat:
         """End."""
         raise Ended
 
-    def _show_masks(self, question: str, answer: Segmentation) -> None:
+    def _show_masks(self, answer: Segmentation) -> None:
         """Write masks and overlay, print their paths, and show the overlay where the terminal can."""
-        paths, overlay = self._keeper.keep(self.image, question, answer)
+        paths, overlay = self._keeper.keep(self.image, answer)
         for number, (path, mask) in enumerate(zip(paths, answer.masks, strict=True)):
             self._say(_mask_name(number), Text(f": {path} ({mask.mean():.1%} of the picture)"))
         self._say(Text(f"overlay: {overlay}"))
@@ -151,12 +145,12 @@ class TerminalChat:
         with suppress(KeyboardInterrupt), closing(events):  # type: ignore[type-var]  # it is a generator
             for event in events:
                 if event.kind == "text":
-                    self._print(Text(printable(event.text)))
+                    self._print(Text(printable(event.text, "\n\t")))
                 elif event.text == SEG:
                     self._print(_mask_name(masks, "[mask {}]"))
                     masks += 1
         self._say()
-        return self.chat.history[-1].answer if len(self.chat.history) > before else None
+        return self.chat.history[-1] if len(self.chat.history) > before else None
 
     def _say(self, *texts: Text) -> None:
         self._print(*texts, Text("\n"))

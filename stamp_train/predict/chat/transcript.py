@@ -1,16 +1,19 @@
-"""Conversations in words and as JSON: what the terminal prints, the page draws and a file keeps."""
+"""Conversations in words and as JSON: what the page draws, and the one way in which they are saved."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from stamp_data.rle import encode
-from stamp_schemas import RLE
+from stamp_data.writing import write_atomic
+from stamp_schemas import RLE, StampError
 from stamp_schemas.record import SEG
-from stamp_train.predict.dialogue import Chat, Turn
+from stamp_train.predict.dialogue import Chat
+from stamp_train.predict.segmentation import Segmentation
 from stamp_train.sequence.chat import NO, YES
 
 SCHEMA_VERSION = 1
@@ -28,8 +31,7 @@ class SavedImage(msgspec.Struct):
 class SavedRound(msgspec.Struct):
     """A question and its answer, in the words of `stamp_train.predict.writing.Prediction`.
 
-    text: the answer as it is meant to be read; content: with `<|seg|>` in its places; masks: one for each of them, unless
-    the answer was stopped; overlay: name of a picture beside the file, None where there is none.
+    masks: one for each `<|seg|>` of the content, unless the answer was stopped. overlay: name of a picture beside the file.
     """
 
     prompt: str
@@ -54,30 +56,42 @@ class Transcript(msgspec.Struct):
 
 
 def transcript(chat: Chat, model: str, image: str) -> Transcript:
-    """A conversation as it is saved. model, image: their names."""
+    """A conversation about a picture as it is saved; model and picture by their names."""
     assert chat.picture is not None  # chats of this package are about pictures
     rounds = [
         SavedRound(
-            prompt=turn.question,
-            text=turn.answer.text,
-            content=turn.answer.content,
-            finish=turn.answer.finish,
-            masks=[encode(mask.astype(np.uint8)) for mask in turn.answer.masks],
+            one.question, one.text, one.content, one.finish, [encode(mask.astype(np.uint8)) for mask in one.masks]
         )
-        for turn in chat.history
+        for one in chat.history
     ]
     return Transcript(model, SavedImage(image, chat.picture.width, chat.picture.height), rounds)
 
 
-def pieces(turn: Turn) -> list[str | int]:
+def save(chat: Chat, path: Path, model: str, image: str) -> None:
+    """Write a conversation as JSON, and a picture with its masks beside it for every answer that has some.
+
+    StampError if there is nothing to save, the file is there already, or cannot be written.
+    """
+    if not chat.history:
+        raise StampError("nothing has been said yet")
+    if path.exists():
+        raise StampError(f"{path} is there already", "choose another name")
+    saved = transcript(chat, model, image)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number, (answer, row) in enumerate(zip(chat.history, saved.rounds, strict=True), start=1):
+            if answer.masks:
+                row.overlay = f"{path.stem}-{number}.jpg"
+                answer.overlay().save(path.with_name(row.overlay), quality=90)
+        write_atomic(path, saved.json())
+    except OSError as fault:
+        raise StampError(f"{path}: cannot be written: {fault.strerror}") from None
+
+
+def pieces(answer: Segmentation) -> list[str | int]:
     """An answer as its text and, in the place of every `<|seg|>`, the index of its mask."""
     found: list[str | int] = []
-    for number, text in enumerate(turn.answer.content.split(SEG)):
+    for number, text in enumerate(answer.content.split(SEG)):
         found += [number - 1] if number else []
         found += [seen] if (seen := _UNSEEN.sub("", text)) else []
     return found
-
-
-def printable(text: str) -> str:
-    """Text without what a terminal would obey: control and direction characters become `�`."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -12,7 +12,7 @@ from stamp_data.draw.outline import mask_path
 from stamp_data.draw.palette import COLOURS
 from stamp_train.predict.chat.conversations import Conversation
 from stamp_train.predict.chat.transcript import SavedImage, pieces
-from stamp_train.predict.dialogue import Turn
+from stamp_train.predict.segmentation import Segmentation
 
 
 class MaskView(msgspec.Struct):
@@ -50,24 +50,24 @@ def view(conversation: Conversation, model: str) -> State:
     numbers = count(1)
     rounds = [
         RoundView(
-            question=turn.question,
-            answer=turn.answer.text,
-            pieces=pieces(turn),
-            finish=turn.answer.finish,
-            masks=_masks(conversation, turn, numbers),
+            question=answer.question,
+            answer=answer.text,
+            pieces=pieces(answer),
+            finish=answer.finish,
+            masks=_masks(conversation, answer, numbers),
         )
-        for turn in chat.history
+        for answer in chat.history
     ]
     image = SavedImage(conversation.name, chat.picture.width, chat.picture.height)
     return State(conversation.id, model, image, rounds)
 
 
-def _masks(conversation: Conversation, turn: Turn, numbers: Iterator[int]) -> list[MaskView]:
+def _masks(conversation: Conversation, answer: Segmentation, numbers: Iterator[int]) -> list[MaskView]:
     """The masks of a round; those that follow one another differ in colour."""
-    masks = turn.answer.masks
-    if turn not in conversation.outlines:
-        conversation.outlines[turn] = [mask_path(mask.astype(np.uint8)) for mask in masks]
+    masks = answer.masks
+    if answer not in conversation.outlines:
+        conversation.outlines[answer] = [mask_path(mask.astype(np.uint8)) for mask in masks]
     return [  # `numbers` come last, where zip takes none too many
         MaskView(number, path, COLOURS[(number - 1) % len(COLOURS)], float(mask.mean()))
-        for path, mask, number in zip(conversation.outlines[turn], masks, numbers, strict=False)
+        for path, mask, number in zip(conversation.outlines[answer], masks, numbers, strict=False)
     ]

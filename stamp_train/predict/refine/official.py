@@ -34,7 +34,7 @@ def read_official(path: Path) -> State:
     return state
 
 
-def sam_settings(state: State) -> dict[str, dict[str, Any]]:
+def sam_settings(state: State) -> dict[str, Any]:
     """What transformers' `SamConfig` takes for an official state dict. RefinerFault if weights are missing."""
     try:
         _, patches, _, hidden = state["image_encoder.pos_embed"].shape

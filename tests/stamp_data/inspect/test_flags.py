@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from stamp_data.inspect.checks import CHECKS
-from stamp_data.inspect.examine import examine
 from stamp_data.inspect.flags import FLAGS, explain
+from stamp_data.inspect.inspection import inspect_sets
 from stamp_schemas import RLE, Content, Message, UsageFault
 
 from .scenes import Made, Scene, picture, write_set
@@ -98,7 +98,7 @@ CASES = {
 @pytest.mark.parametrize("code", CASES)
 def test_flag_is_raised_and_alone(code: str, tmp_path: Path) -> None:
     write_set(tmp_path, [CASES[code](), good().made()])
-    report = examine([tmp_path], everything=True)
+    report = inspect_sets([tmp_path], everything=True)
     found = {flag.code: flag for flag in report.flags}
     assert code in found, found
     assert found[code].records == 1
@@ -111,21 +111,21 @@ def test_flag_is_raised_and_alone(code: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 10))
 def test_every_orientation_that_turns_a_picture_is_flagged(orientation: int, tmp_path: Path) -> None:
     write_set(tmp_path, [turned(orientation)])
-    codes = [flag.code for flag in examine([tmp_path], everything=True).flags]
+    codes = [flag.code for flag in inspect_sets([tmp_path], everything=True).flags]
     assert codes == (["STP-W007"] if 2 <= orientation <= 8 else [])
 
 
 @pytest.mark.parametrize("text", ["", "  ", "<|im_end|>", "dog\u2028s"])
 def test_texts_that_must_not_be(text: str, tmp_path: Path) -> None:
     write_set(tmp_path, [damaged(say(text))])
-    assert "STP-E005" in {flag.code for flag in examine([tmp_path]).flags}
+    assert "STP-E005" in {flag.code for flag in inspect_sets([tmp_path]).flags}
 
 
 def test_unknown_target_is_flagged_and_the_rest_works(tmp_path: Path) -> None:
     made = good().made()
     made.record.dialogues[0].targets = [7]
     write_set(tmp_path, [made])
-    assert {flag.code for flag in examine([tmp_path], where="kind != 'chat'").flags} == {"STP-E006"}
+    assert {flag.code for flag in inspect_sets([tmp_path], where="kind != 'chat'").flags} == {"STP-E006"}
 
 
 def test_a_mask_of_nonsense_is_an_error_and_harms_nobody(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_mask_of_nonsense_is_an_error_and_harms_nobody(tmp_path: Path) -> None
     made = damaged(spoil)
     made.record.dialogues[2].expression = "the dog"
     write_set(tmp_path, [made])
-    (flag,) = examine([tmp_path]).flags
+    (flag,) = inspect_sets([tmp_path]).flags
     assert (flag.code, flag.count) == ("STP-E001", 2)
 
 
@@ -145,16 +145,16 @@ def test_record_and_index_that_disagree_are_one_error(tmp_path: Path) -> None:
     assert made.labels is not None
     made.labels = made.labels[:1]
     write_set(tmp_path, [made])
-    (flag,) = examine([tmp_path]).flags
+    (flag,) = inspect_sets([tmp_path]).flags
     assert flag.code == "STP-E001"
     assert "the index says 3 and 1" in flag.examples[0].detail
 
 
 def test_budget(tmp_path: Path) -> None:
     write_set(tmp_path, [good().made()])
-    assert not examine([tmp_path]).flags
-    assert not examine([tmp_path], budget=100_000).flags
-    (flag,) = examine([tmp_path], budget=1500).flags
+    assert not inspect_sets([tmp_path]).flags
+    assert not inspect_sets([tmp_path], budget=100_000).flags
+    (flag,) = inspect_sets([tmp_path], budget=1500).flags
     assert (flag.code, flag.count) == ("STP-W009", 3)
 
 
@@ -166,18 +166,18 @@ def test_leaks_are_named_on_the_side_that_is_evaluated(tmp_path: Path) -> None:
     write_set(tmp_path, [scene("o1", 1), scene("o3", 3)], dataset="two", split="val")
     write_set(tmp_path, [scene("o4", 3)], dataset="two", split="test")
     write_set(tmp_path, [scene("t5", 1)], dataset="three")
-    (flag,) = examine([tmp_path], everything=True).flags
+    (flag,) = inspect_sets([tmp_path], everything=True).flags
     assert flag.code == "STP-W006"
     assert {(example.key, example.detail) for example in flag.examples} == {
         ("o1", "also in one/train"),
         ("o3", "also in two/test"),
     }
-    assert examine([tmp_path / "one"]).flags == []
+    assert inspect_sets([tmp_path / "one"]).flags == []
 
 
 def test_passes_are_no_repetitions(tmp_path: Path) -> None:
     write_set(tmp_path, [Scene("k").target("a", DOG).says("the dog", [0], passes=3).made()])
-    assert not examine([tmp_path]).flags
+    assert not inspect_sets([tmp_path]).flags
 
 
 def test_explanations_say_why_and_what_to_do() -> None:
@@ -207,7 +207,7 @@ def test_flags_reckon_with_the_labels_that_are_learnt(tmp_path: Path) -> None:
     write_set(tmp_path, [CASES["STP-W003"](), good().made()])
 
     def vanished(side: int) -> list[str]:
-        report = examine([tmp_path], everything=True, side=side)
+        report = inspect_sets([tmp_path], everything=True, side=side)
         return [one.detail for flag in report.flags if flag.code in ("STP-W003", "STP-W004") for one in flag.examples]
 
     assert vanished(1) == ["4 pixels, no patch half covered"] and vanished(4) == []

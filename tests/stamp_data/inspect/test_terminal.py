@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stamp_data.inspect.examine import examine
-from stamp_data.inspect.one import show_record
-from stamp_data.inspect.terminal import run_terminal
+from stamp_data.inspect.inspection import inspect_sets
+from stamp_data.inspect.record_terminal import show_record
+from stamp_data.inspect.report_terminal import run_terminal
 from stamp_schemas import StampError
 
 from ..making import ListSource, build, pictured
@@ -24,7 +24,7 @@ def plain_console(width: int) -> tuple[Console, io.StringIO]:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_lines_fit_and_sets_take_one_line_each(width: int, zoo_set: Path) -> None:
-    report = examine([zoo_set], everything=True, budget=2000)
+    report = inspect_sets([zoo_set], everything=True, budget=2000)
     console, out = plain_console(width)
     run_terminal(report, console)
     lines = out.getvalue().splitlines()
@@ -39,13 +39,13 @@ def test_lines_fit_and_sets_take_one_line_each(width: int, zoo_set: Path) -> Non
 
 def test_first_line_says_that_it_is_a_sample(zoo_set: Path) -> None:
     console, out = plain_console(120)
-    run_terminal(examine([zoo_set], limit=3, seed=5), console)
+    run_terminal(inspect_sets([zoo_set], limit=3, seed=5), console)
     assert out.getvalue().startswith("Sample of 3 of 15 records (seed 5; --all for every one)")
 
 
 def test_nothing_matches(zoo_set: Path) -> None:
     console, out = plain_console(100)
-    run_terminal(examine([zoo_set], where="area > 3"), console)
+    run_terminal(inspect_sets([zoo_set], where="area > 3"), console)
     assert "No flags." in out.getvalue()
 
 
@@ -82,7 +82,7 @@ def test_control_characters_and_markup_stay_text(tmp_path: Path) -> None:
     nasty = "\x1b]0;owned\x07\x1b[31m [bold]red[/bold] \u202e"
     write_set(tmp_path, [Scene("k").target(nasty, (5, 5, 50, 50), nasty).says(nasty, [0]).made()])
     console, out = plain_console(160)
-    run_terminal(examine([tmp_path]), console)
+    run_terminal(inspect_sets([tmp_path]), console)
     show_record([tmp_path], "k", console)
     assert not set("\x1b\x07\u202e") & set(out.getvalue())
     assert "[bold]red[/bold]" in out.getvalue()

@@ -62,6 +62,23 @@ def test_of_names_that_are_much_the_same_none_is_guessed(tmp_path: Path) -> None
     assert look.near("A.jpg") == (0, "A.jpg")
 
 
+def test_rivals_are_named(tmp_path: Path) -> None:
+    def rivals(path: str, own: bool = True) -> list[str]:
+        return finder(root, own=own).placed(ImageRef(path)).rivals
+
+    composed, apart = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    root = files(
+        tmp_path, "b/A.jpg", "b/a.JPG", f"{composed}/1.jpg", f"{apart}/1.jpg", "x/2.jpg", "y/2.jpg", "one/c.JPG"
+    )
+    assert rivals("b/a.jpg") == ["b/A.jpg", "b/a.JPG"]
+    assert rivals("É/1.jpg", own=False) == sorted([f"{composed}/", f"{apart}/"])
+    assert rivals("gone/2.jpg") == ["x/2.jpg", "y/2.jpg"] and not rivals("gone/2.jpg", own=False)
+    assert not rivals("b/A.jpg") and not rivals("b/d.jpg") and not rivals("one/c.jpg")
+    for number in range(9):
+        files(tmp_path, f"{number}/many.jpg")
+    assert len(rivals("many.jpg")) == 5, "no more than are told, however many there are"
+
+
 def test_usual_folders_come_in_their_order(tmp_path: Path) -> None:
     usual = ("", "images", "data", "images/default")
     assert found(finder(files(tmp_path / "1", "data/a.jpg"), usual=usual), "a.jpg") == "data/a.jpg"
@@ -80,7 +97,7 @@ def test_named_folders_come_first_and_by_the_longest_end(tmp_path: Path) -> None
     assert look.near("train/2.jpg") == (1, "2.jpg")
     assert look.near("3.jpg") is None and look.anywhere("3.jpg") == (1, "deep/er/3.jpg")
     assert look.anywhere("1.jpg") is None, "two pictures are called that"
-    assert look.elsewhere("home/me/val/1.jpg") == (1, "val/1.jpg")
+    assert look.elsewhere("home/me/val/1.jpg") == [(1, "val/1.jpg")]
     placed = look.placed(ImageRef("x/2.jpg", 4, 3, "upright"))
     assert placed == ImageRef("2.jpg", 4, 3, "upright", 1)
     assert look.full(placed) == str(images / "2.jpg")

@@ -166,6 +166,18 @@ def test_labelme_sizes_that_are_none_are_refused(tmp_path: Path, size: tuple[obj
     assert not records and reasons(rejects) == [("bad-image", 1)]
 
 
+@pytest.mark.parametrize("size", [(0, 0), ("0", 0.0), (None, None)])
+def test_labelme_sizes_that_nobody_measured_are_those_of_the_picture(
+    tmp_path: Path, size: tuple[object, object]
+) -> None:
+    mask = shape("cut", [[3, 2], [9, 6]], shape_type="mask", mask=base64_png(np.ones((5, 7), np.uint8)))
+    write_json(tmp_path / "a.json", labelme([shape("cup"), mask], imageWidth=size[0], imageHeight=size[1]))
+    (record,), (reject,) = read("labelme", tmp_path)
+    assert record.image is not None and (record.image.width, record.image.height) == (None, None)
+    assert [request.text for request in record.requests] == ["cup"]
+    assert reject.reason == "bad-shape" and "does not say the size of the picture" in reject.detail
+
+
 def test_labelme_phrases_are_cleaned_before_they_are_compared(tmp_path: Path) -> None:
     labels = ["cup", "cup ", " cup\n", "<image>cup", "Cup"]
     write_json(tmp_path / "a.json", labelme([*map(shape, labels), shape("__ignore__ ")]))

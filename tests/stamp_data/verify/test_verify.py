@@ -30,7 +30,7 @@ from stamp_data.verify.sets import check_manifest
 from stamp_schemas import Manifest, Record, StampError, UsageFault
 
 from ..making import ListSource, assorted, build, jpeg, pictured, tree
-from ..raw import Command
+from ..raw import FAST_OPTIONS, Command, plain_set
 
 RECORDS = 14
 
@@ -509,6 +509,35 @@ def test_a_manifest_of_an_earlier_version_still_opens_and_is_told_of(folder: Pat
     assert "earlier version, without a checksum" in done.stderr
 
 
+MENDED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "its seed": (lambda data: data.replace(b'"seed": 0', b'"seed": 1'), "manifest.json"),
+    "its totals": (lambda data: data.replace(b'"records": ', b'"records": 1'), "manifest.json"),
+    "its end": (lambda data: data[:-9], "manifest.json"),
+    "a shard": (lambda data: data[:3000] + b"?" + data[3001:], "shard-000000.tar"),
+}
+
+
+@pytest.mark.parametrize("damaged", MENDED)
+def test_what_verify_hints_at_mends_the_set(damaged: str, stamp_data: Command, tmp_path: Path) -> None:
+    raw, out = plain_set(tmp_path / "raw", 6), tmp_path / "out"
+    call = ("build", "refcoco", "--root", raw, "--out", out, *FAST_OPTIONS, "--workers", 1)
+    assert stamp_data(*call).returncode == 0
+    folder, (change, name) = out / "refcoco-unc/train", MENDED[damaged]
+    before = tree(folder)
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+    found = stamp_data("verify", out, "--workers", 1)
+    assert found.returncode == 1, found
+    (hint,) = re.findall(r"^hint: (.+)$", found.stderr, re.MULTILINE)
+    if name == "manifest.json":
+        assert hint.startswith(f"{folder}: `stamp-data build` with --overwrite and the options that it was built with")
+        done = stamp_data(*call, "--overwrite")
+    else:
+        assert hint == f"stamp-data verify {out} --repair --root ROOT builds the damaged shards anew"
+        done = stamp_data("verify", out, "--repair", "--root", raw, "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert tree(folder) == before
+
+
 @pytest.mark.parametrize("value", [0, -1])
 @pytest.mark.parametrize("field", ["passes", "min_tokens", "max_tokens", "shard_records"])
 def test_settings_that_make_no_sense_are_no_manifest(folder: Path, field: str, value: int) -> None:
@@ -655,6 +684,15 @@ def test_repair_of_a_changed_manifest_whose_settings_are_right(
         path = folder / "manifest.json"
         path.write_bytes(path.read_bytes().replace(b'"licence": "CC0', b'"licence": "XX0'))
     assert mend(folder, source) == (1, True)
+    assert tree(folder) == tree(pristine)
+
+
+def test_repair_counts_anew_what_a_changed_manifest_counts_wrongly(
+    pristine: Path, folder: Path, source: ListSource
+) -> None:
+    path = folder / "manifest.json"
+    path.write_bytes(re.sub(rb'"(records|dialogues|targets)": ', rb'"\1": 1', path.read_bytes()))
+    assert mend(folder, source) == (4, True)
     assert tree(folder) == tree(pristine)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stamp_train.backbones.folder import StampModel
 from stamp_train.backbones.load import load_checkpoint
+from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.methods.losses import total
 from stamp_train.methods.stamp.losses import mask_losses

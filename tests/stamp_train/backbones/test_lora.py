@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.lora import load_adapter, lora_config, merge_adapter
-from stamp_train.backbones.modeling import StampForQwen2VL
+from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import preset_config
 from stamp_train.methods.losses import total
 from stamp_train.sequence.errors import StampModelError
@@ -28,7 +28,7 @@ def model_of(tied: bool, tiny: SimpleNamespace, head: str = "fine") -> Any:
     config = preset_config("tiny", tiny.processor.tokenizer, settings(head))
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
     torch.manual_seed(3)
-    return StampForQwen2VL._from_config(config)
+    return model_class("qwen2_vl")._from_config(config)
 
 
 def new_ids(tiny: SimpleNamespace) -> list[int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLConfig, Qwen2VLForConditionalGeneration
 
 from stamp_train.backbones.load import load_checkpoint, start_from
-from stamp_train.backbones.modeling import StampForQwen2_5VL, StampForQwen2VL
+from stamp_train.backbones.modeling import StampModel, model_class
 from stamp_train.backbones.presets import build_preset, preset_config
 from stamp_train.methods import settings_of, store
 from stamp_train.methods.losses import total
@@ -106,7 +106,7 @@ def test_sliding_windows_are_refused(tiny: SimpleNamespace) -> None:
     config = preset_config("tiny", tiny.processor.tokenizer)
     config.text_config.layer_types = ["full_attention", "sliding_attention"]
     with pytest.raises(StampModelError, match="sliding"):
-        StampForQwen2VL(config)
+        model_class("qwen2_vl")(config)
 
 
 def test_plain_forward_is_that_of_transformers(golden_model_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_mixed_precision(tiny: SimpleNamespace, pack: Make) -> None:
             torch.testing.assert_close(mixed.read["mask"].float(), exact.read["mask"], atol=0.05, rtol=0)
 
 
-def architecture(name: str) -> StampForQwen2VL | StampForQwen2_5VL:
+def architecture(name: str) -> StampModel:
     torch.manual_seed(0)
     if name == "qwen2_vl":
         return build_preset("tiny")[0]
@@ -239,7 +239,7 @@ def architecture(name: str) -> StampForQwen2VL | StampForQwen2_5VL:
     ids = {k: getattr(base, k) for k in ("image_token_id", "video_token_id", "vision_start_token_id")}
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
     store(settings(), config)
-    return StampForQwen2_5VL._from_config(config).eval()
+    return model_class("qwen2_5_vl")._from_config(config).eval()
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
@@ -283,7 +283,7 @@ def test_qwen2_5_vl_packs_and_trains_and_reloads(
     model = architecture("qwen2_5_vl")
     config = model.config
     store(settings(head), config)
-    model = StampForQwen2_5VL._from_config(config).eval()
+    model = model_class("qwen2_5_vl")._from_config(config).eval()
     side = HEADS[head].side
     batch = Layout(tiny.chat, stamp(side))(images_of([((2, 3), [0, 1]), ((3, 5), [3])], side=side))
     results = [model(inputs=batch.inputs, attention=backend) for backend in ("sdpa", "segments")]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stamp_train.predict import Segmenter
 
-from .exams import save_lively
+from .made_sets import save_lively
 
 pytest.importorskip("lmms_eval.api.registry", reason="lmms-eval is not installed")
 TASK, SPLIT = "mine", "test"

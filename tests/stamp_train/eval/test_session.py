@@ -5,39 +5,34 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
+from msgspec.structs import replace
 
-from stamp_data.rle import decode
-from stamp_schemas import RLE, StampError, UsageFault
+from stamp_schemas import StampError, UsageFault
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.cases import CaseSet
-from stamp_train.eval.folder import changes
-from stamp_train.eval.heldout import Examiner
-from stamp_train.eval.journal import Journal, Line
+from stamp_train.eval.journal import Journal, changes
 from stamp_train.eval.metrics import score_case
 from stamp_train.eval.oracle import oracle
 from stamp_train.eval.page import choose, write_page
 from stamp_train.eval.representation import Learnt, Representation, learnt_by, representations
 from stamp_train.eval.results import Results, read_results
+from stamp_train.eval.scoring import Line
 from stamp_train.eval.session import Asked, Session
 from stamp_train.eval.workers import run_workers
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.upsample import to_mask
 from stamp_train.recipes import resolve
-from stamp_train.sequence.examples import LayoutOptions
-from stamp_train.sequence.layout import Layout
 
 from ..runs import make_shards
-from .exams import save_lively
+from .made_sets import save_lively
 
 VAL = "refcoco-unc/val"
 SEG = "<|seg|>"
@@ -69,10 +64,6 @@ def finished(asked: Asked, overwrite: bool = False) -> tuple[Results, list[Line]
     return session.results()
 
 
-def drawn(line: Line) -> np.ndarray:
-    return decode(RLE(line.size, line.counts)).astype(bool)
-
-
 def test_answers_are_those_of_the_generator(
     shards: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +87,8 @@ def test_answers_are_those_of_the_generator(
     results, lines = finished(asked)
     assert results.card.model is not None and results.card.model.refiner == "inverse"
     found = {(line.id, line.variant): line for line in lines}
-    processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
+    processor = StampProcessor.from_pretrained(checkpoint)
+    processor.bound(most=16)
     generator = StampGenerator(load_checkpoint(checkpoint).eval(), processor)
     source = CaseSet(shards / VAL)
     pictured = source.load(source.rows[0])
@@ -116,21 +108,9 @@ def test_answers_are_those_of_the_generator(
             for variant_now, shown in ((variant, parts), (f"{variant}+refined", [~part for part in parts])):
                 union = np.logical_or.reduce([np.zeros((height, width), bool), *shown])
                 line = found[case.id, variant_now]
-                assert (drawn(line) != union).mean() < 0.01  # batches round otherwise than single calls
-                assert line.score == score_case(drawn(line), case.truths[0].mask, None, not case.truths[0].mask.any())
+                assert (line.mask() != union).mean() < 0.01  # batches round otherwise than single calls
+                assert line.score == score_case(line.mask(), case.truths[0].mask, None, not case.truths[0].mask.any())
     assert masks_seen > len(dialogues)  # in both modes
-
-
-def test_forced_scores_are_those_of_training(shards: Path, checkpoint: Path, tmp_path: Path) -> None:
-    """The look at held-out records while training: packed passes without a cache, sums over masks."""
-    asked = Asked(checkpoint=checkpoint, shards=[shards / VAL], out=tmp_path / "out", mode="forced", max_tokens=16)
-    results, _ = finished(asked)
-    processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
-    model = load_checkpoint(checkpoint)
-    layout = Layout(processor.chat, model.method, LayoutOptions.of(model.config))
-    metrics, _ = Examiner([shards / VAL], 100, layout, processor).examine(model, Accelerator(cpu=True))
-    assert results.sets[0].scores["forced"]["stamp"]["ciou"] == pytest.approx(metrics["ciou"], abs=1e-3)
-    assert metrics["ciou"] > 0.01
 
 
 def test_the_refiner_that_cannot_be_had(
@@ -200,7 +180,7 @@ def test_labels_score_as_the_oracle_draws_them(rule: str, side: int, method: str
     for line in lines:
         truth = truths[line.id]
         predicted = oracle(truth, 64, 96, side=side, rule=rule, method=method)
-        assert np.array_equal(drawn(line), predicted)
+        assert np.array_equal(line.mask(), predicted)
         shared, either = shared + (predicted & truth).sum(), either + (predicted | truth).sum()
     assert results.sets[0].scores[f"{rule} {side}x{side}"]["stamp"]["ciou"] == pytest.approx(shared / either)
 

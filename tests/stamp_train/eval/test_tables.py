@@ -28,7 +28,9 @@ def results(scores: dict[str, dict[str, dict[str, float]]], **named: dict[str, i
     asked = dict.fromkeys(Settings.__struct_fields__, "")
     numbers = dict.fromkeys(("max_new_tokens", "batch_size", "no_target_pixels", "min_tokens", "max_tokens", "seed"), 1)
     cards = [set_card(name, named.get(name, {})) for name in scores]
-    settings = msgspec.convert(asked | numbers | {"sets": cards, "modes": [], "versions": {}}, Settings)
+    settings = msgspec.convert(
+        asked | numbers | {"sets": cards, "modes": [], "prompt": "record", "versions": {}}, Settings
+    )
     card = Card(decoding="", threshold="", masks="", no_target="", settings=settings, model=None)
     sets = [
         SetResult(name, "", "", "", "", 10, 10, 0, {v: {"stamp": metrics} for v, metrics in found.items()}, {})

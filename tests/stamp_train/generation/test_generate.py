@@ -12,21 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
-from transformers import (
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLForConditionalGeneration,
-    RepetitionPenaltyLogitsProcessor,
-    TopPLogitsWarper,
-)
+from transformers import RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
 from stamp_train.attention.dense import DensePlan
 from stamp_train.backbones.load import load_checkpoint
-from stamp_train.backbones.modeling import StampForQwen2_5VL, StampForQwen2VL
+from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, preset_config
 from stamp_train.backbones.processor import PixelBatch, StampProcessor
 from stamp_train.generation.cache import CachedPlan, in_halves
@@ -34,43 +29,35 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import open_reply
 from stamp_train.generation.replies import Answer, Event
 from stamp_train.generation.sampling import GenerationOptions, TextStream, choose, penalise
-from stamp_train.methods import store
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
 from stamp_train.sequence.layout import Layout
 
 from .. import stamping
-from ..conftest import near
+from ..conftest import near, noise
 from ..stamping import PUBLISHED
 
 FORMS = {
-    "patch": ("qwen2_vl", PUBLISHED),
-    "fine": ("qwen2_vl", stamping.settings()),
-    "words": ("qwen2_vl", stamping.settings(head_words=5)),
-    "qwen2.5": ("qwen2_5_vl", stamping.settings()),
+    "patch": ("tiny", PUBLISHED),
+    "fine": ("tiny", stamping.settings()),
+    "words": ("tiny", stamping.settings(head_words=5)),
+    "qwen2.5": ("qwen2.5-tiny", stamping.settings()),
+    "qwen3": ("qwen3-tiny", stamping.settings()),
+    "qwen3 without deepstack": ("qwen3-tiny", stamping.settings(deepstack=False)),
 }
-STOCK = {"qwen2_vl": Qwen2VLForConditionalGeneration, "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration}
 SEG = "<|seg|>"
 
 
 @cache
 def lively(form: str) -> SimpleNamespace:
     """A model that does not repeat itself: loud layers, an output matrix of its own, and a taste for `<|seg|>`."""
-    architecture, stamp = FORMS[form]
-    processor = build_preset("tiny")[1]
-    config: Any = preset_config("tiny", processor.tokenizer)
-    if architecture == "qwen2_5_vl":
-        vision = {"depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "out_hidden_size": 64}
-        vision |= {"window_size": 56, "fullatt_block_indexes": [1]}
-        text = {k: v for k, v in config.text_config.to_dict().items() if k not in ("model_type", "dtype")}
-        ids = {k: getattr(config, k) for k in ("image_token_id", "video_token_id", "vision_start_token_id")}
-        config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+    preset, stamp = FORMS[form]
+    processor = build_preset(preset)[1]
+    config: Any = preset_config(preset, processor.tokenizer, stamp)
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
-    store(stamp, config)
     torch.manual_seed(3)
-    ours = StampForQwen2_5VL if architecture == "qwen2_5_vl" else StampForQwen2VL
-    model = ours._from_config(config).eval()
+    model: Any = model_class(config.model_type)._from_config(config).eval()
     with torch.no_grad():
         for weight in model.model.parameters():
             weight.mul_(4 if weight.ndim > 1 else 1)
@@ -79,13 +66,16 @@ def lively(form: str) -> SimpleNamespace:
             model.classifier.places.place.weight.normal_()  # zero at the start: words would make no difference
     model.generation_config.eos_token_id = processor.chat.control["<|im_end|>"]
     generator = StampGenerator(model, processor)
-    said = Counter(i for answer in flat(generator.generate(IMAGES, PROMPTS, SHORT)) for i in answer.ids[4:])
+    images = images_of(processor.backbone.patch)
+    said = Counter(i for answer in flat(generator.generate(images, PROMPTS, SHORT)) for i in answer.ids[4:])
     with torch.no_grad():  # wherever it would say its favourite token, it now says <|seg|>
         model.lm_head.weight[processor.chat.seg_id] = 1.1 * model.lm_head.weight[said.most_common(1)[0][0]]
-    stock = STOCK[architecture](config).eval()
+    stock = getattr(transformers, processor.backbone.classes[1])(config).eval()
     stock.load_state_dict(model.state_dict(), strict=False)
     stock.generation_config.eos_token_id = model.generation_config.eos_token_id
-    return SimpleNamespace(model=model, stock=stock, processor=processor, chat=processor.chat, generator=generator)
+    return SimpleNamespace(
+        model=model, stock=stock, processor=processor, chat=processor.chat, generator=generator, images=images
+    )
 
 
 @pytest.fixture(params=FORMS)
@@ -98,12 +88,12 @@ def fine() -> SimpleNamespace:
     return lively("fine")
 
 
-def pixels(grid: tuple[int, int], seed: int = 0) -> PixelBatch:
-    generator = torch.Generator().manual_seed(seed)
-    return PixelBatch(torch.randn(4 * grid[0] * grid[1], 1176, generator=generator), (1, 2 * grid[0], 2 * grid[1]))
+@cache
+def images_of(patch: int) -> list[PixelBatch]:
+    return [PixelBatch(*noise(grid, seed, patch)) for grid, seed in (((2, 3), 1), ((4, 2), 2), ((3, 5), 3))]
 
 
-IMAGES = [pixels((2, 3), 1), pixels((4, 2), 2), pixels((3, 5), 3)]
+IMAGES = images_of(14)
 PROMPTS = [["the cup", "a much longer question about two dogs", "x", ""], ["the left one"], ["why", "the boat, please"]]
 SHORT = GenerationOptions(max_new_tokens=12)
 
@@ -128,7 +118,7 @@ def uncached(form: SimpleNamespace, image: PixelBatch, messages: Sequence[Any], 
     options = LayoutOptions.of(form.model.config)
     shape = tuple(form.model.method.side * n // 2 for n in image.grid_thw[1:])
     dialogue = DialogueExample("d", messages, [np.zeros(shape, np.uint8)] * segs)
-    layout = Layout(Verbatim(form.processor.tokenizer), form.model.method, options)
+    layout = Layout(Verbatim(form.processor.tokenizer, form.chat.layout), form.model.method, options)
     batch = layout([ImageExample([dialogue], image.pixel_values, image.grid_thw)])
     with torch.no_grad():
         output = form.model(inputs=batch.inputs, attention="sdpa")
@@ -154,7 +144,7 @@ def own_generation(
 
 def test_our_class_still_generates_as_transformers_own_does(form: SimpleNamespace) -> None:
     """Its argument check refuses pictures unless `forward` names them."""
-    for image in (IMAGES[0], None):
+    for image in (form.images[0], None):
         ids = form.chat.encode([user("the cup", image is not None)], generation_prompt=True).ids
         ours = own_generation(form, image, ids, form.model, max_new_tokens=8)
         assert ours == own_generation(form, image, ids, max_new_tokens=8)
@@ -206,8 +196,8 @@ def flat(nested: Sequence[Sequence[Any]]) -> list[Any]:
 
 
 def test_greedy_text_is_transformers_own_token_by_token(form: SimpleNamespace) -> None:
-    answers = form.generator.generate(IMAGES, PROMPTS, GenerationOptions(max_new_tokens=24))
-    for image, prompts, found in zip(IMAGES, PROMPTS, answers, strict=True):
+    answers = form.generator.generate(form.images, PROMPTS, GenerationOptions(max_new_tokens=24))
+    for image, prompts, found in zip(form.images, PROMPTS, answers, strict=True):
         for prompt, answer in zip(prompts, found, strict=True):
             ids = form.chat.encode([user(prompt)], generation_prompt=True).ids
             assert list(answer.ids) == own_generation(form, image, ids, max_new_tokens=24)
@@ -259,9 +249,9 @@ def test_published_cached_masks(case: str, golden_cases_path: Path, golden_model
 
 def test_cached_masks_are_those_of_the_packed_pass(form: SimpleNamespace) -> None:
     """Seven dialogues of three images at once, each against itself alone without a cache, whatever it has said."""
-    answers = form.generator.generate(IMAGES, PROMPTS, GenerationOptions(max_new_tokens=24))
+    answers = form.generator.generate(form.images, PROMPTS, GenerationOptions(max_new_tokens=24))
     assert sum(len(answer.masks) for answer in flat(answers)) > 7
-    for image, prompts, found in zip(IMAGES, PROMPTS, answers, strict=True):
+    for image, prompts, found in zip(form.images, PROMPTS, answers, strict=True):
         for prompt, answer in zip(prompts, found, strict=True):
             segs = answer.ids.count(form.chat.seg_id)
             expected = uncached(form, image, [user(prompt), assistant(answer.ids)], segs)
@@ -293,7 +283,7 @@ def test_forced_answers_of_any_shape(
     ]
     chosen = [[dialogues[kind] for kind in kinds] for _, kinds in shape]
     prompts = [[[*said, {"role": "assistant", "content": begin}] for said, begin in some] for some in chosen]
-    images = [IMAGES[number] for number, _ in shape]
+    images = [form.images[number] for number, _ in shape]
     options = GenerationOptions(max_new_tokens=0, batch_size=batch_size, mask_tokens=mask_tokens)
     answers = form.generator.generate(images, prompts, options)
     for image, some, given_ in zip(images, chosen, answers, strict=True):
@@ -358,10 +348,10 @@ def test_probabilities_have_the_size_of_the_image(fine: SimpleNamespace) -> None
 
 def test_batched_is_single_and_nothing_is_computed_twice(form: SimpleNamespace) -> None:
     with Watch(form.model) as watch:
-        answers = form.generator.generate(IMAGES, PROMPTS, SHORT)
+        answers = form.generator.generate(form.images, PROMPTS, SHORT)
     assert watch.seen_images == 3
     asked = 0
-    for image, prompts in zip(IMAGES, PROMPTS, strict=True):
+    for image, prompts in zip(form.images, PROMPTS, strict=True):
         shared = form.chat.encode([user(prompts[0])]).image_at + 2
         asked += shared - 1 + image.pixel_values.shape[0] // 4
         asked += sum(len(form.chat.encode([user(p)], generation_prompt=True).ids) - shared for p in prompts)
@@ -369,7 +359,7 @@ def test_batched_is_single_and_nothing_is_computed_twice(form: SimpleNamespace) 
     masks = sum(mask.numel() // form.model.classifier.side**2 for a in flat(answers) for mask in a.masks)
     assert sum(watch.passes[1:]) <= 7 * 12 + masks  # every decoded token and every mask token at most once
     assert masks == watch.passes[-1] > 0  # all masks in one pass
-    for image, prompts, found in zip(IMAGES, PROMPTS, answers, strict=True):
+    for image, prompts, found in zip(form.images, PROMPTS, answers, strict=True):
         for prompt, answer in zip(prompts, found, strict=True):
             assert_same(answer, form.generator.ask(image, prompt, SHORT))
 
@@ -417,17 +407,18 @@ def test_half_precision() -> None:
 
 
 def test_a_conversation_reads_only_what_is_new(form: SimpleNamespace) -> None:
-    image, seg = IMAGES[2], form.chat.seg_id
+    image, seg = form.images[2], form.chat.seg_id
     conversation = form.generator.conversation(image, GenerationOptions(max_new_tokens=9))
     first = conversation.ask("the cup")
     with Watch(form.model) as watch:
         second = conversation.ask("and the other", begin=f"Here {SEG}")
     assert watch.seen_images == 0
     turn = form.chat.encode([user("x", image=False)], generation_prompt=True).ids
-    turn = turn[len(form.chat.encode([{"role": "system", "content": "You are a helpful assistant."}]).ids) :]
+    if system := form.chat.layout.system:
+        turn = turn[len(form.chat.encode([{"role": "system", "content": system}]).ids) :]
     assert watch.passes[0] <= len(turn) + len("and the other") + len("Here ") + 4  # + <|seg|>, an unread one, an end
     messages = [user("the cup"), assistant(first.ids), user("and the other", image=False)]
-    ids = Verbatim(form.processor.tokenizer).encode(messages, generation_prompt=True).ids
+    ids = Verbatim(form.processor.tokenizer, form.chat.layout).encode(messages, generation_prompt=True).ids
     said = form.chat.answer_ids(f"Here {SEG}")
     assert list(second.ids) == said + own_generation(form, image, [*ids, *said], max_new_tokens=9)
     counts = [first.ids.count(seg), second.ids.count(seg)]
@@ -558,16 +549,33 @@ def test_halving_goes_on_with_what_fits(caplog: pytest.LogCaptureFixture) -> Non
     ]
 
 
-def test_one_item_that_does_not_fit_is_named() -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.OutOfMemoryError("injected"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    ],
+)
+def test_one_item_that_does_not_fit_is_named(fault: RuntimeError) -> None:
     def work(items: Sequence[str]) -> Iterator[str]:
         if "b" in items:
-            raise torch.OutOfMemoryError("injected")
+            raise fault
         yield from items
 
     with pytest.raises(StampModelError, match=r"^item b: out of memory"):
         list(in_halves(["a", "b"], work, lambda item: f"item {item}"))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(fault)):
         list(in_halves(["a", "b"], work))
+
+
+def test_other_errors_are_not_for_want_of_memory() -> None:
+    def broken(_: Sequence[str]) -> Iterator[str]:
+        raise RuntimeError("shapes do not agree")
+        yield
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(in_halves(["a", "b"], broken, str))
 
 
 @pytest.mark.parametrize("limit", [115, 180, 260])

@@ -69,18 +69,19 @@ def test_nodes_that_do_not_know_where_to_meet_are_told_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "launcher"),
     [
-        ("--rendezvous", "a:1"),
-        ("--node-rank", "0"),
-        ("--launcher", "torchrun", "--partition", "gpu"),
-        ("--launcher", "slurm", "--node-rank", "1"),
+        (("--nodes", "2"), "torchrun or slurm"),
+        (("--rendezvous", "a:1"), "torchrun"),
+        (("--node-rank", "0"), "torchrun"),
+        (("--launcher", "torchrun", "--partition", "gpu"), "slurm"),
+        (("--launcher", "slurm", "--node-rank", "1"), "torchrun"),
     ],
 )
-def test_options_of_another_launcher_are_refused(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_options_of_another_launcher_are_refused(options: tuple[str, ...], launcher: str, tmp_path: Path) -> None:
     done = train(write_recipe(tmp_path), tmp_path, tmp_path / "run", *options)
     assert done.returncode == 2
-    assert f"is not for --launcher {options[1] if options[0] == '--launcher' else 'local'}" in done.stderr
+    assert f"{options[-2]} is only for --launcher {launcher}\n" in done.stderr
 
 
 # --- real processes ---------------------------------------------------------------------------------------------------
@@ -131,6 +132,9 @@ def test_one_process_that_is_asked_to_stop_says_how_to_go_on(shards: Path, tmp_p
     assert "Traceback" not in said
 
 
+NOTHING = "nothing was saved, since no step was done: the same command begins anew"
+
+
 def press_twice(pid: int) -> None:
     """Ctrl-C at a terminal reaches the launcher alone: its processes have sessions of their own."""
     os.kill(pid, signal.SIGINT)
@@ -148,8 +152,30 @@ def test_a_second_ctrl_c_stops_at_once(processes: int, shards: Path, tmp_path: P
     code, said, seconds = disturb(arguments, out, 0, press_twice)
     assert code == 130, said
     assert seconds < 30
-    assert said.splitlines()[-1] == "stopped; there is no checkpoint yet"
+    assert said.splitlines()[-1] == f"stopped; {NOTHING}"
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_before_the_first_step_says_that_nothing_was_saved(
+    processes: int, number: signal.Signals, shards: Path, tmp_path: Path
+) -> None:
+    """As soon as the folder is held: the model is not there yet."""
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        command(write_recipe(tmp_path), shards, out, *LONG, processes=processes), stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + TIMEOUT
+    while not (out / ".lock").exists() or (processes > 1 and not workers(process.pid)):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == (130 if number == signal.SIGINT else -number), said
+    assert said == f"stopped; {NOTHING}\n"
+    assert not (out / "log.jsonl").exists()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers.models.qwen2_vl import modeling_qwen2_vl
 
-from stamp_train.backbones.modeling import StampForQwen2VL
+from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, byte_tokenizer, preset_config
 from stamp_train.methods.stamp.demo.attention_bias import begin_near, scale_readout
 from stamp_train.recipes import resolve
@@ -25,7 +25,7 @@ def fresh(heads: int = 4) -> Any:
     config = preset_config("tiny", byte_tokenizer(), settings("fine"))
     config.vision_config.depth, config.vision_config.embed_dim, config.vision_config.num_heads = 4, 32 * heads, heads
     torch.manual_seed(0)
-    return StampForQwen2VL._from_config(config).eval()
+    return model_class("qwen2_vl")._from_config(config).eval()
 
 
 def vision_scores(network: Any, rows: int, columns: int) -> list[torch.Tensor]:

@@ -17,9 +17,9 @@ from stamp_schemas.record import FULL, IGNORE
 from stamp_train.methods.patches import sampled_labels
 from stamp_train.methods.stamp.losses import LOSSES
 from stamp_train.recipes import resolve
-from stamp_train.stream.examples import ExampleMaker
+from stamp_train.stream.examples import ExampleMaker, prepare_with
+from stamp_train.stream.loader import stage_loader
 from stamp_train.stream.records import Parsed
-from stamp_train.stream.stage_loader import open_feed
 from stamp_train.train.network import build_network
 
 from ..runs import make_shards, write_recipe
@@ -74,7 +74,7 @@ def test_the_published_loss_is_fed_sampled_labels(shards: Path, tmp_path: Path) 
             [f"data.root={shards}", f"method.loss={loss}", "method.head=patch", "stages.1.steps=8"],
         ).recipe
         network, processor = build_network(recipe)
-        feed = open_feed(recipe, 1, processor, network.method, 0, 1, tmp_path)
+        feed = stage_loader(recipe, 1, prepare_with(processor), network.method, 0, 1, tmp_path)
         examples = [example for batch in islice(feed, 8) for pack in batch.packs for example in pack]
         found[loss] = {one.name: one.labels for example in examples for one in example.dialogues}
     with ShardSet(shards / "grefcoco-unc" / "train") as records:

@@ -18,7 +18,8 @@ from stamp_train.methods.stamp.demo.patch_classes import UNNAMED, categories, na
 from stamp_train.recipes import resolve
 from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.layout import Layout
-from stamp_train.stream.stage_loader import open_feed
+from stamp_train.stream.examples import prepare_with
+from stamp_train.stream.loader import stage_loader
 from stamp_train.train.corpus import records_of
 from stamp_train.train.folder import find
 from stamp_train.train.network import build_network
@@ -61,7 +62,7 @@ def test_the_loss_is_a_mean_over_the_named_patches_of_the_whole_batch(shards: Pa
     method = network.method
     assert list(method.demo.names) == known
     layout = Layout(processor.chat, method, LayoutOptions.of(network.config))
-    feed = open_feed(recipe, 1, processor, method, 0, 1, tmp_path)
+    feed = stage_loader(recipe, 1, prepare_with(processor), method, 0, 1, tmp_path)
     batches = ([layout(pack) for pack in batch.packs] for batch in feed)
     packs = next(
         packs for packs in batches if len(packs) > 1 and sum(method.counts(pack.targets)["names"] for pack in packs)

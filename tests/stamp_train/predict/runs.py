@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Qwen2VLForConditionalGeneration
 
 from stamp_schemas.recipe import Saving
+from stamp_train.backbones.presets import preset_config
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
@@ -18,7 +20,7 @@ from stamp_train.train.checkpoint import CheckpointWriter
 from stamp_train.train.folder import Progress
 from stamp_train.train.network import build_network, save_network
 
-from .talking import SEG, scene
+from .talking import SEG, scene, talking_generator
 
 RECIPE = """
 about: an adapter on random weights
@@ -28,11 +30,11 @@ stages: [{name: only, steps: 3, sets: [{set: refcoco-unc/train}]}]
 """
 
 
-def adapter_run(folder: Path) -> SimpleNamespace:
+def adapter_run(folder: Path, *overrides: str) -> SimpleNamespace:
     """A run folder with one checkpoint of an adapter that changes the answers; and the networks, for comparison."""
     folder.mkdir(parents=True)
     (folder / "given.yaml").write_text(RECIPE)
-    resolved = resolve(str(folder / "given.yaml"))
+    resolved = resolve(str(folder / "given.yaml"), overrides)
     (folder / "recipe.yaml").write_text(resolved.yaml())
     network, processor = build_network(resolved.recipe)
     torch.manual_seed(5)
@@ -49,6 +51,18 @@ def adapter_run(folder: Path) -> SimpleNamespace:
     return SimpleNamespace(
         network=network, base=base, processor=processor, checkpoint=folder / "checkpoints" / "step-000003"
     )
+
+
+def base_model(folder: Path, *, tied: bool) -> Path:
+    """A base model of random weights, without a mask head."""
+    processor = talking_generator().processor
+    config = preset_config("tiny", processor.tokenizer)
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
+    del config.stamp
+    torch.manual_seed(1)
+    Qwen2VLForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
 
 
 def adapter_answer(network: Any, processor: StampProcessor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
-from stamp_train.backbones.modeling import StampForQwen2VL
+from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, preset_config
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
@@ -26,7 +26,7 @@ def talking_generator() -> StampGenerator:
     config: Any = preset_config("tiny", processor.tokenizer)
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
     torch.manual_seed(3)
-    model: Any = StampForQwen2VL._from_config(config).eval()
+    model: Any = model_class("qwen2_vl")._from_config(config).eval()
     with torch.no_grad():
         for weight in model.model.parameters():
             weight.mul_(4 if weight.ndim > 1 else 1)

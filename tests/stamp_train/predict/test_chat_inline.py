@@ -53,7 +53,7 @@ def test_the_overlay_is_shown(way: str, tmp_path: Path, picture: Path, monkeypat
     monkeypatch.delenv("NO_COLOR", raising=False)
     spoken = Spoken(tmp_path, picture, way=way, force_terminal=True, color_system="truecolor")
     _, _, shown = spoken.hear("/mask", "the circle").partition(".jpg\n")
-    expected = spoken.talk.chat.history[0].answer.overlay()
+    expected = spoken.talk.chat.history[0].overlay()
     if way == "off":
         assert shown == ""
     elif way == "blocks":

@@ -23,8 +23,6 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from stamp_train.predict.chat.transcript import printable
-
 from ...warm import warm
 from .chatting import Spoken, save_checkpoint, scene, tiny_segmenter
 
@@ -234,7 +232,6 @@ def test_a_question_that_is_too_long_is_one_line_and_the_talk_goes_on(spoken: Sp
 
 
 def test_text_cannot_command_the_terminal(tmp_path: Path, picture: Path) -> None:
-    assert printable("a\x1b[2J\x9b1m\x07\r\n\tb\u202e\u200f é 漢") == "a�[2J�1m��\n\tb�� é 漢"
     spoken = Spoken(tmp_path, picture, force_terminal=True)
     spoken.hear("x\x1b]0;title\x07", "/undo")
     assert "\x1b" not in spoken.said[-1]

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from stamp_data import rle
-from stamp_schemas import RLE, StampError, UsageFault
+from stamp_schemas import RLE, StampError
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict import Chat, Segmenter
+from stamp_train.predict.chat.transcript import save
 
 from .talking import SEG, TEXTS, scene, talking_generator
 
@@ -40,13 +41,13 @@ def test_rounds_are_the_generators(chat: Chat) -> None:
         for ours, theirs in zip(found.logits, answer.masks, strict=True):
             np.testing.assert_array_equal(ours, theirs.numpy())
     assert [turn.question for turn in chat.history] == list(TEXTS)
-    assert any(turn.answer.masks for turn in chat.history)
+    assert any(turn.masks for turn in chat.history)
 
 
 def test_a_round_can_be_watched(chat: Chat) -> None:
     events = list(chat.stream(TEXTS[0]))
-    assert events[-1].kind == "answer" and events[-1].answer is chat.history[-1].answer
-    assert "".join(event.text for event in events[:-1]) == chat.history[-1].answer.content
+    assert {event.kind for event in events} <= {"text", "control"}
+    assert "".join(event.text for event in events) == chat.history[-1].content
     assert {event.text for event in events if event.kind == "control"} <= {SEG, "<|yes|>", "<|no|>"}
     assert all(event.answer is None for event in events[:-1])
 
@@ -61,7 +62,7 @@ def test_a_round_taken_back_leaves_no_trace(chat: Chat) -> None:
     assert chat.undo() is None
     chat.say(TEXTS[0])
     taken = chat.say(TEXTS[1])
-    assert chat.undo().answer is taken
+    assert chat.undo() is taken
     again = chat.say(TEXTS[2])
     assert again.content == said(TEXTS[0], TEXTS[2])[1].content
     chat.undo()
@@ -89,7 +90,7 @@ def test_an_answer_that_is_stopped_stays_as_far_as_it_came(
             patched.setattr(model, "forward", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 list(events)
-    cut = chat.history[-1].answer
+    cut = chat.history[-1]
     assert cut.finish == "stopped" and cut.masks == () and cut.content
     assert cut.content.startswith("".join(seen))
     told = [*chat.messages, {"role": "user", "content": TEXTS[2]}]
@@ -120,22 +121,21 @@ def test_a_picture_that_cannot_be() -> None:
 
 
 def test_saving(chat: Chat, tmp_path: Path) -> None:
-    with pytest.raises(UsageFault, match="nothing has been said"):
-        chat.save(tmp_path / "talk")
+    path = tmp_path / "talks" / "talk.json"
+    with pytest.raises(StampError, match="nothing has been said"):
+        save(chat, path, "model", "scene.png")
     chat.say(TEXTS[0], begin=f"{SEG} and {SEG}")
     chat.say(TEXTS[1])
-    for _ in range(2):  # the second time over the first
-        path = chat.save(tmp_path / "talk")
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        assert [row["prompt"] for row in rows] == [turn.question for turn in chat.history]
-        assert [row["content"] for row in rows] == [turn.answer.content for turn in chat.history]
-        for row, turn in zip(rows, chat.history, strict=True):
-            for saved, mask in zip(row["masks"], turn.answer.masks, strict=True):
-                with Image.open(tmp_path / "talk" / saved["file"]) as png:
-                    assert np.array_equal(np.asarray(png), mask * 255)
-                assert np.array_equal(rle.decode(RLE(tuple(saved["rle"]["size"]), saved["rle"]["counts"])), mask)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "predictions.jsonl").write_text("mine\n")
-    with pytest.raises(UsageFault, match="not from here"):
-        chat.save(tmp_path / "mine")
-    assert (tmp_path / "mine" / "predictions.jsonl").read_text(encoding="utf-8") == "mine\n"
+    save(chat, path, "model", "scene.png")
+    saved = json.loads(path.read_bytes())
+    width, height = scene().size
+    assert (saved["model"], saved["image"]) == ("model", {"name": "scene.png", "width": width, "height": height})
+    assert [row["prompt"] for row in saved["rounds"]] == list(TEXTS[:2])
+    for number, (row, answer) in enumerate(zip(saved["rounds"], chat.history, strict=True), start=1):
+        assert (row["content"], row["text"], row["finish"]) == (answer.content, answer.text, answer.finish)
+        masks = [rle.decode(RLE(tuple(one["size"]), one["counts"])) for one in row["masks"]]
+        assert len(masks) == len(answer.masks) and all(map(np.array_equal, masks, answer.masks))
+        assert row["overlay"] == (f"talk-{number}.jpg" if answer.masks else None)
+        assert not answer.masks or Image.open(path.with_name(row["overlay"])).size == (width, height)
+    with pytest.raises(StampError, match="is there already"):
+        save(chat, path, "model", "scene.png")

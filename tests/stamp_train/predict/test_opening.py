@@ -17,7 +17,7 @@ from stamp_train.predict import Segmenter
 from stamp_train.predict.opening import load_folder, open_checkpoint, pick_device
 from stamp_train.train.folder import find_checkpoint, fingerprint
 
-from .runs import adapter_answer, adapter_run
+from .runs import adapter_answer, adapter_run, base_model
 from .talking import SEG, save_checkpoint, scene, talking_generator
 
 
@@ -167,3 +167,25 @@ def test_an_adapter_opens_merged(tmp_path: Path) -> None:
     lost = shutil.copytree(run.checkpoint, tmp_path / "lost" / "a" / "b")
     with pytest.raises(StampError, match="an adapter away from its run"):
         Segmenter.from_pretrained(lost)
+
+
+@pytest.mark.parametrize(("precision", "style"), [("float32", "default"), ("bf16", "published")])
+def test_an_adapter_opens_away_from_its_run(precision: str, style: str, tmp_path: Path) -> None:
+    """What it goes on is told by files of its own; as its recipe would have it, which is what older checkpoints need."""
+    base = base_model(tmp_path / "base", tied=style == "default")
+    changes = ("model.preset=", f"model.start={base}", f"model.precision={precision}", f"model.lora.style={style}")
+    run = adapter_run(tmp_path / "run", *changes, "method.head=patch", "method.mask_positions=sequential")
+    away = shutil.copytree(run.checkpoint, tmp_path / "away" / "a" / "b")
+    model, processor = load_folder(away)
+    assert model.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    assert model.method.settings == run.network.get_base_model().method.settings
+    assert processor.image_processor.size == run.processor.image_processor.size
+    record = run.checkpoint / "adapter/base.json"
+    older = {key: value for key, value in json.loads(record.read_bytes()).items() if key in ("start", "digest")}
+    record.write_text(json.dumps(older))
+    expected = load_folder(run.checkpoint)[0].state_dict()
+    found = model.state_dict()
+    assert set(found) == set(expected) and all(torch.equal(found[name], expected[name]) for name in found)
+    (away / "adapter/base.json").write_text(json.dumps(older))
+    with pytest.raises(StampError, match="an adapter away from its run"):
+        load_folder(away)

@@ -15,7 +15,7 @@ from stamp_train.methods.losses import total
 from stamp_train.methods.patches import grid_to_patches
 from stamp_train.methods.stamp.losses import LOSSES, LossSettings, mask_losses
 from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
-from stamp_train.sequence.inputs import ImageFeatures, Reading, Targets
+from stamp_train.sequence.inputs import Reading, Targets
 from stamp_train.sequence.layout import Layout
 
 from ..stamping import stamp
@@ -71,6 +71,7 @@ class TwoPass:
         steps = axes if self.scheme == "grid" else torch.arange(patches).expand(3, -1)
         positions = torch.cat([positions[:, 0], positions[:, 0, -1:] + 1 + steps], dim=1)
         vision = model.visual(image.pixel_values, grid_thw=thw)
+        layers = getattr(vision, "deepstack_features", None)
         text = model.language_model.embed_tokens(prefix)
         text[prefix == self.chat.image_id] = vision.pooler_output
         mask = (
@@ -78,6 +79,10 @@ class TwoPass:
             + vision.pooler_output
         )
         length = len(prefix) + patches
+        more: dict[str, Any] = {}
+        if layers:  # for the image's tokens, and once more for those of the mask
+            taking = torch.cat([prefix == self.chat.image_id, torch.ones(patches, dtype=torch.bool)])
+            more = {"visual_pos_masks": taking[None], "deepstack_visual_embeds": [x.repeat(2, 1) for x in layers]}
         allowed = torch.ones(length, length, dtype=torch.bool).tril()
         allowed[len(prefix) :] = True
         states = model.language_model(
@@ -85,8 +90,9 @@ class TwoPass:
             position_ids=positions[:, None],
             attention_mask=allowed[None, None],
             use_cache=False,
+            **more,
         ).last_hidden_state[0, len(prefix) :]
-        features = ImageFeatures(vision.pooler_output, vision.last_hidden_state.reshape(patches, 4, -1))
+        features = self.model.encode_images(image.pixel_values, thw)
         reading = Reading(states, torch.arange(patches), (), features, model.language_model)
         logits = self.model.classifier(reading)["mask"]
         nothing = torch.zeros(0)
@@ -110,7 +116,7 @@ SHAPES = st.tuples(IMAGE, st.sampled_from([None, (None, [2]), ((3, 3), [1])])).m
 @settings(max_examples=8)
 @given(shape=SHAPES, backend=st.sampled_from(["sdpa", "segments"]), multiple=st.sampled_from([1, 32]))
 def test_one_pass_equals_two_passes(
-    tiny: SimpleNamespace,
+    family: SimpleNamespace,
     images_of: Callable[..., list[ImageExample]],
     scheme: str,
     name: str,
@@ -119,52 +125,52 @@ def test_one_pass_equals_two_passes(
     multiple: int,
 ) -> None:
     method = stamp(SIDE, name, mask_positions=scheme)
-    images = images_of(shape, side=SIDE)
+    images = images_of(shape, side=SIDE, patch=family.patch)
     options = LayoutOptions(text_labels=method.text_labels, pad_to_multiple=multiple)
-    batch = Layout(tiny.chat, method, options)(images)
+    batch = Layout(family.chat, method, options)(images)
     counts = method.counts(batch.targets)
-    one = method.losses(tiny.model(inputs=batch.inputs, attention=backend), batch.targets)
-    reference = TwoPass(tiny, scheme, method.loss)
+    one = method.losses(family.model(inputs=batch.inputs, attention=backend), batch.targets)
+    reference = TwoPass(family, scheme, method.loss)
     sums = [reference(image, dialogue) for image in images for dialogue in image.dialogues]
     text, masks = sum(s[0] for s in sums), sum(s[1] for s in sums)
     assert counts["text"] > 0
     two_total = text / counts["text"] + masks / max(counts["mask"], 1)
     torch.testing.assert_close(one["text"][0], text, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(total(one, counts), two_total, rtol=1e-6, atol=1e-6)
-    mine = gradients(tiny.model, total(one, counts))
-    theirs = gradients(tiny.model, two_total)
+    mine = gradients(family.model, total(one, counts))
+    theirs = gradients(family.model, two_total)
     assert set(theirs) <= set(mine)
     for key, grad in mine.items():
         torch.testing.assert_close(grad, theirs.get(key, torch.zeros_like(grad)), atol=1e-5, rtol=1e-5, msg=key)
 
 
 def test_documents_of_a_pack_do_not_touch_each_other(
-    tiny: SimpleNamespace, images_of: Callable[..., list[ImageExample]]
+    family: SimpleNamespace, images_of: Callable[..., list[ImageExample]]
 ) -> None:
     """Exact isolation: a neighbour whose pixels and text change leaves every number as it was."""
-    layout = Layout(tiny.chat, stamp(SIDE))
-    alone, other = images_of([((2, 3), [1, 3]), ((3, 2), [0])], side=SIDE)
+    layout = Layout(family.chat, stamp(SIDE))
+    alone, other = images_of([((2, 3), [1, 3]), ((3, 2), [0])], side=SIDE, patch=family.patch)
     single = layout([alone])
     packed = layout([other, alone])
     for backend in ("sdpa", "segments"):
         with torch.no_grad():
-            one = tiny.model(inputs=single.inputs, attention=backend)
-            two = tiny.model(inputs=packed.inputs, attention=backend)
+            one = family.model(inputs=single.inputs, attention=backend)
+            two = family.model(inputs=packed.inputs, attention=backend)
         rows = len(one.read["mask"])
         torch.testing.assert_close(two.read["mask"][-rows:], one.read["mask"], atol=1e-5, rtol=0)
         torch.testing.assert_close(two.text_logits[-len(one.text_logits) :], one.text_logits, atol=1e-5, rtol=0)
 
 
 def test_text_after_a_mask_is_as_if_the_mask_were_not_there(
-    tiny: SimpleNamespace, images_of: Callable[..., list[ImageExample]]
+    family: SimpleNamespace, images_of: Callable[..., list[ImageExample]]
 ) -> None:
-    images = images_of([((2, 3), [3])], side=SIDE)
-    layout = Layout(tiny.chat, stamp(SIDE), LayoutOptions(text_labels="all"))
+    images = images_of([((2, 3), [3])], side=SIDE, patch=family.patch)
+    layout = Layout(family.chat, stamp(SIDE), LayoutOptions(text_labels="all"))
     batch = layout(images)
     with torch.no_grad():
-        out = tiny.model(inputs=batch.inputs)
-        ids = expand(tiny.chat.encode(images[0].dialogues[0].messages).ids, tiny.chat.image_id, 6)
-        stock = TwoPass(tiny, "grid", LOSSES["default"]).stock(images[0], ids)
-        logits = tiny.model(**stock, use_cache=False).logits[0, :-1]
+        out = family.model(inputs=batch.inputs)
+        ids = expand(family.chat.encode(images[0].dialogues[0].messages).ids, family.chat.image_id, 6)
+        stock = TwoPass(family, "grid", LOSSES["default"]).stock(images[0], ids)
+        logits = family.model(**stock, use_cache=False).logits[0, :-1]
     order = batch.inputs.text_rows.argsort()
     torch.testing.assert_close(out.text_logits[order], logits, atol=1e-5, rtol=0)

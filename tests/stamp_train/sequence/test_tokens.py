@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from stamp_train.backbones.load import load_checkpoint
-from stamp_train.backbones.modeling import StampForQwen2VL
+from stamp_train.backbones.modeling import StampModel, model_class
 from stamp_train.backbones.presets import byte_tokenizer, preset_config
 from stamp_train.sequence.tokens import prepare_rows
 
 
-def model_of(tied: bool) -> StampForQwen2VL:
+def model_of(tied: bool) -> StampModel:
     config = preset_config("tiny", byte_tokenizer())
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
-    return StampForQwen2VL._from_config(config)
+    return model_class("qwen2_vl")._from_config(config)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -165,8 +165,8 @@ import sys, json, importlib.util
 from blake3 import blake3
 spec = importlib.util.spec_from_file_location("making", sys.argv[1])
 making = importlib.util.module_from_spec(spec); spec.loader.exec_module(making)
-from stamp_train.stream import LoaderOptions, Plan, StreamLoader
-from stamp_train.stream.plan import PlanOptions
+from stamp_train.stream.loader import LoaderOptions, StreamLoader
+from stamp_train.stream.plan import Plan, PlanOptions
 plan = Plan(sys.argv[3:], options=PlanOptions(batch=16))
 names, packs, digests = {}, [], []
 for step in StreamLoader(plan, making.prepare, making.METHOD, LoaderOptions(rank=int(sys.argv[2]), world=2)):

@@ -71,7 +71,7 @@ def test_packs_are_empty_only_for_want_of_dialogues(shape: list[tuple[int, list[
 
 def test_the_union_over_64_ranks_is_the_plan(tmp_path: Path) -> None:
     plan = Plan([write_set(tmp_path / "a", [[5, 1, 3] * 4] * 6)], Mixture(passes=(2,)), PlanOptions(batch=48))
-    lengths = Lengths(plan, METHOD.settings)
+    lengths = Lengths(plan)
     assert plan.steps is not None
     for step in range(plan.steps):
         batch = plan.batch(step)
@@ -103,7 +103,7 @@ def test_padding_at_default_settings_is_at_most_a_twentieth(
         if not kind:
             sets.append(write_set(Path(folder, "b"), [[1] * 256], seed=seed, pictures=False))
         plan = Plan(sets, Mixture(weights=(9, 1)[: len(sets)]), PlanOptions(seed=seed, batch=batch))
-        lengths = Lengths(plan, METHOD.settings)
+        lengths = Lengths(plan)
         batches = [plan.batch(step) for step in range(12)]
         packed = [pack_batch(one.groups, lengths(one.groups), world, defaults.pack_tokens) for one in batches]
     assert np.mean([one.padding for one in packed]) <= 0.05
@@ -113,7 +113,7 @@ def test_text_only_dialogues_are_packed_with_the_others(tmp_path: Path) -> None:
     sets = [write_set(tmp_path / "a", [[2] * 8] * 4), write_set(tmp_path / "b", [[1] * 8] * 4, pictures=False)]
     plan = Plan(sets, Mixture(weights=(1, 1)), PlanOptions(batch=32))
     batch = plan.batch(0)
-    lengths = Lengths(plan, METHOD.settings)(batch.groups)
+    lengths = Lengths(plan)(batch.groups)
     assert {group.source for group, one in zip(batch.groups, lengths, strict=True) if not one.shared} == {1}
     step = pack_batch(batch.groups, lengths, 4, 24_576)
     assert step.empty == 0
@@ -152,11 +152,11 @@ def test_lengths_without_a_tokenizer_are_estimates_and_said_to_be(
         for name, tokens in (("a", True), ("b", False))
     )
     with caplog.at_level(logging.WARNING):
-        Lengths(exact, METHOD.settings)(exact.batch(0).groups)
+        Lengths(exact)(exact.batch(0).groups)
         assert caplog.messages == []
         for _ in range(2):  # two stages of a run
             # told once in a process, so no other test's number
-            lengths = Lengths(rough, METHOD.settings, TokenCosts(characters=2.75))
+            lengths = Lengths(rough, TokenCosts(characters=2.75))
             lengths(rough.batch(0).groups)
             lengths(rough.batch(0).groups)
     (message,) = caplog.messages
@@ -188,6 +188,5 @@ def test_lengths_are_those_of_the_layout(golden_processor: Any, image: Any, dial
             [sum(map(count, one)) + extra * len(one) // 2 for one in texts],
             [len(one) for one in texts],
             [sum(text.count("<|seg|>") for text in one) for one in texts],
-            12,
         )
         assert Layout(chat, METHOD)([image(grid, made)]).inputs.input_ids.shape[1] == tokens.total

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.stream.mixture import Mixture
-from stamp_train.stream.order import Group
+from stamp_train.stream.order import Group, key_of, permutation
 from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
-from stamp_train.stream.shuffle import key_of, permutation
 
 from .making import write_set
 
@@ -203,7 +202,7 @@ def test_the_digest_of_a_plan_names_the_order_and_not_the_batch(folder: Path) ->
 def test_another_process_draws_the_same(folder: Path) -> None:
     place = make(folder, [[3, 1, 4], [2, 6]])
     code = (
-        "import sys; from stamp_train.stream import Plan; plan = Plan([sys.argv[1]]); "
+        "import sys; from stamp_train.stream.plan import Plan; plan = Plan([sys.argv[1]]); "
         "print(plan.digest, plan.batch(0).digest, sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True, check=True)

@@ -12,7 +12,8 @@ import pytest
 
 from stamp_data.shards.reader import ShardSet
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.stream.stage_loader import open_feed
+from stamp_train.stream.examples import prepare_with
+from stamp_train.stream.loader import stage_loader
 from stamp_train.train.network import build_network
 
 from ...warm import warm
@@ -42,7 +43,7 @@ def streamed(
     network, processor = build_network(resolved.recipe)
     found = []
     for rank in range(world):
-        feed = open_feed(resolved.recipe, stage, processor, network.method, rank, world, out)
+        feed = stage_loader(resolved.recipe, stage, prepare_with(processor), network.method, rank, world, out)
         batch = next(islice(feed, step, None))
         found += [
             (rank, number, dialogue.name)

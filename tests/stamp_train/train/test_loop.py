@@ -14,19 +14,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from stamp_data.instructions import wording
-from stamp_data.pixels import decode_picture
-from stamp_data.shards.reader import ShardSet
 from stamp_data.writing import replace_folder
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.presets import build_preset
-from stamp_train.eval.accepted_tokens import right_tokens
-from stamp_train.eval.heldout import Examiner, Tally
-from stamp_train.eval.oracle import decode_labels
 from stamp_train.methods.contract import Method
-from stamp_train.methods.upsample import METHODS
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
 from stamp_train.sequence.layout import Layout
@@ -114,7 +107,7 @@ def test_any_split_gives_the_same_gradient(split: str) -> None:
 
 def test_a_rank_without_a_pack_knows_the_names_of_the_losses() -> None:
     network, processor = build_preset("tiny", method=settings(early=0.5))
-    network.method.prepare(network, fresh=False)
+    network.method.prepare(network)
     layout = Layout(processor.chat, network.method)
     result = StepRunner(Accelerator(cpu=True), network.train(), layout, network.method, "auto").gradients(
         [[]], 1e9, "test"
@@ -296,55 +289,6 @@ def test_a_copy_keeps_what_is_tied_and_lets_go_of_the_original() -> None:
     shared.zero_()
     assert copy["a"] is copy["b"][0]
     assert copy["a"].tolist() == [1.0, 1.0, 1.0] and copy["b"][1] == 5
-
-
-# --- held-out records -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("upsampling", METHODS)
-def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsampling: str) -> None:
-    network, processor = build_preset("tiny")
-    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
-    examiner = Examiner([shards / "refcoco-unc" / "val"], 2, layout, network.method, processor, upsampling)
-
-    class Oracle(torch.nn.Module):
-        """Answers with the targets of the pack."""
-
-        def forward(self, inputs: Any, attention: str) -> Any:  # noqa: ARG002 - the network's signature
-            held_out = next(waiting)
-            pack = layout([held_out.example])
-            share = (pack.targets.labels.float() / 254).clamp(1e-6, 1 - 1e-6)
-            text = torch.nn.functional.one_hot(pack.targets.text_ids, 400).float()
-            return type(network(inputs=inputs))(text, {"mask": torch.logit(share)}, inputs.masks, "oracle")
-
-    waiting = iter(examiner.held_out)
-    metrics, shown = examiner.examine(Oracle(), Accelerator(cpu=True), pictures=3)
-    assert metrics["text_accuracy"] == 1.0
-    assert metrics["ciou"] == metrics["label_ciou"] > 0.3
-    assert len(shown) == 3
-    one, image = shown[0], np.asarray(decode_picture(shown[0].held_out.image))
-    labels = one.held_out.example.dialogues[0].labels[0]
-    assert np.array_equal(one.predicted, decode_labels(labels, *image.shape[:2], upsampling, image))
-
-
-def test_another_wording_of_an_answer_is_right_too(shards: Path) -> None:
-    """Only up to where it parts from the one that stands there; and the expression has one wording alone."""
-    chat = build_preset("tiny")[1].chat
-    with ShardSet(shards / "refcoco-unc" / "val") as records:
-        dialogue = records.record(records.rows[0]).dialogues[0]
-    tokens = right_tokens(dialogue, "paper", chat)
-    said = chat.tokenizer.decode([token for token, _ in tokens])
-    assert said == "".join(part.text for part in dialogue.messages[-1].content) + "<|im_end|>"
-    assert all(token in right for token, right in tokens)
-    first = {chat.tokenizer.decode([token]) for token in tokens[0][1]}
-    assert first == {answer[0] for answer in wording("paper").phrase.answers}
-    seg = next(place for place, (token, _) in enumerate(tokens) if token == chat.seg_id)
-    assert tokens[seg - 2][1] == {tokens[seg - 2][0]}
-    assert right_tokens(dialogue, "published", chat)[0][1] == {tokens[0][0]}
-
-
-def test_metrics_sum_before_they_divide() -> None:
-    assert Tally(1, 4, 3, 4, 1, 2).metrics() == {"ciou": 0.25, "label_ciou": 0.75, "text_accuracy": 0.5}
 
 
 def test_without_a_terminal_a_run_is_told_in_lines(

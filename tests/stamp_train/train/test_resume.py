@@ -124,6 +124,22 @@ def test_a_second_run_is_kept_out_and_a_dead_one_is_no_obstacle(shards: Path, tm
     assert not (out / ".lock").exists()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_beside_a_run_without_a_checkpoint_nothing_is_said_to_begin_anew(
+    processes: int, shards: Path, tmp_path: Path
+) -> None:
+    recipe, out = write_recipe(tmp_path), tmp_path / "run"
+    out.mkdir()
+    (out / "log.jsonl").write_text('{"step": 1}\n')
+    with hold(out, "run"):
+        done = train(recipe, shards, out, "--resume", "auto", processes=processes)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {out}: another run is at work here") and "anew" not in done.stderr
+    done = train(recipe, shards, out, "--resume", "auto", "--set", "stages.0.steps=1", processes=processes)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the run begins anew, and its log of 1 steps goes") == 1
+
+
 def test_a_finished_run_is_not_begun_again(shards: Path, undisturbed: Path, tmp_path: Path) -> None:
     done = train(write_recipe(tmp_path), shards, undisturbed)
     assert done.returncode == 2

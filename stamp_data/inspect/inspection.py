@@ -1,0 +1,149 @@
+"""The one pass over the records: load, measure, raise flags, filter, add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stamp_data.inspect.concat import ConcatDataset
+from stamp_data.inspect.filters import Filter
+from stamp_data.inspect.flags import FLAGS, Finding
+from stamp_data.inspect.reading import StatsReader, UnreadableRecord, counted_findings, matching
+from stamp_data.inspect.record_stats import RecordStats
+from stamp_data.inspect.report import (
+    REPORT_SCHEMA,
+    Example,
+    FlagCount,
+    InspectReport,
+    Sampling,
+    SetInput,
+    Summary,
+)
+from stamp_data.inspect.statistics import Tally, statistics
+from stamp_data.shards.stores import Location
+from stamp_schemas import Manifest
+from stamp_schemas.record import RECORD_SCHEMA
+
+DEFAULT_LIMIT = 2_000
+PICTURES = 100  # decoded in one pass, spread evenly over the records
+STRIDE = 200  # records between two reports of progress
+EXAMPLES = 3  # kept per flag
+
+
+@dataclass
+class _Flags:
+    """Findings by code, with the first few examples of each. flagged: records with any."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    flagged: int = 0
+
+    def add(self, source: RecordStats | UnreadableRecord, findings: list[Finding]) -> None:
+        self.flagged += bool(findings)
+        self.counts.update(finding.code for finding in findings)
+        self.records.update({finding.code for finding in findings})
+        for finding in findings:
+            examples = self.examples.setdefault(finding.code, [])
+            if len(examples) < EXAMPLES:
+                names = source.names(finding) if isinstance(source, RecordStats) else ("", "")
+                examples.append(Example(source.manifest.name, source.row.key, *names, finding.detail))
+
+    def flags(self) -> list[FlagCount]:
+        return [
+            FlagCount(code, flag.severity, flag.title, self.counts[code], self.records[code], self.examples[code])
+            for code, flag in FLAGS.items()
+            if code in self.counts
+        ]
+
+
+def inspect_sets(
+    paths: Sequence[Location],
+    *,
+    limit: int = DEFAULT_LIMIT,
+    everything: bool = False,
+    seed: int = 0,
+    where: str | None = None,
+    budget: int | None = None,
+    side: int = 1,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> InspectReport:
+    """Statistics and flags of every set at or below `paths`, from at most `limit` records (all if `everything`).
+
+    where: a condition on dialogues (`filters.COLUMNS`); records are counted with the dialogues that meet it, and not at
+    all without one. budget: tokens that a packed sequence may have (STP-W009, and marked in the histogram).
+    side: labels along a patch's side of the model that is to learn from the set.
+    progress: told (records done, records in all, what is going on) now and then.
+    """
+    condition = Filter.parse(where) if where else None
+    with ConcatDataset(paths) as dataset:
+        numbers = list(range(len(dataset))) if everything else dataset.sample(limit, seed)
+        chosen = spread_pictures(dataset, numbers)
+        tallies, flags, matched = [Tally() for _ in dataset.sets], _Flags(), 0
+        for done, item in enumerate(StatsReader(dataset, budget, side).read(numbers, chosen)):
+            if done % STRIDE == 0:
+                progress(done, len(numbers), "statistics")
+            tally = tallies[dataset.number_of_set(item.number)]
+            if isinstance(item, UnreadableRecord):
+                findings = [item.finding]
+                tally.flags["error"] += 1
+            else:
+                dialogues = matching(item, condition)
+                if not dialogues:
+                    continue
+                findings = counted_findings(item, dialogues)
+                tally.add(item, dialogues, findings)
+            matched += 1
+            flags.add(item, findings)
+        whole = Tally.of_all(tallies)
+        manifests = [one.manifest for one in dataset.sets]
+        shown = [(one.name, one.settings, tally) for one, tally in zip(manifests, tallies, strict=True)]
+        progress(len(numbers), len(numbers), "statistics")
+        sampling = Sampling(
+            everything=len(numbers) == len(dataset),
+            limit=limit,
+            seed=seed,
+            total=len(dataset),
+            seen=len(numbers),
+            where=where,
+            matched=matched,
+            dialogues=whole.kinds.total(),
+            pictures=len(chosen),
+            text_unit=whole.text_unit,
+            budget=budget,
+            side=side,
+        )
+        inputs = [_input(one.place, one.manifest) for one in dataset.sets]
+        summary = Summary(whole.flags["error"], whole.flags["warning"], whole.flags["info"], flags.flagged)
+        result = statistics(shown, whole, budget)
+        return InspectReport(REPORT_SCHEMA, inputs, sampling, result, flags.flags(), summary)
+
+
+def spread_pictures(dataset: ConcatDataset, numbers: list[int]) -> frozenset[int]:
+    """At most `PICTURES` of the records with a picture, evenly spread."""
+    sizes = dataset.column("image_bytes")
+    having = [number for number in numbers if sizes[number]]
+    steps: list[int] = np.linspace(0, max(len(having) - 1, 0), min(PICTURES, len(having))).astype(int).tolist()
+    return frozenset(having[step] for step in steps)
+
+
+def _input(place: str, manifest: Manifest) -> SetInput:
+    totals = manifest.totals
+    return SetInput(
+        path=place,
+        name=manifest.name,
+        digest=manifest.digest,
+        record_schema=RECORD_SCHEMA,
+        settings=manifest.settings,
+        licence=manifest.licence,
+        shards=len(manifest.shards),
+        bytes=totals.bytes,
+        records=totals.records,
+        dialogues=totals.dialogues,
+        targets=totals.targets,
+        image_tokens=totals.image_tokens,
+        rejects=totals.rejects,
+    )

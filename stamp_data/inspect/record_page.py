@@ -1,0 +1,194 @@
+"""What a page shows of one record: plain data, made once, drawn by the browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import msgspec
+import numpy as np
+
+from stamp_data.draw.outline import mask_path
+from stamp_data.draw.palette import colours
+from stamp_data.inspect.concat import ConcatDataset
+from stamp_data.inspect.record_stats import DialogueStats, RecordStats
+from stamp_data.inspect.selection import Selected
+from stamp_data.pixels import thumbnail as decoded
+from stamp_data.rle import UInt8, decode_or_empty
+from stamp_schemas import StampError, TargetInfo
+
+JPEG_QUALITY = 80
+
+
+class Window(msgspec.Struct):
+    """The part of a label grid that is not 0. data: base64 of uint8 [height, width]."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    data: str
+
+
+class TargetView(msgspec.Struct):
+    """path, ignore: SVG paths in pixels of the picture. area: share of the picture."""
+
+    id: str
+    colour: str
+    area: float
+    pixels: int
+    patches: int
+    iou: float
+    categories: list[str]
+    path: str
+    ignore: str
+    labels: Window | None
+
+
+class TurnView(msgspec.Struct):
+    role: str
+    text: str
+    image: bool
+
+
+class DialogueView(msgspec.Struct):
+    """passes: how many dialogues of the record say the same; turns are those of the first."""
+
+    id: str
+    text: str
+    kind: str
+    targets: list[int]
+    area: float
+    patches: int
+    iou: float
+    chars: int
+    tokens: float
+    total: float
+    passes: int
+    flags: list[str]
+    turns: list[TurnView]
+
+
+class FindingView(msgspec.Struct):
+    code: str
+    detail: str
+    dialogue: str
+    target: str
+
+
+class RecordView(msgspec.Struct):
+    """picture: a data URI or an address; "" for a conversation without one, or where it cannot be read (`fault`)."""
+
+    key: str
+    set: str
+    source: str
+    split: str
+    file: str
+    width: int
+    height: int
+    grid: tuple[int, int]
+    tokens: int
+    picture: str
+    fault: str
+    targets: list[TargetView]
+    dialogues: list[DialogueView]
+    flags: list[FindingView]
+
+
+def record_view(selected: Selected, picture: str, fault: str = "") -> RecordView:
+    """The view of a record with those of its dialogues that were picked. picture: address or data URI of it, or ""."""
+    stats, record, row = selected.stats, selected.stats.record, selected.stats.row
+    shades = colours([target.id for target in record.targets])
+    settings = stats.manifest.settings
+    return RecordView(
+        key=record.key,
+        set=stats.manifest.name,
+        source=settings.dataset,
+        split=settings.split,
+        file=record.image.file_name if record.image else "",
+        width=row.width,
+        height=row.height,
+        grid=(row.grid_height, row.grid_width),
+        tokens=row.image_tokens,
+        picture=picture,
+        fault=fault,
+        targets=[_target_view(stats, index, colour) for index, colour in enumerate(shades)],
+        dialogues=_dialogue_views(stats, selected.dialogues),
+        flags=[FindingView(one.code, one.detail, *stats.names(one)) for one in stats.findings],
+    )
+
+
+def thumbnail(dataset: ConcatDataset, stats: RecordStats, side: int) -> tuple[str, str]:
+    """(JPEG data URI of the picture at `side` pixels or less, what is wrong with it); one of them is ""."""
+    try:
+        data = dataset.open(dataset.number_of_set(stats.number)).member(stats.row, "image")
+        if not data:
+            return "", ""
+        picture = decoded(data, stats.row.member_name("image"), side)
+    except StampError as fault:
+        return "", fault.message
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), ""
+
+
+def _target_view(stats: RecordStats, index: int, colour: str) -> TargetView:
+    target, known = stats.record.targets[index], stats.targets[index]
+    return TargetView(
+        id=target.id,
+        colour=colour,
+        area=round(known.area, 6),
+        pixels=target.area,
+        patches=known.patches,
+        iou=round(known.iou, 4),
+        categories=target.categories,
+        path=_path(stats, target, ignored=False),
+        ignore=_path(stats, target, ignored=True),
+        labels=_window(stats.labels[index]) if stats.labels is not None and index < len(stats.labels) else None,
+    )
+
+
+def _path(stats: RecordStats, target: TargetInfo, *, ignored: bool) -> str:
+    image, rle = stats.record.image, target.ignore_rle if ignored else target.rle
+    return mask_path(decode_or_empty(rle, image.height, image.width)) if image and rle else ""
+
+
+def _window(labels: UInt8) -> Window | None:
+    """labels: [grid height, grid width]. None if all are 0."""
+    rows, columns = np.flatnonzero(labels.any(axis=1)), np.flatnonzero(labels.any(axis=0))
+    if not rows.size:
+        return None
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    part = np.ascontiguousarray(labels[top:bottom, left:right])
+    return Window(top, left, bottom - top, right - left, base64.b64encode(part.tobytes()).decode())
+
+
+def _dialogue_views(stats: RecordStats, dialogues: list[DialogueStats]) -> list[DialogueView]:
+    """Passes of one expression are shown once."""
+    passes: dict[int, int] = {}
+    for dialogue in dialogues:
+        passes[dialogue.twin] = passes.get(dialogue.twin, 0) + 1
+    return [_dialogue_view(stats, stats.dialogues[index], count) for index, count in passes.items()]
+
+
+def _dialogue_view(stats: RecordStats, dialogue: DialogueStats, passes: int) -> DialogueView:
+    raw = stats.record.dialogues[dialogue.index]
+    turns = []
+    for message in raw.messages:
+        text = "\n".join(content.text for content in message.content if content.type == "text")
+        turns.append(TurnView(message.role, text, any(content.type == "image" for content in message.content)))
+    return DialogueView(
+        id=raw.id,
+        text=dialogue.text,
+        kind=dialogue.kind,
+        targets=[target for target in raw.targets if 0 <= target < len(stats.record.targets)],
+        area=round(dialogue.area, 6),
+        patches=dialogue.patches,
+        iou=round(dialogue.iou, 4),
+        chars=dialogue.chars,
+        tokens=round(dialogue.text_tokens, 2),
+        total=round(dialogue.total_tokens, 2),
+        passes=passes,
+        flags=stats.codes(dialogue),
+        turns=turns,
+    )

@@ -1,0 +1,103 @@
+"""Views of records for the server, made once and kept: many may ask for the same, and one is made at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from stamp_data.inspect.concat import ConcatDataset
+from stamp_data.inspect.filters import Filter
+from stamp_data.inspect.reading import StatsReader, matching
+from stamp_data.inspect.record_page import record_view
+from stamp_data.inspect.record_stats import RecordStats
+from stamp_data.inspect.selection import Selected
+from stamp_data.shards.index import IndexRow
+from stamp_data.shards.stores import Location
+from stamp_schemas import StampError
+
+LIMIT = 128 << 20  # bytes of views kept: of some 20,000 records
+PAUSE = 0.001  # seconds between two views that nobody waits for: a lock that is taken again at once is never another's
+
+
+class ViewCache:
+    """Safe to share between threads; the readers behind it are not, so that one thread at a time uses them.
+
+    condition: of `--where`, None without one.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Location],
+        condition: Filter | None,
+        budget: int | None = None,
+        side: int = 1,
+        limit: int = LIMIT,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._dataset = ConcatDataset(paths)
+        self._reader = StatsReader(self._dataset, budget, side)
+        self._condition = condition
+        self._views: OrderedDict[int, bytes] = OrderedDict()
+        self._bytes = 0
+        self._limit = limit
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def views(self, numbers: Iterable[int]) -> list[msgspec.Raw]:
+        """`RecordView` of each record as JSON, in order; records that cannot be read are left out."""
+        return [msgspec.Raw(view) for number in numbers if (view := self._view(number))]
+
+    def find(self, key: str, set_name: str) -> int:
+        """Number of a record; StampError if there is none."""
+        with self._lock:
+            return self._dataset.find(key, set_name)
+
+    def picture(self, number: int) -> tuple[bytes, IndexRow]:
+        """The original bytes of a record's picture, b"" if it has none, and the record's row."""
+        with self._lock:
+            row = self._dataset.row(number)
+            return self._dataset.open(self._dataset.number_of_set(number)).member(row, "image"), row
+
+    def fill(self, numbers: Iterable[int], stop: threading.Event) -> None:
+        """Make views before anybody asks for them, in order, for as long as there is room and until told to stop."""
+        for number in numbers:
+            if self._bytes >= self._limit or stop.wait(PAUSE):
+                return
+            self._view(number)
+
+    def close(self) -> None:
+        """Let go of the files; whoever still waits for a view gets a StampError."""
+        self._closed = True
+        with self._lock, self._dataset:
+            pass
+
+    def _view(self, number: int) -> bytes:
+        """JSON of one view, b"" if the record cannot be read."""
+        with self._lock:
+            if self._closed:
+                raise StampError("the server is closing")
+            known = self._views.get(number)
+            if known is None:
+                known = self._make(number)
+                self._bytes += len(known)
+            self._views[number] = known
+            self._views.move_to_end(number)
+            while self._bytes > self._limit and len(self._views) > 1:
+                self._bytes -= len(self._views.popitem(last=False)[1])
+            return known
+
+    def _make(self, number: int) -> bytes:
+        stats = next(iter(self._reader.read([number])))
+        if not isinstance(stats, RecordStats):
+            return b""
+        dialogues = matching(stats, self._condition) or stats.dialogues
+        address = urlencode({"set": stats.manifest.name, "key": stats.record.key}, quote_via=quote)
+        return msgspec.json.encode(
+            record_view(Selected(stats, dialogues), f"api/picture?{address}" if stats.row.image_bytes else "")
+        )

@@ -1,0 +1,121 @@
+"""Who answers: a model, or the labels that one is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from stamp_data.grid import patch_grid
+from stamp_schemas import Grid, UsageFault
+from stamp_train.attention.select import resolve
+from stamp_train.eval.card import Opened
+from stamp_train.eval.cases import Case, Pictured
+from stamp_train.eval.oracle import make_labels
+from stamp_train.eval.representation import Representation, named
+from stamp_train.eval.scoring import FORCED
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.replies import Answer
+from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.patches import coverage_logits
+from stamp_train.predict.opening import open_checkpoint, told
+
+
+class Runner(Protocol):
+    """Whoever answers."""
+
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+        """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelRunner:
+    """A model. The cases of a picture go through it together: one vision pass, and what they share is read once."""
+
+    generator: StampGenerator
+    options: GenerationOptions
+
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+        """See `Runner`."""
+        forced = mode == FORCED
+        options = replace(self.options, max_new_tokens=0) if forced else self.options
+        prompts = [[_prompt(case, forced) for case in one.cases] for one in pictures]
+        return self.generator.generate([one.image for one in pictures], prompts, options)
+
+    def facts(self, refiner: str) -> Opened:
+        """What the card says of it and of the refiner of that name."""
+        model, processor = self.generator.model, self.generator.processor
+        return Opened(
+            family=model.config.model_type,
+            method=msgspec.to_builtins(model.method.settings),
+            dtype=str(model.dtype).removeprefix("torch."),
+            attention=resolve(self.options.attention, model.device, model.dtype),
+            min_tokens=processor.bounds[0],
+            max_tokens=processor.bounds[1],
+            images=processor.backend,
+            repetition_penalty=self.options.repetition_penalty or 1.0,
+            refiner=refiner,
+        )
+
+
+def open_model(
+    checkpoint: Path,
+    device: str,
+    dtype: str,
+    options: GenerationOptions,
+    min_tokens: int | None = None,
+    max_tokens: int | None = None,
+    base: str = "",
+) -> ModelRunner:
+    """The model of a checkpoint; bounds of merged patches instead of its own, if given.
+
+    StampError if the checkpoint is at fault, UsageFault if the bounds leave nothing.
+    """
+    model, processor = open_checkpoint(checkpoint, device, dtype, base)
+    processor.bound(min_tokens, max_tokens)
+    _check_bounds(*processor.bounds)
+    with told(str(checkpoint)):
+        generator = StampGenerator(model, processor)
+        return ModelRunner(generator, generator.complete(options))
+
+
+class LabelRunner:
+    """Answers with the labels of the true masks: the ceiling of any model that is trained on them.
+
+    least, most: bounds of merged patches per picture; UsageFault if they leave nothing.
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        _check_bounds(least, most)
+        self.bounds = least, most
+
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+        """See `Runner`. mode: name of a representation."""
+        labels = named(mode)
+        return [[self._answer(case, labels) for case in one.cases] for one in pictures]
+
+    def facts(self, refiner: str) -> Opened:
+        """As of a model."""
+        return Opened(refiner=refiner)
+
+    def _answer(self, case: Case, kind: Representation) -> Answer:
+        height, width = case.truths[0].mask.shape
+        patches = patch_grid(height, width, *self.bounds)
+        grid = Grid(patches.height * kind.side, patches.width * kind.side)
+        labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
+        return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop", (height, width))
+
+
+def _check_bounds(least: int, most: int) -> None:
+    if least > most:
+        raise UsageFault(
+            f"at least {least} and at most {most} patches of a picture", "give --min-tokens and --max-tokens"
+        )
+
+
+def _prompt(case: Case, forced: bool) -> list[dict[str, Any]]:
+    return [*case.messages, {"role": "assistant", "content": case.begin}] if forced else case.messages

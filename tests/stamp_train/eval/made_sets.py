@@ -1,0 +1,165 @@
+"""A checkpoint that says `<|seg|>` now and then, shard sets written by hand, and runners whose answers are known."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from PIL import Image
+
+from stamp_data.rle import encode
+from stamp_data.shards.index import IndexRow, write_index
+from stamp_data.shards.manifest import INDEX, MANIFEST, manifest_bytes, set_digest
+from stamp_data.shards.writer import ShardWriter
+from stamp_schemas import (
+    Content,
+    Dialogue,
+    Grid,
+    ImageInfo,
+    Manifest,
+    Message,
+    Record,
+    Settings,
+    ShardEntry,
+    SourceInfo,
+    TargetInfo,
+    Totals,
+)
+from stamp_schemas.manifest import MANIFEST_SCHEMA
+from stamp_schemas.record import RECORD_SCHEMA
+from stamp_train.backbones.modeling import model_class
+from stamp_train.backbones.presets import build_preset, preset_config
+from stamp_train.eval.cases import Case, Mask, Pictured
+from stamp_train.generation.replies import Answer
+from stamp_train.methods import default_settings, store
+
+SHARD, SIDE = "shard-000000.tar", 24  # pixels of a picture
+
+
+def save_lively(folder: Path) -> Path:
+    """A model that does not repeat itself: loud layers, an output matrix of its own, and a taste for `<|seg|>`."""
+    processor = build_preset("tiny")[1]
+    config: Any = preset_config("tiny", processor.tokenizer)
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+    store(default_settings(), config)
+    torch.manual_seed(3)
+    model = model_class("qwen2_vl")._from_config(config).eval()
+    with torch.no_grad():
+        for weight in model.model.parameters():
+            weight.mul_(4 if weight.ndim > 1 else 1)
+        model.lm_head.weight.normal_()
+        model.lm_head.weight[processor.chat.seg_id] *= 2.5
+    model.generation_config.eos_token_id = processor.chat.control["<|im_end|>"]
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+class Known:
+    """Answers with masks that a function of the case says, as logit pictures of the picture's own size."""
+
+    def __init__(self, masks: Callable[[Case], Sequence[Mask]]) -> None:
+        self.masks = masks
+        self.asked: list[list[str]] = []
+
+    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+        self.asked.append([case.id for one in pictures for case in one.cases])
+        return [[self._answer(case, mode) for case in one.cases] for one in pictures]
+
+    def _answer(self, case: Case, mode: str) -> Answer:
+        logits = tuple(torch.from_numpy(np.where(mask, 3.0, -3.0)).float() for mask in self.masks(case))
+        content = f"{mode} " + "<|seg|>" * len(logits)
+        return Answer(mode, content, (), logits, "stop")
+
+
+def square(top: int, left: int, side: int) -> Mask:
+    """A mask [SIDE, SIDE] of one square."""
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def target(name: str, mask: Mask, ignore: Mask | None = None) -> TargetInfo:
+    rle = encode(mask.astype(np.uint8))
+    hidden = None if ignore is None else encode(ignore.astype(np.uint8))
+    return TargetInfo(name, rle, int(mask.sum()), (0.0, 0.0, 1.0, 1.0), [], [], hidden)
+
+
+def dialogue(name: str, expression: str, targets: list[int], *turns: str) -> Dialogue:
+    """Turns by user and assistant alternating; the first comes with the picture."""
+    messages = [
+        Message("assistant" if i % 2 else "user", [Content("image")] * (i == 0) + [Content("text", text)])
+        for i, text in enumerate(turns)
+    ]
+    return Dialogue(name, expression, targets, messages)
+
+
+def write_set(folder: Path, records: Sequence[tuple[list[TargetInfo], list[Dialogue]]], **settings: Any) -> Path:
+    """A set of one shard, a picture of `SIDE` pixels for each record."""
+    folder.mkdir(parents=True)
+    rows = []
+    with ShardWriter(folder / SHARD) as writer:
+        for number, (targets, dialogues) in enumerate(records):
+            rows.append(_write(writer, number, targets, dialogues))
+    write_index(folder / INDEX, [rows])
+    masks = sum(len(targets) for targets, _ in records)
+    entry = ShardEntry(SHARD, writer.size, len(rows), sum(row.dialogues for row in rows), masks, writer.digest, "")
+    chosen = Settings(folder.parent.name, "", folder.name, **settings)
+    manifest = Manifest(
+        schema=MANIFEST_SCHEMA,
+        name=f"{folder.parent.name}/{folder.name}",
+        digest=set_digest([entry]),
+        settings=chosen,
+        generator={},
+        licence="",
+        homepage="",
+        inputs=[],
+        shards=[entry],
+        totals=Totals(records=len(rows)),
+        files={},
+    )
+    (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
+    return folder
+
+
+def _write(writer: ShardWriter, number: int, targets: list[TargetInfo], dialogues: list[Dialogue]) -> IndexRow:
+    key = f"made-{number:03d}"
+    pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    info = ImageInfo(f"{number}.png", SIDE, SIDE)
+    record = Record(RECORD_SCHEMA, key, SourceInfo("made", "", "val", number), info, Grid(2, 2), targets, dialogues)
+    image = writer.add(f"{key}.png", buffer.getvalue())
+    json = writer.add(f"{key}.json", msgspec.json.encode(record))
+    return IndexRow(
+        shard=SHARD,
+        row=number,
+        key=key,
+        image_extension="png",
+        image_offset=image.offset,
+        image_bytes=image.size,
+        image_xxh3=image.xxh3,
+        json_offset=json.offset,
+        json_bytes=json.size,
+        json_xxh3=json.xxh3,
+        labels_offset=0,
+        labels_bytes=0,
+        labels_xxh3=0,
+        width=SIDE,
+        height=SIDE,
+        grid_height=2,
+        grid_width=2,
+        image_tokens=4,
+        dialogues=len(dialogues),
+        targets=len(targets),
+        foreground=0.1,
+        turns=[len(one.messages) for one in dialogues],
+        masks=[len(one.targets) for one in dialogues],
+        text_chars=[10] * len(dialogues),
+        text_tokens=None,
+    )
