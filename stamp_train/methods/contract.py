@@ -36,6 +36,7 @@ class Settings(Part, frozen=True):
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
     training: ClassVar[tuple[str, ...]] = ()
+    remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
     @property
     def name(self) -> str:
@@ -45,7 +46,7 @@ class Settings(Part, frozen=True):
     def tokens_per_mask(self, patches: int) -> int:
         """Tokens that a mask adds to the sequence of an image of so many merged patches, for packing and costs.
 
-        Where a mask is text in the answer, an upper bound: a mask is never cut.
+        Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
         """
         raise NotImplementedError
 
@@ -141,6 +142,10 @@ class Method(ABC):
     @abstractmethod
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
         """The logit picture of each `<|seg|>` of some replies, in one pass, several, or none."""
+
+    def force(self, begin: str) -> tuple[str, int]:
+        """How an answer begins that is to have the masks of `begin`, and the tokens that must be left for writing them."""
+        return begin, 0
 
     def listener(self) -> Listener | None:
         """Hears each answer; None: a mask is the token `<|seg|>`."""

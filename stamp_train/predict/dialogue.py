@@ -61,7 +61,9 @@ class Chat:
                     said.append(event)
                     yield event
                 else:
-                    self.history.append(replace(self._finish(event.answer, self.picture), question=text, said=event.answer.said))
+                    self.history.append(
+                        replace(self._finish(event.answer, self.picture), question=text, said=event.answer.said)
+                    )
                     self._conversation = conversation
         except (GeneratorExit, KeyboardInterrupt):
             if said:

@@ -37,7 +37,7 @@ def reading(of: list[int], own: tuple[Tensor, ...] = ()) -> Reading:
     masks = tuple(MaskPlace(Seg(f"d{i}", documents[image], 1 + i, (), 0), 1) for i, image in enumerate(of))
     patches = torch.randn(sum(sizes), 4, VISION, generator=random)
     states = torch.randn(4, STATE, generator=random)[: len(of)]
-    features = ImageFeatures(patches.new_zeros(sum(sizes), STATE), patches, own)
+    features = ImageFeatures(patches.new_zeros(sum(sizes), STATE), patches, own=own)
     return Reading(states, torch.full((len(of),), -1), masks, features, None)
 
 
