@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from stamp_train.methods.losses import Counts, Losses
     from stamp_train.methods.readout import Readout
+    from stamp_train.sequence.chat import ChatEncoder
     from stamp_train.sequence.document import Grid, Seg
     from stamp_train.sequence.inputs import MaskPlace, Outputs, StampInputs, Targets
     from stamp_train.sequence.sequence import Sequence as TokenSequence
@@ -138,6 +139,10 @@ class Method(ABC):
     @abstractmethod
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
         """What the readout found, as one logit picture [h, w] for each mask, foreground above 0."""
+
+    def forced(self, outputs: Outputs, targets: Targets, chat: ChatEncoder) -> list[Tensor]:  # noqa: ARG002
+        """The logit picture of each mask of a sequence whose answers are the true ones."""
+        return self.pictures(outputs.read, outputs.masks)
 
     @abstractmethod
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -55,6 +55,11 @@ class Layout:
         self.chat, self.method = chat, method
         self.options = options or LayoutOptions()
         self.dropped = 0  # dialogues so far, see `PackedBatch.dropped`
+
+    def masks_in_words(self, example: DialogueExample) -> list[str]:
+        """What stands for each `<|seg|>` of a dialogue; empty where that is a token."""
+        texts = (self.method.write(label, example.expression) for label in example.labels)
+        return [text for text in texts if text is not None]
 
     def __call__(self, images: Sequence[ImageExample]) -> PackedBatch:
         """Pack images and text-only dialogues into one sequence.
@@ -133,10 +138,8 @@ class _Packing:
 
     def spell(self, example: DialogueExample) -> DialogueExample:
         """With its masks as text, where the method writes them; nothing else is learned of those."""
-        texts = [self.method.write(label, example.expression) for label in example.labels]
-        if None in texts or not texts:
-            return example
-        return replace(example, messages=_written(example, texts), labels=())
+        texts = self.layout.masks_in_words(example)
+        return replace(example, messages=_written(example, texts), labels=()) if texts else example
 
     def has_room(self, encoded: EncodedDialogue, grid: Grid | None) -> bool:
         """Whether a dialogue with nothing laid out behind it stays in the model's range."""
@@ -259,7 +262,12 @@ def _unequal(example: DialogueExample, segs: int) -> StampModelError:
     )
 
 
-def _written(example: DialogueExample, texts: Sequence[str | None]) -> list[Message]:
+def in_words(text: str, masks: Iterator[str]) -> str:
+    """A text with every `<|seg|>` replaced by the next mask's words."""
+    return re.sub(re.escape(SEG), lambda found: next(masks, found[0]), text)
+
+
+def _written(example: DialogueExample, texts: Sequence[str]) -> list[Message]:
     """The messages with every `<|seg|>` of an assistant replaced by the next text."""
     left, segs = iter(texts), 0
     found: list[Message] = []
@@ -268,10 +276,7 @@ def _written(example: DialogueExample, texts: Sequence[str | None]) -> list[Mess
         if message["role"] == "assistant":
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
             segs += sum(part["text"].count(SEG) for part in parts)
-            content = [
-                {**part, "text": re.sub(re.escape(SEG), lambda _: next(left, None) or SEG, part["text"])}
-                for part in parts
-            ]
+            content = [{**part, "text": in_words(part["text"], left)} for part in parts]
         found.append({**message, "content": content})
     if segs != len(texts):
         raise _unequal(example, segs)

@@ -72,6 +72,7 @@ def _prepare(network: Any, recipe: Recipe, where: Path) -> None:
 def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[Any, StampProcessor]:
     """The model without an adapter, and its processor with the recipe's bounds of the image size."""
     model, data = recipe.model, recipe.data
+    network: Any
     if checkpoint is not None and model.tuning != "lora":
         check_folder(checkpoint)
         processor = StampProcessor.from_pretrained(checkpoint)
@@ -81,7 +82,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
         return network, processor
     if model.preset:
         tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
-        network: Any = build_random(model, tokenizer, method, recipe.seed, dtype)
+        network = build_random(model, tokenizer, method, recipe.seed, dtype)
         method.method().begin_readout(network.classifier)
         network.method.begin(network)
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from stamp_train.methods.text4seg.codec import CLOSE, FIXED, OPEN, enclosed, par
 from stamp_train.methods.text4seg.labels import squeeze
 from stamp_train.methods.text4seg.listener import BEGIN, MaskListener
 from stamp_train.methods.text4seg.settings import Text4SegSettings
+from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Reading, Targets
 from stamp_train.sequence.sequence import Sequence as TokenSequence
@@ -72,6 +75,14 @@ class Text4Seg(Method):
         """None are read from states."""
         return []
 
+    def forced(self, outputs: Outputs, targets: Targets, chat: ChatEncoder) -> list[Tensor]:
+        """From the likeliest tokens in the places of the true ones."""
+        ids, likeliest = targets.text_ids.tolist(), outputs.text_logits.argmax(-1).tolist()
+        texts = []
+        for opened, begin, end in _spans([chat.tokenizer.decode([token]) for token in ids]):
+            texts.append(chat.tokenizer.decode([*ids[opened:begin], *likeliest[begin:end]]))
+        return [self.ideal(parse(text, self.settings.grid, self.settings.parser)) for text in texts]
+
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
         """From the text up to each of them, [grid, grid] whatever the image; one that breaks off is read as far as it goes."""
         tokenizer = batch.sequence().chat.tokenizer
@@ -107,6 +118,17 @@ class Text4Seg(Method):
         """Text, in which the masks are."""
         text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
         return {"text": (text, text_count(targets))}
+
+
+def _spans(tokens: Sequence[str]) -> Iterator[tuple[int, int, int]]:
+    """Of each mask in a text of tokens: those where its `<seg>` begins, where its rows begin, and after its `</seg>`."""
+    text, ends = "".join(tokens), list(accumulate(map(len, tokens)))
+    opened = text.find(OPEN)
+    while opened >= 0 and (closed := text.find(CLOSE, opened)) >= 0:
+        characters = opened, opened + len(OPEN), closed + len(CLOSE) - 1
+        first, begin, last = (bisect_right(ends, character) for character in characters)
+        yield first, begin, last + 1
+        opened = text.find(OPEN, closed)
 
 
 class _Nothing(Readout):

@@ -19,6 +19,7 @@ from stamp_train.methods.text4seg.codec import encode
 from stamp_train.methods.text4seg.method import Text4Seg
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.inputs import Outputs
 from stamp_train.sequence.layout import Layout
 
 from ..making import ONE, TWO, example, record, tiny
@@ -102,6 +103,20 @@ def test_expressions_that_would_be_lost_take_the_fixed_label_and_are_named(caplo
     assert method.lost == {"a|b", "others"}
     assert ["'a|b'" in line.message for line in caplog.records] == [True, False]
     assert "2 such expressions so far" in caplog.records[1].message
+
+
+def test_masks_of_a_true_answer_are_those_of_the_likeliest_tokens() -> None:
+    one, image = tiny("text4seg"), made()
+    pack = Layout(one.chat, one.method)([image])
+    logits = torch.nn.functional.one_hot(pack.targets.text_ids, 300).float()
+    outputs = Outputs(logits, {}, (), "none")
+    found = one.method.forced(outputs, pack.targets, one.chat)
+    labels = [label for dialogue in image.dialogues for label in dialogue.labels]
+    assert len(found) == len(labels) == 3
+    for picture, label in zip(found, labels, strict=True):
+        assert torch.equal(picture, one.method.ideal(label))
+    logits[:, one.chat.text_ids("|")[0]] = 2  # what is likeliest is no mask at all
+    assert all((picture < 0).all() for picture in one.method.forced(outputs, pack.targets, one.chat))
 
 
 def test_what_is_to_be_ignored_is_background() -> None:
