@@ -31,11 +31,7 @@ def check_rows(model: Any, chat: ChatEncoder) -> None:
 
 
 def complete(options: GenerationOptions | None, model: Any, chat: ChatEncoder) -> GenerationOptions:
-    """Options with what the checkpoint's generation config says about those left open.
-
-    Raises:
-        StampModelError: the model is in training mode.
-    """
+    """Options with what the checkpoint's generation config says about those left open; see `StampGenerator.complete`."""
     if model.training:
         raise StampModelError(
             "the model is in training mode, where checkpointing drops the cache", fix="call model.eval()"
@@ -55,8 +51,7 @@ def complete(options: GenerationOptions | None, model: Any, chat: ChatEncoder) -
 def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage | None:
     """An image as patches.
 
-    Raises:
-        StampModelError: an image that Qwen2-VL cannot take, or patches that are not finite or disagree with their grid.
+    StampModelError: an image that Qwen2-VL cannot take, or patches that are not finite or disagree with their grid.
     """
     if image is None:
         return None
@@ -76,8 +71,7 @@ def open_reply(
 ) -> Reply:
     """The reply to a prompt, just begun; `place` is the index of the image and of the prompt.
 
-    Raises:
-        StampModelError: messages that are at fault or too long.
+    StampModelError: messages that are at fault or too long.
     """
     name = f"image {place[0]}, prompt {place[1]}"
     messages, begin = _messages(prompt, source is not None, options.begin, name)
@@ -100,8 +94,7 @@ def open_reply(
 def go_on(model: Any, chat: ChatEncoder, reply: Reply, question: str, options: GenerationOptions) -> None:
     """The next turn of a dialogue: end the answer before, ask, and begin the next.
 
-    Raises:
-        StampModelError: the dialogue becomes too long.
+    StampModelError: the dialogue becomes too long.
     """
     head: list[Message] = [{"role": "system", "content": ""}]
     before = len(chat.encode(head).ids)

@@ -159,6 +159,8 @@ class Method(ABC):
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `counts`."""
 
-    def prepare(self, network: nn.Module, *, fresh: bool) -> None:  # noqa: ARG002
-        """Make a network ready to be trained; fresh: its weights are all random."""
-        return
+    def begin(self, network: nn.Module) -> None:  # noqa: B027 - most methods leave random weights as they are
+        """Change the weights of a network that are all random, in place."""
+
+    def prepare(self, network: nn.Module) -> None:  # noqa: B027 - likewise
+        """Make a network ready to be trained, whatever it begins with."""
