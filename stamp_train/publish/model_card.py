@@ -59,18 +59,9 @@ def model_card(
     """The card of a checkpoint as Markdown.
 
     What it says comes from the run's folder, if the checkpoint lies in one, and from the results; the digests of shard sets
-    are those of the sets that lie where the recipe says.
-
-    Args:
-        checkpoint: folder with the weights.
-        name: of the model.
-        results: `results.json` of evaluations.
-        base: what an adapter was put on.
-        text_only: of the model without its mask side.
-
-    Raises:
-        UsageFault: results of another model.
-        StampError: results that cannot be read.
+    are those of the sets that lie where the recipe says. checkpoint: folder with the weights, of the model called `name`.
+    results: `results.json` of evaluations; base: what an adapter was put on; text_only: of the model without its mask side.
+    UsageFault for results of another model, StampError for results that cannot be read.
     """
     run = run_folder(checkpoint)
     recipe = resolve(str(run / RECIPE)).recipe if run else None

@@ -64,7 +64,7 @@ def main(shards: Path, out: Path) -> dict[str, dict[str, int]]:
     ]
     tiny = resolve("tiny", [*sets, *few, "evaluation.sets=[refcoco-unc/val]"])
     counted("a product, to see that it is counted", lambda: torch.ones(2, 2).bfloat16() @ torch.ones(2, 2).bfloat16())
-    counted("run", lambda: Run(tiny, out / "run", score=held_out_score(tiny, out / "run")).train())
+    counted("run", lambda: Run(tiny, out / "run", score=held_out_score(tiny.recipe, out / "run")).train())
     model, processor = load_folder(out / "run/final")
     for part in (model.to(torch.bfloat16), processor):  # as a machine with bfloat16 units stores it
         part.save_pretrained(out / "half")

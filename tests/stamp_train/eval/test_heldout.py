@@ -57,7 +57,8 @@ def oracle(shards: Path, out: Path) -> float:
 
 
 def while_training(checkpoint: Path, shards: Path) -> dict[str, float]:
-    processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
+    processor = StampProcessor.from_pretrained(checkpoint)
+    processor.bound(most=16)
     model = load_checkpoint(checkpoint)
     layout = Layout(processor.chat, LayoutOptions.of(model.config))
     return HeldOut([shards], 100, layout, processor).evaluate(model, Accelerator(cpu=True))[0]

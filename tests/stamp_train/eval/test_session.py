@@ -87,7 +87,8 @@ def test_answers_are_those_of_the_generator(
     results, lines = finished(asked)
     assert results.card.model is not None and results.card.model.refiner == "inverse"
     found = {(line.id, line.variant): line for line in lines}
-    processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
+    processor = StampProcessor.from_pretrained(checkpoint)
+    processor.bound(most=16)
     generator = StampGenerator(load_checkpoint(checkpoint).eval(), processor)
     source = CaseSet(shards / VAL)
     pictured = source.load(source.rows[0])
