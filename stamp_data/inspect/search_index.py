@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stamp_data.inspect.concat import ConcatDataset
-from stamp_data.inspect.reading import StatsReader
 from stamp_data.inspect.record_stats import RecordStats
-from stamp_data.inspect.selection import Selected, select
+from stamp_data.inspect.selection import Selected, Selection, select
 from stamp_data.shards.stores import Location
 
 _PATIENCE = 0.5  # seconds
@@ -65,18 +64,13 @@ class SearchIndex:
     def __init__(
         self,
         paths: Sequence[Location],
-        *,
-        where: str | None = None,
-        sort: str | None = None,
-        budget: int | None = None,
-        side: int = 1,
+        selection: Selection,
         then: Callable[[Sequence[int], threading.Event], None] = lambda *_: None,
     ) -> None:
-        self._paths, self._where, self._sort, self._budget, self._side = paths, where, sort, budget, side
-        self._then = then
+        self._paths, self._selection, self._then = paths, selection, then
         self._entries: list[Entry] = []
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._gather, name="catalogue", daemon=True)
+        self._thread = threading.Thread(target=self._gather, name="search index", daemon=True)
         self.scanned = 0
         self.done = False
         self.fault = ""
@@ -103,11 +97,9 @@ class SearchIndex:
     def _gather(self) -> None:
         try:
             with ConcatDataset(self._paths) as dataset:
-                for selected in select(
-                    StatsReader(dataset, self._budget, self._side), limit=None, where=self._where, sort=self._sort
-                ):
+                for selected in select(dataset, self._selection, None):
                     self._entries.append(_entry(selected))
-                    self.scanned = len(self._entries) if self._sort else selected.stats.number + 1
+                    self.scanned = len(self._entries) if self._selection.sort else selected.stats.number + 1
                     if self._stop.is_set():
                         return
         except Exception as fault:  # a thread has nobody to raise to: the page shows it
