@@ -12,6 +12,7 @@ from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.record_page import RecordView, record_view, thumbnail
 from stamp_data.inspect.report import InspectReport
+from stamp_data.inspect.search_index import Entry, entry
 from stamp_data.inspect.selection import DEFAULT, Selection, select
 from stamp_data.shards.stores import Location
 from stamp_data.writing import write_atomic
@@ -54,15 +55,17 @@ def write_gallery(
     with ConcatDataset(paths) as dataset:
         longest, wanted = thumbnail_side(min(max_images, len(dataset))), min(max_images, len(dataset))
         views: list[RecordView] = []
+        entries: list[Entry] = []
         for selected in select(dataset, selection, max_images):
             views.append(record_view(selected, *thumbnail(dataset, selected.stats, longest)))
+            entries.append(entry(selected))
             progress(len(views), wanted, "gallery")
         progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
         total = len(dataset)
     if not views:
         raise selection.nothing()
     notice = _notice(len(views), total, max_images, selection.where)
-    data = Page().html(page_data(report, views, mode="file", notice=notice))
+    data = Page().html(page_data(report, views, entries, mode="file", notice=notice))
     write_atomic(out, data)
     return GallerySummary(out, len(views), total, len(data), notice)
 

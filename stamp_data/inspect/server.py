@@ -59,7 +59,7 @@ class Gallery:
 
     def html(self) -> bytes:
         """The page itself; it asks for its records."""
-        return self.page.html(page_data(self.report, [], mode="server", notice=""))
+        return self.page.html(page_data(self.report, [], [], mode="server", notice=""))
 
     def records(self, query: Query, cursor: int, count: int) -> RecordPage:
         """Records `cursor` … `cursor + count` of those that fit."""
@@ -69,7 +69,7 @@ class Gallery:
         end = max(cursor, 0) + len(part)
         total = len(self._views)
         return RecordPage(
-            records=self._views.views(entry.number for entry in part),
+            records=self._views.views(part),
             next=end if end < len(found) else None,
             matched=len(found),
             scanned=total if self.index.done else min(self.index.scanned, total - 1),
