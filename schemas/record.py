@@ -90,13 +90,13 @@ class Dialogue(msgspec.Struct):
     @property
     def masks(self) -> int:
         """How many masks its answers ask for: one per `<|seg|>`."""
-        answers = (message for message in self.messages if message.role == "assistant")
-        return sum(content.text.count(SEG) for message in answers for content in message.content)
+        said = [content.text for turn in self.messages if turn.role == "assistant" for content in turn.content]
+        return sum([text.count(SEG) for text in said])
 
     @property
     def characters(self) -> int:
         """Of all its texts."""
-        return sum(len(content.text) for message in self.messages for content in message.content)
+        return sum([len(content.text) for turn in self.messages for content in turn.content])
 
 
 class Record(msgspec.Struct):

@@ -10,7 +10,6 @@ import fcntl
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +87,7 @@ def hold(folder: Path, what: str) -> Iterator[None]:
             by = f" ({holder})" if holder.isprintable() and holder else ""
             raise StampError(f"{folder}: another {what} is at work here{by}", "wait for it, or give another --out")
         file.truncate(0)
-        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.write(file.fileno(), f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         try:
             yield
         finally:

@@ -24,9 +24,6 @@ from stamp_data.writing import write_atomic
 from stamp_schemas import Settings, StampError, UsageFault, Wording
 from stamp_schemas.manifest import Crowd
 
-FAMILIES = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
-"""What `build all` looks for; `coco` and `labelme` are one's own data and are built when named."""
-
 MOST_TOKENS = 16_384  # merged patches per picture: Qwen's own limit
 
 
@@ -59,9 +56,9 @@ class Job(msgspec.Struct, frozen=True):
 
 def find_datasets(root: Path) -> list[tuple[str, str]]:
     """(dataset, split_by) of every family that lies under `root`, in the usual order, then of one's own sets of REFER's."""
-    families = [(name, SOURCES[name]) for name in FAMILIES]
-    own = [(name, own_set(name, root)) for name in own_sets(root, tuple(SOURCES))]
-    return [(name, split_by) for name, kind in (*families, *own) for split_by in kind.find(root)]
+    families = [kind for kind in SOURCES.values() if not kind.own]
+    own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
+    return [(kind.dataset, split_by) for kind in (*families, *own) for split_by in kind.find(root)]
 
 
 def checked_images(folders: Sequence[Path]) -> tuple[Path, ...]:
@@ -84,7 +81,7 @@ def open_sources(job: Job) -> list[Source]:
         fault = StampError(
             f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where"
         )
-        raise explained(fault, job.root, "all")
+        raise explained(fault, job.root, "")
     return [open_source(name, job.root, split_by, reading) for name, split_by in found]
 
 
@@ -109,7 +106,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         try:
             source.load()
         except StampError as fault:
-            told = explained(fault, job.root, source.dataset) if fault.hint == OTHER_FORMAT else fault
+            told = explained(fault, job.root, source.format) if fault.hint == OTHER_FORMAT else fault
             faults.append(SetFault(told.message, told.hint))
             continue
         inputs = describe_inputs(source)
@@ -149,7 +146,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                     progress=labelled,
                 )
             except SetFault as fault:
-                faults.append(explained(fault, job.root, source.dataset) if source.own else fault)
+                faults.append(explained(fault, job.root, source.format) if source.own else fault)
     if faults:
         more = f"; {len(faults) - 1} more sets could not be built: " if len(faults) > 1 else ""
         raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)

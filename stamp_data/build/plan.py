@@ -43,10 +43,11 @@ class Planned(msgspec.Struct):
 
 
 class Task(msgspec.Struct):
-    """One shard to be. shard: its file name. digest: BLAKE3 over settings and records, hex."""
+    """One shard to be. shard: its file name. digest: BLAKE3 over settings and records, hex. numbered: `Source.numbered`."""
 
     shard: str
     digest: str
+    numbered: bool
     settings: Settings
     records: list[Planned]
 
@@ -109,7 +110,7 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
             shard = places[bounds[number] : bounds[number + 1]]
             records = [os.pread(spool.fileno(), size, at) for _, _, at, size, _ in shard]
             changed = [place[-1] for place in shard]
-            heads.append(_write_task(f"shard-{number:06d}.tar", settings, records, changed, folder))
+            heads.append(_write_task(f"shard-{number:06d}.tar", source.numbered, settings, records, changed, folder))
     spool_path.unlink()
     return heads
 
@@ -156,11 +157,13 @@ def _unique(key: str, taken: dict[str, int]) -> str:
     return unique
 
 
-def _write_task(shard: str, settings: Settings, records: list[bytes], changed: list[int], folder: Path) -> TaskHead:
+def _write_task(
+    shard: str, numbered: bool, settings: Settings, records: list[bytes], changed: list[int], folder: Path
+) -> TaskHead:
     body = b",".join(records)
     digest = blake3(msgspec.json.encode([RENDERER, shard, settings]))
     digest.update(body)
-    head = msgspec.json.encode(Task(shard, digest.hexdigest(), settings, []))
+    head = msgspec.json.encode(Task(shard, digest.hexdigest(), numbered, settings, []))
     path = folder / f"{shard}.task"
     path.write_bytes(head.removesuffix(b"]}") + body + b"]}")
     return TaskHead(shard, digest.hexdigest(), path, len(records), times_digest(changed), max(changed))

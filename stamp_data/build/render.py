@@ -42,9 +42,6 @@ from stamp_schemas.record import FULL, IGNORE, RECORD_SCHEMA
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 TURNED = "exif-orientation"  # reason of rows about pictures that viewers turn
-NUMBERED = frozenset({"refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "coco"})
-"""Sets whose pictures have numbers. The others' have names, even if some look like numbers: readers that put records into
-columns, such as Hugging Face datasets, take either kind, but not both in one set."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,13 @@ class Rendered:
 
     @property
     def foreground(self) -> float:
-        """Covered share of the patches that count, averaged over targets; 0 without targets."""
+        """Covered fraction of the patches that count, averaged over targets; 0 without targets."""
         if self.labels is None:
             return 0.0
-        counted = self.labels != IGNORE
-        shares = np.where(counted, self.labels, 0).sum((1, 2)) / np.maximum(counted.sum((1, 2)) * FULL, 1)
-        return float(shares.mean())
+        patches = self.labels.reshape(len(self.labels), -1)
+        ignored = (patches == IGNORE).sum(axis=1)
+        covered = patches.sum(axis=1) - IGNORE * ignored
+        return float((covered / np.maximum((patches.shape[1] - ignored) * FULL, 1)).mean())
 
     def members(self) -> list[tuple[str, str, bytes]]:
         """(kind, file name, bytes) of the members, in the order of the tar."""
@@ -78,12 +76,16 @@ class Rendered:
 class Renderer:
     """Renders annotations of one set; the same annotation always gives the same bytes.
 
-    roots: the folders that `ImageRef.root` counts. follow_links: pictures may lie behind links that lead out of these.
+    roots: the folders that `ImageRef.root` counts. numbered: see `Source.numbered`. follow_links: pictures may lie behind
+    links that lead out of these.
     """
 
-    def __init__(self, roots: Sequence[Path], settings: Settings, follow_links: bool = False) -> None:
+    def __init__(
+        self, roots: Sequence[Path], settings: Settings, *, numbered: bool = False, follow_links: bool = False
+    ) -> None:
         self.shelf = Shelf([root.resolve() for root in roots], follow_links)
         self.settings = settings
+        self.numbered = numbered
 
     def render(self, planned: Planned, rejects: RejectLog) -> Rendered | None:
         """The record that was planned, or None with rows in `rejects` that say why nothing is left of it.
@@ -144,7 +146,7 @@ class Renderer:
 
     def _source(self, image_id: str) -> SourceInfo:
         settings = self.settings
-        is_number = settings.dataset in NUMBERED and _NUMBER.fullmatch(image_id) is not None
+        is_number = self.numbered and _NUMBER.fullmatch(image_id) is not None
         identity = int(image_id) if is_number else image_id
         return SourceInfo(settings.dataset, settings.split_by, settings.split, identity)
 

@@ -47,7 +47,7 @@ def run_task(path: Path, place: Workplace) -> Receipt:
 
 
 def _renderer(place: Workplace, task: Task) -> Renderer:
-    return Renderer((place.root, *place.images), task.settings, place.follow_links)
+    return Renderer((place.root, *place.images), task.settings, numbered=task.numbered, follow_links=place.follow_links)
 
 
 @lru_cache(maxsize=1)

@@ -13,8 +13,6 @@ import msgspec
 from stamp_data.doctor.published import Counts, Download, Published, published
 from stamp_data.shards.rejects import RejectLog, by_reason
 from stamp_data.sources.base import AS_USUAL, Reading, Source
-from stamp_data.sources.reasonseg import ReasonSeg
-from stamp_data.sources.refer import ReferSource
 from stamp_schemas import Annotation, Settings, StampError
 
 SAMPLE = 8  # records made per split
@@ -120,8 +118,7 @@ def _examined(source: Source, whole: bool) -> DatasetReport:
             _ = source.inputs
             source.load()
         else:
-            assert isinstance(source, ReferSource), "no other family has several ways of splitting"
-            source.load_references()
+            source.load_splits()
     except StampError as fault:
         report.state = "broken"
         known_about = source.dataset in published()  # own data has nothing to download
@@ -157,7 +154,7 @@ def _whole(source: Source) -> bool:
 
 def _missing_pictures(source: Source, parts: list[Download], splits: Sequence[SplitReport] = ()) -> list[Download]:
     """The parts whose folder does not exist; some sets' pictures may lie in any of several usual places."""
-    if isinstance(source, ReferSource | ReasonSeg):
+    if source.pictures:
         if any(split.opened > split.unusable for split in splits):
             return []
         parts = [Download(part.what, source.pictures, part.url) for part in parts]
@@ -176,8 +173,8 @@ def _split(source: Source, split: str, whole: bool) -> SplitReport:
             report.findings.append(
                 Finding("error", "nothing-usable", detail, "see what it refuses, or if it is the right file")
             )
-    if isinstance(source, ReferSource):
-        report.counts = Counts(*source.counts(split))
+    if counts := source.counts(split):
+        report.counts = Counts(*counts)
     known = published().get(source.dataset)
     report.published = known.count(source.split_by, split) if known else None
     if report.published:
@@ -211,7 +208,9 @@ def _render(source: Source, split: str, sample: list[Annotation], report: SplitR
     )
     from stamp_data.build.render import Renderer
 
-    renderer = Renderer(source.roots, Settings(source.dataset, source.split_by, split), source.reading.follow_links)
+    renderer = Renderer(
+        source.roots, Settings(source.dataset, source.split_by, split), follow_links=source.reading.follow_links
+    )
     pictures: list[str] = []
     losses: list[str] = []
     remedy = _REMEDIES["picture-unreadable"]

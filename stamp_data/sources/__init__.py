@@ -39,7 +39,7 @@ def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS
     try:
         _ = source.inputs
     except StampError as fault:
-        raise (explained(fault, root, name) if kind.own or root.is_file() else fault) from None
+        raise (explained(fault, root, kind.format) if kind.own or root.is_file() else fault) from None
     return source
 
 

@@ -47,14 +47,12 @@ class Source(ABC):
     Opening finds the annotation files and nothing more; `load` parses them once, however many splits are built from them.
     A source yields annotations and rejects; it never opens a picture and never decodes a mask.
 
-    Attributes:
-        dataset: name on the command line.
-        default_split_by: the usual way of splitting, "" where there is only one.
-        split_bys: every way of splitting.
-        licence, homepage: carried into the manifest.
-        frame: which picture its annotations mean where EXIF asks for turning it.
-        own: one's own data, whose names and folders follow no convention.
-        reading: how its files are to be read.
+    dataset: name on the command line. default_split_by: the usual way of splitting, "" where there is only one; split_bys:
+    every one. licence, homepage: carried into the manifest. frame: which image its annotations mean where EXIF asks for
+    turning it. own: one's own data, whose names and folders follow no convention, and which is built only when named.
+    numbered: its images are called by numbers, not by names of which some may look like numbers: readers that put records
+    into columns, such as Hugging Face datasets, take either kind, but not both in one set. format: what `foreign.FORMATS`
+    calls its files. reading: how they are to be read.
     """
 
     dataset: ClassVar[str]
@@ -64,6 +62,8 @@ class Source(ABC):
     homepage: ClassVar[str]
     frame: ClassVar[Frame] = "stored"
     own: ClassVar[bool] = False
+    numbered: ClassVar[bool] = False
+    format: ClassVar[str] = ""
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.root = root
@@ -74,6 +74,11 @@ class Source(ABC):
     def usual_folders(self) -> tuple[str, ...]:
         """Folders below the root in which pictures may lie, besides those that the annotations name."""
         return ()
+
+    @property
+    def pictures(self) -> str:
+        """The one folder of pictures, relative to the root, where that may be any of several usual ones; else ""."""
+        return ""
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -131,6 +136,14 @@ class Source(ABC):
     @abstractmethod
     def load(self) -> None:
         """Parse the annotation files. StampError (file, fault, remedy) where a file as a whole is unreadable."""
+
+    def load_splits(self) -> None:
+        """As much of `load` as `splits` and `counts` need."""
+        self.load()
+
+    def counts(self, split: str) -> tuple[int, int, int] | None:  # noqa: ARG002
+        """References, sentences and images of a split, where the files say so much without a look at their records."""
+        return None
 
     @abstractmethod
     def splits(self) -> list[str]:

@@ -35,6 +35,8 @@ class COCO(Source):
     homepage = ""
     frame = "unsure"
     own = True
+    numbered = True
+    format = "COCO instances JSON"
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.only = root if root.is_file() else None

@@ -15,6 +15,7 @@ import msgspec
 
 from stamp_data.sources.jsonfile import Buffer, as_utf8, read_buffer
 from stamp_data.sources.own_refer import own_sets
+from stamp_data.sources.refer import REFER_FORMAT
 from stamp_schemas import StampError
 
 DEPTH = 6  # of a JSON file, down to which keys are looked at
@@ -42,7 +43,6 @@ def _json(name: str, keys: str, way: str, lacks: str = "") -> Format:
     return Format(name, way, keys=frozenset(keys.split()), lacks=frozenset(lacks.split()))
 
 
-_REFER_FORMAT = "a set in REFER's format"
 _OWN = "write COCO JSON with an `expression` per annotation, then `stamp-data build coco`"
 _AS_COCO = "then `stamp-data build coco`"
 _CONVERT = f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COCO}"
@@ -74,8 +74,8 @@ FORMATS: tuple[Format, ...] = (
     _json("Supervisely JSON", "classTitle", f"in Supervisely, export to COCO, {_AS_COCO}"),
     _json("Cityscapes", "imgHeight imgWidth objects", f"convert its polygons; {_OWN}"),
     _json("SA-1B", "image annotations segmentation", f"it has masks, but no phrases; {_OWN}", "images"),
-    Format(_REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
-    Format(_REFER_FORMAT, _REFER, ("*/refs(*).p",)),
+    Format(REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
+    Format(REFER_FORMAT, _REFER, ("*/refs(*).p",)),
     Format("references of REFER as JSON", _PICKLE, ("refer_seg/*/refs*.json",)),
     Format("references of REFER as JSON", _PICKLE, ("*/refs*.json",)),
     _json("conversations as LLaVA has them", "conversations", "`stamp-data build llava --root FILE`"),
@@ -110,15 +110,6 @@ FORMATS: tuple[Format, ...] = (
 )  # fmt: skip
 
 
-OWN_FORMATS = {
-    "coco": "COCO instances JSON",
-    "labelme": "labelme",
-    "llava": "conversations as LLaVA has them",
-    "reason_seg": "ReasonSeg",
-}
-"""What a dataset is called here, not to be told of as foreign to it; the others are of REFER's family."""
-
-
 def recognise(root: Path) -> Format | None:
     """The format of a file, or of what lies in a folder; None if it is not known."""
     files = [root] if root.is_file() else []
@@ -136,10 +127,10 @@ def by_key(key: str) -> Format:
     )
 
 
-def explained(fault: StampError, root: Path, dataset: str) -> StampError:
-    """`fault`, with the name of the format that lies there instead of the dataset's, and the way to build that."""
+def explained(fault: StampError, root: Path, format_name: str) -> StampError:
+    """`fault`, with the name of the format that lies there, unless it is that of `Source.format`, and the way to build it."""
     form = recognise(root)
-    if form is None or form.name == OWN_FORMATS.get(dataset, "" if dataset == "all" else _REFER_FORMAT):
+    if form is None or form.name == format_name:
         return fault
     names = ", ".join(own_sets(root)) or "NAME"
     return type(fault)(f"{fault.message}: this is {form.name}", form.way.replace("NAME", names))

@@ -26,6 +26,7 @@ class GRefCOCO(ReferSource):
     licence = "MIT (gRefCOCO); annotations CC BY 4.0 (COCO); pictures under their Flickr licences"
     homepage = "https://github.com/henghuiding/gRefCOCO"
     several = True
+    numbered = True
     patterns = ("grefs({}).json", "grefs({}).p")
 
     def _read_refs(self, path: Path) -> Iterator[object]:

@@ -14,7 +14,7 @@ from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import checked_segmentation, decode_row, load_json, numbered
-from stamp_data.sources.rows import ABSENT, TELLING, AnnotationRow, ImageRow, RefRow, read_annotation, read_image
+from stamp_data.sources.rows import ABSENT, AnnotationRow, ImageRow, RefRow, read_annotation, read_image, telling_keys
 
 
 class _CategoryRow(msgspec.Struct):
@@ -38,7 +38,7 @@ class Instances:
 
     name: how reject rows call the file. annotations: by position in the file. broken: rows for entries that cannot be
     used, valid for every split. faulty: what is wrong with the mask of an annotation that is otherwise known. unsaid: what
-    is wrong with texts of it. telling: keys found that decide the meaning of the file, and that nothing here reads.
+    is wrong with texts of it. telling: keys found that decide the meaning of a file of one's own, and that nothing here reads.
     """
 
     def __init__(self, name: str) -> None:
@@ -135,7 +135,7 @@ def load_instances(
         except RecordFault as fault:
             found.broken.add(name, f"images[{position}]", fault.reason, fault.detail)
             continue
-        _note_telling(image, found)
+        found.telling.update(telling_keys(raw) if images is None else ())
         if images is None or str(image.id) in images:
             found.add_image(image)
     for position, raw in numbered(file.categories):
@@ -164,7 +164,8 @@ def _read_annotation(raw: msgspec.Raw, position: int, found: Instances, wanted: 
         return
     if wanted is not None and str(row.id) not in wanted:
         return
-    _note_telling(row, found)
+    if wanted is None and all(said is None for said in (row.expression, row.expressions, row.caption)):
+        found.telling.update(telling_keys(raw))
     if unsaid:
         found.unsaid[position] = unsaid
     if unread:
@@ -178,14 +179,3 @@ def _read_refs(rows: list[msgspec.Raw], found: Instances) -> None:
             found.refs.append(decode_row(raw, _REF, "bad-reference"))
         except RecordFault as fault:
             found.broken.add(found.name, f"refs[{position}]", fault.reason, fault.detail, expressions=1)
-
-
-def _note_telling(row: ImageRow | AnnotationRow, found: Instances) -> None:
-    """Note the telling keys of a row, unless it bears a phrase of its own."""
-    speaks = isinstance(row, AnnotationRow) and any(
-        text is not None for text in (row.expression, row.expressions, row.caption)
-    )
-    for key in TELLING:
-        if getattr(row, key) is not ABSENT:
-            found.telling.update([] if speaks else [key])
-            setattr(row, key, ABSENT)  # a Raw keeps the whole file in memory

@@ -36,6 +36,7 @@ class LabelMe(Source):
     homepage = "https://github.com/wkentaro/labelme"
     frame = "upright"
     own = True
+    format = "labelme"
 
     @classmethod
     def find(cls, root: Path) -> list[str]:

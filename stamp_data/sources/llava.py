@@ -116,6 +116,7 @@ class LLaVA(Source):
     dataset = "llava"
     licence = "CC BY 4.0 and OpenAI's terms of use (LLaVA-Instruct); pictures under their sources' terms"
     homepage = "https://huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K"
+    format = "conversations as LLaVA has them"
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         super().__init__(root.parent if root.is_file() else root, split_by, reading)

@@ -17,7 +17,6 @@ import struct
 from pathlib import Path
 from typing import NoReturn
 
-from stamp_data.sources import numpickles
 from stamp_data.sources.jsonfile import read_buffer
 from stamp_schemas import StampError
 
@@ -78,6 +77,8 @@ def load_plain(path: Path) -> object:
 
 
 def _load_slowly(data: bytes, path: Path) -> object:
+    from stamp_data.sources import numpickles
+
     try:
         return numpickles.Machine(data).load()
     except numpickles.Refused as fault:

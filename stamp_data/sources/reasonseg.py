@@ -55,6 +55,7 @@ class ReasonSeg(Source):
     licence = "Apache-2.0 (LISA); pictures: OpenImages (CC BY 2.0) and ScanNetv2 (its own terms)"
     homepage = "https://github.com/dvlab-research/LISA"
     frame = "upright"
+    format = "ReasonSeg"
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         super().__init__(root, split_by, reading)

@@ -25,26 +25,24 @@ from stamp_schemas import Annotation, Region, Request, StampError, Target
 
 COCO_FOLDERS = ("images/coco_2014/train2014", "images/mscoco/images/train2014", "images/train2014")
 SHARED_COCO_FOLDERS = (
-    "coco/train2014",
-    "coco/images/train2014",
-    "coco_2014/train2014",
-    "coco2014/train2014",
+    *(f"{name}/train2014" for name in ("coco", "coco/images", "coco_2014", "coco2014")),
     "train2014",
 )
 CLEF_FOLDERS = ("images/saiapr_tc-12",)
+REFER_FORMAT = "a set in REFER's format"
 NOTHING = "none"  # id of the one target of an image that no-target expressions point at
 
 
 class ReferSource(Source):
     """References joined with the annotations they name: one target per set of annotations, one request per sentence.
 
-    Attributes:
-        several: a reference may name several annotations (their union is the target) or none.
-        patterns: file names of the references, with `{}` for the way of splitting; the first that is there is read.
-        picture_folders: where the pictures may lie, beside the set; the first that exists is used.
-        shared_folders: where else they may lie in the root, with those of other sets.
+    several: a reference may name several annotations (their union is the target) or none. patterns: file names of the
+    references, with `{}` for the way of splitting; the first that is there is read. picture_folders: where the pictures may
+    lie, beside the set; the first that exists is used. shared_folders: where else they may lie in the root, with those of
+    other sets.
     """
 
+    format = REFER_FORMAT
     several: ClassVar[bool] = False
     patterns: ClassVar[tuple[str, ...]] = ("refs({}).p",)
     picture_folders: ClassVar[tuple[str, ...]] = COCO_FOLDERS
@@ -93,14 +91,14 @@ class ReferSource(Source):
 
     def load(self) -> None:
         _, instances_path = self.inputs
-        self.load_references()
+        self.load_splits()
         with _no_collection():
             images, annotations = self._refs.wanted()
             self._instances = load_instances(
                 instances_path, self.instances_file, images, annotations, self.reading.encoding
             )
 
-    def load_references(self) -> None:
+    def load_splits(self) -> None:
         """Parse the references alone, which is enough for `splits` and `counts`."""
         path = self.root / self.refs_file
         with _no_collection():
@@ -226,6 +224,7 @@ class RefCOCO(ReferSource):
     split_bys = ("unc", "google")
     licence = "Apache-2.0 (refer); annotations CC BY 4.0 (COCO); pictures under their Flickr licences"
     homepage = "https://github.com/lichengunc/refer"
+    numbered = True
 
 
 class RefCOCOPlus(RefCOCO):

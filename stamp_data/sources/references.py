@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 
@@ -17,6 +18,7 @@ from stamp_schemas import StampError
 USUAL_ORDER = ("train", "val", "test", "testA", "testB", "testC")
 NO_TARGET = "-1"
 _SEVERAL = re.compile(r"test([A-C](?:,?[A-C])+)", re.ASCII)
+_TEXTS, _LISTS = (str, bytes), (list, tuple)  # a union would be made anew with every look
 NAME_LIMIT = 200  # characters of an id or a split's name
 
 
@@ -63,7 +65,7 @@ def collect(rows: Iterable[object], file: str, *, several: bool, limit: int) -> 
     in a million places.
     """
     found = References()
-    total = 0
+    total, log = 0, RejectLog()
     for position, row in enumerate(rows):
         total += _size(row)
         if total > limit:
@@ -78,21 +80,24 @@ def collect(rows: Iterable[object], file: str, *, several: bool, limit: int) -> 
                 file, f"refs[{position}]", fault.reason, fault.detail, expressions=_length(row, "sentences")
             )
             continue
-        log, ref = RejectLog(), None
+        kept = []
         try:
-            ref = _reference(fields, position, file, log, several)
+            kept.append(_reference(fields, position, file, log, several))
         except RecordFault as fault:
             log.add(file, f"refs[{position}]", fault.reason, fault.detail, expressions=_length(row, "sentences"))
         for name in splits_of(split):
-            found.faults.setdefault(name, RejectLog()).rows.extend(log.rows)
-            found.splits.setdefault(name, []).extend([ref] if ref else [])
+            found.splits.setdefault(name, []).extend(kept)
+            if log.rows:
+                found.faults.setdefault(name, RejectLog()).rows.extend(log.rows)
+        log.rows.clear()
     return found
 
 
-def splits_of(name: str) -> list[str]:
+@lru_cache(maxsize=64)
+def splits_of(name: str) -> tuple[str, ...]:
     """The splits that a reference of split `name` counts for, as REFER counts them: `testA,B` and `testAB` are two."""
     letters = _SEVERAL.fullmatch(name)
-    return [f"test{letter}" for letter in sorted(set(letters[1]) & set("ABC"))] if letters else [name]
+    return tuple(f"test{letter}" for letter in sorted(set(letters[1]) & set("ABC"))) if letters else (name,)
 
 
 def _object(row: object) -> dict[object, object]:
@@ -110,9 +115,11 @@ def _get(fields: dict[object, object], key: str, default: object = None) -> obje
 
 def _name(value: object, what: str) -> str:
     """An id or a name as text; RecordFault if it is neither number nor short text."""
-    if (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer()):
+    if type(value) is int:  # as most are, of which there are half a million
+        return str(value)
+    if isinstance(value, float) and value.is_integer():
         return numbers.name(value)
-    if isinstance(value, str | bytes):
+    if isinstance(value, _TEXTS):
         text = text_of(value)
         if 0 < len(text) <= NAME_LIMIT and text.isprintable():
             return text
@@ -124,7 +131,7 @@ def _reference(fields: dict[object, object], position: int, file: str, log: Reje
     image_id = _name(_get(fields, "image_id"), "image_id")
     annotation_ids = _annotation_ids(fields, several)
     sentences = _get(fields, "sentences")
-    if not isinstance(sentences, list | tuple) or not sentences:
+    if not isinstance(sentences, _LISTS) or not sentences:
         raise RecordFault("bad-reference", "sentences are missing")
     kept = []
     for number, sentence in enumerate(sentences):
@@ -138,7 +145,7 @@ def _reference(fields: dict[object, object], position: int, file: str, log: Reje
 def _annotation_ids(fields: dict[object, object], several: bool) -> list[str]:
     """The distinct ids that a reference names; [] where it says that nothing is meant."""
     value = _get(fields, "ann_id")
-    names = [_name(one, "ann_id") for one in (value if isinstance(value, list | tuple) else [value])]
+    names = [_name(one, "ann_id") for one in (value if isinstance(value, _LISTS) else [value])]
     if not several:
         if len(names) != 1:
             raise RecordFault("bad-reference", f"{len(names)} annotations where one is meant")
@@ -158,7 +165,7 @@ def _sentence(sentence: object, default_id: str) -> Sentence:
     except RecordFault as fault:
         raise RecordFault("bad-sentence", fault.detail) from None
     text = _get(fields, "sent")
-    if not isinstance(text, str | bytes):
+    if not isinstance(text, _TEXTS):
         raise RecordFault("bad-sentence", "sent is missing" if text is None else f"sent is {type(text).__name__}")
     return Sentence(identity, checked_text(text_of(text)))
 
@@ -181,4 +188,4 @@ def _size(row: object) -> int:
 
 def _length(row: object, key: str) -> int:
     value = _get(row, key) if isinstance(row, dict) else None
-    return len(value) if isinstance(value, list | tuple) else 0
+    return len(value) if isinstance(value, _LISTS) else 0

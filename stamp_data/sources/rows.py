@@ -26,25 +26,7 @@ TELLING = (
 """Keys by which other formats say what an annotation means; `foreign.py` knows which do."""
 
 
-class _Telling(msgspec.Struct):
-    noun_phrase: msgspec.Raw = ABSENT
-    text_input: msgspec.Raw = ABSENT
-    tokens_positive: msgspec.Raw = ABSENT
-    obj_ann_id: msgspec.Raw = ABSENT
-    phrase: msgspec.Raw = ABSENT
-    phrases: msgspec.Raw = ABSENT
-    sentence: msgspec.Raw = ABSENT
-    sentences: msgspec.Raw = ABSENT
-    captions: msgspec.Raw = ABSENT
-    referring_expression: msgspec.Raw = ABSENT
-    referring_expressions: msgspec.Raw = ABSENT
-    sent: msgspec.Raw = ABSENT
-    sents: msgspec.Raw = ABSENT
-    prompt: msgspec.Raw = ABSENT
-    query: msgspec.Raw = ABSENT
-
-
-class ImageRow(_Telling, kw_only=True):
+class ImageRow(msgspec.Struct, kw_only=True):
     """An entry of `images`; sizes in pixels, None where the file leaves them out or says 0×0, as VIA does."""
 
     id: Id
@@ -53,7 +35,7 @@ class ImageRow(_Telling, kw_only=True):
     height: int | None = None
 
 
-class AnnotationRow(_Telling, kw_only=True):
+class AnnotationRow(msgspec.Struct, kw_only=True):
     """An entry of `annotations`. The last six are what one's own data may say besides.
 
     expression, expressions, caption: phrases for it. iscrowd: COCO's crowds. no_target: the phrases name nothing in this
@@ -89,6 +71,7 @@ class RefRow(msgspec.Struct):
         return self.dialogue.rpartition("-p")[0]
 
 
+_TELLING = msgspec.json.Decoder(msgspec.defstruct("_Telling", [(key, msgspec.Raw, ABSENT) for key in TELLING]))
 _IMAGE = msgspec.json.Decoder(ImageRow)
 _ANNOTATION = msgspec.json.Decoder(AnnotationRow)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -121,6 +104,15 @@ def read_annotation(raw: msgspec.Raw, unsaid: list[RecordFault], unread: list[Re
         return _loose_annotation(raw, why, unsaid, unread)
 
 
+def telling_keys(raw: msgspec.Raw) -> list[str]:
+    """The keys of TELLING that an entry has; none if it is no object."""
+    try:
+        found = decode_row(raw, _TELLING, "bad-annotation")
+    except RecordFault:
+        return []
+    return [key for key in TELLING if getattr(found, key) is not ABSENT]
+
+
 def _loose_annotation(
     raw: msgspec.Raw, why: RecordFault, unsaid: list[RecordFault], unread: list[RecordFault]
 ) -> AnnotationRow:
@@ -142,8 +134,6 @@ def _loose_annotation(
     row.expression, row.caption = (_said(fields, key, unsaid) for key in ("expression", "caption"))
     if _given(fields, "expressions"):
         row.expressions = list(_all_said(fields["expressions"], unsaid))
-    for key in TELLING:
-        setattr(row, key, fields.get(key, ABSENT))
     return row
 
 

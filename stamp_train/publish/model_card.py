@@ -126,7 +126,8 @@ def _training(recipe: Recipe) -> str:
     ]
     how = "LoRA, merged" if recipe.model.tuning == "lora" else "all weights"
     how += f", layers in {_PRECISIONS[recipe.model.precision]}"
-    facts = f"Trained: {how}. Seed {recipe.seed}, loss `{recipe.loss}`, {recipe.batch.dialogues} dialogues per step.\n"
+    method = _listed({name: value for name, value in msgspec.to_builtins(recipe.method).items() if value is not None})
+    facts = f"Trained: {how}. Seed {recipe.seed}, {recipe.batch.dialogues} dialogues per step. Method: {method}.\n"
     return f"{facts}\n{_table(('stage', 'set', 'passes', 'digest of the set'), rows)}"
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
-import random
-import tempfile
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -34,7 +33,6 @@ ATTEMPT = 120.0  # seconds that one may last
 QUIET = 60.0  # seconds between two warnings of one store
 PIECE = 8 << 20  # bytes of one request for a whole file
 SHOWN = 200  # characters of what another program says
-_jitter = random.Random()  # not the random numbers of a training
 
 
 class StoreFault(StampError):
@@ -125,6 +123,8 @@ class Store(ABC):
     @contextmanager
     def at_hand(self, names: Iterable[str]) -> Iterator[Path]:
         """A folder of this machine with those of the files that there are: the place itself, or one of copies for a while."""
+        import tempfile  # not for those who have all at hand: with `random`, it takes as long to load as this package
+
         with tempfile.TemporaryDirectory(prefix="stamp-") as folder:
             for name in names:
                 if self.has(name):
@@ -181,7 +181,7 @@ class Store(ABC):
             except FileNotFoundError:
                 raise Missing(f"{self}/{name}: no such file") from None
             except PassingFault as fault:
-                pause = max(fault.wait, wait * _jitter.uniform(0.5, 1.0))
+                pause = max(fault.wait, wait * (0.5 + int.from_bytes(os.urandom(1)) / 510))
                 now = time.monotonic() + pause
                 if now > deadline:
                     raise self._given_up(name, attempts, fault) from None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stamp_data.grid import FULL, rle_coverage
+from stamp_data.grid import rle_coverage
 from stamp_data.rle import decode
 from stamp_schemas import RLE, Grid
+from stamp_schemas.record import FULL
 
 SAMPLINGS = ("nearest", "coverage")
 
