@@ -35,7 +35,7 @@ class Raw(NamedTuple):
 
 @dataclass(frozen=True)
 class Parsed:
-    """A record. image: the picture's bytes, empty for text. labels: uint8 [targets, grid height, grid width] or None."""
+    """A record. image: the image's bytes, empty for text. labels: uint8 [targets, grid height, grid width] or None."""
 
     record: Record
     image: memoryview
