@@ -130,7 +130,7 @@ def test_a_packed_pass_says_what_transformers_says(bases: Callable[..., Path], k
     stock = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
     network = start_from(folder, dtype=torch.float32).eval()
     tokenizer = open_tokenizer(folder)
-    prepare_rows(network, add_tokens(tokenizer), len(tokenizer))
+    prepare_rows(network, add_tokens(tokenizer, network.method.settings.tokens), len(tokenizer))
     processor = StampProcessor(tokenizer, open_images(folder, network.backbone), network.backbone)
     processor.bound(4, 16)
     picture = Image.effect_noise((150, 90), 80).convert("RGB")
@@ -142,7 +142,7 @@ def test_a_packed_pass_says_what_transformers_says(bases: Callable[..., Path], k
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}] for text in ("a", "the cup")
     ]
     image = ImageExample([DialogueExample(str(i), said) for i, said in enumerate(asked)], *vars(pixels).values())
-    batch = Layout(processor.chat, LayoutOptions(text_labels="all"))([image]).inputs
+    batch = Layout(processor.chat, network.method, LayoutOptions(text_labels="all"))([image]).inputs
     branch = batch.structure.branch
     for number in (1, 2):
         ids = batch.input_ids[:, (branch == 0) | (branch == number)]
