@@ -131,7 +131,9 @@ class HeldOut:
             likeliest = output.text_logits.argmax(-1).tolist()
             sums.tokens_right += sum(token in right for token, right in zip(likeliest, record.right, strict=True))
             sums.tokens += len(likeliest)
-            lines = self._lines(record, FORCED, map(Tensor.cpu, self.method.forced(output, pack.targets, self.layout.chat)))
+            lines = self._lines(
+                record, FORCED, map(Tensor.cpu, self.method.forced(output, pack.targets, self.layout.chat))
+            )
             for line in lines:
                 sums.intersection, sums.union = _added(line, sums.intersection, sums.union)
             labels = (label for one in record.example.dialogues for label in one.labels)
