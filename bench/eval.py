@@ -36,8 +36,8 @@ from stamp_train.eval.runners import ModelRunner
 from stamp_train.eval.scoring import FREE, Scorer
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.methods.upsample import PUBLISHED, to_mask
-from stamp_train.sequence.config import StampConfig
 
 RUNS, PICTURES, EXPRESSIONS = 5, 2, 8
 PIXELS = SIDE * PATCH
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def compare(preset: str, device: torch.device, dtype: torch.dtype) -> None:
-    model, made = build_preset(preset, stamp=StampConfig.published(), dtype=dtype, device=device)
+    model, made = build_preset(preset, method=StampSettings.of_stored(None), dtype=dtype, device=device)
     images = Qwen2VLImageProcessorPil(min_pixels=PIXELS * PIXELS, max_pixels=PIXELS * PIXELS)
     generator = StampGenerator(model, StampProcessor(made.tokenizer, images))
     stock = stock_model(model)

@@ -32,8 +32,8 @@ from stamp_train.generation.decoding import Batch, encode
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import open_image, open_reply
 from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.sequence.chat import ChatEncoder
-from stamp_train.sequence.config import StampConfig
 
 RUNS, TOKENS, SIDE = 5, 16, 32
 BEGIN = "It is <|seg|>."
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def compare(preset: str, device: torch.device, dtype: torch.dtype) -> None:
-    model, processor = build_preset(preset, stamp=StampConfig.published(), dtype=dtype, device=device)
+    model, processor = build_preset(preset, method=StampSettings.of_stored(None), dtype=dtype, device=device)
     generator = StampGenerator(model, processor)
     clock = "seconds" if CLOCK is time.perf_counter else "CPU seconds of one thread"
     print(f"\n{preset}, {device.type}, {str(dtype)[6:]}, {SIDE * SIDE} patches, {TOKENS} tokens decoded")
@@ -215,11 +215,11 @@ def published_mask(
     cut = copy.deepcopy(cache)
     cut.crop(at + 1 - cut.get_seq_length())
     features = model.model.visual(pixels.to(model.dtype), grid_thw=grid).pooler_output
-    holders = torch.full((1, len(features)), chat.mask_id, device=sequence.device)
+    holders = torch.full((1, len(features)), chat.control["<|mask|>"], device=sequence.device)
     whole = torch.cat([sequence[:, : at + 1], holders], dim=1)
     embeds = model.model.language_model.embed_tokens(whole)
     embeds[whole == chat.image_id] = features
-    embeds[whole == chat.mask_id] += features
+    embeds[whole == chat.control["<|mask|>"]] += features
     positions, _ = model.model.get_rope_index(whole, (whole == chat.image_id).int(), grid)
     allowed = torch.ones(1, 1, len(features), whole.shape[1], dtype=torch.bool, device=whole.device)
     states = model.model.language_model(

@@ -38,12 +38,12 @@ from stamp_data.rle import decode
 from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import preset_config
 from stamp_train.methods.losses import total
-from stamp_train.methods.stamp.heads import HEADS
-from stamp_train.methods.stamp.losses import LossSettings, losses
+from stamp_train.methods.stamp.losses import LossSettings
+from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.methods.upsample import to_mask
 from stamp_train.sequence.chat import ChatEncoder
-from stamp_train.sequence.config import StampConfig
-from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 
 IMAGES, DIALOGUES, RATE, WARM_UP = 12, 4, 1.5e-3, 0.05
 INITIAL = 0.08  # about one over the square root of the width: the usual 0.02 is made for wide models
@@ -72,7 +72,8 @@ def build_model(folder: Path, design: str, size: str, seed: int) -> tuple[Any, L
     """A model of random weights, with the tokenizer that `make_scenes` left."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
     layers, hidden, heads, kv_heads, depth, width, vision_heads, head_width = SIZES[size]
-    config = preset_config("tiny", tokenizer, StampConfig(head=design, head_width=head_width)).to_dict()
+    settings = StampSettings(head="patch" if design == "patch" else "fine", head_width=head_width)
+    config = preset_config("tiny", tokenizer, settings).to_dict()
     third = hidden // heads * 3 // 16
     sections = [hidden // heads // 2 - 2 * third, third, third]
     config["text_config"] |= {
@@ -88,7 +89,10 @@ def build_model(folder: Path, design: str, size: str, seed: int) -> tuple[Any, L
     }  # fmt: skip
     torch.manual_seed(seed)  # the head is made last, so that all else is the same for every design
     model = model_class("qwen2_vl")._from_config(Qwen2VLConfig(**config))
-    return model, Layout(Chat(tokenizer), LayoutOptions.of(model.config))
+    if design in DESIGNS:
+        torch.manual_seed(seed)
+        model.classifier = DESIGNS[design](hidden, width, settings)
+    return model, Layout(Chat(tokenizer), model.method, LayoutOptions.of(model.config))
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,6 @@ def train_trunk(folder: Path, size: str, steps: int) -> None:
 
 def train(folder: Path, variant: str, size: str, trunk_steps: int, steps: int, seed: int) -> Result:
     torch.set_num_threads(1)
-    HEADS.update(DESIGNS)
     scenes = torch.load(folder / SCENES, mmap=True, weights_only=False)
     design, smooth = VARIANTS[variant]
     model, layout = build_model(folder, design, size, seed)
@@ -143,10 +146,11 @@ def optimise(model: Any, layout: Layout, scenes: list[Scene], settings: LossSett
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, steps))
     rng = np.random.default_rng(seed)
     start = time.process_time()
+    model.method.loss = settings
     model.train()
     for _ in range(steps):
-        batch = layout([draw(scenes, rng, layout.options.side) for _ in range(IMAGES)])
-        total(losses(model(inputs=batch.inputs), batch.targets, settings)).backward()
+        batch = layout([draw(scenes, rng, layout.method.side) for _ in range(IMAGES)])
+        total(model.method.losses(model(inputs=batch.inputs), batch.targets)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -173,11 +177,11 @@ def score(model: Any, layout: Layout, scenes: list[Scene], smooth: bool) -> Scor
     for start in range(0, len(scenes), IMAGES):
         some = scenes[start : start + IMAGES]
         truths = [decode(rle) > 0 for scene in some for rle in scene.masks[:SCORED_DIALOGUES]]
-        batch = layout([s.example(list(range(len(s.masks)))[:SCORED_DIALOGUES], layout.options.side) for s in some])
+        batch = layout([s.example(list(range(len(s.masks)))[:SCORED_DIALOGUES], layout.method.side) for s in some])
         output = model(inputs=batch.inputs)
         right += int((output.text_logits.argmax(-1) == batch.targets.text_ids).sum())
         said += len(batch.targets.text_ids)
-        for logits, truth in zip(output.mask_grids(), truths, strict=True):
+        for logits, truth in zip(model.method.pictures(output.read, output.masks), truths, strict=True):
             drawn = enlarge(logits, smooth)
             overlap, union = int((drawn & truth).sum()), int((drawn | truth).sum())
             overlaps, unions = overlaps + overlap, unions + union

@@ -8,42 +8,48 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from stamp_train.methods.stamp.heads import FineHead, Grid, by_rows
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods.readout import Readout
+from stamp_train.methods.stamp.heads import FineHead, by_rows
+from stamp_train.methods.stamp.settings import StampSettings
+from stamp_train.sequence.document import Grid
+from stamp_train.sequence.inputs import Reading
 
 
-class Design(nn.Module):
+class Design(Readout):
     """What all have in common."""
 
     side: ClassVar[int] = 4
-    needs_vision: ClassVar[bool] = True
-    needs_words: ClassVar[bool] = False
+
+    def forward(self, reading: Reading) -> dict[str, Tensor]:
+        vision = reading.features.patches[reading.feature_rows].to(reading.states.dtype)
+        return {"mask": self.cells(reading.states, vision, [mask.grid for mask in reading.masks])}
+
+    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:
+        raise NotImplementedError
 
 
 class State(Design):
     """Sixteen logits straight from the state."""
 
-    needs_vision: ClassVar[bool] = False
-
-    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:  # noqa: ARG002
+    def __init__(self, hidden_size: int, vision_size: int, config: StampSettings) -> None:  # noqa: ARG002
         super().__init__()
         self.out = nn.Linear(hidden_size, 16)
 
-    def forward(self, states: Tensor, vision: Tensor | None, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
+    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
         return self.out(states)
 
 
 class Concat(Design):
     """One hidden layer over the state and all four vision features of the token."""
 
-    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
+    def __init__(self, hidden_size: int, vision_size: int, config: StampSettings) -> None:
         super().__init__()
         width = 4 * config.head_width
         self.norm = nn.LayerNorm(vision_size)
         self.hidden = nn.Linear(hidden_size + 4 * vision_size, width)
         self.out = nn.Linear(width, 16)
 
-    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
+    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
         joined = torch.cat([states, self.norm(vision).flatten(1)], dim=1)
         return self.out(nn.functional.gelu(self.hidden(joined)))
 
@@ -51,7 +57,7 @@ class Concat(Design):
 class Add(Design):
     """Per 14-pixel patch: state and vision feature are added, then one hidden layer."""
 
-    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
+    def __init__(self, hidden_size: int, vision_size: int, config: StampSettings) -> None:
         super().__init__()
         width = config.head_width
         self.norm = nn.LayerNorm(vision_size)
@@ -63,18 +69,18 @@ class Add(Design):
         added = self.state(states).unflatten(-1, (4, -1)) + self.vision(self.norm(vision))
         return nn.functional.gelu(added)
 
-    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
+    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
         return by_rows(self.out(self.joined(states, vision)))
 
 
 class ConvAdd(Add):
     """As `add`, then each 14-pixel patch looks at its eight neighbours: a depthwise 3 x 3 convolution, added."""
 
-    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
+    def __init__(self, hidden_size: int, vision_size: int, config: StampSettings) -> None:
         super().__init__(hidden_size, vision_size, config)
         self.around = nn.Conv2d(config.head_width, config.head_width, 3, padding=1, groups=config.head_width)
 
-    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:
+    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:
         joined = self.joined(states, vision)
         return by_rows(self.out(joined + around(self.around, joined, grids)))
 
@@ -82,13 +88,13 @@ class ConvAdd(Add):
 class ConvFine(FineHead):
     """As `fine`, the one that was chosen, with the same convolution."""
 
-    def __init__(self, hidden_size: int, vision_size: int, config: StampConfig) -> None:
+    def __init__(self, hidden_size: int, vision_size: int, config: StampSettings) -> None:
         super().__init__(hidden_size, vision_size, config)
         self.around = nn.Conv2d(config.head_width, config.head_width, 3, padding=1, groups=config.head_width)
 
-    def forward(self, states: Tensor, vision: Tensor, grids: Sequence[Grid] = ()) -> Tensor:
-        joined = self.joined(states, vision)
-        return by_rows(self.out(joined + around(self.around, joined, grids)))
+    def logits(self, reading: Reading, states: Tensor) -> Tensor:
+        joined = self.joined(states, reading.features.patches[reading.feature_rows].to(states.dtype))
+        return by_rows(self.out(joined + around(self.around, joined, [mask.grid for mask in reading.masks])))
 
 
 def around(conv: nn.Conv2d, features: Tensor, grids: Sequence[Grid]) -> Tensor:

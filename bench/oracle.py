@@ -34,7 +34,8 @@ from stamp_data.synth.render import render
 from stamp_data.synth.scene import Stream, generator, sample_scene
 from stamp_schemas import Grid, Region
 from stamp_train.eval.metrics import Summary, score_case
-from stamp_train.eval.oracle import label_logits, make_labels
+from stamp_train.eval.oracle import make_labels
+from stamp_train.methods.patches import coverage_logits
 from stamp_train.methods.upsample import Mask, Picture, to_mask
 
 PATCHES = (256, 576, 1024, 4096)
@@ -117,7 +118,7 @@ def read(path: Path) -> Picture:
 def logits_of(sample: Sample, patches: int, rule: str, side: int) -> Tensor:
     grid = patch_grid(*sample.truth.shape, patches, patches)
     labels = make_labels(sample.truth, Grid(grid.height * side, grid.width * side), rule, side=side)
-    return label_logits(labels)
+    return coverage_logits(labels)
 
 
 def damaged(logits: Tensor, blur: bool, shake: bool, random: torch.Generator) -> Tensor:

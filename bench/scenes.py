@@ -21,7 +21,7 @@ from stamp_data.synth import synthesize
 from stamp_schemas import RLE, Grid
 from stamp_train.backbones.presets import byte_tokenizer
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.sequence.layout import DialogueExample, ImageExample
+from stamp_train.sequence.examples import DialogueExample, ImageExample
 
 PICTURES, SIDE, TOKENS = 1500, 224, 8  # pictures in all (588 of them for training), their pixels and patches per side
 HELD_OUT, SCORED = ("val", "testA", "testB"), 240  # splits and number of the pictures that are scored

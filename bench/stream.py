@@ -31,6 +31,7 @@ from rawset import make_refer
 from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.pixels import decode_picture
+from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.stream.loader import LoaderOptions, StreamLoader
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.plan import Plan, PlanOptions
@@ -159,7 +160,9 @@ def loader_ours(folder: Path) -> Iterator[int]:
     def nothing(image: Image.Image) -> tuple[torch.Tensor, tuple[int, int, int]]:
         return torch.from_numpy(np.asarray(image)[:1].copy()), (1, 56, 74)
 
-    for step in StreamLoader(endless(folder, 4), nothing, LoaderOptions(threads=WORKERS)):
+    for step in StreamLoader(
+        endless(folder, 4), nothing, StampSettings(head="patch").method(), LoaderOptions(threads=WORKERS)
+    ):
         for pack in step.packs:
             yield from (len(example.dialogues) for example in pack)
 

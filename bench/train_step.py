@@ -37,9 +37,11 @@ from two_pass import OnePass, TwoPass, Work, one_pass_work, two_pass_work
 
 from stamp_data.instructions import wording
 from stamp_train.backbones.presets import build_preset, byte_tokenizer
+from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 
 GRID = (32, 32)  # merged patches: a picture of 896 x 896 pixels
 BACKENDS = ("sdpa", "segments", "flex", "flash")
@@ -160,7 +162,7 @@ def header(columns: tuple[str, ...]) -> str:
 
 
 def counts(say: Say) -> None:
-    layout = Layout(ChatEncoder(word_tokenizer()))
+    layout = Layout(ChatEncoder(word_tokenizer()), StampSettings(head="patch").method())
     say(f"Tokens of the language model and vision passes per dialogue; image of {GRID[0] * GRID[1]} merged patches\n")
     say(header(COUNT_COLUMNS))
     for k in DIALOGUES:
@@ -182,7 +184,7 @@ class Comparison:
         self.preset, dtype = ("2b", torch.bfloat16) if self.on_gpu else ("tiny", torch.float32)
         self.model, processor = build_preset(self.preset, word_tokenizer(), dtype=dtype, device=device)
         self.model.train()
-        self.layout = Layout(processor.chat, LayoutOptions.of(self.model.config))
+        self.layout = Layout(processor.chat, self.model.method, LayoutOptions.of(self.model.config))
         # All the work of a step, but the weights stay, so that the losses of the styles can be compared.
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0, fused=self.on_gpu)
         for parameter in self.model.parameters():  # its state is made in the first step: not in a timed one
@@ -209,7 +211,7 @@ class Comparison:
     def rows(self, say: Say, k: int, checkpointing: str, peak: float) -> None:
         """The rows of all styles for `k` dialogues per image."""
         images = max(1, GPU_DIALOGUES // k) if self.on_gpu else 1
-        examples = make_images(images, k, self.layout.options.side)
+        examples = make_images(images, k, self.layout.method.side)
         batch = self.layout(examples).to(self.device)
         styles: dict[str, OnePass | TwoPass] = {"two-pass": TwoPass(self.model, self.layout, examples, self.device)}
         styles |= {f"one pass, {backend}": OnePass(self.model, batch, backend) for backend in BACKENDS}

@@ -13,8 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stamp_train.attention.partition import partition
 from stamp_train.methods.losses import total
-from stamp_train.methods.stamp.losses import LOSSES, count, losses, mask_losses
-from stamp_train.sequence.layout import ImageExample, Layout, PackedBatch
+from stamp_train.methods.stamp.losses import LOSSES, mask_losses
+from stamp_train.sequence.examples import ImageExample, PackedBatch
+from stamp_train.sequence.layout import Layout
 from stamp_train.sequence.structure import AttentionStructure
 
 
@@ -34,12 +35,12 @@ class OnePass:
 
     def __init__(self, model: Any, batch: PackedBatch, backend: str) -> None:
         self.model, self.batch, self.backend = model, batch, backend
-        self.counts = count(batch.targets, LOSSES["default"])
+        self.counts = model.method.counts(batch.targets)
         self.work = one_pass_work(batch)
 
     def loss(self) -> Tensor:
         output = self.model(inputs=self.batch.inputs, attention=self.backend)
-        return total(losses(output, self.batch.targets, LOSSES["default"]), self.counts)
+        return total(self.model.method.losses(output, self.batch.targets), self.counts)
 
 
 class TwoPass:
@@ -51,7 +52,7 @@ class TwoPass:
         self.work = two_pass_work(self.singles)
         self.text, self.masks = self._rows("text", device), self._rows("masks", device)
         for example in self.singles:
-            assert len(example.inputs.blocks) == 1  # one mask per dialogue here
+            assert len(example.inputs.masks) == 1  # one mask per dialogue here
         self.targets = [single.targets.to(device) for single in self.singles]
         self.pixels = torch.cat([single.inputs.pixel_values for single in self.singles]).to(device)
         self.grids = torch.cat([single.inputs.image_grid_thw for single in self.singles]).to(device)
@@ -107,9 +108,9 @@ class TwoPass:
             attention_mask=self.allowed,
             use_cache=False,
         ).last_hidden_state[self.masks["mask"]]
-        blocks = [single.inputs.blocks[0] for single in self.singles]
-        logits = self.model.read_masks(states, vision, torch.arange(len(states), device=states.device), blocks)
-        parts = logits.split([block.size for block in blocks])
+        masks = [single.inputs.masks[0] for single in self.singles]
+        rows = torch.arange(len(states), device=states.device)
+        parts = self.model.read_out(masks, states, vision, rows)["mask"].split([mask.rows for mask in masks])
         settings = LOSSES["default"]
         each = [mask_losses(part, targets, settings) for part, targets in zip(parts, self.targets, strict=True)]
         return torch.cat(each).mean()

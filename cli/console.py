@@ -67,7 +67,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 class App(typer.Typer):
     """Commands of this project."""
 
-    def command(self, name: str | None = None, **options: Any) -> Callable[[_Function], _Function]:  # type: ignore[override]
+    def command(self, name: str | None = None, **options: Any) -> Callable[[_Function], _Function]:
         return super().command(name, cls=_Command, **options)
 
 
@@ -75,7 +75,7 @@ def name_of(parameter: Any) -> str:
     """As it is written in a call: `--out`, or `OUT` for an argument."""
     if parameter.param_type_name == "argument":
         return str(parameter.human_readable_name)
-    return max(parameter.opts, key=len)
+    return str(max(parameter.opts, key=len))
 
 
 def new_app(summary: str) -> App:

@@ -140,7 +140,7 @@ def eval(
     from stamp_train.eval.session import Asked, Session
     from stamp_train.eval.workers import run_workers
 
-    _quiet()
+    hide_loading_bars()
     checkpoint, learnt, shards = (None, *_learnt(paths)) if oracle else (Path(paths[0]), None, paths[1:])
     if not shards:
         raise UsageFault("no shards given", "stamp-train eval CKPT SHARDS…")
@@ -150,8 +150,8 @@ def eval(
         checkpoint=checkpoint,
         shards=shards,
         out=out or Path("evaluations", _name(checkpoint, paths[0] if learnt else "")),
-        mode=mode,
         labels=_kinds(learnt, labels, side) if oracle else (),
+        mode=mode,
         prompt=prompt,
         upsampling=upsampling,
         refine=refine,
@@ -226,12 +226,6 @@ def _name(checkpoint: Path | None, learnt: str) -> str:
     return "-".join(checkpoint.resolve().parts[-2:])
 
 
-def _quiet() -> None:
-    """No bar for every file of a checkpoint."""
-
-    hide_loading_bars()
-
-
 def _print_tables(results: Results, convention: str, tables: bool) -> None:
     from rich.console import Console
 
@@ -253,11 +247,7 @@ def _print_tables(results: Results, convention: str, tables: bool) -> None:
 
 
 def _judge(results: Results, allowed: int) -> None:
-    """Name what was not scored, and fail if it is too much.
-
-    Raises:
-        StampError: more damaged cases than allowed.
-    """
+    """Name what was not scored; StampError if it is more than allowed."""
     from stamp_schemas import StampError
 
     found = results.damaged

@@ -97,7 +97,7 @@ def inspect(
         done = write_sheet(paths, sheet, limit=cells, seed=seed, where=where, sort=sort, overlay=overlay, side=side)
         return print(f"{done.out}: {done.records} records, {done.width}×{done.height} pixels")
     if quiet:
-        from stamp_data.inspect.select import record_keys
+        from stamp_data.inspect.selection import record_keys
 
         for name in record_keys(paths, seed=seed, where=where, sort=sort, side=side):
             print(name)
@@ -147,7 +147,7 @@ def inspect(
     elif form == TABLES:
         from rich.console import Console
 
-        from stamp_data.inspect.terminal import run_terminal
+        from stamp_data.inspect.report_terminal import run_terminal
 
         run_terminal(report, Console())
     if objections:
@@ -184,7 +184,7 @@ def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget:
         return print(f"{done.out}: {done.width}×{done.height} pixels")
     from rich.console import Console
 
-    from stamp_data.inspect.one import show_record
+    from stamp_data.inspect.record_terminal import show_record
 
     return show_record(paths, key, Console(), budget=budget, side=side)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import say
+from stamp_cli.console import only_for, say
 
 if TYPE_CHECKING:
     from stamp_train.launch.slurm import Job
@@ -84,13 +84,12 @@ PrintScript = Annotated[
 ]
 
 
-def refuse(launcher: str, **given: object) -> None:
-    """Stop at an option that says nothing to this launcher. UsageFault: there is one."""
-    from stamp_schemas import UsageFault
-
-    for name, value in given.items():
-        if value is not None and value is not False and value != "":
-            raise UsageFault(f"--{name.replace('_', '-')} is not for --launcher {launcher}")
+def refuse_strangers(context: typer.Context, launcher: str) -> None:
+    """Stop at an option that says nothing to this launcher, with a UsageFault."""
+    only_for(context, "--launcher torchrun or slurm", launcher != "local", "nodes")
+    only_for(context, "--launcher torchrun", launcher == "torchrun", "node_rank", "rendezvous")
+    slurm = ("gpus_per_node", "time", "partition", "account", "slurm_option", "print_script")
+    only_for(context, "--launcher slurm", launcher == "slurm", *slurm)
 
 
 def arguments(recipe: str, overrides: Sequence[str], out: Path, resume: str, json: bool) -> list[str]:

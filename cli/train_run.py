@@ -90,44 +90,23 @@ def run(
     SIGTERM or SIGUSR1 end it after the step that it is at, with a checkpoint and exit code 75. So does Ctrl-C, with exit code
     130; a second Ctrl-C stops at once.
     """
-    from stamp_schemas import UsageFault
     from stamp_train.launch.slurm import Job, parse_options
-    from stamp_train.recipes import resolve
     from stamp_train.recipes.deepspeed import check_deepspeed
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are stacks of C++ calls
-    if base:
-        overrides = [*(overrides or ()), f"model.start={base}"]
-    resolved = resolve(recipe, overrides or ())
     only_for(context, "--dry-run", dry, "device", "devices")
-    folder = out or Path("runs", resolved.name)
-    if not (there := next(path for path in (folder, *folder.parents) if path.exists())).is_dir():
-        raise UsageFault(f"--out {folder}: {there} is no folder", "give another --out")
-    told: list[str] = []
-    if not dry or out or resume:
-        start = _find_start(folder, resume)  # a wrong call is told here, not by every process
-        resolved, told = _continued(resolved, folder, overrides or (), start)
-    if base and not (resume and resolved.recipe.model.tuning == "lora"):
-        raise UsageFault(
-            "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
-        )
+    overrides = [*(overrides or ()), *([f"model.start={base}"] if base else [])]
+    resolved, folder, told = _resolved(recipe, overrides, out, resume, base, begins=not dry or bool(out or resume))
     if dry:
         _say_all(told)
         asked = parse_nodes(nodes or "1")[1] * (processes or gpus_per_node or 0)
         return _dry_run(resolved, device, devices or asked or None, json)
-    out = folder
     check_deepspeed(resolved.recipe)
-    if launcher != "slurm":
-        at.refuse(launcher, gpus_per_node=gpus_per_node, time=time, partition=partition, account=account)
-        at.refuse(launcher, slurm_option=slurm_option, print_script=print_script)
-    if launcher != "torchrun":
-        at.refuse(launcher, node_rank=node_rank, rendezvous=rendezvous)
-    if launcher == "local":
-        at.refuse(launcher, nodes=nodes)
+    at.refuse_strangers(context, launcher)
+    again = at.arguments(recipe, overrides, folder, resume or ("auto" if launcher == "slurm" else ""), json)
     try:
         if is_worker():
-            return _train(resolved, out, resume, json)
-        again = at.arguments(recipe, overrides or (), out, resume or ("auto" if launcher == "slurm" else ""), json)
+            return _train(resolved, folder, resume, json)
         if launcher == "slurm":
             job = Job(
                 nodes=parse_nodes(nodes or "1"),
@@ -141,25 +120,49 @@ def run(
                 cores=max(resolved.recipe.threads, 1) + resolved.recipe.data.threads,
             )
             _say_all(told)
-            return at.submit(again, job, out, print_script)
+            return at.submit(again, job, folder, print_script)
         with heard_early():
             if launcher == "torchrun":
                 _say_all(told)
                 return at.start_node(again, nodes, node_rank, rendezvous, processes, max_restarts)
             if (processes or 1) > 1 or max_restarts:
-                with _alone(out):  # so too here, before any process is started
+                with _alone(folder):  # so too here, before any process is started
                     _say_all(told)
                 return at.start_here(again, processes or 1, max_restarts)
-            return _train(resolved, out, resume, json, told)
+            return _train(resolved, folder, resume, json, told)
     except KeyboardInterrupt as asked_to:
         # At once: a normal exit would wait for the checkpoint that a thread may still write.
         if is_worker():
             os._exit(1)  # who started it says the rest
-        say(f"stopped; {_how_to_go_on(out)}")
+        say(f"stopped; {_how_to_go_on(folder)}")
         if isinstance(asked_to, StoppedEarly):
             signal.signal(asked_to.number, signal.SIG_DFL)
             os.kill(os.getpid(), asked_to.number)
         os._exit(INTERRUPTED)
+
+
+def _resolved(
+    recipe: str, overrides: Sequence[str], out: Path | None, resume: str, base: str, *, begins: bool
+) -> tuple[Resolved, Path, list[str]]:
+    """What a run goes by, its folder, and what is to be said of both: looked at here, so that a wrong call is told once.
+
+    begins: whether the folder is going to be used.
+    """
+    from stamp_schemas import UsageFault
+    from stamp_train.recipes import resolve
+
+    resolved = resolve(recipe, overrides)
+    folder = out or Path("runs", resolved.name)
+    if not (there := next(path for path in (folder, *folder.parents) if path.exists())).is_dir():
+        raise UsageFault(f"--out {folder}: {there} is no folder", "give another --out")
+    told: list[str] = []
+    if begins:
+        resolved, told = _continued(resolved, folder, overrides, _find_start(folder, resume))
+    if base and not (resume and resolved.recipe.model.tuning == "lora"):
+        raise UsageFault(
+            "--base goes with --resume of a LoRA run alone", "--set model.start=FOLDER begins with a model"
+        )
+    return resolved, folder, told
 
 
 def _say_all(told: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ Recipes are YAML files; `stamp_train.recipes` reads them and says where each val
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -46,43 +46,35 @@ class Shape(Part, frozen=True):
     rope_theta: Amount = 0.0
 
 
-class Scratch(Part, frozen=True):
-    """How random weights begin, beside their size. What each of these is worth: docs/benchmarks/model.md.
-
-    near: attention begins by looking near (`demo.attention_bias`). readout: factor on the weights of the fine head whose
-    product says what is sought.
-    """
-
-    near: bool = False
-    readout: Above = 1.0
-
-
 class Model(Part, frozen=True):
     """The network that is trained.
 
     start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count. preset: begin at
-    random weights of that size instead, or of `shape`, which begin as `scratch` says. tokenizer: of a preset, folder or name;
-    if empty, one of `vocabulary` tokens is trained on the texts of the stages, or every byte is a token if that is 0. head,
-    mask_positions, head_width, head_words: see `stamp_train.sequence.config.StampConfig`. freeze_vision: the vision tower keeps
-    its weights. freeze_patches: its projection of pixels does, a help for towers that begin at random weights (Chen et al.,
-    "An Empirical Study of Training Self-Supervised Vision Transformers", 2021). attention: see
-    `stamp_train.attention.BACKENDS`.
+    random weights of that size instead, or of `shape`. tokenizer: of a preset, folder or name; if empty, one of `vocabulary`
+    tokens is trained on the texts of the stages, or every byte is a token if that is 0. freeze_vision: the vision tower keeps
+    its weights. attention: see `stamp_train.attention.BACKENDS`.
     """
 
     start: str = ""
-    preset: Literal["", "tiny", "2b", "7b"] = ""
+    preset: Literal[
+        "",
+        "tiny",
+        "2b",
+        "7b",
+        "qwen2.5-tiny",
+        "qwen2.5-3b",
+        "qwen2.5-7b",
+        "qwen3-tiny",
+        "qwen3-2b",
+        "qwen3-4b",
+        "qwen3-8b",
+    ] = ""
     shape: Shape = Shape()
-    scratch: Scratch = Scratch()
     tokenizer: str = ""
     vocabulary: Count = 0
-    head: Literal["fine", "patch"] = "fine"
-    mask_positions: Literal["grid", "sequential"] = "grid"
-    head_width: Positive = 256
-    head_words: Count = 0
     tuning: Literal["full", "lora"] = "full"
     lora: Lora = Lora()
     freeze_vision: bool = False
-    freeze_patches: bool = False
     gradient_checkpointing: bool = False
     precision: Literal["bf16", "float32"] = "bf16"
     attention: Literal["auto", "sdpa", "segments", "flex", "flash"] = "auto"
@@ -90,8 +82,6 @@ class Model(Part, frozen=True):
     def __post_init__(self) -> None:
         if bool(self.start) == bool(self.preset):
             raise ValueError("give either `start` (weights to begin with) or `preset` (random weights of a size)")
-        if self.head_words and self.head == "patch":
-            raise ValueError("the patch readout is told no words: set `head_words` to 0, or `head` to fine")
 
 
 class Cache(Part, frozen=True):
@@ -202,11 +192,8 @@ class Saving(Part, frozen=True):
     best: Literal["", "ciou", "text_accuracy"] = ""
 
 
-class Recipe(Part, frozen=True):
-    """A whole run. loss: see `stamp_train.methods.stamp.losses.LOSSES`. threads: of torch on a CPU, 0 = its own choice.
-
-    naming: weight of one more loss, by which the vision tower names what it sees (`demo.patch_classes`): for towers that begin
-    at random weights. early: weight of the masks' loss as the language model's last layer but one would have them.
+class Recipe(Part, frozen=True, kw_only=True):
+    """A whole run. method: its name and settings, see `stamp_train.methods`. threads: of torch on a CPU, 0 = its own choice.
 
     patience: seconds that processes wait for one that hangs, before the others end; far more than any step takes.
 
@@ -217,13 +204,11 @@ class Recipe(Part, frozen=True):
 
     about: str
     model: Model
+    method: Any = msgspec.field(default_factory=dict)  # `stamp_train.recipes` reads it into the method's own settings
     stages: Annotated[list[Stage], msgspec.Meta(min_length=1)]
     data: Data = Data()
     batch: Batch = Batch()
     optimizer: Optimizer = Optimizer()
-    loss: Literal["default", "paper", "published"] = "default"
-    naming: Amount = 0.0
-    early: Amount = 0.0
     evaluation: Evaluation = Evaluation()
     saving: Saving = Saving()
     engine: Literal["ddp", "fsdp", "fsdp-zero2", "deepspeed"] = "ddp"
@@ -237,8 +222,6 @@ class Recipe(Part, frozen=True):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("two stages have the same name")
-        if self.naming and (self.model.freeze_vision or self.model.tuning == "lora"):
-            raise ValueError("naming trains the vision tower, which freeze_vision and tuning: lora leave as it is")
         if self.optimizer.kind == "muon" and self.engine != "ddp":
             raise ValueError(f"optimizer.kind muon needs whole matrices, which engine {self.engine} cuts up; use ddp")
         if self.deepspeed and self.engine != "deepspeed":

@@ -149,13 +149,13 @@ def check_picture(data: bytes, name: str) -> Picture:
 
 
 @contextmanager
-def opening(data: bytes | memoryview, name: str) -> Iterator[Image.Image]:
+def opening(data: bytes | memoryview, name: str, formats: Sequence[str] = OPENED) -> Iterator[Image.Image]:
     """The picture as Pillow opens it, of a format and a size that are taken; whatever Pillow raises in the block, as a
     PictureFault. name: for messages, "" to leave it out.
     """
     label = f"{name}: " if name else ""
     try:
-        with Image.open(io.BytesIO(data), formats=OPENED) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise PictureFault("picture-too-large", f"{label}{width}×{height} pixels; at most {MAX_PIXELS:,}")

@@ -1,4 +1,4 @@
-"""One function per flag: looks at the facts of a record and yields what it finds."""
+"""One function per flag: looks at a record and its statistics and yields what it finds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stamp_data import rle as rles
-from stamp_data.inspect.facts import NO_TARGET, DialogueFacts, Facts, normalised
 from stamp_data.inspect.flags import FLAGS, Finding
+from stamp_data.inspect.record_stats import NO_TARGET, DialogueStats, RecordStats, normalised
 from stamp_schemas import RLE, Dialogue
 from stamp_schemas.record import FULL, IGNORE, SEG
 
@@ -33,9 +33,9 @@ _EXPLANATION = re.compile(r"^e\d+-p\d+$")  # ReasonSeg: asks the same question o
 _ARTICLE = re.compile(r"^(?:a|an|the) ")
 
 
-def check(facts: Facts) -> list[Finding]:
+def check(stats: RecordStats) -> list[Finding]:
     """Everything that the record itself shows; what needs other records or pixels is added by `examine`."""
-    findings = [Finding(code, *found) for code, look in CHECKS.items() for found in look(facts)]
+    findings = [Finding(code, *found) for code, look in CHECKS.items() for found in look(stats)]
     return sorted(findings, key=lambda finding: (finding.code, finding.dialogue, finding.target))
 
 
@@ -43,9 +43,9 @@ Found = tuple[str, int, int]
 """(detail, dialogue or -1, target or -1): the arguments of a Finding after its code."""
 
 
-def _sizes(facts: Facts) -> Iterator[Found]:
+def _sizes(stats: RecordStats) -> Iterator[Found]:
     """E002"""
-    record, labels = facts.record, facts.labels
+    record, labels = stats.record, stats.labels
     image, grid = record.image, record.grid
     if image is None or grid is None:
         if record.targets:
@@ -60,25 +60,25 @@ def _sizes(facts: Facts) -> Iterator[Found]:
         yield f"labels are {labels.shape}, the record has {len(record.targets)} × {grid.height}×{grid.width}", -1, -1
 
 
-def _empty_masks(facts: Facts) -> Iterator[Found]:
+def _empty_masks(stats: RecordStats) -> Iterator[Found]:
     """E003"""
-    for index, target in enumerate(facts.record.targets):
+    for index, target in enumerate(stats.record.targets):
         if not target.area and target.instances:
             yield f"target {target.id} ({', '.join(target.categories[:2])}) covers no pixel", -1, index
 
 
-def _filled_nothing(facts: Facts) -> Iterator[Found]:
+def _filled_nothing(stats: RecordStats) -> Iterator[Found]:
     """E004"""
-    for index, target in enumerate(facts.record.targets):
+    for index, target in enumerate(stats.record.targets):
         if target.area and target.id == NO_TARGET:
             yield f"target {target.id!r} covers {target.area:,} pixels", -1, index
 
 
-def _bad_texts(facts: Facts) -> Iterator[Found]:
+def _bad_texts(stats: RecordStats) -> Iterator[Found]:
     """E005"""
-    if _looks_clean(facts):
+    if _looks_clean(stats):
         return
-    for index, dialogue in enumerate(facts.record.dialogues):
+    for index, dialogue in enumerate(stats.record.dialogues):
         for name, text in _texts(dialogue):
             if not text.strip():
                 yield f"{name} is empty", index, -1
@@ -88,9 +88,9 @@ def _bad_texts(facts: Facts) -> Iterator[Found]:
                 yield f"{name} holds {token.group()}", index, -1
 
 
-def _looks_clean(facts: Facts) -> bool:
+def _looks_clean(stats: RecordStats) -> bool:
     """Whether all texts of a record together show nothing of what E005 looks for: one search instead of one each."""
-    texts = [text for dialogue in facts.record.dialogues for _, text in _texts(dialogue)]
+    texts = [text for dialogue in stats.record.dialogues for _, text in _texts(dialogue)]
     together = "\n".join(texts)
     return all(text.strip() for text in texts) and not _CONTROL.search(together) and not _TOKEN.search(together)
 
@@ -106,107 +106,107 @@ def _texts(dialogue: Dialogue) -> Iterator[tuple[str, str]]:
                 yield f"{message.role} turn", text
 
 
-def _unmatched_targets(facts: Facts) -> Iterator[Found]:
+def _unmatched_targets(stats: RecordStats) -> Iterator[Found]:
     """E006"""
-    known = len(facts.record.targets)
-    for index, dialogue in enumerate(facts.record.dialogues):
+    known = len(stats.record.targets)
+    for index, dialogue in enumerate(stats.record.dialogues):
         for target in dialogue.targets:
             if not 0 <= target < known:
                 yield f"refers to target {target} of {known}", index, -1
-        masks = facts.dialogues[index].masks
+        masks = stats.dialogues[index].masks
         if masks != len(dialogue.targets):
             yield f"{masks} <|seg|> for {len(dialogue.targets)} targets", index, -1
 
 
-def _first_passes(facts: Facts) -> Iterator[DialogueFacts]:
+def _first_passes(stats: RecordStats) -> Iterator[DialogueStats]:
     """Dialogues that ask for masks, without the later passes of the same expression."""
-    return (one for one in facts.dialogues if one.twin == one.index and one.kind != "chat")
+    return (one for one in stats.dialogues if one.twin == one.index and one.kind != "chat")
 
 
-def _same_text(facts: Facts) -> list[list[DialogueFacts]]:
+def _same_text(stats: RecordStats) -> list[list[DialogueStats]]:
     """Dialogues grouped by expression; groups of two or more. An answer in words as well is no repetition."""
-    groups: dict[str, list[DialogueFacts]] = {}
-    for dialogue in _first_passes(facts):
-        if not _EXPLANATION.match(facts.record.dialogues[dialogue.index].id):
+    groups: dict[str, list[DialogueStats]] = {}
+    for dialogue in _first_passes(stats):
+        if not _EXPLANATION.match(stats.record.dialogues[dialogue.index].id):
             groups.setdefault(normalised(dialogue.text), []).append(dialogue)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _repeated(facts: Facts) -> Iterator[Found]:
+def _repeated(stats: RecordStats) -> Iterator[Found]:
     """W001"""
-    for group in _same_text(facts):
-        seen: dict[tuple[str, ...], DialogueFacts] = {}
+    for group in _same_text(stats):
+        seen: dict[tuple[str, ...], DialogueStats] = {}
         for dialogue in group:
-            masks = tuple(sorted(facts.record.targets[target].rle.counts for target in dialogue.targets))
+            masks = tuple(sorted(stats.record.targets[target].rle.counts for target in dialogue.targets))
             first = seen.setdefault(masks, dialogue)
             if first is not dialogue:
-                yield f"“{dialogue.text}” as in dialogue {facts.record.dialogues[first.index].id}", dialogue.index, -1
+                yield f"“{dialogue.text}” as in dialogue {stats.record.dialogues[first.index].id}", dialogue.index, -1
 
 
-def _ambiguous(facts: Facts) -> Iterator[Found]:
+def _ambiguous(stats: RecordStats) -> Iterator[Found]:
     """W002"""
-    for group in _same_text(facts):
+    for group in _same_text(stats):
         first = group[0]
         for other in group[1:]:
             if set(other.targets) == set(first.targets):
                 continue
-            iou = _iou(facts, first, other)
+            iou = _iou(stats, first, other)
             if iou < SAME_MASK:
-                name = facts.record.dialogues[first.index].id
+                name = stats.record.dialogues[first.index].id
                 yield f"“{other.text}” means another mask in dialogue {name} (IoU {iou:.2f})", other.index, -1
 
 
-def _iou(facts: Facts, one: DialogueFacts, other: DialogueFacts) -> float:
+def _iou(stats: RecordStats, one: DialogueStats, other: DialogueStats) -> float:
     try:
-        return rles.iou(_union(facts, one), _union(facts, other))
+        return rles.iou(_union(stats, one), _union(stats, other))
     except (ValueError, OverflowError, LookupError):
         return 1.0  # broken masks or targets, which have flags of their own
 
 
-def _union(facts: Facts, dialogue: DialogueFacts) -> RLE:
-    image = facts.record.image
+def _union(stats: RecordStats, dialogue: DialogueStats) -> RLE:
+    image = stats.record.image
     if image is None:
         raise ValueError("targets without a picture")
-    masks = [facts.record.targets[target].rle for target in dialogue.targets]
+    masks = [stats.record.targets[target].rle for target in dialogue.targets]
     return rles.union([rles.checked(image.height, image.width, mask.size, mask.counts) for mask in masks])
 
 
-def _vanishing(facts: Facts) -> Iterator[Found]:
+def _vanishing(stats: RecordStats) -> Iterator[Found]:
     """W003"""
-    for index in _doubtful(facts):
-        if not facts.learnt(index)[0]:
-            yield f"{facts.record.targets[index].area:,} pixels, no {_label(facts)} half covered", -1, index
+    for index in _doubtful(stats):
+        if not stats.learnt(index)[0]:
+            yield f"{stats.record.targets[index].area:,} pixels, no {_label(stats)} half covered", -1, index
 
 
-def _lossy(facts: Facts) -> Iterator[Found]:
+def _lossy(stats: RecordStats) -> Iterator[Found]:
     """W004"""
-    for index in _doubtful(facts):
-        cells, iou = facts.learnt(index)
+    for index in _doubtful(stats):
+        cells, iou = stats.learnt(index)
         if cells and iou < SAME_MASK:
-            yield f"IoU {iou:.2f} with every {_label(facts)} that is half covered", -1, index
+            yield f"IoU {iou:.2f} with every {_label(stats)} that is half covered", -1, index
 
 
-def _doubtful(facts: Facts) -> list[int]:
+def _doubtful(stats: RecordStats) -> list[int]:
     """Targets that whole patches show badly; only for these are finer labels, where a model has them, looked at."""
-    targets = facts.targets if facts.labels is not None else []
+    targets = stats.targets if stats.labels is not None else []
     return [index for index, one in enumerate(targets) if one.area and (not one.patches or one.iou < SAME_MASK)]
 
 
-def _label(facts: Facts) -> str:
-    return "patch" if facts.side == 1 else f"label ({facts.side}×{facts.side} to a patch)"
+def _label(stats: RecordStats) -> str:
+    return "patch" if stats.side == 1 else f"label ({stats.side}×{stats.side} to a patch)"
 
 
-def _nearly_all(facts: Facts) -> Iterator[Found]:
+def _nearly_all(stats: RecordStats) -> Iterator[Found]:
     """W005"""
-    for index, target in enumerate(facts.targets):
+    for index, target in enumerate(stats.targets):
         if target.area > WHOLE_PICTURE:
             yield f"covers {target.area:.1%} of the picture", -1, index
 
 
-def _contradictions(facts: Facts) -> Iterator[Found]:
+def _contradictions(stats: RecordStats) -> Iterator[Found]:
     """W010"""
-    targets = facts.record.targets
-    for dialogue in _first_passes(facts):
+    targets = stats.record.targets
+    for dialogue in _first_passes(stats):
         match = _SIDE.search(normalised(dialogue.text))
         if dialogue.kind != "single" or len(dialogue.targets) != 1 or match is None:
             continue
@@ -225,52 +225,52 @@ def _contradictions(facts: Facts) -> Iterator[Found]:
             yield f"“{dialogue.text}”, but of {len(peers)} it is the one furthest from the {side}", dialogue.index, -1
 
 
-def _category_only(facts: Facts) -> Iterator[Found]:
+def _category_only(stats: RecordStats) -> Iterator[Found]:
     """I001"""
     single = [
-        one.categories[0] for one in facts.record.targets if one.area and len(one.instances) == 1 and one.categories
+        one.categories[0] for one in stats.record.targets if one.area and len(one.instances) == 1 and one.categories
     ]
-    for dialogue in _first_passes(facts):
+    for dialogue in _first_passes(stats):
         if dialogue.kind != "single" or len(dialogue.targets) != 1:
             continue
-        categories = facts.record.targets[dialogue.targets[0]].categories
+        categories = stats.record.targets[dialogue.targets[0]].categories
         if categories and _ARTICLE.sub("", normalised(dialogue.text)) == normalised(categories[0]):
             count = single.count(categories[0])
             if count > 1:
                 yield f"“{dialogue.text}”: one of {count}", dialogue.index, -1
 
 
-def _specks(facts: Facts) -> Iterator[Found]:
+def _specks(stats: RecordStats) -> Iterator[Found]:
     """I002"""
-    if facts.labels is None or facts.labels.ndim != 3:
+    if stats.labels is None or stats.labels.ndim != 3:
         return
-    touched = (facts.labels > 0) & (facts.labels != IGNORE)
+    touched = (stats.labels > 0) & (stats.labels != IGNORE)
     count, high, wide = touched.shape
     padded = np.zeros((count, high + 2, wide + 2), bool)
     padded[:, 1:-1, 1:-1] = touched
     rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
     around = rows[:, :, :-2] | rows[:, :, 2:] | padded[:, :high, 1:-1] | padded[:, 2:, 1:-1]
-    apart = (touched & ~around & (facts.labels < SPECK * FULL)).sum((1, 2))
+    apart = (touched & ~around & (stats.labels < SPECK * FULL)).sum((1, 2))
     solid = touched.sum((1, 2)) >= SOLID
     for index in np.flatnonzero((apart > 0) & solid).tolist():
         yield f"{apart[index]} of {int(touched[index].sum())} patches (on a {high}×{wide} grid)", -1, index
 
 
-def _odd_words(facts: Facts) -> Iterator[Found]:
+def _odd_words(stats: RecordStats) -> Iterator[Found]:
     """I003"""
-    for dialogue in _first_passes(facts):
+    for dialogue in _first_passes(stats):
         if match := _ODD_WORD.search(dialogue.text):
             yield f"“{match.group()}” in “{dialogue.text[:80]}”", dialogue.index, -1
 
 
-def _long_texts(facts: Facts) -> Iterator[Found]:
+def _long_texts(stats: RecordStats) -> Iterator[Found]:
     """I004"""
-    for dialogue in _first_passes(facts):
+    for dialogue in _first_passes(stats):
         if len(dialogue.text) > LONG_TEXT:
             yield f"{len(dialogue.text)} characters", dialogue.index, -1
 
 
-CHECKS: dict[str, Callable[[Facts], Iterator[Found]]] = {
+CHECKS: dict[str, Callable[[RecordStats], Iterator[Found]]] = {
     "STP-E002": _sizes,
     "STP-E003": _empty_masks,
     "STP-E004": _filled_nothing,

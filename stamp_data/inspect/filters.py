@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from stamp_schemas.errors import UsageFault
 
 if TYPE_CHECKING:
-    from stamp_data.inspect.facts import DialogueFacts, Facts
+    from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 
 Kind = Literal["number", "text", "list", "truth"]
 Value = float | str | bool | tuple[str, ...]
@@ -26,7 +26,7 @@ class Column(NamedTuple):
     """A fact of a dialogue that conditions may name."""
 
     kind: Kind
-    value: Callable[[Facts, DialogueFacts], Value]
+    value: Callable[[RecordStats, DialogueStats], Value]
 
 
 COLUMNS: dict[str, Column] = {
@@ -66,8 +66,8 @@ class Row(Protocol):
 class DialogueRow:
     """A dialogue of a record, by column."""
 
-    record: Facts
-    dialogue: DialogueFacts
+    record: RecordStats
+    dialogue: DialogueStats
 
     def __getitem__(self, column: str) -> Value:
         return COLUMNS[column].value(self.record, self.dialogue)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stamp_data.inspect.corpus import Corpus
+from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.inspection import inspect_sets
-from stamp_data.inspect.look import Looker
 from stamp_data.inspect.page import Page, page_data
+from stamp_data.inspect.reading import StatsReader
+from stamp_data.inspect.record_page import RecordView, record_view, thumbnail
 from stamp_data.inspect.report import InspectReport
-from stamp_data.inspect.select import select
-from stamp_data.inspect.view import RecordView, record_view, thumbnail
+from stamp_data.inspect.selection import select
 from stamp_data.shards.stores import Location
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
@@ -56,14 +56,14 @@ def write_gallery(
         raise UsageFault(f"--max-images {max_images} shows nothing", "give 1 or more")
     if report is None:
         report = inspect_sets(paths, seed=seed, where=where, budget=budget, side=side, progress=progress)
-    with Corpus(paths) as corpus:
-        longest, wanted = thumbnail_side(min(max_images, len(corpus))), min(max_images, len(corpus))
+    with ConcatDataset(paths) as dataset:
+        longest, wanted = thumbnail_side(min(max_images, len(dataset))), min(max_images, len(dataset))
         views: list[RecordView] = []
-        for pick in select(Looker(corpus, budget, side), limit=max_images, seed=seed, where=where, sort=sort):
-            views.append(record_view(pick, *thumbnail(corpus, pick.facts, longest)))
+        for selected in select(StatsReader(dataset, budget, side), limit=max_images, seed=seed, where=where, sort=sort):
+            views.append(record_view(selected, *thumbnail(dataset, selected.stats, longest)))
             progress(len(views), wanted, "gallery")
         progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
-        total = len(corpus)
+        total = len(dataset)
     if not views:
         raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))
     notice = _notice(len(views), total, max_images, where)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.facts import Facts
+from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.filters import Filter
 from stamp_data.inspect.flags import FLAGS, Finding
-from stamp_data.inspect.look import Broken, Looker, counted_findings, matching
+from stamp_data.inspect.reading import StatsReader, UnreadableRecord, counted_findings, matching
+from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.report import (
     REPORT_SCHEMA,
     Example,
@@ -42,14 +42,14 @@ class _Flags:
     examples: dict[str, list[Example]] = field(default_factory=dict)
     flagged: int = 0
 
-    def add(self, source: Facts | Broken, findings: list[Finding]) -> None:
+    def add(self, source: RecordStats | UnreadableRecord, findings: list[Finding]) -> None:
         self.flagged += bool(findings)
         self.counts.update(finding.code for finding in findings)
         self.records.update({finding.code for finding in findings})
         for finding in findings:
             examples = self.examples.setdefault(finding.code, [])
             if len(examples) < EXAMPLES:
-                names = source.names(finding) if isinstance(source, Facts) else ("", "")
+                names = source.names(finding) if isinstance(source, RecordStats) else ("", "")
                 examples.append(Example(source.manifest.name, source.row.key, *names, finding.detail))
 
     def flags(self) -> list[FlagCount]:
@@ -79,15 +79,15 @@ def inspect_sets(
     progress: told (records done, records in all, what is going on) now and then.
     """
     condition = Filter.parse(where) if where else None
-    with Corpus(paths) as corpus:
-        numbers = list(range(len(corpus))) if everything else corpus.sample(limit, seed)
-        chosen = spread_pictures(corpus, numbers)
-        tallies, flags, matched = [Tally() for _ in corpus.sets], _Flags(), 0
-        for done, item in enumerate(Looker(corpus, budget, side).look(numbers, chosen)):
+    with ConcatDataset(paths) as dataset:
+        numbers = list(range(len(dataset))) if everything else dataset.sample(limit, seed)
+        chosen = spread_pictures(dataset, numbers)
+        tallies, flags, matched = [Tally() for _ in dataset.sets], _Flags(), 0
+        for done, item in enumerate(StatsReader(dataset, budget, side).read(numbers, chosen)):
             if done % STRIDE == 0:
                 progress(done, len(numbers), "statistics")
-            tally = tallies[corpus.number_of_set(item.number)]
-            if isinstance(item, Broken):
+            tally = tallies[dataset.number_of_set(item.number)]
+            if isinstance(item, UnreadableRecord):
                 findings = [item.finding]
                 tally.flags["error"] += 1
             else:
@@ -99,14 +99,14 @@ def inspect_sets(
             matched += 1
             flags.add(item, findings)
         whole = Tally.of_all(tallies)
-        manifests = [one.manifest for one in corpus.sets]
+        manifests = [one.manifest for one in dataset.sets]
         shown = [(one.name, one.settings, tally) for one, tally in zip(manifests, tallies, strict=True)]
         progress(len(numbers), len(numbers), "statistics")
         sampling = Sampling(
-            everything=len(numbers) == len(corpus),
+            everything=len(numbers) == len(dataset),
             limit=limit,
             seed=seed,
-            total=len(corpus),
+            total=len(dataset),
             seen=len(numbers),
             where=where,
             matched=matched,
@@ -116,15 +116,15 @@ def inspect_sets(
             budget=budget,
             side=side,
         )
-        inputs = [_input(one.place, one.manifest) for one in corpus.sets]
+        inputs = [_input(one.place, one.manifest) for one in dataset.sets]
         summary = Summary(whole.flags["error"], whole.flags["warning"], whole.flags["info"], flags.flagged)
         result = statistics(shown, whole, budget)
         return InspectReport(REPORT_SCHEMA, inputs, sampling, result, flags.flags(), summary)
 
 
-def spread_pictures(corpus: Corpus, numbers: list[int]) -> frozenset[int]:
+def spread_pictures(dataset: ConcatDataset, numbers: list[int]) -> frozenset[int]:
     """At most `PICTURES` of the records with a picture, evenly spread."""
-    sizes = corpus.column("image_bytes")
+    sizes = dataset.column("image_bytes")
     having = [number for number in numbers if sizes[number]]
     steps: list[int] = np.linspace(0, max(len(having) - 1, 0), min(PICTURES, len(having))).astype(int).tolist()
     return frozenset(having[step] for step in steps)

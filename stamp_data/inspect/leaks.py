@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from stamp_data.inspect.corpus import Corpus
+from stamp_data.inspect.concat import ConcatDataset
 
 TRAINING = "train"  # name of the split that is trained on, in every dataset family
 
 
-def find_leaks(corpus: Corpus) -> dict[int, str]:
-    """Record number -> where else its picture is, over all sets of the corpus, sampled or not.
+def find_leaks(dataset: ConcatDataset) -> dict[int, str]:
+    """Record number -> where else its picture is, over all sets of the dataset, sampled or not.
 
     A picture leaks if a training split and an evaluation split have it, of whatever datasets (the union of RefCOCO sets
     is trained on together), or if two splits of one dataset have it. The record that is evaluated on is named.
     """
-    if len(corpus.sets) < 2:
+    if len(dataset.sets) < 2:
         return {}
-    hashes = corpus.column("image_xxh3")
+    hashes = dataset.column("image_xxh3")
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     bounds = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1], [True])))
     leaks: dict[int, str] = {}
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         if end - start > 1 and ordered[start]:  # hash 0: no picture
-            leaks.update(_leaks_of(corpus, order[start:end].tolist()))
+            leaks.update(_leaks_of(dataset, order[start:end].tolist()))
     return leaks
 
 
-def _leaks_of(corpus: Corpus, numbers: list[int]) -> dict[int, str]:
+def _leaks_of(dataset: ConcatDataset, numbers: list[int]) -> dict[int, str]:
     """Leaks among records that share one picture."""
     leaks: dict[int, str] = {}
-    sets = {number: corpus.sets[corpus.number_of_set(number)].manifest for number in numbers}
+    sets = {number: dataset.sets[dataset.number_of_set(number)].manifest for number in numbers}
     for number in numbers:
         own = sets[number].settings
         if own.split == TRAINING:

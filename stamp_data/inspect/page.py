@@ -12,8 +12,8 @@ import msgspec
 
 from stamp_data.draw.palette import EXTRA, MISSED
 from stamp_data.inspect.flags import FLAGS
+from stamp_data.inspect.record_page import RecordView
 from stamp_data.inspect.report import InspectReport
-from stamp_data.inspect.view import RecordView
 
 SCRIPTS = (
     "gallery_dom.js",

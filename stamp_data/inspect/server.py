@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stamp_data.inspect.catalogue import Catalogue, Query
 from stamp_data.inspect.filters import Filter
 from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.report import InspectReport
-from stamp_data.inspect.shelf import Shelf
+from stamp_data.inspect.search_index import Query, SearchIndex
+from stamp_data.inspect.view_cache import ViewCache
 from stamp_data.pixels import as_png
 from stamp_data.shards.stores import Location
 from stamp_data.web.answers import json_answer
@@ -58,8 +58,8 @@ class Gallery:
         report: InspectReport | None = None,
     ) -> None:
         self.report = report or inspect_sets(paths, seed=seed, where=where, budget=budget, side=side)
-        self._shelf = Shelf(paths, Filter.parse(where) if where else None, budget, side)
-        self.catalogue = Catalogue(paths, where=where, sort=sort, budget=budget, side=side, then=self._shelf.fill)
+        self._views = ViewCache(paths, Filter.parse(where) if where else None, budget, side)
+        self.index = SearchIndex(paths, where=where, sort=sort, budget=budget, side=side, then=self._views.fill)
         self.page = Page()
 
     def html(self) -> bytes:
@@ -68,41 +68,41 @@ class Gallery:
 
     def records(self, query: Query, cursor: int, count: int) -> RecordPage:
         """Records `cursor` … `cursor + count` of those that fit."""
-        found = self.catalogue.find(query)
+        found = self.index.find(query)
         count = min(max(count, 0), MOST_RECORDS)
         part = found[max(cursor, 0) : max(cursor, 0) + count]
         end = max(cursor, 0) + len(part)
-        total = len(self._shelf)
+        total = len(self._views)
         return RecordPage(
-            records=self._shelf.views(entry.number for entry in part),
+            records=self._views.views(entry.number for entry in part),
             next=end if end < len(found) else None,
             matched=len(found),
-            scanned=total if self.catalogue.done else min(self.catalogue.scanned, total - 1),
+            scanned=total if self.index.done else min(self.index.scanned, total - 1),
             total=total,
-            fault=self.catalogue.fault,
+            fault=self.index.fault,
         )
 
     def find(self, set_name: str, key: str) -> int:
         """Number of a record; StampError if there is none."""
-        return self._shelf.find(key, set_name)
+        return self._views.find(key, set_name)
 
     def record(self, number: int) -> msgspec.Raw:
         """One record, a `RecordView`; StampError if it cannot be read."""
-        views = self._shelf.views([number])
+        views = self._views.views([number])
         if not views:
             raise StampError("the record cannot be read")
         return views[0]
 
     def picture(self, number: int) -> tuple[bytes, str]:
         """(original bytes, media type) of a record's picture, as PNG where browsers do not know its format; b"" if none."""
-        data, row = self._shelf.picture(number)
+        data, row = self._views.picture(number)
         if data and row.image_extension not in TYPES:
             data = as_png(data, row.member_name("image"))
         return data, TYPES.get(row.image_extension, TYPES["png"])
 
     def close(self) -> None:
-        self.catalogue.close()
-        self._shelf.close()
+        self.index.close()
+        self._views.close()
 
 
 def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
@@ -154,5 +154,5 @@ def serve(
     """Serve the gallery until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the address."""
     gallery = Gallery(paths, where=where, sort=sort, seed=seed, budget=budget, side=side, report=report)
     server = open_server(gallery, port)
-    gallery.catalogue.start()
+    gallery.index.start()
     server.run(on_ready)

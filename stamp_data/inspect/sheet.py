@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 from stamp_data.draw import Overlay
 from stamp_data.draw.overlay import Layer, overlaid
 from stamp_data.draw.palette import rgb
-from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.facts import DialogueFacts, Facts
+from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS
-from stamp_data.inspect.look import Broken, Looker
-from stamp_data.inspect.select import Pick, select
+from stamp_data.inspect.reading import StatsReader, UnreadableRecord
+from stamp_data.inspect.record_stats import DialogueStats, RecordStats
+from stamp_data.inspect.selection import Selected, select
 from stamp_data.pixels import thumbnail
 from stamp_data.rle import decode_or_empty
 from stamp_data.shards.stores import Location
@@ -71,10 +71,11 @@ def write_sheet(
     """Write a contact sheet of at most `limit` records as PNG. StampError if none is left to show."""
     if not 0 < limit <= MOST_CELLS:
         raise UsageFault(f"a sheet shows 1 to {MOST_CELLS} records, not {limit}", "the gallery (--html) shows more")
-    with Corpus(paths) as corpus:
-        looker = Looker(corpus, side=side)
+    with ConcatDataset(paths) as dataset:
+        reader = StatsReader(dataset, side=side)
         cells = [
-            _cell(corpus, pick, overlay) for pick in select(looker, limit=limit, seed=seed, where=where, sort=sort)
+            _cell(dataset, selected, overlay)
+            for selected in select(reader, limit=limit, seed=seed, where=where, sort=sort)
         ]
     if not cells:
         raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))
@@ -92,11 +93,11 @@ def write_sample(
     paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask", side: int = 1
 ) -> SheetSummary:
     """Write one record as PNG: its picture with all targets, its expressions as a legend below."""
-    with Corpus(paths) as corpus:
-        item = next(Looker(corpus, side=side).look([corpus.find(key)]))
-        if isinstance(item, Broken):
+    with ConcatDataset(paths) as dataset:
+        item = next(StatsReader(dataset, side=side).read([dataset.find(key)]))
+        if isinstance(item, UnreadableRecord):
             raise StampError(item.finding.detail)
-        picture = _picture(corpus, item, SAMPLE_SIDE)
+        picture = _picture(dataset, item, SAMPLE_SIDE)
         if picture is None:
             raise StampError(f"{key} is a conversation without a picture", "`--key` shows it on the terminal")
     drawn = overlaid(picture, _layers(item, range(len(item.record.targets))), overlay)
@@ -115,46 +116,46 @@ def save_png(image: Image.Image, out: Path) -> None:
     write_atomic(out, encoded.getvalue())
 
 
-def _picture(corpus: Corpus, facts: Facts, side: int) -> Image.Image | None:
-    data = corpus.open(corpus.number_of_set(facts.number)).member(facts.row, "image")
-    return thumbnail(data, facts.row.member_name("image"), side) if data else None
+def _picture(dataset: ConcatDataset, stats: RecordStats, side: int) -> Image.Image | None:
+    data = dataset.open(dataset.number_of_set(stats.number)).member(stats.row, "image")
+    return thumbnail(data, stats.row.member_name("image"), side) if data else None
 
 
-def _layers(facts: Facts, targets: Sequence[int]) -> list[Layer]:
-    image, labels = facts.record.image, facts.labels
+def _layers(stats: RecordStats, targets: Sequence[int]) -> list[Layer]:
+    image, labels = stats.record.image, stats.labels
     if image is None or labels is None:
         return []
     return [
-        Layer(decode_or_empty(facts.record.targets[i].rle, image.height, image.width), rgb(facts.colours[i]), labels[i])
+        Layer(decode_or_empty(stats.record.targets[i].rle, image.height, image.width), rgb(stats.colours[i]), labels[i])
         for i in targets
     ]
 
 
-def _cell(corpus: Corpus, pick: Pick, overlay: Overlay) -> Image.Image:
-    facts, first = pick.facts, pick.dialogues[0]
+def _cell(dataset: ConcatDataset, selected: Selected, overlay: Overlay) -> Image.Image:
+    stats, first = selected.stats, selected.dialogues[0]
     cell = Image.new("RGB", (CELL, FRAME + CAPTION), PAPER)
     draw = ImageDraw.Draw(cell)
     draw.rectangle((0, 0, CELL - 1, FRAME - 1), fill=EMPTY)
     try:
-        picture = _picture(corpus, facts, CELL)
+        picture = _picture(dataset, stats, CELL)
     except StampError:
         draw.text((12, 12), "picture cannot be read", QUIET, font(14))
         picture = None
     if picture is not None:
         picture.thumbnail((CELL, FRAME), Image.Resampling.LANCZOS)
-        drawn = overlaid(picture, _layers(facts, first.targets), overlay)
+        drawn = overlaid(picture, _layers(stats, first.targets), overlay)
         cell.paste(drawn, ((CELL - drawn.width) // 2, (FRAME - drawn.height) // 2))
-    _badges(draw, facts.codes(first))
-    _caption(draw, facts, first)
+    _badges(draw, stats.codes(first))
+    _caption(draw, stats, first)
     return cell
 
 
-def _caption(draw: ImageDraw.ImageDraw, facts: Facts, dialogue: DialogueFacts) -> None:
+def _caption(draw: ImageDraw.ImageDraw, stats: RecordStats, dialogue: DialogueStats) -> None:
     for number, line in enumerate(fitted(dialogue.text, CELL - 4, 2, font(15))):
         draw.text((2, FRAME + 6 + 20 * number), line, INK, font(15))
-    more = len({one.twin for one in facts.dialogues}) - 1
+    more = len({one.twin for one in stats.dialogues}) - 1
     extra = f"  +{more} more" if more else ""
-    key = fitted(f"{facts.record.key}{extra}", CELL - 4, 1, font(11))[0]
+    key = fitted(f"{stats.record.key}{extra}", CELL - 4, 1, font(11))[0]
     draw.text((2, FRAME + 52), key, QUIET, font(11))
 
 
@@ -168,17 +169,17 @@ def _badges(draw: ImageDraw.ImageDraw, codes: list[str]) -> None:
         x += width + 6
 
 
-def _legend(facts: Facts, width: int, overlay: Overlay) -> Image.Image:
+def _legend(stats: RecordStats, width: int, overlay: Overlay) -> Image.Image:
     """Key and expressions, each with the colours of its targets; with the diff overlay also the IoU that is kept."""
-    shown = [dialogue for dialogue in facts.dialogues if dialogue.twin == dialogue.index]
+    shown = [dialogue for dialogue in stats.dialogues if dialogue.twin == dialogue.index]
     legend = Image.new("RGB", (width, 40 + 24 * len(shown)), PAPER)
     draw = ImageDraw.Draw(legend)
-    draw.text((10, 8), fitted(facts.record.key, width - 20, 1, font(13))[0], QUIET, font(13))
+    draw.text((10, 8), fitted(stats.record.key, width - 20, 1, font(13))[0], QUIET, font(13))
     for number, dialogue in enumerate(shown):
         x, y = 10, 34 + 24 * number
         for target in dialogue.targets:
             draw.rounded_rectangle(
-                (x, y + 3, x + 12, y + 15), 3, fill=facts.colours[target] if facts.targets[target].area else EMPTY
+                (x, y + 3, x + 12, y + 15), 3, fill=stats.colours[target] if stats.targets[target].area else EMPTY
             )
             x += 18
         note = f"  IoU {dialogue.iou:.3f}" if overlay == "diff" and dialogue.area else ""

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from stamp_data.inspect.facts import DialogueFacts, Facts
 from stamp_data.inspect.flags import FLAGS, SEVERITIES, Finding
+from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.inspect.report import Group, Histogram, Spread, Statistics
 from stamp_schemas import Settings
 
@@ -32,13 +32,13 @@ class Tally:
     flags: Counter[str] = field(default_factory=Counter)
     values: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, facts: Facts, dialogues: list[DialogueFacts], findings: list[Finding]) -> None:
+    def add(self, stats: RecordStats, dialogues: list[DialogueStats], findings: list[Finding]) -> None:
         """Take in a record with those of its dialogues, targets and findings that count."""
         values = self.values
         self.records += 1
-        self.texts["characters" if facts.row.text_tokens is None else "tokens"] += 1
-        if facts.row.image_tokens:
-            values["image_tokens"].append(facts.row.image_tokens)
+        self.texts["characters" if stats.row.text_tokens is None else "tokens"] += 1
+        if stats.row.image_tokens:
+            values["image_tokens"].append(stats.row.image_tokens)
         for dialogue in dialogues:
             self.kinds[dialogue.kind] += 1
             values["turns"].append(dialogue.turns)
@@ -47,7 +47,7 @@ class Tally:
             values["total_tokens"].append(dialogue.total_tokens)
         for index in sorted({target for dialogue in dialogues for target in dialogue.targets}):
             self.targets += 1
-            target = facts.targets[index]
+            target = stats.targets[index]
             if target.area:
                 values["mask_area"].append(target.area)
                 values["foreground_patches"].append(target.patches)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import io
 import math
 
 import msgspec
 import numpy as np
-from PIL import Image
 
 from stamp_data import rle
+from stamp_data.picture import PictureFault, opening
 from stamp_data.sources.faults import RecordFault
 
 Points = list[tuple[float, float]]
@@ -65,16 +63,15 @@ def mask(points: Points, encoded: str | None, height: int | None, width: int | N
 def _png(encoded: str, height: int, width: int) -> rle.UInt8:
     """The picture as 0 and 1; never decoded if it claims to be larger than height × width."""
     try:
-        data = base64.b64decode(encoded, validate=False)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.width > width + 1 or image.height > height + 1:
-                raise RecordFault("bad-shape", f"a mask of {image.width}×{image.height} in a smaller picture")
-            return (np.asarray(image.convert("L")) > 0).astype(np.uint8)
-    except RecordFault:
-        raise
-    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
-        # not its text: Pillow puts an address into it, and equal inputs have to give equal rows
-        raise RecordFault("bad-shape", f"the mask is no readable PNG ({type(fault).__name__})") from None
+        with opening(base64.b64decode(encoded, validate=False), "", formats=("PNG",)) as image:
+            across, down = image.size
+            fits = across <= width + 1 and down <= height + 1
+            painted = (np.asarray(image.convert("L")) > 0).astype(np.uint8) if fits else None
+    except (ValueError, PictureFault):  # ValueError: no base64
+        raise RecordFault("bad-shape", "the mask is no readable PNG") from None
+    if painted is None:
+        raise RecordFault("bad-shape", f"a mask of {across}×{down} in a smaller picture")
+    return painted
 
 
 def _pair(points: Points, kind: str) -> Points:

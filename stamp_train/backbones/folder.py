@@ -16,7 +16,7 @@ from stamp_train.sequence.errors import StampModelError
 
 CONFIG, TOKENIZER, PREPROCESSOR = "config.json", "tokenizer.json", "preprocessor_config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-HEADS = ("classifier.", "namer.")  # of weights that a base model lacks
+HEADS = ("classifier.",)  # of weights that a base model lacks
 _VOCABULARY = ("vocab.json", "merges.txt")  # what Qwen's tokenizer can be built of, too
 _KINDS = ("*.safetensors", "*.bin", "*.gguf")
 _LFS = b"version https://git-lfs"
@@ -44,6 +44,7 @@ class Told(msgspec.Struct):
     num_hidden_layers: _Layers = 0
     text_config: _Text | None = None
     vision_config: _Vision | None = None
+    stamp: Any = None
 
 
 def read_told(folder: str | Path) -> Told:
@@ -87,9 +88,10 @@ def check_json(path: Path) -> None:
         raise StampModelError(f"damaged: {fault}", where=str(path)) from None
 
 
-def has_head(folder: Path) -> bool:
-    """Whether a mask head is among the weights: a base model has none. Errors as `stored_weights`."""
-    return any(name.startswith(HEADS[0]) for name in stored_weights(folder))
+def is_base(folder: Path) -> bool:
+    """Whether this is a base model: neither its configuration nor its weights say anything of masks. Errors as `read_told` and
+    `stored_weights`."""
+    return read_told(folder).stamp is None and not any(name.startswith(HEADS) for name in stored_weights(folder))
 
 
 @dataclass(frozen=True)

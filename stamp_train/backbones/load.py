@@ -17,12 +17,13 @@ from stamp_train.backbones.folder import (
     PREPROCESSOR,
     check_json,
     check_tokenizer,
-    has_head,
+    is_base,
     read_told,
     stored_weights,
 )
 from stamp_train.backbones.modeling import StampModel, model_class, names_in_model
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import default_settings, settings_of, store
+from stamp_train.methods.contract import Settings
 from stamp_train.sequence.environment import unheard
 from stamp_train.sequence.errors import StampModelError, reading
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
@@ -52,16 +53,16 @@ def load_checkpoint(path: str | Path, *, dtype: torch.dtype | str = "auto", **op
 
 
 def start_from(
-    path: str | Path, stamp: StampConfig | None = None, *, dtype: torch.dtype | str = "auto", **options: Any
+    path: str | Path, method: Settings | None = None, *, dtype: torch.dtype | str = "auto", **options: Any
 ) -> StampModel:
-    """Open a base model to become a STAMP one; its mask head begins at random. As `load_checkpoint`.
+    """Open a base model to become a STAMP one; its readout begins at random. As `load_checkpoint`.
 
-    stamp: settings of the mask side; by default those of new models. The added tokens are not prepared here: see
+    method: and its settings; by default those of new models. The added tokens are not prepared here: see
     `stamp_train.sequence.tokens`.
     """
     folder = fetch(str(path))
     config = read_config(folder)
-    (stamp or StampConfig()).store(config)
+    store(method or default_settings(), config)
     return _open(folder, config, HEADS, dtype, options)
 
 
@@ -84,16 +85,16 @@ def open_adapted(adapter: Path, base: str = "") -> StampModel:
             f"{adapter}: its base: {fault.message}", hint
         ) from None
     check_base(adapter, folder)
-    config, whole = read_config(folder), has_head(folder)
-    if not whole:
+    config, new = read_config(folder), is_base(folder)
+    if new:
         config.stamp = known.stamp
     dtype: Any = getattr(torch, known.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise StampError(f"{adapter / RECORD}: no precision {known.dtype[:60]!r}")
-    model = _open(folder, config, () if whole else HEADS, dtype, {})
+    model = _open(folder, config, HEADS if new else (), dtype, {})
     with reading(adapter):
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        new_ids = add_tokens(tokenizer)
+        new_ids = add_tokens(tokenizer, settings_of(config).tokens)
         prepare_rows(model, new_ids, len(tokenizer) - len(new_ids))
         merged: StampModel = merge_adapter(load_adapter(model, adapter, trainable=True)).to(dtype)  # in all digits
     return merged
@@ -135,8 +136,8 @@ def check_folder(folder: Path) -> None:
 
 def _check_weights(folder: Path, config: Any) -> None:
     """Compare the headers of the weight files with a configuration."""
-    base = getattr(config, "stamp", None) is None and not has_head(folder)
-    StampConfig.of(config).store(config)
+    base = is_base(folder)
+    store(settings_of(config), config)
     model = _tried(folder / CONFIG, lambda: outline(config))
     wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     stored = stored_weights(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,44 +12,21 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers import initialization as init
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
+from transformers.core_model_loading import WeightRenaming
 
 from stamp_train.attention import ATTENTION_NAME, AttentionPlan, make_plan, register
 from stamp_train.backbones.contract import MERGE, Backbone
 from stamp_train.backbones.registry import backbone_of
-from stamp_train.methods.stamp.heads import WordsOfPlace, head_class, patches_to_grid
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import RENAMED, settings_of
+from stamp_train.methods.readout import Readout
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import ImageFeatures, MaskBlock, StampInputs
+from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Outputs, Reading, StampInputs
 
 register()
-
-
-@dataclass(frozen=True)
-class StampOutput:
-    """Result of a packed forward pass.
-
-    text_logits: [T, V], for the next token after each of `inputs.text_rows`. mask_logits: [M, side * side], for each mask
-    token, row by row within its patch. blocks: the mask blocks, in order. backend: name of the attention backend that ran.
-    name_logits: [4 N, names], for each patch of all images as the vision tower has them; None without names.
-    early_mask_logits: as `mask_logits`, had the language model ended a layer earlier; None if not asked for.
-    """
-
-    text_logits: Tensor
-    mask_logits: Tensor
-    blocks: tuple[MaskBlock, ...]
-    backend: str
-    name_logits: Tensor | None = None
-    early_mask_logits: Tensor | None = None
-
-    def mask_grids(self) -> list[Tensor]:
-        """One logit picture [height * side, width * side] for each `<|seg|>`."""
-        parts = torch.split(self.mask_logits, [block.size for block in self.blocks])
-        return [patches_to_grid(logits, block.grid) for logits, block in zip(parts, self.blocks, strict=True)]
 
 
 class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -67,17 +44,15 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         _name_parameters(StampModel.forward, base.forward)
         # Published files have other names than transformers' own classes, which rename them by their name, and would leave a
         # subclass with random weights and a warning.
-        mapping = get_checkpoint_conversion_mapping(base.__name__)  # type: ignore[no-untyped-call]
-        register_checkpoint_conversion_mapping(cls.__name__, mapping or [], overwrite=True)
+        mapping = get_checkpoint_conversion_mapping(base.__name__) or []  # type: ignore[no-untyped-call]
+        older = [WeightRenaming(before, now) for before, now in RENAMED.items()]
+        register_checkpoint_conversion_mapping(cls.__name__, [*mapping, *older], overwrite=True)
 
     def __init__(self, config: Any) -> None:
         self._check_config(config)
         super().__init__(config)
-        self.stamp_config = StampConfig.of(config)
-        width = self.backbone.vision_width(config)
-        self.classifier = head_class(self.stamp_config.head)(config.text_config.hidden_size, width, self.stamp_config)
-        if self.stamp_config.names:
-            self.namer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(self.stamp_config.names)))
+        self.method = settings_of(config).method()
+        self.classifier = self.method.readout(config.text_config.hidden_size, self.backbone.vision_width(config))
         self.model.language_model.set_attn_implementation(ATTENTION_NAME)
         self.post_init()
 
@@ -112,13 +87,12 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         *args: Any,
         inputs: StampInputs | None = None,
         attention: str = "auto",
-        early: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """One pass over a packed sequence, to a StampOutput; without `inputs`, the forward pass of transformers' own class.
+        """One pass over a packed sequence, to its Outputs; without `inputs`, the forward pass of transformers' own class.
 
         inputs: the packed sequence, on the model's device. attention: backend, see `stamp_train.attention.BACKENDS`;
-        StampModelError if it is not there. early: read masks from the last layer but one too.
+        StampModelError if it is not there.
         """
         if inputs is None:
             return super().forward(*args, **kwargs)
@@ -127,20 +101,15 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         device = embeds.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else embeds.dtype
         plan = make_plan(inputs.structure, attention, dtype)
-        found = self.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=early)
-        states = found.last_hidden_state[0]
-        feature_rows = inputs.feature_rows[inputs.mask_rows]
-
-        def masks(of: Tensor) -> Tensor:
-            return self.read_masks(of[inputs.mask_rows], features, feature_rows, inputs.blocks)
-
-        return StampOutput(
+        earlier = self.training and bool(self.classifier.wants_earlier)
+        found = self.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=earlier)
+        states, rows = found.last_hidden_state[0], inputs.mask_rows
+        before = found.hidden_states[-2][0][rows] if earlier else None
+        return Outputs(
             text_logits=self.lm_head(states[inputs.text_rows]),
-            mask_logits=masks(states),
-            blocks=inputs.blocks,
+            read=self.read_out(inputs.masks, states[rows], features, inputs.feature_rows[rows], before),
+            masks=inputs.masks,
             backend=plan.name,
-            name_logits=self.namer(features.patches.flatten(0, 1)) if self.stamp_config.names else None,
-            early_mask_logits=masks(self.model.language_model.norm(found.hidden_states[-2][0])) if early else None,
         )
 
     def run_language(
@@ -162,8 +131,8 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         embeds = self.embed(inputs, features) if embeds is None else embeds
         if features.layers:
             taking = inputs.feature_rows >= 0
-            if not self.stamp_config.deepstack:
-                taking &= inputs.structure.block == 0
+            if not self.method.deepstack:
+                taking &= inputs.input_ids[0] == self.config.image_token_id
             if self.training or bool(taking.any()):  # trained weights take part in every pass: see `image_features`
                 rows = inputs.feature_rows[taking]
                 options |= {
@@ -209,44 +178,41 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
 
     def encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> ImageFeatures:
         """Run the vision tower over float [patches, numbers], grouped by merge block, and int64 [I, 3]."""
-        return self.backbone.encode(self, pixel_values, image_grid_thw)
+        features = self.backbone.encode(self, pixel_values, image_grid_thw)
+        return replace(features, own=self.classifier.see(pixel_values, image_grid_thw))
 
     def embed(self, inputs: StampInputs, features: ImageFeatures) -> Tensor:
-        """Embeddings [1, L, H]: an image placeholder becomes its feature, a mask token is embedding plus feature."""
+        """Embeddings [1, L, H]: an image placeholder becomes its feature, any other token with one has it added."""
         embeds: Tensor = self.model.language_model.embed_tokens(inputs.input_ids)[0]
         rows = inputs.feature_rows
         with_feature = rows >= 0
         taken = features.merged[rows[with_feature]].to(embeds.dtype)
-        is_mask = (inputs.structure.block > 0)[with_feature].unsqueeze(-1)
+        added = (inputs.input_ids[0] != self.config.image_token_id)[with_feature].unsqueeze(-1)
         embeds = embeds.index_put(
-            (with_feature.nonzero()[:, 0],), torch.where(is_mask, embeds[with_feature] + taken, taken)
+            (with_feature.nonzero()[:, 0],), torch.where(added, embeds[with_feature] + taken, taken)
         )
         return embeds[None]
 
-    def read_masks(
-        self, states: Tensor, features: ImageFeatures, feature_rows: Tensor, blocks: Sequence[MaskBlock]
-    ) -> Tensor:
-        """Mask logits [M, side * side] from final states [M, H] of mask tokens and the feature row of each."""
-        vision = features.patches[feature_rows].to(states.dtype) if self.classifier.needs_vision else None
-        told = [self.embed_words(blocks)] if self.classifier.needs_words else []
-        logits: Tensor = self.classifier(states, vision, [block.grid for block in blocks], *told)
-        return logits
-
-    def embed_words(self, blocks: Sequence[MaskBlock]) -> Tensor:
-        """Mean embeddings [blocks, H] of the words before each; zero where there are none."""
-        table = self.model.language_model.embed_tokens
-        ids = torch.tensor([token for block in blocks for token in block.words], dtype=torch.int64)
-        found: Tensor = table(ids.to(table.weight.device))
-        if not blocks:
-            return found  # of no words, but of the table: sharded training wants every weight to take part
-        parts = torch.split(found, [len(block.words) for block in blocks])
-        return torch.stack([part.sum(0) / max(len(part), 1) for part in parts])
+    def read_out(
+        self,
+        masks: Sequence[MaskPlace],
+        states: Tensor,
+        features: ImageFeatures,
+        feature_rows: Tensor | None = None,
+        earlier: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """What the method's readout makes of final states [R, H] of the rows that it reads; see `Reading`."""
+        if feature_rows is None:
+            feature_rows = torch.full((len(states),), -1, device=states.device)
+        reading = Reading(states, feature_rows, tuple(masks), features, self.model.language_model, earlier)
+        found: dict[str, Tensor] = self.classifier(reading)
+        return found
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, WordsOfPlace):
-            init.zeros_(module.place.weight)  # no place is preferred before anything is learned
+        if isinstance(module, Readout):
+            module.begin()
 
 
 @cache

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from stamp_train.backbones.modeling import StampModel, model_class
 from stamp_train.backbones.processor import StampProcessor, make_images
 from stamp_train.backbones.registry import preset_backbone
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import default_settings, store
+from stamp_train.methods.contract import Settings
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
 
 # Control tokens of Qwen's tokenizers in the order of their ids.
@@ -24,8 +25,8 @@ _QWEN_TOKENS = (
 )  # fmt: skip
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of single bytes with Qwen's control tokens and the four added ones; needs no file."""
+def byte_tokenizer(method: Settings | None = None) -> PreTrainedTokenizerFast:
+    """A tokenizer of single bytes with Qwen's control tokens and those of a method; needs no file."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -34,11 +35,11 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
     tokenizer.add_tokens(list(_QWEN_TOKENS), special_tokens=True)
-    add_tokens(tokenizer)
+    add_tokens(tokenizer, (method or default_settings()).tokens)
     return tokenizer
 
 
-def preset_config(name: str, tokenizer: Any, stamp: StampConfig | None = None) -> Any:
+def preset_config(name: str, tokenizer: Any, method: Settings | None = None) -> Any:
     """The configuration of a preset, with the control tokens of a tokenizer; StampModelError if there is no such preset."""
     backbone = preset_backbone(name)
     size = backbone.sizes[name]
@@ -58,7 +59,7 @@ def preset_config(name: str, tokenizer: Any, stamp: StampConfig | None = None) -
         vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=size.tied,
     )
-    (stamp or StampConfig()).store(config)
+    store(method or default_settings(), config)
     return config
 
 
@@ -66,7 +67,7 @@ def build_preset(
     name: str,
     tokenizer: Any | str | Path | None = None,
     *,
-    stamp: StampConfig | None = None,
+    method: Settings | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -75,14 +76,14 @@ def build_preset(
     published bounds).
 
     name: of a preset, see `stamp_train.backbones.registry`; StampModelError if there is none. tokenizer: one, or the folder of
-    one; by default bytes. stamp: settings of the mask side; by default those of new models. seed, dtype, device: of weights.
+    one; by default bytes. method: and its settings; by default those of new models. seed, dtype, device: of weights.
     """
     if tokenizer is None:
-        tokenizer = byte_tokenizer()
+        tokenizer = byte_tokenizer(method)
     elif isinstance(tokenizer, str | Path):
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-    new_ids = add_tokens(tokenizer)
-    config = preset_config(name, tokenizer, stamp)
+    new_ids = add_tokens(tokenizer, (method or default_settings()).tokens)
+    config = preset_config(name, tokenizer, method)
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
         model: StampModel = model_class(config.model_type)._from_config(config, dtype=dtype)

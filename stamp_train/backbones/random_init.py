@@ -1,66 +1,21 @@
-"""Networks that begin at random weights, of any shape, with a tokenizer that knows the words of their data."""
+"""Networks that begin at random weights, of any shape."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
-from stamp_data.shards.reader import ShardSet
-from stamp_schemas.recipe import Model, Recipe, Shape
-from stamp_train.backbones.modeling import model_class
-from stamp_train.backbones.presets import byte_tokenizer, preset_config
+from stamp_schemas.recipe import Model, Shape
+from stamp_train.backbones.modeling import StampModel, model_class
+from stamp_train.backbones.presets import preset_config
 from stamp_train.backbones.registry import preset_backbone
-from stamp_train.methods.stamp.demo.attention_bias import begin_near, scale_readout
-from stamp_train.methods.stamp.demo.patch_classes import categories
-from stamp_train.sequence.chat import ASSISTED
-from stamp_train.sequence.config import StampConfig
-from stamp_train.sequence.tokens import add_tokens
-from stamp_train.stream.stages import open_set
+from stamp_train.methods.contract import Settings
 
 
-def scratch_tokenizer(recipe: Recipe) -> Any:
-    """The tokenizer that a recipe without pretrained weights names, trains, or falls back to (single bytes)."""
-    model = recipe.model
-    if model.tokenizer:
-        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer)
-        add_tokens(tokenizer)
-        return tokenizer
-    if not model.vocabulary:
-        return byte_tokenizer()
-    texts = [
-        *dict.fromkeys(_texts(recipe)),
-        *ASSISTED.frame,
-        *ASSISTED.frame,
-    ]  # twice: a pair that is seen once is never merged
-    start: Any = byte_tokenizer()
-    return start.train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
-
-
-def _texts(recipe: Recipe) -> Iterator[str]:
-    """Every text of the sets of all stages."""
-    for name in dict.fromkeys(use.set for stage in recipe.stages for use in stage.sets):
-        with ShardSet(open_set(recipe.data, name)) as records:
-            for row in records.rows:
-                for dialogue in records.record(row).dialogues:
-                    for message in dialogue.messages:
-                        yield from (part.text for part in message.content if part.text)
-
-
-def stamp_config(model: Model, names: Sequence[str] = ()) -> StampConfig:
-    """The mask side of a new model. names: that its vision tower learns."""
-    return StampConfig(model.head, model.mask_positions, model.head_width, model.head_words, tuple(names))
-
-
-def scratch_config(model: Model, tokenizer: Any, names: Sequence[str] = ()) -> Any:
-    """Configuration of a preset with the recipe's shape laid over it.
-
-    Raises:
-        StampModelError: no such preset.
-    """
-    config = preset_config(model.preset, tokenizer, stamp_config(model, names))
+def random_config(model: Model, tokenizer: Any, method: Settings) -> Any:
+    """Configuration of a preset with the recipe's shape laid over it; StampModelError if there is no such preset."""
+    config = preset_config(model.preset, tokenizer, method)
     return config if model.shape == Shape() else _reshaped(config, model)
 
 
@@ -97,13 +52,10 @@ def _reshaped(config: Any, model: Model) -> Any:
     return type(config)(**values)
 
 
-def build_scratch(recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
-    """A network with random weights drawn from the recipe's seed, as `model.scratch` has them."""
-    config = scratch_config(recipe.model, tokenizer, categories(recipe) if recipe.naming else ())
+def build_random(model: Model, tokenizer: Any, method: Settings, seed: int, dtype: torch.dtype) -> StampModel:
+    """A network with random weights drawn from a seed."""
+    config = random_config(model, tokenizer, method)
     with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        network = model_class(config.model_type)._from_config(config, dtype=dtype)
-    if recipe.model.scratch.near:
-        begin_near(network)
-    scale_readout(network, recipe.model.scratch.readout)
+        torch.manual_seed(seed)
+        network: StampModel = model_class(config.model_type)._from_config(config, dtype=dtype)
     return network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Model
@@ -49,10 +50,11 @@ def recipe_backbone(model: Model) -> Backbone:
 
     if model.preset:
         return preset_backbone(model.preset)
+    known = released(model.start)
+    if known and not Path(model.start).expanduser().is_dir():
+        return PRESETS[known]  # without asking the hub's cache, which takes a second
     try:
         folder = find(model.start)
     except UsageFault:
         return QWEN2_VL
-    if folder is not None:
-        return backbone_of(read_told(folder).model_type)
-    return PRESETS[released(model.start) or "tiny"]
+    return QWEN2_VL if folder is None else backbone_of(read_told(folder).model_type)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from stamp_schemas import UsageFault
-from stamp_schemas.recipe import Model
+from stamp_schemas.recipe import Model, Recipe
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Architecture:
         return self.language + self.vision + self.embeddings + self.head
 
 
-def architecture(model: Model) -> Architecture:
+def architecture(recipe: Recipe) -> Architecture:
     """Count the network that a recipe trains; nothing is downloaded.
 
     Raises:
         UsageFault: `start` is neither a folder nor the name of a released model, so its size is unknown here.
     """
-    return measured(configuration(model), model)
+    return measured(configuration(recipe), recipe.model)
 
 
 def measured(config: Any, model: Model) -> Architecture:
@@ -89,7 +89,7 @@ def measured(config: Any, model: Model) -> Architecture:
     )
 
 
-def configuration(model: Model) -> Any:
+def configuration(recipe: Recipe) -> Any:
     """The configuration of the network that a recipe trains; nothing is downloaded.
 
     Raises:
@@ -99,15 +99,17 @@ def configuration(model: Model) -> Any:
     from stamp_train.backbones.base import find
     from stamp_train.backbones.load import read_config
     from stamp_train.backbones.presets import byte_tokenizer
-    from stamp_train.backbones.random_init import scratch_config, stamp_config
+    from stamp_train.backbones.random_init import random_config
     from stamp_train.backbones.registry import BACKBONES, released
+    from stamp_train.methods import store
 
+    model = recipe.model
     if model.preset:
-        return scratch_config(model, byte_tokenizer())
+        return random_config(model, byte_tokenizer(), recipe.method)
     if folder := find(model.start):
         config = read_config(folder)
         if getattr(config, "stamp", None) is None:
-            stamp_config(model).store(config)
+            store(recipe.method, config)
         return config
     size: Any = released(model.start)
     if not size:
@@ -115,4 +117,4 @@ def configuration(model: Model) -> Any:
             f"the size of {model.start!r} is not known here",
             f"give a folder with a config.json, or a released {', '.join(one.name for one in BACKBONES.values())}",
         )
-    return scratch_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer())
+    return random_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer(), recipe.method)

@@ -47,7 +47,7 @@ def _faults(recipe: Recipe) -> Iterator[StampError]:
     if model.tokenizer:
         yield from _told("model.tokenizer", lambda: _check_start(model.tokenizer, check_tokenizer))
     if model.tuning == "lora":
-        yield from _told("model.lora.style", lambda: _check_lora(model))
+        yield from _told("model.lora.style", lambda: _check_lora(recipe))
     yield from _told("model.attention", lambda: check_attention(model))
 
 
@@ -77,12 +77,12 @@ def _check_start(start: str, look: Callable[[Path], None]) -> None:
         raise StampError(fault.message, fault.hint + more) from None
 
 
-def _check_lora(model: Model) -> None:
+def _check_lora(recipe: Recipe) -> None:
     try:
-        tied = configuration(model).tie_word_embeddings
+        tied = configuration(recipe).tie_word_embeddings
     except StampError:
         return  # what is wrong with the start is told under its own key
-    check_style(model.lora.style, tied=tied)
+    check_style(recipe.model.lora.style, tied=tied)
 
 
 def check_attention(model: Model) -> None:

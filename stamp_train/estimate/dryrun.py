@@ -55,7 +55,7 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
     size of the model cannot be known, or DeepSpeed's file is at fault.
     """
     check_recipe(recipe)
-    sizes = architecture(recipe.model)
+    sizes = architecture(recipe)
     needed = memory(recipe, sizes, devices)
     stages = []
     for index, stage in enumerate(recipe.stages):

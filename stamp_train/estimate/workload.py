@@ -96,7 +96,7 @@ def set_work(index: SetIndex, recipe: Recipe) -> Work:
     for first in range(0, len(index.shards), _TOGETHER):
         for rows in index.rows(range(first, min(first + _TOGETHER, len(index.shards)))):
             for row, dialogues in enumerate(rows.dialogues.tolist()):
-                image = _image_tokens(*rows.sizes[row].tolist(), recipe.data)
+                image = _image_tokens(*rows.sizes[row].tolist(), recipe.data, costs.factor)
                 for start in range(0, dialogues, most):
                     work += _visit(rows, row, range(start, min(start + most, dialogues)), costs, image)
     return work
@@ -106,11 +106,12 @@ def _visit(rows: ShardRows, row: int, dialogues: range, costs: TokenCosts, image
     """Some dialogues of a record that share its image."""
     total = measure(rows, row, dialogues, costs, image).total
     at = int(rows.starts[row])
-    mask = image * int(rows.masks[at + dialogues.start : at + dialogues.stop].sum())
+    masks = int(rows.masks[at + dialogues.start : at + dialogues.stop].sum())
+    mask = costs.mask(image) * masks if image else 0
     return Work(len(dialogues), 1 if image else 0, total - image - mask, image, mask, total)
 
 
 @lru_cache(4096)
-def _image_tokens(width: int, height: int, data: Data) -> int:
+def _image_tokens(width: int, height: int, data: Data, factor: int) -> int:
     """Merged patches of an image, as large as the recipe shows it; 0 for none."""
-    return patch_grid(height, width, data.min_tokens, data.max_tokens).tokens if height else 0
+    return patch_grid(height, width, data.min_tokens, data.max_tokens, factor).tokens if height else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from blake3 import blake3
@@ -72,15 +73,14 @@ class Settings(Choices, frozen=True, kw_only=True):
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What the model and the refiner turned out to be.
 
-    family: `model_type` of its configuration. head, mask_positions: of its mask side. dtype: of its weights. attention:
+    family: `model_type` of its configuration. method: its settings. dtype: of its weights. attention:
     backend that computes here. min_tokens, max_tokens: bounds of merged patches per picture. images: what turned pictures
     into numbers, with versions. repetition_penalty: from the checkpoint's generation config. refiner: its name, which says
     settings and seed; "" for none, `none` where it could not be had. Where labels are scored, all but the refiner is empty.
     """
 
     family: str = ""
-    head: str = ""
-    mask_positions: str = ""
+    method: dict[str, Any] = {}
     dtype: str = ""
     attention: str = ""
     min_tokens: int = 0

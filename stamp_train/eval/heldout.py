@@ -22,12 +22,13 @@ from stamp_schemas.recipe import Recipe
 from stamp_train.eval.accepted_tokens import right_tokens
 from stamp_train.eval.cases import CaseSet, Pictured
 from stamp_train.eval.metrics import CONVENTIONS
-from stamp_train.eval.oracle import label_logits
 from stamp_train.eval.sample_images import Sample, draw
 from stamp_train.eval.scoring import FORCED, Line, Scorer
 from stamp_train.generation.replies import Answer
+from stamp_train.methods.contract import Method
 from stamp_train.methods.upsample import BILINEAR
-from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import ExampleMaker, prepare_with
 from stamp_train.stream.records import Parsed
 from stamp_train.stream.stages import open_set
@@ -68,17 +69,23 @@ class Sums:
 
 
 class HeldOut:
-    """Held-out records, at most so many of each set, decoded once for the layout and processor of a model.
+    """Held-out records, at most so many of each set, decoded once for the layout, method and processor of a model.
 
     upsampling: of masks and of labels to the image's size, one of `stamp_train.methods.upsample.METHODS`. StampError for sets
     at fault.
     """
 
     def __init__(
-        self, sets: Sequence[Location], records: int, layout: Layout, processor: Any, upsampling: str = BILINEAR
+        self,
+        sets: Sequence[Location],
+        records: int,
+        layout: Layout,
+        method: Method,
+        processor: Any,
+        upsampling: str = BILINEAR,
     ) -> None:
-        self.layout, self.scorer = layout, Scorer(upsampling)
-        make = ExampleMaker(prepare_with(processor), layout.options.side)
+        self.layout, self.method, self.scorer = layout, method, Scorer(upsampling)
+        make = ExampleMaker(prepare_with(processor), method)
         self.records = [record for place in sets for record in self._read(CaseSet(place), records, make)]
 
     def _read(self, source: CaseSet, most: int, make: ExampleMaker) -> Iterator[HeldOutRecord]:
@@ -120,11 +127,11 @@ class HeldOut:
             likeliest = output.text_logits.argmax(-1).tolist()
             sums.tokens_right += sum(token in right for token, right in zip(likeliest, record.right, strict=True))
             sums.tokens += len(likeliest)
-            lines = self._lines(record, FORCED, (logits.cpu() for logits in output.mask_grids()))
+            lines = self._lines(record, FORCED, map(Tensor.cpu, self.method.pictures(output.read, output.masks)))
             for line in lines:
                 sums.intersection, sums.union = _added(line, sums.intersection, sums.union)
-            coverages = (coverage for one in record.example.dialogues for coverage in one.coverage)
-            for line in self._lines(record, LABELS, map(label_logits, coverages)):
+            labels = (label for one in record.example.dialogues for label in one.labels)
+            for line in self._lines(record, LABELS, map(self.method.ideal, labels)):
                 sums.label_intersection, sums.label_union = _added(line, sums.label_intersection, sums.label_union)
             truths = [truth for case in record.pictured.cases for truth in case.truths]
             assert record.pictured.image is not None  # there are cases
@@ -151,9 +158,9 @@ def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator
 
     def score(network: Any, processor: Any, accelerator: Accelerator, step: int) -> dict[str, float]:  # noqa: ARG001
         if not found:
-            layout = Layout(processor.chat, LayoutOptions.of(network.config))
+            layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
             sets = [open_set(recipe.data, name) for name in asked.sets]
-            found.append(HeldOut(sets, asked.records, layout, processor, asked.upsampling))
+            found.append(HeldOut(sets, asked.records, layout, network.method, processor, asked.upsampling))
         metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.pictures)
         if accelerator.is_main_process:
             draw(samples, out / "predictions")

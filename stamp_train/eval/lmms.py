@@ -35,13 +35,8 @@ class StampLmms(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """A checkpoint that answers in words; masks that it draws beside them are dropped.
 
     A question with several pictures is asked about one sheet of all of them, side by side, because a dialogue of the model
-    is about one picture.
-
-    Args:
-        pretrained: folder of a checkpoint or of a run.
-        batch_size: most questions at a time.
-        device, dtype: see `stamp_train.predict.Segmenter.from_pretrained`.
-        options: others that lmms-eval passes to every model are of no use here.
+    is about one picture. pretrained: folder of a checkpoint or of a run. batch_size: most questions at a time. device, dtype:
+    see `stamp_train.predict.Segmenter.from_pretrained`; options that lmms-eval passes to every model are of no use here.
     """
 
     is_simple = True
@@ -132,11 +127,8 @@ def _question(text: str, pictures: Any) -> Request:
 def one_picture(pictures: Any) -> Image.Image | None:
     """The picture of a question: none, one, or all of them side by side at the height of the tallest.
 
-    Args:
-        pictures: as a task gives them: None, a picture, or a list of pictures, which may lie in a list.
-
-    Raises:
-        TypeError: there is something else among them, such as a film.
+    pictures: as a task gives them: None, a picture, or a list of pictures, which may lie in a list. TypeError if there is
+    something else among them, such as a film.
     """
     flat = list(_flat(pictures))
     for one in flat:

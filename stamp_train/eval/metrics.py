@@ -30,15 +30,8 @@ THRESHOLDS = (0.7, 0.8, 0.9)
 
 
 class CaseScore(msgspec.Struct, frozen=True):
-    """What a case adds to a set's metrics, in pixels that are not ignored.
-
-    Attributes:
-        intersection: pixels of both prediction and target.
-        union: pixels of one of them or both.
-        target: pixels of the target.
-        no_target: the expression means nothing in the picture.
-        told_none: the prediction says so.
-    """
+    """What a case adds to a set's metrics, in pixels that are not ignored: those of prediction and target, of one or both, and
+    of the target. no_target: the expression means nothing in the picture. told_none: the prediction says so."""
 
     intersection: int
     union: int
@@ -50,17 +43,12 @@ class CaseScore(msgspec.Struct, frozen=True):
 def score_case(
     predicted: Mask, truth: Mask, ignore: Mask | None = None, no_target: bool = False, no_target_pixels: int = 0
 ) -> CaseScore:
-    """Compare a predicted mask with the true one.
+    """Compare a predicted mask with the true one, both bool [height, width]; an answer without a mask is one without pixels.
 
-    Args:
-        predicted: bool [height, width]; an answer without a mask is one without pixels.
-        truth: bool [height, width].
-        ignore: bool [height, width], pixels that count neither for nor against (value 255 in ReasonSeg's masks).
-        no_target: the expression means nothing in the picture (gRefCOCO).
-        no_target_pixels: a prediction of fewer pixels says that there is no target. 0: only one of none at all does.
-
-    Raises:
-        StampError: masks of different sizes, or a target's pixels where there is to be no target.
+    ignore: bool [height, width], pixels that count neither for nor against (value 255 in ReasonSeg's masks). no_target: the
+    expression means nothing in the picture (gRefCOCO). no_target_pixels: a prediction of fewer pixels says that there is no
+    target; 0: only one of none at all does. StampError for masks of different sizes, or a target's pixels where there is to be
+    none.
     """
     if not predicted.shape == truth.shape == (truth.shape if ignore is None else ignore.shape):
         shapes = [mask.shape for mask in (predicted, truth, ignore) if mask is not None]
@@ -89,14 +77,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class Convention:
-    """How an evaluator makes metrics of cases.
+    """How an evaluator makes metrics of cases. source: the code that computes it.
 
-    Attributes:
-        source: the code that computes it.
-        formulas: metric -> formula, in the terms of this module's text; a metric that is not here is not reported.
-        terms: of a case.
-        epsilon: added to the sum of unions in cIoU.
-        count_epsilon: added to the number of cases in gIoU.
+    formulas: metric -> formula, in the terms of this module's text; a metric that is not here is not reported. terms: of a
+    case. epsilon: added to the sum of unions in cIoU; count_epsilon: to the number of cases in gIoU.
     """
 
     source: str
@@ -172,11 +156,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
 
 
 def convention(name: str) -> Convention:
-    """The convention of that name.
-
-    Raises:
-        StampError: there is none.
-    """
+    """The convention of that name; StampError if there is none."""
     if name not in CONVENTIONS:
         raise StampError(f"no convention {name!r}", f"choose one of {', '.join(CONVENTIONS)}")
     return CONVENTIONS[name]
@@ -204,9 +184,7 @@ class Summary:
 
         Left out is what has no case: N-acc without cases that have no target, Pr@ without cases that have one (ReLA writes
         0 for them), T-acc unless there are both, since else there is nothing to decide, and all of it without cases.
-
-        Raises:
-            StampError: there is no such convention.
+        StampError if there is no such convention.
         """
         rule = convention(name)
         if not self.cases:

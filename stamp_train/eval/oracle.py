@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stamp_data.grid import coverage, patch_grid
 from stamp_schemas import Grid, StampError
 from stamp_schemas.record import FULL, IGNORE
-from stamp_train.methods.stamp.labels import sampled_labels
+from stamp_train.methods.patches import coverage_logits, sampled_labels
 from stamp_train.methods.upsample import BILINEAR, Mask, Picture, to_mask
 
 SOFT, HARD, SAMPLED = RULES = ("soft", "hard", "sampled")
-_SURE = 1e-6  # probability of background in a patch that is wholly covered: its logit has to be finite
 
 
 def oracle(
@@ -36,7 +33,7 @@ def oracle(
         max_tokens: most of them.
         side: labels per patch, along one side, of the model's readout.
         rule: `soft`, the share that is covered; `hard`, whether that is above one half; `sampled`, as the published trainer
-            has it (`stamp_train.methods.stamp.labels`), which knows one label per patch.
+            has it (`stamp_train.methods.patches.sampled_labels`), which knows one label per patch.
         method: of upsampling, one of `stamp_train.methods.upsample.METHODS`.
         image: uint8 [height, width, 3], for upsampling that looks at it.
         ignore: bool [height, width], pixels that count neither for nor against.
@@ -76,23 +73,9 @@ def make_labels(
 def decode_labels(
     labels: NDArray[np.uint8], height: int, width: int, method: str = BILINEAR, image: Picture | None = None
 ) -> Mask:
-    """The mask that labels decode to when a model gives them as its probabilities, bool [height, width].
+    """The mask that labels [h * side, w * side] decode to when a model gives them as its probabilities, bool [height, width].
 
-    Args:
-        labels: uint8 [h * side, w * side]; cells to be ignored count as background.
-        height: of the picture in pixels.
-        width: of the picture in pixels.
-        method: of upsampling, one of `stamp_train.methods.upsample.METHODS`.
-        image: uint8 [height, width, 3], for upsampling that looks at it.
+    Cells to be ignored count as background. method: of upsampling, one of `stamp_train.methods.upsample.METHODS`. image: uint8
+    [height, width, 3], for upsampling that looks at it.
     """
-    return to_mask(label_logits(labels), height, width, method, image)
-
-
-def label_logits(labels: NDArray[np.uint8]) -> Tensor:
-    """What a model would answer whose probabilities are the labels: float32 [h * side, w * side], as `Answer.masks`.
-
-    Args:
-        labels: uint8 [h * side, w * side]; cells to be ignored count as background.
-    """
-    share = torch.from_numpy(np.where(labels == IGNORE, 0, labels).astype(np.float32) / FULL)
-    return torch.logit(share, eps=_SURE)
+    return to_mask(coverage_logits(labels), height, width, method, image)

@@ -33,18 +33,9 @@ _QUALITY = 80
 def write_page(
     folder: Path, results: Results, lines: Sequence[Line], sets: Sequence[CaseSet], convention: str, seed: int = 0
 ) -> int:
-    """Write `page.html`.
+    """Write `page.html` into the folder of an evaluation; how many masks it shows, which are some of the first variant's.
 
-    Args:
-        folder: of the evaluation.
-        results: of it.
-        lines: of all its cases; those of the first variant are shown.
-        sets: that were evaluated, open.
-        convention: of the numbers in the tables.
-        seed: of the random choice.
-
-    Returns:
-        How many masks it shows.
+    sets: that were evaluated, open. convention: of the numbers in the tables. seed: of the random choice.
     """
     worst, others = choose([line for line in lines if line.score], seed)
     style = resources.files("stamp_train.eval").joinpath("page.css").read_text("utf-8")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Recipe
-from stamp_train.eval.oracle import RULES, SAMPLED, SOFT
-from stamp_train.methods.stamp.heads import HEADS, head_class
-from stamp_train.methods.stamp.losses import loss_settings
+from stamp_train.eval.oracle import RULES, SAMPLED
+from stamp_train.methods import settings_of
+from stamp_train.methods.contract import Settings
+from stamp_train.methods.patches import SIDES
 from stamp_train.train.folder import RECIPE
 
 
@@ -38,7 +39,7 @@ def representations(rule: str | None = None, side: int | None = None) -> list[Re
     Raises:
         UsageFault: there is none.
     """
-    sides = sorted({head.side for head in HEADS.values()}) if side is None else [side]
+    sides = SIDES if side is None else [side]
     found = [Representation(one, each) for each in sides for one in RULES if one != SAMPLED or each == 1]
     found = [one for one in found if rule in (None, one.rule)]
     if not found:
@@ -72,10 +73,15 @@ def learnt_by(path: Path) -> Learnt | None:
 
 
 def _of_recipe(recipe: Recipe) -> Learnt:
-    rule = SAMPLED if loss_settings(recipe.loss).label_rule == SAMPLED else SOFT
-    return Learnt(
-        Representation(rule, head_class(recipe.model.head).side), recipe.data.min_tokens, recipe.data.max_tokens
-    )
+    return Learnt(_learned(recipe.method), recipe.data.min_tokens, recipe.data.max_tokens)
+
+
+def _learned(method: Settings) -> Representation:
+    """UsageFault for methods whose labels are no coverage of patches."""
+    cells = method.method().cells
+    if cells is None:
+        raise UsageFault(f"what method {method.name} learns is no coverage of patches", "give --labels and --side")
+    return Representation(*cells)
 
 
 def _of_checkpoint(path: Path) -> Learnt | None:
@@ -90,9 +96,8 @@ def _of_checkpoint(path: Path) -> Learnt | None:
     from stamp_train.backbones.load import read_config
     from stamp_train.backbones.processor import StampProcessor
     from stamp_train.predict.opening import told
-    from stamp_train.sequence.config import StampConfig
 
     with told(str(path)):
-        head = StampConfig.of(read_config(path)).head
+        method = settings_of(read_config(path))
         bounds = StampProcessor.from_pretrained(path).bounds
-    return Learnt(Representation(SOFT, head_class(head).side), *bounds)
+    return Learnt(_learned(method), *bounds)

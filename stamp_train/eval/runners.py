@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from stamp_data.grid import patch_grid
 from stamp_schemas import Grid, UsageFault
 from stamp_train.attention.select import resolve
 from stamp_train.eval.card import Opened
 from stamp_train.eval.cases import Case, Pictured
-from stamp_train.eval.oracle import label_logits, make_labels
+from stamp_train.eval.oracle import make_labels
 from stamp_train.eval.representation import Representation, named
 from stamp_train.eval.scoring import FORCED
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.patches import coverage_logits
 from stamp_train.predict.opening import open_checkpoint, told
 
 
@@ -48,8 +51,7 @@ class ModelRunner:
         model, processor = self.generator.model, self.generator.processor
         return Opened(
             family=model.config.model_type,
-            head=model.stamp_config.head,
-            mask_positions=model.stamp_config.mask_positions,
+            method=msgspec.to_builtins(model.method.settings),
             dtype=str(model.dtype).removeprefix("torch."),
             attention=resolve(self.options.attention, model.device, model.dtype),
             min_tokens=processor.bounds[0],
@@ -105,7 +107,7 @@ class LabelRunner:
         patches = patch_grid(height, width, *self.bounds)
         grid = Grid(patches.height * kind.side, patches.width * kind.side)
         labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
-        return Answer(case.begin, case.begin, (), tuple(map(label_logits, labels)), "stop", (height, width))
+        return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop", (height, width))
 
 
 def _check_bounds(least: int, most: int) -> None:

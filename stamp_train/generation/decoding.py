@@ -10,24 +10,22 @@ import torch
 from torch import Tensor
 
 from stamp_train.attention import AttentionPlan, make_plan
-from stamp_train.generation.branches import Branch, Document, Stretch
+from stamp_train.generation.branches import Branch, CachedDocument
 from stamp_train.generation.cache import CachedPlan, Glance, KeyValues, in_halves, join, portions
 from stamp_train.generation.replies import Event, Reply, SourceImage
 from stamp_train.generation.sampling import GenerationOptions, choose, penalise
-from stamp_train.methods.stamp.heads import patches_to_grid
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.inputs import ImageFeatures, MaskBlock, StampInputs
-from stamp_train.sequence.structure import AttentionStructure
+from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, StampInputs
+from stamp_train.sequence.sequence import Sequence as TokenSequence
 
-Block = tuple[Branch, int]  # a mask to draw: the index of its <|seg|> in the reply's ids
+Wanted = tuple[Branch, int]  # a mask to draw: the index in the reply's ids where it is said
 
 
 def encode(model: Any, sources: Sequence[SourceImage]) -> None:
     """Run the vision tower once over each image that it has not seen.
 
-    Raises:
-        StampModelError: memory does not suffice for a single image; names it.
+    Raises StampModelError if memory does not suffice for a single image; names it.
     """
 
     @torch.no_grad()
@@ -46,14 +44,7 @@ def encode(model: Any, sources: Sequence[SourceImage]) -> None:
 
 
 class Batch:
-    """Replies that are decoded together, over one cache.
-
-    Args:
-        model: the model.
-        chat: encoder of its tokenizer.
-        replies: whose images have their features.
-        attention: backend for the first pass.
-    """
+    """Replies that are decoded together, over one cache. attention: backend for the first pass."""
 
     def __init__(self, model: Any, chat: ChatEncoder, replies: Sequence[Reply], attention: str) -> None:
         self.model, self.chat, self.attention = model, chat, attention
@@ -61,15 +52,17 @@ class Batch:
         sources = list(dict.fromkeys(reply.source for reply in replies if reply.source))
         self.features = self._join_features(sources)
         ends = torch.tensor([0, *(source.patches for source in sources)]).cumsum(0).tolist()
-        first_rows = dict(zip(sources, ends, strict=False))
-        documents: dict[Hashable, Document] = {}
+        documents: dict[Hashable, CachedDocument] = {}
         branches = []
         for reply in replies:
             # Dialogues of one image that begin alike share that; those without an image share nothing.
-            key = (reply.source, reply.opening) if reply.source else reply
-            first = first_rows[reply.source] if reply.source else 0
-            fresh = Document(len(documents) + 1, reply.source, reply.opening, first, held=reply.source is None)
-            document = documents.setdefault(key, fresh)
+            key: Hashable = (reply.source, reply.opening) if reply.source else reply
+            if key not in documents:
+                number = len(documents) + 1
+                image = sources.index(reply.source) if reply.source else 0
+                grid = reply.source.grid if reply.source else (0, 0)
+                documents[key] = CachedDocument(number, reply.opening, grid, image, ends[image], held=not reply.source)
+            document = documents[key]
             document.branches += 1
             branches.append(Branch(reply, document, document.branches))
         self.branches = sorted(branches, key=lambda branch: branch.document.number)
@@ -89,52 +82,46 @@ class Batch:
     def read(self, branches: Sequence[Branch]) -> Tensor:
         """Bring branches into the cache up to their last id, and the openings they need.
 
-        Args:
-            branches: some of the batch's, in its order, each with at least one unread id.
-
-        Returns:
-            Final states [len(branches), H] of their last tokens.
+        branches: some of the batch's, in its order, each with at least one unread id. Final states [len(branches), H] of their
+        last tokens come back.
         """
-        stretches: list[Stretch] = []
-        ends = []  # number of stretches after each branch
+        sequence = self.sequence()
+        spans = []  # rows of each branch
         for document, members in groupby(branches, key=lambda branch: branch.document):
             if not document.held:
-                stretches.append(document.prefix())
-            for branch in members:
-                stretches.append(branch.unread())
-                ends.append(len(stretches))
-        lengths = torch.tensor([len(stretch.ids) for stretch in stretches])
-        last = lengths.cumsum(0)[torch.tensor(ends) - 1] - 1
-        structure = join([stretch.structure() for stretch in stretches])
+                sequence.put(document.prefix())
+            spans += [sequence.put(branch.unread()) for branch in members]
+        structure = sequence.structure()
         plan: AttentionPlan
         if len(self.cache):
             plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
         else:
             plan = make_plan(structure.to(self.device), self.attention, self.model.dtype)
-        states = self._run(_inputs(stretches, structure).to(self.device), plan, self.cache)
+        states = self._run(sequence.inputs().to(self.device), plan, self.cache)
         self.cache.commit(structure)
-        for branch in branches:
+        for branch, rows in zip(branches, spans, strict=True):
+            branch.keep(states[int(rows[0]) : int(rows[-1]) + 1], self.chat.seg_id)
             branch.document.held = True
             branch.held = len(branch.reply.ids)
-        return states[last.to(self.device)]
+        return states[torch.tensor([int(rows[-1]) for rows in spans]).to(self.device)]
 
-    def next_logits(self, branches: Sequence[Branch]) -> Tensor:
-        """Logits float32 [len(branches), V] for the next token of branches, see `read`.
+    def next_states(self, branches: Sequence[Branch]) -> tuple[Tensor, Tensor]:
+        """States [len(branches), H], see `read`, and their logits float32 [len(branches), V] for the next token.
 
-        Raises:
-            StampModelError: they are not numbers; names the dialogue.
+        Raises StampModelError if those are not numbers; names the dialogue.
         """
+        states = self.read(branches)
         with torch.no_grad():
-            logits: Tensor = self.model.lm_head(self.read(branches)).float()
+            logits: Tensor = self.model.lm_head(states).float()
         _check_numbers("text", [branch.reply for branch in branches], logits)
-        return logits
+        return states, logits
 
     def answers(self, options: GenerationOptions) -> Iterator[Event]:
         """Decode all replies to their ends, then draw their masks; `options` are complete, see `prompts.complete`."""
         yield from self.decode(options)
         self.draw_all(options.mask_tokens)
         for branch in self.branches:
-            yield branch.reply.answer(self.chat.seg_id)
+            yield branch.reply.answer()
 
     def decode(self, options: GenerationOptions) -> Iterator[Event]:
         """The text of all replies, a token each at a time, until the last has ended."""
@@ -142,77 +129,73 @@ class Batch:
         penalty = options.repetition_penalty or 1.0
         while going:
             replies = [branch.reply for branch in going]
-            logits = self.next_logits(going)
+            states, logits = self.next_states(going)
             seen = [{*reply.opening, *reply.ids} for reply in replies] if penalty != 1 else []
             draws = [reply.random.random() for reply in replies]
             tokens = choose(penalise(logits, seen, penalty), draws, options.temperature, options.top_p)
-            for reply, token in zip(replies, tokens, strict=True):
-                yield from reply.events(reply.take(token))
+            for number, (branch, token) in enumerate(zip(going, tokens, strict=True)):
+                if token == self.chat.seg_id:
+                    branch.states[len(branch.reply.ids) - 1] = states[number].clone()
+                yield from branch.reply.events(branch.reply.take(token))
+            if not self.model.method.over_cache:
+                yield from self._draw_at_once(going, options.mask_tokens)
             going = [branch for branch in going if branch.reply.finish is None]
 
+    def _draw_at_once(self, branches: Sequence[Branch], most: int) -> Iterator[Event]:
+        """The masks that these have just said, as events."""
+        wanted = [(branch, at) for branch in branches for at in branch.reply.segs if at not in branch.reply.masks]
+        self._draw_in_portions(wanted, most)
+        for branch, at in wanted:
+            reply = branch.reply
+            yield Event(reply.image, reply.prompt, "mask", mask=reply.masks[at])
+
     def draw_all(self, most: int) -> None:
-        """All masks that are still to be drawn, in as few passes of at most so many mask tokens as it takes."""
-        blocks = [
-            (branch, at)
-            for branch in self.branches
-            for at in branch.reply.segs(self.chat.seg_id)
-            if at not in branch.reply.masks
-        ]
-        # The last token of an answer has been decoded but not read, and a mask needs its own <|seg|> in the cache.
-        unread = list(dict.fromkeys(branch for branch, at in blocks if at >= branch.held))
-        if unread:
+        """All masks that are still to be drawn, in as few passes of at most so many of their tokens as it takes."""
+        wanted = [(branch, at) for branch in self.branches for at in branch.reply.segs if at not in branch.reply.masks]
+        # The last token of an answer has been decoded but not read, and most masks need their own <|seg|> in the cache.
+        unread = list(dict.fromkeys(branch for branch, at in wanted if at >= branch.held))
+        if unread and self.model.method.over_cache:
             self.read(unread)
-        for portion in portions(blocks, lambda block: block[0].document.patches, most):
+        self._draw_in_portions(wanted, most)
+
+    def _draw_in_portions(self, wanted: Sequence[Wanted], most: int) -> None:
+        tokens = self.model.method.settings.tokens_per_mask
+        for portion in portions(wanted, lambda one: tokens(one[0].document.patches), most):
             for _ in in_halves(portion, self.draw):
                 pass
 
     @torch.no_grad()
-    def draw(self, blocks: Sequence[Block]) -> Iterable[Reply]:
-        """One pass over mask blocks: branches and the indices of their `<|seg|>`, which the cache must hold.
+    def draw(self, wanted: Sequence[Wanted]) -> Iterable[Reply]:
+        """Some masks, put into their replies, which come back.
 
-        Returns:
-            The replies, their masks put in.
-
-        Raises:
-            StampModelError: mask logits are not numbers; names the dialogue.
+        Raises StampModelError if their logits are not numbers; names the dialogue.
         """
-        scheme = self.model.stamp_config.mask_positions
-        stretches = [
-            branch.mask_block(at, number, self.chat.mask_id, scheme)
-            for number, (branch, at) in enumerate(blocks, start=1)
-        ]
-        structure = join([stretch.structure() for stretch in stretches])
+        pictures = self.model.method.draw(self, [branch.seg(at) for branch, at in wanted])
+        for (branch, at), picture in zip(wanted, pictures, strict=True):
+            _check_numbers("mask", [branch.reply], picture.flatten()[None])
+            branch.reply.masks[at] = picture
+        return [branch.reply for branch, _ in wanted]
+
+    def sequence(self) -> TokenSequence:
+        """See `methods.contract.Drawing`, as for all that follows."""
+        return TokenSequence(self.chat)
+
+    def glance(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+        structure = sequence.structure()
         plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
-        inputs = _inputs(stretches, structure).to(self.device)
-        states = self._run(inputs, plan, Glance(self.cache))
-        words = self.model.stamp_config.head_words
-        named = [
-            MaskBlock(branch.reply.name, 0, branch.document.grid, tuple(branch.reply.ids[max(at - words, 0) : at]))
-            for branch, at in blocks
-        ]
-        logits = self.model.read_masks(states, self.features, inputs.feature_rows, named).float().cpu()
-        parts = torch.split(logits, [block.size for block in named])
-        for (branch, at), block, part in zip(blocks, named, parts, strict=True):
-            _check_numbers("mask", [branch.reply], part.flatten()[None])
-            branch.reply.masks[at] = patches_to_grid(part, block.grid)
-        return [branch.reply for branch, _ in blocks]
+        inputs = sequence.inputs().to(self.device)
+        return inputs, self._run(inputs, plan, Glance(self.cache))
+
+    def read_out(
+        self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.model.read_out(masks, states, self.features, feature_rows)
+        return found
 
     def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | Glance) -> Tensor:
         """Final states [L, H]."""
         found: Tensor = self.model.run_language(inputs, self.features, plan, cache).last_hidden_state[0]
         return found
-
-
-def _inputs(stretches: Sequence[Stretch], structure: AttentionStructure) -> StampInputs:
-    nothing = torch.zeros(0, dtype=torch.int64)
-    return StampInputs(
-        input_ids=torch.cat([stretch.ids for stretch in stretches])[None],
-        position_ids=torch.cat([stretch.positions for stretch in stretches], dim=1)[:, None],
-        structure=structure,
-        feature_rows=torch.cat([stretch.features for stretch in stretches]),
-        text_rows=nothing,
-        mask_rows=nothing,
-    )
 
 
 def _check_numbers(kind: str, replies: Sequence[Reply], logits: Tensor) -> None:

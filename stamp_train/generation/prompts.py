@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from stamp_train.backbones.processor import PixelBatch, StampProcessor
-from stamp_train.generation.branches import Document
 from stamp_train.generation.replies import Reply, SourceImage
 from stamp_train.generation.sampling import GenerationOptions, TextStream
 from stamp_train.sequence.chat import ChatEncoder, Message
+from stamp_train.sequence.document import Document, Seg
 from stamp_train.sequence.errors import StampModelError
+from stamp_train.sequence.examples import check_pixels
+from stamp_train.sequence.sequence import Sequence as TokenSequence
 
 Prompt = str | Sequence[Message]
 
 
 def check_rows(model: Any, chat: ChatEncoder) -> None:
-    """Refuse a tokenizer whose control tokens have no embedding in the model."""
+    """Refuse a tokenizer that lacks a token of the model's method, or whose control tokens have no embedding in the model."""
+    chat.require(model.method.settings.tokens)
     rows = model.get_input_embeddings().weight.shape[0]
     lacking = [token for token, i in chat.control.items() if i >= rows]
     if lacking:
@@ -61,16 +62,7 @@ def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage 
         return None
     given = isinstance(image, PixelBatch)
     found = image if isinstance(image, PixelBatch) else processor.images([image])[0]
-    time, height, width = found.grid_thw
-    rows = found.pixel_values.shape[0]
-    if time != 1 or height % 2 or width % 2 or height * width != rows:
-        raise StampModelError(
-            f"grid {found.grid_thw} disagrees with {rows} rows of pixel values",
-            where=name,
-            fix="pass both as the image processor gave them",
-        )
-    if not bool(torch.isfinite(found.pixel_values).all()):
-        raise StampModelError("pixel values are not finite", where=name, fix="check how the image was decoded")
+    check_pixels(found.pixel_values, found.grid_thw, name)
     return SourceImage(name, found.pixel_values, found.grid_thw, None if given else (image.height, image.width))
 
 
@@ -100,7 +92,8 @@ def open_reply(
     random = options.random(*place)
     stop_ids = frozenset(options.stop_ids or ())
     reply = Reply(*place, name, source, tuple(encoded.ids[:shared]), stop_ids, TextStream(chat), random)
-    _begin(reply, encoded.ids[shared:], chat.answer_ids(begin), options, model)
+    reply.listener = model.method.listener()
+    _begin(reply, encoded.ids[shared:], chat.answer_ids(begin), options, model, chat)
     return reply
 
 
@@ -114,7 +107,7 @@ def go_on(model: Any, chat: ChatEncoder, reply: Reply, question: str, options: G
     before = len(chat.encode(head).ids)
     turn = chat.encode([*head, {"role": "user", "content": question}], generation_prompt=True).ids[before:]
     asked = [chat.control["<|im_end|>"], *chat.text_ids("\n"), *turn]
-    _begin(reply, asked, chat.answer_ids(options.begin), options, model)
+    _begin(reply, asked, chat.answer_ids(options.begin), options, model, chat)
     reply.prompt += 1
 
 
@@ -132,12 +125,17 @@ def _messages(prompt: Prompt, image: bool, begin: str, name: str) -> tuple[Seque
     return prompt[:-1], "".join(part["text"] for part in parts)
 
 
-def _begin(reply: Reply, asked: Sequence[int], said: Sequence[int], options: GenerationOptions, model: Any) -> None:
-    """Begin an answer with as much room as options and the model's positions leave."""
+def _begin(
+    reply: Reply, asked: Sequence[int], said: Sequence[int], options: GenerationOptions, model: Any, chat: ChatEncoder
+) -> None:
+    """Begin an answer with as much room as options and the model's positions leave, a mask at its end included."""
     limit = model.config.text_config.max_position_embeddings
     length = len(reply.ids) + len(asked) + len(said)
-    document = Document(1, reply.source, reply.opening, 0)
-    highest = document.reach(length, model.stamp_config.mask_positions)
+    document = Document(1, reply.opening, reply.source.grid if reply.source else (0, 0))
+    last, mask = document.text_starts + length - 1, TokenSequence(chat)
+    if reply.source:
+        model.method.lay_out(mask, Seg(reply.name, document, 1, (), length - 1), None)
+    highest = max(last, mask.highest)
     if highest >= limit:
         raise StampModelError(
             f"position {highest} is past the model's range of {limit}",

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from stamp_schemas.record import SEG
 from stamp_train.generation.sampling import TextStream
 from stamp_train.methods import upsample
-from stamp_train.methods.stamp.heads import Grid
+from stamp_train.methods.contract import Listener, Pieces
+from stamp_train.sequence.document import Grid
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures
 
@@ -19,14 +21,10 @@ from stamp_train.sequence.inputs import ImageFeatures
 class Answer:
     """What the model says to one prompt.
 
-    Attributes:
-        text: what is meant to be read, without control tokens.
-        content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their places: what an assistant message holds when
-            the dialogue goes on.
-        ids: token ids, the stop token included.
-        masks: for each `<|seg|>` in order, logits float32 [h * side, w * side] on the CPU, foreground above 0.
-        finish: `stop`, or `length` when a limit ended it.
-        image_size: height and width of the image in pixels, None if it was given as patches or not at all.
+    text: what is meant to be read, without control tokens. content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their
+    places: what an assistant message holds when the dialogue goes on. ids: token ids, the stop token included. masks: for each
+    `<|seg|>` in order, a logit picture, float32 [h, w] on the CPU, foreground above 0. finish: `stop`, or `length` when a limit
+    ended it. image_size: height and width of the image in pixels, None if it was given as patches or not at all.
     """
 
     text: str
@@ -39,8 +37,7 @@ class Answer:
     def probabilities(self, size: tuple[int, int] | None = None) -> list[Tensor]:
         """Masks as float32 [height, width], foreground above 0.5; by default at the image's size.
 
-        Raises:
-            StampModelError: the image's size is not known and none is given.
+        Raises StampModelError if that is not known and none is given.
         """
         found = size or self.image_size
         if found is None:
@@ -50,33 +47,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to one answer.
+    """Something that happened to one answer: the index of its image in the call, and of its prompt among the image's.
 
-    Attributes:
-        image: index of the image in the call.
-        prompt: index of the prompt among the image's.
-        kind: `text` (whole characters), `control` (`<|seg|>`, `<|yes|>` or `<|no|>` was said), or `answer`, the last one.
-        text: the text, or the name of the control token.
-        answer: the finished answer.
+    kind: `text` (whole characters), `control` (`<|seg|>`, `<|yes|>` or `<|no|>` was said), `mask` (drawn before the answer has
+    ended, as some methods do), or `answer`, the last one. text: the text, or the name of the control token.
     """
 
     image: int
     prompt: int
     kind: str
     text: str = ""
+    mask: Tensor | None = None
     answer: Answer | None = None
 
 
 @dataclass(eq=False)
 class SourceImage:
-    """An image of the call: pixels on their way in, features once the vision tower has run.
+    """An image of the call: pixels on their way in, features of this image alone once the vision tower has run.
 
-    Attributes:
-        name: for messages.
-        pixel_values: float32 [patches, 1176].
-        grid_thw: patches in (time, height, width) before the 2x2 merge.
-        size: height and width in pixels, None if only patches were given.
-        features: of this image alone.
+    pixel_values: float32 [patches, numbers]. grid_thw: patches in (time, height, width) before the 2x2 merge. size: height and
+    width in pixels, None if only patches were given.
     """
 
     name: str
@@ -100,22 +90,13 @@ class SourceImage:
 class Reply:
     """An answer in the making. It holds all that is needed to go on, so a batch can be given up and begun again.
 
-    Attributes:
-        image: index of the image in the call.
-        prompt: index of the prompt among the image's; of the turn in a conversation.
-        name: for messages.
-        source: the image, None for text alone.
-        opening: ids up to the end of the image, its placeholder not repeated; what dialogues of an image share.
-        stop_ids: tokens that end the answer.
-        stream: turns the answer's tokens into text.
-        random: what sampling draws from.
-        ids: ids after the opening: what was asked and what is answered, without the stop token.
-        start: index in `ids` where the answer begins.
-        room: most tokens that may still be decoded.
-        stopped_by: the stop token that was said.
-        finish: why the answer ended, `stop` or `length`; None while it goes on.
-        pieces: its text so far, as `TextStream` gives it.
-        masks: logit picture for the `<|seg|>` at each index of `ids`.
+    image: index of the image in the call. prompt: index of the prompt among the image's; of the turn in a conversation. name:
+    for messages. source: the image, None for text alone. opening: ids up to the end of the image, its placeholder not repeated;
+    what dialogues of an image share. stop_ids: tokens that end the answer. stream: turns the answer's tokens into text.
+    random: what sampling draws from. listener: of the method. ids: after the opening: what was asked and what is answered,
+    without the stop token. start: index in `ids` where the answer begins. room: most tokens that may still be decoded.
+    stopped_by: the stop token that was said. finish: why the answer ended, `stop` or `length`; None while it goes on. pieces:
+    its text so far. segs: indices in `ids` where it has said a mask; none without an image. masks: their logit pictures.
     """
 
     image: int
@@ -126,55 +107,68 @@ class Reply:
     stop_ids: frozenset[int]
     stream: TextStream
     random: random.Random
+    listener: Listener | None = None
     ids: list[int] = field(default_factory=list)
     start: int = 0
     room: int = 0
     stopped_by: int | None = None
     finish: str | None = None
-    pieces: list[tuple[str, str]] = field(default_factory=list)
+    pieces: Pieces = field(default_factory=list)
+    segs: list[int] = field(default_factory=list)
     masks: dict[int, Tensor] = field(default_factory=dict)
 
     def begin(self, asked: Sequence[int], said: Sequence[int], room: int) -> None:
         """Begin an answer to what was asked, with what is said already and room for that many tokens."""
         self.ids += asked
         self.start = len(self.ids)
-        self.ids += said
         self.room, self.stopped_by, self.finish = room, None, None if room else "length"
-        self.pieces = [piece for token in said for piece in self.stream.push(token)]
+        self.pieces, self.segs, self.masks = [], [], {}
+        for token in said:
+            self.ids.append(token)
+            self.hear(self.stream.push(token))
         if self.finish:
-            self.pieces += self.stream.flush()
+            self.end()
 
-    def take(self, token: int) -> list[tuple[str, str]]:
+    def take(self, token: int) -> Pieces:
         """Append a decoded token; the pieces of text that it completes."""
         self.room -= 1
+        known = len(self.pieces)
         if token in self.stop_ids:
-            self.finish, self.stopped_by, pieces = "stop", token, []
+            self.finish, self.stopped_by = "stop", token
         else:
             self.ids.append(token)
-            self.finish, pieces = "length" if self.room == 0 else None, self.stream.push(token)
+            self.finish = "length" if self.room == 0 else None
+            self.hear(self.stream.push(token))
         if self.finish:
-            pieces += self.stream.flush()
-        self.pieces += pieces
-        return pieces
+            self.end()
+        return self.pieces[known:]
 
-    def segs(self, seg_id: int) -> list[int]:
-        """Indices of the answer's `<|seg|>`; what was said before has no masks, nor has a dialogue without an image."""
-        answer = range(self.start, len(self.ids)) if self.source else ()
-        return [at for at in answer if self.ids[at] == seg_id]
+    def hear(self, pieces: Pieces) -> None:
+        """Take pieces of the last token, and note the masks that they say."""
+        found = self.listener.hear(pieces) if self.listener else pieces
+        self.pieces += found
+        if self.source:
+            self.segs += [len(self.ids) - 1 for piece in found if piece == ("control", SEG)]
 
-    def events(self, pieces: Sequence[tuple[str, str]]) -> Iterator[Event]:
+    def end(self) -> None:
+        """Take what was held back."""
+        self.hear(self.stream.flush())
+        if self.listener:
+            self.pieces += self.listener.end()
+
+    def events(self, pieces: Pieces) -> Iterator[Event]:
         """Pieces as events."""
         for kind, text in pieces:
             yield Event(self.image, self.prompt, kind, text)
 
-    def answer(self, seg_id: int) -> Event:
+    def answer(self) -> Event:
         """The event of the finished answer."""
         stop = () if self.stopped_by is None else (self.stopped_by,)
         answer = Answer(
             text="".join(text for kind, text in self.pieces if kind == "text"),
             content="".join(text for _, text in self.pieces),
             ids=(*self.ids[self.start :], *stop),
-            masks=tuple(self.masks[at] for at in self.segs(seg_id)),
+            masks=tuple(self.masks[at] for at in self.segs),
             finish=self.finish or "length",
             image_size=self.source.size if self.source else None,
         )

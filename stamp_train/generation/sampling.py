@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stamp_schemas.record import SEG
-from stamp_train.sequence.chat import NO, YES, ChatEncoder
+from stamp_train.sequence.chat import SPEAKABLE, ChatEncoder
 from stamp_train.sequence.errors import StampModelError
 
-_SHOWN_CONTROLS = (SEG, YES, NO)
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -110,7 +108,7 @@ class TextStream:
 
     def __init__(self, chat: ChatEncoder) -> None:
         self._tokenizer: Any = chat.tokenizer
-        self._shown_controls = {chat.control[token]: token for token in _SHOWN_CONTROLS}
+        self._shown_controls = {chat.control[token]: token for token in SPEAKABLE if token in chat.control}
         added = chat.tokenizer.added_tokens_decoder
         self._controls = {i for i, token in added.items() if token.special} | set(chat.control.values())
         self._waiting: list[int] = []

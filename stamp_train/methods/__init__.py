@@ -1,1 +1,75 @@
-"""Ways to get masks out of a language model, a folder each."""
+"""Ways to get masks out of a language model, a folder each. A method is opened by its name; only this module knows all names.
+
+Importing this loads no torch, nor does opening settings.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stamp_schemas import UsageFault
+from stamp_train.sequence.errors import StampModelError
+
+if TYPE_CHECKING:
+    from stamp_train.methods.contract import Settings
+
+METHODS = {  # name -> module and class of its settings
+    "stamp": "stamp_train.methods.stamp.settings:StampSettings",
+}
+DEFAULT = "stamp"  # of recipes and checkpoints that name none
+# Names of weights in older checkpoints, as patterns -> what they are called now.
+RENAMED = {"^namer": "classifier.namer"}
+# Keys of older recipes -> where they stand now, and the value with which they say nothing.
+MOVED: dict[str, tuple[str, Any]] = {
+    "model.head": ("method.head", None),
+    "model.mask_positions": ("method.mask_positions", None),
+    "model.head_width": ("method.head_width", None),
+    "loss": ("method.loss", None),
+    "model.head_words": ("method.demo.head_words", 0),
+    "model.scratch.near": ("method.demo.near", False),
+    "model.scratch.readout": ("method.demo.readout", 1.0),
+    "model.freeze_patches": ("method.demo.freeze_patches", False),
+    "naming": ("method.demo.naming", 0.0),
+    "early": ("method.demo.early", 0.0),
+}
+
+
+def settings_type(name: Any) -> type[Settings]:
+    """The settings of a method.
+
+    Raises UsageFault if there is none of that name.
+    """
+    if name not in METHODS:
+        raise UsageFault(f"no method {name!r}", f"choose one of {', '.join(METHODS)}")
+    module, _, kind = METHODS[name].partition(":")
+    found: type[Settings] = getattr(import_module(module), kind)
+    return found
+
+
+def default_settings() -> Settings:
+    """The settings of new models, where nothing else is asked for."""
+    return settings_type(DEFAULT)()
+
+
+def settings_of(config: Any) -> Settings:
+    """The settings that a transformers config holds under `stamp`; those of the published form if it has none.
+
+    Raises StampModelError if they are none.
+    """
+    stored = getattr(config, "stamp", None)
+    name = stored.get("name", DEFAULT) if isinstance(stored, dict) else DEFAULT
+    try:
+        return settings_type(name).of_stored(stored)
+    except UsageFault as fault:
+        raise StampModelError(fault.message, where="stamp.name", fix=fault.hint) from None
+    except (msgspec.ValidationError, TypeError, ValueError) as fault:
+        raise StampModelError(f"not the settings of a method: {fault}", where="stamp") from None
+
+
+def store(settings: Settings, config: Any) -> None:
+    """Write settings into a transformers config, which saves them with the checkpoint; not those of the run alone."""
+    told = msgspec.to_builtins(settings)
+    config.stamp = {key: value for key, value in told.items() if key not in settings.training and value is not None}

@@ -7,32 +7,15 @@ then no longer shows in the gradient. Which names there are follows from a metho
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stamp_train.sequence.inputs import Targets
 
 Losses = dict[str, tuple[Tensor, float]]  # of one sequence: (weighted sum, a float32 scalar; its own count)
 Counts = dict[str, float]
-
-
-class Objective(Protocol):
-    """What a step asks of a method. divide_by: `global` counts, or those of the `micro` batch. asked: more arguments of the
-    network's forward pass."""
-
-    @property
-    def divide_by(self) -> str: ...
-
-    @property
-    def asked(self) -> dict[str, Any]: ...
-
-    def counts(self, targets: Targets) -> Counts:
-        """What each loss of a sequence is divided by, from its targets alone: known before any forward pass."""
-
-    def losses(self, output: Any, targets: Targets) -> Losses:
-        """The losses of one sequence, under the names that `counts` has."""
 
 
 def added(counts: Iterable[Counts]) -> Counts:
@@ -51,3 +34,16 @@ def means(losses: Losses, over: Mapping[str, float] | None = None) -> dict[str, 
 def total(losses: Losses, over: Mapping[str, float] | None = None) -> Tensor:
     """The sum of the means: what gradients are taken of."""
     return torch.stack(list(means(losses, over).values())).sum()
+
+
+def text_loss(logits: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of the cross-entropy of the next token (paper eq. 1).
+
+    logits: [T, V], any float type, computed in float32. ids: int64 [T]. weights: float32 [T].
+    """
+    return (F.cross_entropy(logits.float(), ids, reduction="none") * weights).sum()
+
+
+def text_count(targets: Targets) -> float:
+    """Weight of the supervised tokens."""
+    return float(targets.text_weights.sum())

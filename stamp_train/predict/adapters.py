@@ -15,7 +15,7 @@ from stamp_train.backbones.load import check_folder, open_adapted, read_config, 
 from stamp_train.backbones.lora import WEIGHTS, load_adapter, merge_adapter
 from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import settings_of
 from stamp_train.sequence.errors import reading
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
 from stamp_train.train.folder import ADAPTER, RECIPE, run_folder
@@ -47,8 +47,9 @@ def _by_itself(folder: Path, base: str) -> tuple[StampModel, StampProcessor]:
     start = fetch(base)
     check_folder(start)
     tokenizer = open_tokenizer(_which(folder, start, "tokenizer.json"))
-    new_ids = add_tokens(tokenizer)
-    model: Any = start_from(start, StampConfig.of(read_config(start)))
+    method = settings_of(read_config(start))
+    new_ids = add_tokens(tokenizer, method.tokens)
+    model: Any = start_from(start, method)
     prepare_rows(model, new_ids, len(tokenizer) - len(new_ids))
     images = open_images(_which(folder, start, "preprocessor_config.json"), model.backbone)
     backbone = model.backbone

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.backbones.folder import has_head
+from stamp_train.backbones.folder import is_base
 from stamp_train.backbones.load import check_folder, load_checkpoint
 from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
@@ -95,7 +95,7 @@ def _open(folder: Path, dtype: torch.dtype | None, base: str) -> tuple[StampMode
         if base:
             raise UsageFault(f"{folder}: a whole model, which is put on no base", "leave --base out")
         check_folder(folder)
-        if not has_head(folder):
+        if is_base(folder):
             raise StampError(f"{folder}: a model without a mask head", "`stamp-train run` trains one: model.start")
         processor = StampProcessor.from_pretrained(folder)
         model = load_checkpoint(folder, dtype=dtype or "auto")

@@ -31,23 +31,12 @@ def export(
     """Write the model of a checkpoint as a folder that `Segmenter` and transformers open.
 
     Adapters are merged. The base class (`Qwen2VLForConditionalGeneration`) opens the folder as well; it answers in the
-    same words and leaves the mask head aside.
-
-    Args:
-        checkpoint: see `stamp_train.train.folder.find_checkpoint`.
-        out: new folder; it is there whole or not at all.
-        results: `results.json` of evaluations of this checkpoint, for the card.
-        base: folder or hub name of the model that an adapter was trained on, if it comes by itself, such as the published 7B
-            one, or if that model has moved.
-        text_only: without the mask side, as the plain Qwen2-VL that programs which choose by architecture know.
-        overwrite: replace a model that is in the folder.
-
-    Returns:
-        The folder that was exported.
-
-    Raises:
-        UsageFault: `out` is taken, or the results are of another model.
-        StampError: the checkpoint or the results cannot be read, or the folder not be written.
+    same words and leaves the mask head aside. out: new folder, there whole or not at all; overwrite: or one with a model, which
+    gives way. results: `results.json` of evaluations of this checkpoint, for the card. base: folder or hub name of the model
+    that an adapter was trained on, if it comes by itself, such as the published 7B one, or if that model has moved. text_only:
+    without the mask side, as the plain Qwen2-VL that programs which choose by architecture know. Gives the folder that was
+    exported; UsageFault if `out` is taken or the results are of another model, StampError if checkpoint or results cannot be
+    read, or the folder not be written.
     """
     source = find_checkpoint(checkpoint)
     _check_free(out, source, overwrite)

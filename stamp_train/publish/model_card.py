@@ -59,18 +59,9 @@ def model_card(
     """The card of a checkpoint as Markdown.
 
     What it says comes from the run's folder, if the checkpoint lies in one, and from the results; the digests of shard sets
-    are those of the sets that lie where the recipe says.
-
-    Args:
-        checkpoint: folder with the weights.
-        name: of the model.
-        results: `results.json` of evaluations.
-        base: what an adapter was put on.
-        text_only: of the model without its mask side.
-
-    Raises:
-        UsageFault: results of another model.
-        StampError: results that cannot be read.
+    are those of the sets that lie where the recipe says. checkpoint: folder with the weights, of the model called `name`.
+    results: `results.json` of evaluations; base: what an adapter was put on; text_only: of the model without its mask side.
+    UsageFault for results of another model, StampError for results that cannot be read.
     """
     run = run_folder(checkpoint)
     recipe = resolve(str(run / RECIPE)).recipe if run else None
@@ -135,7 +126,8 @@ def _training(recipe: Recipe) -> str:
     ]
     how = "LoRA, merged" if recipe.model.tuning == "lora" else "all weights"
     how += f", layers in {_PRECISIONS[recipe.model.precision]}"
-    facts = f"Trained: {how}. Seed {recipe.seed}, loss `{recipe.loss}`, {recipe.batch.dialogues} dialogues per step.\n"
+    method = _listed({name: value for name, value in msgspec.to_builtins(recipe.method).items() if value is not None})
+    facts = f"Trained: {how}. Seed {recipe.seed}, {recipe.batch.dialogues} dialogues per step. Method: {method}.\n"
     return f"{facts}\n{_table(('stage', 'set', 'passes', 'digest of the set'), rows)}"
 
 

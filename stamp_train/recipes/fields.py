@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -15,7 +16,10 @@ def fields_of(kind: Any) -> dict[str, Any]:
     """Field -> type of a struct, without the `Annotated` around types; empty for anything else."""
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         return {}
-    return {name: _bare(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+    tag = kind.__struct_config__.tag_field
+    names = {tag: str} if tag else {}
+    hints = get_type_hints(kind, include_extras=True)
+    return names | {name: _bare(hints[name]) for name in kind.__struct_fields__}
 
 
 def items_of(kind: Any) -> Any:
@@ -31,7 +35,12 @@ def choices_at(kind: Any, path: Path) -> tuple[Any, ...]:
 
 
 def _bare(kind: Any) -> Any:
-    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    """Without `Annotated`, and without None beside it."""
+    if get_origin(kind) is Annotated:
+        return get_args(kind)[0]
+    if get_origin(kind) is UnionType and len(others := [one for one in get_args(kind) if one is not type(None)]) == 1:
+        return others[0]
+    return kind
 
 
 def check_keys(values: Values, kind: Any) -> None:

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path as File
 from typing import Any
@@ -15,7 +16,9 @@ import yaml
 
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Recipe
+from stamp_train.methods import DEFAULT, settings_type
 from stamp_train.recipes.fields import check_keys, choices_at, fields_of, items_of, unknown_key
+from stamp_train.recipes.moved import move_keys, moved
 from stamp_train.recipes.source import Path, Values, dotted, read_yaml
 
 LARGEST = 200_000  # bytes; those that come with the package have 3,000
@@ -69,14 +72,16 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
     """
     name, label, text = _read(recipe)
     values = read_yaml(text, label)
+    move_keys(values)
     for override in overrides:
         _lay_over(values, override)
-    check_keys(values, Recipe)
+    kind = _kind(values)
+    check_keys(values, kind)
     try:
         # Lax: YAML 1.1 reads 3e-5 as a text, and so are all values of --set.
-        found = msgspec.convert(values.tree, Recipe, strict=False)
+        found = msgspec.convert(values.tree, kind, strict=False)
     except msgspec.ValidationError as fault:
-        raise _located(str(fault), values, label) from None
+        raise _located(str(fault), values, label, kind) from None
     except UnicodeEncodeError:
         raise UsageFault(
             f"{label}: a text holds half of a surrogate pair", "write it as UTF-8, without escapes"
@@ -86,6 +91,28 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
         for path in (tuple(leaf.split(".")) for leaf, _ in _leaves(msgspec.to_builtins(found), ()))
     }
     return Resolved(name, found, origins)
+
+
+def _kind(values: Values) -> type[Recipe]:
+    """The type of a recipe with the method that it names."""
+    told = values.tree.get("method")
+    if isinstance(told, str):
+        values.tree["method"] = told = {"name": told}
+    name = told.get("name", DEFAULT) if isinstance(told, dict) else DEFAULT
+    try:
+        return _recipe_type(name if isinstance(name, str) else str(name))
+    except UsageFault as fault:
+        raise UsageFault(f"{values.where(('method', 'name'))}: {fault.message}", fault.hint) from None
+
+
+@lru_cache
+def _recipe_type(name: str) -> type[Recipe]:
+    """A recipe whose `method` are the settings of that one."""
+    kind = settings_type(name)
+    method = [("method", kind, kind())]
+    strict: Any = {"frozen": True, "kw_only": True, "forbid_unknown_fields": True}
+    found: Any = msgspec.defstruct("Recipe", method, bases=(Recipe,), **strict)
+    return found  # type: ignore[no-any-return]  # a subclass, as its base says
 
 
 def _read(recipe: str) -> tuple[str, str, str]:
@@ -113,6 +140,7 @@ def _lay_over(values: Values, override: str) -> None:
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
         raise UsageFault(f"--set {override!r} is not KEY=VALUE", "for example --set optimizer.learning_rate=1e-5")
+    path = moved(path)
     tree: Any = values.tree
     kind: Any = Recipe
     for depth, part in enumerate(path):
@@ -122,9 +150,11 @@ def _lay_over(values: Values, override: str) -> None:
                 raise UsageFault(f"--set {dotted(path)}: {dotted(path[:depth])} has {len(tree)} items, counted from 0")
             kind, index = items_of(kind), int(part)
         else:
-            if part not in fields_of(kind):
+            if kind is not Any and part not in fields_of(kind):
                 raise unknown_key(here, kind, "--set")
-            kind, index = fields_of(kind)[part], part  # type: ignore[assignment]
+            if not isinstance(tree, dict):
+                raise UsageFault(f"--set {dotted(path)}: {dotted(path[:depth])} is {tree!r}, which has no keys")
+            kind, index = fields_of(kind).get(part, Any), part  # type: ignore[assignment]
             if depth < len(path) - 1 and tree.get(part) is None:
                 tree[part] = {}
         if depth == len(path) - 1:
@@ -145,13 +175,13 @@ def _value(text: str, override: str) -> Any:
         raise UsageFault(f"--set {override[:60]!r}: {fault.message.partition(': ')[2]}", fault.hint) from None
 
 
-def _located(message: str, values: Values, label: str) -> UsageFault:
+def _located(message: str, values: Values, label: str, kind: type[Recipe]) -> UsageFault:
     """msgspec's complaint with the line of what it complains about."""
     found = _AT.match(message)
     what, at = (found["what"], found["where"] or "") if found else (message, "")
     path = tuple(part for part in re.split(r"[.\[\]]+", at) if part)
     place = values.where(path) if path else label
-    choices = choices_at(Recipe, path)
+    choices = choices_at(kind, path)
     hint = f"choose one of {', '.join(repr(choice) for choice in choices)}" if choices else ""
     return UsageFault(f"{place}: {dotted(path) or 'recipe'}: {what[:1].lower()}{what[1:]}", hint)
 

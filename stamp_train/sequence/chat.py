@@ -10,11 +10,11 @@ from typing import Any
 from stamp_schemas.record import SEG
 from stamp_train.sequence.errors import StampModelError
 
-MASK, YES, NO = "<|mask|>", "<|yes|>", "<|no|>"
-ADDED_TOKENS = (SEG, MASK, YES, NO)
+YES, NO = "<|yes|>", "<|no|>"
 _CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 # What an assistant may say beyond text. Everything else that looks like a control token stays text, whoever wrote it.
-_SPEAKABLE = re.compile("(" + "|".join(re.escape(token) for token in (SEG, YES, NO)) + ")")
+SPEAKABLE = (SEG, YES, NO)
+_SPEAKABLE = re.compile("(" + "|".join(map(re.escape, SPEAKABLE)) + ")")
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,8 @@ Message = Mapping[str, Any]
 class EncodedDialogue:
     """Token ids of a dialogue, one `<|image_pad|>` per image not yet repeated for its patches.
 
-    Attributes:
-        ids: token ids.
-        answer: for each token, whether an assistant says it (its `<|im_end|>` too).
-        image_at: index of the `<|image_pad|>`, None without an image.
-        turn_ends: after how many tokens each assistant turn ends, in order.
+    answer: for each token, whether an assistant says it (its `<|im_end|>` too). image_at: index of the `<|image_pad|>`, None
+    without an image. turn_ends: after how many tokens each assistant turn ends, in order.
     """
 
     ids: list[int]
@@ -77,37 +74,36 @@ class EncodedDialogue:
 
 
 class ChatEncoder:
-    """ChatML with the control tokens of Qwen2-VL and the four that STAMP adds.
+    """ChatML with the control tokens of Qwen's models and those that a method adds; `control` has their ids.
 
     Headers, texts and control tokens are tokenised apart. For text that does not begin with a line break this gives the
     ids of the checkpoints' chat template; and a training sequence is always the generation prompt followed by the answer.
-
     tokenizer: a fast one of transformers; StampModelError if it lacks a control token. layout: of the family of models.
     """
 
     def __init__(self, tokenizer: Any, layout: ChatLayout = ASSISTED) -> None:
         self.tokenizer, self.layout = tokenizer, layout
-        vocabulary = tokenizer.get_vocab()
-        missing = [token for token in (*_CHAT_TOKENS, *ADDED_TOKENS) if token not in vocabulary]
+        self._vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self.control: dict[str, int] = {}
+        self._frame: dict[str, list[int]] = {}
+        self.require([*_CHAT_TOKENS, *(token for token in SPEAKABLE if token in self._vocabulary)])
+        self._frame = {text: self.text_ids(text) for text in layout.frame}
+
+    def require(self, tokens: Sequence[str]) -> None:
+        """Make sure of more control tokens; StampModelError if the tokenizer lacks one."""
+        missing = [token for token in tokens if token not in self._vocabulary]
         if missing:
             raise StampModelError(
                 f"the tokenizer has no {', '.join(missing)}",
                 fix="load a STAMP checkpoint's tokenizer, or add them with stamp_train.sequence.tokens.add_tokens",
             )
-        self.control = {token: int(vocabulary[token]) for token in (*_CHAT_TOKENS, *ADDED_TOKENS)}
+        self.control |= {token: int(self._vocabulary[token]) for token in tokens}
         self._control_ids = frozenset(self.control.values())
-        self._frame: dict[str, list[int]] = {}
-        self._frame = {text: self.text_ids(text) for text in layout.frame}
 
     @property
     def seg_id(self) -> int:
-        """Id of `<|seg|>`."""
-        return self.control[SEG]
-
-    @property
-    def mask_id(self) -> int:
-        """Id of `<|mask|>`."""
-        return self.control[MASK]
+        """Id of `<|seg|>`; -1, which no token has, where masks are said otherwise."""
+        return self.control.get(SEG, -1)
 
     @property
     def image_id(self) -> int:
@@ -117,8 +113,7 @@ class ChatEncoder:
     def text_ids(self, text: str) -> list[int]:
         """Ids of plain text; what looks like a control token in it stays text.
 
-        Raises:
-            StampModelError: the tokenizer turns it into a control token all the same.
+        StampModelError if the tokenizer turns it into a control token all the same.
         """
         if text in self._frame:
             return list(self._frame[text])
@@ -145,14 +140,9 @@ class ChatEncoder:
     ) -> EncodedDialogue:
         """Token ids of a dialogue; the layout's system line is put in front if there is none.
 
-        Args:
-            messages: `role` and `content`; content is a string or a list of `{"type": "image"}` and
-                `{"type": "text", "text": ...}`.
-            name: of the dialogue, for messages.
-            generation_prompt: end with the header of an assistant turn.
-
-        Raises:
-            StampModelError: no messages, an unknown kind of content, more than one image, or an image from the assistant.
+        messages: `role` and `content`, which is a string or a list of `{"type": "image"}` and `{"type": "text", "text": ...}`.
+        name: of the dialogue, for messages. generation_prompt: end with the header of an assistant turn. StampModelError: no
+        messages, an unknown kind of content, more than one image, or an image from the assistant.
         """
         if not messages:
             raise StampModelError("a dialogue without messages", where=name)

@@ -1,56 +1,52 @@
-"""What one forward pass takes, a packed sequence and the rows that are read out, and what should come out."""
+"""What one forward pass takes, what comes out of it, and what should."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.structure import AttentionStructure
 
-UNNAMED = -100  # name of a patch of which nothing is known
+Packed = TypeVar("Packed", "StampInputs", "Targets")
 
 
 @dataclass(frozen=True)
-class MaskBlock:
-    """One `<|seg|>` of the sequence.
+class MaskPlace:
+    """One mask of a sequence: its `<|seg|>`, and how many states are read for it."""
 
-    Attributes:
-        name: the dialogue it belongs to, for messages.
-        image: index of its image in `StampInputs.image_grid_thw`.
-        grid: merged patches (height, width); the block has height * width mask tokens, row by row.
-        words: ids of the last tokens before it, as many as the readout is told (`StampConfig.head_words`), fewer at a start.
-    """
-
-    name: str
-    image: int
-    grid: tuple[int, int]
-    words: tuple[int, ...] = ()
+    seg: Seg
+    rows: int
 
     @property
-    def size(self) -> int:
-        """Number of mask tokens."""
-        return self.grid[0] * self.grid[1]
+    def name(self) -> str:
+        """The dialogue it belongs to, for messages."""
+        return self.seg.name
+
+    @property
+    def grid(self) -> Grid:
+        """Merged patches of its image."""
+        return self.seg.document.grid
+
+    @property
+    def image(self) -> int:
+        """Index of its image in `StampInputs.image_grid_thw`."""
+        return self.seg.document.image
 
 
 @dataclass(frozen=True)
 class StampInputs:
-    """A packed sequence of L tokens with I images, T supervised text rows and M mask tokens.
+    """A packed sequence of L tokens with I images, T supervised text rows and R rows that are read for masks.
 
-    Attributes:
-        input_ids: int64 [1, L].
-        position_ids: int64 [3, 1, L], rotary positions (time, height, width).
-        structure: who may attend to whom.
-        feature_rows: int64 [L]; the row of the merged image features that an image placeholder is replaced by and that
-            a mask token has added to its embedding; -1 for text.
-        text_rows: int64 [T], rows whose next-token logits are wanted (repeats allowed).
-        mask_rows: int64 [M], rows of the mask tokens, block after block.
-        blocks: the mask blocks in that order.
-        pixel_values: float [patches of all images, channels * time * 14 * 14], None if there is no image.
-        image_grid_thw: int64 [I, 3], patches before the 2x2 merge.
+    input_ids: int64 [1, L]. position_ids: int64 [3, 1, L], rotary positions (time, height, width). structure: who may attend to
+    whom. feature_rows: int64 [L], the row of the merged image features that an image placeholder is replaced by and that any
+    other token has added to its embedding; -1 for none. text_rows: int64 [T], rows whose next-token logits are wanted (repeats
+    allowed). mask_rows: int64 [R], mask after mask as in `masks`. pixel_values: float [patches of all images, channels * time *
+    height * width of a patch], None without an image. image_grid_thw: int64 [I, 3], patches before the merge.
     """
 
     input_ids: Tensor
@@ -59,18 +55,34 @@ class StampInputs:
     feature_rows: Tensor
     text_rows: Tensor
     mask_rows: Tensor
-    blocks: tuple[MaskBlock, ...] = ()
+    masks: tuple[MaskPlace, ...] = ()
     pixel_values: Tensor | None = None
     image_grid_thw: Tensor | None = None
 
     def to(self, device: torch.device | str) -> StampInputs:
         """The same inputs on another device."""
-        moved: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor | AttentionStructure)
-        }
-        return replace(self, **moved)
+        return _moved(self, device)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the outputs of the inputs' rows should be.
+
+    text_ids: int64 [T], the next token after each of `StampInputs.text_rows`. text_weights: float32 [T]; a token of a shared
+    prefix counts once for each dialogue that shares it. labels: what the method learns for all masks, rows one below another.
+    mask_of: int64 [rows], the mask that each of them belongs to. masks: their number. image_labels: what it learns of images.
+    """
+
+    text_ids: Tensor
+    text_weights: Tensor
+    labels: Tensor
+    mask_of: Tensor
+    masks: int
+    image_labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+    def to(self, device: torch.device | str) -> Targets:
+        """The same targets on another device."""
+        return _moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -78,21 +90,23 @@ class ImageFeatures:
     """Features of all images of a sequence, N merged patches in all, row by row per image.
 
     merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge: upper left, upper
-    right, lower left, lower right. layers: [N, H] each, what is added after each of the language model's first layers.
+    right, lower left, lower right. layers: [N, H] each, what is added after each of the language model's first layers. own: for
+    each image what the method's readout made of its pixels, if anything.
     """
 
     merged: Tensor
     patches: Tensor
     layers: tuple[Tensor, ...] = ()
+    own: tuple[Tensor, ...] = ()
 
     def split(self, sizes: Sequence[int]) -> list[ImageFeatures]:
-        """Features of so many merged patches each."""
+        """Features of each image, of so many merged patches."""
         merged, patches, *layers = (
             torch.split(part, list(sizes)) for part in (self.merged, self.patches, *self.layers)
         )
         return [
-            ImageFeatures(first, second, tuple(rest))
-            for first, second, *rest in zip(merged, patches, *layers, strict=True)
+            ImageFeatures(first, second, tuple(rest), self.own[number : number + 1])
+            for number, (first, second, *rest) in enumerate(zip(merged, patches, *layers, strict=True))
         ]
 
     @classmethod
@@ -103,31 +117,43 @@ class ImageFeatures:
             torch.cat([part.merged for part in parts]),
             torch.cat([part.patches for part in parts]),
             tuple(torch.cat(layer) for layer in layers),
+            tuple(one for part in parts for one in part.own),
         )
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What the outputs of the inputs' rows should be.
+class Reading:
+    """What a readout is given: R states, of the masks one after another.
 
-    Attributes:
-        text_ids: int64 [T], the next token after each of `StampInputs.text_rows`.
-        text_weights: float32 [T]; a token of a shared prefix counts once for each dialogue that shares it.
-        coverage: uint8 [M, side * side] for each mask token, round(254 * covered fraction), 255 = ignore.
-        mask_of: int64 [M], the mask block that each mask token belongs to.
-        masks: number of mask blocks.
-        names: int64 [4 N], the number of the name of each 14-pixel patch of all images, as the vision tower has them, or
-            `UNNAMED`; empty where no names are learned.
+    states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has.
+    features: of the images. language: the language model, for its embeddings and its norm. earlier: [R, H], states a layer
+    earlier and before any norm, for readouts with `wants_earlier`, while they are trained.
     """
 
-    text_ids: Tensor
-    text_weights: Tensor
-    coverage: Tensor
-    mask_of: Tensor
-    masks: int
-    names: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    states: Tensor
+    feature_rows: Tensor
+    masks: tuple[MaskPlace, ...]
+    features: ImageFeatures
+    language: Any
+    earlier: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> Targets:
-        """The same targets on another device."""
-        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **moved)
+
+@dataclass(frozen=True)
+class Outputs:
+    """Result of a packed forward pass.
+
+    text_logits: [T, V], for the next token after each of `StampInputs.text_rows`. read: what the method's readout found, by
+    name. masks: as in the inputs. backend: name of the attention backend that ran.
+    """
+
+    text_logits: Tensor
+    read: Mapping[str, Tensor]
+    masks: tuple[MaskPlace, ...]
+    backend: str
+
+
+def _moved(packed: Packed, device: torch.device | str) -> Packed:
+    moved: dict[str, Any] = {
+        name: value.to(device) for name, value in vars(packed).items() if isinstance(value, Tensor | AttentionStructure)
+    }
+    return replace(packed, **moved)

@@ -1,24 +1,19 @@
-"""The four added tokens and their rows in the embedding matrices."""
+"""Added tokens and their rows in the embedding matrices."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from stamp_train.sequence.chat import ADDED_TOKENS
-
 _ROWS_MULTIPLE = 64  # rows are added in this multiple, a size matrix kernels like
 
 
-def add_tokens(tokenizer: Any) -> list[int]:
-    """Add `<|seg|> <|mask|> <|yes|> <|no|>` to a tokenizer, in the published order; those already there stay.
-
-    Returns:
-        Ids of the tokens that were new.
-    """
+def add_tokens(tokenizer: Any, tokens: Sequence[str]) -> list[int]:
+    """Add a method's tokens to a tokenizer, in their order; those already there stay. Ids of the new ones."""
     known = tokenizer.get_vocab()
-    new = [token for token in ADDED_TOKENS if token not in known]
+    new = [token for token in tokens if token not in known]
     if new:
         tokenizer.add_tokens(new, special_tokens=True)
     return [int(i) for i in tokenizer.convert_tokens_to_ids(new)]
@@ -29,12 +24,8 @@ def prepare_rows(model: Any, new_ids: list[int], real_rows: int) -> None:
     """Give new tokens their rows: spare ones if there are, else the matrices grow; they never shrink.
 
     Qwen2-VL's matrices have more rows than its tokenizer has tokens. The rows of new tokens begin as the mean of the real
-    rows; a mean over all would mix in the untrained spare ones.
-
-    Args:
-        model: any causal model of transformers.
-        new_ids: ids of the new tokens.
-        real_rows: number of tokens before they were added.
+    rows; a mean over all would mix in the untrained spare ones. model: any causal model of transformers. real_rows: number of
+    tokens before the new ones were added.
     """
     if not new_ids:
         return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from stamp_data.grid import PATCH, patch_grid
 from stamp_schemas.record import CHARACTERS_PER_TOKEN, SEG
 from stamp_train.launch import is_first
 from stamp_train.stream.index import ShardRows
@@ -39,7 +40,8 @@ class TokenCosts:
     system: the default system turn that stands in front of a dialogue. turn: start, role, end and line break of a turn.
     header: those of a turn that precede its content; before the image, dialogues share them. vision: start and end of the
     image. characters: characters per token, where the build counted no tokens. counted: whether its counts are of this
-    tokenizer.
+    tokenizer. factor: side of a merged patch in pixels. mask: tokens that a mask adds in an image of so many merged patches, by
+    the method; one each by default.
     """
 
     system: int = 11
@@ -48,6 +50,8 @@ class TokenCosts:
     vision: int = 2
     characters: float = CHARACTERS_PER_TOKEN
     counted: bool = True
+    factor: int = PATCH
+    mask: Callable[[int], int] = int
 
     def text(self, characters: int, masks: int) -> int:
         """Tokens of a dialogue's texts, estimated; every `<|seg|>` is one."""
@@ -56,9 +60,10 @@ class TokenCosts:
     def group(self, image: int, texts: Sequence[int], turns: Sequence[int], masks: Sequence[int]) -> GroupTokens:
         """Tokens of a group. image: its merged patches, 0 without one; the rest: of each dialogue."""
         shared = self.system + self.header + self.vision + image if image else 0
-        alone = -self.header if image else self.system
+        alone, mask_tokens = (-self.header, self.mask(image)) if image else (self.system, 0)
         own = (
-            alone + self.turn * turn + text + image * mask for text, turn, mask in zip(texts, turns, masks, strict=True)
+            alone + self.turn * turn + text + mask_tokens * mask
+            for text, turn, mask in zip(texts, turns, masks, strict=True)
         )
         return GroupTokens(shared, tuple(own))
 
@@ -77,7 +82,15 @@ class Lengths:
     def __call__(self, groups: tuple[Group, ...]) -> list[GroupTokens]:
         """Tokens of each group."""
         rows = self._rows(groups)
-        return [measure(rows[group.source, group.shard], group.row, group.dialogues, self._costs) for group in groups]
+        return [self._measure(group, rows[group.source, group.shard]) for group in groups]
+
+    def _measure(self, group: Group, rows: ShardRows) -> GroupTokens:
+        """With grids as the build has them, or as it would have them for the model's patches."""
+        settings, image = self._plan.sets[group.source].manifest.settings, None
+        if settings.pixels_per_patch != self._costs.factor and rows.image_tokens[group.row]:
+            width, height = rows.sizes[group.row].tolist()
+            image = patch_grid(height, width, settings.min_tokens, settings.max_tokens, self._costs.factor).tokens
+        return measure(rows, group.row, group.dialogues, self._costs, image)
 
     def _rows(self, groups: tuple[Group, ...]) -> dict[tuple[int, int], ShardRows]:
         """The rows of every shard that the groups are of; those of one set are read together."""

@@ -20,6 +20,7 @@ import msgspec
 from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
+from stamp_train.methods.contract import Method
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.stream.examples import ExampleMaker, Prepare
 from stamp_train.stream.lengths import Lengths, TokenCosts
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a rank reads; nothing here changes what a step sees.
 
-    rank, world: which of how many. token_budget: most tokens of a pack. side, label_rule, names: see `ExampleMaker`. threads:
+    rank, world: which of how many. token_budget: most tokens of a pack. threads:
     that read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand, in at most as many
     steps; each holds its pixel values, 23 MB for 1,280 tokens. max_bad_share: of the records, before the run stops.
     quarantine: file to name them in.
@@ -46,9 +47,6 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     rank: int = 0
     world: int = 1
     token_budget: int = 24_576
-    side: int = 1
-    label_rule: str = "coverage"
-    names: Sequence[str] = ()
     threads: int = 2
     ahead: int = 16
     max_bad_share: float = 0.001
@@ -102,12 +100,18 @@ class _Pending:
 class StreamLoader:
     """Iterates the steps of a plan, from where its state stands to the plan's end, for one rank.
 
-    plan: of the run. prepare: the model's processor, see `examples.Prepare`. options: rank, sizes and threads. costs: tokens
-    that no text accounts for. StampError: while iterating: a set that cannot be read, or too many bad records.
+    plan: of the run. prepare: the model's processor, see `examples.Prepare`. method: says what is learned. options: rank, sizes
+    and threads. costs: tokens that no text accounts for. StampError: while iterating: a set that cannot be read, or too many
+    bad records.
     """
 
     def __init__(
-        self, plan: Plan, prepare: Prepare, options: LoaderOptions | None = None, costs: TokenCosts | None = None
+        self,
+        plan: Plan,
+        prepare: Prepare,
+        method: Method,
+        options: LoaderOptions | None = None,
+        costs: TokenCosts | None = None,
     ) -> None:
         self.plan = plan
         self.options = options or LoaderOptions()
@@ -115,7 +119,7 @@ class StreamLoader:
         self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share, records)
         self._lengths = Lengths(plan, costs)
         self._reader = RecordReader(plan.sets)
-        self._make = ExampleMaker(prepare, self.options.side, self.options.label_rule, self.options.names)
+        self._make = ExampleMaker(prepare, method)
         self._told: set[tuple[int, int, int, int]] = set()
         self._draws = 0
 
@@ -263,23 +267,15 @@ def _executor(threads: int, stores: Sequence[Store]) -> Iterator[Executor]:
 
 
 def stage_loader(
-    recipe: Recipe, index: int, prepare: Prepare, side: int, rank: int, world: int, out: Path, names: Sequence[str] = ()
+    recipe: Recipe, index: int, prepare: Prepare, method: Method, rank: int, world: int, out: Path
 ) -> StreamLoader:
-    """The loader of stage number `index` of a recipe for one rank of `world`; `out`: where unreadable records are listed.
-
-    side, names: see `ExampleMaker`.
-    """
-    from stamp_train.methods.stamp.losses import loss_settings  # loads transformers
-
+    """The loader of stage number `index` of a recipe for one rank of `world`; `out`: where unreadable records are listed."""
     options = LoaderOptions(
         rank=rank,
         world=world,
         token_budget=recipe.batch.pack_tokens,
-        side=side,
-        label_rule=loss_settings(recipe.loss).label_rule,
-        names=names,
         threads=recipe.data.threads,
         max_bad_share=recipe.data.max_bad_share,
         quarantine=out / QUARANTINE,
     )
-    return StreamLoader(stage_plan(recipe, index), prepare, options, token_costs(recipe))
+    return StreamLoader(stage_plan(recipe, index), prepare, method, options, token_costs(recipe))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +17,7 @@ from stamp_data.shards.manifest import NoManifest
 from stamp_data.shards.stores import ShardCache, Store, open_store
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Data, Recipe
+from stamp_train.backbones.registry import recipe_backbone
 from stamp_train.stream.lengths import Lengths, TokenCosts
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.pack import PackedStep, pack_batch
@@ -73,9 +74,11 @@ def stage_steps(recipe: Recipe, index: int) -> int:
 
 
 def token_costs(recipe: Recipe) -> TokenCosts:
-    """Tokens of a sequence that no text accounts for, in the model's tokenizer."""
-    model = recipe.model
-    return _BYTES if model.preset and not model.tokenizer and not model.vocabulary else TokenCosts()
+    """Tokens of a sequence that no text accounts for, in the model's tokenizer and by its method."""
+    model, backbone = recipe.model, recipe_backbone(recipe.model)
+    costs = _BYTES if model.preset and not model.tokenizer and not model.vocabulary else TokenCosts()
+    system = costs.system if backbone.chat.system else 0
+    return replace(costs, factor=backbone.factor, system=system, mask=recipe.method.tokens_per_mask)
 
 
 @dataclass(frozen=True)

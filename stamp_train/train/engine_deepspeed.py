@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import distributed, nn
 
 from stamp_schemas import UsageFault
-from stamp_train.backbones.modeling import StampOutput
+from stamp_train.sequence.inputs import Outputs
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 
@@ -196,8 +196,8 @@ class _Called(nn.Module):
         super().__init__()
         self.engine = engine
 
-    def forward(self, **given: Any) -> StampOutput:
-        return StampOutput(**self.engine(**given))
+    def forward(self, **given: Any) -> Outputs:
+        return Outputs(**self.engine(**given))
 
 
 @contextlib.contextmanager
@@ -221,7 +221,7 @@ def _quiet_deepspeed(device: torch.device) -> Any:
     import deepspeed
 
     logger = logging.getLogger("DeepSpeed")
-    # Modules that give a StampOutput have no weights of their own, which are all that it would watch them for.
+    # Modules that give a Outputs have no weights of their own, which are all that it would watch them for.
     logger.addFilter(lambda record: "unknown inputs or outputs type" not in record.getMessage())
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler):

@@ -11,7 +11,6 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,11 @@ from stamp_train.estimate.workload import Work
 from stamp_train.launch.heartbeat import Heartbeat
 from stamp_train.launch.peers import decide
 from stamp_train.launch.signals import Stopped, StopRequest
-from stamp_train.methods.stamp.losses import StampLosses, loss_settings
+from stamp_train.methods.contract import Method
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.deepspeed import deepspeed_config
-from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.sequence.examples import LayoutOptions
+from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import prepare_with
 from stamp_train.stream.loader import StepBatch, StreamLoader, stage_loader
 from stamp_train.stream.stages import stage_steps
@@ -92,11 +92,10 @@ class Run:
         self.moments = read_optimizer(self.start) if self.start else None
         self.outline = without_weights(self.network)
         prepared = distribute(self.accelerator, self.network, self.recipe)
-        settings = replace(loss_settings(self.recipe.loss), naming=self.recipe.naming, early=self.recipe.early)
-        options = LayoutOptions.of(self.network.config, text_labels=settings.text_labels)
-        layout, attention = Layout(self.processor.chat, options), self.recipe.model.attention
-        self.side = options.side
-        self.steps = StepRunner(self.accelerator, prepared, layout, StampLosses(settings), attention)
+        self.method: Method = self.network.method
+        options = LayoutOptions.of(self.network.config, text_labels=self.method.text_labels)
+        layout, attention = Layout(self.processor.chat, self.method, options), self.recipe.model.attention
+        self.steps = StepRunner(self.accelerator, prepared, layout, self.method, attention)
 
         self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)
         if self.main:
@@ -177,9 +176,8 @@ class Run:
             yield ()
             return
         ranks = self.accelerator.process_index, self.accelerator.num_processes
-        names = self.network.stamp_config.names if self.recipe.naming else ()
         prepare = prepare_with(self.processor)
-        self.loader: StreamLoader = stage_loader(self.recipe, index, prepare, self.side, *ranks, self.out, names)
+        self.loader: StreamLoader = stage_loader(self.recipe, index, prepare, self.method, *ranks, self.out)
         if self.progress.stream:
             self.loader.load_state_dict(self.progress.stream)
         stream: Any = iter(self.loader)

@@ -11,18 +11,17 @@ import torch
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.base import base_of, check_base, fetch, read_base, write_base
-from stamp_train.backbones.folder import has_head
+from stamp_train.backbones.folder import is_base
 from stamp_train.backbones.load import check_folder, load_checkpoint, start_from
 from stamp_train.backbones.lora import load_adapter, lora_config, merge_adapter, wrap
 from stamp_train.backbones.processor import StampProcessor, make_images, open_images, open_tokenizer
-from stamp_train.backbones.random_init import build_scratch, scratch_tokenizer, stamp_config
+from stamp_train.backbones.random_init import build_random
 from stamp_train.backbones.saving import save_model, spell_twice
 from stamp_train.generation.prompts import check_rows
-from stamp_train.methods.stamp.demo.patch_classes import categories
-from stamp_train.sequence.chat import ADDED_TOKENS
 from stamp_train.sequence.errors import reading
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
 from stamp_train.train.checksums import write_checksums
+from stamp_train.train.corpus import new_tokenizer, records_of
 
 ADAPTER = "adapter"  # folder of a checkpoint that holds an adapter instead of a whole model
 
@@ -39,7 +38,7 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
 
     Raises:
         StampModelError: weights of `checkpoint` that do not fit.
-        StampError: the start is no checkpoint, a damaged one, or lacks the layer that naming takes.
+        StampError: the start is no checkpoint, a damaged one, or lacks what the method's training takes.
     """
     adapted = recipe.model.tuning == "lora"
     dtype = torch.bfloat16 if adapted and recipe.model.precision == "bf16" else torch.float32
@@ -48,18 +47,15 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         network = _adapt(network, processor, recipe, checkpoint)
     if recipe.model.freeze_vision or adapted:
         _plain(network).model.visual.requires_grad_(False)
-    if recipe.model.freeze_patches:
-        _plain(network).model.visual.patch_embed.requires_grad_(False)
+    plain = _plain(network)
+    plain.method = recipe.method.over(plain.method.settings).method()
+    plain.method.prepare(plain, fresh=bool(recipe.model.preset) and checkpoint is None)
     for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
     if recipe.model.gradient_checkpointing:
         _recompute(network)
     network.train()
-    if recipe.naming and not _plain(network).stamp_config.names:
-        raise StampError(
-            f"{recipe.model.start or checkpoint}: naming takes a layer that this checkpoint lacks", "naming=0"
-        )
     return network, processor
 
 
@@ -74,8 +70,8 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
         check_rows(network, processor.chat)
         return network, processor
     if model.preset:
-        tokenizer = scratch_tokenizer(recipe)
-        network = build_scratch(recipe, tokenizer, dtype)
+        tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
+        network = build_random(model, tokenizer, method, recipe.seed, dtype)
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)
         return network, StampProcessor(tokenizer, images, network.backbone)
     folder = start_folder(recipe, checkpoint)
@@ -121,15 +117,23 @@ def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
 
 
 def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
-    """A STAMP checkpoint as it is; a base model with a new head, and rows for the tokens that its tokenizer lacks."""
-    new_ids = add_tokens(tokenizer)
-    if has_head(folder):
-        network = load_checkpoint(folder, dtype=dtype)
-    else:
-        stamp = stamp_config(recipe.model, categories(recipe) if recipe.naming else ())
+    """A checkpoint as it is; a base model with a new readout, and rows for the tokens that its tokenizer lacks.
+
+    UsageFault if the checkpoint is of another method than the recipe.
+    """
+    new_ids = add_tokens(tokenizer, recipe.method.tokens)
+    if is_base(folder):
+        method = recipe.method.complete(lambda: records_of(recipe))
         with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)  # the head is drawn at random
-            network = start_from(folder, stamp, dtype=dtype)
+            torch.manual_seed(recipe.seed)  # the readout is drawn at random
+            network = start_from(folder, method, dtype=dtype)
+    else:
+        network = load_checkpoint(folder, dtype=dtype)
+        if (its := network.method.settings.name) != recipe.method.name:
+            raise UsageFault(
+                f"{folder}: a checkpoint of method {its}, the recipe's is {recipe.method.name}",
+                f"--set method={its}, or begin with a base model",
+            )
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))
     return network
 
@@ -138,7 +142,7 @@ def _adapt(network: Any, processor: StampProcessor, recipe: Recipe, checkpoint: 
     if checkpoint is not None:
         with reading(checkpoint / ADAPTER):
             return load_adapter(network, checkpoint / ADAPTER, trainable=True)
-    ids = processor.tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
+    ids = processor.tokenizer.convert_tokens_to_ids(list(recipe.method.tokens))
     lora = recipe.model.lora
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # LoRA's first matrix is drawn at random

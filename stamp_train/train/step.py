@@ -17,8 +17,10 @@ from torch.distributed.tensor import DTensor
 
 from stamp_schemas import StampError
 from stamp_train.estimate.workload import Work
-from stamp_train.methods.losses import Counts, Objective, added, means
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, PackedBatch
+from stamp_train.methods.contract import Method
+from stamp_train.methods.losses import Counts, added, means
+from stamp_train.sequence.examples import DialogueExample, ImageExample, PackedBatch
+from stamp_train.sequence.layout import Layout
 from stamp_train.train.engine import in_shards
 
 _SAID = 3  # dialogues named in a message
@@ -53,8 +55,9 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 def _work(pack: PackedBatch) -> Work:
     """What is in a pack."""
     inputs, grids = pack.inputs, pack.inputs.image_grid_thw
-    mask = len(inputs.mask_rows)
-    image = int((inputs.feature_rows >= 0).sum()) - mask
+    blocks = inputs.structure.block > 0
+    mask = int(blocks.sum())
+    image = int(((inputs.feature_rows >= 0) & ~blocks).sum())
     text = len(inputs.structure) - image - mask
     return Work(len(pack.dialogues), 0 if grids is None else len(grids), text, image, mask)
 
@@ -66,9 +69,7 @@ class StepRunner:
     attention: backend.
     """
 
-    def __init__(
-        self, accelerator: Accelerator, network: Any, layout: Layout, method: Objective, attention: str
-    ) -> None:
+    def __init__(self, accelerator: Accelerator, network: Any, layout: Layout, method: Method, attention: str) -> None:
         self.accelerator = accelerator
         self.network = network
         self.layout = layout
@@ -102,7 +103,7 @@ class StepRunner:
         """Gradients of one pack; returns its part of the mean losses, float64 [names] on the CPU, in the counts' order."""
         pack = pack.to(self._device)
         with self.accelerator.autocast():  # in shards, nobody else sees to the precision of what is between layers
-            output = self.network(inputs=pack.inputs, attention=self.attention, **self.method.asked)
+            output = self.network(inputs=pack.inputs, attention=self.attention)
         everywhere = self.method.divide_by == "global"
         losses = means(self.method.losses(output, pack.targets), counts if everywhere else None)
         parts = torch.stack([losses[name] for name in counts])

@@ -17,9 +17,9 @@ from stamp_data.build.seal import mended, unseal
 from stamp_data.build.split import describe_inputs
 from stamp_data.build.task import run_task
 from stamp_data.files import file_digest
-from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.facts import Facts
-from stamp_data.inspect.look import Looker
+from stamp_data.inspect.concat import ConcatDataset
+from stamp_data.inspect.reading import StatsReader
+from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.shards.index import IndexRow, read_rows
 from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.manifest import read_manifest
@@ -107,18 +107,18 @@ def read_labels(path: Path) -> str:
 
 
 def read_record(path: Path) -> str:
-    """As the gallery does: facts and findings of whatever a record of the right hash says."""
+    """As the gallery does: statistics and findings of whatever a record of the right hash says."""
     row, data = victim()
     record: Record = msgspec.json.decode(data["json"], type=Record)
     try:
         record = msgspec.json.decode(path.read_bytes(), type=Record)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return PART
-    with ShardSet(made()[1]) as shards, Corpus([made()[1]]) as corpus:
-        facts = Facts(0, shards.manifest, row, record, shards.labels(row))
+    with ShardSet(made()[1]) as shards, ConcatDataset([made()[1]]) as dataset:
+        stats = RecordStats(0, shards.manifest, row, record, shards.labels(row))
         if len(record.dialogues) != row.dialogues or len(record.targets) != row.targets:
             return PART
-        return PART if Looker(corpus)._findings(facts, data["image"]) else WHOLE
+        return PART if StatsReader(dataset)._findings(stats, data["image"]) else WHOLE
 
 
 # --- files ---------------------------------------------------------------------------------------------------------------

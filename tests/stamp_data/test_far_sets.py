@@ -63,10 +63,10 @@ def root(request: pytest.FixtureRequest, shards: Path) -> Iterator[str]:
 
 
 def test_inspect(root: str, shards: Path, tmp_path: Path) -> None:
-    def facts(place: str) -> Any:
+    def stats(place: str) -> Any:
         return {**json.loads(call("inspect", place, "--all", "--json")), "inputs": None}
 
-    assert facts(f"{root}/{SET}") == facts(f"{shards}/{SET}")
+    assert stats(f"{root}/{SET}") == stats(f"{shards}/{SET}")
     assert call("inspect", f"{root}/{SET}", "-q") == call("inspect", f"{shards}/{SET}", "-q")
     call("inspect", f"{root}/{SET}", "--sheet", tmp_path / "far.png")
     call("inspect", f"{shards}/{SET}", "--sheet", tmp_path / "near.png")

@@ -13,7 +13,10 @@ from hypothesis import settings
 
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions, PackedBatch
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.layout import Layout
+
+from .stamping import stamp
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -143,7 +146,8 @@ def pack(tiny: SimpleNamespace) -> Callable[..., PackedBatch]:
     """Pack a shape (see `random_images`) for the tiny model."""
 
     def build(shape: Any, **options: Any) -> PackedBatch:
-        chosen = LayoutOptions(**{"side": 4, **options})
-        return Layout(tiny.chat, chosen)(random_images(shape, side=chosen.side))
+        about = {name: options.pop(name) for name in ("side", "mask_positions") if name in options}
+        method = stamp(**about)
+        return Layout(tiny.chat, method, LayoutOptions(**options))(random_images(shape, side=method.side))
 
     return build

@@ -64,14 +64,14 @@ def main(shards: Path, out: Path) -> dict[str, dict[str, int]]:
     ]
     tiny = resolve("tiny", [*sets, *few, "evaluation.sets=[refcoco-unc/val]"])
     counted("a product, to see that it is counted", lambda: torch.ones(2, 2).bfloat16() @ torch.ones(2, 2).bfloat16())
-    counted("run", lambda: Run(tiny, out / "run", score=held_out_score(tiny, out / "run")).train())
+    counted("run", lambda: Run(tiny, out / "run", score=held_out_score(tiny.recipe, out / "run")).train())
     model, processor = load_folder(out / "run/final")
     for part in (model.to(torch.bfloat16), processor):  # as a machine with bfloat16 units stores it
         part.save_pretrained(out / "half")
     counted("predict", lambda: predict(out / "half"))
     counted("export", lambda: export(out / "half", out / "exported"))
     lora = ["model.tuning=lora", "model.lora.rank=2", "model.preset=", f"model.start={out / 'half'}", "model.shape={}"]
-    lora += ["optimizer.kind=adamw", "naming=0", "model.scratch={}", "model.vocabulary=0"]
+    lora += ["optimizer.kind=adamw", "method.demo=null", "model.vocabulary=0"]
     adapted = resolve("tiny", [*sets, *few, "evaluation.sets=[]", *lora])
     counted("LoRA run", lambda: Run(adapted, out / "lora").train())
     counted("LoRA checkpoint", lambda: predict(next((out / "lora/checkpoints").iterdir())))

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig
 
 from stamp_train.backbones.registry import BACKBONES
-from stamp_train.sequence.chat import ADDED_TOKENS
+from stamp_train.methods.stamp.settings import StampSettings
 
 DATA = Path(__file__).parent.parent / "data"
 GOLDEN = DATA / "golden" / "stamp_tiny"
@@ -141,7 +141,9 @@ def _save_in_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 def _write_tokenizer(folder: Path, published: str) -> None:
     """The golden tokenizer without the tokens that STAMP adds, in the files that the hub has of Qwen's."""
     tokenizer = json.loads((GOLDEN / "tokenizer.json").read_bytes())
-    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] not in ADDED_TOKENS]
+    tokenizer["added_tokens"] = [
+        token for token in tokenizer["added_tokens"] if token["content"] not in StampSettings.tokens
+    ]
     _write(folder / "tokenizer.json", tokenizer)
     config = json.loads((DATA / "hub" / published / "tokenizer_config.json").read_bytes())
     kept = {str(token["id"]): token for token in tokenizer["added_tokens"]}

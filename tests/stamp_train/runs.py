@@ -34,10 +34,12 @@ threads: 1
 """
 
 
-def make_shards(folder: Path, names: tuple[str, ...] = ("refcoco", "grefcoco", "llava")) -> Path:
+def make_shards(folder: Path, names: tuple[str, ...] = ("refcoco", "grefcoco", "llava"), **settings: Any) -> Path:
     """Built sets of 96x64 pictures, small enough for 2x3 merged patches."""
     synthesize(folder / "raw", images=48, size=(96, 64))
-    job = Job(names=names, root=folder / "raw", out=folder / "shards", min_tokens=4, max_tokens=16)
+    job = Job(
+        names=names, root=folder / "raw", out=folder / "shards", **{"min_tokens": 4, "max_tokens": 16, **settings}
+    )
     executor = LocalExecutor(1)
     try:
         for _ in run_job(job, executor, lambda *_: None):

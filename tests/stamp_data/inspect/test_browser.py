@@ -264,7 +264,7 @@ def test_the_server_pages_and_filters(chromium: Any, zoo_set: Path) -> None:
 
 def test_the_server_is_paged_while_it_reads(chromium: Any, zoo_set: Path) -> None:
     served = Served([zoo_set])
-    catalogue = served.gallery.catalogue
+    catalogue = served.gallery.index
     everything = catalogue._entries
     catalogue._entries, catalogue.done, catalogue.scanned = everything[:4], False, 4
     watched = Watched(chromium, served.address)

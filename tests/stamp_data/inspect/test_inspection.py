@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from stamp_data.grid import coverage, patch_grid
-from stamp_data.inspect.facts import patch_quality
 from stamp_data.inspect.inspection import inspect_sets
+from stamp_data.inspect.record_stats import patch_quality
 from stamp_data.inspect.report import InspectReport, failures, report_json
-from stamp_data.inspect.select import record_keys
+from stamp_data.inspect.selection import record_keys
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.record import FULL
 

@@ -30,11 +30,11 @@ class Served:
         self.gallery = Gallery(paths, **options)
         self.server = open_server(self.gallery)
         self.address = self.server.address
-        self.gallery.catalogue.start()
+        self.gallery.index.start()
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         self.port, self.path = urlsplit(self.address).port, urlsplit(self.address).path
-        while not self.gallery.catalogue.done:
+        while not self.gallery.index.done:
             time.sleep(0.01)
 
     def ask(self, path: str, method: str = "GET", host: str | None = None, **headers: str) -> Answer:

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stamp_data.inspect import shelf
+from stamp_data.inspect import view_cache
+from stamp_data.inspect.record_page import record_view
 from stamp_data.inspect.server import Gallery, open_server
-from stamp_data.inspect.shelf import Shelf
-from stamp_data.inspect.view import record_view
+from stamp_data.inspect.view_cache import ViewCache
 from stamp_schemas import StampError
 
 from ..making import assorted, build
@@ -52,18 +52,18 @@ def test_what_thirty_ask_for_at_once_is_made_once(large_set: Path, monkeypatch: 
     """Thirty times the first page, and thirty times all three, in all 1,440 and 4,320 records."""
     made: Counter[str] = Counter()
 
-    def counted(pick: Any, *more: Any) -> Any:
-        made[pick.facts.record.key] += 1
-        return record_view(pick, *more)
+    def counted(selected: Any, *more: Any) -> Any:
+        made[selected.stats.record.key] += 1
+        return record_view(selected, *more)
 
-    monkeypatch.setattr(shelf, "record_view", counted)
+    monkeypatch.setattr(view_cache, "record_view", counted)
     gallery = Gallery([large_set])
-    monkeypatch.setattr(gallery.catalogue, "_then", lambda *_: None)  # nothing is made unasked
+    monkeypatch.setattr(gallery.index, "_then", lambda *_: None)  # nothing is made unasked
     server = open_server(gallery)
     thread = threading.Thread(target=server.run)
     thread.start()
-    gallery.catalogue.start()
-    while not gallery.catalogue.done:
+    gallery.index.start()
+    while not gallery.index.done:
         time.sleep(0.01)
     try:
         with ThreadPoolExecutor(PAGES) as pool:
@@ -100,12 +100,12 @@ def test_thirty_may_knock_before_one_is_let_in(large_set: Path) -> None:
 
 
 def test_views_are_made_before_they_are_asked_for_as_long_as_there_is_room(large_set: Path) -> None:
-    whole = Shelf([large_set], None)
+    whole = ViewCache([large_set], None)
     whole.fill(range(len(whole)), threading.Event())
     views = whole.views(range(len(whole)))
     size = sum(len(bytes(view)) for view in views)
     whole.close()
-    small = Shelf([large_set], None, limit=size // 4)
+    small = ViewCache([large_set], None, limit=size // 4)
     small.fill(range(len(small)), threading.Event())
     assert small._bytes <= size // 4 + max(len(bytes(view)) for view in views)
     assert 0 < len(small._views) < len(views) / 2

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from stamp_data.inspect.inspection import inspect_sets
-from stamp_data.inspect.one import show_record
-from stamp_data.inspect.terminal import run_terminal
+from stamp_data.inspect.record_terminal import show_record
+from stamp_data.inspect.report_terminal import run_terminal
 from stamp_schemas import StampError
 
 from ..making import ListSource, build, pictured

@@ -16,7 +16,7 @@ from stamp_train.attention.flash import FlashPlan
 from stamp_train.attention.partition import partition
 from stamp_train.attention.select import resolve
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.layout import PackedBatch
+from stamp_train.sequence.examples import PackedBatch
 from stamp_train.sequence.structure import AttentionStructure, visible
 
 GRIDS = st.sampled_from([(1, 1), (2, 3), (3, 2), (4, 4)])

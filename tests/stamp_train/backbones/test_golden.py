@@ -12,10 +12,12 @@ from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.methods.losses import total
-from stamp_train.methods.stamp.losses import LOSSES, losses, mask_losses
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions, PackedBatch
+from stamp_train.methods.stamp.losses import mask_losses
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.layout import Layout
 
 from ..conftest import near
+from ..stamping import stamp
 
 CASES = ("single_nonsquare", "two_segs", "padded_batch", "downscaled_image", "mixed_batch")
 
@@ -33,9 +35,10 @@ class Case:
         with np.load(folder / f"{name}.npz") as stored:
             self.data = dict(stored)
         self.processor = processor
-        self.options = LayoutOptions(mask_positions="sequential", text_labels=LOSSES["published"].text_labels)
+        self.method = stamp(1, "published", mask_positions="sequential")
+        self.options = LayoutOptions(text_labels=self.method.text_labels)
         self.images = self._images(name)
-        self.batch: PackedBatch = Layout(processor.chat, self.options)(self.images)
+        self.batch: PackedBatch = Layout(processor.chat, self.method, self.options)(self.images)
 
     def _images(self, name: str) -> list[ImageExample]:
         pixels, masks, images = torch.from_numpy(self.data["pixel_values"]), 0, []
@@ -76,8 +79,7 @@ def test_tokens_and_text_positions_are_the_published_ones(case: Case) -> None:
 def test_mask_positions(case: Case, scheme: str, key: str) -> None:
     if scheme == "grid" and len(case.facts["texts"]) > 1:
         pytest.skip("the published function takes the wrong grid in a batch of different ones")
-    options = LayoutOptions(mask_positions=scheme)
-    inputs = Layout(case.processor.chat, options)(case.images).inputs
+    inputs = Layout(case.processor.chat, stamp(1, mask_positions=scheme))(case.images).inputs
     expected = np.concatenate(
         [case.data[key][:, row, mask] for row, mask in enumerate(case.data["seg_token_mask"])], axis=1
     )
@@ -108,7 +110,7 @@ def test_attention_rule_is_the_published_hybrid_mask(case: Case) -> None:
 def test_logits(case: Case, model: StampModel, backend: str) -> None:
     with torch.no_grad():
         out = model(inputs=case.batch.inputs, attention=backend)
-    near(out.mask_logits[:, 0], case.data["bi_logits_at_masks"])
+    near(out.read["mask"][:, 0], case.data["bi_logits_at_masks"])
     at = 0
     for sample, mask in enumerate(case.data["attention_mask"]):
         count = int(mask.sum()) - 1
@@ -134,11 +136,10 @@ def test_inputs_of_the_language_model(case: Case, model: StampModel) -> None:
 
 @pytest.mark.parametrize("backend", ["sdpa", "segments"])
 def test_published_loss_and_gradients(case: Case, model: StampModel, backend: str) -> None:
-    settings = LOSSES["published"]
     model.zero_grad()
     out = model(inputs=case.batch.inputs, attention=backend)
-    sums = losses(out, case.batch.targets, settings)
-    masks = mask_losses(out.mask_logits, case.batch.targets, settings)
+    sums = case.method.losses(out, case.batch.targets)
+    masks = mask_losses(out.read["mask"], case.batch.targets, case.method.loss)
     expected = [float(case.data[f"loss_seg_{i}"]) for i in range(case.batch.targets.masks)]
     near(masks.detach(), expected)
     assert sums["text"][0].item() / sums["text"][1] == pytest.approx(float(case.data["loss_lm"]), rel=1e-5)
@@ -153,7 +154,7 @@ def test_published_loss_and_gradients(case: Case, model: StampModel, backend: st
     for key, found in {
         "grad_classifier_weight": parameters["classifier.weight"].grad,
         "grad_classifier_bias": parameters["classifier.bias"].grad,
-        "grad_embed_mask_row": embeddings[chat.mask_id],
+        "grad_embed_mask_row": embeddings[chat.control["<|mask|>"]],
         "grad_embed_seg_row": embeddings[chat.seg_id],
     }.items():
         near(found, case.data[key], key)

@@ -16,16 +16,16 @@ from stamp_train.backbones.lora import load_adapter, lora_config, merge_adapter
 from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import preset_config
 from stamp_train.methods.losses import total
-from stamp_train.methods.stamp.losses import LOSSES, losses
-from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.errors import StampModelError
+
+from ..stamping import settings
 
 peft = pytest.importorskip("peft")
 Make = Callable[..., Any]
 
 
 def model_of(tied: bool, tiny: SimpleNamespace, head: str = "fine") -> Any:
-    config = preset_config("tiny", tiny.processor.tokenizer, StampConfig(head=head))
+    config = preset_config("tiny", tiny.processor.tokenizer, settings(head))
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
     torch.manual_seed(3)
     return model_class("qwen2_vl")._from_config(config)
@@ -38,7 +38,7 @@ def new_ids(tiny: SimpleNamespace) -> list[int]:
 def step(model: Any, batch: Any) -> None:
     """One large step on everything that is trained."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    total(losses(model(inputs=batch.inputs), batch.targets, LOSSES["default"])).backward()
+    total(model.method.losses(model(inputs=batch.inputs), batch.targets)).backward()
     with torch.no_grad():
         for parameter in trained:
             if parameter.grad is not None:
@@ -48,7 +48,7 @@ def step(model: Any, batch: Any) -> None:
 def masks_and_text(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         out = model.eval()(inputs=batch.inputs)
-    return out.mask_logits, out.text_logits
+    return out.read["mask"], out.text_logits
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["2b-form", "7b-form"])

@@ -17,12 +17,14 @@ from transformers import Qwen2_5_VLConfig, Qwen2VLForConditionalGeneration
 from stamp_train.backbones.load import load_checkpoint, start_from
 from stamp_train.backbones.modeling import StampModel, model_class
 from stamp_train.backbones.presets import build_preset, preset_config
+from stamp_train.methods import settings_of, store
 from stamp_train.methods.losses import total
-from stamp_train.methods.stamp.heads import HEADS, grid_to_patches, patches_to_grid
-from stamp_train.methods.stamp.losses import LOSSES, losses
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods.patches import grid_to_patches, patches_to_grid
+from stamp_train.methods.stamp.heads import HEADS, by_rows
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.sequence.layout import Layout
+
+from ..stamping import PUBLISHED, settings, stamp
 
 Make = Callable[..., Any]
 
@@ -36,7 +38,7 @@ def test_published_names_in_memory_and_back_on_disk(golden_model_path: Path, tmp
         assert sorted(saved.keys()) == names["on_disk"]
     first, second = load_file(golden_model_path / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in names["on_disk"])
-    assert StampConfig.of(load_checkpoint(tmp_path).config) == StampConfig.published()
+    assert settings_of(load_checkpoint(tmp_path).config) == PUBLISHED
 
 
 def test_our_models_are_saved_under_the_published_names(tiny: SimpleNamespace, tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ def test_our_models_are_saved_under_the_published_names(tiny: SimpleNamespace, t
         prefixes = {key.split(".")[0] + "." + key.split(".")[1] for key in saved.keys()}  # noqa: SIM118
     assert {"visual.merger", "model.layers", "model.embed_tokens", "model.norm"} <= prefixes
     again = load_checkpoint(tmp_path)
-    assert again.stamp_config == tiny.model.stamp_config == StampConfig()
+    assert again.method.settings == tiny.model.method.settings == settings()
     for name, value in tiny.model.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
 
@@ -71,7 +73,7 @@ def test_a_base_model_gets_a_new_head_only_on_request(golden_model_path: Path, t
     with pytest.raises(StampModelError, match="start_from"):
         load_checkpoint(tmp_path)
     model = start_from(tmp_path)
-    assert model.stamp_config == StampConfig(head="fine", mask_positions="grid")
+    assert model.method.settings == settings(head="fine", mask_positions="grid")
     assert torch.equal(model.model.language_model.norm.weight, weights["model.norm.weight"])
     assert float(model.classifier.out.weight.detach().std()) > 0
 
@@ -80,12 +82,24 @@ def test_unknown_model_type_head_and_positions(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(StampModelError, match="model type 'llama'"):
         load_checkpoint(tmp_path)
-    with pytest.raises(StampModelError, match="no mask positions"):
-        StampConfig(mask_positions="spiral")
-    with pytest.raises(StampModelError, match="told no words"):
-        StampConfig(head="patch", head_words=8)
-    with pytest.raises(StampModelError, match="no mask head 'deep'"):
-        build_preset("tiny", stamp=StampConfig(head="deep"))
+    for stored, message in (
+        ({"mask_positions": "spiral"}, "'spiral' - at `.*mask_positions`"),
+        ({"head": "patch", "head_words": 8}, "told no words"),
+        ({"head": "deep"}, "'deep' - at `.*head`"),
+        ({"name": "lisa"}, "no method 'lisa'"),
+        ({"hed": "patch"}, "unknown field `hed`"),
+        ("patch", "not the settings of a method"),
+    ):
+        with pytest.raises(StampModelError, match=message):
+            settings_of(SimpleNamespace(stamp=stored))
+
+
+def test_settings_of_older_checkpoints_are_read() -> None:
+    """As they were stored before methods had names; those of the demo stood beside the others."""
+    stored = {"head": "fine", "mask_positions": "grid", "head_width": 128, "head_words": 0, "names": []}
+    assert settings_of(SimpleNamespace(stamp=stored)) == settings(head_width=128)
+    demo = settings_of(SimpleNamespace(stamp={**stored, "head_words": 8, "names": ["cross", "star"]}))
+    assert demo == settings(head_width=128, head_words=8, names=("cross", "star"))
 
 
 def test_sliding_windows_are_refused(tiny: SimpleNamespace) -> None:
@@ -119,7 +133,7 @@ def test_gradient_checkpointing_changes_nothing(pack: Make, backend: str) -> Non
 
     def run() -> tuple[float, dict[str, Tensor]]:
         model.zero_grad()
-        loss = total(losses(model(inputs=batch.inputs, attention=backend), batch.targets, LOSSES["default"]))
+        loss = total(model.method.losses(model(inputs=batch.inputs, attention=backend), batch.targets))
         loss.backward()
         return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
@@ -135,14 +149,14 @@ def test_gradient_checkpointing_changes_nothing(pack: Make, backend: str) -> Non
 @pytest.mark.parametrize("head", list(HEADS))
 def test_every_parameter_gets_a_gradient_in_training(images_of: Make, head: str) -> None:
     """Also from text alone: under sharded training a rank without an image must still take part in every layer."""
-    model, processor = build_preset("tiny", stamp=StampConfig(head=head))
+    model, processor = build_preset("tiny", method=settings(head))
     model.train()
     side = HEADS[head].side
-    layout = Layout(processor.chat, LayoutOptions(side=side))
+    layout = Layout(processor.chat, stamp(side))
     for shape in ([((2, 3), [0])], [(None, [2])]):
         model.zero_grad()
         batch = layout(images_of(shape, side=side))
-        total(losses(model(inputs=batch.inputs), batch.targets, LOSSES["default"])).backward()
+        total(model.method.losses(model(inputs=batch.inputs), batch.targets)).backward()
         without = [name for name, p in model.named_parameters() if p.grad is None]
         assert without == []
         vision = [p.grad.abs().sum() for n, p in model.named_parameters() if n.startswith("model.visual")]
@@ -151,7 +165,7 @@ def test_every_parameter_gets_a_gradient_in_training(images_of: Make, head: str)
 
 def test_the_blank_patch_leaves_text_as_it_is(images_of: Make, tiny: SimpleNamespace) -> None:
     model, _ = build_preset("tiny")
-    inputs = Layout(tiny.chat)(images_of([(None, [2])])).inputs
+    inputs = Layout(tiny.chat, stamp())(images_of([(None, [2])])).inputs
     with torch.no_grad():
         evaluated = model.eval()(inputs=inputs).text_logits
         assert torch.equal(model.train()(inputs=inputs).text_logits, evaluated)
@@ -162,7 +176,7 @@ def test_the_output_says_what_ran(pack: Make, tiny: SimpleNamespace) -> None:
     with torch.no_grad():
         out = tiny.model(inputs=batch.inputs, attention="auto")
     assert out.backend == "segments"
-    assert [tuple(grid.shape) for grid in out.mask_grids()] == [(8, 12)] * 3
+    assert [tuple(grid.shape) for grid in tiny.model.method.pictures(out.read, out.masks)] == [(8, 12)] * 3
 
 
 # --- readouts ------------------------------------------------------------------------------------------------------
@@ -181,9 +195,9 @@ def test_the_fine_head_reads_each_quadrant_from_its_own_vision_feature(tiny: Sim
     generator = torch.Generator().manual_seed(0)
     states, vision = torch.randn(2, 64, generator=generator), torch.randn(2, 4, 32, generator=generator)
     with torch.no_grad():
-        before = patches_to_grid(head(states, vision), (1, 2))
+        before = patches_to_grid(by_rows(head.out(head.joined(states, vision))), (1, 2))
         vision[0, 2] *= torch.linspace(-1, 1, 32)  # lower left quadrant of the left patch: rows 2-3, columns 0-1
-        changed = patches_to_grid(head(states, vision), (1, 2)) != before
+        changed = patches_to_grid(by_rows(head.out(head.joined(states, vision))), (1, 2)) != before
     assert changed[2:, :2].all()
     changed[2:, :2] = False
     assert not changed.any()
@@ -193,10 +207,10 @@ def test_the_fine_head_reads_each_quadrant_from_its_own_vision_feature(tiny: Sim
 def test_the_fine_head_teaches_the_vision_tower_directly(images_of: Make, grid: tuple[int, int]) -> None:
     """Through the features before the merge, not only through the language model: its states are cut off here."""
     model, processor = build_preset("tiny")
-    inputs = Layout(processor.chat, LayoutOptions(side=4))(images_of([(grid, [0])], side=4)).inputs
+    inputs = Layout(processor.chat, stamp())(images_of([(grid, [0])], side=4)).inputs
     states = torch.randn(grid[0] * grid[1], 64, generator=torch.Generator().manual_seed(0))
     features = model.image_features(inputs)
-    logits = model.read_masks(states, features, inputs.feature_rows[inputs.mask_rows], inputs.blocks)
+    logits = model.read_out(inputs.masks, states, features, inputs.feature_rows[inputs.mask_rows])["mask"]
     assert logits.shape == (grid[0] * grid[1], 16)
     logits.square().sum().backward()
     assert all(float(p.grad.abs().sum()) > 0 for p in model.model.visual.blocks.parameters())
@@ -210,7 +224,7 @@ def test_mixed_precision(tiny: SimpleNamespace, pack: Make) -> None:
         for backend in ("sdpa", "segments"):
             with torch.autocast("cpu", torch.bfloat16):
                 mixed = tiny.model(inputs=inputs, attention=backend)
-            torch.testing.assert_close(mixed.mask_logits.float(), exact.mask_logits, atol=0.05, rtol=0)
+            torch.testing.assert_close(mixed.read["mask"].float(), exact.read["mask"], atol=0.05, rtol=0)
 
 
 def architecture(name: str) -> StampModel:
@@ -224,7 +238,7 @@ def architecture(name: str) -> StampModel:
     text = {k: v for k, v in base.text_config.to_dict().items() if k not in ("model_type", "dtype")}
     ids = {k: getattr(base, k) for k in ("image_token_id", "video_token_id", "vision_start_token_id")}
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
-    StampConfig().store(config)
+    store(settings(), config)
     return model_class("qwen2_5_vl")._from_config(config).eval()
 
 
@@ -268,14 +282,14 @@ def test_qwen2_5_vl_packs_and_trains_and_reloads(
 ) -> None:
     model = architecture("qwen2_5_vl")
     config = model.config
-    StampConfig(head=head).store(config)
+    store(settings(head), config)
     model = model_class("qwen2_5_vl")._from_config(config).eval()
     side = HEADS[head].side
-    batch = Layout(tiny.chat, LayoutOptions(side=side))(images_of([((2, 3), [0, 1]), ((3, 5), [3])], side=side))
+    batch = Layout(tiny.chat, stamp(side))(images_of([((2, 3), [0, 1]), ((3, 5), [3])], side=side))
     results = [model(inputs=batch.inputs, attention=backend) for backend in ("sdpa", "segments")]
-    torch.testing.assert_close(results[0].mask_logits, results[1].mask_logits, atol=1e-5, rtol=0)
-    total(losses(results[1], batch.targets, LOSSES["default"])).backward()
+    torch.testing.assert_close(results[0].read["mask"], results[1].read["mask"], atol=1e-5, rtol=0)
+    total(model.method.losses(results[1], batch.targets)).backward()
     model.save_pretrained(tmp_path)
     again = load_checkpoint(tmp_path).eval()
     with torch.no_grad():
-        torch.testing.assert_close(again(inputs=batch.inputs).mask_logits, results[1].mask_logits.detach())
+        torch.testing.assert_close(again(inputs=batch.inputs).read["mask"], results[1].read["mask"].detach())

@@ -16,26 +16,30 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from stamp_schemas import StampError
 from stamp_train.backbones.base import find, read_base
 from stamp_train.backbones.folder import digest
-from stamp_train.backbones.load import check_folder, open_adapted, start_from
-from stamp_train.backbones.processor import StampProcessor
+from stamp_train.backbones.load import check_folder, open_adapted, read_config, start_from
+from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
+from stamp_train.backbones.registry import backbone_of
 from stamp_train.estimate.checks import check_recipe
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.export import export
 from stamp_train.recipes import Resolved, resolve
+from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.tokens import add_tokens, prepare_rows
 from stamp_train.train.folder import find as find_checkpoints
 from stamp_train.train.loop import Run
 
-from ..hub import GOLDEN, KINDS, make_base
+from ..hub import GOLDEN, KINDS, MROPE, make_base
 from ..runs import log_of, make_shards
 
 SETS = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
 SMALL = [
     "data.min_tokens=4", "data.max_tokens=16", "data.threads=0", "batch.dialogues=4", "batch.pack_tokens=700", "threads=1",
-    "model.precision=float32", "model.head_width=16",
+    "model.precision=float32", "method.head_width=16",
 ]  # fmt: skip
 RECIPES = {  # what each begins from: among them every kind, flat or nested
     "stamp-2b": ("qwen2-vl-2b", False, ()),
@@ -43,9 +47,10 @@ RECIPES = {  # what each begins from: among them every kind, flat or nested
     "stamp-2b-reason": ("qwen2-vl-2b", True, ()),
     "stamp-7b-lora": ("qwen2-vl-7b", False, ("model.lora.rank=4",)),
     "stamp-7b-lora on 2.5": ("qwen2.5-vl-7b", False, ("model.lora.rank=4", "model.lora.style=default")),
-    "stamp-2b on 3": ("qwen3-vl-4b", False, ()),
-    "stamp-7b-lora on 3": ("qwen3-vl-8b", True, ("model.lora.rank=4",)),
+    "stamp-qwen3-2b": ("qwen3-vl-4b", False, ()),
+    "stamp-qwen3-8b-lora": ("qwen3-vl-8b", True, ("model.lora.rank=4",)),
 }
+EXPORTED = ("qwen2-vl-2b", "qwen2.5-vl-7b", "qwen3-vl-4b")
 TIMEOUT = 240
 CALLS = """
 import contextlib, json, sys
@@ -116,6 +121,40 @@ def test_a_base_opens_tied_or_not_as_in_transformers(bases: Callable[..., Path],
     ids = torch.arange(20)[None] + 40
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).logits, stock(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_packed_pass_says_what_transformers_says(bases: Callable[..., Path], kind: str) -> None:
+    """Of an image through the published processor, and of two dialogues about it that are packed together."""
+    folder = bases(kind)
+    stock = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    network = start_from(folder, dtype=torch.float32).eval()
+    tokenizer = open_tokenizer(folder)
+    prepare_rows(network, add_tokens(tokenizer), len(tokenizer))
+    processor = StampProcessor(tokenizer, open_images(folder, network.backbone), network.backbone)
+    processor.bound(4, 16)
+    picture = Image.effect_noise((150, 90), 80).convert("RGB")
+    size = {name: tokens * network.backbone.factor**2 for name, tokens in (("shortest_edge", 4), ("longest_edge", 16))}
+    given = Qwen2VLImageProcessorPil.from_pretrained(folder)(images=[picture], return_tensors="pt", size=size)
+    pixels = processor.images([picture])[0]
+    assert torch.equal(given["pixel_values"], pixels.pixel_values)
+    asked = [
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}] for text in ("a", "the cup")
+    ]
+    image = ImageExample([DialogueExample(str(i), said) for i, said in enumerate(asked)], *vars(pixels).values())
+    batch = Layout(processor.chat, LayoutOptions(text_labels="all"))([image]).inputs
+    branch = batch.structure.branch
+    for number in (1, 2):
+        ids = batch.input_ids[:, (branch == 0) | (branch == number)]
+        typed = {"mm_token_type_ids": (ids == processor.chat.image_id).int()}
+        mine = torch.isin(batch.text_rows, (branch == number).nonzero()[:, 0])
+        with torch.no_grad():
+            said = stock(input_ids=ids, **given, **typed).logits[0, -1 - int(mine.sum()) : -1]
+            for backend in ("sdpa", "segments", "flex"):
+                logits = network(inputs=batch, attention=backend).text_logits[mine]
+                torch.testing.assert_close(
+                    logits[:, :400], said[:, :400], atol=1e-5, rtol=0
+                )  # new tokens have other rows
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -334,7 +373,7 @@ def test_a_dry_run_names_all_that_is_at_fault(bases: Callable[..., Path], shards
 def exported(shards: Path, bases: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A finished model of each family, and its words alone."""
     folder, made = tmp_path_factory.mktemp("exported"), {}
-    for kind in ("qwen2-vl-2b", "qwen2.5-vl-7b"):
+    for kind in EXPORTED:
         Run(small("stamp-2b-reason", shards, bases(kind)), folder / kind).train()
         made[kind] = folder / kind / "final"
         made[f"{kind} in words"] = folder / f"{kind}-words"
@@ -342,21 +381,31 @@ def exported(shards: Path, bases: Callable[..., Path], tmp_path_factory: pytest.
     return made
 
 
-@pytest.mark.parametrize("kind", ["qwen2-vl-2b", "qwen2.5-vl-7b"])
+@pytest.mark.parametrize("kind", EXPORTED)
 def test_files_say_what_both_generations_of_transformers_read(exported: dict[str, Path], kind: str) -> None:
     for folder in (exported[kind], exported[f"{kind} in words"]):
-        config = json.loads((folder / "config.json").read_bytes())
+        config, told = json.loads((folder / "config.json").read_bytes()), read_config(folder)
         text, tied = config["text_config"], KINDS[kind][1]
         assert config["tie_word_embeddings"] is text["tie_word_embeddings"] is tied
-        assert text["rope_scaling"]["mrope_section"] == text["rope_parameters"]["mrope_section"] == [2, 3, 3]
-        assert text["rope_theta"] == text["rope_parameters"]["rope_theta"] == 1e6
+        assert (
+            text["rope_scaling"]["mrope_section"] == text["rope_parameters"]["mrope_section"] == MROPE[told.model_type]
+        )
+        assert (
+            text["rope_theta"]
+            == text["rope_parameters"]["rope_theta"]
+            == told.text_config.rope_parameters["rope_theta"]
+        )
+        assert text["rope_scaling"].get("mrope_interleaved") == told.text_config.rope_parameters.get(
+            "mrope_interleaved"
+        )
         tokenizer = json.loads((folder / "tokenizer_config.json").read_bytes())
         assert not isinstance(tokenizer.get("extra_special_tokens"), list) and tokenizer["additional_special_tokens"]
         images = json.loads((folder / "preprocessor_config.json").read_bytes())
-        assert (images["min_pixels"], images["max_pixels"]) == (4 * 784, 16 * 784)
+        area = backbone_of(told.model_type).factor ** 2
+        assert (images["min_pixels"], images["max_pixels"]) == (4 * area, 16 * area)
         assert (folder / "chat_template.jinja").is_file()
     words = json.loads((exported[f"{kind} in words"] / "config.json").read_bytes())
-    assert words["architectures"][0] in ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration")
+    assert words["architectures"] == [backbone_of(words["model_type"]).classes[1]]
     assert "stamp" not in words
     names = load_file(exported[f"{kind} in words"] / "model.safetensors")
     assert not [name for name in names if name.startswith("classifier")]
@@ -376,7 +425,8 @@ for folder in sys.argv[1:]:
     said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "the left dog"}]}]
     text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(text.replace("<|image_pad|>", 6 * "<|image_pad|>"), return_tensors="pt").input_ids
-    pixels = torch.linspace(-1, 1, 24 * 1176).view(24, 1176)
+    numbers = 6 * model.config.vision_config.patch_size ** 2
+    pixels = torch.linspace(-1, 1, 24 * numbers).view(24, numbers)
     typed = {"mm_token_type_ids": (ids == model.config.image_token_id).int()} if transformers.__version__ >= "5" else {}
     with torch.no_grad():
         logits = model.eval()(
@@ -406,10 +456,18 @@ def test_an_older_transformers_says_the_same(exported: dict[str, Path]) -> None:
         assert logits == pytest.approx(other_logits, abs=1e-5)
 
 
-def test_the_chat_template_is_that_of_the_encoder(tmp_path: Path) -> None:
-    """Written where a tokenizer has none; for texts without control tokens both say the same."""
-    processor = StampProcessor.from_pretrained(GOLDEN)
-    processor.tokenizer.chat_template = None
+@pytest.mark.parametrize("kind", ["qwen2-vl-2b", "qwen3-vl-4b"])
+@pytest.mark.parametrize("published", [False, True], ids=["ours", "published"])
+def test_the_chat_template_is_that_of_the_encoder(
+    bases: Callable[..., Path], tmp_path: Path, kind: str, published: bool
+) -> None:
+    """Ours is written where a tokenizer has none; for texts without control tokens all three say the same."""
+    tokenizer, folder = open_tokenizer(bases(kind)), bases(kind)
+    add_tokens(tokenizer)
+    backbone = backbone_of(read_config(folder).model_type)
+    processor = StampProcessor(tokenizer, open_images(folder, backbone), backbone)
+    template = json.loads((folder / "chat_template.json").read_bytes())["chat_template"]
+    tokenizer.chat_template = template if published else None
     processor.save_pretrained(tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     talks: list[list[dict[str, Any]]] = [

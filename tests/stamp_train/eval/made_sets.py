@@ -36,7 +36,7 @@ from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, preset_config
 from stamp_train.eval.cases import Case, Mask, Pictured
 from stamp_train.generation.replies import Answer
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods import default_settings, store
 
 SHARD, SIDE = "shard-000000.tar", 24  # pixels of a picture
 
@@ -46,7 +46,7 @@ def save_lively(folder: Path) -> Path:
     processor = build_preset("tiny")[1]
     config: Any = preset_config("tiny", processor.tokenizer)
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
-    StampConfig().store(config)
+    store(default_settings(), config)
     torch.manual_seed(3)
     model = model_class("qwen2_vl")._from_config(config).eval()
     with torch.no_grad():

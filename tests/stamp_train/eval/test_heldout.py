@@ -57,7 +57,8 @@ def oracle(shards: Path, out: Path) -> float:
 
 
 def while_training(checkpoint: Path, shards: Path) -> dict[str, float]:
-    processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
+    processor = StampProcessor.from_pretrained(checkpoint)
+    processor.bound(most=16)
     model = load_checkpoint(checkpoint)
     layout = Layout(processor.chat, LayoutOptions.of(model.config))
     return HeldOut([shards], 100, layout, processor).evaluate(model, Accelerator(cpu=True))[0]
@@ -113,17 +114,17 @@ def test_the_last_scores_of_a_run_are_those_of_its_model(shards: Path, tmp_path:
 @pytest.mark.parametrize("upsampling", METHODS)
 def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsampling: str) -> None:
     network, processor = build_preset("tiny")
-    layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    held_out = HeldOut([shards / VAL], 2, layout, processor, upsampling)
+    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
+    held_out = HeldOut([shards / VAL], 2, layout, network.method, processor, upsampling)
 
     class Oracle(torch.nn.Module):
         """Answers with the targets of the pack."""
 
         def forward(self, inputs: Any, attention: str) -> Any:  # noqa: ARG002 - the network's signature
             pack = layout([next(waiting).example])
-            share = (pack.targets.coverage.float() / 254).clamp(1e-6, 1 - 1e-6)
+            share = (pack.targets.labels.float() / 254).clamp(1e-6, 1 - 1e-6)
             text = torch.nn.functional.one_hot(pack.targets.text_ids, 400).float()
-            return type(network(inputs=inputs))(text, torch.logit(share), inputs.blocks, "oracle")
+            return type(network(inputs=inputs))(text, {"mask": torch.logit(share)}, inputs.masks, "oracle")
 
     waiting = iter(held_out.records)
     metrics, samples = held_out.evaluate(Oracle(), Accelerator(cpu=True), samples=3)
@@ -131,7 +132,7 @@ def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsam
     assert metrics["ciou"] == metrics["label_ciou"] > 0.3
     assert len(samples) == 3
     image = np.asarray(samples[0].image)
-    labels = held_out.records[0].example.dialogues[0].coverage[0]
+    labels = held_out.records[0].example.dialogues[0].labels[0]
     assert np.array_equal(samples[0].line.mask(), decode_labels(labels, *image.shape[:2], upsampling, image))
 
 

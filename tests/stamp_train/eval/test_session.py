@@ -87,7 +87,8 @@ def test_answers_are_those_of_the_generator(
     results, lines = finished(asked)
     assert results.card.model is not None and results.card.model.refiner == "inverse"
     found = {(line.id, line.variant): line for line in lines}
-    processor = StampProcessor.from_pretrained(checkpoint, max_tokens=16)
+    processor = StampProcessor.from_pretrained(checkpoint)
+    processor.bound(most=16)
     generator = StampGenerator(load_checkpoint(checkpoint).eval(), processor)
     source = CaseSet(shards / VAL)
     pictured = source.load(source.rows[0])
@@ -157,7 +158,7 @@ def test_what_recipes_runs_and_checkpoints_learn(shards: Path, checkpoint: Path,
     assert learnt_by(Path("tiny")) == Learnt(Representation("soft", 4), 4, 48)
     assert learnt_by(checkpoint) == Learnt(Representation("soft", 4), 4, 64)
     published = tmp_path / "published.yaml"
-    recipe = resolve("stamp-2b", ("loss=published", "model.head=patch", "data.max_tokens=1100"))
+    recipe = resolve("stamp-2b", ("method.loss=published", "method.head=patch", "data.max_tokens=1100"))
     published.write_text(recipe.yaml(), encoding="utf-8")
     assert learnt_by(published) == Learnt(Representation("sampled", 1), 1024, 1100)
     run = tmp_path / "run"

@@ -30,19 +30,21 @@ from stamp_train.generation.prompts import open_reply
 from stamp_train.generation.replies import Answer, Event
 from stamp_train.generation.sampling import GenerationOptions, TextStream, choose, penalise
 from stamp_train.sequence.chat import ChatEncoder
-from stamp_train.sequence.config import StampConfig
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 
+from .. import stamping
 from ..conftest import near, noise
+from ..stamping import PUBLISHED
 
 FORMS = {
-    "patch": ("tiny", StampConfig.published()),
-    "fine": ("tiny", StampConfig()),
-    "words": ("tiny", StampConfig(head_words=5)),
-    "qwen2.5": ("qwen2.5-tiny", StampConfig()),
-    "qwen3": ("qwen3-tiny", StampConfig()),
-    "qwen3 without deepstack": ("qwen3-tiny", StampConfig(deepstack=False)),
+    "patch": ("tiny", PUBLISHED),
+    "fine": ("tiny", stamping.settings()),
+    "words": ("tiny", stamping.settings(head_words=5)),
+    "qwen2.5": ("qwen2.5-tiny", stamping.settings()),
+    "qwen3": ("qwen3-tiny", stamping.settings()),
+    "qwen3 without deepstack": ("qwen3-tiny", stamping.settings(deepstack=False)),
 }
 SEG = "<|seg|>"
 
@@ -60,7 +62,7 @@ def lively(form: str) -> SimpleNamespace:
         for weight in model.model.parameters():
             weight.mul_(4 if weight.ndim > 1 else 1)
         model.lm_head.weight.normal_()
-        if stamp.head_words:
+        if stamp.demo:
             model.classifier.places.place.weight.normal_()  # zero at the start: words would make no difference
     model.generation_config.eos_token_id = processor.chat.control["<|im_end|>"]
     generator = StampGenerator(model, processor)
@@ -114,12 +116,13 @@ def assistant(ids: Sequence[int]) -> dict[str, Any]:
 def uncached(form: SimpleNamespace, image: PixelBatch, messages: Sequence[Any], segs: int) -> list[Tensor]:
     """Masks of a dialogue alone, by one packed pass through the layout."""
     options = LayoutOptions.of(form.model.config)
-    shape = tuple(options.side * n // 2 for n in image.grid_thw[1:])
+    shape = tuple(form.model.method.side * n // 2 for n in image.grid_thw[1:])
     dialogue = DialogueExample("d", messages, [np.zeros(shape, np.uint8)] * segs)
-    layout = Layout(Verbatim(form.processor.tokenizer, form.chat.layout), options)
+    layout = Layout(Verbatim(form.processor.tokenizer, form.chat.layout), form.model.method, options)
     batch = layout([ImageExample([dialogue], image.pixel_values, image.grid_thw)])
     with torch.no_grad():
-        return form.model(inputs=batch.inputs, attention="sdpa").mask_grids()  # type: ignore[no-any-return]
+        output = form.model(inputs=batch.inputs, attention="sdpa")
+    return form.model.method.pictures(output.read, output.masks)  # type: ignore[no-any-return]
 
 
 def own_generation(
@@ -482,13 +485,13 @@ def test_a_character_cut_off_by_the_end_is_still_shown(fine: SimpleNamespace) ->
         options = GenerationOptions(max_new_tokens=room, stop_ids=(stop,))
         reply = open_reply(fine.model, fine.chat, None, (0, 0), "x", options)
         assert [piece for token in tokens for piece in reply.take(token)] == [("text", "\ufffd")]
-        assert reply.answer(fine.chat.seg_id).answer.text == "\ufffd"
+        assert reply.answer().answer.text == "\ufffd"
 
 
 def test_control_tokens_are_events_or_nothing(fine: SimpleNamespace) -> None:
     chat, stream = fine.chat, TextStream(fine.chat)
     broken = chat.text_ids("é")[:1]
-    ids = [*chat.text_ids("a"), *broken, chat.seg_id, chat.control["<|im_start|>"], chat.mask_id, 380]
+    ids = [*chat.text_ids("a"), *broken, chat.seg_id, chat.control["<|im_start|>"], chat.control["<|mask|>"], 380]
     pieces = [piece for token in [*ids, *chat.answer_ids("b<|yes|>")] for piece in stream.push(token)]
     assert pieces == [("text", "a"), ("text", "\ufffd"), ("control", SEG), ("text", "b"), ("control", "<|yes|>")]
 

@@ -69,18 +69,19 @@ def test_nodes_that_do_not_know_where_to_meet_are_told_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "launcher"),
     [
-        ("--rendezvous", "a:1"),
-        ("--node-rank", "0"),
-        ("--launcher", "torchrun", "--partition", "gpu"),
-        ("--launcher", "slurm", "--node-rank", "1"),
+        (("--nodes", "2"), "torchrun or slurm"),
+        (("--rendezvous", "a:1"), "torchrun"),
+        (("--node-rank", "0"), "torchrun"),
+        (("--launcher", "torchrun", "--partition", "gpu"), "slurm"),
+        (("--launcher", "slurm", "--node-rank", "1"), "torchrun"),
     ],
 )
-def test_options_of_another_launcher_are_refused(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_options_of_another_launcher_are_refused(options: tuple[str, ...], launcher: str, tmp_path: Path) -> None:
     done = train(write_recipe(tmp_path), tmp_path, tmp_path / "run", *options)
     assert done.returncode == 2
-    assert f"is not for --launcher {options[1] if options[0] == '--launcher' else 'local'}" in done.stderr
+    assert f"{options[-2]} is only for --launcher {launcher}\n" in done.stderr
 
 
 # --- real processes ---------------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from transformers.models.qwen2_vl import modeling_qwen2_vl
 
 from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, byte_tokenizer, preset_config
-from stamp_train.backbones.random_init import build_scratch
 from stamp_train.methods.stamp.demo.attention_bias import begin_near, scale_readout
 from stamp_train.recipes import resolve
-from stamp_train.sequence.config import StampConfig
+from stamp_train.train.network import build_network
+
+from ..stamping import settings
 
 BESIDE = [(-1, 0), (1, 0), (0, -1), (0, 1)]
 ACROSS = [(-1, -1), (1, -1), (-1, 1), (1, 1)]
@@ -21,7 +22,7 @@ BEYOND = [(-2, 0), (2, 0), (0, -2), (0, 2)]
 
 
 def fresh(heads: int = 4) -> Any:
-    config = preset_config("tiny", byte_tokenizer(), StampConfig(head="fine"))
+    config = preset_config("tiny", byte_tokenizer(), settings("fine"))
     config.vision_config.depth, config.vision_config.embed_dim, config.vision_config.num_heads = 4, 32 * heads, heads
     torch.manual_seed(0)
     return model_class("qwen2_vl")._from_config(config).eval()
@@ -86,7 +87,7 @@ def test_only_biases_and_the_readout_change() -> None:
     biases = {name for name in changed if name.endswith(("qkv.bias", "q_proj.bias", "k_proj.bias"))}
     assert changed - biases == {"classifier.state.weight", "classifier.vision.weight"}
     torch.testing.assert_close(one.classifier.state.weight, 3 * other.classifier.state.weight)
-    patch = build_preset("tiny", stamp=StampConfig(head="patch"))[0]
+    patch = build_preset("tiny", method=settings("patch"))[0]
     before = patch.classifier.weight.clone()
     scale_readout(patch, 3.0)
     assert torch.equal(patch.classifier.weight, before)
@@ -94,10 +95,11 @@ def test_only_biases_and_the_readout_change() -> None:
 
 def test_a_recipe_says_how_its_weights_begin() -> None:
     recipe = resolve(
-        "tiny", ["model.scratch={near: true, readout: 2.0}", "model.shape={rope_theta: 10}", "naming=0"]
+        "tiny",
+        ["method.demo={near: true, readout: 2.0}", "model.shape={rope_theta: 10}", "model.vocabulary=0"],
     ).recipe
-    plain = resolve("tiny", ["model.scratch={}", "model.shape={rope_theta: 10}", "naming=0"]).recipe
-    near, far = (build_scratch(one, byte_tokenizer(), torch.float32) for one in (recipe, plain))
+    plain = resolve("tiny", ["method.demo=null", "model.shape={rope_theta: 10}", "model.vocabulary=0"]).recipe
+    near, far = (build_network(one)[0] for one in (recipe, plain))
     assert near.model.visual.blocks[0].attn.qkv.bias.any() and not far.model.visual.blocks[0].attn.qkv.bias.any()
     torch.testing.assert_close(near.classifier.state.weight, 2 * far.classifier.state.weight)
     frequencies = near.model.language_model.rotary_emb.inv_freq

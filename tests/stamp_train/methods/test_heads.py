@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stamp_train.backbones.presets import build_preset
-from stamp_train.methods.stamp.heads import FineHead, Grid, PatchHead, grid_to_patches, patches_to_grid
-from stamp_train.methods.stamp.losses import LOSSES, losses
-from stamp_train.sequence.config import StampConfig
-from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.methods.patches import grid_to_patches, patches_to_grid
+from stamp_train.methods.stamp.demo.heads import HelpedFine, mean_words
+from stamp_train.methods.stamp.heads import FineHead, PatchHead
+from stamp_train.sequence.document import Document, Grid, Seg
+from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Reading
+from stamp_train.sequence.layout import Layout
+
+from ..stamping import PUBLISHED, settings
 
 GRIDS = [(1, 1), (1, 5), (4, 1), (2, 3), (3, 2)]
 SIDES = st.integers(1, 5)
@@ -24,10 +29,10 @@ SIDES = st.integers(1, 5)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_the_mask_loss_teaches_every_part(images_of: Callable[..., Any], head: str, grid: Grid) -> None:
     """Vision tower, language model, readout: a mask loss alone reaches them all, whatever the grid."""
-    model, processor = build_preset("tiny", stamp=StampConfig(head=head))
-    layout = Layout(processor.chat, LayoutOptions.of(model.config))
-    batch = layout(images_of([(grid, [0, 1])], side=layout.options.side))
-    losses(model(inputs=batch.inputs), batch.targets, LOSSES["default"])["mask"][0].backward()
+    model, processor = build_preset("tiny", method=settings(head))
+    method = model.method
+    batch = Layout(processor.chat, method)(images_of([(grid, [0, 1])], side=method.side))
+    method.losses(model(inputs=batch.inputs), batch.targets)["mask"][0].backward()
     for part in (model.model.visual, model.model.language_model.layers, model.classifier):
         without = [name for name, p in part.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
         assert without == []
@@ -36,28 +41,38 @@ def test_the_mask_loss_teaches_every_part(images_of: Callable[..., Any], head: s
 
 def test_the_fine_head_teaches_states_and_vision_features() -> None:
     states, vision = torch.randn(6, 16, requires_grad=True), torch.randn(6, 4, 8, requires_grad=True)
-    fine_head(16, 8)(states, vision, [(2, 3)]).square().sum().backward()
+    read(fine_head(16, 8), states, vision).square().sum().backward()
     assert states.grad is not None and (states.grad.abs().sum(1) > 0).all()
     assert vision.grad is not None and (vision.grad.abs().sum(2) > 0).all()
 
 
 def fine_head(hidden: int, vision: int) -> FineHead:
     torch.manual_seed(0)
-    return FineHead(hidden, vision, StampConfig(head_width=12)).eval()
+    return FineHead(hidden, vision, settings(head_width=12)).eval()
+
+
+def read(head: FineHead, states: Tensor, vision: Tensor) -> Tensor:
+    """Logits of states, each with the features of its own patch."""
+    features = ImageFeatures(torch.zeros(0), vision)
+    found: Tensor = head(Reading(states, torch.arange(len(states)), (), features, None))["mask"]
+    return found
 
 
 def test_words_lead_to_places_on_any_grid() -> None:
     """Taught on one grid what two words mean, the readout knows it on others; before, no place is preferred."""
     torch.manual_seed(0)
-    head = FineHead(16, 8, StampConfig(head_width=12, head_words=3))
-    torch.nn.init.zeros_(head.places.place.weight)
-    words = torch.randn(2, 16)  # of "left" and "top", say
+    head = HelpedFine(16, 8, settings(head_width=12, head_words=1))
+    head.begin()
+    table = torch.nn.Embedding(2, 16).requires_grad_(False)  # of "left" and "top", say
+    language = SimpleNamespace(embed_tokens=table)
 
     def logits(grid: Grid) -> Tensor:
         """[2, rows, columns]: a mask for each word; states and features are the same everywhere."""
         count = 2 * grid[0] * grid[1]
-        states, vision = torch.ones(count, 16), torch.ones(count, 4, 8)
-        return head(states, vision, [grid, grid], words).mean(1).reshape(2, *grid)
+        features = ImageFeatures(torch.zeros(0), torch.ones(count, 4, 8))
+        masks = tuple(MaskPlace(Seg("", Document(1, (), grid), 1, [word], 1), count // 2) for word in (0, 1))
+        reading = Reading(torch.ones(count, 16), torch.arange(count), masks, features, language)
+        return head(reading)["mask"].mean(1).reshape(2, *grid)
 
     def wanted(grid: Grid) -> Tensor:
         rows, columns = torch.meshgrid(*(torch.arange(n) < n / 2 for n in grid), indexing="ij")
@@ -76,16 +91,17 @@ def test_words_lead_to_places_on_any_grid() -> None:
 
 @pytest.mark.parametrize("grids", [[], [((2, 3), [0, 1]), ((3, 2), [1])]])
 def test_words_are_the_mean_of_their_embeddings(images_of: Callable[..., Any], grids: Any) -> None:
-    model, processor = build_preset("tiny", stamp=StampConfig(head_words=4))
-    layout = Layout(processor.chat, LayoutOptions.of(model.config))
-    batch = layout(images_of([*grids, (None, [2])], side=4))  # the last one has no picture, hence no mask
+    model, processor = build_preset("tiny", method=settings(head_words=4))
+    batch = Layout(processor.chat, model.method)(
+        images_of([*grids, (None, [2])], side=4)
+    )  # the last one has no picture, hence no mask
     ids, table = batch.inputs.input_ids[0].tolist(), model.model.language_model.embed_tokens.weight
     ends = [row for row, token in enumerate(ids) if token == processor.chat.seg_id]
     expected = [table[ids[row - 4 : row]].mean(0) for row in ends]
-    found = model.embed_words(batch.inputs.blocks)
+    found = mean_words(model.model.language_model.embed_tokens, batch.inputs.masks, 4)
     assert found.shape == (len(ends), 64)
     torch.testing.assert_close(found, torch.stack(expected) if expected else found)
-    text_alone = model(inputs=batch.inputs).mask_logits.sum()
+    text_alone = model(inputs=batch.inputs).read["mask"].sum()
     text_alone.backward()
     assert all(weight.grad is not None for weight in model.classifier.parameters())  # or sharded training would wait
 
@@ -108,9 +124,9 @@ def test_each_logit_comes_out_at_the_place_of_its_vision_feature(grid: Grid) -> 
     features = torch.cat([places, 10 - places.sum(-1, keepdim=True)], -1)
     state = torch.randn(1, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        picture = patches_to_grid(head(state.expand(grid[0] * grid[1], -1), in_merge_order(features), [grid]), grid)
+        picture = patches_to_grid(read(head, state.expand(grid[0] * grid[1], -1), in_merge_order(features)), grid)
         for row, column in product(range(rows), range(columns)):
-            one = head(state, features[row, column].expand(1, 4, 3), [(1, 1)])  # that patch in all four quadrants
+            one = read(head, state, features[row, column].expand(1, 4, 3))  # that patch in all four quadrants
             down, right = 2 * (row % 2), 2 * (column % 2)
             expected = patches_to_grid(one, (1, 1))[down : down + 2, right : right + 2]
             found = picture[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
@@ -128,7 +144,8 @@ def test_pictures_and_patches_are_inverse(height: int, width: int, side: int) ->
 
 
 def test_the_patch_head_is_the_published_classifier() -> None:
-    head = PatchHead(64, 32, StampConfig.published())
+    head = PatchHead(64, 32, PUBLISHED)
     assert {name: tuple(p.shape) for name, p in head.named_parameters()} == {"weight": (1, 64), "bias": (1,)}
     states = torch.randn(3, 64)
-    torch.testing.assert_close(head(states), states @ head.weight.T + head.bias)
+    found = head(Reading(states, torch.zeros(3), (), ImageFeatures(states, states), None))["mask"]
+    torch.testing.assert_close(found, states @ head.weight.T + head.bias)

@@ -12,9 +12,9 @@ from pycocotools import mask as coco_mask
 from stamp_data.grid import rle_coverage
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
-from stamp_schemas import RLE, Grid, UsageFault
+from stamp_schemas import RLE, Grid
 from stamp_schemas.record import FULL, IGNORE
-from stamp_train.methods.stamp.labels import sampled_labels
+from stamp_train.methods.patches import sampled_labels
 from stamp_train.methods.stamp.losses import LOSSES
 from stamp_train.recipes import resolve
 from stamp_train.stream.examples import ExampleMaker, prepare_with
@@ -23,6 +23,7 @@ from stamp_train.stream.records import Parsed
 from stamp_train.train.network import build_network
 
 from ..runs import make_shards, write_recipe
+from ..stamping import stamp
 from ..stream.making import prepare
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data/golden/labels.npz")
@@ -69,11 +70,13 @@ def test_the_published_loss_is_fed_sampled_labels(shards: Path, tmp_path: Path) 
     found = {}
     for loss in ("published", "paper"):
         recipe = resolve(
-            str(write_recipe(tmp_path)), [f"data.root={shards}", f"loss={loss}", "model.head=patch", "stages.1.steps=8"]
+            str(write_recipe(tmp_path)),
+            [f"data.root={shards}", f"method.loss={loss}", "method.head=patch", "stages.1.steps=8"],
         ).recipe
-        feed = stage_loader(recipe, 1, prepare_with(build_network(recipe)[1]), 1, 0, 1, tmp_path)
+        network, processor = build_network(recipe)
+        feed = stage_loader(recipe, 1, prepare_with(processor), network.method, 0, 1, tmp_path)
         examples = [example for batch in islice(feed, 8) for pack in batch.packs for example in pack]
-        found[loss] = {one.name: one.coverage for example in examples for one in example.dialogues}
+        found[loss] = {one.name: one.labels for example in examples for one in example.dialogues}
     with ShardSet(shards / "grefcoco-unc" / "train") as records:
         loaded = [records.record(row) for row in records.rows]
     masks = {f"{r.key}/{d.id}": [r.targets[t].rle for t in d.targets] for r in loaded for d in r.dialogues}
@@ -92,17 +95,12 @@ def test_sampling_keeps_what_is_to_be_ignored(shards: Path) -> None:
     packed = coco_mask.encode(left)
     for target in loaded.record.targets:
         target.ignore_rle = RLE((64, 96), packed["counts"].decode())
-    example = ExampleMaker(prepare, label_rule="sampled")(
+    example = ExampleMaker(prepare, stamp(1, "published"))(
         Parsed(loaded.record, memoryview(loaded.image or b""), None), [0]
     )
-    label = example.dialogues[0].coverage[0]
+    label = example.dialogues[0].labels[0]
     rows, columns = label.shape
     assert columns > 2
     assert (label[:, : columns // 2] == IGNORE).all()
     whole = sampled_labels(decode(loaded.record.targets[loaded.record.dialogues[0].targets[0]].rle), (rows, columns))
     assert np.array_equal(label[:, -(columns // 2) :], whole[:, -(columns // 2) :])
-
-
-def test_sampled_labels_are_refused_within_a_patch() -> None:
-    with pytest.raises(UsageFault, match="one per patch"):
-        ExampleMaker(prepare, 4, "sampled")

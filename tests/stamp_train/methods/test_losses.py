@@ -10,11 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stamp_train.methods.losses import added, means, total
-from stamp_train.methods.stamp.losses import LOSSES, LossSettings, count, loss_settings, losses, mask_losses, text_loss
+from stamp_schemas import UsageFault
+from stamp_train.methods.losses import added, means, text_loss, total
+from stamp_train.methods.stamp.losses import LOSSES, mask_losses
 from stamp_train.sequence.errors import StampModelError
+from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.inputs import Targets
-from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.layout import Layout
+
+from ..stamping import settings, stamp
 
 
 def targets_of(*masks: list[int]) -> Targets:
@@ -43,7 +47,7 @@ def test_hard_losses_are_the_textbook_ones(name: str, bce: float, dice: float) -
 def test_soft_labels_are_best_predicted_as_they_are() -> None:
     """The minimum over all probabilities is at the covered fractions, for BCE and Dice together."""
     targets = targets_of([254, 0, 127, 40, 220, 90])
-    soft = targets.coverage.float() / 254
+    soft = targets.labels.float() / 254
     logits = torch.zeros(6, 1, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -70,7 +74,7 @@ def test_a_mask_of_ignored_patches_only_counts_as_none() -> None:
     targets = targets_of([255, 255], [254, 0])
     found = mask_losses(torch.ones(4, 1), targets, LOSSES["default"])
     assert found[0] == 0 and found[1] > 0
-    assert count(targets, LOSSES["default"])["mask"] == 1
+    assert stamp(1).counts(targets)["mask"] == 1
 
 
 def test_text_loss_weighs_tokens() -> None:
@@ -86,12 +90,12 @@ def test_half_precision_logits_are_computed_in_float32() -> None:
 
 
 def gradient_of(tiny: SimpleNamespace, splits: list[list[ImageExample]], side: int) -> dict[str, Tensor]:
-    settings = LOSSES["default"]
-    batches = [Layout(tiny.chat, LayoutOptions(side=side))(images) for images in splits]
-    counts = added(count(batch.targets, settings) for batch in batches)
+    method = stamp(side)
+    batches = [Layout(tiny.chat, method)(images) for images in splits]
+    counts = added(method.counts(batch.targets) for batch in batches)
     tiny.model.zero_grad()
     for batch in batches:
-        total(losses(tiny.model(inputs=batch.inputs), batch.targets, settings), counts).backward()
+        total(method.losses(tiny.model(inputs=batch.inputs), batch.targets), counts).backward()
     return {n: p.grad.clone() for n, p in tiny.model.named_parameters() if p.grad is not None}
 
 
@@ -107,12 +111,11 @@ def test_any_split_of_a_batch_gives_the_same_gradient(tiny: SimpleNamespace, ima
 
 
 def test_counts_are_known_before_the_forward_pass(tiny: SimpleNamespace, pack: Callable[..., Any]) -> None:
-    batch = pack([((2, 3), [0, 1])])
-    for settings in (LOSSES["default"], LossSettings(naming=0.5, early=0.5)):
-        found = losses(tiny.model(inputs=batch.inputs), batch.targets, settings)
-        assert count(batch.targets, settings) == {name: own for name, (_, own) in found.items()}
-        assert count(batch.targets, settings)["mask"] == 3
-    assert list(found) == ["text", "mask", "names", "early"]
+    batch, method = pack([((2, 3), [0, 1])]), tiny.model.method
+    found = method.losses(tiny.model(inputs=batch.inputs), batch.targets)
+    assert method.counts(batch.targets) == {name: own for name, (_, own) in found.items()}
+    assert method.counts(batch.targets)["mask"] == 3
+    assert list(found) == ["text", "mask"]
 
 
 def test_means_are_over_the_given_counts_or_the_own() -> None:
@@ -131,10 +134,10 @@ def test_an_empty_batch_has_no_loss_and_no_nan() -> None:
 def test_labels_of_another_fineness_than_the_head_are_refused(tiny: SimpleNamespace, pack: Callable[..., Any]) -> None:
     batch = pack([((2, 3), [0])], side=1)
     with pytest.raises(StampModelError, match=r"\(6, 16\), their targets \(6, 1\)"):
-        losses(tiny.model(inputs=batch.inputs), batch.targets, LOSSES["default"])
+        tiny.model.method.losses(tiny.model(inputs=batch.inputs), batch.targets)
 
 
-def test_unknown_loss() -> None:
-    with pytest.raises(StampModelError, match="no loss 'focal'"):
-        loss_settings("focal")
-    assert loss_settings("published").divide_by == "micro"
+def test_published_losses_are_of_the_published_readout() -> None:
+    assert settings("patch", loss="published").method().divide_by == "micro"
+    with pytest.raises(UsageFault, match="one per patch, the fine head wants more"):
+        settings("fine", loss="published").method()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -13,15 +12,15 @@ import torch.nn.functional as F
 
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
-from stamp_schemas import Grid, StampError
+from stamp_schemas import StampError
 from stamp_train.methods.losses import added
-from stamp_train.methods.stamp.demo.patch_classes import categories, name_patches
-from stamp_train.methods.stamp.losses import LossSettings, count, losses
+from stamp_train.methods.stamp.demo.patch_classes import UNNAMED, categories, name_patches
 from stamp_train.recipes import resolve
-from stamp_train.sequence.inputs import UNNAMED
-from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.sequence.examples import LayoutOptions
+from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import prepare_with
 from stamp_train.stream.loader import stage_loader
+from stamp_train.train.corpus import records_of
 from stamp_train.train.folder import find
 from stamp_train.train.network import build_network
 
@@ -35,7 +34,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_patches_are_named_by_what_covers_more_than_half(shards: Path) -> None:
     """A picture of 96x64 in 4x8 patches of 16x12 pixels, each counted."""
-    grid, named = Grid(4, 8), 0
+    grid, named = (4, 8), 0
     order = np.arange(32).reshape(2, 2, 4, 2).transpose(0, 2, 1, 3).ravel()
     with ShardSet(shards / "refcoco-unc" / "train") as records:
         names = sorted({target.categories[0] for loaded in records for target in loaded.record.targets})
@@ -56,26 +55,26 @@ def test_patches_are_named_by_what_covers_more_than_half(shards: Path) -> None:
 
 
 def test_the_loss_is_a_mean_over_the_named_patches_of_the_whole_batch(shards: Path, tmp_path: Path) -> None:
-    recipe = resolve(str(write_recipe(tmp_path)), [f"data.root={shards}", "naming=0.5"]).recipe
-    assert categories(recipe) == sorted(categories(recipe))
+    recipe = resolve(str(write_recipe(tmp_path)), [f"data.root={shards}", "method.demo.naming=0.5"]).recipe
+    known = categories(records_of(recipe))
+    assert known == sorted(known)
     network, processor = build_network(recipe)
-    names = network.stamp_config.names
-    assert list(names) == categories(recipe)
-    layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    feed = stage_loader(recipe, 1, prepare_with(processor), layout.options.side, 0, 1, tmp_path, names)
-    settings = LossSettings(naming=0.5)
+    method = network.method
+    assert list(method.demo.names) == known
+    layout = Layout(processor.chat, method, LayoutOptions.of(network.config))
+    feed = stage_loader(recipe, 1, prepare_with(processor), method, 0, 1, tmp_path)
     batches = ([layout(pack) for pack in batch.packs] for batch in feed)
     packs = next(
-        packs for packs in batches if len(packs) > 1 and sum(count(pack.targets, settings)["names"] for pack in packs)
+        packs for packs in batches if len(packs) > 1 and sum(method.counts(pack.targets)["names"] for pack in packs)
     )
-    over = added(count(pack.targets, settings) for pack in packs)
+    over = added(method.counts(pack.targets) for pack in packs)
     total, logits, wanted = 0.0, [], []
     for pack in packs:
         output = network(inputs=pack.inputs)
-        total += float(losses(output, pack.targets, settings)["names"][0].detach()) / over["names"]
-        assert output.name_logits is not None and len(output.name_logits) == len(pack.targets.names)
-        logits.append(output.name_logits)
-        wanted.append(pack.targets.names)
+        total += float(method.losses(output, pack.targets)["names"][0].detach()) / over["names"]
+        assert len(output.read["names"]) == len(pack.targets.image_labels) or not len(pack.targets.image_labels)
+        logits.append(output.read["names"][: len(pack.targets.image_labels)])
+        wanted.append(pack.targets.image_labels)
     expected = 0.5 * F.cross_entropy(torch.cat(logits), torch.cat(wanted), ignore_index=UNNAMED)
     assert over["names"] == int((torch.cat(wanted) != UNNAMED).sum())
     assert total == pytest.approx(float(expected.detach()), rel=1e-5)
@@ -83,24 +82,26 @@ def test_the_loss_is_a_mean_over_the_named_patches_of_the_whole_batch(shards: Pa
 
 def test_what_cannot_be_named_is_said(shards: Path, tmp_path: Path) -> None:
     recipe, root = str(write_recipe(tmp_path)), f"data.root={shards}"
-    talk = resolve(recipe, [root, "naming=1", "stages=[{name: a, steps: 1, sets: [{set: llava/train}]}]"]).recipe
-    with pytest.raises(StampError, match="targets of llava/train have 0 categories"):
+    talk = resolve(
+        recipe, [root, "method.demo.naming=1", "stages=[{name: a, steps: 1, sets: [{set: llava/train}]}]"]
+    ).recipe
+    with pytest.raises(StampError, match="targets of the sets have 0 categories"):
         build_network(talk)
     for frozen in ("model.freeze_vision=true", "model.tuning=lora"):
         with pytest.raises(StampError, match="naming trains the vision tower"):
-            resolve(recipe, [root, "naming=1", frozen])
+            build_network(resolve(recipe, [root, "method.demo.naming=1", frozen]).recipe)
     plain = resolve(recipe, [root]).recipe
     network, processor = build_network(plain)
     network.save_pretrained(tmp_path / "plain")
     processor.save_pretrained(tmp_path / "plain")
     with pytest.raises(StampError, match="a layer that this checkpoint lacks"):
-        build_network(msgspec.structs.replace(plain, naming=1.0), tmp_path / "plain")
+        build_network(resolve(recipe, [root, "method.demo.naming=1"]).recipe, tmp_path / "plain")
 
 
 @pytest.mark.slow
 def test_runs_that_name_are_the_same_on_two_processes_and_taken_up_again(shards: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
-    more = [word for override in ("naming=1", "saving.keep=9") for word in ("--set", override)]
+    more = [word for override in ("method.demo.naming=1", "saving.keep=9") for word in ("--set", override)]
     whole, two = tmp_path / "whole", tmp_path / "two"
     for out, processes in ((whole, 1), (two, 2)):
         done = train(recipe, shards, out, *more, processes=processes)

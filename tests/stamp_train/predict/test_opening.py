@@ -174,11 +174,11 @@ def test_an_adapter_opens_away_from_its_run(precision: str, style: str, tmp_path
     """What it goes on is told by files of its own; as its recipe would have it, which is what older checkpoints need."""
     base = base_model(tmp_path / "base", tied=style == "default")
     changes = ("model.preset=", f"model.start={base}", f"model.precision={precision}", f"model.lora.style={style}")
-    run = adapter_run(tmp_path / "run", *changes, "model.head=patch", "model.mask_positions=sequential")
+    run = adapter_run(tmp_path / "run", *changes, "method.head=patch", "method.mask_positions=sequential")
     away = shutil.copytree(run.checkpoint, tmp_path / "away" / "a" / "b")
     model, processor = load_folder(away)
     assert model.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
-    assert model.stamp_config == run.network.get_base_model().stamp_config
+    assert model.method.settings == run.network.get_base_model().method.settings
     assert processor.image_processor.size == run.processor.image_processor.size
     record = run.checkpoint / "adapter/base.json"
     older = {key: value for key, value in json.loads(record.read_bytes()).items() if key in ("start", "digest")}

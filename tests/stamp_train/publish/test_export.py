@@ -22,10 +22,10 @@ from stamp_train.predict import Segmenter
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.export import export
 from stamp_train.recipes import resolve
-from stamp_train.sequence.config import StampConfig
 
 from ..predict.runs import adapter_answer, adapter_run
 from ..predict.talking import SEG, save_checkpoint, scene, talking_generator
+from ..stamping import PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_an_adapter_by_itself_goes_on_its_base_model(tmp_path: Path) -> None:
     torch.manual_seed(1)
     Qwen2VLForConditionalGeneration(config).save_pretrained(base)
     processor.save_pretrained(base)
-    model = start_from(base, StampConfig.published())
+    model = start_from(base, PUBLISHED)
     model.resize_token_embeddings(rows - 30)
     adapted = peft.get_peft_model(model, lora_config(model, [], style="published", rank=4, alpha=8))
     with torch.no_grad():

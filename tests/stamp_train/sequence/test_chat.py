@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 
 from stamp_train.backbones.presets import byte_tokenizer
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.sequence.chat import ADDED_TOKENS, ChatEncoder
+from stamp_train.methods.stamp.settings import StampSettings
+from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.tokens import add_tokens
 
@@ -82,20 +83,23 @@ def test_missing_added_tokens_are_named() -> None:
     tokenizer = byte_tokenizer()
 
     class Without:
+        def __call__(self, text: str, **options: object) -> object:
+            return tokenizer(text, **options)
+
         def get_vocab(self) -> dict[str, int]:
             return {k: v for k, v in tokenizer.get_vocab().items() if k not in ("<|mask|>", "<|no|>")}
 
     with pytest.raises(StampModelError, match=r"has no <\|mask\|>, <\|no\|>.*add_tokens"):
-        ChatEncoder(Without())
+        ChatEncoder(Without()).require(StampSettings.tokens)
 
 
 def test_added_tokens_come_in_the_published_order(golden_model_path: Path) -> None:
     tokenizer = byte_tokenizer()
-    ids = tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
+    ids = tokenizer.convert_tokens_to_ids(list(StampSettings.tokens))
     assert ids == list(range(ids[0], ids[0] + 4))
-    assert add_tokens(tokenizer) == []
+    assert add_tokens(tokenizer, StampSettings.tokens) == []
     published = AutoTokenizer.from_pretrained(golden_model_path)
-    assert published.convert_tokens_to_ids(list(ADDED_TOKENS)) == [430, 431, 432, 433]
+    assert published.convert_tokens_to_ids(list(StampSettings.tokens)) == [430, 431, 432, 433]
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ USE = """
 import sys
 from PIL import Image
 from stamp_train.backbones.presets import build_preset
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 model, processor = build_preset("tiny")
 pixels, = processor.images([Image.new("RGB", (70, 60))])
 say = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "x"}]}]
-batch = Layout(processor.chat)([ImageExample([DialogueExample("d", say)], pixels.pixel_values, pixels.grid_thw)])
+batch = Layout(processor.chat, model.method)([ImageExample([DialogueExample("d", say)], pixels.pixel_values, pixels.grid_thw)])
 print(model(inputs=batch.inputs).backend, processor.backend["image_backend"])
 """
 

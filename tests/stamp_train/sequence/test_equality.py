@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stamp_train.methods.losses import total
-from stamp_train.methods.stamp.heads import grid_to_patches
-from stamp_train.methods.stamp.losses import LOSSES, LossSettings, count, losses, mask_losses
-from stamp_train.sequence.inputs import Targets
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.methods.patches import grid_to_patches
+from stamp_train.methods.stamp.losses import LOSSES, LossSettings, mask_losses
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.inputs import Reading, Targets
+from stamp_train.sequence.layout import Layout
+
+from ..stamping import stamp
 
 SIDE = 4
 
@@ -40,7 +43,7 @@ class TwoPass:
         answer = torch.cat([torch.zeros(len(ids) - len(answer), dtype=answer.dtype), answer])
         text = self.text_loss(image, ids, answer.bool() if self.settings.text_labels == "answers" else answer >= 0)
         masks = torch.zeros(())
-        for seg, coverage in zip((ids == self.chat.seg_id).nonzero()[:, 0].tolist(), dialogue.coverage, strict=True):
+        for seg, coverage in zip((ids == self.chat.seg_id).nonzero()[:, 0].tolist(), dialogue.labels, strict=True):
             masks = masks + self.mask_loss(image, grid, ids[: seg + 1], torch.from_numpy(coverage))
         return text, masks
 
@@ -71,7 +74,10 @@ class TwoPass:
         layers = getattr(vision, "deepstack_features", None)
         text = model.language_model.embed_tokens(prefix)
         text[prefix == self.chat.image_id] = vision.pooler_output
-        mask = model.language_model.embed_tokens(torch.full((patches,), self.chat.mask_id)) + vision.pooler_output
+        mask = (
+            model.language_model.embed_tokens(torch.full((patches,), self.chat.control["<|mask|>"]))
+            + vision.pooler_output
+        )
         length = len(prefix) + patches
         more: dict[str, Any] = {}
         if layers:  # for the image's tokens, and once more for those of the mask
@@ -86,7 +92,9 @@ class TwoPass:
             use_cache=False,
             **more,
         ).last_hidden_state[0, len(prefix) :]
-        logits = self.model.classifier(states, self.model.encode_images(image.pixel_values, thw).patches)
+        features = self.model.encode_images(image.pixel_values, thw)
+        reading = Reading(states, torch.arange(patches), (), features, model.language_model)
+        logits = self.model.classifier(reading)["mask"]
         nothing = torch.zeros(0)
         targets = Targets(nothing, nothing, grid_to_patches(coverage, SIDE), torch.zeros(patches, dtype=torch.int64), 1)
         return mask_losses(logits, targets, self.settings).sum()
@@ -116,13 +124,13 @@ def test_one_pass_equals_two_passes(
     backend: str,
     multiple: int,
 ) -> None:
-    chosen = LOSSES[name]
+    method = stamp(SIDE, name, mask_positions=scheme)
     images = images_of(shape, side=SIDE, patch=family.patch)
-    options = LayoutOptions(mask_positions=scheme, text_labels=chosen.text_labels, side=SIDE, pad_to_multiple=multiple)
-    batch = Layout(family.chat, options)(images)
-    counts = count(batch.targets, chosen)
-    one = losses(family.model(inputs=batch.inputs, attention=backend), batch.targets, chosen)
-    reference = TwoPass(family, scheme, chosen)
+    options = LayoutOptions(text_labels=method.text_labels, pad_to_multiple=multiple)
+    batch = Layout(family.chat, method, options)(images)
+    counts = method.counts(batch.targets)
+    one = method.losses(family.model(inputs=batch.inputs, attention=backend), batch.targets)
+    reference = TwoPass(family, scheme, method.loss)
     sums = [reference(image, dialogue) for image in images for dialogue in image.dialogues]
     text, masks = sum(s[0] for s in sums), sum(s[1] for s in sums)
     assert counts["text"] > 0
@@ -140,7 +148,7 @@ def test_documents_of_a_pack_do_not_touch_each_other(
     family: SimpleNamespace, images_of: Callable[..., list[ImageExample]]
 ) -> None:
     """Exact isolation: a neighbour whose pixels and text change leaves every number as it was."""
-    layout = Layout(family.chat, LayoutOptions(side=SIDE))
+    layout = Layout(family.chat, stamp(SIDE))
     alone, other = images_of([((2, 3), [1, 3]), ((3, 2), [0])], side=SIDE, patch=family.patch)
     single = layout([alone])
     packed = layout([other, alone])
@@ -148,8 +156,8 @@ def test_documents_of_a_pack_do_not_touch_each_other(
         with torch.no_grad():
             one = family.model(inputs=single.inputs, attention=backend)
             two = family.model(inputs=packed.inputs, attention=backend)
-        rows = len(one.mask_logits)
-        torch.testing.assert_close(two.mask_logits[-rows:], one.mask_logits, atol=1e-5, rtol=0)
+        rows = len(one.read["mask"])
+        torch.testing.assert_close(two.read["mask"][-rows:], one.read["mask"], atol=1e-5, rtol=0)
         torch.testing.assert_close(two.text_logits[-len(one.text_logits) :], one.text_logits, atol=1e-5, rtol=0)
 
 
@@ -157,7 +165,7 @@ def test_text_after_a_mask_is_as_if_the_mask_were_not_there(
     family: SimpleNamespace, images_of: Callable[..., list[ImageExample]]
 ) -> None:
     images = images_of([((2, 3), [3])], side=SIDE, patch=family.patch)
-    layout = Layout(family.chat, LayoutOptions(side=SIDE, text_labels="all"))
+    layout = Layout(family.chat, stamp(SIDE), LayoutOptions(text_labels="all"))
     batch = layout(images)
     with torch.no_grad():
         out = family.model(inputs=batch.inputs)

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig
 
-from stamp_train.backbones.presets import build_preset
-from stamp_train.methods.stamp.heads import patches_to_grid
-from stamp_train.sequence.config import StampConfig
+from stamp_train.methods.patches import patches_to_grid
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions, PackedBatch
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.layout import Layout
+
+from ..stamping import stamp
 
 GRID = (2, 3)
 Make = Callable[..., Any]
@@ -27,11 +28,11 @@ def test_the_image_is_laid_out_once_for_all_its_dialogues(pack: Make, tiny: Simp
     batch: PackedBatch = pack([(GRID, [0, 1, 3])])
     ids = batch.inputs.input_ids[0]
     assert int((ids == tiny.chat.image_id).sum()) == 6
-    assert int((ids == tiny.chat.mask_id).sum()) == 6 * (1 + 2 + 2)
+    assert int((ids == tiny.chat.control["<|mask|>"]).sum()) == 6 * (1 + 2 + 2)
     assert batch.inputs.image_grid_thw.tolist() == [[1, 4, 6]]
     assert batch.inputs.structure.branch.max() == 3
     assert batch.dialogues == ("i0d0", "i0d1", "i0d2")
-    assert [block.name for block in batch.inputs.blocks] == ["i0d0", "i0d1", "i0d1", "i0d2", "i0d2"]
+    assert [block.name for block in batch.inputs.masks] == ["i0d0", "i0d1", "i0d1", "i0d2", "i0d2"]
 
 
 def test_order_in_the_sequence(pack: Make) -> None:
@@ -60,7 +61,7 @@ def test_positions(pack: Make, tiny: SimpleNamespace, kinds: list[int], grid: tu
             ids[path][None], (ids[path] == tiny.chat.image_id)[None].int(), inputs.image_grid_thw
         )
         assert torch.equal(positions[:, path], expected[:, 0])
-    for number in range(1, len(inputs.blocks) + 1):
+    for number in range(1, len(inputs.masks) + 1):
         block = structure.block == number
         seg = (
             (structure.block == 0)
@@ -80,12 +81,12 @@ def test_mask_tokens_carry_the_feature_of_their_patch(pack: Make, tiny: SimpleNa
     assert inputs.feature_rows[image_rows].tolist() == list(range(12))
     expected = [*range(6), *range(6, 12), *range(6, 12)]
     assert inputs.feature_rows[inputs.mask_rows].tolist() == expected
-    assert [block.image for block in inputs.blocks] == [0, 1, 1]
+    assert [block.image for block in inputs.masks] == [0, 1, 1]
 
 
 def test_answers_only_supervises_what_assistants_say(tiny: SimpleNamespace, dialogue: Make, image: Make) -> None:
     turns = [("which", "A cup. <|seg|>"), ("and", "None.")]
-    batch = Layout(tiny.chat)([image(GRID, [dialogue("d", turns, GRID)])])
+    batch = Layout(tiny.chat, stamp(1))([image(GRID, [dialogue("d", turns, GRID)])])
     text = tiny.processor.tokenizer.decode(batch.targets.text_ids)
     assert text == "A cup. <|seg|><|im_end|>None.<|im_end|>"
     assert set(batch.targets.text_weights.tolist()) == {1.0}
@@ -109,16 +110,16 @@ def test_the_first_token_of_each_dialogue_is_predicted_by_the_end_of_the_image(p
 def test_targets_keep_their_place_and_their_ignored_patches(pack: Make, images_of: Make, side: int) -> None:
     images = images_of([(GRID, [1])], side=side)
     targets = pack([(GRID, [1])], side=side).targets
-    for number, given_coverage in enumerate(images[0].dialogues[0].coverage):
-        block = targets.coverage[targets.mask_of == number]
+    for number, given_coverage in enumerate(images[0].dialogues[0].labels):
+        block = targets.labels[targets.mask_of == number]
         np.testing.assert_array_equal(patches_to_grid(block, GRID), given_coverage)
-    assert (targets.coverage == 255).any()
+    assert (targets.labels == 255).any()
 
 
 def test_different_beginnings_do_not_share(tiny: SimpleNamespace, dialogue: Make, image: Make) -> None:
     plain = dialogue("a", [("x", "<|seg|>")], GRID)
     other = replace(plain, name="b", messages=[{"role": "system", "content": "Be brief."}, *plain.messages])
-    inputs = Layout(tiny.chat)([image(GRID, [plain, other, plain])]).inputs
+    inputs = Layout(tiny.chat, stamp(1))([image(GRID, [plain, other, plain])]).inputs
     assert int(inputs.structure.document.max()) == 2
     assert inputs.image_grid_thw.shape[0] == 1  # still one pass of the vision tower
     rows = inputs.feature_rows[(inputs.input_ids[0] == tiny.chat.image_id)]
@@ -149,7 +150,7 @@ def test_a_long_dialogue_loses_whole_turns(tiny: SimpleNamespace, dialogue: Make
 
     def lay(count: int, limit: int | None = None) -> PackedBatch:
         example = dialogue("d", turns[:count], GRID)
-        return Layout(tiny.chat, LayoutOptions(max_tokens=limit))([image(GRID, [example])])
+        return Layout(tiny.chat, stamp(1), LayoutOptions(max_tokens=limit))([image(GRID, [example])])
 
     one, two, three = (len(lay(count).inputs.structure) for count in (1, 2, 3))
     for limit in range(one, three + 1):
@@ -158,7 +159,7 @@ def test_a_long_dialogue_loses_whole_turns(tiny: SimpleNamespace, dialogue: Make
         expected = lay(kept)
         assert torch.equal(batch.inputs.input_ids, expected.inputs.input_ids)
         assert torch.equal(batch.inputs.position_ids, expected.inputs.position_ids)
-        assert len(batch.targets.coverage) == len(expected.targets.coverage) == (6 if kept == 1 else 18)
+        assert len(batch.targets.labels) == len(expected.targets.labels) == (6 if kept == 1 else 18)
         assert batch.truncated == (() if kept == 3 else ("d",))
     with pytest.raises(StampModelError, match=r"^d: its first turn .* never cut"):
         lay(3, one - 1)
@@ -177,11 +178,11 @@ def bad_inputs() -> dict[str, tuple[Callable[[Any, Any], ImageExample], str]]:
 
     def surplus(make_image: Make, make_dialogue: Make) -> ImageExample:
         found = make_dialogue("here", two, GRID)
-        return make_image(GRID, [replace(found, coverage=found.coverage[:1])])  # type: ignore[no-any-return]
+        return make_image(GRID, [replace(found, labels=found.labels[:1])])  # type: ignore[no-any-return]
 
     def no_seg(make_image: Make, make_dialogue: Make) -> ImageExample:
-        coverage = make_dialogue("here", seg, GRID).coverage
-        return make_image(GRID, [replace(make_dialogue("here", [("x", "y")], GRID), coverage=coverage)])  # type: ignore[no-any-return]
+        coverage = make_dialogue("here", seg, GRID).labels
+        return make_image(GRID, [replace(make_dialogue("here", [("x", "y")], GRID), labels=coverage)])  # type: ignore[no-any-return]
 
     def other_grid(make_image: Make, make_dialogue: Make) -> ImageExample:
         return make_image(GRID, [make_dialogue("here", seg, (3, 2))])  # type: ignore[no-any-return]
@@ -211,7 +212,7 @@ def bad_inputs() -> dict[str, tuple[Callable[[Any, Any], ImageExample], str]]:
 def test_faults_name_the_dialogue(tiny: SimpleNamespace, image: Make, dialogue: Make, fault: str) -> None:
     build, message = bad_inputs()[fault]
     with pytest.raises(StampModelError, match=f"^here: .*{message}"):
-        Layout(tiny.chat)([build(image, dialogue)])
+        Layout(tiny.chat, stamp(1))([build(image, dialogue)])
 
 
 @pytest.mark.parametrize("scheme", ["grid", "sequential"])
@@ -225,26 +226,22 @@ def test_positions_past_the_range(pack: Make, scheme: str) -> None:
         pack([(GRID, [0])], mask_positions=scheme, max_position=limit)
 
 
-@pytest.mark.parametrize("options", [{"mask_positions": "spiral"}, {"text_labels": "none"}])
-def test_unknown_options(options: dict[str, str]) -> None:
+def test_unknown_options() -> None:
     with pytest.raises(StampModelError, match="no such layout option"):
-        LayoutOptions(**options)
+        LayoutOptions(text_labels="none")
 
 
 def test_options_of_a_model(tiny: SimpleNamespace, golden_model_path: Path) -> None:
     ours = LayoutOptions.of(tiny.model.config, pad_to_multiple=8)
-    assert ours == LayoutOptions(mask_positions="grid", side=4, max_position=8192, pad_to_multiple=8)
-    told = build_preset("tiny", stamp=StampConfig(head_words=8))[0]
-    assert LayoutOptions.of(told.config) == LayoutOptions(side=4, max_position=8192, words=8)
-    published = LayoutOptions.of(AutoConfig.from_pretrained(golden_model_path))
-    assert published == LayoutOptions(mask_positions="sequential", side=1, max_position=4096)
+    assert ours == LayoutOptions(max_position=8192, pad_to_multiple=8)
+    assert LayoutOptions.of(AutoConfig.from_pretrained(golden_model_path)) == LayoutOptions(max_position=4096)
 
 
 def test_nothing_to_lay_out(tiny: SimpleNamespace) -> None:
     with pytest.raises(StampModelError, match="nothing to lay out"):
-        Layout(tiny.chat)([])
+        Layout(tiny.chat, stamp(1))([])
     with pytest.raises(StampModelError, match="without dialogues"):
-        Layout(tiny.chat)([ImageExample([])])
+        Layout(tiny.chat, stamp(1))([ImageExample([])])
 
 
 def test_to_moves_every_tensor(pack: Make) -> None:
@@ -255,4 +252,4 @@ def test_to_moves_every_tensor(pack: Make) -> None:
 
 def test_example_needs_no_coverage_without_masks(dialogue: Make) -> None:
     assert isinstance(dialogue("d", [("a", "b")], GRID), DialogueExample)
-    assert list(dialogue("d", [("a", "b")], GRID).coverage) == []
+    assert list(dialogue("d", [("a", "b")], GRID).labels) == []

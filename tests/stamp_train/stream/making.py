@@ -18,8 +18,10 @@ from stamp_data.shards.index import SCHEMA, IndexRow, write_index
 from stamp_data.shards.manifest import INDEX, MANIFEST, manifest_bytes, set_digest
 from stamp_schemas import Manifest, Settings, ShardEntry, Totals
 from stamp_schemas.manifest import MANIFEST_SCHEMA
+from stamp_train.methods.stamp.settings import StampSettings
 
 MIN_TOKENS, MAX_TOKENS = 16, 64
+METHOD = StampSettings(head="patch").method()
 
 
 def write_set(

@@ -24,7 +24,7 @@ from torch import Tensor
 from stamp_data.grid import patch_grid
 from stamp_data.shards.stores import ShardCache, open_store
 from stamp_schemas import StampError, UsageFault
-from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.layout import Layout
 from stamp_train.stream.index import SetIndex
 from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader, _Read
@@ -33,7 +33,8 @@ from stamp_train.stream.pack import pack_batch
 from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
 
 from ...serving import Handler, serve
-from .making import MAX_TOKENS, MIN_TOKENS, prepare, write_vast_set
+from ..stamping import stamp
+from .making import MAX_TOKENS, METHOD, MIN_TOKENS, prepare, write_vast_set
 from .test_records import flip
 
 Copy = Callable[[str], Path]
@@ -42,7 +43,9 @@ Dialogues = dict[str, Any]
 
 def load(places: Iterable[str | SetIndex], *, batch: int = 16, start: int = 0, **options: Any) -> list[StepBatch]:
     """All steps of one pass from a position on."""
-    loader = StreamLoader(Plan(list(places), options=PlanOptions(batch=batch)), prepare, LoaderOptions(**options))
+    loader = StreamLoader(
+        Plan(list(places), options=PlanOptions(batch=batch)), prepare, METHOD, LoaderOptions(**options)
+    )
     loader.load_state_dict({"plan": loader.plan.digest, "draws": start})
     return list(loader)
 
@@ -56,7 +59,7 @@ def content(steps: Iterable[StepBatch]) -> Dialogues:
                 pixels = None if example.pixel_values is None else example.pixel_values.numpy().tobytes()
                 for one in example.dialogues:
                     assert one.name not in found
-                    coverage = [array.tobytes() for array in one.coverage]
+                    coverage = [array.tobytes() for array in one.labels]
                     found[one.name] = (list(one.messages), coverage, pixels, example.grid_thw)
     return found
 
@@ -106,7 +109,7 @@ def test_any_number_of_ranks_and_any_budget_see_the_same(
     first: list[StepBatch] = []
     for rank in range(world):
         options = LoaderOptions(rank=rank, world=world, token_budget=budget, threads=0, ahead=0)
-        first += islice(StreamLoader(plan, prepare, options), 2)
+        first += islice(StreamLoader(plan, prepare, METHOD, options), 2)
     assert {step.digest for step in first} == {step.digest for step in reference[:2]}
     for number in (0, 1):
         assert len({len(step.packs) for step in first if step.step == number}) == 1
@@ -123,7 +126,7 @@ def test_a_stopped_stream_goes_on_as_if_it_had_not(
     found: list[StepBatch] = []
     for count in [*stops, len(reference)]:
         plan = Plan([refcoco, llava], options=PlanOptions(batch=16))
-        loader = StreamLoader(plan, prepare, LoaderOptions(threads=2))
+        loader = StreamLoader(plan, prepare, METHOD, LoaderOptions(threads=2))
         if state:
             loader.load_state_dict(state)
         found += islice(loader, count)
@@ -138,14 +141,14 @@ def test_another_batch_goes_on_from_the_same_state(reference: list[StepBatch], r
 
 
 def test_the_state_is_two_small_things(refcoco: str) -> None:
-    loader = StreamLoader(Plan([refcoco], options=PlanOptions(batch=10)), prepare)
+    loader = StreamLoader(Plan([refcoco], options=PlanOptions(batch=10)), prepare, METHOD)
     assert loader.state_dict() == {"plan": loader.plan.digest, "draws": 0}
     next(iter(loader))
     assert loader.state_dict()["draws"] == 10
 
 
 def test_the_state_of_another_plan_is_refused(refcoco: str) -> None:
-    loader = StreamLoader(Plan([refcoco]), prepare)
+    loader = StreamLoader(Plan([refcoco]), prepare, METHOD)
     other = Plan([refcoco], options=PlanOptions(seed=1))
     with pytest.raises(StampError, match=f"is of plan {other.digest}, this is plan {loader.plan.digest}"):
         loader.load_state_dict({"plan": other.digest, "draws": 5})
@@ -166,7 +169,7 @@ from stamp_train.stream.loader import LoaderOptions, StreamLoader
 from stamp_train.stream.plan import Plan, PlanOptions
 plan = Plan(sys.argv[3:], options=PlanOptions(batch=16))
 names, packs, digests = {}, [], []
-for step in StreamLoader(plan, making.prepare, LoaderOptions(rank=int(sys.argv[2]), world=2)):
+for step in StreamLoader(plan, making.prepare, making.METHOD, LoaderOptions(rank=int(sys.argv[2]), world=2)):
     digests.append(step.digest)
     packs.append(len(step.packs))
     for example in (example for pack in step.packs for example in pack):
@@ -205,7 +208,9 @@ def planned_ahead(plan: Plan, options: LoaderOptions, take: int, monkeypatch: py
         return Plan.draw(plan, start)
 
     monkeypatch.setattr(plan, "draw", draw)
-    return [len(drawn) - number for number, _ in enumerate(islice(StreamLoader(plan, prepare, options), take), 1)]
+    return [
+        len(drawn) - number for number, _ in enumerate(islice(StreamLoader(plan, prepare, METHOD, options), take), 1)
+    ]
 
 
 def test_a_rank_without_a_dialogue_plans_no_further_than_the_others_read(
@@ -263,11 +268,11 @@ def test_examples_can_be_laid_out(golden_processor: Any, refcoco: str, llava: st
         return found.pixel_values, found.grid_thw
 
     plan = Plan([refcoco, llava], options=PlanOptions(batch=12))
-    step = next(iter(StreamLoader(plan, real, LoaderOptions(side=side))))
-    layout = Layout(golden_processor.chat, LayoutOptions(side=side))
+    step = next(iter(StreamLoader(plan, real, stamp(side), LoaderOptions())))
+    layout = Layout(golden_processor.chat, stamp(side))
     packed = [layout(pack) for pack in step.packs]
     assert sum(len(one.dialogues) for one in packed) == 12
-    assert all(one.targets.coverage.shape[1] == side**2 for one in packed)
+    assert all(one.targets.labels.shape[1] == side**2 for one in packed)
 
 
 def test_labels_of_another_grid_come_from_the_masks(refcoco: str) -> None:
@@ -279,11 +284,11 @@ def test_labels_of_another_grid_come_from_the_masks(refcoco: str) -> None:
         return torch.zeros(1), (1, 4 * grid.height, 4 * grid.width)
 
     plan = Plan([refcoco], options=PlanOptions(batch=16))
-    finer = examples(StreamLoader(plan, doubled, LoaderOptions()))
+    finer = examples(StreamLoader(plan, doubled, METHOD))
     compared = 0
     for one, other in zip(stored, finer, strict=True):
         for coarse, fine in zip(one.dialogues, other.dialogues, strict=True):
-            for small, large in zip(coarse.coverage, fine.coverage, strict=True):
+            for small, large in zip(coarse.labels, fine.labels, strict=True):
                 mean = large.astype(float).reshape(small.shape[0], 2, small.shape[1], 2).mean(axis=(1, 3))
                 assert np.abs(mean - small)[small != 255].max(initial=0) <= 1.5
                 compared += 1
@@ -353,7 +358,7 @@ def test_a_shard_without_a_good_record_stops_the_run(refcoco: str) -> None:
     def refuse(image: Image.Image) -> tuple[Tensor, tuple[int, int, int]]:
         raise ValueError(f"no picture of {image.size} for me")
 
-    loader = StreamLoader(Plan([refcoco]), refuse)
+    loader = StreamLoader(Plan([refcoco]), refuse, METHOD)
     with pytest.raises(StampError, match=r"shard-\d+\.tar: no record can be used, .*no picture of"):
         next(iter(loader))
 
@@ -369,10 +374,10 @@ def test_a_missing_shard_stops_the_run_from_a_thread(refcoco: str, copy_of: Copy
 def test_a_dialogue_over_the_budget_is_named_once(refcoco: str, caplog: pytest.LogCaptureFixture) -> None:
     plan = Plan([refcoco], Mixture(passes=(2,)), PlanOptions(batch=16))
     with caplog.at_level(logging.WARNING):
-        list(StreamLoader(plan, prepare, LoaderOptions(token_budget=120)))
+        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=120)))
         told = [message for message in caplog.messages if "more than token_budget=120" in message]
         caplog.clear()
-        list(StreamLoader(plan, prepare, LoaderOptions(token_budget=120, rank=1, world=2)))
+        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=120, rank=1, world=2)))
     assert 0 < len(told) == len(set(told))
     assert all(message.startswith("refcoco-unc-train-") for message in told)
     assert not [message for message in caplog.messages if "token_budget" in message]  # told by rank 0
@@ -387,7 +392,7 @@ def test_an_iteration_that_is_left_waits_for_no_store(refcoco: str) -> None:
 
     with serve(Path(refcoco), answer=slow) as (url, handler):
         plan = Plan([SetIndex(open_store(url, patience=30))], options=PlanOptions(batch=4))
-        steps = iter(StreamLoader(plan, prepare, LoaderOptions(threads=1, ahead=8)))
+        steps = iter(StreamLoader(plan, prepare, METHOD, LoaderOptions(threads=1, ahead=8)))
         next(steps)
         handler.failures = 10**6
         asked = len(handler.requests)

@@ -21,7 +21,7 @@ from stamp_train.stream.order import Group
 from stamp_train.stream.pack import PackedStep, pack_batch
 from stamp_train.stream.plan import Plan, PlanOptions
 
-from .making import write_set
+from .making import METHOD, write_set
 from .test_plan import names
 
 GROUPS = st.lists(st.tuples(st.integers(0, 1200), st.lists(st.integers(20, 2500), min_size=1, max_size=5)), max_size=30)
@@ -155,7 +155,8 @@ def test_lengths_without_a_tokenizer_are_estimates_and_said_to_be(
         Lengths(exact)(exact.batch(0).groups)
         assert caplog.messages == []
         for _ in range(2):  # two stages of a run
-            lengths = Lengths(rough, TokenCosts(characters=2.75))  # told once in a process, so no other test's number
+            # told once in a process, so no other test's number
+            lengths = Lengths(rough, TokenCosts(characters=2.75))
             lengths(rough.batch(0).groups)
             lengths(rough.batch(0).groups)
     (message,) = caplog.messages
@@ -188,4 +189,4 @@ def test_lengths_are_those_of_the_layout(golden_processor: Any, image: Any, dial
             [len(one) for one in texts],
             [sum(text.count("<|seg|>") for text in one) for one in texts],
         )
-        assert Layout(chat)([image(grid, made)]).inputs.input_ids.shape[1] == tokens.total
+        assert Layout(chat, METHOD)([image(grid, made)]).inputs.input_ids.shape[1] == tokens.total

@@ -40,10 +40,10 @@ def streamed(
     resolved: Resolved, stage: int, step: int, world: int, out: Path
 ) -> tuple[str, list[tuple[int, int, str]]]:
     """Digest of a step's batch, and (rank, pack, record/dialogue) of all that the loaders hand out for it."""
-    processor = build_network(resolved.recipe)[1]
+    network, processor = build_network(resolved.recipe)
     found = []
     for rank in range(world):
-        feed = stage_loader(resolved.recipe, stage, prepare_with(processor), 4, rank, world, out)
+        feed = stage_loader(resolved.recipe, stage, prepare_with(processor), network.method, rank, world, out)
         batch = next(islice(feed, step, None))
         found += [
             (rank, number, dialogue.name)

@@ -116,7 +116,7 @@ def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.Monk
 
 def test_every_stage_shares_more(tmp_path: Path) -> None:
     """And stage 3 needs about what FSDP2 does, which shares the same."""
-    sizes = architecture(resolve("stamp-2b").recipe.model)
+    sizes = architecture(resolve("stamp-2b").recipe)
     needed = []
     for zero in ({"stage": 1}, {"stage": 2}, {"stage": 3}, {"stage": 3, "offload_optimizer": {"device": "cpu"}}):
         (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": zero}), encoding="utf-8")

@@ -19,9 +19,10 @@ from stamp_schemas import StampError
 from stamp_schemas.recipe import Saving
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.presets import build_preset
-from stamp_train.methods.stamp.losses import LOSSES, LossSettings, StampLosses
+from stamp_train.methods.contract import Method
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.sequence.layout import ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.folder import Progress, find, read_progress
 from stamp_train.train.machine import native_bfloat16
@@ -32,6 +33,7 @@ from stamp_train.train.step import StepRunner, seed_step
 
 from ..conftest import make_dialogue, make_image
 from ..runs import log_of, make_shards, run, train, write_recipe
+from ..stamping import settings, stamp
 
 TURNS = [("where is it", "there: <|seg|>."), ("and that", "no"), ("both", "<|seg|> and <|seg|>"), ("what", "a thing")]
 
@@ -72,13 +74,12 @@ def alone(image: ImageExample) -> list[ImageExample]:
     return [ImageExample([dialogue], image.pixel_values, image.grid_thw) for dialogue in image.dialogues]
 
 
-def gradients(
-    packs: list[list[ImageExample]], settings: LossSettings | None = None
-) -> tuple[dict[str, torch.Tensor], Any]:
+def gradients(packs: list[list[ImageExample]], method: Method | None = None) -> tuple[dict[str, torch.Tensor], Any]:
     network, processor = build_preset("tiny")
     network.train()
-    layout = Layout(processor.chat, LayoutOptions.of(network.config))
-    runner = StepRunner(Accelerator(cpu=True), network, layout, StampLosses(settings or LOSSES["default"]), "auto")
+    method = method or network.method
+    layout = Layout(processor.chat, method, LayoutOptions.of(network.config))
+    runner = StepRunner(Accelerator(cpu=True), network, layout, method, "auto")
     result = runner.gradients(packs, 1e9, "test")
     return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}, result
 
@@ -105,13 +106,18 @@ def test_any_split_gives_the_same_gradient(split: str) -> None:
 
 
 def test_a_rank_without_a_pack_knows_the_names_of_the_losses() -> None:
-    _, result = gradients([[]], LossSettings(early=0.5))
+    network, processor = build_preset("tiny", method=settings(early=0.5))
+    network.method.prepare(network, fresh=False)
+    layout = Layout(processor.chat, network.method)
+    result = StepRunner(Accelerator(cpu=True), network.train(), layout, network.method, "auto").gradients(
+        [[]], 1e9, "test"
+    )
     assert result.losses == {"text": 0.0, "mask": 0.0, "early": 0.0} and result.loss == 0.0
 
 
 def test_losses_of_single_packs_depend_on_the_split_as_published() -> None:
-    expected, _ = gradients(WHOLE, LOSSES["published"])
-    found, _ = gradients(SPLITS["two packs"], LOSSES["published"])
+    expected, _ = gradients(WHOLE, stamp(loss="published"))
+    found, _ = gradients(SPLITS["two packs"], stamp(loss="published"))
     assert any(not torch.allclose(found[name], expected[name], rtol=1e-3) for name in expected)
 
 
@@ -120,8 +126,8 @@ def test_the_norm_is_clipped() -> None:
     runner = StepRunner(
         Accelerator(cpu=True),
         network,
-        Layout(processor.chat, LayoutOptions.of(network.config)),
-        StampLosses(),
+        Layout(processor.chat, network.method, LayoutOptions.of(network.config)),
+        network.method,
         "auto",
     )
     result = runner.gradients(WHOLE, 0.5, "test")

@@ -8,61 +8,58 @@ pretrained towers have learned to name pictures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from stamp_data.grid import rle_coverage
-from stamp_data.shards.reader import ShardSet
-from stamp_schemas import Grid, Record, StampError
-from stamp_schemas.recipe import Recipe
+from stamp_schemas import Grid as Shape
+from stamp_schemas import Record, StampError
 from stamp_schemas.record import FULL, IGNORE
-from stamp_train.sequence.inputs import UNNAMED
-from stamp_train.stream.stages import open_set
+from stamp_train.sequence.document import Grid
+
+UNNAMED = -100  # name of a patch of which nothing is known
 
 
-def categories(recipe: Recipe) -> list[str]:
-    """The categories of the targets of all stages' sets, in order; a target of several is of none.
+def categories(records: Iterable[Record]) -> list[str]:
+    """The categories of the targets of records, in order; a target of several is of none.
 
-    Raises:
-        StampError: there are fewer than two.
+    Raises StampError if there are fewer than two.
     """
-    sets = list(dict.fromkeys(use.set for stage in recipe.stages for use in stage.sets))
     names: set[str] = set()
-    for name in sets:
-        with ShardSet(open_set(recipe.data, name)) as records:
-            for row in records.rows:
-                names.update(
-                    *(target.categories for target in records.record(row).targets if len(target.categories) == 1)
-                )
+    for record in records:
+        names.update(*(target.categories for target in record.targets if len(target.categories) == 1))
     if len(names) < 2:
         raise StampError(
-            f"naming: the targets of {', '.join(sets)} have {len(names)} categories, and a choice takes two", "naming=0"
+            f"naming: the targets of the sets have {len(names)} categories, and a choice takes two",
+            "method.demo.naming=0",
         )
     return sorted(names)
 
 
 def name_patches(record: Record, grid: Grid, numbers: Mapping[str, int]) -> Tensor:
-    """What covers each patch of a picture.
+    """What covers each patch of an image, grid: of its 14-pixel patches; targets of categories without a number are left out.
 
-    Args:
-        record: with a picture.
-        grid: its 14-pixel patches.
-        numbers: of the categories; targets of others are passed over.
-
-    Returns:
-        int64 [patches] in the order of Qwen2-VL's tower, which goes by 2x2 blocks; `UNNAMED` where no target covers more
-        than half.
+    int64 [patches] in the order of Qwen2-VL's tower, which goes by 2x2 blocks; `UNNAMED` where no target covers more than half.
     """
-    most = np.full((grid.height, grid.width), FULL // 2, np.uint8)
-    names = np.full((grid.height, grid.width), UNNAMED, np.int64)
+    from stamp_data.grid import rle_coverage  # only where there are records: a model runs without the data side
+
+    most = np.full(grid, FULL // 2, np.uint8)
+    names = np.full(grid, UNNAMED, np.int64)
     for target in record.targets:
         if len(target.categories) != 1 or target.categories[0] not in numbers:
             continue
-        covered = rle_coverage(target.rle, grid, target.ignore_rle)
+        covered = rle_coverage(target.rle, Shape(*grid), target.ignore_rle)
         more = (covered > most) & (covered != IGNORE)
         most[more], names[more] = covered[more], numbers[target.categories[0]]
-    blocks = names.reshape(grid.height // 2, 2, grid.width // 2, 2).transpose(0, 2, 1, 3)
+    blocks = names.reshape(grid[0] // 2, 2, grid[1] // 2, 2).transpose(0, 2, 1, 3)
     return torch.from_numpy(blocks.reshape(-1))
+
+
+def naming_loss(logits: Tensor, names: Tensor) -> Tensor:
+    """Sum of the cross-entropy of logits [P, names], in float32, of every patch that has a name: int64 [P]."""
+    if not len(names):  # a sequence without images, of which nothing is learned
+        return 0 * logits.float().sum()  # not a plain zero: the layer has a gradient on every process
+    return F.cross_entropy(logits.float(), names, ignore_index=UNNAMED, reduction="sum")

@@ -9,12 +9,12 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.facts import Facts
+from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.filters import Filter
-from stamp_data.inspect.look import Looker, matching
-from stamp_data.inspect.select import Pick
-from stamp_data.inspect.view import record_view
+from stamp_data.inspect.reading import StatsReader, matching
+from stamp_data.inspect.record_page import record_view
+from stamp_data.inspect.record_stats import RecordStats
+from stamp_data.inspect.selection import Selected
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
@@ -23,7 +23,7 @@ LIMIT = 128 << 20  # bytes of views kept: of some 20,000 records
 PAUSE = 0.001  # seconds between two views that nobody waits for: a lock that is taken again at once is never another's
 
 
-class Shelf:
+class ViewCache:
     """Safe to share between threads; the readers behind it are not, so that one thread at a time uses them.
 
     condition: of `--where`, None without one.
@@ -38,8 +38,8 @@ class Shelf:
         limit: int = LIMIT,
     ) -> None:
         self._lock = threading.Lock()
-        self._corpus = Corpus(paths)
-        self._looker = Looker(self._corpus, budget, side)
+        self._dataset = ConcatDataset(paths)
+        self._reader = StatsReader(self._dataset, budget, side)
         self._condition = condition
         self._views: OrderedDict[int, bytes] = OrderedDict()
         self._bytes = 0
@@ -47,7 +47,7 @@ class Shelf:
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._corpus)
+        return len(self._dataset)
 
     def views(self, numbers: Iterable[int]) -> list[msgspec.Raw]:
         """`RecordView` of each record as JSON, in order; records that cannot be read are left out."""
@@ -56,13 +56,13 @@ class Shelf:
     def find(self, key: str, set_name: str) -> int:
         """Number of a record; StampError if there is none."""
         with self._lock:
-            return self._corpus.find(key, set_name)
+            return self._dataset.find(key, set_name)
 
     def picture(self, number: int) -> tuple[bytes, IndexRow]:
         """The original bytes of a record's picture, b"" if it has none, and the record's row."""
         with self._lock:
-            row = self._corpus.row(number)
-            return self._corpus.open(self._corpus.number_of_set(number)).member(row, "image"), row
+            row = self._dataset.row(number)
+            return self._dataset.open(self._dataset.number_of_set(number)).member(row, "image"), row
 
     def fill(self, numbers: Iterable[int], stop: threading.Event) -> None:
         """Make views before anybody asks for them, in order, for as long as there is room and until told to stop."""
@@ -74,7 +74,7 @@ class Shelf:
     def close(self) -> None:
         """Let go of the files; whoever still waits for a view gets a StampError."""
         self._closed = True
-        with self._lock, self._corpus:
+        with self._lock, self._dataset:
             pass
 
     def _view(self, number: int) -> bytes:
@@ -93,11 +93,11 @@ class Shelf:
             return known
 
     def _make(self, number: int) -> bytes:
-        facts = next(iter(self._looker.look([number])))
-        if not isinstance(facts, Facts):
+        stats = next(iter(self._reader.read([number])))
+        if not isinstance(stats, RecordStats):
             return b""
-        dialogues = matching(facts, self._condition) or facts.dialogues
-        address = urlencode({"set": facts.manifest.name, "key": facts.record.key}, quote_via=quote)
+        dialogues = matching(stats, self._condition) or stats.dialogues
+        address = urlencode({"set": stats.manifest.name, "key": stats.record.key}, quote_via=quote)
         return msgspec.json.encode(
-            record_view(Pick(facts, dialogues), f"api/picture?{address}" if facts.row.image_bytes else "")
+            record_view(Selected(stats, dialogues), f"api/picture?{address}" if stats.row.image_bytes else "")
         )

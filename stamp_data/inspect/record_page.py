@@ -10,9 +10,9 @@ import numpy as np
 
 from stamp_data.draw.outline import mask_path
 from stamp_data.draw.palette import colours
-from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.facts import DialogueFacts, Facts
-from stamp_data.inspect.select import Pick
+from stamp_data.inspect.concat import ConcatDataset
+from stamp_data.inspect.record_stats import DialogueStats, RecordStats
+from stamp_data.inspect.selection import Selected
 from stamp_data.pixels import thumbnail as decoded
 from stamp_data.rle import UInt8, decode_or_empty
 from stamp_schemas import StampError, TargetInfo
@@ -95,14 +95,14 @@ class RecordView(msgspec.Struct):
     flags: list[FindingView]
 
 
-def record_view(pick: Pick, picture: str, fault: str = "") -> RecordView:
+def record_view(selected: Selected, picture: str, fault: str = "") -> RecordView:
     """The view of a record with those of its dialogues that were picked. picture: address or data URI of it, or ""."""
-    facts, record, row = pick.facts, pick.facts.record, pick.facts.row
+    stats, record, row = selected.stats, selected.stats.record, selected.stats.row
     shades = colours([target.id for target in record.targets])
-    settings = facts.manifest.settings
+    settings = stats.manifest.settings
     return RecordView(
         key=record.key,
-        set=facts.manifest.name,
+        set=stats.manifest.name,
         source=settings.dataset,
         split=settings.split,
         file=record.image.file_name if record.image else "",
@@ -112,19 +112,19 @@ def record_view(pick: Pick, picture: str, fault: str = "") -> RecordView:
         tokens=row.image_tokens,
         picture=picture,
         fault=fault,
-        targets=[_target_view(facts, index, colour) for index, colour in enumerate(shades)],
-        dialogues=_dialogue_views(facts, pick.dialogues),
-        flags=[FindingView(one.code, one.detail, *facts.names(one)) for one in facts.findings],
+        targets=[_target_view(stats, index, colour) for index, colour in enumerate(shades)],
+        dialogues=_dialogue_views(stats, selected.dialogues),
+        flags=[FindingView(one.code, one.detail, *stats.names(one)) for one in stats.findings],
     )
 
 
-def thumbnail(corpus: Corpus, facts: Facts, side: int) -> tuple[str, str]:
+def thumbnail(dataset: ConcatDataset, stats: RecordStats, side: int) -> tuple[str, str]:
     """(JPEG data URI of the picture at `side` pixels or less, what is wrong with it); one of them is ""."""
     try:
-        data = corpus.open(corpus.number_of_set(facts.number)).member(facts.row, "image")
+        data = dataset.open(dataset.number_of_set(stats.number)).member(stats.row, "image")
         if not data:
             return "", ""
-        picture = decoded(data, facts.row.member_name("image"), side)
+        picture = decoded(data, stats.row.member_name("image"), side)
     except StampError as fault:
         return "", fault.message
     buffer = io.BytesIO()
@@ -132,8 +132,8 @@ def thumbnail(corpus: Corpus, facts: Facts, side: int) -> tuple[str, str]:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), ""
 
 
-def _target_view(facts: Facts, index: int, colour: str) -> TargetView:
-    target, known = facts.record.targets[index], facts.targets[index]
+def _target_view(stats: RecordStats, index: int, colour: str) -> TargetView:
+    target, known = stats.record.targets[index], stats.targets[index]
     return TargetView(
         id=target.id,
         colour=colour,
@@ -142,14 +142,14 @@ def _target_view(facts: Facts, index: int, colour: str) -> TargetView:
         patches=known.patches,
         iou=round(known.iou, 4),
         categories=target.categories,
-        path=_path(facts, target, ignored=False),
-        ignore=_path(facts, target, ignored=True),
-        labels=_window(facts.labels[index]) if facts.labels is not None and index < len(facts.labels) else None,
+        path=_path(stats, target, ignored=False),
+        ignore=_path(stats, target, ignored=True),
+        labels=_window(stats.labels[index]) if stats.labels is not None and index < len(stats.labels) else None,
     )
 
 
-def _path(facts: Facts, target: TargetInfo, *, ignored: bool) -> str:
-    image, rle = facts.record.image, target.ignore_rle if ignored else target.rle
+def _path(stats: RecordStats, target: TargetInfo, *, ignored: bool) -> str:
+    image, rle = stats.record.image, target.ignore_rle if ignored else target.rle
     return mask_path(decode_or_empty(rle, image.height, image.width)) if image and rle else ""
 
 
@@ -163,16 +163,16 @@ def _window(labels: UInt8) -> Window | None:
     return Window(top, left, bottom - top, right - left, base64.b64encode(part.tobytes()).decode())
 
 
-def _dialogue_views(facts: Facts, dialogues: list[DialogueFacts]) -> list[DialogueView]:
+def _dialogue_views(stats: RecordStats, dialogues: list[DialogueStats]) -> list[DialogueView]:
     """Passes of one expression are shown once."""
     passes: dict[int, int] = {}
     for dialogue in dialogues:
         passes[dialogue.twin] = passes.get(dialogue.twin, 0) + 1
-    return [_dialogue_view(facts, facts.dialogues[index], count) for index, count in passes.items()]
+    return [_dialogue_view(stats, stats.dialogues[index], count) for index, count in passes.items()]
 
 
-def _dialogue_view(facts: Facts, dialogue: DialogueFacts, passes: int) -> DialogueView:
-    raw = facts.record.dialogues[dialogue.index]
+def _dialogue_view(stats: RecordStats, dialogue: DialogueStats, passes: int) -> DialogueView:
+    raw = stats.record.dialogues[dialogue.index]
     turns = []
     for message in raw.messages:
         text = "\n".join(content.text for content in message.content if content.type == "text")
@@ -181,7 +181,7 @@ def _dialogue_view(facts: Facts, dialogue: DialogueFacts, passes: int) -> Dialog
         id=raw.id,
         text=dialogue.text,
         kind=dialogue.kind,
-        targets=[target for target in raw.targets if 0 <= target < len(facts.record.targets)],
+        targets=[target for target in raw.targets if 0 <= target < len(stats.record.targets)],
         area=round(dialogue.area, 6),
         patches=dialogue.patches,
         iou=round(dialogue.iou, 4),
@@ -189,6 +189,6 @@ def _dialogue_view(facts: Facts, dialogue: DialogueFacts, passes: int) -> Dialog
         tokens=round(dialogue.text_tokens, 2),
         total=round(dialogue.total_tokens, 2),
         passes=passes,
-        flags=facts.codes(dialogue),
+        flags=stats.codes(dialogue),
         turns=turns,
     )

@@ -21,7 +21,7 @@ CHUNK = 512  # index rows turned into typed rows at a time
 OPEN_SETS = 32  # readers kept, each with its own file handles
 
 
-class Corpus:
+class ConcatDataset:
     """Every built split at or below some paths. Records are numbered through all sets, in set and shard order.
 
     Not safe to share between threads. Opening it reads the manifests and the indexes, no shard.
@@ -39,7 +39,7 @@ class Corpus:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def __enter__(self) -> Corpus:
+    def __enter__(self) -> ConcatDataset:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.facts import Facts
-from stamp_data.inspect.look import Looker
-from stamp_data.inspect.select import Pick, select
+from stamp_data.inspect.concat import ConcatDataset
+from stamp_data.inspect.reading import StatsReader
+from stamp_data.inspect.record_stats import RecordStats
+from stamp_data.inspect.selection import Selected, select
 from stamp_data.shards.stores import Location
 
 _PATIENCE = 0.5  # seconds
@@ -56,8 +56,8 @@ class Query:
         )
 
 
-class Catalogue:
-    """Entries of all records that match `where`, in corpus order or that of `sort`; safe to ask while it grows.
+class SearchIndex:
+    """Entries of all records that match `where`, in their order or that of `sort`; safe to ask while it grows.
 
     then: called by the thread that gathers, once all is gathered, with the numbers of the records and when to stop.
     """
@@ -102,12 +102,12 @@ class Catalogue:
 
     def _gather(self) -> None:
         try:
-            with Corpus(self._paths) as corpus:
-                for pick in select(
-                    Looker(corpus, self._budget, self._side), limit=None, where=self._where, sort=self._sort
+            with ConcatDataset(self._paths) as dataset:
+                for selected in select(
+                    StatsReader(dataset, self._budget, self._side), limit=None, where=self._where, sort=self._sort
                 ):
-                    self._entries.append(_entry(pick))
-                    self.scanned = len(self._entries) if self._sort else pick.facts.number + 1
+                    self._entries.append(_entry(selected))
+                    self.scanned = len(self._entries) if self._sort else selected.stats.number + 1
                     if self._stop.is_set():
                         return
         except Exception as fault:  # a thread has nobody to raise to: the page shows it
@@ -127,21 +127,21 @@ SORTS: dict[str, Callable[[Entry], tuple[float, float]]] = {
 }
 
 
-def _entry(pick: Pick) -> Entry:
-    facts, dialogues = pick.facts, pick.dialogues
-    settings = facts.manifest.settings
+def _entry(selected: Selected) -> Entry:
+    stats, dialogues = selected.stats, selected.dialogues
+    settings = stats.manifest.settings
     return Entry(
-        number=facts.number,
+        number=stats.number,
         source=settings.dataset,
         split=settings.split,
         kinds=frozenset(dialogue.kind for dialogue in dialogues),
-        codes=frozenset(finding.code for finding in facts.findings),
-        text=_search_text(facts),
+        codes=frozenset(finding.code for finding in stats.findings),
+        text=_search_text(stats),
         areas=_range([dialogue.area for dialogue in dialogues]),
         ious=_range([dialogue.iou for dialogue in dialogues]),
         totals=_range([dialogue.total_tokens for dialogue in dialogues]),
         dialogues=len({dialogue.twin for dialogue in dialogues}),
-        flags=len(facts.findings),
+        flags=len(stats.findings),
     )
 
 
@@ -149,8 +149,8 @@ def _range(values: list[float]) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _search_text(facts: Facts) -> str:
-    record = facts.record
+def _search_text(stats: RecordStats) -> str:
+    record = stats.record
     texts = [record.key, record.image.file_name if record.image else ""]
     for target in record.targets:
         texts += [target.id, *target.categories]

@@ -75,10 +75,10 @@ def _header(report: InspectReport) -> Group:
     digest = f" · digest {inputs[0].digest[:12]}" if len(inputs) == 1 else ""
     rejects = sum(one.rejects for one in inputs)
     refused = f" · {rejects:,} rejects at build" if rejects else ""
-    facts = f"{shards:,} shards · {size / 2**20:,.1f} MiB · {patches} patches per picture{refused}{digest}"
+    stats = f"{shards:,} shards · {size / 2**20:,.1f} MiB · {patches} patches per picture{refused}{digest}"
     return Group(
         Text(report.first_line(), style="bold", overflow="ellipsis", no_wrap=True),
-        Text(f"{printable(where)} · {facts}", style="dim", overflow="ellipsis", no_wrap=True),
+        Text(f"{printable(where)} · {stats}", style="dim", overflow="ellipsis", no_wrap=True),
         Text(),
     )
 

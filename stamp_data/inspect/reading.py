@@ -1,4 +1,4 @@
-"""Reading records as facts with findings; a record that cannot be read becomes a finding, not an end."""
+"""Reading records with their statistics and findings; a record that cannot be read becomes a finding, not an end."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from stamp_data import rle as rles
 from stamp_data.inspect.checks import check
-from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.facts import DialogueFacts, Facts
+from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.filters import DialogueRow, Filter
 from stamp_data.inspect.flags import Finding
 from stamp_data.inspect.leaks import find_leaks
+from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.picture import check_picture
 from stamp_data.pixels import thumbnail
 from stamp_data.shards.index import IndexRow
@@ -23,7 +23,7 @@ UPRIGHT = 1  # the EXIF orientation that asks for nothing
 
 
 @dataclass(frozen=True)
-class Broken:
+class UnreadableRecord:
     """A record that could not be read."""
 
     number: int
@@ -32,39 +32,41 @@ class Broken:
     finding: Finding
 
 
-class Looker:
-    """Turns record numbers of a corpus into facts with findings. budget: tokens, for STP-W009. side: see `Facts`."""
+class StatsReader:
+    """Reads records by number, with statistics and findings. budget: tokens, for STP-W009. side: see `RecordStats`."""
 
-    def __init__(self, corpus: Corpus, budget: int | None = None, side: int = 1) -> None:
-        self.corpus = corpus
+    def __init__(self, dataset: ConcatDataset, budget: int | None = None, side: int = 1) -> None:
+        self.dataset = dataset
         self.budget, self.side = budget, side
-        self.leaks = find_leaks(corpus)
+        self.leaks = find_leaks(dataset)
 
-    def look(self, numbers: Iterable[int], pictures: frozenset[int] = frozenset()) -> Iterator[Facts | Broken]:
-        """Facts of each record, in order. pictures: numbers of the records whose picture and masks are decoded as well."""
-        for number, position, row in self.corpus.rows(numbers):
-            one = self.corpus.open(position)
+    def read(
+        self, numbers: Iterable[int], pictures: frozenset[int] = frozenset()
+    ) -> Iterator[RecordStats | UnreadableRecord]:
+        """Each record, in order. pictures: numbers of the records whose picture and masks are decoded as well."""
+        for number, position, row in self.dataset.rows(numbers):
+            one = self.dataset.open(position)
             try:
                 record = one.record(row)
                 _compare(record, row)
-                facts = Facts(number, one.manifest, row, record, one.labels(row), side=self.side)
-                facts.findings = self._findings(facts, one.member(row, "image") if number in pictures else b"")
+                stats = RecordStats(number, one.manifest, row, record, one.labels(row), side=self.side)
+                stats.findings = self._findings(stats, one.member(row, "image") if number in pictures else b"")
             except StoreFault:
                 raise  # says nothing about the record
             except StampError as fault:
-                yield Broken(number, one.manifest, row, Finding("STP-E001", fault.message))
+                yield UnreadableRecord(number, one.manifest, row, Finding("STP-E001", fault.message))
             else:
-                yield facts
+                yield stats
 
-    def _findings(self, facts: Facts, picture: bytes) -> list[Finding]:
-        findings = check(facts)
-        if leak := self.leaks.get(facts.number):
+    def _findings(self, stats: RecordStats, picture: bytes) -> list[Finding]:
+        findings = check(stats)
+        if leak := self.leaks.get(stats.number):
             findings.append(Finding("STP-W006", leak))
         if self.budget is not None:
-            findings += _over_budget(facts, self.budget)
+            findings += _over_budget(stats, self.budget)
         if picture:
-            findings += _picture_findings(facts, picture)
-            findings += _mask_findings(facts)
+            findings += _picture_findings(stats, picture)
+            findings += _mask_findings(stats)
         return findings
 
 
@@ -78,16 +80,16 @@ def _compare(record: Record, row: IndexRow) -> None:
         )
 
 
-def _over_budget(facts: Facts, budget: int) -> Iterator[Finding]:
-    about = "" if facts.row.text_tokens else "about "
-    for one in facts.dialogues:
+def _over_budget(stats: RecordStats, budget: int) -> Iterator[Finding]:
+    about = "" if stats.row.text_tokens else "about "
+    for one in stats.dialogues:
         if one.total_tokens > budget:
             yield Finding("STP-W009", f"{about}{one.total_tokens:,.0f} tokens, the budget is {budget:,}", one.index)
 
 
-def _picture_findings(facts: Facts, data: bytes) -> Iterator[Finding]:
+def _picture_findings(stats: RecordStats, data: bytes) -> Iterator[Finding]:
     """What only the pixels show: that they can be decoded, their size, a rotation that viewers would apply."""
-    name, image = facts.row.member_name("image"), facts.record.image
+    name, image = stats.row.member_name("image"), stats.record.image
     try:
         thumbnail(data, name, PROBE)
         picture = check_picture(data, name)
@@ -101,9 +103,9 @@ def _picture_findings(facts: Facts, data: bytes) -> Iterator[Finding]:
         yield Finding("STP-W007", f"EXIF orientation {picture.orientation}")
 
 
-def _mask_findings(facts: Facts) -> Iterator[Finding]:
+def _mask_findings(stats: RecordStats) -> Iterator[Finding]:
     """Masks whose runs are no runs, or not as many as the picture has pixels."""
-    for index, target in enumerate(facts.record.targets):
+    for index, target in enumerate(stats.record.targets):
         for rle in filter(None, (target.rle, target.ignore_rle)):
             try:
                 rles.checked_runs(*rle.size, rle.size, rle.counts)
@@ -111,21 +113,21 @@ def _mask_findings(facts: Facts) -> Iterator[Finding]:
                 yield Finding("STP-E001", f"target {target.id}: {fault}", target=index)
 
 
-def matching(facts: Facts, condition: Filter | None) -> list[DialogueFacts]:
+def matching(stats: RecordStats, condition: Filter | None) -> list[DialogueStats]:
     """The dialogues of a record that a condition lets through; all without one."""
     if condition is None:
-        return facts.dialogues
-    return [dialogue for dialogue in facts.dialogues if condition(DialogueRow(facts, dialogue))]
+        return stats.dialogues
+    return [dialogue for dialogue in stats.dialogues if condition(DialogueRow(stats, dialogue))]
 
 
-def counted_findings(facts: Facts, dialogues: list[DialogueFacts]) -> list[Finding]:
+def counted_findings(stats: RecordStats, dialogues: list[DialogueStats]) -> list[Finding]:
     """The findings that concern these dialogues, or the record as a whole."""
-    if len(dialogues) == len(facts.dialogues):
-        return facts.findings
+    if len(dialogues) == len(stats.dialogues):
+        return stats.findings
     indices = {index for one in dialogues for index in (one.index, one.twin)}
     targets = {target for dialogue in dialogues for target in dialogue.targets}
     return [
         finding
-        for finding in facts.findings
+        for finding in stats.findings
         if (finding.dialogue < 0 or finding.dialogue in indices) and (finding.target < 0 or finding.target in targets)
     ]

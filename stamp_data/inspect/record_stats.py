@@ -25,7 +25,7 @@ _PUNCTUATION = re.compile(r"[^\w\s]")
 
 
 @dataclass(frozen=True)
-class TargetFacts:
+class TargetStats:
     """area: share of the picture's pixels, 0–1. patches: grid patches at least half covered.
 
     iou: of the mask against those patches at full size (both empty: 1), ignored patches left out.
@@ -37,7 +37,7 @@ class TargetFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class DialogueFacts:
+class DialogueStats:
     """kind: single, multi, no_target, or chat where nothing is to be segmented. area: summed over its targets, 0–1.
 
     text: the expression, of a chat the first question. text_tokens: counted, or estimated from characters.
@@ -61,7 +61,7 @@ class DialogueFacts:
 
 
 @dataclass
-class Facts:
+class RecordStats:
     """One record with what follows from it.
 
     labels: uint8 [targets, grid height, grid width], None without targets. side: labels along a patch's side of the model
@@ -77,13 +77,13 @@ class Facts:
     side: int = 1
 
     @cached_property
-    def targets(self) -> list[TargetFacts]:
+    def targets(self) -> list[TargetStats]:
         """One entry per target of the record."""
         count = len(self.record.targets)
         patches, ious = [0] * count, [0.0] * count
         if self.labels is not None and len(self.labels) == count:
             patches, ious = patch_quality(self.labels)
-        return [TargetFacts(self._area(index), patches[index], ious[index]) for index in range(count)]
+        return [TargetStats(self._area(index), patches[index], ious[index]) for index in range(count)]
 
     def learnt(self, index: int) -> tuple[int, float]:
         """(labels at least half covered, IoU of the mask with them) of a target, in the model's own labels."""
@@ -109,7 +109,7 @@ class Facts:
         return min(self.record.targets[index].area, LARGEST) / min(max(image.width * image.height, 1), LARGEST)
 
     @cached_property
-    def dialogues(self) -> list[DialogueFacts]:
+    def dialogues(self) -> list[DialogueStats]:
         """One entry per dialogue of the record."""
         row = self.row
         first: dict[str, int] = {}
@@ -122,7 +122,7 @@ class Facts:
             masks, chars = dialogue.masks, row.text_chars[index]
             tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARACTERS_PER_TOKEN
             found.append(
-                DialogueFacts(
+                DialogueStats(
                     index=index,
                     kind=kind if targets or masks else "chat",
                     text=dialogue.expression or _said(dialogue, "user"),
@@ -143,22 +143,22 @@ class Facts:
     def _aim(self, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], str, float, int, float]:
         """What follows from the targets of a dialogue alone, as it has them: targets, kind, area, patches and iou."""
         targets = tuple(dict.fromkeys(target for target in wanted if 0 <= target < len(self.record.targets)))
-        facts = [self.targets[target] for target in targets]
+        stats = [self.targets[target] for target in targets]
         several = len(targets) > 1 or any(len(self.record.targets[target].instances) > 1 for target in targets)
-        kind = "no_target" if not any(fact.area for fact in facts) else "multi" if several else "single"
-        iou = min((fact.iou for fact in facts if fact.area), default=1.0)
-        return targets, kind, sum(fact.area for fact in facts), sum(fact.patches for fact in facts), iou
+        kind = "no_target" if not any(fact.area for fact in stats) else "multi" if several else "single"
+        iou = min((fact.iou for fact in stats if fact.area), default=1.0)
+        return targets, kind, sum(fact.area for fact in stats), sum(fact.patches for fact in stats), iou
 
     @cached_property
     def colours(self) -> list[str]:
         """#rrggbb of each target."""
         return colours([target.id for target in self.record.targets])
 
-    def categories(self, dialogue: DialogueFacts) -> tuple[str, ...]:
+    def categories(self, dialogue: DialogueStats) -> tuple[str, ...]:
         """Of the dialogue's targets, in the order of the alphabet."""
         return tuple(sorted({name for target in dialogue.targets for name in self.record.targets[target].categories}))
 
-    def answer(self, dialogue: DialogueFacts) -> str:
+    def answer(self, dialogue: DialogueStats) -> str:
         """What the assistant says first."""
         return _said(self.record.dialogues[dialogue.index], "assistant")
 
@@ -167,7 +167,7 @@ class Facts:
         dialogue = self.record.dialogues[finding.dialogue].id if finding.dialogue >= 0 else ""
         return dialogue, self.record.targets[finding.target].id if finding.target >= 0 else ""
 
-    def codes(self, dialogue: DialogueFacts) -> list[str]:
+    def codes(self, dialogue: DialogueStats) -> list[str]:
         """Flag codes that concern a dialogue: its own (a later pass shares its twin's), its targets', the record's."""
         return sorted(
             {

@@ -10,11 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stamp_data.inspect.corpus import Corpus
-from stamp_data.inspect.facts import DialogueFacts, Facts
+from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS
-from stamp_data.inspect.look import Broken, Looker
-from stamp_data.inspect.terminal import STYLES
+from stamp_data.inspect.reading import StatsReader, UnreadableRecord
+from stamp_data.inspect.record_stats import DialogueStats, RecordStats
+from stamp_data.inspect.report_terminal import STYLES
 from stamp_data.rle import UInt8
 from stamp_data.shards.stores import Location
 from stamp_data.text import printable
@@ -30,9 +30,9 @@ def show_record(
     paths: Sequence[Location], key: str, console: Console, *, budget: int | None = None, side: int = 1
 ) -> None:
     """Print the record called `key`. StampError if there is none, or it cannot be read."""
-    with Corpus(paths) as corpus:
-        item = next(Looker(corpus, budget, side).look([corpus.find(key)]))
-    if isinstance(item, Broken):
+    with ConcatDataset(paths) as dataset:
+        item = next(StatsReader(dataset, budget, side).read([dataset.find(key)]))
+    if isinstance(item, UnreadableRecord):
         raise StampError(item.finding.detail, f"`stamp-data verify {paths[0]}` names every fault")
     _print_head(item, console)
     _print_flags(item, console)
@@ -44,10 +44,10 @@ def show_record(
     _print_dialogues(item, console)
 
 
-def _print_head(facts: Facts, console: Console) -> None:
-    record, row = facts.record, facts.row
+def _print_head(stats: RecordStats, console: Console) -> None:
+    record, row = stats.record, stats.row
     console.print(Text(printable(record.key), style="bold"))
-    parts = [printable(facts.manifest.name), f"{row.shard}, row {row.row}"]
+    parts = [printable(stats.manifest.name), f"{row.shard}, row {row.row}"]
     if record.image is not None:
         parts.append(f"{printable(record.image.file_name)} {row.width}×{row.height}, {row.image_bytes / 1024:,.0f} KiB")
         parts.append(f"{row.grid_height}×{row.grid_width} patches")
@@ -55,22 +55,22 @@ def _print_head(facts: Facts, console: Console) -> None:
     console.print()
 
 
-def _print_flags(facts: Facts, console: Console) -> None:
-    for finding in facts.findings:
+def _print_flags(stats: RecordStats, console: Console) -> None:
+    for finding in stats.findings:
         flag = FLAGS[finding.code]
         line = Text(f"{finding.code} ", style=STYLES[flag.severity]).append(f"{flag.title}: ", style="default")
         console.print(line.append(printable(finding.detail), style="dim"))
-    if facts.findings:
+    if stats.findings:
         console.print()
 
 
-def _targets(facts: Facts) -> Table:
+def _targets(stats: RecordStats) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("target", no_wrap=True, overflow="ellipsis", max_width=32)
     table.add_column("category", no_wrap=True, overflow="ellipsis", max_width=24)
     for name in ("pixels", "area %", "patches", "patch IoU"):
         table.add_column(name, justify="right", no_wrap=True)
-    for target, known, colour in zip(facts.record.targets, facts.targets, facts.colours, strict=True):
+    for target, known, colour in zip(stats.record.targets, stats.targets, stats.colours, strict=True):
         label = Text("■ " if known.area else "□ ", style=colour).append(printable(target.id), style="default")
         categories = printable(", ".join(dict.fromkeys(target.categories)))
         quality = f"{known.iou:.3f}" if known.area else "–"
@@ -79,10 +79,10 @@ def _targets(facts: Facts) -> Table:
     return table
 
 
-def _print_origins(facts: Facts, console: Console) -> None:
+def _print_origins(stats: RecordStats, console: Console) -> None:
     """Which raw records the targets were made of, as far as the set says so."""
     told = False
-    for target, colour in zip(facts.record.targets, facts.colours, strict=True):
+    for target, colour in zip(stats.record.targets, stats.colours, strict=True):
         if came := _origin(target.where):
             told = True
             console.print(Text("■ " if target.area else "□ ", style=colour).append(came, style="dim"))
@@ -98,11 +98,11 @@ def _origin(where: Origin) -> str:
     return printable(f"{file}: {', '.join(records)}")
 
 
-def _print_patches(facts: Facts, console: Console) -> None:
+def _print_patches(stats: RecordStats, console: Console) -> None:
     """The strongest label of each patch over all targets, in the colour of the target that has it."""
-    if facts.labels is None:
+    if stats.labels is None:
         return
-    for line in patch_art(facts.labels, facts.colours, wide=console.width >= NARROW):
+    for line in patch_art(stats.labels, stats.colours, wide=console.width >= NARROW):
         console.print(Padding(line, (0, 0, 0, 2)), no_wrap=True, crop=True)
     console.print()
 
@@ -121,17 +121,17 @@ def patch_art(labels: UInt8, shades: list[str], *, wide: bool) -> list[Text]:
     return lines
 
 
-def _print_dialogues(facts: Facts, console: Console) -> None:
-    shown = [dialogue for dialogue in facts.dialogues if dialogue.twin == dialogue.index]
+def _print_dialogues(stats: RecordStats, console: Console) -> None:
+    shown = [dialogue for dialogue in stats.dialogues if dialogue.twin == dialogue.index]
     for dialogue in shown[:DIALOGUES]:
-        _print_dialogue(facts, dialogue, console)
+        _print_dialogue(stats, dialogue, console)
     for dialogue in shown[DIALOGUES:]:
         console.print(Text(f"  {printable(dialogue.text)}", overflow="ellipsis", no_wrap=True))
 
 
-def _print_dialogue(facts: Facts, dialogue: DialogueFacts, console: Console) -> None:
-    raw = facts.record.dialogues[dialogue.index]
-    passes = sum(other.twin == dialogue.index for other in facts.dialogues)
+def _print_dialogue(stats: RecordStats, dialogue: DialogueStats, console: Console) -> None:
+    raw = stats.record.dialogues[dialogue.index]
+    passes = sum(other.twin == dialogue.index for other in stats.dialogues)
     note = f"  {raw.id} · {dialogue.kind.replace('_', ' ')}" + (f" · {passes} passes" if passes > 1 else "")
     heading = Text(printable(dialogue.text) or "(no expression)", style="bold")
     console.print(heading.append(printable(note), style="not bold dim"))
@@ -144,7 +144,7 @@ def _print_dialogue(facts: Facts, dialogue: DialogueFacts, console: Console) -> 
         for number, piece in enumerate(printable(said).split(SEG)):
             if number:
                 target = next(targets, -1) if message.role == "assistant" else -1
-                line.append(SEG, style=f"bold {facts.colours[target]}" if 0 <= target < len(facts.colours) else "bold")
+                line.append(SEG, style=f"bold {stats.colours[target]}" if 0 <= target < len(stats.colours) else "bold")
             line.append(piece, style="default")
         console.print(line)
     console.print()

@@ -1,0 +1,164 @@
+"""What a method is to everybody else. Its folder holds all that is its own, and nobody outside asks which method it is.
+
+`Settings` are read from a recipe (`method:`) and from a checkpoint (`stamp` in its config.json), and know what can be said
+without torch; `Settings.method()` gives the `Method` itself. Both have defaults for what most methods do not need.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stamp_schemas import Record
+from stamp_schemas.recipe import Part
+from stamp_schemas.record import SEG
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from stamp_train.methods.losses import Counts, Losses
+    from stamp_train.methods.readout import Readout
+    from stamp_train.sequence.document import Grid, Seg
+    from stamp_train.sequence.inputs import MaskPlace, Outputs, StampInputs, Targets
+    from stamp_train.sequence.sequence import Sequence as TokenSequence
+
+Label = NDArray[np.uint8]  # what is learned for one target, of a shape that only its method knows
+Pieces = list[tuple[str, str]]  # (`text` or `control`, text) of an answer, as it is decoded
+
+
+class Settings(Part, frozen=True):
+    """Settings of a method; errors of a recipe name the key. Fields listed in `training` are of the run, not of the network."""
+
+    tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
+    training: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the method."""
+        return str(type(self).__struct_config__.tag)
+
+    def tokens_per_mask(self, patches: int) -> int:
+        """Tokens that a mask adds to the sequence of an image of so many merged patches, for packing and costs.
+
+        Where a mask is text in the answer, an upper bound: a mask is never cut.
+        """
+        raise NotImplementedError
+
+    def method(self) -> Method:
+        """The method with these settings; torch is imported only here."""
+        raise NotImplementedError
+
+    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002
+        """Settings of a new network, with what they have to know of the records that it will be trained on."""
+        return self
+
+    def over(self, network: Self) -> Self:
+        """The settings of a network that exists, trained as these say."""
+        return msgspec.structs.replace(network, **{name: getattr(self, name) for name in self.training})
+
+    @classmethod
+    def of_stored(cls, stored: Mapping[str, Any] | None) -> Self:
+        """Settings from a checkpoint's; None: from one that says nothing."""
+        return msgspec.convert(stored or {}, cls)
+
+
+class Drawing(Protocol):
+    """Replies of a batch over their cache, as a method may use them while it draws."""
+
+    model: Any
+
+    def sequence(self) -> TokenSequence:
+        """An empty sequence, to lay out what is read next."""
+
+    def glance(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+        """A sequence's tokens over the cache, in which they leave nothing: as the model took them, and final states [L, H]."""
+
+    def read_out(
+        self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the readout makes of states [R, H], those that are read for masks; see `sequence.inputs.Reading`."""
+
+
+class Listener(Protocol):
+    """Hears the pieces of one answer, and says where in them a mask has been said: ("control", "<|seg|>") in its place."""
+
+    def hear(self, pieces: Pieces) -> Pieces:
+        """The pieces to pass on; what may still become a mask is held back."""
+
+    def end(self) -> Pieces:
+        """What was held back, when the answer ends."""
+
+
+class Method(ABC):
+    """A way to get masks out of a language model. A dialogue's answer holds one `<|seg|>` for each mask."""
+
+    settings: Settings
+    text_labels: str = "answers"  # which tokens are supervised, see `LayoutOptions`
+    divide_by: str = "global"  # losses are divided by the counts of the global batch, or of each `micro` batch
+    cells: tuple[str, int] | None = None  # rule and side of labels that are coverage of patches, see `eval.oracle`
+    deepstack: bool = (
+        True  # inner layers of the tower (Qwen3-VL) reach the tokens that it lays out with a patch's feature
+    )
+    over_cache: bool = (
+        True  # masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said
+    )
+
+    # From a record to a sequence
+    @abstractmethod
+    def label(self, record: Record, target: int, grid: Grid, stored: Label | None) -> Label:
+        """What is learned for a target. grid: merged patches. stored: coverage of that grid, where the record has it."""
+
+    def image_label(self, record: Record, grid: Grid) -> Tensor | None:  # noqa: ARG002
+        """What is learned for an image, one row per anything; all images of a sequence have it, or none."""
+        return None
+
+    def write(self, label: Label, expression: str) -> str | None:  # noqa: ARG002
+        """The text that stands for a `<|seg|>` of a true answer; None: the token itself."""
+        return None
+
+    @abstractmethod
+    def lay_out(self, sequence: TokenSequence, seg: Seg, label: Label | None) -> None:
+        """Put what follows a `<|seg|>` into the sequence, and say which states are read for its mask and what is learned.
+
+        Training calls it after the dialogue's text, with a label; generation for what a pass over the cache reads, without.
+        Whatever it puts is seen by the default rule of `sequence.structure`.
+        """
+
+    # From states to masks
+    @abstractmethod
+    def readout(self, hidden_size: int, vision_size: int) -> Readout:
+        """The module that reads states of that width, and features of the tower before the merge of that width."""
+
+    @abstractmethod
+    def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
+        """What the readout found, as one logit picture [h, w] for each mask, foreground above 0."""
+
+    @abstractmethod
+    def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
+        """The logit picture of each `<|seg|>` of some replies, in one pass, several, or none."""
+
+    def listener(self) -> Listener | None:
+        """Hears each answer; None: a mask is the token `<|seg|>`."""
+        return None
+
+    def ideal(self, label: Label) -> Tensor:
+        """The logit picture of a model that has learned the label without a fault."""
+        raise NotImplementedError
+
+    # Training
+    @abstractmethod
+    def counts(self, targets: Targets) -> Counts:
+        """What each loss is divided by, from targets alone: it is summed over ranks before any forward pass."""
+
+    @abstractmethod
+    def losses(self, outputs: Outputs, targets: Targets) -> Losses:
+        """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `counts`."""
+
+    def prepare(self, network: nn.Module, *, fresh: bool) -> None:  # noqa: ARG002
+        """Make a network ready to be trained; fresh: its weights are all random."""
+        return

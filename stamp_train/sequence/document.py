@@ -1,0 +1,138 @@
+"""What lies where in a document: one image and the dialogues about it, or one dialogue without an image.
+
+    [opening with the image] [dialogue 1] ... [dialogue k]
+
+Training lays out a document whole, generation as its tokens come; both ask here for ids, positions and places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Grid = tuple[int, int]  # merged patches of an image, rows and columns
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Tokens that follow one another: int64 [n] each, positions [3, n]. features: -1 for those without an image's feature.
+
+    document, branch, block and order: see `sequence.structure`.
+    """
+
+    ids: Ints
+    positions: Ints
+    features: Ints
+    order: Ints
+    document: int
+    branch: int = 0
+    block: int = 0
+
+
+@dataclass(eq=False)
+class Document:
+    """What dialogues of one image share; without an image, nothing.
+
+    number: in the sequence, from 1. opening: ids up to the end of the image, its placeholder not repeated. grid: (0, 0) without
+    an image. image: its number in the sequence. first_row: where its patches begin among the features of all images.
+    """
+
+    number: int
+    opening: tuple[int, ...] = ()
+    grid: Grid = (0, 0)
+    image: int = 0
+    first_row: int = 0
+
+    @property
+    def patches(self) -> int:
+        """Number of merged patches."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def length(self) -> int:
+        """Number of shared tokens."""
+        return len(self.opening) - 1 + self.patches if self.opening else 0
+
+    @property
+    def text_starts(self) -> int:
+        """Rotary position of the first token that is not shared: an image spans as much as its longer side."""
+        return len(self.opening) - 1 + max(self.grid) if self.opening else 0
+
+    def rows(self) -> Ints:
+        """Where the image's patches are among the features: [patches]."""
+        return self.first_row + np.arange(self.patches)
+
+    def prefix(self) -> Stretch:
+        """The opening, whose last two ids are placeholder and end of image, the placeholder once for every patch."""
+        if not self.opening:
+            nothing = np.zeros(0, np.int64)
+            return Stretch(nothing, np.zeros((3, 0), np.int64), nothing, nothing, self.number)
+        *ids, placeholder, end = self.opening
+        before = len(ids)
+        places = [
+            np.tile(np.arange(before), (3, 1)),
+            before + grid_axes(self.grid),
+            np.full((3, 1), self.text_starts - 1),
+        ]
+        features = np.full(self.length, -1, np.int64)
+        features[before : before + self.patches] = self.rows()
+        return Stretch(
+            np.array([*ids, *[placeholder] * self.patches, end], np.int64),
+            np.concatenate(places, axis=1),
+            features,
+            np.arange(self.length),
+            self.number,
+        )
+
+    def text(self, ids: Sequence[int], branch: int, first: int = 0) -> Stretch:
+        """Ids of a dialogue from its index `first` on, which counts from the end of the opening."""
+        steps = first + np.arange(len(ids))
+        return Stretch(
+            np.array(ids, np.int64),
+            np.tile(self.text_starts + steps, (3, 1)),
+            np.full(len(ids), -1, np.int64),
+            self.length + steps,
+            self.number,
+            branch,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Seg:
+    """One `<|seg|>`, in training and in generation.
+
+    ids: of its dialogue after the document's opening, as far as they are known; it is the one at index `at`. row, row_before:
+    in training, the rows of the sequence that hold it and that predict it. state, state_before: in generation, their final
+    states [H] where they have been computed.
+    """
+
+    name: str
+    document: Document
+    branch: int
+    ids: Sequence[int]
+    at: int
+    row: int = -1
+    row_before: int = -1
+    state: Tensor | None = None
+    state_before: Tensor | None = None
+
+    @property
+    def order(self) -> int:
+        """Its place on the path prefix -> branch."""
+        return self.document.length + self.at
+
+    @property
+    def position(self) -> int:
+        """Its rotary position, the same on all axes."""
+        return self.document.text_starts + self.at
+
+
+def grid_axes(grid: Grid) -> Ints:
+    """(time, row, column) of every patch of an image, row by row: [3, h * w]."""
+    rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
+    return np.stack([np.zeros_like(rows), rows, columns])
