@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stamp_data.shards.members import Parsed
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
@@ -30,7 +31,6 @@ from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
 from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import ExampleMaker, prepare_with
-from stamp_train.stream.records import Parsed
 from stamp_train.stream.stages import open_set
 
 LABELS = "labels"
