@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stamp_data.shards.members import Parsed
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
@@ -30,7 +31,6 @@ from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
 from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import ExampleMaker, prepare_with
-from stamp_train.stream.records import Parsed
 from stamp_train.stream.stages import open_set
 
 LABELS = "labels"
@@ -131,7 +131,9 @@ class HeldOut:
             likeliest = output.text_logits.argmax(-1).tolist()
             sums.tokens_right += sum(token in right for token, right in zip(likeliest, record.right, strict=True))
             sums.tokens += len(likeliest)
-            lines = self._lines(record, FORCED, map(Tensor.cpu, self.method.forced(output, pack.targets, self.layout.chat)))
+            lines = self._lines(
+                record, FORCED, map(Tensor.cpu, self.method.forced(output, pack.targets, self.layout.chat))
+            )
             for line in lines:
                 sums.intersection, sums.union = _added(line, sums.intersection, sums.union)
             labels = (label for one in record.example.dialogues for label in one.labels)

@@ -98,7 +98,8 @@ class Reply:
     random: what sampling draws from. listener: of the method. ids: after the opening: what was asked and what is answered,
     without the stop token. start: index in `ids` where the answer begins. room: most tokens that may still be decoded.
     stopped_by: the stop token that was said. finish: why the answer ended, `stop` or `length`; None while it goes on. pieces:
-    its text so far. said: as the model wrote it. segs: indices in `ids` where it has said a mask; none without an image. masks: their logit pictures.
+    its text so far. said: as the model wrote it. segs: indices in `ids` where it has said a mask; none without an
+    image. masks: their logit pictures.
     """
 
     image: int

@@ -22,7 +22,9 @@ class Text4SegSettings(Settings, frozen=True, tag_field="name", tag="text4seg"):
 
     title: ClassVar[str] = "masks as run-length text, as in Text4Seg"
     tokens: ClassVar[tuple[str, ...]] = ()
-    remarks: ClassVar[tuple[str, ...]] = ("regions to be ignored are learned as background: masks in text know no third kind",)
+    remarks: ClassVar[tuple[str, ...]] = (
+        "regions to be ignored are learned as background: masks in text know no third kind",
+    )
 
     grid: Literal[16, 24, 32] = 16
     label: Literal["expression", "fixed"] = "expression"
