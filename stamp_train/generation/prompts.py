@@ -56,7 +56,7 @@ def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage 
     """An image as patches.
 
     Raises:
-        StampModelError: an image that Qwen2-VL cannot take, or patches that are not finite or disagree with their grid.
+        StampModelError: an image that no model can take, or patches that are not finite or disagree with their grid.
     """
     if image is None:
         return None
