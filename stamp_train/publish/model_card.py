@@ -90,7 +90,9 @@ def _about(checkpoint: Path, recipe: Recipe | None) -> str:
     path = checkpoint / CONFIG
     told = json.loads(path.read_bytes()).get("stamp") if path.is_file() else None
     method = recipe.method if recipe and not path.is_file() else settings_of(SimpleNamespace(stamp=told))
-    return _ABOUT.format(title=method.title, remarks="".join(f"\n{remark.capitalize()}.\n" for remark in method.remarks))
+    return _ABOUT.format(
+        title=method.title, remarks="".join(f"\n{remark.capitalize()}.\n" for remark in method.remarks)
+    )
 
 
 def _head(recipe: Recipe | None, text_only: bool) -> str:
