@@ -87,7 +87,7 @@ def open_reply(
     stop_ids = frozenset(options.stop_ids or ())
     reply = Reply(*place, name, source, tuple(encoded.ids[:shared]), stop_ids, TextStream(chat), random)
     reply.listener = model.method.listener()
-    _begin(reply, encoded.ids[shared:], chat.answer_ids(begin), options, model, chat)
+    _begin(reply, encoded.ids[shared:], begin, options, model, chat)
     return reply
 
 
@@ -100,7 +100,7 @@ def go_on(model: Any, chat: ChatEncoder, reply: Reply, question: str, options: G
     before = len(chat.encode(head).ids)
     turn = chat.encode([*head, {"role": "user", "content": question}], generation_prompt=True).ids[before:]
     asked = [chat.control["<|im_end|>"], *chat.text_ids("\n"), *turn]
-    _begin(reply, asked, chat.answer_ids(options.begin), options, model, chat)
+    _begin(reply, asked, options.begin, options, model, chat)
     reply.prompt += 1
 
 
@@ -119,10 +119,12 @@ def _messages(prompt: Prompt, image: bool, begin: str, name: str) -> tuple[Seque
 
 
 def _begin(
-    reply: Reply, asked: Sequence[int], said: Sequence[int], options: GenerationOptions, model: Any, chat: ChatEncoder
+    reply: Reply, asked: Sequence[int], begin: str, options: GenerationOptions, model: Any, chat: ChatEncoder
 ) -> None:
     """Begin an answer with as much room as options and the model's positions leave, a mask at its end included."""
     limit = model.config.text_config.max_position_embeddings
+    begin, least = model.method.force(begin)
+    said = chat.answer_ids(begin)
     length = len(reply.ids) + len(asked) + len(said)
     document = Document(1, reply.opening, reply.source.grid if reply.source else (0, 0))
     last, mask = document.text_starts + length - 1, TokenSequence(chat)
@@ -135,4 +137,4 @@ def _begin(
             where=reply.name,
             fix="shorten the dialogue, or lower the image's token bound",
         )
-    reply.begin(asked, said, min(options.max_new_tokens, limit - 1 - highest))
+    reply.begin(asked, said, min(max(options.max_new_tokens, least), limit - 1 - highest))

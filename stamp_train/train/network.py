@@ -68,6 +68,7 @@ def _prepare(network: Any, recipe: Recipe, where: Path) -> None:
 def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[Any, StampProcessor]:
     """The model without an adapter, and its processor with the recipe's bounds of the image size."""
     model, data = recipe.model, recipe.data
+    network: Any
     if checkpoint is not None and model.tuning != "lora":
         check_folder(checkpoint)
         processor = StampProcessor.from_pretrained(checkpoint)
@@ -78,6 +79,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     if model.preset:
         tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
         network = build_random(model, tokenizer, method, recipe.seed, dtype)
+        method.method().begin_readout(network.classifier)
         network.method.begin(network)
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)
         return network, StampProcessor(tokenizer, images, network.backbone)
@@ -130,6 +132,7 @@ def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)  # the readout is drawn at random
             network = start_from(folder, method, dtype=dtype)
+        method.method().begin_readout(network.classifier)
     else:
         network = load_checkpoint(folder, dtype=dtype)
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))
