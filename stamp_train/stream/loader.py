@@ -62,10 +62,9 @@ class StepBatch:
     """One step, as a rank gets it.
 
     step: from 0. draws: dialogues drawn from the plan up to and with this step. digest: of the global batch: equal for all
-    ranks, whatever their number. dialogues: in the global batch. tokens: of the global batch, by the index. padding: share of
-    the step in which ranks wait for the longest pack. epoch: passes over each set that were begun before this step, by name.
-    packs: this rank's, as many as every other rank's; each is one input of `Layout`, empty only where the global batch has
-    fewer dialogues than all ranks together have packs.
+    ranks, whatever their number. dialogues: in the global batch. tokens: of the global batch, by the index. padding: fraction
+    of the step in which ranks wait for the longest pack. packs: this rank's, as many as every other rank's; each is one input
+    of `Layout`, empty only where the global batch has fewer dialogues than all ranks together have packs.
     """
 
     step: int
@@ -74,7 +73,6 @@ class StepBatch:
     dialogues: int
     tokens: int
     padding: float
-    epoch: dict[str, int]
     packs: tuple[tuple[ImageExample, ...], ...]
 
 
@@ -187,7 +185,6 @@ class StreamLoader:
             dialogues=batch.dialogues,
             tokens=sum(pack.tokens for rank in packed.packs for pack in rank),
             padding=packed.padding,
-            epoch={self.plan.sets[group.source].name: group.epoch for group in reversed(batch.groups)},
             packs=tuple(packs),
         )
 
