@@ -1,4 +1,4 @@
-"""From a record to the layout's input: its picture through the model's processor, its chosen dialogues with their labels."""
+"""From a record to the layout's input: its image through the model's processor, its chosen dialogues with their labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GridTHW = tuple[int, int, int]
 Prepare = Callable[[Image.Image], tuple[Tensor, GridTHW]]
-"""A picture in RGB to pixel values and their patch grid (time, height, width); ValueError for one that no model can take.
+"""An image in RGB to pixel values and their patch grid (time, height, width); ValueError for one that no model can take.
 Called in several threads at a time."""
 
 
@@ -42,7 +42,7 @@ class ExampleMaker:
         self._prepare, self._method = prepare, method
 
     def __call__(self, parsed: Parsed, dialogues: Sequence[int]) -> ImageExample:
-        """The record with the dialogues at those places; BadRecord if its picture cannot be used."""
+        """The record with the dialogues at those places; BadRecord if its image cannot be used."""
         record = parsed.record
         chosen = [record.dialogues[place] for place in dialogues]
         if record.image is None:
@@ -59,7 +59,7 @@ class ExampleMaker:
 
     def _pixels(self, parsed: Parsed) -> tuple[Tensor, GridTHW]:
         info = parsed.record.image
-        assert info is not None  # only called for records with a picture
+        assert info is not None  # only called for records with an image
         try:
             image = decode_picture(parsed.image)
         except PictureFault as fault:
