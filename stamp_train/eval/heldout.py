@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stamp_data.shards.members import Parsed
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
@@ -30,7 +31,6 @@ from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
 from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import ExampleMaker, prepare_with
-from stamp_train.stream.records import Parsed
 from stamp_train.stream.stages import open_set
 
 LABELS = "labels"
@@ -56,19 +56,16 @@ class Sums:
     label_union: float = 0.0
     tokens_right: float = 0.0
     tokens: float = 0.0
-    drawn: float = 0.0
 
     def metrics(self) -> dict[str, float]:
-        """`ciou`, over all masks, unless none is drawn where the true answer is given, as none is by a method that writes them;
-        `label_ciou`, what the labels themselves reach when they are decoded like a prediction; `text_accuracy`: ratio of the
-        answers' places where the likeliest token is right, in the answer's wording or in another that the build could have
-        drawn (`stamp_train.eval.accepted_tokens`)."""
-        found = {
+        """`ciou`, over all masks; `label_ciou`, what the labels themselves reach when they are decoded like a prediction;
+        `text_accuracy`: ratio of the answers' places where the likeliest token is right, in the answer's wording or in another
+        that the build could have drawn (`stamp_train.eval.accepted_tokens`)."""
+        return {
             "ciou": self.intersection / self.union if self.union else 1.0,
             "label_ciou": self.label_intersection / self.label_union if self.label_union else 1.0,
             "text_accuracy": self.tokens_right / max(self.tokens, 1.0),
         }
-        return found if self.drawn else {name: value for name, value in found.items() if name != "ciou"}
 
 
 class HeldOut:
@@ -102,12 +99,13 @@ class HeldOut:
                 raise StampError(": ".join(pictured.damaged[0]))
             example = make(Parsed(loaded.record, memoryview(loaded.image or b""), loaded.labels), asking)
             dialogues = [loaded.record.dialogues[number] for number in asking]
-            supervised = self.layout([example]).targets.text_ids.tolist()
-            said = [(token, frozenset([token])) for token in supervised]  # with masks that are written there
-            if not any(self.method.write(label, one.expression) for one in example.dialogues for label in one.labels):
-                said = [token for one in dialogues for token in right_tokens(one, wording, self.layout.chat)]
+            said = [
+                token
+                for one, laid in zip(dialogues, example.dialogues, strict=True)
+                for token in right_tokens(one, wording, self.layout.chat, self.layout.masks_in_words(laid))
+            ]
             # The layout supervises just what assistants say, dialogue after dialogue.
-            assert [token for token, _ in said] == supervised
+            assert [token for token, _ in said] == self.layout([example]).targets.text_ids.tolist()
             yield HeldOutRecord(source.name, pictured, example, [right for _, right in said])
         source.close()
 
@@ -133,17 +131,17 @@ class HeldOut:
             likeliest = output.text_logits.argmax(-1).tolist()
             sums.tokens_right += sum(token in right for token, right in zip(likeliest, record.right, strict=True))
             sums.tokens += len(likeliest)
-            drawn = self.method.pictures(output.read, output.masks)
-            lines = self._lines(record, FORCED, map(Tensor.cpu, drawn)) if drawn else []
+            lines = self._lines(
+                record, FORCED, map(Tensor.cpu, self.method.forced(output, pack.targets, self.layout.chat))
+            )
             for line in lines:
                 sums.intersection, sums.union = _added(line, sums.intersection, sums.union)
-            sums.drawn += len(drawn)
             labels = (label for one in record.example.dialogues for label in one.labels)
             for line in self._lines(record, LABELS, map(self.method.ideal, labels)):
                 sums.label_intersection, sums.label_union = _added(line, sums.label_intersection, sums.label_union)
             truths = [truth for case in record.pictured.cases for truth in case.truths]
             assert record.pictured.image is not None  # there are cases
-            for line, truth in islice(zip(lines, truths, strict=False), max(samples - len(shown), 0)):
+            for line, truth in islice(zip(lines, truths, strict=True), max(samples - len(shown), 0)):
                 shown.append(Sample(record.pictured.image, truth.mask, line))
         network.train(was_training)
         totals = torch.tensor(list(vars(sums).values()), dtype=torch.float64, device=accelerator.device)

@@ -154,5 +154,4 @@ def test_another_wording_of_an_answer_is_right_too(shards: Path) -> None:
 
 
 def test_metrics_sum_before_they_divide() -> None:
-    assert Sums(1, 4, 3, 4, 1, 2, 1).metrics() == {"ciou": 0.25, "label_ciou": 0.75, "text_accuracy": 0.5}
-    assert Sums(0, 0, 3, 4, 1, 2, 0).metrics() == {"label_ciou": 0.75, "text_accuracy": 0.5}
+    assert Sums(1, 4, 3, 4, 1, 2).metrics() == {"ciou": 0.25, "label_ciou": 0.75, "text_accuracy": 0.5}
