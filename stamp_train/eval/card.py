@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -105,22 +104,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     model: Opened | None
 
 
-def set_cards(sets: Sequence[CaseSet]) -> list[SetCard]:
-    """What the card says of sets."""
-    return [
-        SetCard(
-            one.name,
-            (known := one.manifest.settings).dataset,
-            known.split_by,
-            known.split,
-            one.manifest.digest,
-            len(one),
-            len(one.rows),
-            known.wording,
-            known.seed,
-        )
-        for one in sets
-    ]
+def set_card(one: CaseSet) -> SetCard:
+    """What the card says of a set."""
+    built, cases, pictures = one.manifest.settings, len(one), len(one.rows)
+    where = built.dataset, built.split_by, built.split
+    return SetCard(one.name, *where, one.manifest.digest, cases, pictures, built.wording, built.seed)
 
 
 def checkpoint_digest(folder: Path) -> str:

@@ -153,7 +153,7 @@ def _scores(path: Path, checkpoint: Path) -> Iterator[str]:
     if settings.checkpoint_digest != checkpoint_digest(checkpoint):
         raise UsageFault(f"{path}: results of another model ({settings.checkpoint})")
     rows = [
-        (one.name, str(one.cases), variant, convention, *(_share(metrics.get(name)) for name in _METRICS))
+        (one.name, str(one.cases), variant, convention, *(_ratio(metrics.get(name)) for name in _METRICS))
         for one in results.sets
         for variant, conventions in one.scores.items()
         for convention, metrics in conventions.items()
@@ -165,7 +165,7 @@ def _scores(path: Path, checkpoint: Path) -> Iterator[str]:
     )
 
 
-def _share(value: float | None) -> str:
+def _ratio(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 

@@ -1,7 +1,7 @@
 """What every optimizer step sees: a pure function of the sets, the mixture and the seed.
 
 The global batch of a step is a fixed number of *dialogues*, since that is what a paper states and a schedule counts: it
-does not change with `dialogues_per_image`, nor with how many dialogues the pictures of a set happen to have. Where a batch
+does not change with `dialogues_per_image`, nor with how many dialogues the images of a set happen to have. Where a batch
 ends within a group, the rest of the group opens the next batch.
 """
 
@@ -152,10 +152,6 @@ class Plan:
         groups = self._order.draw(start, count) if count else []
         number = start // self.options.batch if step is None else step
         return GlobalBatch(number, start, tuple(groups), tuple(one.digest for one in self.sets))
-
-    def describe(self, step: int) -> list[Named]:
-        """What a step saw, by the names in its records, in the order of the plan."""
-        return [self.name(group) for group in self.batch(step).groups]
 
     def name(self, group: Group) -> Named:
         """A group by the names in its record; StampError if that cannot be read."""

@@ -59,7 +59,9 @@ def tiny() -> SimpleNamespace:
 def tiny_of(preset: str) -> SimpleNamespace:
     """A tiny model of a family; do not change its weights."""
     model, processor = build_preset(preset)
-    return SimpleNamespace(model=model, processor=processor, chat=processor.chat, patch=model.backbone.patch)
+    return SimpleNamespace(
+        model=model, processor=processor, chat=processor.chat, patch=model.backbone.patch, preset=preset
+    )
 
 
 @pytest.fixture(scope="session", params=TINY)

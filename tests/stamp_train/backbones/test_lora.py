@@ -17,18 +17,25 @@ from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import preset_config
 from stamp_train.methods.losses import total
 from stamp_train.sequence.errors import StampModelError
+from stamp_train.sequence.layout import Layout
 
-from ..stamping import settings
+from ..conftest import random_images
+from ..stamping import settings, stamp
 
 peft = pytest.importorskip("peft")
 Make = Callable[..., Any]
 
 
-def model_of(tied: bool, tiny: SimpleNamespace, head: str = "fine") -> Any:
-    config = preset_config("tiny", tiny.processor.tokenizer, settings(head))
+def model_of(tied: bool, family: SimpleNamespace, head: str = "fine") -> Any:
+    config = preset_config(family.preset, family.processor.tokenizer, settings(head))
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
     torch.manual_seed(3)
-    return model_class("qwen2_vl")._from_config(config)
+    return model_class(config.model_type)._from_config(config)
+
+
+def batch_of(family: SimpleNamespace, kinds: list[int], side: int = 4) -> Any:
+    images = random_images([((2, 3), kinds)], side, family.patch)
+    return Layout(family.chat, stamp(side))(images)
 
 
 def new_ids(tiny: SimpleNamespace) -> list[int]:
@@ -52,17 +59,17 @@ def masks_and_text(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["2b-form", "7b-form"])
-def test_train_save_load_merge_save(tied: bool, tiny: SimpleNamespace, pack: Make, tmp_path: Path) -> None:
-    batch = pack([((2, 3), [0, 1])])
-    base = model_of(tied, tiny)
+def test_train_save_load_merge_save(tied: bool, family: SimpleNamespace, tmp_path: Path) -> None:
+    batch = batch_of(family, [0, 1])
+    base = model_of(tied, family)
     untouched = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    ids = new_ids(tiny)
+    ids = new_ids(family)
     adapted = peft.get_peft_model(base, lora_config(base, ids))
     step(adapted, batch)
     expected = masks_and_text(adapted, batch)
     adapted.save_pretrained(tmp_path / "adapter")
 
-    again = model_of(tied, tiny)
+    again = model_of(tied, family)
     again.load_state_dict(untouched)
     loaded = load_adapter(again, tmp_path / "adapter")
     for found, wanted in zip(masks_and_text(loaded, batch), expected, strict=True):
@@ -89,29 +96,33 @@ def test_train_save_load_merge_save(tied: bool, tiny: SimpleNamespace, pack: Mak
         assert not torch.equal(head[ids], untouched["lm_head.weight"][ids])
 
 
-def test_the_default_adapter_trains_rows_not_matrices_and_leaves_vision_alone(tiny: SimpleNamespace) -> None:
-    base = model_of(True, tiny)
-    adapted = peft.get_peft_model(base, lora_config(base, new_ids(tiny), rank=4))
+def test_the_default_adapter_trains_rows_not_matrices_and_leaves_vision_alone(family: SimpleNamespace) -> None:
+    base = model_of(True, family)
+    adapted = peft.get_peft_model(base, lora_config(base, new_ids(family), rank=4))
     trained = {name: p.numel() for name, p in adapted.named_parameters() if p.requires_grad}
     assert not [name for name in trained if "visual" in name]
     rows = [count for name, count in trained.items() if "token_adapter" in name]
     assert rows == [4 * 64]
-    assert sum("lora_A" in name for name in trained) == 2 * 7
+    assert sum("lora_A" in name for name in trained) == base.config.text_config.num_hidden_layers * 7
     assert any("classifier.modules_to_save" in name for name in trained)
 
 
-def test_the_published_layout_loads(tiny: SimpleNamespace, golden_model_path: Path, pack: Make, tmp_path: Path) -> None:
+def test_the_published_layout_loads(family: SimpleNamespace, golden_model_path: Path, tmp_path: Path) -> None:
     """An adapter file with exactly the names that the published trainer writes."""
-    batch = pack([((2, 3), [0])], side=1)
-    base = model_of(False, tiny, head="patch")
+    batch = batch_of(family, [0], side=1)
+    base = model_of(False, family, head="patch")
     untouched = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    adapted = peft.get_peft_model(base, lora_config(base, new_ids(tiny), style="published", rank=4, alpha=8))
+    adapted = peft.get_peft_model(base, lora_config(base, new_ids(family), style="published", rank=4, alpha=8))
     assert adapted.base_model.model.model.language_model.layers[0].mlp.up_proj.scaling["default"] == 4.0
     step(adapted, batch)
     expected = masks_and_text(adapted, batch)
     adapted.save_pretrained(tmp_path)
-    names = json.loads((golden_model_path / "keys.json").read_text(encoding="utf-8"))["adapter"]
     weights = load_file(tmp_path / "adapter_model.safetensors")
+    full = [name.rpartition(".") for name in weights if "lora_" not in name and "classifier" not in name]
+    names = [*weights, *(f"{a}.{kind}.{b}" for a, _, b in full for kind in ("modules_to_save", "original_module"))]
+    if family.preset == "tiny":
+        published = json.loads((golden_model_path / "keys.json").read_text(encoding="utf-8"))["adapter"]
+        assert set(names) == set(published)
     file = {}
     for name in names:
         plain = name.replace(".modules_to_save", "").replace(".original_module", "")
@@ -121,7 +132,7 @@ def test_the_published_layout_loads(tiny: SimpleNamespace, golden_model_path: Pa
     config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"task_type": "CAUSAL_LM"}))
 
-    again = model_of(False, tiny, head="patch")
+    again = model_of(False, family, head="patch")
     again.load_state_dict(untouched)
     for found, wanted in zip(masks_and_text(load_adapter(again, tmp_path), batch), expected, strict=True):
         torch.testing.assert_close(found, wanted)

@@ -1,4 +1,4 @@
-"""The model class: names on disk, both architectures, readouts, checkpointing, and agreement with transformers."""
+"""The model class: names on disk, every family, readouts, checkpointing, and agreement with transformers."""
 
 import json
 from collections.abc import Callable
@@ -12,18 +12,19 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import Qwen2_5_VLConfig, Qwen2VLForConditionalGeneration
+from transformers import Qwen2VLForConditionalGeneration
 
 from stamp_train.backbones.load import load_checkpoint, start_from
-from stamp_train.backbones.modeling import StampModel, model_class
+from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, preset_config
-from stamp_train.methods import settings_of, store
+from stamp_train.methods import settings_of
 from stamp_train.methods.losses import total
 from stamp_train.methods.patches import grid_to_patches, patches_to_grid
 from stamp_train.methods.stamp.heads import HEADS, by_rows
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.layout import Layout
 
+from ..conftest import TINY, noise
 from ..stamping import PUBLISHED, settings, stamp
 
 Make = Callable[..., Any]
@@ -126,10 +127,11 @@ def test_plain_forward_is_that_of_transformers(golden_model_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["sdpa", "segments"])
-def test_gradient_checkpointing_changes_nothing(pack: Make, backend: str) -> None:
-    model, _ = build_preset("tiny")
+@pytest.mark.parametrize("preset", TINY)
+def test_gradient_checkpointing_changes_nothing(images_of: Make, preset: str, backend: str) -> None:
+    model, processor = build_preset(preset)
     model.train()
-    batch = pack([((2, 3), [0, 1])])
+    batch = Layout(processor.chat, stamp())(images_of([((2, 3), [0, 1])], side=4, patch=model.backbone.patch))
 
     def run() -> tuple[float, dict[str, Tensor]]:
         model.zero_grad()
@@ -147,15 +149,16 @@ def test_gradient_checkpointing_changes_nothing(pack: Make, backend: str) -> Non
 
 
 @pytest.mark.parametrize("head", list(HEADS))
-def test_every_parameter_gets_a_gradient_in_training(images_of: Make, head: str) -> None:
+@pytest.mark.parametrize("preset", TINY)
+def test_every_parameter_gets_a_gradient_in_training(images_of: Make, preset: str, head: str) -> None:
     """Also from text alone: under sharded training a rank without an image must still take part in every layer."""
-    model, processor = build_preset("tiny", method=settings(head))
+    model, processor = build_preset(preset, method=settings(head))
     model.train()
     side = HEADS[head].side
     layout = Layout(processor.chat, stamp(side))
     for shape in ([((2, 3), [0])], [(None, [2])]):
         model.zero_grad()
-        batch = layout(images_of(shape, side=side))
+        batch = layout(images_of(shape, side=side, patch=model.backbone.patch))
         total(model.method.losses(model(inputs=batch.inputs), batch.targets)).backward()
         without = [name for name, p in model.named_parameters() if p.grad is None]
         assert without == []
@@ -204,17 +207,19 @@ def test_the_fine_head_reads_each_quadrant_from_its_own_vision_feature(tiny: Sim
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (2, 3), (5, 2)])
-def test_the_fine_head_teaches_the_vision_tower_directly(images_of: Make, grid: tuple[int, int]) -> None:
+@pytest.mark.parametrize("preset", TINY)
+def test_the_fine_head_teaches_the_vision_tower_directly(images_of: Make, preset: str, grid: tuple[int, int]) -> None:
     """Through the features before the merge, not only through the language model: its states are cut off here."""
-    model, processor = build_preset("tiny")
-    inputs = Layout(processor.chat, stamp())(images_of([(grid, [0])], side=4)).inputs
+    model, processor = build_preset(preset)
+    inputs = Layout(processor.chat, stamp())(images_of([(grid, [0])], side=4, patch=model.backbone.patch)).inputs
     states = torch.randn(grid[0] * grid[1], 64, generator=torch.Generator().manual_seed(0))
     features = model.image_features(inputs)
     logits = model.read_out(inputs.masks, states, features, inputs.feature_rows[inputs.mask_rows])["mask"]
     assert logits.shape == (grid[0] * grid[1], 16)
     logits.square().sum().backward()
     assert all(float(p.grad.abs().sum()) > 0 for p in model.model.visual.blocks.parameters())
-    assert all(p.grad is None for p in model.model.visual.merger.parameters())
+    mergers = [p for name, p in model.model.visual.named_parameters() if "merger" in name]
+    assert mergers and all(p.grad is None for p in mergers)
 
 
 def test_mixed_precision(tiny: SimpleNamespace, pack: Make) -> None:
@@ -227,34 +232,19 @@ def test_mixed_precision(tiny: SimpleNamespace, pack: Make) -> None:
             torch.testing.assert_close(mixed.read["mask"].float(), exact.read["mask"], atol=0.05, rtol=0)
 
 
-def architecture(name: str) -> StampModel:
-    torch.manual_seed(0)
-    if name == "qwen2_vl":
-        return build_preset("tiny")[0]
-    _, processor = build_preset("tiny")
-    base = preset_config("tiny", processor.tokenizer)
-    vision = {"depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "out_hidden_size": 64}
-    vision |= {"window_size": 56, "fullatt_block_indexes": [1]}
-    text = {k: v for k, v in base.text_config.to_dict().items() if k not in ("model_type", "dtype")}
-    ids = {k: getattr(base, k) for k in ("image_token_id", "video_token_id", "vision_start_token_id")}
-    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
-    store(settings(), config)
-    return model_class("qwen2_5_vl")._from_config(config).eval()
-
-
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
-def test_vision_features_belong_to_their_patch(name: str) -> None:
+@pytest.mark.parametrize("preset", TINY)
+def test_vision_features_belong_to_their_patch(preset: str) -> None:
     """The patches of merged token n are rows 4n to 4n+3 of the pixel values; Qwen2.5-VL's windows are undone.
 
     Shown without attention between patches: the tower's attention output is switched off, so that a change of one
     pixel row changes the features of that patch alone.
     """
-    model = architecture(name)
+    model: Any = build_preset(preset)[0]
     for block in model.model.visual.blocks:
         torch.nn.init.zeros_(block.attn.proj.weight)
     grid = (3, 5)
-    pixels = torch.randn(60, 1176, generator=torch.Generator().manual_seed(1))
-    thw = torch.tensor([[1, 6, 10]])
+    pixels, thw = noise(grid, 1, model.backbone.patch)
+    thw = torch.tensor([thw])
     with torch.no_grad():
         before = model.encode_images(pixels, thw)
         for row in (0, 5, 27, 59):
@@ -262,30 +252,29 @@ def test_vision_features_belong_to_their_patch(name: str) -> None:
             other[row] += 1
             after = model.encode_images(other, thw)
             assert (after.patches != before.patches).any(-1).flatten().nonzero().flatten().tolist() == [row]
-            assert (after.merged != before.merged).any(-1).nonzero().flatten().tolist() == [row // 4]
+            for now, then in zip((after.merged, *after.layers), (before.merged, *before.layers), strict=True):
+                assert (now != then).any(-1).nonzero().flatten().tolist() == [row // 4]
     assert before.patches.shape == (grid[0] * grid[1], 4, 32)
+    assert len(before.layers) == len(getattr(model.config.vision_config, "deepstack_visual_indexes", ()))
 
 
-def test_rows_of_pixel_values_are_grouped_by_merge_block(tiny: SimpleNamespace) -> None:
+def test_rows_of_pixel_values_are_grouped_by_merge_block(family: SimpleNamespace) -> None:
     from PIL import Image
 
-    grey = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) * 10, 14, 0), 14, 1)
-    pixels = tiny.processor.images([Image.fromarray(np.stack([grey] * 3, -1))])[0]
+    grey = np.repeat(np.repeat(np.arange(16, dtype=np.uint8).reshape(4, 4) * 10, family.patch, 0), family.patch, 1)
+    pixels = family.processor.images([Image.fromarray(np.stack([grey] * 3, -1))])[0]
     assert pixels.grid_thw == (1, 4, 4)
     levels = pixels.pixel_values[:, 600].argsort()
     assert levels.argsort().tolist() == [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15]
 
 
 @pytest.mark.parametrize("head", ["patch", "fine"])
-def test_qwen2_5_vl_packs_and_trains_and_reloads(
-    images_of: Make, tiny: SimpleNamespace, tmp_path: Path, head: str
-) -> None:
-    model = architecture("qwen2_5_vl")
-    config = model.config
-    store(settings(head), config)
-    model = model_class("qwen2_5_vl")._from_config(config).eval()
+@pytest.mark.parametrize("preset", TINY)
+def test_every_family_packs_and_trains_and_reloads(images_of: Make, tmp_path: Path, preset: str, head: str) -> None:
+    model, processor = build_preset(preset, method=settings(head))
     side = HEADS[head].side
-    batch = Layout(tiny.chat, stamp(side))(images_of([((2, 3), [0, 1]), ((3, 5), [3])], side=side))
+    images = images_of([((2, 3), [0, 1]), ((3, 5), [3])], side=side, patch=model.backbone.patch)
+    batch = Layout(processor.chat, stamp(side))(images)
     results = [model(inputs=batch.inputs, attention=backend) for backend in ("sdpa", "segments")]
     torch.testing.assert_close(results[0].read["mask"], results[1].read["mask"], atol=1e-5, rtol=0)
     total(model.method.losses(results[1], batch.targets)).backward()
@@ -293,3 +282,14 @@ def test_qwen2_5_vl_packs_and_trains_and_reloads(
     again = load_checkpoint(tmp_path).eval()
     with torch.no_grad():
         torch.testing.assert_close(again(inputs=batch.inputs).read["mask"], results[1].read["mask"].detach())
+
+
+def test_mask_tokens_get_deepstack_features_unless_told_not_to(images_of: Make) -> None:
+    found = []
+    for deepstack in (True, False):
+        model, processor = build_preset("qwen3-tiny", method=settings(deepstack=deepstack))
+        batch = Layout(processor.chat, stamp())(images_of([((2, 3), [0, 1])], side=4, patch=16))
+        with torch.no_grad():
+            found.append(model(inputs=batch.inputs))
+    assert torch.equal(found[0].text_logits, found[1].text_logits)
+    assert (found[0].read["mask"] - found[1].read["mask"]).abs().max() > 1e-4

@@ -373,10 +373,10 @@ def test_a_missing_shard_stops_the_run_from_a_thread(refcoco: str, copy_of: Copy
 def test_a_dialogue_over_the_budget_is_named_once(refcoco: str, caplog: pytest.LogCaptureFixture) -> None:
     plan = Plan([refcoco], Mixture(passes=(2,)), PlanOptions(batch=16))
     with caplog.at_level(logging.WARNING):
-        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=120)))
-        told = [message for message in caplog.messages if "more than token_budget=120" in message]
+        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=100)))
+        told = [message for message in caplog.messages if "more than token_budget=100" in message]
         caplog.clear()
-        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=120, rank=1, world=2)))
+        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=100, rank=1, world=2)))
     assert 0 < len(told) == len(set(told))
     assert all(message.startswith("refcoco-unc-train-") for message in told)
     assert not [message for message in caplog.messages if "token_budget" in message]  # told by rank 0
