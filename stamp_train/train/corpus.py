@@ -38,7 +38,7 @@ def new_tokenizer(recipe: Recipe) -> Any:
         *recipe.method.words(),
         *ASSISTED.frame,
         *ASSISTED.frame,
-    ]  # twice: a pair that is seen once is never merged
+    ]  # a pair that is seen once is never merged
     return start.train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
 
 
