@@ -90,7 +90,7 @@ class Session:
             refiner = load_refiner(asked.refine, place, asked.refine_preset, asked.seed, optional=optional)
         runner: LabelRunner | ModelRunner
         if self.checkpoint is None:
-            runner = LabelRunner(*self._bounds())
+            runner = LabelRunner(*self._bounds(), self.sets[0].manifest.settings.pixels_per_patch)
         else:
             options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
             bounds = asked.min_tokens, asked.max_tokens
