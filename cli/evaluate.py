@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -190,9 +191,8 @@ def eval(
 def _share(asked: Asked) -> None:
     """What one of several processes does."""
     from stamp_train.eval.session import Session
-    from stamp_train.eval.workers import my_rank
 
-    rank, world = my_rank()
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with progress_bar() as bar:
         Session(asked).work(
             lambda done, total: bar(done, total, f"cases of process 1 of {world}") if rank == 0 else None, rank, world
@@ -239,6 +239,8 @@ def _print_tables(results: Results, convention: str, tables: bool) -> None:
         for variant, flags in one.flags.items():
             if flags:
                 print(f"{one.name}, {variant}: " + ", ".join(f"{count:,} {flag}" for flag, count in flags.items()))
+    for remark in results.card.model.remarks if results.card.model else ():
+        print(f"{results.card.settings.checkpoint}: {remark}")
     if tables:
         for table in paper_tables(results, convention, console.width):
             console.print(table)

@@ -86,46 +86,37 @@ def inspect(
     for names, forms in HEEDED:
         only_for(context, " and ".join(forms), form in forms, *names)
     only_for(context, "--sheet, and --key with --out", form == "--sheet" or out is not None, "overlay")
-    _check_words(sort, fail_on)
+    from stamp_data.inspect.report import failures, objections_of
+    from stamp_data.inspect.selection import Selection
+
+    selection = Selection(where, sort, seed, budget, side)
+    if fail_on is not None:
+        objections_of(fail_on)  # before any work: what it names has to be there
     if serve:
-        import_module("stamp_data.web.server")  # where the extra for it is missing, that is told before any work
+        import_module("stamp_data.web.server")  # and so has the extra for pages
     if key is not None:
         return _one(paths, key, out, overlay, budget, side)
     if sheet is not None:
         from stamp_data.inspect.sheet import write_sheet
 
-        done = write_sheet(paths, sheet, limit=cells, seed=seed, where=where, sort=sort, overlay=overlay, side=side)
+        done = write_sheet(paths, sheet, selection, limit=cells, overlay=overlay)
         return print(f"{done.out}: {done.records} records, {done.width}×{done.height} pixels")
     if quiet:
         from stamp_data.inspect.selection import record_keys
 
-        for name in record_keys(paths, seed=seed, where=where, sort=sort, side=side):
+        for name in record_keys(paths, selection):
             print(name)
         return None
     from stamp_data.inspect.inspection import inspect_sets
-    from stamp_data.inspect.report import failures
 
     with progress_bar() as bar:
-        report = inspect_sets(
-            paths, limit=limit, everything=everything, seed=seed, where=where, budget=budget, side=side, progress=bar
-        )
+        report = inspect_sets(paths, selection, limit=limit, everything=everything, progress=bar)
     objections = failures(report, fail_on) if fail_on is not None else []
     if html is not None:
         from stamp_data.inspect.gallery import write_gallery
 
         with progress_bar() as bar:
-            page = write_gallery(
-                paths,
-                html,
-                max_images=max_images,
-                seed=seed,
-                where=where,
-                sort=sort,
-                budget=budget,
-                side=side,
-                report=report,
-                progress=bar,
-            )
+            page = write_gallery(paths, html, selection, max_images=max_images, report=report, progress=bar)
         told = f"{page.out}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB"
         say(told) if json else print(told)
     elif serve:
@@ -133,13 +124,9 @@ def inspect(
 
         serve_gallery(
             paths,
+            selection,
             port=port,
             on_ready=lambda address: say(f"{address}\nCtrl-C ends it"),
-            where=where,
-            sort=sort,
-            seed=seed,
-            budget=budget,
-            side=side,
             report=report,
         )
     if json:
@@ -162,17 +149,6 @@ def _form(forms: dict[str, object]) -> str:
     if len(chosen) > 1:
         raise UsageFault(f"{' and '.join(chosen)} are different forms of the answer", "give one of them")
     return chosen[0] if chosen else TABLES
-
-
-def _check_words(sort: str | None, fail_on: str | None) -> None:
-    """Before any work: what these name has to be there."""
-    from stamp_data.inspect.filters import Sort
-    from stamp_data.inspect.report import objections_of
-
-    if sort is not None:
-        Sort.parse(sort)
-    if fail_on is not None:
-        objections_of(fail_on)
 
 
 def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget: int | None, side: int) -> None:

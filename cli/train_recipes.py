@@ -62,17 +62,17 @@ def show_dry_run(resolved: Resolved, found: DryRun, machine: Machine) -> None:
     console.print(f"{sizes.parameters:,} parameters, {trained:,} trained; {found.steps:,} steps", highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # 80 columns hold it
     table.add_column("stage", no_wrap=True)
-    for column in ("steps", "dialogues", "pictures", "tokens", "text", "image", "mask", "padding", "time"):
+    for column in ("steps", "dialogues", "images", "tokens", "text", "image", "mask", "padding", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     for cost in found.stages:
         work = cost.stage.work
         amounts = (work.dialogues, work.visits, work.tokens)
-        shares = (work.text, work.image, work.mask)
+        parts = (work.text, work.image, work.mask)
         table.add_row(
             cost.stage.name,
             f"{cost.stage.steps:,}",
             *map(short, amounts),
-            *(f"{share / work.tokens:.0%}" for share in shares),
+            *(f"{part / work.tokens:.0%}" for part in parts),
             f"{cost.padding:.1%}",
             duration(cost.hours),
         )

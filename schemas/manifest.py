@@ -46,6 +46,16 @@ class Settings(msgspec.Struct, frozen=True):
         """Side of a merged patch in pixels of the resized picture."""
         return 28 if self.factor is msgspec.UNSET else self.factor
 
+    @property
+    def set_name(self) -> str:
+        """Folder of the sets of a dataset, as `refcoco-unc` or `reason_seg`."""
+        return f"{self.dataset}-{self.split_by}" if self.split_by else self.dataset
+
+    @property
+    def name(self) -> str:
+        """Of the set, as `refcoco-unc/val`."""
+        return f"{self.set_name}/{self.split}"
+
 
 class Input(msgspec.Struct):
     """One annotation file that was read. path: relative to the root. digest: BLAKE3 of its bytes, hex."""

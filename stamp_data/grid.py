@@ -148,6 +148,16 @@ def rle_coverages(masks: Sequence[RLE], grid: Grid, ignores: Sequence[RLE | None
     return labels
 
 
+def foreground(labels: UInt8 | None) -> float:
+    """Covered fraction of the patches that count, averaged over the targets of labels [targets, h, w]; 0 without targets."""
+    if labels is None:
+        return 0.0
+    patches = labels.reshape(len(labels), -1)
+    ignored = (patches == IGNORE).sum(axis=1)
+    covered = patches.sum(axis=1) - IGNORE * ignored
+    return float((covered / np.maximum((patches.shape[1] - ignored) * FULL, 1)).mean())
+
+
 def _labels(units: Float, ignored: Float | None, whole: int) -> UInt8:
     """Labels from covered and ignored units; `whole`: units of one patch."""
     units = units.astype(np.float64)

@@ -149,7 +149,7 @@ def check_picture(data: bytes, name: str) -> Picture:
 
 
 @contextmanager
-def opening(data: bytes | memoryview, name: str, formats: Sequence[str] = OPENED) -> Iterator[Image.Image]:
+def opening(data: bytes | memoryview, name: str, formats: tuple[str, ...] = OPENED) -> Iterator[Image.Image]:
     """The picture as Pillow opens it, of a format and a size that are taken; whatever Pillow raises in the block, as a
     PictureFault. name: for messages, "" to leave it out.
     """

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from stamp_data import rle as rles
 from stamp_data.build.plan import Planned
@@ -38,7 +37,7 @@ from stamp_schemas import (
     Turn,
 )
 from stamp_schemas.annotation import Where
-from stamp_schemas.record import FULL, IGNORE, RECORD_SCHEMA
+from stamp_schemas.record import RECORD_SCHEMA
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 TURNED = "exif-orientation"  # reason of rows about pictures that viewers turn
@@ -51,16 +50,6 @@ class Rendered:
     record: Record
     picture: Picture | None
     labels: UInt8 | None
-
-    @property
-    def foreground(self) -> float:
-        """Covered fraction of the patches that count, averaged over targets; 0 without targets."""
-        if self.labels is None:
-            return 0.0
-        patches = self.labels.reshape(len(self.labels), -1)
-        ignored = (patches == IGNORE).sum(axis=1)
-        covered = patches.sum(axis=1) - IGNORE * ignored
-        return float((covered / np.maximum((patches.shape[1] - ignored) * FULL, 1)).mean())
 
     def members(self) -> list[tuple[str, str, bytes]]:
         """(kind, file name, bytes) of the members, in the order of the tar."""

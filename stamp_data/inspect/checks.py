@@ -33,18 +33,32 @@ _EXPLANATION = re.compile(r"^e\d+-p\d+$")  # ReasonSeg: asks the same question o
 _ARTICLE = re.compile(r"^(?:a|an|the) ")
 
 
+Found = tuple[str, int, int]
+"""(detail, dialogue or -1, target or -1): the arguments of a Finding after its code."""
+
+Check = Callable[[RecordStats], Iterator[Found]]
+CHECKS: dict[str, Check] = {}
+"""Flag -> what finds it."""
+
+
+def _raises(code: str) -> Callable[[Check], Check]:
+    """The function below finds what `code` stands for."""
+
+    def register(check: Check) -> Check:
+        CHECKS[FLAGS[code].code] = check
+        return check
+
+    return register
+
+
 def check(stats: RecordStats) -> list[Finding]:
-    """Everything that the record itself shows; what needs other records or pixels is added by `examine`."""
+    """Everything that the record itself shows; what needs other records or pixels is added by `reading`."""
     findings = [Finding(code, *found) for code, look in CHECKS.items() for found in look(stats)]
     return sorted(findings, key=lambda finding: (finding.code, finding.dialogue, finding.target))
 
 
-Found = tuple[str, int, int]
-"""(detail, dialogue or -1, target or -1): the arguments of a Finding after its code."""
-
-
+@_raises("STP-E002")
 def _sizes(stats: RecordStats) -> Iterator[Found]:
-    """E002"""
     record, labels = stats.record, stats.labels
     image, grid = record.image, record.grid
     if image is None or grid is None:
@@ -60,22 +74,22 @@ def _sizes(stats: RecordStats) -> Iterator[Found]:
         yield f"labels are {labels.shape}, the record has {len(record.targets)} × {grid.height}×{grid.width}", -1, -1
 
 
+@_raises("STP-E003")
 def _empty_masks(stats: RecordStats) -> Iterator[Found]:
-    """E003"""
     for index, target in enumerate(stats.record.targets):
         if not target.area and target.instances:
             yield f"target {target.id} ({', '.join(target.categories[:2])}) covers no pixel", -1, index
 
 
+@_raises("STP-E004")
 def _filled_nothing(stats: RecordStats) -> Iterator[Found]:
-    """E004"""
     for index, target in enumerate(stats.record.targets):
         if target.area and target.id == NO_TARGET:
             yield f"target {target.id!r} covers {target.area:,} pixels", -1, index
 
 
+@_raises("STP-E005")
 def _bad_texts(stats: RecordStats) -> Iterator[Found]:
-    """E005"""
     if _looks_clean(stats):
         return
     for index, dialogue in enumerate(stats.record.dialogues):
@@ -106,8 +120,8 @@ def _texts(dialogue: Dialogue) -> Iterator[tuple[str, str]]:
                 yield f"{message.role} turn", text
 
 
+@_raises("STP-E006")
 def _unmatched_targets(stats: RecordStats) -> Iterator[Found]:
-    """E006"""
     known = len(stats.record.targets)
     for index, dialogue in enumerate(stats.record.dialogues):
         for target in dialogue.targets:
@@ -132,8 +146,8 @@ def _same_text(stats: RecordStats) -> list[list[DialogueStats]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+@_raises("STP-W001")
 def _repeated(stats: RecordStats) -> Iterator[Found]:
-    """W001"""
     for group in _same_text(stats):
         seen: dict[tuple[str, ...], DialogueStats] = {}
         for dialogue in group:
@@ -143,8 +157,8 @@ def _repeated(stats: RecordStats) -> Iterator[Found]:
                 yield f"“{dialogue.text}” as in dialogue {stats.record.dialogues[first.index].id}", dialogue.index, -1
 
 
+@_raises("STP-W002")
 def _ambiguous(stats: RecordStats) -> Iterator[Found]:
-    """W002"""
     for group in _same_text(stats):
         first = group[0]
         for other in group[1:]:
@@ -171,15 +185,15 @@ def _union(stats: RecordStats, dialogue: DialogueStats) -> RLE:
     return rles.union([rles.checked(image.height, image.width, mask.size, mask.counts) for mask in masks])
 
 
+@_raises("STP-W003")
 def _vanishing(stats: RecordStats) -> Iterator[Found]:
-    """W003"""
     for index in _doubtful(stats):
         if not stats.learnt(index)[0]:
             yield f"{stats.record.targets[index].area:,} pixels, no {_label(stats)} half covered", -1, index
 
 
+@_raises("STP-W004")
 def _lossy(stats: RecordStats) -> Iterator[Found]:
-    """W004"""
     for index in _doubtful(stats):
         cells, iou = stats.learnt(index)
         if cells and iou < SAME_MASK:
@@ -196,15 +210,15 @@ def _label(stats: RecordStats) -> str:
     return "patch" if stats.side == 1 else f"label ({stats.side}×{stats.side} to a patch)"
 
 
+@_raises("STP-W005")
 def _nearly_all(stats: RecordStats) -> Iterator[Found]:
-    """W005"""
     for index, target in enumerate(stats.targets):
         if target.area > WHOLE_PICTURE:
             yield f"covers {target.area:.1%} of the picture", -1, index
 
 
+@_raises("STP-W010")
 def _contradictions(stats: RecordStats) -> Iterator[Found]:
-    """W010"""
     targets = stats.record.targets
     for dialogue in _first_passes(stats):
         match = _SIDE.search(normalised(dialogue.text))
@@ -225,8 +239,8 @@ def _contradictions(stats: RecordStats) -> Iterator[Found]:
             yield f"“{dialogue.text}”, but of {len(peers)} it is the one furthest from the {side}", dialogue.index, -1
 
 
+@_raises("STP-I001")
 def _category_only(stats: RecordStats) -> Iterator[Found]:
-    """I001"""
     single = [
         one.categories[0] for one in stats.record.targets if one.area and len(one.instances) == 1 and one.categories
     ]
@@ -240,8 +254,8 @@ def _category_only(stats: RecordStats) -> Iterator[Found]:
                 yield f"“{dialogue.text}”: one of {count}", dialogue.index, -1
 
 
+@_raises("STP-I002")
 def _specks(stats: RecordStats) -> Iterator[Found]:
-    """I002"""
     if stats.labels is None or stats.labels.ndim != 3:
         return
     touched = (stats.labels > 0) & (stats.labels != IGNORE)
@@ -256,35 +270,15 @@ def _specks(stats: RecordStats) -> Iterator[Found]:
         yield f"{apart[index]} of {int(touched[index].sum())} patches (on a {high}×{wide} grid)", -1, index
 
 
+@_raises("STP-I003")
 def _odd_words(stats: RecordStats) -> Iterator[Found]:
-    """I003"""
     for dialogue in _first_passes(stats):
         if match := _ODD_WORD.search(dialogue.text):
             yield f"“{match.group()}” in “{dialogue.text[:80]}”", dialogue.index, -1
 
 
+@_raises("STP-I004")
 def _long_texts(stats: RecordStats) -> Iterator[Found]:
-    """I004"""
     for dialogue in _first_passes(stats):
         if len(dialogue.text) > LONG_TEXT:
             yield f"{len(dialogue.text)} characters", dialogue.index, -1
-
-
-CHECKS: dict[str, Callable[[RecordStats], Iterator[Found]]] = {
-    "STP-E002": _sizes,
-    "STP-E003": _empty_masks,
-    "STP-E004": _filled_nothing,
-    "STP-E005": _bad_texts,
-    "STP-E006": _unmatched_targets,
-    "STP-W001": _repeated,
-    "STP-W002": _ambiguous,
-    "STP-W003": _vanishing,
-    "STP-W004": _lossy,
-    "STP-W005": _nearly_all,
-    "STP-W010": _contradictions,
-    "STP-I001": _category_only,
-    "STP-I002": _specks,
-    "STP-I003": _odd_words,
-    "STP-I004": _long_texts,
-}
-assert CHECKS.keys() <= FLAGS.keys()

@@ -10,13 +10,13 @@ from pathlib import Path
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.page import Page, page_data
-from stamp_data.inspect.reading import StatsReader
 from stamp_data.inspect.record_page import RecordView, record_view, thumbnail
 from stamp_data.inspect.report import InspectReport
-from stamp_data.inspect.selection import select
+from stamp_data.inspect.search_index import Entry, entry
+from stamp_data.inspect.selection import DEFAULT, Selection, select
 from stamp_data.shards.stores import Location
 from stamp_data.writing import write_atomic
-from stamp_schemas import StampError, UsageFault
+from stamp_schemas import UsageFault
 
 MOST_IMAGES = 200
 PICTURE_BYTES = 18 * 2**20  # of all thumbnails together, as they stand in the file
@@ -38,13 +38,9 @@ class GallerySummary:
 def write_gallery(
     paths: Sequence[Location],
     out: Path,
+    selection: Selection = DEFAULT,
     *,
     max_images: int = MOST_IMAGES,
-    seed: int = 0,
-    where: str | None = None,
-    sort: str | None = None,
-    budget: int | None = None,
-    side: int = 1,
     report: InspectReport | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> GallerySummary:
@@ -55,19 +51,21 @@ def write_gallery(
     if max_images < 1:
         raise UsageFault(f"--max-images {max_images} shows nothing", "give 1 or more")
     if report is None:
-        report = inspect_sets(paths, seed=seed, where=where, budget=budget, side=side, progress=progress)
+        report = inspect_sets(paths, selection, progress=progress)
     with ConcatDataset(paths) as dataset:
         longest, wanted = thumbnail_side(min(max_images, len(dataset))), min(max_images, len(dataset))
         views: list[RecordView] = []
-        for selected in select(StatsReader(dataset, budget, side), limit=max_images, seed=seed, where=where, sort=sort):
+        entries: list[Entry] = []
+        for selected in select(dataset, selection, max_images):
             views.append(record_view(selected, *thumbnail(dataset, selected.stats, longest)))
+            entries.append(entry(selected))
             progress(len(views), wanted, "gallery")
         progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
         total = len(dataset)
     if not views:
-        raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))
-    notice = _notice(len(views), total, max_images, where)
-    data = Page().html(page_data(report, views, mode="file", notice=notice))
+        raise selection.nothing()
+    notice = _notice(len(views), total, max_images, selection.where)
+    data = Page().html(page_data(report, views, entries, mode="file", notice=notice))
     write_atomic(out, data)
     return GallerySummary(out, len(views), total, len(data), notice)
 

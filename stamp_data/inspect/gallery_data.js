@@ -9,53 +9,36 @@ function searchText(record) {
 
 const codesOf = (record) => new Set([...record.flags.map((flag) => flag.code)]);
 
-/** What a record is sorted by: the best of its dialogues. */
-const SORT_VALUES = {
-  area: (record, best) => best(...record.dialogues.map((dialogue) => dialogue.area)),
-  iou: (record, best) => best(...record.dialogues.map((dialogue) => dialogue.iou)),
-  total: (record, best) => best(...record.dialogues.map((dialogue) => dialogue.total)),
-  dialogues: (record) => record.dialogues.length,
-  flags: (record) => record.flags.length,
-};
-
 class FileSource {
-  constructor(records) {
-    this.records = records;
-    this.texts = records.map(searchText);
-    this.codes = records.map(codesOf);
-    this.total = records.length;
+  constructor(records, entries) {
+    this.rows = records.map((record, place) => ({ record, text: searchText(record), ...entries[place] }));
     this.found = records;
   }
 
   async query(filters, cursor, count) {
-    if (cursor === 0) this.found = this.sorted(this.filtered(filters), filters.sort);
+    if (cursor === 0) this.found = this.sorted(this.filtered(filters), filters.sort).map((row) => row.record);
     const end = Math.min(cursor + count, this.found.length);
     const next = end < this.found.length ? end : null;
-    return { records: this.found.slice(cursor, end), next, matched: this.found.length, scanned: this.total, total: this.total };
+    const total = this.rows.length;
+    return { records: this.found.slice(cursor, end), next, matched: this.found.length, scanned: total, total };
   }
 
   async find(set, key) {
-    return this.records.find((record) => record.key === key && (!set || record.set === set)) ?? null;
+    return this.rows.find(({ record }) => record.key === key && (!set || record.set === set))?.record ?? null;
   }
 
   filtered(filters) {
     const words = filters.q.toLowerCase().split(/\s+/).filter(Boolean);
-    return this.records.filter((record, index) =>
-      (!filters.source || record.source === filters.source) &&
-      (!filters.split || record.split === filters.split) &&
-      (!filters.kind || record.dialogues.some((dialogue) => dialogue.kind === filters.kind)) &&
-      (!filters.flag || this.codes[index].has(filters.flag)) &&
-      (!filters.flagged || record.flags.length > 0) &&
-      words.every((word) => this.texts[index].includes(word)));
+    return this.rows.filter(({ facets, text }) =>
+      Object.entries(facets).every(([name, choices]) => !filters[name] || choices.includes(filters[name])) &&
+      words.every((word) => text.includes(word)));
   }
 
-  sorted(records, sort) {
-    if (!sort) return records;
+  sorted(rows, sort) {
+    if (!sort) return rows;
     const falling = sort.startsWith("-");
-    const value = SORT_VALUES[sort.replace("-", "")];
-    const keyed = records.map((record) => [value(record, falling ? Math.max : Math.min), record]);
-    keyed.sort(([a], [b]) => (falling ? b - a : a - b));
-    return keyed.map(([, record]) => record);
+    const value = (row) => row.sorts[sort.replace("-", "")][Number(falling)];
+    return [...rows].sort((a, b) => (falling ? value(b) - value(a) : value(a) - value(b)));
   }
 }
 
@@ -75,5 +58,5 @@ class ServerSource {
   }
 }
 
-const source = DATA.mode === "server" ? new ServerSource() : new FileSource(DATA.records);
+const source = DATA.mode === "server" ? new ServerSource() : new FileSource(DATA.records, DATA.entries);
 const filtersNow = () => Object.fromEntries(FILTERS.map((name) => [name, state[name]]));

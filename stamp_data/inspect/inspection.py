@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stamp_data.inspect.concat import ConcatDataset
-from stamp_data.inspect.filters import Filter
 from stamp_data.inspect.flags import FLAGS, Finding
-from stamp_data.inspect.reading import StatsReader, UnreadableRecord, counted_findings, matching
+from stamp_data.inspect.reading import UnreadableRecord, counted_findings, matching
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.report import (
     REPORT_SCHEMA,
@@ -22,6 +21,7 @@ from stamp_data.inspect.report import (
     SetInput,
     Summary,
 )
+from stamp_data.inspect.selection import DEFAULT, Selection
 from stamp_data.inspect.statistics import Tally, statistics
 from stamp_data.shards.stores import Location
 from stamp_schemas import Manifest
@@ -62,28 +62,22 @@ class _Flags:
 
 def inspect_sets(
     paths: Sequence[Location],
+    selection: Selection = DEFAULT,
     *,
     limit: int = DEFAULT_LIMIT,
     everything: bool = False,
-    seed: int = 0,
-    where: str | None = None,
-    budget: int | None = None,
-    side: int = 1,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> InspectReport:
     """Statistics and flags of every set at or below `paths`, from at most `limit` records (all if `everything`).
 
-    where: a condition on dialogues (`filters.COLUMNS`); records are counted with the dialogues that meet it, and not at
-    all without one. budget: tokens that a packed sequence may have (STP-W009, and marked in the histogram).
-    side: labels along a patch's side of the model that is to learn from the set.
+    Records are counted with the dialogues that meet the selection's condition, and not at all without one.
     progress: told (records done, records in all, what is going on) now and then.
     """
-    condition = Filter.parse(where) if where else None
     with ConcatDataset(paths) as dataset:
-        numbers = list(range(len(dataset))) if everything else dataset.sample(limit, seed)
+        numbers = list(range(len(dataset))) if everything else dataset.sample(limit, selection.seed)
         chosen = spread_pictures(dataset, numbers)
         tallies, flags, matched = [Tally() for _ in dataset.sets], _Flags(), 0
-        for done, item in enumerate(StatsReader(dataset, budget, side).read(numbers, chosen)):
+        for done, item in enumerate(selection.reader(dataset).read(numbers, chosen)):
             if done % STRIDE == 0:
                 progress(done, len(numbers), "statistics")
             tally = tallies[dataset.number_of_set(item.number)]
@@ -91,7 +85,7 @@ def inspect_sets(
                 findings = [item.finding]
                 tally.flags["error"] += 1
             else:
-                dialogues = matching(item, condition)
+                dialogues = matching(item, selection.condition)
                 if not dialogues:
                     continue
                 findings = counted_findings(item, dialogues)
@@ -105,20 +99,20 @@ def inspect_sets(
         sampling = Sampling(
             everything=len(numbers) == len(dataset),
             limit=limit,
-            seed=seed,
+            seed=selection.seed,
             total=len(dataset),
             seen=len(numbers),
-            where=where,
+            where=selection.where,
             matched=matched,
             dialogues=whole.kinds.total(),
             pictures=len(chosen),
             text_unit=whole.text_unit,
-            budget=budget,
-            side=side,
+            budget=selection.budget,
+            side=selection.side,
         )
         inputs = [_input(one.place, one.manifest) for one in dataset.sets]
         summary = Summary(whole.flags["error"], whole.flags["warning"], whole.flags["info"], flags.flagged)
-        result = statistics(shown, whole, budget)
+        result = statistics(shown, whole, selection.budget)
         return InspectReport(REPORT_SCHEMA, inputs, sampling, result, flags.flags(), summary)
 
 

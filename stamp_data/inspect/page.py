@@ -14,6 +14,7 @@ from stamp_data.draw.palette import EXTRA, MISSED
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.record_page import RecordView
 from stamp_data.inspect.report import InspectReport
+from stamp_data.inspect.search_index import Entry
 
 SCRIPTS = (
     "gallery_dom.js",
@@ -28,7 +29,7 @@ SCRIPTS = (
 
 
 class PageData(msgspec.Struct):
-    """What the page's script reads. records: all of them in a file; none where a server is asked for them."""
+    """What the page's script reads. records, entries: all of them in a file; none where a server is asked."""
 
     mode: str
     title: str
@@ -38,9 +39,12 @@ class PageData(msgspec.Struct):
     codes: dict[str, dict[str, str]]
     colours: dict[str, str]
     records: list[RecordView]
+    entries: list[Entry]
 
 
-def page_data(report: InspectReport, records: list[RecordView], *, mode: str, notice: str) -> PageData:
+def page_data(
+    report: InspectReport, records: list[RecordView], entries: list[Entry], *, mode: str, notice: str
+) -> PageData:
     """The data of a page. mode: `file` or `server`."""
     inputs = report.inputs
     title = inputs[0].name if len(inputs) == 1 else f"{len(inputs)} sets"
@@ -49,7 +53,7 @@ def page_data(report: InspectReport, records: list[RecordView], *, mode: str, no
         for code, flag in FLAGS.items()
     }
     colours = {"missed": MISSED, "extra": EXTRA}
-    return PageData(mode, title, report.first_line(), notice, report, codes, colours, records)
+    return PageData(mode, title, report.first_line(), notice, report, codes, colours, records, entries)
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,50 @@
-"""What the served page filters and sorts by: a few facts of every record, gathered by one thread while the page is used."""
+"""What pages filter and sort records by; the served one's is gathered by one thread while it is used."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
 
 from stamp_data.inspect.concat import ConcatDataset
-from stamp_data.inspect.reading import StatsReader
 from stamp_data.inspect.record_stats import RecordStats
-from stamp_data.inspect.selection import Selected, select
+from stamp_data.inspect.selection import Selected, Selection, select
 from stamp_data.shards.stores import Location
 
 _PATIENCE = 0.5  # seconds
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One record that can be shown. text: all that search looks at, in lower case."""
+class Facets(msgspec.Struct, frozen=True):
+    """By filter of the page: the choices under which a record is shown. flagged: `1`, or nothing."""
 
-    number: int
-    source: str
-    split: str
-    kinds: frozenset[str]
-    codes: frozenset[str]
-    text: str
-    areas: tuple[float, float]
-    ious: tuple[float, float]
-    totals: tuple[float, float]
-    dialogues: int
-    flags: int
+    source: tuple[str, ...]
+    split: tuple[str, ...]
+    kind: tuple[str, ...]
+    flag: tuple[str, ...]
+    flagged: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Query:
-    """The filters of the page, as its script names them; "" for any. sort: as in gallery_state.js."""
+class Sorts(msgspec.Struct, frozen=True):
+    """By order of the page: the lowest and the highest value of a record, for rising and falling."""
+
+    area: tuple[float, float]
+    iou: tuple[float, float]
+    total: tuple[float, float]
+    dialogues: tuple[float, float]
+    flags: tuple[float, float]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What a page that holds its records filters and sorts one by, besides its texts."""
+
+    facets: Facets
+    sorts: Sorts
+
+
+class Query(msgspec.Struct, frozen=True):
+    """What the page asks for, "" for any. q: words; sort: of `Sorts`, -NAME for falling; the others: as in `Facets`."""
 
     q: str = ""
     source: str = ""
@@ -44,16 +54,36 @@ class Query:
     flagged: str = ""
     sort: str = ""
 
-    def fits(self, entry: Entry, words: list[str]) -> bool:
-        """Whether a record passes. words: those of `q`, in lower case."""
-        return (
-            (not self.source or entry.source == self.source)
-            and (not self.split or entry.split == self.split)
-            and (not self.kind or self.kind in entry.kinds)
-            and (not self.flag or self.flag in entry.codes)
-            and (not self.flagged or entry.flags > 0)
-            and all(word in entry.text for word in words)
+    def fits(self, facets: Facets) -> bool:
+        return all(
+            wanted in getattr(facets, name) for name in facets.__struct_fields__ if (wanted := getattr(self, name))
         )
+
+
+def entry(selected: Selected) -> Entry:
+    """What one record is filtered and sorted by."""
+    stats, dialogues = selected.stats, selected.dialogues
+    settings = stats.manifest.settings
+    kinds = tuple(sorted({dialogue.kind for dialogue in dialogues}))
+    codes = tuple(sorted({finding.code for finding in stats.findings}))
+    sorts = Sorts(
+        area=_range([dialogue.area for dialogue in dialogues]),
+        iou=_range([dialogue.iou for dialogue in dialogues]),
+        total=_range([dialogue.total_tokens for dialogue in dialogues]),
+        dialogues=_range([len({dialogue.twin for dialogue in dialogues})]),
+        flags=_range([len(stats.findings)]),
+    )
+    return Entry(_facets(settings.dataset, settings.split, kinds, codes), sorts)
+
+
+@lru_cache(maxsize=4096)
+def _facets(source: str, split: str, kinds: tuple[str, ...], codes: tuple[str, ...]) -> Facets:
+    """Most records share theirs with many others."""
+    return Facets((source,), (split,), kinds, codes, ("1",) if codes else ())
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    return min(values), max(values)
 
 
 class SearchIndex:
@@ -65,18 +95,13 @@ class SearchIndex:
     def __init__(
         self,
         paths: Sequence[Location],
-        *,
-        where: str | None = None,
-        sort: str | None = None,
-        budget: int | None = None,
-        side: int = 1,
+        selection: Selection,
         then: Callable[[Sequence[int], threading.Event], None] = lambda *_: None,
     ) -> None:
-        self._paths, self._where, self._sort, self._budget, self._side = paths, where, sort, budget, side
-        self._then = then
-        self._entries: list[Entry] = []
+        self._paths, self._selection, self._then = paths, selection, then
+        self._entries: list[tuple[int, str, Entry]] = []  # number, texts in lower case
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._gather, name="catalogue", daemon=True)
+        self._thread = threading.Thread(target=self._gather, name="search index", daemon=True)
         self.scanned = 0
         self.done = False
         self.fault = ""
@@ -90,24 +115,25 @@ class SearchIndex:
         if self._thread.is_alive():
             self._thread.join(_PATIENCE)
 
-    def find(self, query: Query) -> list[Entry]:
-        """The entries so far that fit, in the order asked for."""
-        entries = self._entries[: len(self._entries)]
+    def find(self, query: Query) -> list[int]:
+        """Numbers of the records so far that fit, in the order asked for."""
         words = query.q.lower().split()
-        found = [entry for entry in entries if query.fits(entry, words)]
+        found = [
+            (number, one.sorts)
+            for number, text, one in self._entries[: len(self._entries)]
+            if query.fits(one.facets) and all(word in text for word in words)
+        ]
         column, falling = query.sort.removeprefix("-"), query.sort.startswith("-")
-        if column in SORTS:
-            found.sort(key=lambda entry: SORTS[column](entry)[falling], reverse=falling)
-        return found
+        if column in Sorts.__struct_fields__:
+            found.sort(key=lambda pair: getattr(pair[1], column)[falling], reverse=falling)
+        return [number for number, _ in found]
 
     def _gather(self) -> None:
         try:
             with ConcatDataset(self._paths) as dataset:
-                for selected in select(
-                    StatsReader(dataset, self._budget, self._side), limit=None, where=self._where, sort=self._sort
-                ):
-                    self._entries.append(_entry(selected))
-                    self.scanned = len(self._entries) if self._sort else selected.stats.number + 1
+                for selected in select(dataset, self._selection, None):
+                    self._entries.append((selected.stats.number, _search_text(selected.stats), entry(selected)))
+                    self.scanned = len(self._entries) if self._selection.sort else selected.stats.number + 1
                     if self._stop.is_set():
                         return
         except Exception as fault:  # a thread has nobody to raise to: the page shows it
@@ -115,38 +141,7 @@ class SearchIndex:
         finally:
             self.done = True
         if not self.fault:
-            self._then([entry.number for entry in self._entries], self._stop)
-
-
-SORTS: dict[str, Callable[[Entry], tuple[float, float]]] = {
-    "area": lambda entry: entry.areas,
-    "iou": lambda entry: entry.ious,
-    "total": lambda entry: entry.totals,
-    "dialogues": lambda entry: (entry.dialogues, entry.dialogues),
-    "flags": lambda entry: (entry.flags, entry.flags),
-}
-
-
-def _entry(selected: Selected) -> Entry:
-    stats, dialogues = selected.stats, selected.dialogues
-    settings = stats.manifest.settings
-    return Entry(
-        number=stats.number,
-        source=settings.dataset,
-        split=settings.split,
-        kinds=frozenset(dialogue.kind for dialogue in dialogues),
-        codes=frozenset(finding.code for finding in stats.findings),
-        text=_search_text(stats),
-        areas=_range([dialogue.area for dialogue in dialogues]),
-        ious=_range([dialogue.iou for dialogue in dialogues]),
-        totals=_range([dialogue.total_tokens for dialogue in dialogues]),
-        dialogues=len({dialogue.twin for dialogue in dialogues}),
-        flags=len(stats.findings),
-    )
-
-
-def _range(values: list[float]) -> tuple[float, float]:
-    return min(values), max(values)
+            self._then([number for number, _, _ in self._entries], self._stop)
 
 
 def _search_text(stats: RecordStats) -> str:

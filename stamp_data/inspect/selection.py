@@ -1,9 +1,10 @@
-"""Which records a renderer shows: a seeded draw, those that meet a condition, or the first of an order."""
+"""Which records are shown: a seeded draw, those that meet a condition, or the first of an order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 from stamp_data.inspect.concat import ConcatDataset
@@ -11,6 +12,45 @@ from stamp_data.inspect.filters import DialogueRow, Filter, Sort, Value
 from stamp_data.inspect.reading import StatsReader, matching
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.shards.stores import Location
+from stamp_schemas import StampError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What every renderer is asked for. where: a condition on dialogues (`filters.COLUMNS`); sort: a column, -column for
+    falling; seed: of draws. budget: tokens that a packed sequence may have (STP-W009, and marked in the histogram). side:
+    labels along a patch's side of the model that is to learn from the sets. UsageFault for what cannot be parsed.
+    """
+
+    where: str | None = None
+    sort: str | None = None
+    seed: int = 0
+    budget: int | None = None
+    side: int = 1
+
+    def __post_init__(self) -> None:
+        self.condition, self.order  # noqa: B018 - parsed before any work
+
+    @cached_property
+    def condition(self) -> Filter | None:
+        """`where`, parsed."""
+        return Filter.parse(self.where) if self.where else None
+
+    @cached_property
+    def order(self) -> Sort | None:
+        """`sort`, parsed."""
+        return Sort.parse(self.sort) if self.sort is not None else None
+
+    def reader(self, dataset: ConcatDataset) -> StatsReader:
+        """Of records as this selection reckons."""
+        return StatsReader(dataset, self.budget, self.side)
+
+    def nothing(self) -> StampError:
+        """That no record is left."""
+        return StampError("no record to show" + (f": none matches --where {self.where}" if self.where else ""))
+
+
+DEFAULT = Selection()
 
 
 @dataclass(frozen=True)
@@ -21,26 +61,23 @@ class Selected:
     dialogues: list[DialogueStats]
 
 
-def select(
-    reader: StatsReader, *, limit: int | None, seed: int = 0, where: str | None = None, sort: str | None = None
-) -> Iterator[Selected]:
-    """At most `limit` records (all if None) in their order, or in the order of `sort`.
+def select(dataset: ConcatDataset, selection: Selection, limit: int | None) -> Iterator[Selected]:
+    """At most `limit` records (all if None) in their order, or in that of `sort`.
 
     Without `sort` the records are those that come first in the seeded draw, so a condition is tried on no more records
     than needed; with it every record is looked at twice. Records that cannot be read are passed over: they have no
-    picture to show, and `examine` reports them.
+    picture to show, and `inspect_sets` reports them.
     """
-    dataset = reader.dataset
-    condition = Filter.parse(where) if where else None
-    if sort is not None:
-        numbers = _sorted_numbers(reader, condition, Sort.parse(sort))[:limit]
+    reader, condition = selection.reader(dataset), selection.condition
+    if selection.order is not None:
+        numbers = _sorted_numbers(reader, condition, selection.order)[:limit]
     elif limit is None:
         numbers = list(range(len(dataset)))
     elif condition is None:
-        numbers = dataset.sample(limit, seed)
+        numbers = dataset.sample(limit, selection.seed)
     else:
-        found = (selected.stats.number for selected in _selected(reader, dataset.shuffled(seed), condition))
-        numbers = sorted(islice(found, limit))
+        found = _selected(reader, dataset.shuffled(selection.seed), condition)
+        numbers = sorted(one.stats.number for one in islice(found, limit))
     return _selected(reader, numbers, condition)
 
 
@@ -54,29 +91,18 @@ def _sorted_numbers(reader: StatsReader, condition: Filter | None, order: Sort) 
     """Records by the best value among their matching dialogues; equal ones stay in their order."""
     best = max if order.falling else min
     places: list[tuple[Value, int]] = []
-    for selected in _selected(reader, list(range(len(reader.dataset))), condition):
-        values = [DialogueRow(selected.stats, dialogue)[order.column] for dialogue in selected.dialogues]
-        places.append((best(values), selected.stats.number))
+    for one in _selected(reader, list(range(len(reader.dataset))), condition):
+        values = [DialogueRow(one.stats, dialogue)[order.column] for dialogue in one.dialogues]
+        places.append((best(values), one.stats.number))
     places.sort(key=lambda place: place[0], reverse=order.falling)
     return [number for _, number in places]
 
 
-def record_keys(
-    paths: Sequence[Location],
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-    where: str | None = None,
-    sort: str | None = None,
-    side: int = 1,
-) -> Iterator[str]:
+def record_keys(paths: Sequence[Location], selection: Selection = DEFAULT, limit: int | None = None) -> Iterator[str]:
     """The keys of the records that `select` takes; from the index alone where nothing is asked of the records."""
     with ConcatDataset(paths) as dataset:
-        if where or sort:
-            for selected in select(StatsReader(dataset, side=side), limit=limit, seed=seed, where=where, sort=sort):
-                yield selected.stats.record.key
-        else:
-            wanted = set(range(len(dataset)) if limit is None else dataset.sample(limit, seed))
-            for number, (_, key) in enumerate(dataset.keys()):
-                if number in wanted:
-                    yield key
+        if selection.where or selection.sort:
+            yield from (one.stats.record.key for one in select(dataset, selection, limit))
+            return
+        wanted = set(range(len(dataset)) if limit is None else dataset.sample(limit, selection.seed))
+        yield from (key for number, (_, key) in enumerate(dataset.keys()) if number in wanted)

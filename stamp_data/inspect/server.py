@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stamp_data.inspect.filters import Filter
 from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Query, SearchIndex
+from stamp_data.inspect.selection import DEFAULT, Selection
 from stamp_data.inspect.view_cache import ViewCache
 from stamp_data.pixels import as_png
 from stamp_data.shards.stores import Location
@@ -49,22 +49,17 @@ class Gallery:
     def __init__(
         self,
         paths: Sequence[Location],
-        *,
-        where: str | None = None,
-        sort: str | None = None,
-        seed: int = 0,
-        budget: int | None = None,
-        side: int = 1,
+        selection: Selection = DEFAULT,
         report: InspectReport | None = None,
     ) -> None:
-        self.report = report or inspect_sets(paths, seed=seed, where=where, budget=budget, side=side)
-        self._views = ViewCache(paths, Filter.parse(where) if where else None, budget, side)
-        self.index = SearchIndex(paths, where=where, sort=sort, budget=budget, side=side, then=self._views.fill)
+        self.report = report or inspect_sets(paths, selection)
+        self._views = ViewCache(paths, selection)
+        self.index = SearchIndex(paths, selection, then=self._views.fill)
         self.page = Page()
 
     def html(self) -> bytes:
         """The page itself; it asks for its records."""
-        return self.page.html(page_data(self.report, [], mode="server", notice=""))
+        return self.page.html(page_data(self.report, [], [], mode="server", notice=""))
 
     def records(self, query: Query, cursor: int, count: int) -> RecordPage:
         """Records `cursor` … `cursor + count` of those that fit."""
@@ -74,7 +69,7 @@ class Gallery:
         end = max(cursor, 0) + len(part)
         total = len(self._views)
         return RecordPage(
-            records=self._views.views(entry.number for entry in part),
+            records=self._views.views(part),
             next=end if end < len(found) else None,
             matched=len(found),
             scanned=total if self.index.done else min(self.index.scanned, total - 1),
@@ -141,18 +136,14 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
 
 def serve(
     paths: Sequence[Location],
+    selection: Selection,
     *,
     port: int = 0,
     on_ready: Callable[[str], None],
-    where: str | None = None,
-    sort: str | None = None,
-    seed: int = 0,
-    budget: int | None = None,
-    side: int = 1,
     report: InspectReport | None = None,
 ) -> None:
     """Serve the gallery until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the address."""
-    gallery = Gallery(paths, where=where, sort=sort, seed=seed, budget=budget, side=side, report=report)
+    gallery = Gallery(paths, selection, report)
     server = open_server(gallery, port)
     gallery.index.start()
     server.run(on_ready)

@@ -17,7 +17,7 @@ from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.reading import StatsReader, UnreadableRecord
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
-from stamp_data.inspect.selection import Selected, select
+from stamp_data.inspect.selection import DEFAULT, Selected, Selection, select
 from stamp_data.pixels import thumbnail
 from stamp_data.rle import decode_or_empty
 from stamp_data.shards.stores import Location
@@ -60,25 +60,18 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 def write_sheet(
     paths: Sequence[Location],
     out: Path,
+    selection: Selection = DEFAULT,
     *,
     limit: int = 48,
-    seed: int = 0,
-    where: str | None = None,
-    sort: str | None = None,
     overlay: Overlay = "mask",
-    side: int = 1,
 ) -> SheetSummary:
     """Write a contact sheet of at most `limit` records as PNG. StampError if none is left to show."""
     if not 0 < limit <= MOST_CELLS:
         raise UsageFault(f"a sheet shows 1 to {MOST_CELLS} records, not {limit}", "the gallery (--html) shows more")
     with ConcatDataset(paths) as dataset:
-        reader = StatsReader(dataset, side=side)
-        cells = [
-            _cell(dataset, selected, overlay)
-            for selected in select(reader, limit=limit, seed=seed, where=where, sort=sort)
-        ]
+        cells = [_cell(dataset, one, overlay) for one in select(dataset, selection, limit)]
     if not cells:
-        raise StampError("no record to show" + (f": none matches --where {where}" if where else ""))
+        raise selection.nothing()
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
     width, height = columns * (CELL + GAP) + GAP, rows * (FRAME + CAPTION + GAP) + GAP

@@ -10,11 +10,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from stamp_data.inspect.concat import ConcatDataset
-from stamp_data.inspect.filters import Filter
-from stamp_data.inspect.reading import StatsReader, matching
+from stamp_data.inspect.reading import matching
 from stamp_data.inspect.record_page import record_view
 from stamp_data.inspect.record_stats import RecordStats
-from stamp_data.inspect.selection import Selected
+from stamp_data.inspect.selection import Selected, Selection
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
@@ -24,23 +23,18 @@ PAUSE = 0.001  # seconds between two views that nobody waits for: a lock that is
 
 
 class ViewCache:
-    """Safe to share between threads; the readers behind it are not, so that one thread at a time uses them.
-
-    condition: of `--where`, None without one.
-    """
+    """Safe to share between threads; the readers behind it are not, so that one thread at a time uses them."""
 
     def __init__(
         self,
         paths: Sequence[Location],
-        condition: Filter | None,
-        budget: int | None = None,
-        side: int = 1,
+        selection: Selection,
         limit: int = LIMIT,
     ) -> None:
         self._lock = threading.Lock()
         self._dataset = ConcatDataset(paths)
-        self._reader = StatsReader(self._dataset, budget, side)
-        self._condition = condition
+        self._reader = selection.reader(self._dataset)
+        self._condition = selection.condition
         self._views: OrderedDict[int, bytes] = OrderedDict()
         self._bytes = 0
         self._limit = limit

@@ -20,6 +20,7 @@ from transformers.core_model_loading import WeightRenaming
 
 from stamp_train.attention import ATTENTION_NAME, AttentionPlan, make_plan, register
 from stamp_train.backbones.contract import Backbone
+from stamp_train.backbones.pictures import pictures
 from stamp_train.backbones.registry import backbone_of
 from stamp_train.methods import RENAMED, settings_of
 from stamp_train.methods.readout import Readout
@@ -180,7 +181,9 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
     def encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> ImageFeatures:
         """Run the vision tower over float [patches, numbers], grouped by merge block, and int64 [I, 3]."""
         features = self.backbone.encode(self, pixel_values, image_grid_thw)
-        return replace(features, own=self.classifier.see(pixel_values, image_grid_thw))
+        if not self.classifier.sees:
+            return features
+        return replace(features, own=self.classifier.see(pictures(self.backbone, pixel_values, image_grid_thw)))
 
     def embed(self, inputs: StampInputs, features: ImageFeatures) -> Tensor:
         """Embeddings [1, L, H]: an image placeholder becomes its feature, any other token with one has it added."""

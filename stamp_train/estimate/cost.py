@@ -13,11 +13,11 @@ from stamp_train.estimate.devices import Device
 from stamp_train.estimate.workload import StageWork, Work
 from stamp_train.recipes.deepspeed import deepspeed_config
 
-UTILISATION = 0.35  # share of the stated speed that training reaches; an assumption, not a measurement
+UTILISATION = 0.35  # fraction of the stated speed that training reaches; an assumption, not a measurement
 _WEIGHT, _ADAM, _GRADIENT = 4, 8, 4  # bytes per parameter: float32 weights and gradients, two moments
 _GIB = 2.0**30
 _PATCHES = 4  # of the vision tower in a merged patch
-_ALL = 3  # stage of ZeRO that shares weights as well
+_ALL = 3  # stage of ZeRO that cuts up weights as well
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Memory:
 
 
 def memory(recipe: Recipe, sizes: Architecture, devices: int = 1) -> Memory:
-    """Memory of one device of so many, each with a copy of everything or, by `recipe.engine`, a share.
+    """Memory of one device of so many, each with a copy of everything or, by `recipe.engine`, a part.
 
     UsageFault: DeepSpeed's configuration is at fault.
     """
@@ -57,7 +57,7 @@ def _activations(recipe: Recipe, sizes: Architecture, width: float) -> float:
         kept += sizes.vision_layers * width * sizes.vision_width * patches + vision * patches
     else:
         kept = sizes.layers * language * tokens + sizes.vision_layers * vision * patches
-    supervised = 0.05 * tokens  # answers are a small share of a pack, most of which is image and mask tokens
+    supervised = 0.05 * tokens  # answers are a small part of a pack, most of which is image and mask tokens
     return kept + supervised * sizes.vocabulary * (4 + 4 + width)
 
 
@@ -74,8 +74,8 @@ def _by_torch(
         gathered = width * sizes.parameters
     elif recipe.model.precision == "bf16":
         gathered = width * trained  # autocast keeps a cast copy of float32 weights during a pass
-    share = 1 if recipe.engine == "ddp" else devices
-    return weights / share, (_ADAM + _GRADIENT) * trained / share, gathered
+    parts = 1 if recipe.engine == "ddp" else devices
+    return weights / parts, (_ADAM + _GRADIENT) * trained / parts, gathered
 
 
 def _by_deepspeed(

@@ -18,8 +18,8 @@ from stamp_train.stream.stages import stage_padding
 class StageCost:
     """One stage with its cost on the devices asked for.
 
-    padding: share of the time in which they wait for the longest pack, measured on a sample of steps. operations: in floating
-    point. hours: with that waiting, None where the devices' speed is not known.
+    padding: fraction of the time in which they wait for the longest pack, measured on a sample of steps. operations: in
+    floating point. hours: with that waiting, None where the devices' speed is not known.
     """
 
     stage: StageWork

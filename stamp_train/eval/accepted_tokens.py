@@ -6,23 +6,31 @@ one of them is as right as the token that stands there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stamp_data.instructions import alternatives
 from stamp_schemas import Dialogue
+from stamp_schemas.record import SEG
 from stamp_train.sequence.chat import ChatEncoder
+from stamp_train.sequence.layout import in_words
 
 
-def right_tokens(dialogue: Dialogue, wording: str, chat: ChatEncoder) -> list[tuple[int, frozenset[int]]]:
+def right_tokens(
+    dialogue: Dialogue, wording: str, chat: ChatEncoder, masks: Sequence[str] = ()
+) -> list[tuple[int, frozenset[int]]]:
     """Every token that the assistant says in a dialogue, each with all that would be right in its place.
 
-    wording: that its set was built with (`Settings.wording`).
+    wording: that its set was built with (`Settings.wording`). masks: what stands for every `<|seg|>`, where masks are written.
     """
     tokens = []
+    left = list(masks)
     for message in dialogue.messages:
         if message.role == "assistant":
             text = "".join(part.text for part in message.content)
-            said = _ids(text, chat)
+            own, left = left[: text.count(SEG)], left[text.count(SEG) :]
+            said = _ids(text, own, chat)
             others = [
-                _ids(one, chat)
+                _ids(one, own, chat)
                 for one in alternatives(text, "answers", dialogue.expression, len(dialogue.targets), wording)
             ]
             for place, token in enumerate(said):
@@ -31,5 +39,6 @@ def right_tokens(dialogue: Dialogue, wording: str, chat: ChatEncoder) -> list[tu
     return tokens
 
 
-def _ids(text: str, chat: ChatEncoder) -> list[int]:
-    return [*chat.answer_ids(text), chat.control["<|im_end|>"]]
+def _ids(text: str, masks: Sequence[str], chat: ChatEncoder) -> list[int]:
+    written = in_words(text, iter(masks)) if masks else text
+    return [*chat.answer_ids(written), chat.control["<|im_end|>"]]

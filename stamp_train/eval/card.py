@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ class Settings(Choices, frozen=True, kw_only=True):
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What the model and the refiner turned out to be.
 
-    family: `model_type` of its configuration. method: its settings. dtype: of its weights. attention:
+    family: `model_type` of its configuration. method: its settings; remarks: what its results must be read with. dtype: of its weights. attention:
     backend that computes here. min_tokens, max_tokens: bounds of merged patches per picture. images: what turned pictures
     into numbers, with versions. repetition_penalty: from the checkpoint's generation config. refiner: its name, which says
     settings and seed; "" for none, `none` where it could not be had. Where labels are scored, all but the refiner is empty.
@@ -81,6 +80,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
     family: str = ""
     method: dict[str, Any] = {}
+    remarks: list[str] = []
     dtype: str = ""
     attention: str = ""
     min_tokens: int = 0
@@ -105,22 +105,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     model: Opened | None
 
 
-def set_cards(sets: Sequence[CaseSet]) -> list[SetCard]:
-    """What the card says of sets."""
-    return [
-        SetCard(
-            one.name,
-            (known := one.manifest.settings).dataset,
-            known.split_by,
-            known.split,
-            one.manifest.digest,
-            len(one),
-            len(one.rows),
-            known.wording,
-            known.seed,
-        )
-        for one in sets
-    ]
+def set_card(one: CaseSet) -> SetCard:
+    """What the card says of a set."""
+    built, cases, pictures = one.manifest.settings, len(one), len(one.rows)
+    where = built.dataset, built.split_by, built.split
+    return SetCard(one.name, *where, one.manifest.digest, cases, pictures, built.wording, built.seed)
 
 
 def checkpoint_digest(folder: Path) -> str:

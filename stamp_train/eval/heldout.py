@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stamp_data.shards.members import Parsed
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
@@ -30,7 +31,6 @@ from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
 from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import ExampleMaker, prepare_with
-from stamp_train.stream.records import Parsed
 from stamp_train.stream.stages import open_set
 
 LABELS = "labels"
@@ -99,7 +99,11 @@ class HeldOut:
                 raise StampError(": ".join(pictured.damaged[0]))
             example = make(Parsed(loaded.record, memoryview(loaded.image or b""), loaded.labels), asking)
             dialogues = [loaded.record.dialogues[number] for number in asking]
-            said = [token for one in dialogues for token in right_tokens(one, wording, self.layout.chat)]
+            said = [
+                token
+                for one, laid in zip(dialogues, example.dialogues, strict=True)
+                for token in right_tokens(one, wording, self.layout.chat, self.layout.masks_in_words(laid))
+            ]
             # The layout supervises just what assistants say, dialogue after dialogue.
             assert [token for token, _ in said] == self.layout([example]).targets.text_ids.tolist()
             yield HeldOutRecord(source.name, pictured, example, [right for _, right in said])
@@ -127,7 +131,9 @@ class HeldOut:
             likeliest = output.text_logits.argmax(-1).tolist()
             sums.tokens_right += sum(token in right for token, right in zip(likeliest, record.right, strict=True))
             sums.tokens += len(likeliest)
-            lines = self._lines(record, FORCED, map(Tensor.cpu, self.method.pictures(output.read, output.masks)))
+            lines = self._lines(
+                record, FORCED, map(Tensor.cpu, self.method.forced(output, pack.targets, self.layout.chat))
+            )
             for line in lines:
                 sums.intersection, sums.union = _added(line, sums.intersection, sums.union)
             labels = (label for one in record.example.dialogues for label in one.labels)

@@ -2,14 +2,14 @@
 
 A case is one (picture, expression) pair. `score_case` looks at its pixels once and leaves whole numbers, of which every
 convention makes its metrics: they can be stored, joined in any order and scored again under another convention. All
-metrics are shares of one.
+metrics are fractions of one.
 
     I, U     pixels of prediction and target, of prediction or target; ignored pixels are in neither
     IoU      of a case; gIoU is its mean over the cases
     cIoU     of a set, from the sums of I and U over its cases
-    N-acc    share of the cases without a target that are told to have none
-    T-acc    share of the cases with a target that are not told to have none
-    Pr@t     share of the cases with a target whose IoU is t or more
+    N-acc    fraction of the cases without a target that are told to have none
+    T-acc    fraction of the cases with a target that are not told to have none
+    Pr@t     fraction of the cases with a target whose IoU is t or more
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import msgspec
 from stamp_data.grid import PATCH, patch_grid
 from stamp_schemas import Grid, UsageFault
 from stamp_train.attention.select import resolve
-from stamp_train.eval.card import Opened
+from stamp_train.eval.card import Choices, Opened
 from stamp_train.eval.cases import Case, Pictured
 from stamp_train.eval.oracle import make_labels
 from stamp_train.eval.representation import Representation, named
@@ -39,6 +39,17 @@ class ModelRunner:
     generator: StampGenerator
     options: GenerationOptions
 
+    @classmethod
+    def open(cls, checkpoint: Path, device: str, asked: Choices, base: str) -> ModelRunner:
+        """That of a checkpoint. StampError if it is at fault, UsageFault if the bounds of merged patches leave nothing."""
+        model, processor = open_checkpoint(checkpoint, device, asked.dtype, base)
+        processor.bound(asked.min_tokens, asked.max_tokens)
+        _check_bounds(*processor.bounds)
+        with told(str(checkpoint)):
+            generator = StampGenerator(model, processor)
+            options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
+            return cls(generator, generator.complete(options))
+
     def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
         """See `Runner`."""
         forced = mode == FORCED
@@ -52,6 +63,7 @@ class ModelRunner:
         return Opened(
             family=model.config.model_type,
             method=msgspec.to_builtins(model.method.settings),
+            remarks=list(model.method.settings.remarks),
             dtype=str(model.dtype).removeprefix("torch."),
             attention=resolve(self.options.attention, model.device, model.dtype),
             min_tokens=processor.bounds[0],
@@ -60,27 +72,6 @@ class ModelRunner:
             repetition_penalty=self.options.repetition_penalty or 1.0,
             refiner=refiner,
         )
-
-
-def open_model(
-    checkpoint: Path,
-    device: str,
-    dtype: str,
-    options: GenerationOptions,
-    min_tokens: int | None = None,
-    max_tokens: int | None = None,
-    base: str = "",
-) -> ModelRunner:
-    """The model of a checkpoint; bounds of merged patches instead of its own, if given.
-
-    StampError if the checkpoint is at fault, UsageFault if the bounds leave nothing.
-    """
-    model, processor = open_checkpoint(checkpoint, device, dtype, base)
-    processor.bound(min_tokens, max_tokens)
-    _check_bounds(*processor.bounds)
-    with told(str(checkpoint)):
-        generator = StampGenerator(model, processor)
-        return ModelRunner(generator, generator.complete(options))
 
 
 class LabelRunner:
@@ -112,9 +103,8 @@ class LabelRunner:
 
 def _check_bounds(least: int, most: int) -> None:
     if least > most:
-        raise UsageFault(
-            f"at least {least} and at most {most} patches of a picture", "give --min-tokens and --max-tokens"
-        )
+        what = f"at least {least} and at most {most} patches of a picture"
+        raise UsageFault(what, "give --min-tokens and --max-tokens")
 
 
 def _prompt(case: Case, forced: bool) -> list[dict[str, Any]]:

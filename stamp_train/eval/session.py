@@ -9,15 +9,14 @@ from pathlib import Path
 from stamp_data.shards.stores import Location
 from stamp_train.backbones.base import fetch
 from stamp_train.backbones.folder import digest
-from stamp_train.eval.card import Card, Choices, Opened, Settings, checkpoint_digest, set_cards, software
+from stamp_train.eval.card import Card, Choices, Opened, Settings, checkpoint_digest, set_card, software
 from stamp_train.eval.cases import open_sets
 from stamp_train.eval.evaluator import Evaluator, Report, gather, make_batches
 from stamp_train.eval.journal import MODEL, agree, claim, done_batches, read_part
 from stamp_train.eval.representation import Representation
 from stamp_train.eval.results import Results, make_results, write_results
-from stamp_train.eval.runners import LabelRunner, ModelRunner, open_model
+from stamp_train.eval.runners import LabelRunner, ModelRunner
 from stamp_train.eval.scoring import FORCED, FREE, MASK_RULE, Line, Scorer
-from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.upsample import PUBLISHED, check_method
 from stamp_train.predict.opening import pick_device
 from stamp_train.predict.refine import load_refiner
@@ -92,9 +91,7 @@ class Session:
         if self.checkpoint is None:
             runner = LabelRunner(*self._bounds(), self.sets[0].manifest.settings.pixels_per_patch)
         else:
-            options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
-            bounds = asked.min_tokens, asked.max_tokens
-            runner = open_model(self.checkpoint, place, asked.dtype, options, *bounds, asked.base)
+            runner = ModelRunner.open(self.checkpoint, place, asked, asked.base)
         agree(self.folder, MODEL, runner.facts(refiner.name if refiner else ""))
         scorer = Scorer(asked.upsampling, asked.no_target_pixels, refiner if works(refiner) else None)
         Evaluator(runner, scorer, self.settings.modes).run(self.batches, self.folder, rank, world, report)
@@ -114,7 +111,7 @@ class Session:
             **chosen | {"min_tokens": least, "max_tokens": most},
             checkpoint=LABELS if asked.checkpoint is None else str(asked.checkpoint),
             checkpoint_digest=LABELS if self.checkpoint is None else checkpoint_digest(self.checkpoint),
-            sets=set_cards(self.sets),
+            sets=list(map(set_card, self.sets)),
             modes=[one.name for one in asked.labels] if asked.checkpoint is None else MODES[asked.mode],
             refiner=f"{asked.refine}, {asked.refine_preset}" if asked.refine else "",
             device=self.device.type,

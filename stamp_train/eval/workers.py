@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.launch import STARTED
@@ -39,8 +39,3 @@ def run_workers(processes: int, arguments: Sequence[str]) -> None:
                 f"process {rank + 1} of {processes} ended with exit code {code}",
                 "what it said is above; the same command goes on",
             )
-
-
-def my_rank(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """(which process this is, of how many), as whoever started it says."""
-    return int(environment["RANK"]), int(environment["WORLD_SIZE"])

@@ -103,12 +103,8 @@ class _Call:
 class CachedPlan(AttentionPlan):
     """New tokens against a cache and themselves: one call for all text, one without any mask for each mask block.
 
-    Text tokens are grouped by document, so a decoding step reads each document's keys once, for all its dialogues.
-
-    Args:
-        query: structure of the new tokens, on the CPU.
-        key: structure of the cache followed by the new tokens, on the CPU.
-        device: where attention is computed.
+    Text tokens are grouped by document, so a decoding step reads each document's keys once, for all its dialogues. query, key:
+    structures of the new tokens, and of the cache followed by them, both on the CPU. device: where attention is computed.
     """
 
     name = "cached"
@@ -201,17 +197,9 @@ def in_halves(
 ) -> Iterator[Result]:
     """Do work on a batch; when memory runs out, halve the batch, say so, and go on.
 
-    Args:
-        items: the batch.
-        work: called with all items or, after a failure, with each half; must skip what it has already done.
-        name: what an item is called in messages.
-
-    Yields:
-        What `work` gives.
-
-    Raises:
-        StampModelError: a single item does not fit; names it.
-        RuntimeError: the same, as torch raises it, if there is no `name`: the caller has something left to try.
+    work: called with all items or, after a failure, with each half; must skip what it has already done; what it gives is
+    yielded. name: what an item is called in messages. StampModelError names a single item that does not fit; without `name`
+    that is torch's own RuntimeError: the caller has something left to try.
     """
     try:
         yield from work(items)

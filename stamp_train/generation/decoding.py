@@ -152,9 +152,11 @@ class Batch:
     def draw_all(self, most: int) -> None:
         """All masks that are still to be drawn, in as few passes of at most so many of their tokens as it takes."""
         wanted = [(branch, at) for branch in self.branches for at in branch.reply.segs if at not in branch.reply.masks]
-        # The last token of an answer has been decoded but not read, and most masks need their own <|seg|> in the cache.
-        unread = list(dict.fromkeys(branch for branch, at in wanted if at >= branch.held))
-        if unread and self.model.method.over_cache:
+        # The last token of an answer has been decoded but not read; most masks need their own <|seg|> in the cache, or at
+        # least what is before it, which an answer that was only begun has not either.
+        missing = int(not self.model.method.over_cache)
+        unread = list(dict.fromkeys(branch for branch, at in wanted if at >= branch.held + missing))
+        if unread:
             self.read(unread)
         self._draw_in_portions(wanted, most)
 

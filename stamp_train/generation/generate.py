@@ -24,14 +24,9 @@ from stamp_train.sequence.errors import StampModelError
 
 
 class StampGenerator:
-    """Generates with one model.
+    """Generates with one model in evaluation mode and the processor of the same checkpoint.
 
-    Args:
-        model: in evaluation mode.
-        processor: of the same checkpoint.
-
-    Raises:
-        StampModelError: the model has no rows for the tokenizer's control tokens.
+    StampModelError if the model has no rows for the tokenizer's control tokens, or the tokenizer lacks one.
     """
 
     def __init__(self, model: Any, processor: StampProcessor) -> None:
@@ -39,11 +34,7 @@ class StampGenerator:
         self.model, self.processor, self.chat = model, processor, processor.chat
 
     def complete(self, options: GenerationOptions | None) -> GenerationOptions:
-        """Options with what the checkpoint says about those left open.
-
-        Raises:
-            StampModelError: the model is in training mode.
-        """
+        """Options with what the checkpoint says about those left open; StampModelError if the model is in training mode."""
         return complete(options, self.model, self.chat)
 
     def ask(self, image: Any, prompt: Prompt, options: GenerationOptions | None = None) -> Answer:
@@ -63,22 +54,14 @@ class StampGenerator:
         options: GenerationOptions | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> list[list[Answer]]:
-        """Answer several prompts about each of several images.
+        """Answer several prompts about each of several images: for each image its answers, in the order of the prompts.
 
-        Args:
-            images: PIL images, `PixelBatch` as `StampProcessor.images` gives them, or None for text alone.
-            prompts: for each image its prompts: a question, or messages (see `ChatEncoder.encode`; one image item in
-                them). Messages that end with the assistant's say how its answer begins. `<|seg|>` in a question is text.
-            options: how.
-            on_event: called with every `Event` as it happens.
-
-        Returns:
-            For each image its answers, in the order of the prompts.
-
-        Raises:
-            StampModelError: names the dialogue: pixel values that are not finite or disagree with their grid, messages
-                at fault, a dialogue past the model's range of positions, logits that are not numbers, or a single
-                dialogue or image that memory does not suffice for. Batches that are too large are halved.
+        images: PIL images, `PixelBatch` as `StampProcessor.images` gives them, or None for text alone. prompts: for each image
+        its prompts: a question, or messages (see `ChatEncoder.encode`; one image item in them). Messages that end with the
+        assistant's say how its answer begins. `<|seg|>` in a question is text. on_event: called with every `Event` as it
+        happens. StampModelError names the dialogue: pixel values that are not finite or disagree with their grid, messages at
+        fault, a dialogue past the model's range of positions, logits that are not numbers, or a single dialogue or image that
+        memory does not suffice for. Batches that are too large are halved.
         """
         answers: dict[tuple[int, int], Answer] = {}
         for event in self.stream(images, prompts, options):
@@ -148,13 +131,9 @@ class Conversation:
     def stream(self, prompt: Prompt, begin: str | None = None) -> Iterator[Event]:
         """The next turn as events, whose `prompt` counts the turns.
 
-        Args:
-            prompt: a question; the first may also be messages, which hold what was said before.
-            begin: how the answer begins, instead of what the options say.
-
-        Raises:
-            StampModelError: see `StampGenerator.generate`. The dialogue stays as it is and may go on; so it does, with
-                an answer cut off, if the events are not read to their end.
+        prompt: a question; the first may also be messages, which hold what was said before. begin: how the answer begins,
+        instead of what the options say. StampModelError: see `StampGenerator.generate`. The dialogue stays as it is and may go
+        on; so it does, with an answer cut off, if the events are not read to their end.
         """
         generator, options = self._generator, self._options
         if begin is not None:

@@ -31,11 +31,7 @@ def check_rows(model: Any, chat: ChatEncoder) -> None:
 
 
 def complete(options: GenerationOptions | None, model: Any, chat: ChatEncoder) -> GenerationOptions:
-    """Options with what the checkpoint's generation config says about those left open.
-
-    Raises:
-        StampModelError: the model is in training mode.
-    """
+    """Options with what the checkpoint's generation config says about those left open; see `StampGenerator.complete`."""
     if model.training:
         raise StampModelError(
             "the model is in training mode, where checkpointing drops the cache", fix="call model.eval()"
@@ -55,8 +51,7 @@ def complete(options: GenerationOptions | None, model: Any, chat: ChatEncoder) -
 def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage | None:
     """An image as patches.
 
-    Raises:
-        StampModelError: an image that no model can take, or patches that are not finite or disagree with their grid.
+    StampModelError: an image that no model can take, or patches that are not finite or disagree with their grid.
     """
     if image is None:
         return None
@@ -76,8 +71,7 @@ def open_reply(
 ) -> Reply:
     """The reply to a prompt, just begun; `place` is the index of the image and of the prompt.
 
-    Raises:
-        StampModelError: messages that are at fault or too long.
+    StampModelError: messages that are at fault or too long.
     """
     name = f"image {place[0]}, prompt {place[1]}"
     messages, begin = _messages(prompt, source is not None, options.begin, name)
@@ -93,21 +87,20 @@ def open_reply(
     stop_ids = frozenset(options.stop_ids or ())
     reply = Reply(*place, name, source, tuple(encoded.ids[:shared]), stop_ids, TextStream(chat), random)
     reply.listener = model.method.listener()
-    _begin(reply, encoded.ids[shared:], chat.answer_ids(begin), options, model, chat)
+    _begin(reply, encoded.ids[shared:], begin, options, model, chat)
     return reply
 
 
 def go_on(model: Any, chat: ChatEncoder, reply: Reply, question: str, options: GenerationOptions) -> None:
     """The next turn of a dialogue: end the answer before, ask, and begin the next.
 
-    Raises:
-        StampModelError: the dialogue becomes too long.
+    StampModelError: the dialogue becomes too long.
     """
     head: list[Message] = [{"role": "system", "content": ""}]
     before = len(chat.encode(head).ids)
     turn = chat.encode([*head, {"role": "user", "content": question}], generation_prompt=True).ids[before:]
     asked = [chat.control["<|im_end|>"], *chat.text_ids("\n"), *turn]
-    _begin(reply, asked, chat.answer_ids(options.begin), options, model, chat)
+    _begin(reply, asked, options.begin, options, model, chat)
     reply.prompt += 1
 
 
@@ -126,10 +119,12 @@ def _messages(prompt: Prompt, image: bool, begin: str, name: str) -> tuple[Seque
 
 
 def _begin(
-    reply: Reply, asked: Sequence[int], said: Sequence[int], options: GenerationOptions, model: Any, chat: ChatEncoder
+    reply: Reply, asked: Sequence[int], begin: str, options: GenerationOptions, model: Any, chat: ChatEncoder
 ) -> None:
     """Begin an answer with as much room as options and the model's positions leave, a mask at its end included."""
     limit = model.config.text_config.max_position_embeddings
+    begin, least = model.method.force(begin)
+    said = chat.answer_ids(begin)
     length = len(reply.ids) + len(asked) + len(said)
     document = Document(1, reply.opening, reply.source.grid if reply.source else (0, 0))
     last, mask = document.text_starts + length - 1, TokenSequence(chat)
@@ -142,4 +137,4 @@ def _begin(
             where=reply.name,
             fix="shorten the dialogue, or lower the image's token bound",
         )
-    reply.begin(asked, said, min(options.max_new_tokens, limit - 1 - highest))
+    reply.begin(asked, said, min(max(options.max_new_tokens, least), limit - 1 - highest))

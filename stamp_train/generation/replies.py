@@ -22,7 +22,8 @@ class Answer:
     """What the model says to one prompt.
 
     text: what is meant to be read, without control tokens. content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their
-    places: what an assistant message holds when the dialogue goes on. ids: token ids, the stop token included. masks: for each
+    places. said: as the model wrote it, which is another only where masks are written: what an assistant message holds when the
+    dialogue goes on. ids: token ids, the stop token included. masks: for each
     `<|seg|>` in order, a logit picture, float32 [h, w] on the CPU, foreground above 0. finish: `stop`, or `length` when a limit
     ended it. image_size: height and width of the image in pixels, None if it was given as patches or not at all.
     """
@@ -33,6 +34,7 @@ class Answer:
     masks: tuple[Tensor, ...]
     finish: str
     image_size: tuple[int, int] | None = None
+    said: str = ""
 
     def probabilities(self, size: tuple[int, int] | None = None) -> list[Tensor]:
         """Masks as float32 [height, width], foreground above 0.5; by default at the image's size.
@@ -96,7 +98,8 @@ class Reply:
     random: what sampling draws from. listener: of the method. ids: after the opening: what was asked and what is answered,
     without the stop token. start: index in `ids` where the answer begins. room: most tokens that may still be decoded.
     stopped_by: the stop token that was said. finish: why the answer ended, `stop` or `length`; None while it goes on. pieces:
-    its text so far. segs: indices in `ids` where it has said a mask; none without an image. masks: their logit pictures.
+    its text so far. said: as the model wrote it. segs: indices in `ids` where it has said a mask; none without an
+    image. masks: their logit pictures.
     """
 
     image: int
@@ -114,6 +117,7 @@ class Reply:
     stopped_by: int | None = None
     finish: str | None = None
     pieces: Pieces = field(default_factory=list)
+    said: str = ""
     segs: list[int] = field(default_factory=list)
     masks: dict[int, Tensor] = field(default_factory=dict)
 
@@ -122,7 +126,7 @@ class Reply:
         self.ids += asked
         self.start = len(self.ids)
         self.room, self.stopped_by, self.finish = room, None, None if room else "length"
-        self.pieces, self.segs, self.masks = [], [], {}
+        self.pieces, self.segs, self.masks, self.said = [], [], {}, ""
         for token in said:
             self.ids.append(token)
             self.hear(self.stream.push(token))
@@ -145,16 +149,19 @@ class Reply:
 
     def hear(self, pieces: Pieces) -> None:
         """Take pieces of the last token, and note the masks that they say."""
-        found = self.listener.hear(pieces) if self.listener else pieces
-        self.pieces += found
-        if self.source:
-            self.segs += [len(self.ids) - 1 for piece in found if piece == ("control", SEG)]
+        self.said += "".join(text for _, text in pieces)
+        self._note(self.listener.hear(pieces) if self.listener else pieces)
 
     def end(self) -> None:
         """Take what was held back."""
         self.hear(self.stream.flush())
         if self.listener:
-            self.pieces += self.listener.end()
+            self._note(self.listener.end())
+
+    def _note(self, pieces: Pieces) -> None:
+        self.pieces += pieces
+        if self.source:
+            self.segs += [len(self.ids) - 1 for piece in pieces if piece == ("control", SEG)]
 
     def events(self, pieces: Pieces) -> Iterator[Event]:
         """Pieces as events."""
@@ -169,6 +176,7 @@ class Reply:
             content="".join(text for _, text in self.pieces),
             ids=(*self.ids[self.start :], *stop),
             masks=tuple(self.masks[at] for at in self.segs),
+            said=self.said,
             finish=self.finish or "length",
             image_size=self.source.size if self.source else None,
         )

@@ -20,17 +20,12 @@ _BROKEN = "\N{REPLACEMENT CHARACTER}"
 class GenerationOptions:
     """How answers are generated.
 
-    Attributes:
-        max_new_tokens: most tokens that are decoded; with 0 an answer is what `begin` says.
-        begin: how the answer to a prompt begins, such as `It is <|seg|>`; `<|seg|>` in it is the token.
-        temperature: 0 takes the likeliest token.
-        top_p: sample from the fewest tokens that have this much probability together.
-        seed: of sampling; each dialogue has its own stream, whatever else is in the batch.
-        repetition_penalty: as in transformers; None takes the checkpoint's generation config.
-        stop_ids: tokens that end an answer; None takes the checkpoint's generation config.
-        batch_size: most dialogues at a time.
-        mask_tokens: most mask tokens of one pass; a single larger mask still gets its pass.
-        attention: backend of the first pass over prompts, see `stamp_train.attention.BACKENDS`.
+    max_new_tokens: most tokens that are decoded; with 0 an answer is what `begin` says. begin: how the answer to a prompt
+    begins, such as `It is <|seg|>`; `<|seg|>` in it is the token. temperature: 0 takes the likeliest token. top_p: sample from
+    the fewest tokens that have this much probability together. seed: of sampling; each dialogue has its own stream, whatever
+    else is in the batch. repetition_penalty: as in transformers; stop_ids: tokens that end an answer; None takes the
+    checkpoint's generation config. batch_size: most dialogues at a time. mask_tokens: most tokens of masks in one pass; a
+    single larger mask still gets its pass. attention: backend of the first pass, see `stamp_train.attention.BACKENDS`.
     """
 
     max_new_tokens: int = 1024
@@ -63,12 +58,10 @@ class GenerationOptions:
 
 
 def penalise(logits: Tensor, seen: Sequence[Collection[int]], penalty: float) -> Tensor:
-    """Make tokens that are already there less likely.
+    """Make tokens that are already there less likely, in logits float32 [B, V].
 
-    Args:
-        logits: float32 [B, V].
-        seen: per row, the tokens of prompt and answer.
-        penalty: positive logits are divided by it, negative ones multiplied (Keskar et al. 2019, as transformers does).
+    seen: per row, the tokens of prompt and answer. penalty: positive logits are divided by it, negative ones multiplied (Keskar
+    et al. 2019, as transformers does).
     """
     if penalty == 1:
         return logits
@@ -80,13 +73,9 @@ def penalise(logits: Tensor, seen: Sequence[Collection[int]], penalty: float) ->
 
 
 def choose(logits: Tensor, draws: Sequence[float], temperature: float, top_p: float) -> list[int]:
-    """The next token of each row.
+    """The next token of each row of logits float32 [B, V]; temperature, top_p: see `GenerationOptions`.
 
-    Args:
-        logits: float32 [B, V].
-        draws: a number in [0, 1) per row, what sampling takes its choice by.
-        temperature: 0 takes the likeliest token.
-        top_p: see `GenerationOptions`.
+    draws: a number in [0, 1) per row, what sampling takes its choice by.
     """
     if temperature == 0:
         return [int(i) for i in logits.argmax(-1).tolist()]
@@ -100,11 +89,7 @@ def choose(logits: Tensor, draws: Sequence[float], temperature: float, top_p: fl
 
 
 class TextStream:
-    """Tokens of an answer, one by one, as pieces of text; characters spread over tokens come out whole.
-
-    Args:
-        chat: encoder of the checkpoint's tokenizer.
-    """
+    """Tokens of an answer, one by one, as pieces of text; characters spread over tokens come out whole."""
 
     def __init__(self, chat: ChatEncoder) -> None:
         self._tokenizer: Any = chat.tokenizer

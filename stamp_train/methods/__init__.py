@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 METHODS = {  # name -> module and class of its settings
     "stamp": "stamp_train.methods.stamp.settings:StampSettings",
+    "text4seg": "stamp_train.methods.text4seg.settings:Text4SegSettings",
+    "embedding": "stamp_train.methods.embedding.settings:EmbeddingSettings",
 }
 DEFAULT = "stamp"  # of recipes and checkpoints that name none
 # Names of weights in older checkpoints, as patterns -> what they are called now.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from stamp_train.methods.losses import Counts, Losses
     from stamp_train.methods.readout import Readout
+    from stamp_train.sequence.chat import ChatEncoder
     from stamp_train.sequence.document import Grid, Seg
     from stamp_train.sequence.inputs import MaskPlace, Outputs, StampInputs, Targets
     from stamp_train.sequence.sequence import Sequence as TokenSequence
@@ -35,7 +36,9 @@ class Settings(Part, frozen=True):
     """Settings of a method; errors of a recipe name the key. Fields listed in `training` are of the run, not of the network."""
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
+    title: ClassVar[str]  # what a card calls it
     training: ClassVar[tuple[str, ...]] = ()
+    remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
     @property
     def name(self) -> str:
@@ -45,9 +48,13 @@ class Settings(Part, frozen=True):
     def tokens_per_mask(self, patches: int) -> int:
         """Tokens that a mask adds to the sequence of an image of so many merged patches, for packing and costs.
 
-        Where a mask is text in the answer, an upper bound: a mask is never cut.
+        Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
         """
         raise NotImplementedError
+
+    def words(self) -> Iterable[str]:
+        """Texts that a tokenizer of one's own should know, where masks are written."""
+        return ()
 
     def method(self) -> Method:
         """The method with these settings; torch is imported only here."""
@@ -138,9 +145,17 @@ class Method(ABC):
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
         """What the readout found, as one logit picture [h, w] for each mask, foreground above 0."""
 
+    def forced(self, outputs: Outputs, targets: Targets, chat: ChatEncoder) -> list[Tensor]:  # noqa: ARG002
+        """The logit picture of each mask of a sequence whose answers are the true ones."""
+        return self.pictures(outputs.read, outputs.masks)
+
     @abstractmethod
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
         """The logit picture of each `<|seg|>` of some replies, in one pass, several, or none."""
+
+    def force(self, begin: str) -> tuple[str, int]:
+        """How an answer begins that is to have the masks of `begin`, and the tokens that must be left for writing them."""
+        return begin, 0
 
     def listener(self) -> Listener | None:
         """Hears each answer; None: a mask is the token `<|seg|>`."""
@@ -159,6 +174,11 @@ class Method(ABC):
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `counts`."""
 
-    def prepare(self, network: nn.Module, *, fresh: bool) -> None:  # noqa: ARG002
-        """Make a network ready to be trained; fresh: its weights are all random."""
-        return
+    def begin(self, network: nn.Module) -> None:  # noqa: B027 - most methods leave random weights as they are
+        """Change the weights of a network that are all random, in place."""
+
+    def begin_readout(self, readout: Readout) -> None:  # noqa: B027 - likewise
+        """Give a readout whose weights are random others, in place, where the settings name a file of them."""
+
+    def prepare(self, network: nn.Module) -> None:  # noqa: B027 - likewise
+        """Make a network ready to be trained, whatever it begins with."""

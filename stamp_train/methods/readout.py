@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from stamp_train.sequence.inputs import Reading
 
 
 class Readout(nn.Module):
-    """Reads states. wants_earlier: while it is trained, it is given those of a layer earlier too."""
+    """Reads states. wants_earlier: while it is trained, it is given those of a layer earlier too. sees: asks for pictures."""
 
     wants_earlier: bool = False
+    sees: bool = False
 
     def forward(self, reading: Reading) -> dict[str, Tensor]:
         """What is found, by name; without any mask too, since under sharded training every weight takes part in every pass."""
@@ -19,6 +22,9 @@ class Readout(nn.Module):
     def begin(self) -> None:
         """Set what does not begin as transformers would have it, by `transformers.initialization`; the rest has begun."""
 
-    def see(self, pixel_values: Tensor, image_grid_thw: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
-        """For each image what the readout makes of its pixels by itself, if anything: `ImageFeatures.own`, once per image."""
+    def see(self, pictures: Sequence[Tensor]) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """What a readout that `sees` makes of each picture, once for all its masks: `ImageFeatures.own`.
+
+        pictures: float [3, height, width], 0 to 1, as the image processor has resized them.
+        """
         return ()

@@ -61,7 +61,9 @@ class Chat:
                     said.append(event)
                     yield event
                 else:
-                    self.history.append(replace(self._finish(event.answer, self.picture), question=text))
+                    self.history.append(
+                        replace(self._finish(event.answer, self.picture), question=text, said=event.answer.said)
+                    )
                     self._conversation = conversation
         except (GeneratorExit, KeyboardInterrupt):
             if said:
@@ -82,7 +84,7 @@ class Chat:
         for answer in self.history:
             found += [
                 self._asked(answer.question, first=not found),
-                {"role": "assistant", "content": [{"type": "text", "text": answer.content}]},
+                {"role": "assistant", "content": [{"type": "text", "text": answer.said or answer.content}]},
             ]
         return found
 

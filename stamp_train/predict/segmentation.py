@@ -21,7 +21,8 @@ class Segmentation:
     0.5, before any refinement; logits: for each float32 [h, w] on the patch grid, foreground above 0. picture: RGB, what the
     masks lie on (files are turned upright); None without one. finish: `stop`, `length` when a limit ended the answer, or
     `stopped`. forced: the model said no `<|seg|>` by itself; the mask was asked for all the same. refined: a refiner has
-    redrawn every mask; False where there is none. question: what was asked, in a conversation.
+    redrawn every mask; False where there is none. question: what was asked, in a conversation. said: the answer as the model
+    wrote it, where it has ended; with masks in words, where they are written.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Segmentation:
     forced: bool = False
     refined: bool = False
     question: str = ""
+    said: str = ""
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -17,10 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 def hide_broken_torchvision() -> bool:
-    """Make an installed but unusable torchvision look absent to this process. Call before importing transformers.
+    """Make an installed but unusable torchvision look absent to this process, and say whether there was one.
 
-    Returns:
-        True if one was found broken and is now hidden.
+    Call before importing transformers.
     """
     if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
         return False

@@ -13,10 +13,7 @@ from stamp_schemas.errors import StampError
 class StampModelError(StampError, ValueError):
     """Input, request or checkpoint at fault: says what is wrong, where, and what to do about it. Commands print it as a line.
 
-    Args:
-        what: the fault, as one clause.
-        where: the dialogue, image or file that has it.
-        fix: what the caller can do.
+    what: the fault, as one clause. where: the dialogue, image or file that has it. fix: what the caller can do.
     """
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:

@@ -106,13 +106,15 @@ class LayoutOptions:
 class PackedBatch:
     """One sequence, ready for the model: `model(inputs=...)`, and what should come out.
 
-    dialogues: names, in order of appearance. truncated: names of those that lost turns.
+    dialogues: names, in order of appearance. truncated: names of those that lost turns. dropped: of those that do not fit at
+    all, since their masks are written out.
     """
 
     inputs: StampInputs
     targets: Targets
     dialogues: tuple[str, ...]
     truncated: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> PackedBatch:
         """The same batch on another device."""

@@ -9,8 +9,9 @@ decided by `stamp_train.sequence.structure`, from the facts written here.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -28,6 +29,8 @@ from stamp_train.sequence.inputs import Targets
 from stamp_train.sequence.sequence import Sequence as TokenSequence
 
 Label = NDArray[np.uint8]
+logger = logging.getLogger(__name__)
+NOTHING = ImageExample([DialogueExample("nothing", [{"role": "user", "content": ""}])])  # of which nothing is learned
 
 
 class LaysOut(Protocol):
@@ -51,6 +54,12 @@ class Layout:
         chat.require(method.settings.tokens)
         self.chat, self.method = chat, method
         self.options = options or LayoutOptions()
+        self.dropped = 0  # dialogues so far, see `PackedBatch.dropped`
+
+    def masks_in_words(self, example: DialogueExample) -> list[str]:
+        """What stands for each `<|seg|>` of a dialogue; empty where that is a token."""
+        texts = (self.method.write(label, example.expression) for label in example.labels)
+        return [text for text in texts if text is not None]
 
     def __call__(self, images: Sequence[ImageExample]) -> PackedBatch:
         """Pack images and text-only dialogues into one sequence.
@@ -63,6 +72,8 @@ class Layout:
         for image in images:
             image.check()
             packing.image(image)
+        if not packing.sequence.length and packing.dropped:
+            packing.image(NOTHING)
         if not packing.sequence.length:
             raise StampModelError("nothing to lay out", fix="pass at least one image with a dialogue")
         return packing.finish()
@@ -81,6 +92,7 @@ class _Packing:
     """A batch in the making."""
 
     def __init__(self, layout: Layout) -> None:
+        self.layout = layout
         self.chat, self.method, self.options = layout.chat, layout.method, layout.options
         self.sequence = TokenSequence(self.chat)
         self.text_rows: list[int] = []
@@ -92,12 +104,14 @@ class _Packing:
         self.features = self.documents = 0
         self.names: list[str] = []
         self.truncated: list[str] = []
+        self.dropped: list[str] = []
 
     def image(self, image: ImageExample) -> None:
         """One image: its dialogues, grouped into documents by the prefix they share."""
         grid = None if image.grid_thw is None else merged_grid(image.grid_thw)
         groups: dict[tuple[int, ...], list[_Branch]] = {}
-        for number, example in enumerate(map(self.spell, image.dialogues)):
+        for number, given in enumerate(image.dialogues):
+            example = self.spell(given)
             encoded = self.chat.encode(example.messages, name=example.name)
             if (encoded.image_at is None) != (grid is None):
                 raise StampModelError(
@@ -106,13 +120,16 @@ class _Packing:
                     fix="put exactly one image item into the messages of a dialogue about an image",
                 )
             encoded = self.fit(example, encoded, grid)
+            if example is not given and not self.has_room(encoded, grid):
+                self.drop(example.name)
+                continue
             # Text-only dialogues share nothing: each is a document of its own.
             start = 0 if encoded.image_at is None else encoded.image_at + 2
             key = tuple(encoded.ids[:start]) if start else (-1 - number,)
             groups.setdefault(key, []).append(_Branch(example, encoded.ids[start:], encoded.answer[start:]))
         for key, branches in groups.items():
             self.document(key if grid else (), branches, grid)
-        if image.pixel_values is not None and image.grid_thw is not None and grid is not None:
+        if groups and image.pixel_values is not None and image.grid_thw is not None and grid is not None:
             self.pixel_values.append(image.pixel_values)
             self.grids.append(image.grid_thw)
             if image.label is not None:
@@ -121,10 +138,20 @@ class _Packing:
 
     def spell(self, example: DialogueExample) -> DialogueExample:
         """With its masks as text, where the method writes them; nothing else is learned of those."""
-        texts = [self.method.write(label, example.expression) for label in example.labels]
-        if None in texts or not texts:
-            return example
-        return replace(example, messages=_written(example, texts), labels=())
+        texts = self.layout.masks_in_words(example)
+        return replace(example, messages=_written(example, texts), labels=()) if texts else example
+
+    def has_room(self, encoded: EncodedDialogue, grid: Grid | None) -> bool:
+        """Whether a dialogue with nothing laid out behind it stays in the model's range."""
+        longer = max(grid) - 1 if grid else 0
+        return len(encoded.ids) - 1 + longer < self.options.max_position
+
+    def drop(self, name: str) -> None:
+        """Leave out a dialogue whose masks, written out, are longer than the model can take: a mask is never cut."""
+        self.dropped.append(name)
+        self.layout.dropped += 1
+        told = "%s is left out: its masks, written out, go past position %d (%d such dialogues so far)"
+        logger.warning(told, name, self.options.max_position, self.layout.dropped)
 
     def fit(self, example: DialogueExample, encoded: EncodedDialogue, grid: Grid | None) -> EncodedDialogue:
         """Cut a dialogue that is too long after its last turn that fits, never within one."""
@@ -226,7 +253,7 @@ class _Packing:
             masks=len(labels),
             image_labels=torch.cat([torch.zeros(0, dtype=torch.int64), *self.image_labels]),
         )
-        return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated))
+        return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated), tuple(self.dropped))
 
 
 def _unequal(example: DialogueExample, segs: int) -> StampModelError:
@@ -235,7 +262,12 @@ def _unequal(example: DialogueExample, segs: int) -> StampModelError:
     )
 
 
-def _written(example: DialogueExample, texts: Sequence[str | None]) -> list[Message]:
+def in_words(text: str, masks: Iterator[str]) -> str:
+    """A text with every `<|seg|>` replaced by the next mask's words."""
+    return re.sub(re.escape(SEG), lambda found: next(masks, found[0]), text)
+
+
+def _written(example: DialogueExample, texts: Sequence[str]) -> list[Message]:
     """The messages with every `<|seg|>` of an assistant replaced by the next text."""
     left, segs = iter(texts), 0
     found: list[Message] = []
@@ -244,10 +276,7 @@ def _written(example: DialogueExample, texts: Sequence[str | None]) -> list[Mess
         if message["role"] == "assistant":
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
             segs += sum(part["text"].count(SEG) for part in parts)
-            content = [
-                {**part, "text": re.sub(re.escape(SEG), lambda _: next(left, None) or SEG, part["text"])}
-                for part in parts
-            ]
+            content = [{**part, "text": in_words(part["text"], left)} for part in parts]
         found.append({**message, "content": content})
     if segs != len(texts):
         raise _unequal(example, segs)

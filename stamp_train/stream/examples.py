@@ -10,11 +10,11 @@ from torch import Tensor
 
 from stamp_data.picture import PictureFault
 from stamp_data.pixels import decode_picture
+from stamp_data.shards.members import BadRecord, Parsed
 from stamp_schemas import Dialogue, Record
 from stamp_train.methods.contract import Label, Method
 from stamp_train.sequence.document import merged_grid
 from stamp_train.sequence.examples import DialogueExample, ImageExample
-from stamp_train.stream.records import BadRecord, Parsed
 
 if TYPE_CHECKING:
     from stamp_train.backbones.processor import StampProcessor

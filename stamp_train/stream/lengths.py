@@ -9,9 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from stamp_data.grid import PATCH, patch_grid
+from stamp_data.shards.set_index import ShardRows
 from stamp_schemas.record import CHARACTERS_PER_TOKEN, SEG
 from stamp_train.launch import is_first
-from stamp_train.stream.index import ShardRows
 from stamp_train.stream.order import Group
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Lengths:
         return {
             (source, shard): rows
             for source, shards in wanted.items()
-            for shard, rows in zip(shards, self._plan.sets[source].rows(list(shards)), strict=True)
+            for shard, rows in zip(shards, self._plan.sets[source].shard_rows(list(shards)), strict=True)
         }
 
 

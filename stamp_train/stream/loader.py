@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from stamp_data.shards.members import BadRecord
 from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
@@ -28,7 +29,6 @@ from stamp_train.stream.order import Group
 from stamp_train.stream.pack import PackedStep, pack_batch
 from stamp_train.stream.plan import GlobalBatch, Plan
 from stamp_train.stream.quarantine import QUARANTINE, BadRow, Quarantine
-from stamp_train.stream.records import BadRecord, RecordReader
 from stamp_train.stream.stages import stage_plan, token_costs
 
 T = TypeVar("T")
@@ -118,7 +118,6 @@ class StreamLoader:
         records = sum(entry.records for one in plan.sets for entry in one.shards)
         self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share, records)
         self._lengths = Lengths(plan, costs)
-        self._reader = RecordReader(plan.sets)
         self._make = ExampleMaker(prepare, method)
         self._told: set[tuple[int, int, int, int]] = set()
         self._draws = 0
@@ -202,7 +201,7 @@ class StreamLoader:
             first, count = group.dialogues[0], int(counts[row])
             dialogues = [(first + place) % count for place in range(len(group.dialogues))] if step else group.dialogues
             try:
-                example = self._make(self._reader.parsed(group.source, group.shard, row), dialogues)
+                example = self._make(one.parsed(group.shard, row), dialogues)
             except BadRecord as fault:
                 bad.append((row, fault))
                 continue

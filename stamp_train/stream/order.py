@@ -1,4 +1,4 @@
-"""The order of one set: an endless stream of its dialogues, epoch after epoch, in groups that share a picture.
+"""The order of one set: an endless stream of its dialogues, epoch after epoch, in groups that share a image.
 
 An epoch permutes the shards, cuts them into windows of neighbouring ones, and shuffles all groups within a window. How
 many dialogues a shard has stands in the manifest, so the window around any position is found without reading a row, and
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from stamp_train.stream.index import SetIndex
+from stamp_data.shards.set_index import SetIndex
 
 Ints = NDArray[np.int64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -43,7 +43,7 @@ def permutation(count: int, key: int) -> Ints:
 
 
 class Group(NamedTuple):
-    """Some dialogues of one record, drawn together so that its picture is laid out once.
+    """Some dialogues of one record, drawn together so that its image is laid out once.
 
     source: number of the set in the plan. epoch: of that set, from 0. start: position of the first dialogue in the stream of
     that set. shard, row: the record's place. dialogues: places in the record's list, in the order of the stream.

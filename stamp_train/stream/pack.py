@@ -1,7 +1,7 @@
 """Which rank computes which part of a global batch, in how many sequences: a pure function of the batch's lengths.
 
 Every rank gets the same number of packs, since they take a step together; and a rank with a shorter pack waits for the
-others, so what is made small is the longest pack of every micro-step. A group is cut in two, which costs its picture's
+others, so what is made small is the longest pack of every micro-step. A group is cut in two, which costs its image's
 prefix again, only where the step gets shorter by it: when there are many ranks to few groups.
 """
 
@@ -19,7 +19,7 @@ from stamp_schemas import UsageFault
 from stamp_train.stream.lengths import GroupTokens
 from stamp_train.stream.order import Group
 
-GAIN = 0.98  # cutting groups must bring a step below this share of what it takes without
+GAIN = 0.98  # cutting groups must bring a step below this fraction of what it takes without
 EVEN = 1.02  # a longest pack within this of the mean is not worth another exchange
 EXCHANGES = 400
 HOPELESS = 1.1  # bins this far beyond the budget are not brought within it by exchanges
@@ -46,15 +46,10 @@ class PackedStep:
 
     @cached_property
     def padding(self) -> float:
-        """Share of the tokens' time in which ranks wait for the longest pack of a micro-step; 0 for one rank."""
+        """Fraction of the tokens' time in which ranks wait for the longest pack of a micro-step; 0 for one rank."""
         tokens = sum(pack.tokens for rank in self.packs for pack in rank)
         longest = sum(max(pack.tokens for pack in micro) for micro in zip(*self.packs, strict=True))
         return 1 - tokens / (longest * len(self.packs)) if longest else 0.0
-
-    @property
-    def empty(self) -> int:
-        """Packs without a dialogue: unavoidable where there are fewer dialogues than packs."""
-        return sum(not pack.groups for rank in self.packs for pack in rank)
 
 
 def pack_batch(groups: Sequence[Group], lengths: Sequence[GroupTokens], world: int, budget: int) -> PackedStep:

@@ -12,7 +12,7 @@ import msgspec
 from stamp_schemas import StampError
 
 _log = logging.getLogger(__name__)
-GRACE = 1000  # records; of fewer, the share is taken as if there were so many
+GRACE = 1000  # records; of fewer, the ratio is taken as if there were so many
 LISTED = 5
 QUARANTINE = "quarantine.jsonl"  # of a run folder
 
@@ -34,7 +34,7 @@ class Quarantine:
     """The bad records of a run.
 
     path: of quarantine.jsonl; None to keep none. A record that it names already is not named again. max_bad_share: stop when
-    more than this share of the records was bad. records: how many there are, if that is known: one that is read again in
+    a larger part of the records was bad. records: how many there are, if that is known: one that is read again in
     another group or epoch counts once.
     """
 

@@ -39,7 +39,7 @@ def distribute(accelerator: Accelerator, network: Any, recipe: Recipe) -> Any:
     accelerate's own FSDP is passed over in silence where there is no GPU, so shards are torch's.
     """
     if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
-        # PyTorch's fused kernel takes twice as long as its parts in bfloat16 on CPUs, for what pictures fit there.
+        # PyTorch's fused kernel takes twice as long as its parts in bfloat16 on CPUs, for what images fit there.
         network.set_attn_implementation({"vision_config": "eager"})
     if recipe.engine == "deepspeed":
         return accelerator.distribute(network, make_optimizer(recipe, network), deepspeed_config(recipe))

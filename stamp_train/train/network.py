@@ -47,9 +47,7 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
         network = _adapt(network, processor, recipe, checkpoint)
     if recipe.model.freeze_vision or adapted:
         _plain(network).model.visual.requires_grad_(False)
-    plain = _plain(network)
-    plain.method = recipe.method.over(plain.method.settings).method()
-    plain.method.prepare(plain, fresh=bool(recipe.model.preset) and checkpoint is None)
+    _prepare(_plain(network), recipe, checkpoint or Path(recipe.model.start))
     for weight in network.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
@@ -59,9 +57,22 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
     return network, processor
 
 
+def _prepare(network: Any, recipe: Recipe, where: Path) -> None:
+    """Give the network the method's settings that are the run's own; UsageFault if it is of another method."""
+    its = network.method.settings
+    if its.name != recipe.method.name:
+        raise UsageFault(
+            f"{where}: a checkpoint of method {its.name}, the recipe's is {recipe.method.name}",
+            f"--set method={its.name}, or begin with a base model",
+        )
+    network.method = recipe.method.over(its).method()
+    network.method.prepare(network)
+
+
 def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[Any, StampProcessor]:
     """The model without an adapter, and its processor with the recipe's bounds of the image size."""
     model, data = recipe.model, recipe.data
+    network: Any
     if checkpoint is not None and model.tuning != "lora":
         check_folder(checkpoint)
         processor = StampProcessor.from_pretrained(checkpoint)
@@ -72,6 +83,8 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     if model.preset:
         tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
         network = build_random(model, tokenizer, method, recipe.seed, dtype)
+        method.method().begin_readout(network.classifier)
+        network.method.begin(network)
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)
         return network, StampProcessor(tokenizer, images, network.backbone)
     folder = start_folder(recipe, checkpoint)
@@ -117,23 +130,16 @@ def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
 
 
 def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype) -> Any:
-    """A checkpoint as it is; a base model with a new readout, and rows for the tokens that its tokenizer lacks.
-
-    UsageFault if the checkpoint is of another method than the recipe.
-    """
+    """A checkpoint as it is; a base model with a new readout, and rows for the tokens that its tokenizer lacks."""
     new_ids = add_tokens(tokenizer, recipe.method.tokens)
     if is_base(folder):
         method = recipe.method.complete(lambda: records_of(recipe))
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)  # the readout is drawn at random
             network = start_from(folder, method, dtype=dtype)
+        method.method().begin_readout(network.classifier)
     else:
         network = load_checkpoint(folder, dtype=dtype)
-        if (its := network.method.settings.name) != recipe.method.name:
-            raise UsageFault(
-                f"{folder}: a checkpoint of method {its}, the recipe's is {recipe.method.name}",
-                f"--set method={its}, or begin with a base model",
-            )
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))
     return network
 

@@ -19,12 +19,11 @@ from stamp_schemas import StampError
 from stamp_train.estimate.workload import Work
 from stamp_train.methods.contract import Method
 from stamp_train.methods.losses import Counts, added, means
-from stamp_train.sequence.examples import DialogueExample, ImageExample, PackedBatch
-from stamp_train.sequence.layout import Layout
+from stamp_train.sequence.examples import ImageExample, PackedBatch
+from stamp_train.sequence.layout import NOTHING, Layout
 from stamp_train.train.engine import in_shards
 
 _SAID = 3  # dialogues named in a message
-_NOTHING = ImageExample([DialogueExample("nothing", [{"role": "user", "content": ""}])])
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class StepRunner:
         packs: as many on every rank; an empty one takes part without a say. clip: largest norm. name: of the step, for
         messages. StampError: a loss or a gradient is not finite; names the dialogues of the packs at fault.
         """
-        laid = [self.layout(pack or [_NOTHING]) for pack in packs]
+        laid = [self.layout(pack or [NOTHING]) for pack in packs]
         real = [float(bool(pack)) for pack in packs]
         ranks, padding, counts, work = self._shared(laid, real)
         losses = torch.zeros(len(laid), len(counts), dtype=torch.float64)

@@ -10,11 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = (
-    "recipes",
     "launch",
     "sequence",
     "attention",
     "methods",
+    "recipes",
     "backbones",
     "stream",
     "estimate",

@@ -1,28 +1,41 @@
-"""What LISA's masks are trained by: binary cross-entropy and Dice, each mask a whole, weighed as published."""
+"""What LISA's masks are trained by: binary cross-entropy and Dice, each mask a whole, with the published constants."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BCE, DICE = 2.0, 0.5  # published weights
-_SCALE, _EPSILON = 1000.0, 1e-6  # published: Dice's sums are made small, and only that little is added to them
+from stamp_schemas.record import FULL, IGNORE
+from stamp_train.sequence.inputs import Targets
+
+_SCALE, _EPSILON = 1000.0, 1e-6  # Dice's sums are made small, and only that little is added to them
 
 
-def bce(logits: Tensor, labels: Tensor, scored: Tensor) -> Tensor:
-    """Mean cross-entropy of a mask's cells that are scored, not weighted: a float32 scalar, 0 if there are none.
+def mask_losses(logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Cross-entropy, the mean over a mask's cells, and Dice, float32 [masks] each, not weighted.
 
-    logits: float [h, w], computed in float32; labels: float [h, w], 0 to 1; scored: bool [h, w].
+    logits: float [R], as many as the targets have labels, computed in float32. Cells to be ignored count in neither, a mask
+    of no others costs nothing. So little is added to Dice that of an empty mask any prediction, however small, costs 1.
     """
-    losses = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none") * scored
-    return losses.sum() / scored.sum().clamp(min=1)
+    scored = targets.labels[:, 0] != IGNORE
+    wanted = targets.labels[:, 0].float() / FULL * scored
+    logits = logits.float()
+    found = logits.sigmoid() * scored
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * scored
+
+    sizes = torch.bincount(targets.mask_of, minlength=targets.masks).tolist()
+
+    def sums(values: Tensor) -> Tensor:
+        # Each by itself: one running sum over so many cells, as of index_add, loses the last digits.
+        return torch.stack([part.sum() for part in values.split(sizes)]) if sizes else values[:0]
+
+    cells = sums(scored.float())
+    overlap = 2 * sums(found / _SCALE * wanted) + _EPSILON
+    dice = 1 - overlap / (sums(found / _SCALE) + sums(wanted / _SCALE) + _EPSILON)
+    return sums(entropy) / cells.clamp(min=1), dice * (cells > 0)
 
 
-def dice(logits: Tensor, labels: Tensor, scored: Tensor) -> Tensor:
-    """Dice loss of a mask, not weighted; arguments as for `bce`.
-
-    Next to nothing is added above and below, so that of an empty mask any prediction, however small, costs 1.
-    """
-    found, wanted = logits.float().sigmoid() * scored, labels * scored
-    overlap = 2 * (found / _SCALE * wanted).sum() + _EPSILON
-    return (1 - overlap / ((found / _SCALE).sum() + (wanted / _SCALE).sum() + _EPSILON)) * scored.any()
+def scored_masks(targets: Targets) -> float:
+    """How many masks have a cell that counts."""
+    return float(targets.mask_of[targets.labels[:, 0] != IGNORE].unique().numel())

@@ -19,7 +19,7 @@ FIXED = "object"  # the label that any mask may have
 PARSERS = ("published", "tolerant")
 
 Grid = NDArray[np.uint8]
-# The end of a run: its count, and a bar, a line break or the end of the text. What is before it is the label, bars and all.
+# The end of a run: its count, and a bar, a line break or the end of the text. Before it is the label, bars, stars and all.
 _COUNT = re.compile(r"\*[ ]{0,2}(?P<count>\d{1,9})[ ]{0,2}(?P<end>\||\n|\Z)")
 
 

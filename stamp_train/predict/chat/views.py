@@ -16,7 +16,7 @@ from stamp_train.predict.segmentation import Segmentation
 
 
 class MaskView(msgspec.Struct):
-    """A mask. number: within the conversation, from 1; path: SVG, in pixels; colour: #rrggbb; area: share of the picture."""
+    """A mask. number: within the conversation, from 1; path: SVG, in pixels; colour: #rrggbb; area: fraction of the picture."""
 
     number: int
     path: str

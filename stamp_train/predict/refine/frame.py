@@ -42,7 +42,7 @@ class Frame:
 
     @property
     def _centres(self) -> tuple[Tensor, Tensor]:
-        """Centres of rows and columns of cells as shares of the picture's sides, above 1 in the padding."""
+        """Centres of rows and columns of cells as fractions of the picture's sides, above 1 in the padding."""
         height, width = self.resized
         centres = (torch.arange(self.prior_side, dtype=torch.float64) + 0.5) * (self.side / self.prior_side)
         return centres / height, centres / width

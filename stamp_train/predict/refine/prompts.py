@@ -106,14 +106,14 @@ def _draw(logits: Tensor, side: Mask, count: int, rng: np.random.Generator) -> N
     if len(pixels) > CANDIDATES:
         pixels = rng.choice(pixels, CANDIDATES, replace=False)
     y, x = np.unravel_index(pixels, side.shape)
-    share = _read(logits.sigmoid(), (x + 0.5) / side.shape[1], (y + 0.5) / side.shape[0])
-    keys = np.log(np.abs(2 * share - 1) + 1e-9) + rng.gumbel(size=len(pixels))
+    probability = _read(logits.sigmoid(), (x + 0.5) / side.shape[1], (y + 0.5) / side.shape[0])
+    keys = np.log(np.abs(2 * probability - 1) + 1e-9) + rng.gumbel(size=len(pixels))
     best = np.argsort(-keys, kind="stable")[:count]
     return np.stack([x[best], y[best]], axis=-1).astype(np.float64)
 
 
 def _read(picture: Tensor, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bilinear values of a picture [h, w] at positions given as shares of its sides."""
+    """Bilinear values of a picture [h, w] at positions given as fractions of its sides."""
     where = torch.from_numpy(np.stack([2 * x - 1, 2 * y - 1], axis=-1))[None, None]
     read = F.grid_sample(
         picture.double()[None, None], where, mode="bilinear", padding_mode="border", align_corners=False

@@ -18,19 +18,19 @@ EPSILON = 1e-3
 def published_prior(mask: NDArray[np.bool_], side: int) -> NDArray[np.float32]:
     """The mask prompt of a hard mask, bool [height, width]: float32 [side, side], 256 in the released models (STAMP,
     `compute_logits_from_mask`)."""
-    share: NDArray[np.floating]
+    probability: NDArray[np.floating]
     if mask.shape == (side, side):
-        share = mask.astype(np.float32) / np.float32(255)
+        probability = mask.astype(np.float32) / np.float32(255)
     else:
         scale = side / max(mask.shape)
         height, width = (int(length * scale + 0.5) for length in mask.shape)
         shrunk = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BILINEAR)
         padded = np.full((side, side), 255, np.uint8)  # what -1 becomes in 8 bits
         padded[:height, :width] = np.asarray(shrunk)
-        share = padded / 255
-    share[share == 0] = EPSILON
-    share[share == 1] = 1 - EPSILON
-    return np.log(share / (1 - share)).astype(np.float32)
+        probability = padded / 255
+    probability[probability == 0] = EPSILON
+    probability[probability == 1] = 1 - EPSILON
+    return np.log(probability / (1 - probability)).astype(np.float32)
 
 
 def published_points(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stamp_data.inspect.gallery import write_gallery
+from stamp_data.inspect.selection import Selection
 
 from .scenes import HOSTILE
 from .test_server import Served
@@ -58,7 +59,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def gallery(zoo_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("browser") / "gallery.html"
-    write_gallery([zoo_set], out, budget=2000)
+    write_gallery([zoo_set], out, Selection(budget=2000))
     return out
 
 

@@ -12,6 +12,7 @@ import pytest
 from stamp_data.inspect.checks import CHECKS
 from stamp_data.inspect.flags import FLAGS, explain
 from stamp_data.inspect.inspection import inspect_sets
+from stamp_data.inspect.selection import Selection
 from stamp_schemas import RLE, Content, Message, UsageFault
 
 from .scenes import Made, Scene, picture, write_set
@@ -125,7 +126,7 @@ def test_unknown_target_is_flagged_and_the_rest_works(tmp_path: Path) -> None:
     made = good().made()
     made.record.dialogues[0].targets = [7]
     write_set(tmp_path, [made])
-    assert {flag.code for flag in inspect_sets([tmp_path], where="kind != 'chat'").flags} == {"STP-E006"}
+    assert {flag.code for flag in inspect_sets([tmp_path], Selection(where="kind != 'chat'")).flags} == {"STP-E006"}
 
 
 def test_a_mask_of_nonsense_is_an_error_and_harms_nobody(tmp_path: Path) -> None:
@@ -153,8 +154,8 @@ def test_record_and_index_that_disagree_are_one_error(tmp_path: Path) -> None:
 def test_budget(tmp_path: Path) -> None:
     write_set(tmp_path, [good().made()])
     assert not inspect_sets([tmp_path]).flags
-    assert not inspect_sets([tmp_path], budget=100_000).flags
-    (flag,) = inspect_sets([tmp_path], budget=1500).flags
+    assert not inspect_sets([tmp_path], Selection(budget=100_000)).flags
+    (flag,) = inspect_sets([tmp_path], Selection(budget=1500)).flags
     assert (flag.code, flag.count) == ("STP-W009", 3)
 
 
@@ -207,7 +208,7 @@ def test_flags_reckon_with_the_labels_that_are_learnt(tmp_path: Path) -> None:
     write_set(tmp_path, [CASES["STP-W003"](), good().made()])
 
     def vanished(side: int) -> list[str]:
-        report = inspect_sets([tmp_path], everything=True, side=side)
+        report = inspect_sets([tmp_path], Selection(side=side), everything=True)
         return [one.detail for flag in report.flags if flag.code in ("STP-W003", "STP-W004") for one in flag.examples]
 
     assert vanished(1) == ["4 pixels, no patch half covered"] and vanished(4) == []

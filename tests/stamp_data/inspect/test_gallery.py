@@ -12,6 +12,7 @@ import pytest
 
 from stamp_data.inspect.gallery import LARGEST_SIDE, SMALLEST_SIDE, thumbnail_side, write_gallery
 from stamp_data.inspect.page import PageData, script_safe
+from stamp_data.inspect.selection import Selection
 from stamp_schemas import StampError, UsageFault
 
 from .scenes import HOSTILE
@@ -25,7 +26,7 @@ def data_of(html: str) -> PageData:
 @pytest.fixture(scope="module")
 def html(zoo_set: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("gallery") / "gallery.html"
-    summary = write_gallery([zoo_set], out, budget=2000)
+    summary = write_gallery([zoo_set], out, Selection(budget=2000))
     assert (summary.records, summary.total, summary.notice) == (15, 15, "")
     assert summary.bytes == out.stat().st_size
     return out.read_text("utf-8")
@@ -71,10 +72,10 @@ def test_policy_allows_its_own_parts_and_nothing_else(html: str) -> None:
 def test_limits_and_notices(zoo_set: Path, tmp_path: Path) -> None:
     out = tmp_path / "g.html"
     assert "4 of 15 records are shown" in write_gallery([zoo_set], out, max_images=4).notice
-    assert "match --where" in write_gallery([zoo_set], out, where="kind == 'no_target'").notice
+    assert "match --where" in write_gallery([zoo_set], out, Selection(where="kind == 'no_target'")).notice
     assert {len(record.dialogues) for record in data_of(out.read_text(encoding="utf-8")).records} == {1}
     with pytest.raises(StampError, match="no record to show"):
-        write_gallery([zoo_set], out, where="area > 3")
+        write_gallery([zoo_set], out, Selection(where="area > 3"))
     with pytest.raises(UsageFault):
         write_gallery([zoo_set], out, max_images=0)
     with pytest.raises(FileNotFoundError, match=r"nowhere/g\.html"):
@@ -83,7 +84,7 @@ def test_limits_and_notices(zoo_set: Path, tmp_path: Path) -> None:
 
 def test_it_is_the_same_twice(zoo_set: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_gallery([zoo_set], tmp_path / name, max_images=5, seed=1)
+        write_gallery([zoo_set], tmp_path / name, Selection(seed=1), max_images=5)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

@@ -13,7 +13,7 @@ from stamp_data.grid import coverage, patch_grid
 from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.record_stats import patch_quality
 from stamp_data.inspect.report import InspectReport, failures, report_json
-from stamp_data.inspect.selection import record_keys
+from stamp_data.inspect.selection import Selection, record_keys
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.record import FULL
 
@@ -34,7 +34,7 @@ def test_counts_of_the_zoo(zoo_set: Path) -> None:
 
 
 def test_report_is_the_same_twice_and_reads_back(zoo_set: Path) -> None:
-    first, second = (report_json(inspect_sets([zoo_set], limit=6, seed=4)) for _ in range(2))
+    first, second = (report_json(inspect_sets([zoo_set], Selection(seed=4), limit=6)) for _ in range(2))
     assert first == second
     report = msgspec.json.decode(first, type=InspectReport)
     assert list(msgspec.json.decode(first)) == ["schema", "inputs", "sampling", "statistics", "flags", "summary"]
@@ -43,22 +43,22 @@ def test_report_is_the_same_twice_and_reads_back(zoo_set: Path) -> None:
 
 
 def test_sample_depends_on_seed_and_not_on_other_sets(zoo_set: Path) -> None:
-    alone = set(record_keys([zoo_set / "tiny" / "train"], limit=5, seed=1))
-    assert alone == set(record_keys([zoo_set / "tiny" / "train"], limit=5, seed=1))
-    assert alone != set(record_keys([zoo_set / "tiny" / "train"], limit=5, seed=2))
-    both = {key for key in record_keys([zoo_set], limit=5, seed=1) if not key.startswith("v")}
+    alone = set(record_keys([zoo_set / "tiny" / "train"], Selection(seed=1), limit=5))
+    assert alone == set(record_keys([zoo_set / "tiny" / "train"], Selection(seed=1), limit=5))
+    assert alone != set(record_keys([zoo_set / "tiny" / "train"], Selection(seed=2), limit=5))
+    both = {key for key in record_keys([zoo_set], Selection(seed=1), limit=5) if not key.startswith("v")}
     assert both <= alone
 
 
 def test_where_counts_matching_dialogues_only(zoo_set: Path) -> None:
-    report = inspect_sets([zoo_set], everything=True, where="kind == 'no_target'")
+    report = inspect_sets([zoo_set], Selection(where="kind == 'no_target'"), everything=True)
     assert (report.sampling.matched, report.sampling.dialogues) == (10, 10)
     assert report.statistics.all.mask_area.count == 0
     assert not report.flags
-    nothing = inspect_sets([zoo_set], everything=True, where="area > 2")
+    nothing = inspect_sets([zoo_set], Selection(where="area > 2"), everything=True)
     assert nothing.sampling.matched == nothing.statistics.all.records == 0
-    assert list(record_keys([zoo_set], where="'ant' in categories")) == ["tiny-thing"]
-    falling = list(record_keys([zoo_set / "tiny" / "val"], sort="-area"))
+    assert list(record_keys([zoo_set], Selection(where="'ant' in categories"))) == ["tiny-thing"]
+    falling = list(record_keys([zoo_set / "tiny" / "val"], Selection(sort="-area")))
     assert falling == ["v01", "v00"]
 
 
@@ -91,7 +91,7 @@ def test_damage_is_a_flag_and_the_rest_is_counted(tmp_path: Path) -> None:
 
 
 def test_fail_on_takes_severities_and_codes(zoo_set: Path) -> None:
-    report = inspect_sets([zoo_set], everything=True, budget=2000)
+    report = inspect_sets([zoo_set], Selection(budget=2000), everything=True)
     codes = {flag.code for flag in report.flags}
     assert {"STP-W003", "STP-W005", "STP-W006", "STP-W009"} <= codes
     assert {flag.code for flag in failures(report, "w003, STP-W005")} == {"STP-W003", "STP-W005"}

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from stamp_data.inspect.selection import DEFAULT, Selection
 from stamp_data.inspect.server import Gallery, open_server
 from stamp_schemas import StampError
 
@@ -26,8 +27,8 @@ Answer = tuple[int, dict[str, str], bytes]
 class Served:
     """A running server and a way to ask it."""
 
-    def __init__(self, paths: list[Path], **options: Any) -> None:
-        self.gallery = Gallery(paths, **options)
+    def __init__(self, paths: list[Path], selection: Selection = DEFAULT) -> None:
+        self.gallery = Gallery(paths, selection)
         self.server = open_server(self.gallery)
         self.address = self.server.address
         self.gallery.index.start()
@@ -151,7 +152,7 @@ def test_pictures_are_the_original_bytes(served: Served) -> None:
 
 
 def test_where_narrows_all_that_is_served(zoo_set: Path) -> None:
-    running = Served([zoo_set], where="kind == 'no_target'")
+    running = Served([zoo_set], Selection(where="kind == 'no_target'"))
     try:
         page = running.json("api/records?count=99")
         assert page["matched"] == 10

@@ -19,6 +19,7 @@ import pytest
 
 from stamp_data.inspect import view_cache
 from stamp_data.inspect.record_page import record_view
+from stamp_data.inspect.selection import DEFAULT
 from stamp_data.inspect.server import Gallery, open_server
 from stamp_data.inspect.view_cache import ViewCache
 from stamp_schemas import StampError
@@ -100,12 +101,12 @@ def test_thirty_may_knock_before_one_is_let_in(large_set: Path) -> None:
 
 
 def test_views_are_made_before_they_are_asked_for_as_long_as_there_is_room(large_set: Path) -> None:
-    whole = ViewCache([large_set], None)
+    whole = ViewCache([large_set], DEFAULT)
     whole.fill(range(len(whole)), threading.Event())
     views = whole.views(range(len(whole)))
     size = sum(len(bytes(view)) for view in views)
     whole.close()
-    small = ViewCache([large_set], None, limit=size // 4)
+    small = ViewCache([large_set], DEFAULT, limit=size // 4)
     small.fill(range(len(small)), threading.Event())
     assert small._bytes <= size // 4 + max(len(bytes(view)) for view in views)
     assert 0 < len(small._views) < len(views) / 2

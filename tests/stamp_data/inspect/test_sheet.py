@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from stamp_data.draw import OVERLAYS
+from stamp_data.inspect.selection import Selection
 from stamp_data.inspect.sheet import fitted, font, write_sample, write_sheet
 from stamp_schemas import StampError, UsageFault
 
@@ -16,20 +17,20 @@ from .scenes import Scene, chat, write_set
 
 def test_sheet_is_the_same_twice(zoo_set: Path, tmp_path: Path) -> None:
     one, other = tmp_path / "one.png", tmp_path / "other.png"
-    summary = write_sheet([zoo_set], one, limit=6, seed=2)
-    write_sheet([zoo_set], other, limit=6, seed=2)
+    summary = write_sheet([zoo_set], one, Selection(seed=2), limit=6)
+    write_sheet([zoo_set], other, Selection(seed=2), limit=6)
     assert one.read_bytes() == other.read_bytes()
     assert (summary.records, summary.width) == (6, Image.open(one).width)
-    write_sheet([zoo_set], other, limit=6, seed=3)
+    write_sheet([zoo_set], other, Selection(seed=3), limit=6)
     assert one.read_bytes() != other.read_bytes()
     assert not list(tmp_path.glob("*.part"))
 
 
 def test_sheet_shows_what_is_asked_for(zoo_set: Path, tmp_path: Path) -> None:
-    assert write_sheet([zoo_set], tmp_path / "a.png", where="'ant' in categories").records == 1
-    assert write_sheet([zoo_set], tmp_path / "a.png", limit=2, sort="-area").records == 2
+    assert write_sheet([zoo_set], tmp_path / "a.png", Selection(where="'ant' in categories")).records == 1
+    assert write_sheet([zoo_set], tmp_path / "a.png", Selection(sort="-area"), limit=2).records == 2
     with pytest.raises(StampError, match="no record to show"):
-        write_sheet([zoo_set], tmp_path / "b.png", where="area > 3")
+        write_sheet([zoo_set], tmp_path / "b.png", Selection(where="area > 3"))
     with pytest.raises(UsageFault):
         write_sheet([zoo_set], tmp_path / "b.png", limit=0)
     assert not (tmp_path / "b.png").exists()

@@ -11,6 +11,7 @@ from rich.console import Console
 from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.record_terminal import show_record
 from stamp_data.inspect.report_terminal import run_terminal
+from stamp_data.inspect.selection import Selection
 from stamp_schemas import StampError
 
 from ..making import ListSource, build, pictured
@@ -24,7 +25,7 @@ def plain_console(width: int) -> tuple[Console, io.StringIO]:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_lines_fit_and_sets_take_one_line_each(width: int, zoo_set: Path) -> None:
-    report = inspect_sets([zoo_set], everything=True, budget=2000)
+    report = inspect_sets([zoo_set], Selection(budget=2000), everything=True)
     console, out = plain_console(width)
     run_terminal(report, console)
     lines = out.getvalue().splitlines()
@@ -39,13 +40,13 @@ def test_lines_fit_and_sets_take_one_line_each(width: int, zoo_set: Path) -> Non
 
 def test_first_line_says_that_it_is_a_sample(zoo_set: Path) -> None:
     console, out = plain_console(120)
-    run_terminal(inspect_sets([zoo_set], limit=3, seed=5), console)
+    run_terminal(inspect_sets([zoo_set], Selection(seed=5), limit=3), console)
     assert out.getvalue().startswith("Sample of 3 of 15 records (seed 5; --all for every one)")
 
 
 def test_nothing_matches(zoo_set: Path) -> None:
     console, out = plain_console(100)
-    run_terminal(inspect_sets([zoo_set], where="area > 3"), console)
+    run_terminal(inspect_sets([zoo_set], Selection(where="area > 3")), console)
     assert "No flags." in out.getvalue()
 
 

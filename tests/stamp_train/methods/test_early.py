@@ -23,7 +23,7 @@ SHAPE = [((3, 2), [1, 2]), (None, [0])]
 def demo(**settings: Any) -> Any:
     """A tiny model in training, prepared as its demo asks."""
     network, _ = build_preset("tiny", method=stamping.settings(**settings))
-    network.method.prepare(network, fresh=False)
+    network.method.prepare(network)
     return network.train()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,3 +191,15 @@ def test_an_adapter_opens_away_from_its_run(precision: str, style: str, tmp_path
     (away / "adapter/base.json").write_text(json.dumps(older))
     with pytest.raises(StampError, match="an adapter away from its run"):
         load_folder(away)
+
+
+def test_the_names_of_the_package_cost_nothing_until_they_are_used() -> None:
+    code = (
+        "import sys, stamp_train.predict as predict\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "from stamp_train.predict import Chat, Request, Segmentation, Segmenter, question\n"
+        "assert Segmenter.__module__ == 'stamp_train.predict.segmenter' and 'left dog' in question('left dog')\n"
+        "assert not hasattr(predict, 'Segmenters')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

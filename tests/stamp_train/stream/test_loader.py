@@ -22,11 +22,11 @@ from PIL import Image
 from torch import Tensor
 
 from stamp_data.grid import patch_grid
+from stamp_data.shards.set_index import SetIndex
 from stamp_data.shards.stores import ShardCache, open_store
 from stamp_schemas import StampError, UsageFault
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.layout import Layout
-from stamp_train.stream.index import SetIndex
 from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader, _Read
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.pack import pack_batch
@@ -303,8 +303,7 @@ def damaged(refcoco: str, copy_of: Copy) -> tuple[str, str]:
     """A copy with one damaged picture, and the key of its record."""
     folder = copy_of(refcoco)
     one = SetIndex(str(folder))
-    member = one.shard(1).members(4)[0]
-    flip(folder / one.shards[1].path, member.offset + 700)
+    flip(folder / one.shards[1].path, int(one.shard(1).spans[4, 0, 0]) + 700)
     return str(folder), one.key(1, 4)
 
 
@@ -374,10 +373,10 @@ def test_a_missing_shard_stops_the_run_from_a_thread(refcoco: str, copy_of: Copy
 def test_a_dialogue_over_the_budget_is_named_once(refcoco: str, caplog: pytest.LogCaptureFixture) -> None:
     plan = Plan([refcoco], Mixture(passes=(2,)), PlanOptions(batch=16))
     with caplog.at_level(logging.WARNING):
-        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=120)))
-        told = [message for message in caplog.messages if "more than token_budget=120" in message]
+        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=100)))
+        told = [message for message in caplog.messages if "more than token_budget=100" in message]
         caplog.clear()
-        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=120, rank=1, world=2)))
+        list(StreamLoader(plan, prepare, METHOD, LoaderOptions(token_budget=100, rank=1, world=2)))
     assert 0 < len(told) == len(set(told))
     assert all(message.startswith("refcoco-unc-train-") for message in told)
     assert not [message for message in caplog.messages if "token_budget" in message]  # told by rank 0

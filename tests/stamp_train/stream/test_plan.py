@@ -244,7 +244,7 @@ def test_sizes_are_checked() -> None:
 
 def test_describe_names_what_a_step_saw(refcoco: str, llava: str) -> None:
     plan = Plan([refcoco, llava], options=PlanOptions(batch=16))
-    named = plan.describe(1)
+    named = [plan.name(group) for group in plan.batch(1).groups]
     assert [one.set for one in named] == [plan.sets[group.source].name for group in plan.batch(1).groups]
     assert sum(len(one.dialogues) for one in named) == 16
     for one, group in zip(named, plan.batch(1).groups, strict=True):

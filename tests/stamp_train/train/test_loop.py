@@ -107,7 +107,7 @@ def test_any_split_gives_the_same_gradient(split: str) -> None:
 
 def test_a_rank_without_a_pack_knows_the_names_of_the_losses() -> None:
     network, processor = build_preset("tiny", method=settings(early=0.5))
-    network.method.prepare(network, fresh=False)
+    network.method.prepare(network)
     layout = Layout(processor.chat, network.method)
     result = StepRunner(Accelerator(cpu=True), network.train(), layout, network.method, "auto").gradients(
         [[]], 1e9, "test"

@@ -59,11 +59,14 @@ class DemoStamp(Stamp):
             found["early"] = (self.demo.early * early, over["early"])
         return found
 
-    def prepare(self, network: nn.Module, *, fresh: bool) -> None:
-        """Begin as the demo has it, and freeze what it freezes.
+    def begin(self, network: nn.Module) -> None:
+        """With a guess about images and sentences, and a louder readout."""
+        if self.demo.near:
+            begin_near(network)
+        scale_readout(network, self.demo.readout)
 
-        Raises UsageFault where there is nothing to name with, or no tower that could learn to.
-        """
+    def prepare(self, network: nn.Module) -> None:
+        """Freeze what the demo freezes. UsageFault where there is nothing to name with, or no tower that could learn to."""
         visual: Any = network.model.visual  # type: ignore[union-attr]
         if self.demo.naming and not self.demo.names:
             raise UsageFault("naming takes a layer that this checkpoint lacks", "method.demo.naming=0")
@@ -72,10 +75,6 @@ class DemoStamp(Stamp):
                 "naming trains the vision tower, which freeze_vision and tuning: lora leave as it is",
                 "method.demo.naming=0",
             )
-        if fresh:
-            if self.demo.near:
-                begin_near(network)
-            scale_readout(network, self.demo.readout)
         if self.demo.freeze_patches:
             visual.patch_embed.requires_grad_(False)
         for module in network.modules():

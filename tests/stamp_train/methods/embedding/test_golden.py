@@ -11,10 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import SamConfig
 
-from stamp_train.methods.embedding import losses
+from stamp_schemas.record import FULL
+from stamp_train.methods.embedding.losses import mask_losses
 from stamp_train.methods.embedding.sam import SamHead
+from stamp_train.methods.embedding.settings import EmbeddingSettings
+from stamp_train.sequence.inputs import Targets
 
 GOLDEN = Path(__file__).parents[3] / "data/golden/lisa"
 FACTS = json.loads((GOLDEN / "lisa.json").read_text(encoding="utf-8"))
@@ -22,7 +24,9 @@ NUMBERS = np.load(GOLDEN / "lisa.npz")
 # Published names of the decoder's parts, and transformers' names.
 RENAMED = (
     ("model.text_hidden_fcs.0.", "state."),
-    ("model.visual_model.", "sam."),
+    ("model.visual_model.mask_decoder.", "decoder."),
+    ("model.visual_model.prompt_encoder.no_mask_embed.", "no_mask."),
+    ("model.visual_model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "places.positional_embedding"),
     ("norm_final_attn", "layer_norm_final_attn"),
     (".norm", ".layer_norm"),
     ("output_upscaling.0", "upscale_conv1"),
@@ -31,8 +35,6 @@ RENAMED = (
     ("iou_prediction_head.layers.0", "iou_prediction_head.proj_in"),
     ("iou_prediction_head.layers.1", "iou_prediction_head.layers.0"),
     ("iou_prediction_head.layers.2", "iou_prediction_head.proj_out"),
-    ("pe_layer.positional_encoding_gaussian_matrix", "shared_embedding.positional_embedding"),
-    ("point_embeddings", "point_embed"),
 )
 
 
@@ -69,22 +71,18 @@ def head() -> SamHead:
         "iou_head_depth": 3,
         "layer_norm_eps": 1e-5,
     }
-    made = SamHead(
-        32,
-        SamConfig(
-            vision_config={**sizes, **vision, "global_attn_indexes": [0]},
-            prompt_encoder_config={**sizes, "image_embedding_size": 8},
-            mask_decoder_config=decoder,
-        ),
-    )
+    shape = {
+        "vision_config": {**sizes, **vision, "global_attn_indexes": [0]},
+        "prompt_encoder_config": {**sizes, "image_embedding_size": 8},
+        "mask_decoder_config": decoder,
+    }
+    made = SamHead(32, shape)
     weights = {renamed(name): value for name, value in load_file(GOLDEN / "weights.safetensors").items()}
-    weights["sam.shared_image_embedding.positional_embedding"] = weights[
-        "sam.prompt_encoder.shared_embedding.positional_embedding"
-    ]
     report = made.load_state_dict(weights, strict=False)
-    unused = [name for name in report.unexpected_keys if not name.startswith(("model.", "lm_head"))]
-    missing = [name for name in report.missing_keys if "vision_encoder" not in name and "mask_embed." not in name]
-    assert not unused and not missing
+    assert all(
+        name.startswith(("model.", "lm_head")) for name in report.unexpected_keys
+    )  # a language model, and points
+    assert all(name.startswith("encoder.") for name in report.missing_keys)
     return made.eval()
 
 
@@ -108,7 +106,7 @@ def test_embedding_mask_and_its_size_are_those_of_the_published_code(head: SamHe
     state, embedding = states()[number], theirs(f"mid/image_embedding_{number}")
     with torch.no_grad():
         prompts = head.state(state)
-        low = head(state, embedding)
+        low = head.decode(prompts, embedding)
         size = tuple(theirs("in/sizes")[number].tolist())
         full = head.restore(low, size, size)
     torch.testing.assert_close(prompts, theirs(f"mid/seg_embedding_{number}")[:, 0], atol=1e-5, rtol=0)
@@ -119,12 +117,15 @@ def test_embedding_mask_and_its_size_are_those_of_the_published_code(head: SamHe
 
 def test_losses_are_those_of_the_published_code() -> None:
     """Each mask at its picture's own size; the mean over masks, weighted."""
-    masks = [
-        (logits, labels.float(), torch.ones_like(labels, dtype=torch.bool))
-        for number in (0, 1)
-        for logits, labels in zip(theirs(f"out/pred_{number}"), theirs(f"in/gt_{number}"), strict=True)
-    ]
-    found = [torch.stack([loss(*mask) for mask in masks]).mean() for loss in (losses.bce, losses.dice)]
-    weighted = torch.stack([losses.BCE * found[0], losses.DICE * found[1]])
-    expected = torch.stack([theirs("out/mask_bce_loss"), theirs("out/mask_dice_loss")])
-    torch.testing.assert_close(weighted, expected, atol=1e-6, rtol=0)
+    masks = [(theirs(f"out/pred_{number}"), theirs(f"in/gt_{number}")) for number in (0, 1)]
+    logits = torch.cat([found.flatten() for found, _ in masks])
+    labels = torch.cat([FULL * wanted.flatten() for _, wanted in masks])[:, None]
+    sizes = torch.tensor([wanted[0].numel() for _, wanted in masks for _ in wanted])
+    none = torch.zeros(0)
+    targets = Targets(none, none, labels, torch.arange(4).repeat_interleave(sizes), 4)
+    bce, dice = mask_losses(logits, targets)
+    settings = EmbeddingSettings()
+    found = torch.stack([settings.bce * bce.mean(), settings.dice * dice.mean()])
+    torch.testing.assert_close(
+        found, torch.stack([theirs("out/mask_bce_loss"), theirs("out/mask_dice_loss")]), atol=1e-6, rtol=0
+    )
