@@ -13,6 +13,7 @@ from stamp_data.pixels import decode_picture
 from stamp_data.shards.members import BadRecord, Parsed
 from stamp_schemas import Dialogue, Record
 from stamp_train.methods.contract import Label, Method
+from stamp_train.sequence.document import merged_grid
 from stamp_train.sequence.examples import DialogueExample, ImageExample
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ class ExampleMaker:
         chosen = [record.dialogues[place] for place in dialogues]
         if record.image is None:
             return ImageExample([_example(record, one, {}) for one in chosen])
-        pixels, (time, height, width) = self._pixels(parsed)
-        grid = (height // 2, width // 2)
+        pixels, grid_thw = self._pixels(parsed)
+        grid = merged_grid(grid_thw)
         labels = {target: self._label(parsed, target, grid) for one in chosen for target in one.targets}
         examples = [_example(record, one, labels) for one in chosen]
-        return ImageExample(examples, pixels, (time, height, width), self._method.image_label(record, grid))
+        return ImageExample(examples, pixels, grid_thw, self._method.image_label(record, grid))
 
     def _label(self, parsed: Parsed, target: int, grid: tuple[int, int]) -> Label:
         stored = None if parsed.labels is None else parsed.labels[target]

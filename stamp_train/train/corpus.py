@@ -35,6 +35,7 @@ def new_tokenizer(recipe: Recipe) -> Any:
         return start
     texts = [
         *dict.fromkeys(_texts(recipe)),
+        *recipe.method.words(),
         *ASSISTED.frame,
         *ASSISTED.frame,
     ]  # a pair that is seen once is never merged

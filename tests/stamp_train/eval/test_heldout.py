@@ -60,8 +60,8 @@ def while_training(checkpoint: Path, shards: Path) -> dict[str, float]:
     processor = StampProcessor.from_pretrained(checkpoint)
     processor.bound(most=16)
     model = load_checkpoint(checkpoint)
-    layout = Layout(processor.chat, LayoutOptions.of(model.config))
-    return HeldOut([shards], 100, layout, processor).evaluate(model, Accelerator(cpu=True))[0]
+    layout = Layout(processor.chat, model.method, LayoutOptions.of(model.config))
+    return HeldOut([shards], 100, layout, model.method, processor).evaluate(model, Accelerator(cpu=True))[0]
 
 
 def test_scores_are_those_of_an_evaluation(shards: Path, checkpoint: Path, tmp_path: Path) -> None:

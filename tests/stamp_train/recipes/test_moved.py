@@ -1,4 +1,4 @@
-"""Keys of older recipes: read from where they stand now, with the line that they were written in."""
+"""Keys of older recipes: run folders and calls of before methods had names go on."""
 
 from __future__ import annotations
 
@@ -7,42 +7,67 @@ from pathlib import Path
 import pytest
 
 from stamp_schemas import UsageFault
+from stamp_train.methods.stamp.settings import Demo, StampSettings
 from stamp_train.recipes import resolve
 
-OLDER = """\
-about: as an older version wrote it
-model: {preset: tiny, head_width: 32, scratch: {near: true}}
-loss: default
-naming: 0.25
-optimizer: {kind: muon, rest: 0.5}
-data: {max_bad_share: 0.25}
-evaluation: {pictures: 3}
-stages: [{name: one, steps: 1, sets: [{set: a/train}]}]
+STAGES = "stages: [{name: a, steps: 1, sets: [{set: s/train}]}]"
+OLD = """
+about: as a run of before wrote it
+model:
+  preset: tiny
+  scratch:
+    near: {near}
+    readout: {readout}
+  head: fine
+  mask_positions: sequential
+  head_width: 96
+  head_words: {words}
+  freeze_patches: {near}
+loss: paper
+naming: {naming}
+early: {naming}
 """
 
 
-def write(folder: Path, text: str) -> str:
+def written(folder: Path, text: str) -> str:
     path = folder / "recipe.yaml"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text + STAGES, encoding="utf-8")
     return str(path)
 
 
-def test_a_run_folder_of_an_older_version_is_understood(tmp_path: Path) -> None:
-    found = resolve(write(tmp_path, OLDER))
-    recipe = found.recipe
-    assert recipe.optimizer.adamw_ratio == 0.5 and found.origins["optimizer.adamw_ratio"] == "recipe.yaml:5"
-    assert recipe.data.max_bad_ratio == 0.25 and recipe.evaluation.images == 3
-    assert recipe.method.head_width == 32 and recipe.method.demo.naming == 0.25 and recipe.method.demo.near
-    again = resolve(write(tmp_path, found.yaml()))
-    assert again.recipe == recipe
+def test_a_recipe_with_older_keys_is_read_as_the_same_one(tmp_path: Path) -> None:
+    plain = OLD.format(near="false", readout="1.0", words=0, naming="0.0")
+    expected = StampSettings(mask_positions="sequential", head_width=96, loss="paper")
+    resolved = resolve(written(tmp_path, plain))
+    assert resolved.recipe.method == expected
+    assert resolved.origins["method.loss"] == "recipe.yaml:13"
+    assert resolve(written(tmp_path, resolved.yaml().partition("stages:")[0])).recipe.method == expected
+    demo = resolve(written(tmp_path, OLD.format(near="true", readout="3", words=8, naming="0.5"))).recipe.method
+    helped = Demo(near=True, readout=3.0, head_words=8, naming=0.5, early=0.5, freeze_patches=True)
+    assert demo == StampSettings(mask_positions="sequential", head_width=96, loss="paper", demo=helped)
 
 
-def test_an_older_key_is_taken_from_a_call_too(tmp_path: Path) -> None:
-    recipe = resolve(write(tmp_path, OLDER), ["optimizer.rest=0.75", "naming=0"]).recipe
-    assert recipe.optimizer.adamw_ratio == 0.75 and recipe.method.demo.naming == 0
+def test_older_keys_of_a_call_are_understood() -> None:
+    found = resolve("tiny", ["model.head_words=0", "model.head=patch", "naming=0", "loss=published"]).recipe.method
+    assert (found.head, found.loss, found.demo.naming, found.demo.early) == ("patch", "published", 0.0, 0.5)
 
 
-def test_a_key_that_is_given_under_both_names_is_refused_with_the_new_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageFault) as fault:
-        resolve(write(tmp_path, OLDER.replace("rest: 0.5", "rest: 0.5, adamw_ratio: 0.5")))
-    assert fault.value.message == "recipe.yaml:5: optimizer.rest is optimizer.adamw_ratio now, which is given too"
+def test_an_older_key_beside_its_new_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match=r"recipe.yaml:4: model.head is method.head now, which is given too"):
+        resolve(written(tmp_path, "about: x\nmodel:\n  preset: tiny\n  head: patch\nmethod:\n  head: fine\n"))
+
+
+def test_a_method_may_be_named_alone(tmp_path: Path) -> None:
+    found = resolve(written(tmp_path, "about: x\nmodel: {preset: tiny}\nmethod: stamp\n"))
+    assert found.recipe.method == StampSettings()
+    assert "name: stamp" in found.yaml()
+
+
+def test_older_words_for_a_number_are_understood(tmp_path: Path) -> None:
+    text = "about: x\nmodel: {preset: tiny}\noptimizer: {kind: muon, rest: 0.5}\n"
+    text += "data: {max_bad_share: 0.25}\nevaluation: {pictures: 3}\n"
+    found = resolve(written(tmp_path, text), ["data.max_bad_share=0.75"])
+    assert found.recipe.optimizer.adamw_ratio == 0.5 and found.origins["optimizer.adamw_ratio"] == "recipe.yaml:3"
+    assert found.recipe.data.max_bad_ratio == 0.75 and found.recipe.evaluation.images == 3
+    with pytest.raises(UsageFault, match=r"recipe.yaml:3: optimizer.rest is optimizer.adamw_ratio now"):
+        resolve(written(tmp_path, text.replace("rest: 0.5", "rest: 0.5, adamw_ratio: 0.5")))
