@@ -104,11 +104,12 @@ class _Uvicorn(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % SILENCE == 0:
-            open_ones = [one for one in self.server_state.connections if isinstance(one, H11Protocol)]
-            silent = {one for one in open_ones if one.cycle is None}
-            for one in silent & self._silent:
+            before, self._silent = self._silent, set()
+            for one in self.server_state.connections:
+                if isinstance(one, H11Protocol) and one.cycle is None:
+                    self._silent.add(one)
+            for one in before & self._silent:
                 one.transport.close()
-            self._silent = silent
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
