@@ -91,15 +91,15 @@ def test_answers_are_those_of_the_generator(
     processor.bound(most=16)
     generator = StampGenerator(load_checkpoint(checkpoint).eval(), processor)
     source = CaseSet(shards / VAL)
-    pictured = source.load(source.rows[0])
+    asked_about = source.load(source.rows[0])
     dialogues = source.shards.record(source.rows[0]).dialogues
-    height, width = pictured.cases[0].truths[0].mask.shape
+    height, width = asked_about.cases[0].truths[0].mask.shape
     masks_seen = 0
-    for case, one in zip(pictured.cases, dialogues, strict=True):
+    for case, one in zip(asked_about.cases, dialogues, strict=True):
         question, answer = (message.content[-1].text for message in one.messages)
-        free = generator.ask(pictured.image, question, GenerationOptions(max_new_tokens=8))
+        free = generator.ask(asked_about.image, question, GenerationOptions(max_new_tokens=8))
         begin = answer.partition(SEG)[0] + SEG
-        forced = generator.ask(pictured.image, question, GenerationOptions(begin=begin, max_new_tokens=0))
+        forced = generator.ask(asked_about.image, question, GenerationOptions(begin=begin, max_new_tokens=0))
         for variant, said in (("free", free), ("forced", forced)):
             line = found[case.id, variant]
             assert (line.answer, line.masks) == (said.content, len(said.masks))
