@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
 def agree(folder: Path, name: str, part: Part) -> None:
     """Write a part of the card, or find the same in the folder, whichever process comes first; UsageFault if it is another."""
     path = folder / name
-    own = path.with_name(f"{name}.{os.getpid()}.part")
+    own = path.with_name(f"{name}.{secrets.token_hex(6)}.part")
     with writing(path):
         own.write_bytes(_text(part))
         try:
