@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -242,6 +243,23 @@ def test_folders_of_others_stay(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "mine/notes.txt").write_text("mine")
     finished(labels_of(shards, tmp_path / "mine"), overwrite=True)
     assert (tmp_path / "mine/notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_processes_that_begin_together_share_a_folder(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one claims it, and begins, just when this one looks whose it is."""
+    asked = labels_of(shards, tmp_path / "out")
+    plain = Path.iterdir
+
+    def late(folder: Path) -> Iterator[Path]:
+        if folder == asked.out:
+            monkeypatch.setattr(Path, "iterdir", plain)
+            Session(asked).work(lambda *_: None)
+        return plain(folder)
+
+    monkeypatch.setattr(Path, "iterdir", late)
+    assert Session(asked).finished
 
 
 def test_a_damaged_journal_and_a_disk_that_refuses(shards: Path, tmp_path: Path) -> None:
