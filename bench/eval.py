@@ -31,7 +31,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from stamp_schemas.manifest import PATCH
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.eval.cases import Case, Pictured, Truth
+from stamp_train.eval.cases import Case, ImageCases, Truth
 from stamp_train.eval.runners import ModelRunner
 from stamp_train.eval.scoring import FREE, Scorer
 from stamp_train.generation.generate import StampGenerator
@@ -99,7 +99,7 @@ def report(preset: str, device: torch.device, dtype: torch.dtype, ours: list[flo
     print("met" if ratio >= GOAL else "missed")
 
 
-def pictured(seed: int) -> Pictured:
+def pictured(seed: int) -> ImageCases:
     """A picture of noise, and expressions with rectangles for true masks."""
     rng = np.random.default_rng(seed)
     image = Image.fromarray(rng.integers(0, 256, (PIXELS, PIXELS, 3), np.uint8))
@@ -112,10 +112,10 @@ def pictured(seed: int) -> Pictured:
         content = [{"type": "image"}, {"type": "text", "text": text}]
         messages = [{"role": "user", "content": content}]
         cases.append(Case(f"{seed}/{number}", text, messages, BEGIN, [Truth(mask, None)]))
-    return Pictured(str(seed), image, cases, [])
+    return ImageCases(str(seed), image, cases, [])
 
 
-def evaluated(generator: StampGenerator, exam: list[Pictured]) -> Counts:
+def evaluated(generator: StampGenerator, exam: list[ImageCases]) -> Counts:
     """As `stamp-train eval` does it."""
     options = generator.complete(GenerationOptions(begin=BEGIN, max_new_tokens=TOKENS, stop_ids=()))
     answers = ModelRunner(generator, options).answer(exam, FREE)
@@ -124,7 +124,7 @@ def evaluated(generator: StampGenerator, exam: list[Pictured]) -> Counts:
     return [(line.score.intersection, line.score.union) for line in lines if line.score]
 
 
-def one_by_one(generator: StampGenerator, stock: Any, exam: list[Pictured]) -> Counts:
+def one_by_one(generator: StampGenerator, stock: Any, exam: list[ImageCases]) -> Counts:
     """As the published evaluation does it."""
     found = []
     for one in exam:

@@ -13,7 +13,7 @@ from stamp_data.grid import PATCH, patch_grid
 from stamp_schemas import Grid, UsageFault
 from stamp_train.attention.select import resolve
 from stamp_train.eval.card import Choices, Opened
-from stamp_train.eval.cases import Case, Pictured
+from stamp_train.eval.cases import Case, ImageCases
 from stamp_train.eval.oracle import make_labels
 from stamp_train.eval.representation import Representation, named
 from stamp_train.eval.scoring import FORCED
@@ -27,7 +27,7 @@ from stamp_train.predict.opening import open_checkpoint, told
 class Runner(Protocol):
     """Whoever answers."""
 
-    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
         """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
         ...
 
@@ -50,12 +50,12 @@ class ModelRunner:
             options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
             return cls(generator, generator.complete(options))
 
-    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
         """See `Runner`."""
         forced = mode == FORCED
         options = replace(self.options, max_new_tokens=0) if forced else self.options
-        prompts = [[_prompt(case, forced) for case in one.cases] for one in pictures]
-        return self.generator.generate([one.image for one in pictures], prompts, options)
+        prompts = [[_prompt(case, forced) for case in one.cases] for one in images]
+        return self.generator.generate([one.image for one in images], prompts, options)
 
     def facts(self, refiner: str) -> Opened:
         """What the card says of it and of the refiner of that name."""
@@ -84,10 +84,10 @@ class LabelRunner:
         _check_bounds(least, most)
         self.bounds, self.factor = (least, most), factor
 
-    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
         """See `Runner`. mode: name of a representation."""
         labels = named(mode)
-        return [[self._answer(case, labels) for case in one.cases] for one in pictures]
+        return [[self._answer(case, labels) for case in one.cases] for one in images]
 
     def facts(self, refiner: str) -> Opened:
         """As of a model."""
