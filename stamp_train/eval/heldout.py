@@ -167,7 +167,7 @@ def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator
             layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
             sets = [open_set(recipe.data, name) for name in asked.sets]
             found.append(HeldOut(sets, asked.records, layout, network.method, processor, asked.upsampling))
-        metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.pictures)
+        metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.images)
         if accelerator.is_main_process:
             draw(samples, out / "predictions")
         return metrics

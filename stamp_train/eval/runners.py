@@ -63,6 +63,7 @@ class ModelRunner:
         return Opened(
             family=model.config.model_type,
             method=msgspec.to_builtins(model.method.settings),
+            remarks=list(model.method.settings.remarks),
             dtype=str(model.dtype).removeprefix("torch."),
             attention=resolve(self.options.attention, model.device, model.dtype),
             min_tokens=processor.bounds[0],

@@ -12,7 +12,7 @@ from stamp_schemas.record import SEG
 from stamp_train.generation.sampling import TextStream
 from stamp_train.methods import upsample
 from stamp_train.methods.contract import Listener, Pieces
-from stamp_train.sequence.document import Grid
+from stamp_train.sequence.document import Grid, merged_grid
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures
 
@@ -80,7 +80,7 @@ class SourceImage:
     @property
     def grid(self) -> Grid:
         """Merged patches (height, width)."""
-        return self.grid_thw[1] // 2, self.grid_thw[2] // 2
+        return merged_grid(self.grid_thw)
 
     @property
     def patches(self) -> int:

@@ -36,6 +36,7 @@ class Settings(Part, frozen=True):
     """Settings of a method; errors of a recipe name the key. Fields listed in `training` are of the run, not of the network."""
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
+    title: ClassVar[str]  # what a card calls it
     training: ClassVar[tuple[str, ...]] = ()
     remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
@@ -50,6 +51,10 @@ class Settings(Part, frozen=True):
         Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
         """
         raise NotImplementedError
+
+    def words(self) -> Iterable[str]:
+        """Texts that a tokenizer of one's own should know, where masks are written."""
+        return ()
 
     def method(self) -> Method:
         """The method with these settings; torch is imported only here."""

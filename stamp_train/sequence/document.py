@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MERGE = 2  # patches of the vision tower per side of a merged one, in every family so far; readouts are built on it
 Grid = tuple[int, int]  # merged patches of an image, rows and columns
 Ints = NDArray[np.int64]
 
@@ -136,3 +140,8 @@ def grid_axes(grid: Grid) -> Ints:
     """(time, row, column) of every patch of an image, row by row: [3, h * w]."""
     rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
     return np.stack([np.zeros_like(rows), rows, columns])
+
+
+def merged_grid(grid_thw: tuple[int, int, int]) -> Grid:
+    """Merged patches of an image whose patches are so many in time, height and width."""
+    return grid_thw[1] // MERGE, grid_thw[2] // MERGE

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from stamp_schemas.record import SEG
 from stamp_train.sequence.chat import ChatEncoder, EncodedDialogue, Message
-from stamp_train.sequence.document import Document, Grid, Ints, Seg, Stretch
+from stamp_train.sequence.document import Document, Grid, Ints, Seg, Stretch, merged_grid
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
 from stamp_train.sequence.inputs import Targets
@@ -108,7 +108,7 @@ class _Packing:
 
     def image(self, image: ImageExample) -> None:
         """One image: its dialogues, grouped into documents by the prefix they share."""
-        grid = None if image.grid_thw is None else (image.grid_thw[1] // 2, image.grid_thw[2] // 2)
+        grid = None if image.grid_thw is None else merged_grid(image.grid_thw)
         groups: dict[tuple[int, ...], list[_Branch]] = {}
         for number, given in enumerate(image.dialogues):
             example = self.spell(given)

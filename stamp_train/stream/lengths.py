@@ -72,7 +72,7 @@ class TokenCosts:
 class Lengths:
     """Tokens of the groups of a plan.
 
-    Exact where the index has token counts from the model's own tokenizer, dialogues begin with their picture, and grids
+    Exact where the index has token counts from the model's own tokenizer, dialogues begin with their image, and grids
     are those of the build; otherwise an estimate, which the log says once.
     """
 

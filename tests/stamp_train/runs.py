@@ -28,7 +28,7 @@ optimizer: {learning_rate: 2.0e-3}
 stages:
   - {name: first, steps: 6, sets: [{set: refcoco-unc/train}, {set: llava/train}]}
   - {name: second, steps: 4, sets: [{set: grefcoco-unc/train, passes: 2}]}
-evaluation: {sets: [refcoco-unc/val], records: 2, pictures: 1}
+evaluation: {sets: [refcoco-unc/val], records: 2, images: 1}
 saving: {every: 2, keep: 2}
 threads: 1
 """

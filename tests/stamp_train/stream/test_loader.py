@@ -348,9 +348,9 @@ def _first(example: ImageExample) -> str:
 def test_too_many_bad_records_stop_the_run(damaged: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / "quarantine.jsonl"
     with pytest.raises(
-        StampError, match=rf"1 of \d+ records were bad, more than max_bad_share=0.0 allows.*{damaged[1]}"
+        StampError, match=rf"1 of \d+ records were bad, more than max_bad_ratio=0.0 allows.*{damaged[1]}"
     ):
-        load([damaged[0]], max_bad_share=0.0, quarantine=path)
+        load([damaged[0]], max_bad_ratio=0.0, quarantine=path)
     assert damaged[1] in path.read_text(encoding="utf-8")
 
 
