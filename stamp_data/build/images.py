@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.files import MISSING, Stamp, stamp
+from stamp_data.files import MISSING, UNDECODABLE, Stamp, stamp
 from stamp_data.picture import LinkFault, Picture, PictureFault, RivalFault, check_picture, read_file
 from stamp_schemas import ImageRef, StampError
 
@@ -85,7 +85,7 @@ def _embedded(data: bytes, name: str) -> bytes:
     """
     try:
         found = base64.b64decode(_EMBEDDING.decode(data).data.rpartition("base64,")[2])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error, ValueError):
+    except (*UNDECODABLE, binascii.Error, ValueError):
         found = b""
     if not found:
         raise PictureFault("picture-broken", f"{name}: its imageData is no picture in base64")

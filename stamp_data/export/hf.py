@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stamp_data.export.base import STORED, Format, Place, image_name
-from stamp_data.export.report import Tally
+from stamp_data.export.report import Tally, counted
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
 
@@ -78,13 +78,7 @@ class HuggingFace(Format):
         )
         if len(self._rows) == ROWS:
             self._flush()
-        self.tally.hold(
-            records=1,
-            pictures=int(picture is not None),
-            dialogues=len(record.dialogues),
-            targets=len(record.targets),
-            ignored=sum(target.ignore_rle is not None for target in record.targets),
-        )
+        self.tally.hold(**counted(loaded))
 
     def _next_file(self, shard: str) -> None:
         self._close_file()

@@ -7,8 +7,8 @@ import re
 import msgspec
 from blake3 import blake3
 
+from stamp_data.files import UNDECODABLE
 from stamp_data.shards.stores import Location, Missing, Store, open_store
-from stamp_data.shards.stores.cache import CachedStore
 from stamp_schemas import Manifest, ShardEntry, StampError, Totals, UsageFault
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 
@@ -90,7 +90,7 @@ def parse_manifest(data: bytes, place: Location, checked: bool) -> Manifest:
                 "build the set anew, or install the version that wrote it",
             )
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+    except UNDECODABLE as fault:
         raise StampError(f"{where}: not a manifest of this version: {fault}") from None
     if checked:
         if not is_whole(data, manifest):
@@ -105,6 +105,8 @@ def shards_of(store: Store, manifest: Manifest) -> Store:
     """Where the shards of a set are read from: its own place, or the cache that the place has."""
     if store.cache is None:
         return store
+    from stamp_data.shards.stores.cache import CachedStore
+
     return CachedStore(store, store.cache, {entry.path: entry.digest for entry in manifest.shards})
 
 

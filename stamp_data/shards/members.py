@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from stamp_data.files import UNDECODABLE
 from stamp_data.rle import UInt8
 from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.stores import Store
@@ -93,7 +94,7 @@ def parse(image: memoryview, json: bytes | memoryview, labels: bytes | memoryvie
     """A record from its members; BadRecord if they are none, StampError if they are of another version."""
     try:
         record = msgspec.json.decode(json, type=Record)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+    except UNDECODABLE as fault:
         _check_schema(json)
         raise BadRecord("record-broken", str(fault)) from None
     if not len(labels):

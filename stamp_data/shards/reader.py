@@ -8,6 +8,7 @@ from functools import cached_property
 
 import msgspec
 
+from stamp_data.files import UNDECODABLE
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow, read_rows
 from stamp_data.shards.labels import parse_labels
@@ -107,7 +108,7 @@ class ShardSet(SetIndex):
     def _record(self, row: IndexRow, data: bytes) -> Record:
         try:
             return msgspec.json.decode(data, type=Record)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        except UNDECODABLE as fault:
             raise StampError(f"{self.store}/{row.shard}: {row.member_name('json')} is no record: {fault}") from None
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,11 +21,12 @@ from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.finding import SUFFIXES as PICTURES
 from stamp_data.sources.finding import walk
 from stamp_data.sources.jsonfile import SMALL_LIMIT, load_json
-from stamp_data.sources.labelme_file import LabelmeFile, name_shapes
 from stamp_data.sources.paths import inner_path
-from stamp_data.sources.phrases import Naming
 from stamp_data.sources.split_words import split_of_folders
 from stamp_schemas import Annotation, ImageRef, StampError
+
+if TYPE_CHECKING:
+    from stamp_data.sources.labelme_file import LabelmeFile
 
 SUFFIX = ".json"
 _LOOKED_AT = (3, 30, 1 << 18)  # files per folder, folders, bytes per file, to see whether a folder is one of labelme's
@@ -85,6 +87,9 @@ class LabelMe(Source):
         return list(dict.fromkeys(map(_split, self._files)))
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
+        from stamp_data.sources.labelme_file import LabelmeFile, name_shapes  # most builds are of no file of one's own
+        from stamp_data.sources.phrases import Naming
+
         if split == self.splits()[0]:
             for link in self._links:
                 detail = "a link to a folder outside of the root, passed over; --follow-links reads what is in it"

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.files import UNDECODABLE
 from stamp_data.grid import coverage, foreground, grid_of
 from stamp_data.picture import MAX_PIXELS, PictureFault, check_picture
 from stamp_data.rle import UInt8
@@ -71,7 +72,7 @@ class RecordCheck:
             return None  # damaged or missing: noted where that was seen
         try:
             record = _DECODER.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        except UNDECODABLE as fault:
             self._note("record-unreadable", f"not a record: {fault}")
             return None
         if msgspec.json.encode(record) != data:

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from stamp_data.grid import patch_grid
 from stamp_data.shards.set_index import SetIndex
-from stamp_data.shards.stores import ShardCache, open_store
+from stamp_data.shards.stores import open_store
+from stamp_data.shards.stores.cache import ShardCache
 from stamp_schemas import StampError, UsageFault
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.layout import Layout
