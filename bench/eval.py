@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stamp_data.grid import PATCH
+from stamp_schemas.manifest import PATCH
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.cases import Case, Pictured, Truth

@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from stamp_data.rle import many_runs
 from stamp_schemas import RLE, Grid, Settings
+from stamp_schemas.manifest import PATCH
 from stamp_schemas.record import FULL, IGNORE
 
-PATCH = 28  # pixels: patch size 14, merged 2 × 2, as in Qwen2-VL and Qwen2.5-VL; Qwen3-VL has 32
-FACTORS = (PATCH, 32)
 MAX_ASPECT = 200  # they refuse pictures that are longer than this
 
 UInt8 = npt.NDArray[np.uint8]

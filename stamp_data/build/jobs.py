@@ -12,7 +12,6 @@ from stamp_data.build.plan import SetFault
 from stamp_data.build.split import Built, Progress, build_split, describe_inputs
 from stamp_data.build.tokens import tokenizer_digest
 from stamp_data.executors import Executor
-from stamp_data.grid import FACTORS, PATCH
 from stamp_data.shards.manifest import REJECTS
 from stamp_data.shards.rejects import RejectLog, by_reason, reject_order, rejects_bytes
 from stamp_data.sources import SOURCES, open_source
@@ -22,7 +21,7 @@ from stamp_data.sources.jsonfile import OTHER_FORMAT
 from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_data.writing import write_atomic
 from stamp_schemas import Settings, StampError, UsageFault, Wording
-from stamp_schemas.manifest import Crowd
+from stamp_schemas.manifest import FACTORS, PATCH, Crowd
 
 MOST_TOKENS = 16_384  # merged patches per picture: Qwen's own limit
 

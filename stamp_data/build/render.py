@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from stamp_data import rle as rles
+from stamp_data.build.images import RawImages, told
 from stamp_data.build.plan import Planned
-from stamp_data.build.shelf import Shelf, told
 from stamp_data.frame import Seen, seen
 from stamp_data.grid import grid_of, rle_coverages
 from stamp_data.instructions import draw
@@ -72,7 +72,7 @@ class Renderer:
     def __init__(
         self, roots: Sequence[Path], settings: Settings, *, numbered: bool = False, follow_links: bool = False
     ) -> None:
-        self.shelf = Shelf([root.resolve() for root in roots], follow_links)
+        self.images = RawImages([root.resolve() for root in roots], follow_links)
         self.settings = settings
         self.numbered = numbered
 
@@ -84,10 +84,10 @@ class Renderer:
         annotation, key = planned.annotation, planned.key
         picture, grid, view = None, None, None
         if annotation.image is None:
-            self.shelf.nothing()
+            self.images.nothing()
         else:
             try:
-                picture = self.shelf.planned(annotation.image, planned.picture_bytes)
+                picture = self.images.planned(annotation.image, planned.picture_bytes)
                 view = seen(picture, annotation.image)
                 grid = self._grid(picture, annotation.image.path)
             except PictureFault as fault:

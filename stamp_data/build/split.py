@@ -19,13 +19,13 @@ from stamp_data.build.receipt import AGE, ANY, Receipt, Workplace, read_receipt,
 from stamp_data.build.seal import mended, seal, unseal, write_packed
 from stamp_data.executors import Executor
 from stamp_data.files import file_digest, read_plain
-from stamp_data.grid import PATCH
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.sources.base import Source
 from stamp_data.writing import hold, write_atomic
 from stamp_schemas import Input, Manifest, Settings, StampError
 from stamp_schemas.errors import naming
+from stamp_schemas.manifest import PATCH
 
 WORK = ".build"
 _FOLDER_NAME = re.compile(r"[^./\\][^/\\]{0,99}")  # split names are read from files: none may lead to another folder

@@ -40,7 +40,7 @@ def run_task(path: Path, place: Workplace) -> Receipt:
         writer.digest,
         task.digest,
     )
-    receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.shelf.changed))
+    receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.images.changed))
     write_atomic(receipt_path(place.work, task.shard), msgspec.json.encode(receipt))
     return receipt
 

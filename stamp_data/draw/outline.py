@@ -77,12 +77,17 @@ def _simple(ring: Points) -> Points:
 
 def _through_steps(ring: Points) -> Points:
     """Short edges between two turns of opposite sense give way to their middles; others keep both their ends."""
-    ends = np.roll(ring, -1, axis=0)
+    following = np.arange(1, len(ring) + 1)
+    following[-1] = 0
+    ends = ring[following]
     edges = ends - ring
-    goes_on = (np.roll(edges, 1, axis=0) * np.roll(edges, -1, axis=0)).sum(axis=1) > 0
-    step = (goes_on & (np.abs(edges).sum(axis=1) <= STAIR))[:, None]
+    before, after = edges[following - 2], edges[following]
+    goes_on = before[:, 0] * after[:, 0] + before[:, 1] * after[:, 1] > 0
+    step = (goes_on & (np.abs(edges[:, 0]) + np.abs(edges[:, 1]) <= STAIR))[:, None]
     middle = (ring + ends) / 2
-    return np.stack([np.where(step, middle, ring), np.where(step, middle, ends)], axis=1).reshape(-1, 2)
+    smooth: Points = np.empty((2 * len(ring), 2))
+    smooth[::2], smooth[1::2] = np.where(step, middle, ring), np.where(step, middle, ends)
+    return smooth
 
 
 def _ring_path(ring: Points) -> str:

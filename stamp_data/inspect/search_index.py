@@ -89,16 +89,16 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 class SearchIndex:
     """Entries of all records that match `where`, in their order or that of `sort`; safe to ask while it grows.
 
-    then: called by the thread that gathers, once all is gathered, with the numbers of the records and when to stop.
+    keep: told of every record by the thread that gathers, before the record can be found.
     """
 
     def __init__(
         self,
         paths: Sequence[Location],
         selection: Selection,
-        then: Callable[[Sequence[int], threading.Event], None] = lambda *_: None,
+        keep: Callable[[Selected], None] = lambda _: None,
     ) -> None:
-        self._paths, self._selection, self._then = paths, selection, then
+        self._paths, self._selection, self._keep = paths, selection, keep
         self._entries: list[tuple[int, str, Entry]] = []  # number, texts in lower case
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._gather, name="search index", daemon=True)
@@ -132,6 +132,7 @@ class SearchIndex:
         try:
             with ConcatDataset(self._paths) as dataset:
                 for selected in select(dataset, self._selection, None):
+                    self._keep(selected)
                     self._entries.append((selected.stats.number, _search_text(selected.stats), entry(selected)))
                     self.scanned = len(self._entries) if self._selection.sort else selected.stats.number + 1
                     if self._stop.is_set():
@@ -140,8 +141,6 @@ class SearchIndex:
             self.fault = str(fault)
         finally:
             self.done = True
-        if not self.fault:
-            self._then([number for number, _, _ in self._entries], self._stop)
 
 
 def _search_text(stats: RecordStats) -> str:

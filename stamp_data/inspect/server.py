@@ -54,7 +54,7 @@ class Gallery:
     ) -> None:
         self.report = report or inspect_sets(paths, selection)
         self._views = ViewCache(paths, selection)
-        self.index = SearchIndex(paths, selection, then=self._views.fill)
+        self.index = SearchIndex(paths, selection, self._views.keep)
         self.page = Page()
 
     def html(self) -> bytes:

@@ -19,7 +19,6 @@ from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 
 LIMIT = 128 << 20  # bytes of views kept: of some 20,000 records
-PAUSE = 0.001  # seconds between two views that nobody waits for: a lock that is taken again at once is never another's
 
 
 class ViewCache:
@@ -58,12 +57,12 @@ class ViewCache:
             row = self._dataset.row(number)
             return self._dataset.open(self._dataset.number_of_set(number)).member(row, "image"), row
 
-    def fill(self, numbers: Iterable[int], stop: threading.Event) -> None:
-        """Make views before anybody asks for them, in order, for as long as there is room and until told to stop."""
-        for number in numbers:
-            if self._bytes >= self._limit or stop.wait(PAUSE):
-                return
-            self._view(number)
+    def keep(self, selected: Selected) -> None:
+        """Make the view of a record that has been read, before anybody asks for it, as long as there is room."""
+        if self._bytes < self._limit and not self._closed:
+            view = _encoded(selected)
+            with self._lock:
+                self._put(selected.stats.number, view)
 
     def close(self) -> None:
         """Let go of the files; whoever still waits for a view gets a StampError."""
@@ -79,19 +78,25 @@ class ViewCache:
             known = self._views.get(number)
             if known is None:
                 known = self._make(number)
-                self._bytes += len(known)
-            self._views[number] = known
-            self._views.move_to_end(number)
-            while self._bytes > self._limit and len(self._views) > 1:
-                self._bytes -= len(self._views.popitem(last=False)[1])
+            self._put(number, known)
             return known
+
+    def _put(self, number: int, view: bytes) -> None:
+        """As the one that was asked for last; those that have not been for longest give way."""
+        self._bytes += len(view) - len(self._views.get(number, b""))
+        self._views[number] = view
+        self._views.move_to_end(number)
+        while self._bytes > self._limit and len(self._views) > 1:
+            self._bytes -= len(self._views.popitem(last=False)[1])
 
     def _make(self, number: int) -> bytes:
         stats = next(iter(self._reader.read([number])))
         if not isinstance(stats, RecordStats):
             return b""
-        dialogues = matching(stats, self._condition) or stats.dialogues
-        address = urlencode({"set": stats.manifest.name, "key": stats.record.key}, quote_via=quote)
-        return msgspec.json.encode(
-            record_view(Selected(stats, dialogues), f"api/picture?{address}" if stats.row.image_bytes else "")
-        )
+        return _encoded(Selected(stats, matching(stats, self._condition) or stats.dialogues))
+
+
+def _encoded(selected: Selected) -> bytes:
+    stats = selected.stats
+    address = urlencode({"set": stats.manifest.name, "key": stats.record.key}, quote_via=quote)
+    return msgspec.json.encode(record_view(selected, f"api/picture?{address}" if stats.row.image_bytes else ""))

@@ -18,7 +18,7 @@ class IndexRow(msgspec.Struct):
     Column meanings are those of docs/shard-format.md.
 
     A member that the record lacks has offset 0, bytes 0 and hash 0. Lists have one entry per dialogue; `text_tokens` is
-    None where no tokenizer was given to the build. foreground: covered share of the patches, averaged over targets.
+    None where no tokenizer was given to the build. foreground: covered fraction of the patches, averaged over targets.
     """
 
     shard: str

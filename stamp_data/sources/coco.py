@@ -92,7 +92,7 @@ class COCO(Source):
             record = f"image {image_id}"
             try:
                 image = instances.image(image_id)
-                reference = self.picture(pictures, image.file_name, image.width, image.height)
+                reference = self.image_ref(pictures, image.file_name, image.width, image.height)
             except RecordFault as fault:
                 rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(requests))
                 continue

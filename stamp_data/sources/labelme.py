@@ -113,12 +113,12 @@ class LabelMe(Source):
         """The picture of a file. RecordFault if it claims to have no size, or lies outside of the root."""
         folder, _, own = name.rpartition("/")
         try:
-            image = self.picture(folder, file.image_path, file.width, file.height)
+            image = self.image_ref(folder, file.image_path, file.width, file.height)
         except RecordFault:
             if not file.has_picture:
                 raise
             base = inner_path(file.image_path).rpartition("/")[2]
-            image = self.picture(folder, base or storable(_stem(own)), file.width, file.height)
+            image = self.image_ref(folder, base or storable(_stem(own)), file.width, file.height)
         if image.root or (self._is_there(image.path) and not self.finder.given):
             return image
         if found := self.finder.near(image.path):
@@ -130,7 +130,7 @@ class LabelMe(Source):
             return image
         detail = f"no picture {file.image_path!r}; {twin} beside the file is taken for it"
         rejects.add(name, _stem(own), "picture-renamed", detail, action="cleaned")
-        return self.picture(folder, twin, file.width, file.height)
+        return self.image_ref(folder, twin, file.width, file.height)
 
     def _is_there(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from stamp_data.grid import patch_grid
+from stamp_data.grid import PATCH, patch_grid
 from stamp_schemas import Grid, UsageFault
 from stamp_train.attention.select import resolve
 from stamp_train.eval.card import Choices, Opened
@@ -77,12 +77,12 @@ class ModelRunner:
 class LabelRunner:
     """Answers with the labels of the true masks: the ceiling of any model that is trained on them.
 
-    least, most: bounds of merged patches per picture; UsageFault if they leave nothing.
+    least, most: bounds of merged patches per picture, each `factor` pixels wide; UsageFault if they leave nothing.
     """
 
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, least: int, most: int, factor: int = PATCH) -> None:
         _check_bounds(least, most)
-        self.bounds = least, most
+        self.bounds, self.factor = (least, most), factor
 
     def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
         """See `Runner`. mode: name of a representation."""
@@ -95,7 +95,7 @@ class LabelRunner:
 
     def _answer(self, case: Case, kind: Representation) -> Answer:
         height, width = case.truths[0].mask.shape
-        patches = patch_grid(height, width, *self.bounds)
+        patches = patch_grid(height, width, *self.bounds, self.factor)
         grid = Grid(patches.height * kind.side, patches.width * kind.side)
         labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
         return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop", (height, width))

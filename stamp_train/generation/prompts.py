@@ -13,7 +13,7 @@ from stamp_train.sequence.chat import ChatEncoder, Message
 from stamp_train.sequence.document import Document, Seg
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.examples import check_pixels
-from stamp_train.sequence.sequence import Sequence as TokenSequence
+from stamp_train.sequence.token_sequence import TokenSequence
 
 Prompt = str | Sequence[Message]
 

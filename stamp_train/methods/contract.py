@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stamp_train.sequence.chat import ChatEncoder
     from stamp_train.sequence.document import Grid, Seg
     from stamp_train.sequence.inputs import MaskPlace, Outputs, StampInputs, Targets
-    from stamp_train.sequence.sequence import Sequence as TokenSequence
+    from stamp_train.sequence.token_sequence import TokenSequence
 
 Label = NDArray[np.uint8]  # what is learned for one target, of a shape that only its method knows
 Pieces = list[tuple[str, str]]  # (`text` or `control`, text) of an answer, as it is decoded
@@ -82,7 +82,7 @@ class Drawing(Protocol):
     def sequence(self) -> TokenSequence:
         """An empty sequence, to lay out what is read next."""
 
-    def glance(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+    def run_over_cache(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
         """A sequence's tokens over the cache, in which they leave nothing: as the model took them, and final states [L, H]."""
 
     def read_out(

@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TokenSpan:
     """Tokens that follow one another: int64 [n] each, positions [3, n]. features: -1 for those without an image's feature.
 
     document, branch, block and order: see `sequence.structure`.
@@ -71,11 +71,11 @@ class Document:
         """Where the image's patches are among the features: [patches]."""
         return self.first_row + np.arange(self.patches)
 
-    def prefix(self) -> Stretch:
+    def prefix(self) -> TokenSpan:
         """The opening, whose last two ids are placeholder and end of image, the placeholder once for every patch."""
         if not self.opening:
             nothing = np.zeros(0, np.int64)
-            return Stretch(nothing, np.zeros((3, 0), np.int64), nothing, nothing, self.number)
+            return TokenSpan(nothing, np.zeros((3, 0), np.int64), nothing, nothing, self.number)
         *ids, placeholder, end = self.opening
         before = len(ids)
         places = [
@@ -85,7 +85,7 @@ class Document:
         ]
         features = np.full(self.length, -1, np.int64)
         features[before : before + self.patches] = self.rows()
-        return Stretch(
+        return TokenSpan(
             np.array([*ids, *[placeholder] * self.patches, end], np.int64),
             np.concatenate(places, axis=1),
             features,
@@ -93,10 +93,10 @@ class Document:
             self.number,
         )
 
-    def text(self, ids: Sequence[int], branch: int, first: int = 0) -> Stretch:
+    def text(self, ids: Sequence[int], branch: int, first: int = 0) -> TokenSpan:
         """Ids of a dialogue from its index `first` on, which counts from the end of the opening."""
         steps = first + np.arange(len(ids))
-        return Stretch(
+        return TokenSpan(
             np.array(ids, np.int64),
             np.tile(self.text_starts + steps, (3, 1)),
             np.full(len(ids), -1, np.int64),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stamp_data.grid import PATCH, patch_grid
+from stamp_data.grid import patch_grid
 from stamp_data.shards.set_index import ShardRows
+from stamp_schemas.manifest import PATCH
 from stamp_schemas.record import CHARACTERS_PER_TOKEN, SEG
 from stamp_train.launch import is_first
 from stamp_train.stream.order import Group

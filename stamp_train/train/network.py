@@ -73,7 +73,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
         check_folder(checkpoint)
         processor = StampProcessor.from_pretrained(checkpoint)
         processor.bound(data.min_tokens, data.max_tokens)
-        network: Any = load_checkpoint(checkpoint, dtype=dtype)
+        network = load_checkpoint(checkpoint, dtype=dtype)
         check_rows(network, processor.chat)
         return network, processor
     if model.preset:

@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from stamp_data.inspect import view_cache
+from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.record_page import record_view
-from stamp_data.inspect.selection import DEFAULT
+from stamp_data.inspect.search_index import Query
+from stamp_data.inspect.selection import DEFAULT, select
 from stamp_data.inspect.server import Gallery, open_server
 from stamp_data.inspect.view_cache import ViewCache
 from stamp_schemas import StampError
@@ -59,7 +61,7 @@ def test_what_thirty_ask_for_at_once_is_made_once(large_set: Path, monkeypatch: 
 
     monkeypatch.setattr(view_cache, "record_view", counted)
     gallery = Gallery([large_set])
-    monkeypatch.setattr(gallery.index, "_then", lambda *_: None)  # nothing is made unasked
+    monkeypatch.setattr(gallery.index, "_keep", lambda _: None)  # nothing is made unasked
     server = open_server(gallery)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -100,26 +102,42 @@ def test_thirty_may_knock_before_one_is_let_in(large_set: Path) -> None:
         thread.join()
 
 
+def fill(cache: ViewCache, path: Path) -> ViewCache:
+    with ConcatDataset([path]) as dataset:
+        for selected in select(dataset, DEFAULT, None):
+            cache.keep(selected)
+    return cache
+
+
 def test_views_are_made_before_they_are_asked_for_as_long_as_there_is_room(large_set: Path) -> None:
-    whole = ViewCache([large_set], DEFAULT)
-    whole.fill(range(len(whole)), threading.Event())
+    whole = fill(ViewCache([large_set], DEFAULT), large_set)
+    assert len(whole._views) == len(whole)
     views = whole.views(range(len(whole)))
     size = sum(len(bytes(view)) for view in views)
+    assert whole._bytes == size
     whole.close()
-    small = ViewCache([large_set], DEFAULT, limit=size // 4)
-    small.fill(range(len(small)), threading.Event())
+    small = fill(ViewCache([large_set], DEFAULT, limit=size // 4), large_set)
     assert small._bytes <= size // 4 + max(len(bytes(view)) for view in views)
     assert 0 < len(small._views) < len(views) / 2
     assert small.views(range(len(small))) == views, "what was given up is made again"
     assert small._bytes <= size // 4
-    stop = threading.Event()
-    stop.set()
-    before = dict(small._views)
-    small.fill(range(len(small)), stop)
-    assert small._views == before
     small.close()
     with pytest.raises(StampError, match="closing"):
         small.views([0])
+
+
+def test_a_record_that_is_found_is_ready_to_be_shown(large_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a page costs no more than it takes to send it, however early it is asked for."""
+
+    def none(*_: object) -> bytes:
+        raise AssertionError("made when it was asked for")
+
+    monkeypatch.setattr(ViewCache, "_make", none)
+    gallery, shown = Gallery([large_set]), 0
+    gallery.index.start()
+    while shown < 3 * RECORDS:
+        shown += len(gallery.records(Query(), shown, RECORDS).records)
+    gallery.close()
 
 
 @pytest.mark.parametrize("sort", [(), ("--sort", "area")])

@@ -22,7 +22,8 @@ from stamp_train.eval.oracle import decode_labels
 from stamp_train.eval.representation import Representation
 from stamp_train.eval.session import Asked, Session
 from stamp_train.methods.upsample import METHODS
-from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.sequence.examples import LayoutOptions
+from stamp_train.sequence.layout import Layout
 
 from ..runs import make_shards, train, write_recipe
 from .made_sets import dialogue, save_lively, square, target, write_set

@@ -63,11 +63,23 @@ def test_a_method_may_be_named_alone(tmp_path: Path) -> None:
     assert "name: stamp" in found.yaml()
 
 
-def test_older_words_for_a_number_are_understood(tmp_path: Path) -> None:
-    text = "about: x\nmodel: {preset: tiny}\noptimizer: {kind: muon, rest: 0.5}\n"
-    text += "data: {max_bad_share: 0.25}\nevaluation: {pictures: 3}\n"
-    found = resolve(written(tmp_path, text), ["data.max_bad_share=0.75"])
-    assert found.recipe.optimizer.adamw_ratio == 0.5 and found.origins["optimizer.adamw_ratio"] == "recipe.yaml:3"
-    assert found.recipe.data.max_bad_ratio == 0.75 and found.recipe.evaluation.images == 3
-    with pytest.raises(UsageFault, match=r"recipe.yaml:3: optimizer.rest is optimizer.adamw_ratio now"):
-        resolve(written(tmp_path, text.replace("rest: 0.5", "rest: 0.5, adamw_ratio: 0.5")))
+RENAMED = """
+about: as an older version wrote it
+model: {preset: tiny}
+optimizer: {kind: muon, rest: 0.5}
+data: {max_bad_share: 0.25}
+evaluation: {pictures: 3}
+"""
+
+
+def test_names_of_before_are_read_with_the_line_that_they_were_written_in(tmp_path: Path) -> None:
+    found = resolve(written(tmp_path, RENAMED), ["optimizer.rest=0.75"])
+    recipe = found.recipe
+    assert recipe.optimizer.adamw_ratio == 0.75 and recipe.data.max_bad_ratio == 0.25 and recipe.evaluation.images == 3
+    assert found.origins["data.max_bad_ratio"] == "recipe.yaml:5"
+
+
+def test_a_name_of_before_beside_todays_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageFault) as fault:
+        resolve(written(tmp_path, RENAMED.replace("rest: 0.5", "rest: 0.5, adamw_ratio: 0.5")))
+    assert fault.value.message == "recipe.yaml:4: optimizer.rest is optimizer.adamw_ratio now, which is given too"

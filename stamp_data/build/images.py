@@ -23,7 +23,7 @@ class _Embedding(msgspec.Struct):
 _EMBEDDING = msgspec.json.Decoder(_Embedding)
 
 
-class Shelf:
+class RawImages:
     """roots: the folders that `ImageRef.root` counts, resolved. follow_links: links may lead out of them.
 
     changed: when each of the planned pictures so far was last changed, in nanoseconds; 0 where there is none.
@@ -34,18 +34,10 @@ class Shelf:
         self.follow_links = follow_links
         self.changed: list[int] = []
 
-    def picture(self, image: ImageRef) -> Picture:
-        """The picture, read and checked; PictureFault says what is wrong with it, and `told` what to do."""
-        try:
-            data, _ = self._read(image)
-        except OSError as fault:
-            raise PictureFault("picture-unreadable", f"{image.path}: {fault.strerror}") from None
-        return _checked(data, image)
-
     def planned(self, image: ImageRef, size: int) -> Picture:
-        """`picture`, known to be the one that was planned with. size: bytes of its file then, -1 if there was none.
-
-        StampError if it is another one by now, OSError if the system cannot read it.
+        """The picture, read and checked, and known to be the one that was planned with. size: bytes of its file then, -1 if
+        there was none. PictureFault says what is wrong with it, and `told` what to do; StampError if it is another one by
+        now, OSError if the system cannot read it.
         """
         try:
             data, found = self._read(image)
