@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from stamp_data.grid import PATCH, patch_grid
+from stamp_data.grid import patch_grid
 from stamp_schemas import Grid, UsageFault
+from stamp_schemas.manifest import PATCH
 from stamp_train.attention.select import resolve
 from stamp_train.eval.card import Choices, Opened
 from stamp_train.eval.cases import Case, ImageCases
