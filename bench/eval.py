@@ -13,25 +13,21 @@ drawn with the vision tower again. Runs alternate (ours, rival, ours, ...), and 
 from __future__ import annotations
 
 import os
-import platform
 import statistics
-import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
-from generate import BEGIN, CLOCK, SIDE, TOKENS, published, stock_model, synchronise
+from generate import BEGIN, CLOCK, SIDE, TOKENS, published, run_presets, stock_model, timed
 from numpy.typing import NDArray
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stamp_data.grid import PATCH
+from stamp_schemas.manifest import PATCH
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.eval.cases import Case, Pictured, Truth
+from stamp_train.eval.cases import Case, ImageCases, Truth
 from stamp_train.eval.runners import ModelRunner
 from stamp_train.eval.scoring import FREE, Scorer
 from stamp_train.generation.generate import StampGenerator
@@ -43,23 +39,6 @@ RUNS, PICTURES, EXPRESSIONS = 5, 2, 8
 PIXELS = SIDE * PATCH
 GOAL = 4.0
 Counts = list[tuple[int, int]]  # intersection and union of every expression
-
-
-def main() -> None:
-    gpu = torch.cuda.is_available()
-    print(
-        f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, torch {torch.__version__}, transformers "
-        f"{transformers.__version__}, {os.cpu_count()} cores, {torch.cuda.get_device_name() if gpu else 'no GPU'}"
-    )
-    threads = torch.get_num_threads()
-    for preset in sys.argv[1:] or (["tiny", "2b"] if gpu else ["tiny"]):
-        torch.set_num_threads(1 if preset == "tiny" else threads)
-        if preset == "tiny":
-            compare(preset, torch.device("cpu"), torch.float32)
-        elif gpu:
-            compare(preset, torch.device("cuda"), torch.bfloat16)
-        else:
-            print(f"\n{preset}: no GPU here, not measured")
 
 
 def compare(preset: str, device: torch.device, dtype: torch.dtype) -> None:
@@ -99,7 +78,7 @@ def report(preset: str, device: torch.device, dtype: torch.dtype, ours: list[flo
     print("met" if ratio >= GOAL else "missed")
 
 
-def pictured(seed: int) -> Pictured:
+def pictured(seed: int) -> ImageCases:
     """A picture of noise, and expressions with rectangles for true masks."""
     rng = np.random.default_rng(seed)
     image = Image.fromarray(rng.integers(0, 256, (PIXELS, PIXELS, 3), np.uint8))
@@ -112,10 +91,10 @@ def pictured(seed: int) -> Pictured:
         content = [{"type": "image"}, {"type": "text", "text": text}]
         messages = [{"role": "user", "content": content}]
         cases.append(Case(f"{seed}/{number}", text, messages, BEGIN, [Truth(mask, None)]))
-    return Pictured(str(seed), image, cases, [])
+    return ImageCases(str(seed), image, cases, [])
 
 
-def evaluated(generator: StampGenerator, exam: list[Pictured]) -> Counts:
+def evaluated(generator: StampGenerator, exam: list[ImageCases]) -> Counts:
     """As `stamp-train eval` does it."""
     options = generator.complete(GenerationOptions(begin=BEGIN, max_new_tokens=TOKENS, stop_ids=()))
     answers = ModelRunner(generator, options).answer(exam, FREE)
@@ -124,7 +103,7 @@ def evaluated(generator: StampGenerator, exam: list[Pictured]) -> Counts:
     return [(line.score.intersection, line.score.union) for line in lines if line.score]
 
 
-def one_by_one(generator: StampGenerator, stock: Any, exam: list[Pictured]) -> Counts:
+def one_by_one(generator: StampGenerator, stock: Any, exam: list[ImageCases]) -> Counts:
     """As the published evaluation does it."""
     found = []
     for one in exam:
@@ -140,14 +119,6 @@ def counts(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int,
     return int((predicted & truth).sum()), int((predicted | truth).sum())
 
 
-def timed(work: Callable[[], Counts]) -> tuple[float, Counts]:
-    synchronise()
-    start = CLOCK()
-    result = work()
-    synchronise()
-    return CLOCK() - start, result
-
-
 def agree(found: Counts, expected: Counts, dtype: torch.dtype) -> None:
     """Both have to find the same; in half precision, where patches at the threshold may turn, the difference is told."""
     same = sum(one == other for one, other in zip(found, expected, strict=True))
@@ -157,4 +128,4 @@ def agree(found: Counts, expected: Counts, dtype: torch.dtype) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_presets(compare)

@@ -35,7 +35,6 @@ from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.stream.loader import LoaderOptions, StreamLoader
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.plan import Plan, PlanOptions
-from stamp_train.stream.records import RecordReader
 
 HERE = Path(__file__).parent
 IMAGES, TARGETS, EXPRESSIONS, PASSES = 1_500, 3, 3, 2
@@ -119,23 +118,22 @@ def endless(folder: Path, group: int) -> Plan:
 def raw_ours(folder: Path) -> Iterator[int]:
     """Members' bytes, in the shuffled order of the plan, every one checked by its hash; one record a group."""
     plan = endless(folder, TARGETS * EXPRESSIONS * PASSES)
-    reader = RecordReader(plan.sets)
     position = 0
     while True:
         batch = plan.draw(position)
         position += batch.dialogues
         for group in batch.groups:
-            reader.raw(group.source, group.shard, group.row)
+            plan.sets[group.source].raw(group.shard, group.row)
             yield len(group.dialogues)
 
 
 def decoded_ours(folder: Path) -> Iterator[int]:
     """Pixels, parsed record and labels, by two threads; one record a group."""
     plan = endless(folder, TARGETS * EXPRESSIONS * PASSES)
-    reader = RecordReader(plan.sets)
 
     def read(place: tuple[int, int, int]) -> int:
-        parsed = reader.parsed(*place)
+        source, shard, row = place
+        parsed = plan.sets[source].parsed(shard, row)
         return len(parsed.record.dialogues) * (np.asarray(decode_picture(parsed.image)).ndim == 3)
 
     def places() -> Iterator[tuple[int, int, int]]:

@@ -78,7 +78,7 @@ def chat(
     """
     from stamp_schemas import UsageFault
     from stamp_train.predict import Segmenter
-    from stamp_train.predict.picture import open_picture
+    from stamp_train.predict.image import open_image
 
     only_for(context, "--refine", bool(refine), "refine_optional")
     only_for(context, "the terminal, not for --web", not web, "out", "pictures", "force_mask")
@@ -88,7 +88,7 @@ def chat(
         import_module("stamp_data.web.server")  # where the extra for it is missing, that is told before any work
     if not image.exists():
         raise UsageFault(f"{image}: no such file")
-    picture = open_picture(image)  # at fault more often than the checkpoint, and sooner known
+    picture = open_image(image)  # at fault more often than the checkpoint, and sooner known
     refiner = _open_refiner(refine, device, seed, refine_optional)
     hide_loading_bars()
     segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)

@@ -239,6 +239,8 @@ def _print_tables(results: Results, convention: str, tables: bool) -> None:
         for variant, flags in one.flags.items():
             if flags:
                 print(f"{one.name}, {variant}: " + ", ".join(f"{count:,} {flag}" for flag, count in flags.items()))
+    for remark in results.card.model.remarks if results.card.model else ():
+        print(f"{results.card.settings.checkpoint}: {remark}")
     if tables:
         for table in paper_tables(results, convention, console.width):
             console.print(table)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 
 MANIFEST_SCHEMA: Literal["stamp.manifest/1"] = "stamp.manifest/1"
-
+PATCH = 28  # pixels: patch size 14, merged 2 × 2, as in Qwen2-VL and Qwen2.5-VL; Qwen3-VL has 32
+FACTORS = (PATCH, 32)
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Wording = Literal["paper", "published"]
@@ -44,7 +45,17 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def pixels_per_patch(self) -> int:
         """Side of a merged patch in pixels of the resized picture."""
-        return 28 if self.factor is msgspec.UNSET else self.factor
+        return PATCH if self.factor is msgspec.UNSET else self.factor
+
+    @property
+    def set_name(self) -> str:
+        """Folder of the sets of a dataset, as `refcoco-unc` or `reason_seg`."""
+        return f"{self.dataset}-{self.split_by}" if self.split_by else self.dataset
+
+    @property
+    def name(self) -> str:
+        """Of the set, as `refcoco-unc/val`."""
+        return f"{self.set_name}/{self.split}"
 
 
 class Input(msgspec.Struct):

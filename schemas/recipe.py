@@ -11,7 +11,7 @@ import msgspec
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 Above = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -95,11 +95,11 @@ class Cache(Part, frozen=True):
 
 
 class Data(Part, frozen=True):
-    """Where the pictures are, and how large the model sees them.
+    """Where the images are, and how large the model sees them.
 
     root: folder or URL (`https:`, `s3:`, …) below which the built sets lie. min_tokens, max_tokens: bounds of merged patches
-    per picture.
-    threads: read and decode ahead, 0 = none. max_bad_share: the run stops when more of its records are unreadable.
+    per image.
+    threads: read and decode ahead, 0 = none. max_bad_ratio: the run stops when more of its records are unreadable.
     store_patience: seconds in which a read that fails is tried again.
     """
 
@@ -107,7 +107,7 @@ class Data(Part, frozen=True):
     min_tokens: Positive = 1024
     max_tokens: Positive = 1280
     threads: Count = 2
-    max_bad_share: Share = 0.001
+    max_bad_ratio: Fraction = 0.001
     cache: Cache = Cache()
     store_patience: Above = 600.0
 
@@ -119,7 +119,7 @@ class Data(Part, frozen=True):
 class Batch(Part, frozen=True):
     """The global batch, whatever the number of devices.
 
-    dialogues: in one optimizer step. dialogues_per_image: at most this many of one picture share its vision pass.
+    dialogues: in one optimizer step. dialogues_per_image: at most this many of one image share its vision pass.
     pack_tokens: bound of one forward pass on one device; smaller packs mean more accumulation, equal gradients.
     """
 
@@ -132,17 +132,17 @@ class Optimizer(Part, frozen=True):
     """How weights are moved. A stage begins a new schedule.
 
     kind: `adamw`, or `muon` for all matrices of the layers and AdamW for the rest: small networks from random weights learn
-    in fewer steps. rest: the latter's learning rate, as a share of `learning_rate`. clip: largest norm of the gradient.
-    warmup: share of each stage's steps.
+    in fewer steps. adamw_ratio: of the latter's learning rate to `learning_rate`. clip: largest norm of the gradient.
+    warmup: fraction of each stage's steps.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
-    rest: Above = 1.0
+    adamw_ratio: Above = 1.0
     learning_rate: Above = 3e-5
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: Amount = 0.0
     clip: Above = 1.0
-    warmup: Share = 0.03
+    warmup: Fraction = 0.03
     schedule: Literal["linear", "constant"] = "linear"
 
 
@@ -175,12 +175,15 @@ Upsampling = Literal["bilinear", "published", "guided"]
 
 
 class Evaluation(Part, frozen=True):
-    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set."""
+    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set.
+
+    images: samples that are drawn with true and predicted mask.
+    """
 
     sets: list[str] = []
     every: Count = 0
     records: Positive = 200
-    pictures: Count = 8
+    images: Count = 8
     upsampling: Upsampling = "bilinear"
 
 
@@ -197,7 +200,7 @@ class Recipe(Part, frozen=True, kw_only=True):
 
     patience: seconds that processes wait for one that hangs, before the others end; far more than any step takes.
 
-    engine: every process holds the whole model (`ddp`) or a share of it (`fsdp`); `fsdp-zero2` keeps layers whole from
+    engine: every process holds the whole model (`ddp`) or a part of it (`fsdp`); `fsdp-zero2` keeps layers whole from
     forward to backward pass, for more memory and less communication. `deepspeed`: by ZeRO, as a JSON file of DeepSpeed's own
     says that `deepspeed` names; stage 2 without one.
     """

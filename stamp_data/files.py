@@ -7,12 +7,15 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
+import msgspec
 from blake3 import blake3
 
 from stamp_schemas import StampError
 
+T = TypeVar("T")
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what comes of decoding something else
 BLOCK = 1 << 20  # bytes hashed at a time
 TEXT_LIMIT = 1 << 30  # bytes of a file that is read as a whole; the manifest of a million shards has a third of it
 SHARD_LIMIT = 1 << 40  # bytes; a sparse file may claim to be of any size, and would be read for years
@@ -54,6 +57,14 @@ def read_plain(path: Path, limit: int = TEXT_LIMIT) -> bytes:
     """All bytes of a file; see `open_plain`."""
     with open_plain(path, limit) as file:
         return file.read()
+
+
+def read_struct(path: Path, kind: type[T], limit: int = TEXT_LIMIT, hint: str = "") -> T:
+    """A JSON file of our own as `kind`; StampError if the disk has not kept it. hint: what to do then."""
+    try:
+        return msgspec.json.decode(read_plain(path, limit), type=kind)
+    except UNDECODABLE as fault:
+        raise StampError(f"{path}: damaged: {fault}", hint) from None
 
 
 def file_digest(path: Path) -> str:

@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from stamp_data.rle import many_runs
 from stamp_schemas import RLE, Grid, Settings
+from stamp_schemas.manifest import PATCH
 from stamp_schemas.record import FULL, IGNORE
 
-PATCH = 28  # pixels: patch size 14, merged 2 × 2, as in Qwen2-VL and Qwen2.5-VL; Qwen3-VL has 32
-FACTORS = (PATCH, 32)
 MAX_ASPECT = 200  # they refuse pictures that are longer than this
 
 UInt8 = npt.NDArray[np.uint8]
@@ -146,6 +145,16 @@ def rle_coverages(masks: Sequence[RLE], grid: Grid, ignores: Sequence[RLE | None
         if ignore:
             labels[place] = _labels(units[place], run_units([ignore], grid)[0], height * width)
     return labels
+
+
+def foreground(labels: UInt8 | None) -> float:
+    """Covered fraction of the patches that count, averaged over the targets of labels [targets, h, w]; 0 without targets."""
+    if labels is None:
+        return 0.0
+    patches = labels.reshape(len(labels), -1)
+    ignored = (patches == IGNORE).sum(axis=1)
+    covered = patches.sum(axis=1) - IGNORE * ignored
+    return float((covered / np.maximum((patches.shape[1] - ignored) * FULL, 1)).mean())
 
 
 def _labels(units: Float, ignored: Float | None, whole: int) -> UInt8:

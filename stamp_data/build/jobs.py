@@ -12,17 +12,15 @@ from stamp_data.build.plan import SetFault
 from stamp_data.build.split import Built, Progress, build_split, describe_inputs
 from stamp_data.build.tokens import tokenizer_digest
 from stamp_data.executors import Executor
-from stamp_data.grid import FACTORS, PATCH
 from stamp_data.shards.manifest import REJECTS
 from stamp_data.shards.rejects import RejectLog, by_reason, reject_order, rejects_bytes
 from stamp_data.sources import SOURCES, open_source
 from stamp_data.sources.base import Reading, Source
-from stamp_data.sources.foreign import explained
 from stamp_data.sources.jsonfile import OTHER_FORMAT
 from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_data.writing import write_atomic
 from stamp_schemas import Settings, StampError, UsageFault, Wording
-from stamp_schemas.manifest import Crowd
+from stamp_schemas.manifest import FACTORS, PATCH, Crowd
 
 MOST_TOKENS = 16_384  # merged patches per picture: Qwen's own limit
 
@@ -81,7 +79,7 @@ def open_sources(job: Job) -> list[Source]:
         fault = StampError(
             f"{job.root}: no dataset found", "`stamp-data doctor ROOT` says what is looked for and where"
         )
-        raise explained(fault, job.root, "")
+        raise _explained(fault, job.root, "")
     return [open_source(name, job.root, split_by, reading) for name, split_by in found]
 
 
@@ -106,7 +104,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         try:
             source.load()
         except StampError as fault:
-            told = explained(fault, job.root, source.format) if fault.hint == OTHER_FORMAT else fault
+            told = _explained(fault, job.root, source.format) if fault.hint == OTHER_FORMAT else fault
             faults.append(SetFault(told.message, told.hint))
             continue
         inputs = describe_inputs(source)
@@ -146,12 +144,18 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                     progress=labelled,
                 )
             except SetFault as fault:
-                faults.append(explained(fault, job.root, source.format) if source.own else fault)
+                faults.append(_explained(fault, job.root, source.format) if source.own else fault)
     if faults:
         more = f"; {len(faults) - 1} more sets could not be built: " if len(faults) > 1 else ""
         raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)
     if missing:
         raise UsageFault(f"no dataset here has a split {min(missing)!r}", "without --split all of them are built")
+
+
+def _explained(fault: StampError, root: Path, format_name: str) -> StampError:
+    from stamp_data.sources.foreign import explained  # a table of formats, for those whose data is of another
+
+    return explained(fault, root, format_name)
 
 
 def _without_splits(source: Source, out: Path) -> SetFault:

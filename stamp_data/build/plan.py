@@ -16,7 +16,7 @@ import msgspec
 from blake3 import blake3
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
-from stamp_data.files import MISSING, SHARD_LIMIT, Stamp, read_plain, stamp
+from stamp_data.files import MISSING, SHARD_LIMIT, Stamp, read_struct, stamp
 from stamp_data.shards.rejects import RejectLog, by_reason
 from stamp_schemas import Annotation, Settings, StampError
 
@@ -117,10 +117,7 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
 
 def load_task(path: Path) -> Task:
     """Read a task file back; StampError if the disk has not kept it."""
-    try:
-        return msgspec.json.decode(read_plain(path, SHARD_LIMIT), type=Task)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        raise StampError(f"{path}: damaged: {fault}", "run the same command again: the plan is made again") from None
+    return read_struct(path, Task, SHARD_LIMIT, "run the same command again: the plan is made again")
 
 
 def locate(annotation: Annotation, finder: Finder) -> Stamp:

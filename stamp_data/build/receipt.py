@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.files import read_plain
+from stamp_data.files import read_struct
 from stamp_data.shards.row import IndexRow
-from stamp_schemas import Reject, ShardEntry, StampError
+from stamp_schemas import Reject, ShardEntry
 
 AGE, ANY = "", "any"
 """Of a receipt that does not know the times of its pictures: they have to be older than the shard, or may be of any age."""
@@ -54,7 +54,4 @@ def receipt_path(work: Path, shard: str) -> Path:
 
 def read_receipt(path: Path) -> Receipt:
     """A receipt that a task has left; FileNotFoundError if it is not done, StampError if what it left is damaged."""
-    try:
-        return msgspec.json.decode(read_plain(path), type=Receipt)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        raise StampError(f"{path}: damaged: {fault}", "run the same command again: the shard is made again") from None
+    return read_struct(path, Receipt, hint="run the same command again: the shard is made again")

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from stamp_data import rle as rles
+from stamp_data.build.images import RawImages, told
 from stamp_data.build.plan import Planned
-from stamp_data.build.shelf import Shelf, told
 from stamp_data.frame import Seen, seen
 from stamp_data.grid import grid_of, rle_coverages
 from stamp_data.instructions import draw
@@ -38,7 +37,7 @@ from stamp_schemas import (
     Turn,
 )
 from stamp_schemas.annotation import Where
-from stamp_schemas.record import FULL, IGNORE, RECORD_SCHEMA
+from stamp_schemas.record import RECORD_SCHEMA
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 TURNED = "exif-orientation"  # reason of rows about pictures that viewers turn
@@ -51,16 +50,6 @@ class Rendered:
     record: Record
     picture: Picture | None
     labels: UInt8 | None
-
-    @property
-    def foreground(self) -> float:
-        """Covered fraction of the patches that count, averaged over targets; 0 without targets."""
-        if self.labels is None:
-            return 0.0
-        patches = self.labels.reshape(len(self.labels), -1)
-        ignored = (patches == IGNORE).sum(axis=1)
-        covered = patches.sum(axis=1) - IGNORE * ignored
-        return float((covered / np.maximum((patches.shape[1] - ignored) * FULL, 1)).mean())
 
     def members(self) -> list[tuple[str, str, bytes]]:
         """(kind, file name, bytes) of the members, in the order of the tar."""
@@ -83,7 +72,7 @@ class Renderer:
     def __init__(
         self, roots: Sequence[Path], settings: Settings, *, numbered: bool = False, follow_links: bool = False
     ) -> None:
-        self.shelf = Shelf([root.resolve() for root in roots], follow_links)
+        self.images = RawImages([root.resolve() for root in roots], follow_links)
         self.settings = settings
         self.numbered = numbered
 
@@ -95,10 +84,10 @@ class Renderer:
         annotation, key = planned.annotation, planned.key
         picture, grid, view = None, None, None
         if annotation.image is None:
-            self.shelf.nothing()
+            self.images.nothing()
         else:
             try:
-                picture = self.shelf.planned(annotation.image, planned.picture_bytes)
+                picture = self.images.planned(annotation.image, planned.picture_bytes)
                 view = seen(picture, annotation.image)
                 grid = self._grid(picture, annotation.image.path)
             except PictureFault as fault:

@@ -22,13 +22,14 @@ from stamp_data.shards.manifest import (
     manifest_bytes,
     read_manifest,
     set_digest,
+    totals_of,
     wids_bytes,
     with_checksum,
 )
 from stamp_data.shards.rejects import by_reason, read_rejects, reject_order, rejects_bytes
 from stamp_data.shards.row import IndexRow
 from stamp_data.writing import write_atomic
-from stamp_schemas import ImageRef, Input, Manifest, Reject, Settings, StampError, Totals
+from stamp_schemas import ImageRef, Input, Manifest, Reject, Settings, StampError
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 
 if TYPE_CHECKING:
@@ -79,13 +80,12 @@ def seal(
             f"{REJECTS} there has all reasons; `stamp-data doctor` says which pictures and annotations are there",
         )
     index.rename(folder / INDEX)
-    name = f"{source.name}/{settings.split}"
-    write_atomic(folder / WIDS, wids_bytes(name, entries))
+    write_atomic(folder / WIDS, wids_bytes(settings.name, entries))
     write_atomic(folder / REJECTS, rejects_bytes(rejects))
     manifest = with_checksum(
         Manifest(
             schema=MANIFEST_SCHEMA,
-            name=name,
+            name=settings.name,
             digest=set_digest(entries),
             settings=settings,
             generator=GENERATOR,
@@ -93,14 +93,7 @@ def seal(
             homepage=source.homepage,
             inputs=inputs,
             shards=entries,
-            totals=Totals(
-                records=sum(entry.records for entry in entries),
-                dialogues=sum(entry.dialogues for entry in entries),
-                targets=sum(entry.targets for entry in entries),
-                bytes=sum(entry.bytes for entry in entries),
-                image_tokens=sum(row.image_tokens for receipt in kept for row in receipt.rows),
-                rejects=len(rejects),
-            ),
+            totals=totals_of(entries, sum(row.image_tokens for receipt in kept for row in receipt.rows), len(rejects)),
             files={file: file_digest(folder / file) for file in (INDEX, WIDS, REJECTS)},
         )
     )

@@ -18,14 +18,14 @@ from stamp_data.build.plan import SetFault, TaskHead, plan_tasks
 from stamp_data.build.receipt import AGE, ANY, Receipt, Workplace, read_receipt, receipt_path
 from stamp_data.build.seal import mended, seal, unseal, write_packed
 from stamp_data.executors import Executor
-from stamp_data.files import file_digest, read_plain
-from stamp_data.grid import PATCH
+from stamp_data.files import file_digest, read_struct
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.sources.base import Source
 from stamp_data.writing import hold, write_atomic
 from stamp_schemas import Input, Manifest, Settings, StampError
 from stamp_schemas.errors import naming
+from stamp_schemas.manifest import PATCH
 
 WORK = ".build"
 _FOLDER_NAME = re.compile(r"[^./\\][^/\\]{0,99}")  # split names are read from files: none may lead to another folder
@@ -152,11 +152,9 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
             manifest = read_manifest(folder)
             there = Config(manifest.settings, manifest.inputs)
         elif begun.exists():
-            there = msgspec.json.decode(read_plain(begun), type=Config)
+            there = read_struct(begun, Config)
     except StampError as fault:
         raise StampError(fault.message, remedy) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise StampError(f"{begun}: damaged: {fault}", remedy) from None
     if there is None:
         return None
     if there != config:

@@ -12,13 +12,12 @@ from stamp_data.build.plan import Task, load_task, times_digest
 from stamp_data.build.receipt import Receipt, Workplace, receipt_path
 from stamp_data.build.render import Rendered, Renderer
 from stamp_data.build.tokens import TokenCounter
+from stamp_data.grid import foreground
 from stamp_data.shards.rejects import RejectLog
-from stamp_data.shards.row import IndexRow
-from stamp_data.shards.writer import ShardWriter, Span
+from stamp_data.shards.row import IndexRow, described, placed
+from stamp_data.shards.writer import ShardWriter
 from stamp_data.writing import write_atomic
 from stamp_schemas import ShardEntry
-
-_NO_SPAN = Span(0, 0, 0)
 
 
 def run_task(path: Path, place: Workplace) -> Receipt:
@@ -41,7 +40,7 @@ def run_task(path: Path, place: Workplace) -> Receipt:
         writer.digest,
         task.digest,
     )
-    receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.shelf.changed))
+    receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.images.changed))
     write_atomic(receipt_path(place.work, task.shard), msgspec.json.encode(receipt))
     return receipt
 
@@ -60,32 +59,12 @@ def _append(writer: ShardWriter, rendered: Rendered, task: Task, row: int, token
     """Write the members of one record; returns its index row."""
     record = rendered.record
     spans = {kind: writer.add(name, data) for kind, name, data in rendered.members()}
-    image, json, labels = (spans.get(kind, _NO_SPAN) for kind in ("image", "json", "labels"))
-    grid = record.grid
     return IndexRow(
         shard=task.shard,
         row=row,
         key=record.key,
-        image_extension=rendered.picture.extension if rendered.picture else "",
-        image_offset=image.offset,
-        image_bytes=image.size,
-        image_xxh3=image.xxh3,
-        json_offset=json.offset,
-        json_bytes=json.size,
-        json_xxh3=json.xxh3,
-        labels_offset=labels.offset,
-        labels_bytes=labels.size,
-        labels_xxh3=labels.xxh3,
-        width=record.image.width if record.image else 0,
-        height=record.image.height if record.image else 0,
-        grid_height=grid.height if grid else 0,
-        grid_width=grid.width if grid else 0,
-        image_tokens=grid.tokens if grid else 0,
-        dialogues=len(record.dialogues),
-        targets=len(record.targets),
-        foreground=rendered.foreground,
-        turns=[len(dialogue.messages) for dialogue in record.dialogues],
-        masks=[dialogue.masks for dialogue in record.dialogues],
-        text_chars=[dialogue.characters for dialogue in record.dialogues],
+        **placed(spans),
+        **described(record, rendered.picture.extension if rendered.picture else ""),
+        foreground=foreground(rendered.labels),
         text_tokens=[tokens.count(dialogue) for dialogue in record.dialogues] if tokens else None,
     )

@@ -154,10 +154,10 @@ def _whole(source: Source) -> bool:
 
 def _missing_pictures(source: Source, parts: list[Download], splits: Sequence[SplitReport] = ()) -> list[Download]:
     """The parts whose folder does not exist; some sets' pictures may lie in any of several usual places."""
-    if source.pictures:
+    if source.image_folder:
         if any(split.opened > split.unusable for split in splits):
             return []
-        parts = [Download(part.what, source.pictures, part.url) for part in parts]
+        parts = [Download(part.what, source.image_folder, part.url) for part in parts]
     return [part for part in parts if not any((root / part.into).is_dir() for root in source.roots)]
 
 

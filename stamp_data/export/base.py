@@ -83,7 +83,7 @@ class JsonList:
             self._file.close()
 
 
-def picture_name(loaded: Loaded) -> str:
+def image_name(loaded: Loaded) -> str:
     """File name of a record's picture: its key, and the extension of its real format."""
     return loaded.row.member_name("image")
 

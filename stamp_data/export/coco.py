@@ -18,7 +18,7 @@ from contextlib import ExitStack
 import msgspec
 
 from stamp_data import rle as rles
-from stamp_data.export.base import Format, JsonList, Place, picture_name
+from stamp_data.export.base import Format, JsonList, Place, image_name
 from stamp_data.export.outline import polygons
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Record
@@ -51,7 +51,7 @@ class Coco(Format):
     def add(self, loaded: Loaded) -> None:
         record, image_id = loaded.record, None
         if loaded.image is not None and record.image is not None:
-            name = picture_name(loaded)
+            name = image_name(loaded)
             (self._pictures / name).write_bytes(loaded.image)
             self._images += 1
             image_id = self._images

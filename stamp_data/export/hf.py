@@ -17,8 +17,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stamp_data.export.base import STORED, Format, Place, picture_name
-from stamp_data.export.report import Tally
+from stamp_data.export.base import STORED, Format, Place, image_name
+from stamp_data.export.report import Tally, counted
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
 
@@ -66,7 +66,7 @@ class HuggingFace(Format):
         record, labels = loaded.record, loaded.labels
         if loaded.row.shard != self._shard:
             self._next_file(loaded.row.shard)
-        picture = {"bytes": loaded.image, "path": picture_name(loaded)} if loaded.image is not None else None
+        picture = {"bytes": loaded.image, "path": image_name(loaded)} if loaded.image is not None else None
         self._rows.append(
             {
                 "key": record.key,
@@ -78,13 +78,7 @@ class HuggingFace(Format):
         )
         if len(self._rows) == ROWS:
             self._flush()
-        self.tally.hold(
-            records=1,
-            pictures=int(picture is not None),
-            dialogues=len(record.dialogues),
-            targets=len(record.targets),
-            ignored=sum(target.ignore_rle is not None for target in record.targets),
-        )
+        self.tally.hold(**counted(loaded))
 
     def _next_file(self, shard: str) -> None:
         self._close_file()

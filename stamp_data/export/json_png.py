@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import STORED, Format, JsonList, Place, picture_name, single_round
+from stamp_data.export.base import STORED, Format, JsonList, Place, image_name, single_round
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Dialogue
 
@@ -35,7 +35,7 @@ class JsonPng(Format):
 
     def add(self, loaded: Loaded) -> None:
         record = loaded.record
-        image = f"{self._folder}/images/{picture_name(loaded)}" if loaded.image is not None else None
+        image = f"{self._folder}/images/{image_name(loaded)}" if loaded.image is not None else None
         if image is not None and loaded.image is not None:
             (self.out / image).write_bytes(loaded.image)
         masks = [f"{self._folder}/masks/{record.key}-{number}.png" for number in range(len(record.targets))]

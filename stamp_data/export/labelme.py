@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import Format, Place, picture_name, single_round
+from stamp_data.export.base import Format, Place, image_name, single_round
 from stamp_data.export.outline import polygons
 from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
@@ -52,12 +52,12 @@ class LabelMe(Format):
             "version": VERSION,
             "flags": flags,
             "shapes": shapes,
-            "imagePath": picture_name(loaded),
+            "imagePath": image_name(loaded),
             "imageData": None,
             "imageHeight": record.image.height,
             "imageWidth": record.image.width,
         }
-        (self._folder / picture_name(loaded)).write_bytes(loaded.image)
+        (self._folder / image_name(loaded)).write_bytes(loaded.image)
         (self._folder / f"{record.key}.json").write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
         self.tally.hold(records=1, pictures=1)
 
@@ -126,7 +126,7 @@ def _as_shown(loaded: Loaded) -> Record:
     record = loaded.record
     if loaded.image is None or record.image is None:
         return record
-    name = picture_name(loaded)
+    name = image_name(loaded)
     try:
         picture = check_picture(loaded.image, name)
     except PictureFault as fault:

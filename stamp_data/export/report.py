@@ -61,22 +61,11 @@ class Tally:
 
     def meet(self, loaded: Loaded) -> None:
         """Count a record in."""
-        record = loaded.record
-        self.found.records += 1
-        self.found.pictures += loaded.image is not None
-        self.found.dialogues += len(record.dialogues)
-        self.found.targets += len(record.targets)
-        self.found.ignored += sum(target.ignore_rle is not None for target in record.targets)
+        _add(self.found, **counted(loaded))
 
-    def hold(
-        self, *, records: int = 0, pictures: int = 0, dialogues: int = 0, targets: int = 0, ignored: int = 0
-    ) -> None:
-        """Count things out, as they are written."""
-        self.written.records += records
-        self.written.pictures += pictures
-        self.written.dialogues += dialogues
-        self.written.targets += targets
-        self.written.ignored += ignored
+    def hold(self, **counts: int) -> None:
+        """Count things out, as they are written; by the fields of `Counts`."""
+        _add(self.written, **counts)
 
     def lose(self, code: str, what: str, why: str, key: str, count: int = 1) -> None:
         """Note things that cannot be written; `Loss` explains the arguments."""
@@ -100,3 +89,16 @@ class Tally:
         if self.losses and not allow_loss:
             listed = "; ".join(map(str, self.losses))
             raise StampError(f"the format cannot hold {listed}", "--allow-loss exports the rest; nothing was written")
+
+
+def counted(loaded: Loaded) -> dict[str, int]:
+    """What a record consists of, by the fields of `Counts`."""
+    targets = loaded.record.targets
+    ignored = sum(target.ignore_rle is not None for target in targets)
+    things = (1, int(loaded.image is not None), len(loaded.record.dialogues), len(targets), ignored)
+    return dict(zip(Counts.__struct_fields__, things, strict=True))
+
+
+def _add(total: Counts, **counts: int) -> None:
+    for name, count in counts.items():
+        setattr(total, name, getattr(total, name) + count)

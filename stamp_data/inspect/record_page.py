@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 
 import msgspec
 import numpy as np
 
 from stamp_data.draw.outline import mask_path
-from stamp_data.draw.palette import colours
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.inspect.selection import Selected
 from stamp_data.pixels import thumbnail as decoded
 from stamp_data.rle import UInt8, decode_or_empty
-from stamp_schemas import StampError, TargetInfo
+from stamp_schemas import RLE, StampError
 
 JPEG_QUALITY = 80
 
@@ -98,8 +98,8 @@ class RecordView(msgspec.Struct):
 def record_view(selected: Selected, picture: str, fault: str = "") -> RecordView:
     """The view of a record with those of its dialogues that were picked. picture: address or data URI of it, or ""."""
     stats, record, row = selected.stats, selected.stats.record, selected.stats.row
-    shades = colours([target.id for target in record.targets])
     settings = stats.manifest.settings
+    passes = Counter(dialogue.twin for dialogue in selected.dialogues)  # of one expression are shown once
     return RecordView(
         key=record.key,
         set=stats.manifest.name,
@@ -112,8 +112,8 @@ def record_view(selected: Selected, picture: str, fault: str = "") -> RecordView
         tokens=row.image_tokens,
         picture=picture,
         fault=fault,
-        targets=[_target_view(stats, index, colour) for index, colour in enumerate(shades)],
-        dialogues=_dialogue_views(stats, selected.dialogues),
+        targets=[_target_view(stats, index) for index in range(len(record.targets))],
+        dialogues=[_dialogue_view(stats, stats.dialogues[index], count) for index, count in passes.items()],
         flags=[FindingView(one.code, one.detail, *stats.names(one)) for one in stats.findings],
     )
 
@@ -132,24 +132,24 @@ def thumbnail(dataset: ConcatDataset, stats: RecordStats, side: int) -> tuple[st
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), ""
 
 
-def _target_view(stats: RecordStats, index: int, colour: str) -> TargetView:
+def _target_view(stats: RecordStats, index: int) -> TargetView:
     target, known = stats.record.targets[index], stats.targets[index]
     return TargetView(
         id=target.id,
-        colour=colour,
+        colour=stats.colours[index],
         area=round(known.area, 6),
         pixels=target.area,
         patches=known.patches,
         iou=round(known.iou, 4),
         categories=target.categories,
-        path=_path(stats, target, ignored=False),
-        ignore=_path(stats, target, ignored=True),
+        path=_path(stats, target.rle),
+        ignore=_path(stats, target.ignore_rle),
         labels=_window(stats.labels[index]) if stats.labels is not None and index < len(stats.labels) else None,
     )
 
 
-def _path(stats: RecordStats, target: TargetInfo, *, ignored: bool) -> str:
-    image, rle = stats.record.image, target.ignore_rle if ignored else target.rle
+def _path(stats: RecordStats, rle: RLE | None) -> str:
+    image = stats.record.image
     return mask_path(decode_or_empty(rle, image.height, image.width)) if image and rle else ""
 
 
@@ -161,14 +161,6 @@ def _window(labels: UInt8) -> Window | None:
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     part = np.ascontiguousarray(labels[top:bottom, left:right])
     return Window(top, left, bottom - top, right - left, base64.b64encode(part.tobytes()).decode())
-
-
-def _dialogue_views(stats: RecordStats, dialogues: list[DialogueStats]) -> list[DialogueView]:
-    """Passes of one expression are shown once."""
-    passes: dict[int, int] = {}
-    for dialogue in dialogues:
-        passes[dialogue.twin] = passes.get(dialogue.twin, 0) + 1
-    return [_dialogue_view(stats, stats.dialogues[index], count) for index, count in passes.items()]
 
 
 def _dialogue_view(stats: RecordStats, dialogue: DialogueStats, passes: int) -> DialogueView:

@@ -7,9 +7,9 @@ import re
 import msgspec
 from blake3 import blake3
 
+from stamp_data.files import UNDECODABLE
 from stamp_data.shards.stores import Location, Missing, Store, open_store
-from stamp_data.shards.stores.cache import CachedStore
-from stamp_schemas import Manifest, ShardEntry, StampError, UsageFault
+from stamp_schemas import Manifest, ShardEntry, StampError, Totals, UsageFault
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 
 _DIGEST = re.compile(r"[0-9a-f]{1,64}")
@@ -23,6 +23,13 @@ _TAIL = b'"\n}\n'  # after it
 def set_digest(shards: list[ShardEntry]) -> str:
     """BLAKE3 over the sorted shard digests (hex, one a line): the name of the data, whatever its shards are called."""
     return blake3("".join(f"{digest}\n" for digest in sorted(entry.digest for entry in shards)).encode()).hexdigest()
+
+
+def totals_of(shards: list[ShardEntry], image_tokens: int, rejects: int) -> Totals:
+    """The totals of a set, of which its shards do not tell the last two."""
+    summed = ("records", "dialogues", "targets", "bytes")
+    sums = {what: sum(getattr(entry, what) for entry in shards) for what in summed}
+    return Totals(**sums, image_tokens=image_tokens, rejects=rejects)
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -72,9 +79,9 @@ def read_manifest(place: Location, *, checked: bool = True) -> Manifest:
     return parse_manifest(data, store, checked)
 
 
-def parse_manifest(data: bytes, store: Store, checked: bool) -> Manifest:
-    """A manifest from its text; see `read_manifest`."""
-    where = f"{store}/{MANIFEST}"
+def parse_manifest(data: bytes, place: Location, checked: bool) -> Manifest:
+    """A manifest from its text; see `read_manifest`. place: for messages."""
+    where = f"{place}/{MANIFEST}"
     try:
         schema = msgspec.json.decode(data, type=dict[str, object]).get("schema")
         if schema != MANIFEST_SCHEMA:
@@ -83,11 +90,11 @@ def parse_manifest(data: bytes, store: Store, checked: bool) -> Manifest:
                 "build the set anew, or install the version that wrote it",
             )
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+    except UNDECODABLE as fault:
         raise StampError(f"{where}: not a manifest of this version: {fault}") from None
     if checked:
         if not is_whole(data, manifest):
-            raise StampError(f"{where}: {CHANGED}", f"`stamp-data verify {store}` says what else is damaged")
+            raise StampError(f"{where}: {CHANGED}", f"`stamp-data verify {place}` says what else is damaged")
         for entry in manifest.shards:  # their names may lead anywhere
             if not SHARD_NAME.fullmatch(entry.path) or not _DIGEST.fullmatch(entry.digest):
                 raise StampError(f"{where}: {entry.path[:100]!r} is not the name of a shard, or its digest is none")
@@ -98,6 +105,8 @@ def shards_of(store: Store, manifest: Manifest) -> Store:
     """Where the shards of a set are read from: its own place, or the cache that the place has."""
     if store.cache is None:
         return store
+    from stamp_data.shards.stores.cache import CachedStore
+
     return CachedStore(store, store.cache, {entry.path: entry.digest for entry in manifest.shards})
 
 

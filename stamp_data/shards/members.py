@@ -1,17 +1,49 @@
-"""The members of one record in its shard: one ranged read, every member checked by its hash."""
+"""The members of one record in its shard: one ranged read, every member checked by its hash, and what they say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import msgspec
 from xxhash import xxh3_64_intdigest
 
+from stamp_data.files import UNDECODABLE
+from stamp_data.rle import UInt8
+from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.stores import Store
-from stamp_schemas import StampError
+from stamp_schemas import Record, StampError
+from stamp_schemas.record import RECORD_SCHEMA
 
 HEADER = 512  # bytes of a tar header, right before the data of its member
 Spans = Sequence[Sequence[int]]
 """(offset, bytes, xxh3-64) of members in the order of their places; 0 bytes where there is none."""
+
+
+class BadRecord(ValueError):
+    """A record that cannot be used. reason: stable code."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+class Raw(NamedTuple):
+    """The checked bytes of a record's members; empty where it has none."""
+
+    image: memoryview
+    json: memoryview
+    labels: memoryview
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A record. image: the picture's bytes, empty for text. labels: uint8 [targets, grid height, grid width] or None."""
+
+    record: Record
+    image: memoryview
+    labels: UInt8 | None
 
 
 class Damaged(Exception):
@@ -56,3 +88,33 @@ def _cut(data: memoryview, begin: int, spans: Spans) -> tuple[list[memoryview], 
             return parts, number
         parts.append(part)
     return parts, None
+
+
+def parse(image: memoryview, json: bytes | memoryview, labels: bytes | memoryview) -> Parsed:
+    """A record from its members; BadRecord if they are none, StampError if they are of another version."""
+    try:
+        record = msgspec.json.decode(json, type=Record)
+    except UNDECODABLE as fault:
+        _check_schema(json)
+        raise BadRecord("record-broken", str(fault)) from None
+    if not len(labels):
+        return Parsed(record, image, None)
+    shape = (len(record.targets), *((record.grid.height, record.grid.width) if record.grid else (0, 0)))
+    try:
+        found = parse_labels(bytes(labels), shape, "labels.npy")
+    except StampError as fault:
+        raise BadRecord("labels-broken", fault.message) from None
+    return Parsed(record, image, found.copy())  # torch wants what may be written to
+
+
+def _check_schema(json: bytes | memoryview) -> None:
+    """StampError if this is a record of another version."""
+    try:
+        schema = msgspec.json.decode(json, type=dict[str, object]).get("schema", RECORD_SCHEMA)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return
+    if schema != RECORD_SCHEMA:
+        raise StampError(
+            f"records are of schema {schema!r}, this version reads {RECORD_SCHEMA!r}",
+            "build the set anew, or install the version that wrote it",
+        )

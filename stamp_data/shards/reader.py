@@ -8,14 +8,16 @@ from functools import cached_property
 
 import msgspec
 
+from stamp_data.files import UNDECODABLE
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow, read_rows
 from stamp_data.shards.labels import parse_labels
-from stamp_data.shards.manifest import INDEX, read_manifest, shards_of
+from stamp_data.shards.manifest import INDEX
 from stamp_data.shards.members import Damaged, read_members
 from stamp_data.shards.row import MEMBERS
-from stamp_data.shards.stores import Location, is_url, open_store
-from stamp_schemas import Manifest, Record, StampError
+from stamp_data.shards.set_index import SetIndex
+from stamp_data.shards.stores import Location, is_url
+from stamp_schemas import Record, StampError
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,16 @@ class Loaded:
     labels: UInt8 | None
 
 
-class ShardSet:
-    """One built split, opened for reading: at a folder, a URL, or in a store.
+class ShardSet(SetIndex):
+    """One built split, opened for reading row by row: at a folder, a URL, or in a store.
 
     Raises StampError, naming shard, record and member, for whatever does not hash to what the index says, and StoreFault
     where the place itself cannot be read.
     """
 
     def __init__(self, place: Location) -> None:
-        self.store = open_store(place)
-        self.manifest: Manifest = read_manifest(self.store)
-        self._tars = shards_of(self.store, self.manifest)
-        self._sizes = {entry.path: entry.bytes for entry in self.manifest.shards}
+        super().__init__(place)
+        self._sizes = {entry.path: entry.bytes for entry in self.shards}
 
     @property
     def place(self) -> str:
@@ -92,13 +92,13 @@ class ShardSet:
         size, spans = self._sizes[row.shard], [row.span(member) for member in members]
         for member, (offset, length, _) in zip(members, spans, strict=True):
             if length and not 0 <= offset <= offset + length <= size:
-                raise self._damage(row, member)
+                raise self._damaged(row, member)
         try:
-            return [bytes(part) for part in read_members(self._tars, row.shard, spans)]
+            return [bytes(part) for part in read_members(self.tars, row.shard, spans)]
         except Damaged as fault:
-            raise self._damage(row, members[fault.member]) from None
+            raise self._damaged(row, members[fault.member]) from None
 
-    def _damage(self, row: IndexRow, member: str) -> StampError:
+    def _damaged(self, row: IndexRow, member: str) -> StampError:
         more = "` says more" if is_url(self.store) else " --repair --root ROOT` rebuilds the shard"
         return StampError(
             f"{self.store}/{row.shard}: {row.member_name(member)} is damaged (bytes differ from the index)",
@@ -108,12 +108,12 @@ class ShardSet:
     def _record(self, row: IndexRow, data: bytes) -> Record:
         try:
             return msgspec.json.decode(data, type=Record)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        except UNDECODABLE as fault:
             raise StampError(f"{self.store}/{row.shard}: {row.member_name('json')} is no record: {fault}") from None
 
     def close(self) -> None:
         """Let go of open files."""
-        self._tars.close()
+        self.tars.close()
 
     def __enter__(self) -> ShardSet:
         return self

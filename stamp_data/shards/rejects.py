@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from stamp_data.files import SHARD_LIMIT, read_plain
+from stamp_data.files import SHARD_LIMIT, UNDECODABLE, read_plain
 from stamp_schemas import Reject, StampError
 
 DETAIL_LIMIT = 300  # characters; source text is quoted in details and may be of any length
@@ -75,5 +75,5 @@ def read_rejects(path: Path) -> list[Reject]:
     """The rows of a rejects.jsonl; StampError if it is missing or damaged."""
     try:
         return [msgspec.json.decode(line, type=Reject) for line in read_plain(path, SHARD_LIMIT).splitlines()]
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+    except (OSError, *UNDECODABLE) as fault:
         raise StampError(f"{path}: not a readable reject list: {fault}") from None

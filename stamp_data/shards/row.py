@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import msgspec
+
+from stamp_schemas import Record
 
 MEMBERS = ("image", "json", "labels")
 
@@ -13,7 +18,7 @@ class IndexRow(msgspec.Struct):
     Column meanings are those of docs/shard-format.md.
 
     A member that the record lacks has offset 0, bytes 0 and hash 0. Lists have one entry per dialogue; `text_tokens` is
-    None where no tokenizer was given to the build. foreground: covered share of the patches, averaged over targets.
+    None where no tokenizer was given to the build. foreground: covered fraction of the patches, averaged over targets.
     """
 
     shard: str
@@ -60,3 +65,30 @@ class IndexRow(msgspec.Struct):
     def members(self) -> list[str]:
         """The members that this record has, in tar order."""
         return [member for member in MEMBERS if getattr(self, f"{member}_bytes")]
+
+
+def described(record: Record, extension: str) -> dict[str, Any]:
+    """The columns that follow from a record's content and the extension of its image, "" if it has none."""
+    image, grid, dialogues = record.image, record.grid, record.dialogues
+    return {
+        "image_extension": extension,
+        "width": image.width if image else 0,
+        "height": image.height if image else 0,
+        "grid_height": grid.height if grid else 0,
+        "grid_width": grid.width if grid else 0,
+        "image_tokens": grid.tokens if grid else 0,
+        "dialogues": len(dialogues),
+        "targets": len(record.targets),
+        "turns": [len(dialogue.messages) for dialogue in dialogues],
+        "masks": [dialogue.masks for dialogue in dialogues],
+        "text_chars": [dialogue.characters for dialogue in dialogues],
+    }
+
+
+def placed(spans: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The columns that say where members lie; spans: (offset, bytes, xxh3-64) by member."""
+    return {
+        f"{member}_{what}": value
+        for member in MEMBERS
+        for what, value in zip(("offset", "bytes", "xxh3"), spans.get(member, (0, 0, 0)), strict=True)
+    }

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
-from stamp_data.sources.foreign import explained
 from stamp_data.sources.grefcoco import GRefCOCO
 from stamp_data.sources.labelme import LabelMe
 from stamp_data.sources.llava import LLaVA
@@ -39,6 +38,8 @@ def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS
     try:
         _ = source.inputs
     except StampError as fault:
+        from stamp_data.sources.foreign import explained
+
         raise (explained(fault, root, kind.format) if kind.own or root.is_file() else fault) from None
     return source
 

@@ -76,7 +76,7 @@ class Source(ABC):
         return ()
 
     @property
-    def pictures(self) -> str:
+    def image_folder(self) -> str:
         """The one folder of pictures, relative to the root, where that may be any of several usual ones; else ""."""
         return ""
 
@@ -94,7 +94,7 @@ class Source(ABC):
         links = self.reading.follow_links
         return Finder(self.roots, len(self.reading.images), self.usual_folders, own=self.own, follow_links=links)
 
-    def picture(self, folder: str, name: str, width: int | None = None, height: int | None = None) -> ImageRef:
+    def image_ref(self, folder: str, name: str, width: int | None = None, height: int | None = None) -> ImageRef:
         """The picture that annotations call `name`, in `folder` below the root. RecordFault `path-escape` if the name leads
         out of the root, and nothing of that name lies in the folders beside it.
         """

@@ -15,9 +15,7 @@ from pathlib import Path
 
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
-from stamp_data.sources.coco_phrases import CocoPhrases, by_picture
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.foreign import by_key
 from stamp_data.sources.instances import Instances, load_instances
 from stamp_data.sources.paths import first_folder, image_path, relative
 from stamp_data.sources.rows import TELLING
@@ -72,6 +70,8 @@ class COCO(Source):
             split = word if word and words.count(word) == 1 else stem if word else alone
             instances = load_instances(path, relative(path, self.root), encoding=self.reading.encoding)
             if instances.telling:
+                from stamp_data.sources.foreign import by_key
+
                 key = min(instances.telling, key=TELLING.index)
                 form = by_key(key)
                 raise StampError(f"{path}: `{key}` says what its annotations mean; this is {form.name}", form.way)
@@ -81,6 +81,8 @@ class COCO(Source):
         return list(self._sets)
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
+        from stamp_data.sources.coco_phrases import CocoPhrases, by_picture  # most builds are of no file of one's own
+
         if split not in self._sets:
             return
         path, instances = self._sets[split]
@@ -92,7 +94,7 @@ class COCO(Source):
             record = f"image {image_id}"
             try:
                 image = instances.image(image_id)
-                reference = self.picture(pictures, image.file_name, image.width, image.height)
+                reference = self.image_ref(pictures, image.file_name, image.width, image.height)
             except RecordFault as fault:
                 rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(requests))
                 continue

@@ -70,12 +70,6 @@ class Finder:
         """The path of the file that holds a picture."""
         return f"{self.roots[image.root]}/{image.embedded or image.path}"
 
-    def located(self, image: ImageRef) -> ImageRef:
-        """The picture with the place that it lies at, be that the expected one or where it was found."""
-        if image.embedded or (not self.given and os.path.exists(self.full(image))):  # noqa: PTH110 - as in the plan
-            return image
-        return self.placed(image)
-
     def placed(self, image: ImageRef) -> ImageRef:
         """The picture with the place that it was found at, or else with its rivals; as it is if there is nothing like it."""
         near = self._near(image.path)

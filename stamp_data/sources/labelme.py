@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,11 +21,12 @@ from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.finding import SUFFIXES as PICTURES
 from stamp_data.sources.finding import walk
 from stamp_data.sources.jsonfile import SMALL_LIMIT, load_json
-from stamp_data.sources.labelme_file import LabelmeFile, name_shapes
 from stamp_data.sources.paths import inner_path
-from stamp_data.sources.phrases import Naming
 from stamp_data.sources.split_words import split_of_folders
 from stamp_schemas import Annotation, ImageRef, StampError
+
+if TYPE_CHECKING:
+    from stamp_data.sources.labelme_file import LabelmeFile
 
 SUFFIX = ".json"
 _LOOKED_AT = (3, 30, 1 << 18)  # files per folder, folders, bytes per file, to see whether a folder is one of labelme's
@@ -85,6 +87,9 @@ class LabelMe(Source):
         return list(dict.fromkeys(map(_split, self._files)))
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
+        from stamp_data.sources.labelme_file import LabelmeFile, name_shapes  # most builds are of no file of one's own
+        from stamp_data.sources.phrases import Naming
+
         if split == self.splits()[0]:
             for link in self._links:
                 detail = "a link to a folder outside of the root, passed over; --follow-links reads what is in it"
@@ -113,12 +118,12 @@ class LabelMe(Source):
         """The picture of a file. RecordFault if it claims to have no size, or lies outside of the root."""
         folder, _, own = name.rpartition("/")
         try:
-            image = self.picture(folder, file.image_path, file.width, file.height)
+            image = self.image_ref(folder, file.image_path, file.width, file.height)
         except RecordFault:
             if not file.has_picture:
                 raise
             base = inner_path(file.image_path).rpartition("/")[2]
-            image = self.picture(folder, base or storable(_stem(own)), file.width, file.height)
+            image = self.image_ref(folder, base or storable(_stem(own)), file.width, file.height)
         if image.root or (self._is_there(image.path) and not self.finder.given):
             return image
         if found := self.finder.near(image.path):
@@ -130,7 +135,7 @@ class LabelMe(Source):
             return image
         detail = f"no picture {file.image_path!r}; {twin} beside the file is taken for it"
         rejects.add(name, _stem(own), "picture-renamed", detail, action="cleaned")
-        return self.picture(folder, twin, file.width, file.height)
+        return self.image_ref(folder, twin, file.width, file.height)
 
     def _is_there(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")

@@ -25,9 +25,11 @@ NO_AREA = ("line", "linestrip", "point", "points")
 NO_TARGET = "no_target"
 
 
-class _Shape(msgspec.Struct):
+class _Labelled(msgspec.Struct):
     label: str
-    points: list[tuple[float, float]]
+
+
+class _Described(_Labelled):
     shape_type: str | None = "polygon"
     group_id: float | str | None = None
     description: str | None = None
@@ -42,6 +44,14 @@ class _Shape(msgspec.Struct):
     @property
     def is_nothing(self) -> bool:
         return (self.flags or {}).get(NO_TARGET) is True
+
+
+class _Shape(_Described, kw_only=True):
+    points: list[tuple[float, float]]
+
+
+class _LooseShape(_Described):
+    points: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class LabelmeFile(msgspec.Struct):
@@ -82,19 +92,6 @@ class LabelmeFile(msgspec.Struct):
             size = f"{str(self.said_width)[:20]}×{str(self.said_height)[:20]}"
             raise RecordFault("bad-image", f"the picture is said to have {size} pixels")
         return height, width
-
-
-class _Labelled(msgspec.Struct):
-    label: str
-
-
-class _LooseShape(_Labelled):
-    points: msgspec.Raw = msgspec.Raw(b"null")
-    shape_type: str | None = "polygon"
-    group_id: float | str | None = None
-    description: str | None = None
-    mask: str | None = None
-    flags: dict[str, object] | None = None
 
 
 _SHAPE = msgspec.json.Decoder(_Shape)
@@ -172,10 +169,10 @@ def _shape(raw: msgspec.Raw) -> tuple[_Shape, RecordFault | None]:
     try:
         shape = decode_row(raw, _SHAPE, "bad-shape")
     except RecordFault as why:
-        shape = _Shape(decode_row(raw, _LABELLED, "bad-shape").label, [], "")
+        shape = _Shape(decode_row(raw, _LABELLED, "bad-shape").label, "", points=[])
         try:
             loose = decode_row(raw, _LOOSE, "bad-shape")
-            shape = _Shape(loose.label, [], "", loose.group_id, loose.description, None, loose.flags)
+            shape = _Shape(loose.label, "", loose.group_id, loose.description, None, loose.flags, points=[])
             points = decode_row(loose.points, _POINTS, "bad-shape")
             shape.points = [(numbers.real(x), numbers.real(y)) for x, y in points]
         except (RecordFault, ValueError):

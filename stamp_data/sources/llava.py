@@ -178,7 +178,7 @@ class LLaVA(Source):
             raise RecordFault("several-images", f"{len(names)} pictures in one conversation")
         if not names:
             return None
-        image = self.picture("", names[0])
+        image = self.image_ref("", names[0])
         if image.root == 0 and image.path.startswith(f"{BY_STEM}/"):
             image.path = self._with_suffix(image.path)
         return image

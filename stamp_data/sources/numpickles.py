@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickletools
 import re
 import struct
+from collections.abc import Callable
 
 LIMIT = 8_000_000  # lists, dictionaries and tuples; numbers in arrays
 MOST_DIMENSIONS = 2
@@ -34,6 +35,7 @@ _LITERALS = frozenset((
 ))  # fmt: skip
 _PYTHON_2_TEXTS = frozenset(("STRING", "BINSTRING", "SHORT_BINSTRING"))
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY: dict[str, Callable[[], object]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
@@ -120,6 +122,8 @@ class Machine:
             stack.append(_CONSTANTS[name])
         elif name == "MARK":
             self._marks.append(len(stack))
+        elif name in _EMPTY:
+            self._make(_EMPTY[name]())
         elif name in _TUPLES:
             self._make(tuple(self._pop(_TUPLES[name])))
         elif name in ("GLOBAL", "STACK_GLOBAL"):
@@ -129,15 +133,6 @@ class Machine:
             if method is None:
                 raise Refused("what no plain pickle has")
             method()
-
-    def _do_empty_list(self) -> None:
-        self._make([])
-
-    def _do_empty_dict(self) -> None:
-        self._make({})
-
-    def _do_empty_tuple(self) -> None:
-        self._make(())
 
     def _do_list(self) -> None:
         self._make(self._pop_mark())

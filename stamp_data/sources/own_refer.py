@@ -44,7 +44,7 @@ def own_set(name: str, root: Path) -> type[OwnRefer]:
         "dataset": name,
         "split_bys": tuple(split_bys) or (first,),
         "default_split_by": first,
-        "picture_folders": folders,
+        "image_folders": folders,
         "__doc__": OwnRefer.__doc__,
     }
     return type("OwnRefer", (OwnRefer,), own)

@@ -67,7 +67,7 @@ class ReasonSeg(Source):
         return [""] if any(_annotation_files(root / _folder(root) / split) for split in SPLITS) else []
 
     @property
-    def pictures(self) -> str:
+    def image_folder(self) -> str:
         """The folder of the splits, relative to the root; pictures lie beside their files."""
         return self.folder
 
@@ -100,7 +100,7 @@ class ReasonSeg(Source):
         for path in files:
             name = pictures.get(path.stem, f"{path.stem}.jpg")
             try:
-                annotation = self._annotation(path, self.picture(folder, name), rejects)
+                annotation = self._annotation(path, self.image_ref(folder, name), rejects)
             except RecordFault as fault:
                 rejects.add(relative(path, self.root), path.stem, fault.reason, fault.detail)
                 continue

@@ -37,7 +37,7 @@ class ReferSource(Source):
     """References joined with the annotations they name: one target per set of annotations, one request per sentence.
 
     several: a reference may name several annotations (their union is the target) or none. patterns: file names of the
-    references, with `{}` for the way of splitting; the first that is there is read. picture_folders: where the pictures may
+    references, with `{}` for the way of splitting; the first that is there is read. image_folders: where the pictures may
     lie, beside the set; the first that exists is used. shared_folders: where else they may lie in the root, with those of
     other sets.
     """
@@ -45,7 +45,7 @@ class ReferSource(Source):
     format = REFER_FORMAT
     several: ClassVar[bool] = False
     patterns: ClassVar[tuple[str, ...]] = ("refs({}).p",)
-    picture_folders: ClassVar[tuple[str, ...]] = COCO_FOLDERS
+    image_folders: ClassVar[tuple[str, ...]] = COCO_FOLDERS
     shared_folders: ClassVar[tuple[str, ...]] = SHARED_COCO_FOLDERS
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
@@ -72,13 +72,13 @@ class ReferSource(Source):
         return f"{self.folder}/instances.json"
 
     @property
-    def pictures(self) -> str:
+    def image_folder(self) -> str:
         """The folder of pictures, relative to the root."""
         return first_folder(self.root, self.usual_folders)
 
     @property
     def usual_folders(self) -> tuple[str, ...]:
-        return (*(self.prefix + folder for folder in self.picture_folders), *self.shared_folders)
+        return (*(self.prefix + folder for folder in self.image_folders), *self.shared_folders)
 
     @property
     def inputs(self) -> list[Path]:
@@ -119,7 +119,7 @@ class ReferSource(Source):
         by_image: dict[str, list[Reference]] = {}
         for ref in self._refs.splits.get(split, []):
             by_image.setdefault(ref.image_id, []).append(ref)
-        pictures = self.pictures
+        pictures = self.image_folder
         for image_id, refs in by_image.items():
             annotation = self._annotation(image_id, refs, pictures, rejects)
             if annotation is not None:
@@ -137,7 +137,7 @@ class ReferSource(Source):
         """Everything that the split says about one image, or None with a row in `rejects`."""
         try:
             row = self._instances.image(image_id)
-            image = self.picture(pictures, row.file_name, row.width, row.height)
+            image = self.image_ref(pictures, row.file_name, row.width, row.height)
         except RecordFault as fault:
             lost = sum(len(ref.sentences) for ref in refs)
             rejects.add(self.instances_file, f"image {image_id}", fault.reason, fault.detail, expressions=lost)
@@ -240,6 +240,6 @@ class RefCOCOg(RefCOCO):
 class RefCLEF(RefCOCO):
     dataset = "refclef"
     split_bys = ("unc", "berkeley")
-    picture_folders = CLEF_FOLDERS
+    image_folders = CLEF_FOLDERS
     shared_folders = ("saiapr_tc-12",)
     licence = "Apache-2.0 (refer); pictures and regions: SAIAPR TC-12, research use"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
-from stamp_data.build.render import Rendered
-from stamp_data.grid import coverage, grid_of
+from stamp_data.files import UNDECODABLE
+from stamp_data.grid import coverage, foreground, grid_of
 from stamp_data.picture import MAX_PIXELS, PictureFault, check_picture
 from stamp_data.rle import UInt8
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.labels import parse_labels
+from stamp_data.shards.row import described
 from stamp_data.text import CONTROL_TOKEN
 from stamp_data.verify.fault import Code, FaultList
 from stamp_schemas import RLE, Dialogue, Record, Settings, StampError
@@ -72,7 +72,7 @@ class RecordCheck:
             return None  # damaged or missing: noted where that was seen
         try:
             record = _DECODER.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+        except UNDECODABLE as fault:
             self._note("record-unreadable", f"not a record: {fault}")
             return None
         if msgspec.json.encode(record) != data:
@@ -189,42 +189,21 @@ class RecordCheck:
             self._note("image-count", f"{name}: {pictures} places for {int(record.image is not None)} picture")
 
     def _row(self, record: Record, labels: UInt8 | None, row: IndexRow) -> None:
-        for name, value in described(record, self.found.names.get("image", "")).items():
+        for name, value in described(record, self.found.names.get("image", "").partition(".")[2]).items():
             if getattr(row, name) != value:
                 self._note("index-differs", f"{name} is {_short(value)}, the index says {_short(getattr(row, name))}")
         if labels is not None or not record.targets:
-            share = np.float32(foreground(record, labels))
-            if share != np.float32(row.foreground):
-                self._note("index-differs", f"foreground is {share:.6f}, the index says {row.foreground:.6f}", "labels")
+            fraction = np.float32(foreground(labels))
+            if fraction != np.float32(row.foreground):
+                self._note(
+                    "index-differs", f"foreground is {fraction:.6f}, the index says {row.foreground:.6f}", "labels"
+                )
         counted = self.settings is not None and bool(self.settings.tokenizer)
         tokens = row.text_tokens
         if self.settings is not None and (tokens is not None) != counted:
             self._note("index-differs", f"tokens were {'' if counted else 'not '}counted, the index says otherwise")
         if tokens is not None and len(tokens) != len(record.dialogues):
             self._note("index-differs", f"token counts of {len(tokens)} dialogues, it has {len(record.dialogues)}")
-
-
-def described(record: Record, picture: str) -> dict[str, Any]:
-    """The columns of the index that follow from a record's content and the name of its picture, "" if it has none."""
-    grid, dialogues = record.grid, record.dialogues
-    return {
-        "image_extension": picture.partition(".")[2],
-        "width": record.image.width if record.image else 0,
-        "height": record.image.height if record.image else 0,
-        "grid_height": grid.height if grid else 0,
-        "grid_width": grid.width if grid else 0,
-        "image_tokens": grid.tokens if grid else 0,
-        "dialogues": len(dialogues),
-        "targets": len(record.targets),
-        "turns": [len(dialogue.messages) for dialogue in dialogues],
-        "masks": [dialogue.masks for dialogue in dialogues],
-        "text_chars": [dialogue.characters for dialogue in dialogues],
-    }
-
-
-def foreground(record: Record, labels: UInt8 | None) -> float:
-    """Covered share of the patches, as the index has it."""
-    return Rendered(record, None, labels).foreground
 
 
 def _rle_problem(mask: RLE, height: int, width: int) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import msgspec
-import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.build.plan import plan_tasks
@@ -19,17 +17,18 @@ from stamp_data.build.split import WORK, Built, Config, Progress, build_split, d
 from stamp_data.build.tokens import TokenCounter, tokenizer_digest
 from stamp_data.executors import Executor
 from stamp_data.files import open_plain
-from stamp_data.shards.index import MEMBERS, IndexRow
+from stamp_data.grid import foreground
+from stamp_data.shards.index import IndexRow
+from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.manifest import MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.rejects import RejectLog, read_rejects
+from stamp_data.shards.row import described, placed
 from stamp_data.sources.base import Source
-from stamp_data.verify.fault import Fault, FaultList
-from stamp_data.verify.record import described, foreground
-from stamp_data.verify.sets import Index, check_index, verify_set
-from stamp_data.verify.shard import groups
-from stamp_data.verify.walk import Member, walk
+from stamp_data.verify.fault import Fault
+from stamp_data.verify.sets import check_index, verify_set
+from stamp_data.verify.shard import Member, groups, walk
 from stamp_data.writing import write_atomic
-from stamp_schemas import Manifest, Record, Reject, ShardEntry, StampError, UsageFault
+from stamp_schemas import Manifest, Record, Reject, StampError, UsageFault
 
 
 class Repaired(msgspec.Struct):
@@ -142,35 +141,29 @@ def _receipts(folder: Path, manifest: Manifest, damaged: set[str], tokens: Token
     receipts = []
     for entry in manifest.shards:
         if entry.path not in damaged:
-            rows = _rows(folder, entry, index, tokens)
+            rows = index.rows(entry.path) if index is not None and index.trusted else None
+            rows = derive_rows(folder / entry.path, tokens) if rows is None else rows
             receipts.append(Receipt(entry, rows, rejects.get(entry.path, []), ANY))
     return [receipt for receipt in receipts if receipt.adds_up]
-
-
-def _rows(folder: Path, entry: ShardEntry, index: Index | None, tokens: TokenCounter | None) -> list[IndexRow]:
-    rows = index.rows(entry.path) if index is not None and index.trusted else None
-    return rows if rows is not None else derive_rows(folder / entry.path, tokens)
 
 
 def derive_rows(shard: Path, tokens: TokenCounter | None) -> list[IndexRow]:
     """The index rows of a good shard, from nothing but the shard. tokens: as the build had it."""
     with open_plain(shard) as file:
-        members = walk(file, shard.stat().st_size, [], FaultList(shard.name)).members
-        return [_derive_row(file, shard.name, row, group, tokens) for row, group in enumerate(groups(members))]
+        members, _ = walk(file, shard.stat().st_size)
+        return [_derive_row(file, shard.name, row, group, tokens) for row, (_, group) in enumerate(groups(members))]
 
 
 def _derive_row(file: BinaryIO, shard: str, row: int, group: list[Member], tokens: TokenCounter | None) -> IndexRow:
-    names = {member.kind: member.name for member in group}
     data = {member.kind: member.read(file) for member in group}
     record = msgspec.json.decode(data["json"], type=Record)
-    labels = np.load(io.BytesIO(data["labels"]), allow_pickle=False) if "labels" in data else None
-    columns: dict[str, object] = {f"{kind}_{what}": 0 for kind in MEMBERS for what in ("offset", "bytes", "xxh3")}
-    for member in group:
-        columns[f"{member.kind}_offset"] = member.offset
-        columns[f"{member.kind}_bytes"] = member.size
-        columns[f"{member.kind}_xxh3"] = xxh3_64_intdigest(data[member.kind])
-    columns |= described(record, names.get("image", ""))
-    columns |= {"shard": shard, "row": row, "key": record.key, "foreground": foreground(record, labels)}
+    columns: dict[str, object] = {"shard": shard, "row": row, "key": record.key}
+    columns |= placed({one.kind: (one.offset, one.size, xxh3_64_intdigest(data[one.kind])) for one in group})
+    columns |= described(record, next((one.name.partition(".")[2] for one in group if one.kind == "image"), ""))
+    labels = None
+    if "labels" in data and record.grid:
+        labels = parse_labels(data["labels"], (len(record.targets), record.grid.height, record.grid.width), record.key)
+    columns["foreground"] = foreground(labels)
     columns["text_tokens"] = [tokens.count(dialogue) for dialogue in record.dialogues] if tokens else None
     return msgspec.convert(columns, IndexRow)
 

@@ -29,15 +29,17 @@ from stamp_data.shards.manifest import (
     WIDS,
     is_whole,
     manifest_bytes,
+    parse_manifest,
     read_manifest,
     set_digest,
+    totals_of,
     wids_bytes,
 )
 from stamp_data.shards.rejects import read_rejects
 from stamp_data.shards.stores import Location, Store, open_store
 from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.shard import ShardJob, check_shard
-from stamp_schemas import Manifest, StampError, Totals
+from stamp_schemas import Manifest, StampError
 
 _KEY = re.compile(r"[a-z0-9_+-]{1,80}")
 
@@ -76,15 +78,16 @@ def check_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
     faults = FaultList(MANIFEST)
     try:
         data = read_plain(folder / MANIFEST)
-        manifest = msgspec.json.decode(data, type=Manifest)
     except FileNotFoundError:
         faults.add("manifest-missing", "the set was never finished: the same build command goes on where it stopped")
         return None, faults.faults
     except (StampError, OSError) as fault:
         faults.add("file-unreadable", reason(fault))
         return None, faults.faults
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        faults.add("manifest-unreadable", f"not a manifest of this version: {fault}")
+    try:
+        manifest = parse_manifest(data, folder, checked=False)
+    except StampError as fault:
+        faults.add("manifest-unreadable", fault.message)
         return None, faults.faults
     if manifest_bytes(manifest) != data:
         faults.add("manifest-unreadable", "not in its canonical form: changed by hand?")
@@ -92,24 +95,15 @@ def check_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
         faults.add("manifest-changed", CHANGED)
     if manifest.digest != set_digest(manifest.shards):
         faults.add("manifest-digest", "the set's digest is not that of its shards")
-    settings, shards, totals = manifest.settings, manifest.shards, manifest.totals
-    name = f"{settings.dataset}-{settings.split_by}" if settings.split_by else settings.dataset
-    if manifest.name != f"{name}/{settings.split}":
-        faults.add("manifest-totals", f"name is {manifest.name!r}, the settings make it {name}/{settings.split}")
+    if manifest.name != manifest.settings.name:
+        faults.add("manifest-totals", f"name is {manifest.name!r}, the settings make it {manifest.settings.name}")
     if set(manifest.files) != {INDEX, WIDS, REJECTS}:
         faults.add("manifest-totals", f"digests of {sorted(manifest.files)}")
-    paths = [entry.path for entry in shards]
+    paths = [entry.path for entry in manifest.shards]
     if paths != sorted(set(paths)) or not paths or not all(map(SHARD_NAME.fullmatch, paths)):
         faults.add("manifest-totals", "its shards are not shard-000000.tar and so on, each once and in order")
-    sums = Totals(
-        records=sum(entry.records for entry in shards),
-        dialogues=sum(entry.dialogues for entry in shards),
-        targets=sum(entry.targets for entry in shards),
-        bytes=sum(entry.bytes for entry in shards),
-        image_tokens=totals.image_tokens,
-        rejects=totals.rejects,
-    )
-    if sums != totals:
+    totals = manifest.totals
+    if totals != totals_of(manifest.shards, totals.image_tokens, totals.rejects):
         faults.add("manifest-totals", "totals are not the sums over its shards")
     return manifest, faults.faults
 

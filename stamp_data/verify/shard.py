@@ -1,23 +1,59 @@
-"""One shard against the manifest and the index: a function of its file and a job, run in whatever process."""
+"""One shard against the manifest and the index: a function of its file and a job, run in whatever process.
+
+The index says where every member lies, how long it is and what it hashes to, so each byte of a tar has one value that it may
+have. A shard that no index describes is walked by its own headers, as far as these can be read.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import tarfile
 import warnings
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.files import file_digest, open_plain
+from stamp_data.shards import tar
 from stamp_data.shards.index import MEMBERS, IndexRow
 from stamp_data.shards.stores import StoreFault, open_store
+from stamp_data.shards.tar import BLOCK
 from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.record import Found, RecordCheck
-from stamp_data.verify.walk import BLOCK, Member, Walked, read, walk
 from stamp_schemas import Settings, ShardEntry, StampError
+
+CHUNK = 1 << 20
+_NAME = re.compile(r"[a-z0-9_+-]{1,80}(?:\.[a-z0-9]+)+")
+
+
+class Member(NamedTuple):
+    """One member of a tar. offset: of its data."""
+
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def key(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def kind(self) -> str:
+        """What the suffix makes it: `json`, `labels`, or else `image`."""
+        return {"json": "json", "labels.npy": "labels"}.get(self.name.partition(".")[2], "image")
+
+    @property
+    def end(self) -> int:
+        """Offset of the header after it."""
+        return self.offset + self.size + -self.size % BLOCK
+
+    def read(self, file: BinaryIO) -> bytes:
+        return _read(file, self.offset, self.size)
 
 
 class ShardJob(msgspec.Struct, frozen=True):
@@ -38,7 +74,7 @@ class ShardJob(msgspec.Struct, frozen=True):
 
 
 def check_shard(job: ShardJob) -> list[Fault]:
-    """Everything that is wrong with one shard, in the order of its bytes. Raises StoreFault alone, if the place is at fault."""
+    """Everything that is wrong with one shard. Raises StoreFault alone, if the place is at fault."""
     faults = FaultList(job.name)
     try:
         with (
@@ -48,10 +84,8 @@ def check_shard(job: ShardJob) -> list[Fault]:
         ):
             warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is wrong with a picture becomes a fault
             size = os.fstat(file.fileno()).st_size
-            rows = job.rows
-            if _has_digest(job.entry, folder / job.name, size, faults) and not job.trusted:
-                rows = None
-            _check_content(file, size, job, rows, faults)
+            is_whole = _has_digest(job.entry, folder / job.name, size, faults)
+            _check_content(file, size, job, None if is_whole and not job.trusted else job.rows, faults)
     except StoreFault:
         raise
     except FileNotFoundError:
@@ -77,22 +111,10 @@ def _check_content(file: BinaryIO, size: int, job: ShardJob, rows: list[IndexRow
     if rows is not None and (problem := layout_problem(rows)):
         faults.add("index-rows", f"the index is of no use here: {problem}")
         rows = None
-    known = [_member(row, kind) for row in rows or [] for kind in row.members]
-    walked = walk(file, size, known, faults)
-    _check_order(walked.members, faults)
-    if rows is None:
-        _check_end(walked, faults)
-    else:
-        _compare(known, walked, faults)
     by_key = {row.key: row for row in rows or []}
-    found = _by_tar(file, walked.members) if rows is None else _by_index(file, rows, faults)
+    found = _by_tar(file, size, faults) if rows is None else _by_index(file, size, rows, faults)
     for record in found:
         RecordCheck(record, faults, job.settings, job.labels).run(by_key.get(record.key))
-
-
-def _member(row: IndexRow, kind: str) -> Member:
-    offset, size, _ = row.span(kind)
-    return Member(row.member_name(kind), offset, size)
 
 
 def layout_problem(rows: list[IndexRow]) -> str:
@@ -106,88 +128,121 @@ def layout_problem(rows: list[IndexRow]) -> str:
             if (kind == "json" and size < 1) or size < 0 or (offset != place + BLOCK if size else offset):
                 return f"{row.key}: its {kind} cannot lie at byte {offset:,} with {size:,} bytes"
             if size:
-                place = _member(row, kind).end
+                place = Member("", offset, size).end
     return ""
 
 
-def _check_order(members: list[Member], faults: FaultList) -> None:
-    """Members of a record stand together, picture before JSON before labels, each once, and the JSON always."""
+def _by_index(file: BinaryIO, size: int, rows: list[IndexRow], faults: FaultList) -> Iterator[Found]:
+    """The records that the index knows, with those of their members that have the right hash."""
+    lost: list[Member] = []
+    place = 0
+    for row in rows:
+        names, data = {kind: row.member_name(kind) for kind in row.members}, {}
+        for kind, name in names.items():
+            member = Member(name, *row.span(kind)[:2])
+            head = member.offset - BLOCK
+            is_over = not any(_read(file, head, BLOCK)) and _only_zeros(file, head, size)
+            if lost or is_over or member.offset + member.size > size:
+                lost.append(member)
+                continue
+            content = _check_member(file, member, row.span(kind)[2], faults)
+            if content is not None:
+                data[kind] = content
+            place = member.end
+        yield Found(row.key, names, data)
+    if lost:
+        keys = len({member.key for member in lost})
+        detail = f"the tar ends at byte {min(place, size):,}; from here on {keys} of its records are missing, wholly or partly"
+        faults.add("tar-truncated", detail, lost[0].key, lost[0].name)
+        return
+    known = {row.key for row in rows}
+    extra, place = walk(file, size, place)
+    for member in extra:
+        faults.add("member-extra", "unknown to the index", member.key, member.name)
+        if member.key in known:
+            faults.add("tar-order", "its members are not all together", member.key, member.name)
+    _check_end(file, place, size, faults)
+
+
+def _check_member(file: BinaryIO, member: Member, digest: int, faults: FaultList) -> bytes | None:
+    """The bytes of a member that is where the index has it; None if they are not those of the index."""
+    block, content = _read(file, member.offset - BLOCK, BLOCK), member.read(file)
+    if block != tar.header(member.name, member.size):
+        if other := _parsed(block):
+            faults.add("member-missing", f"{other[0]} is in its place", member.key, member.name)
+        else:
+            faults.add("tar-header", "its header is damaged, or not as in the specification", member.key, member.name)
+    if any(_read(file, member.offset + member.size, -member.size % BLOCK)):
+        faults.add("tar-padding", "the bytes that fill up its last block are not zero", member.key, member.name)
+    if xxh3_64_intdigest(content) == digest:
+        return content
+    faults.add("member-digest", "its xxh3-64 is not the index's", member.key, member.name)
+    return None
+
+
+def _by_tar(file: BinaryIO, size: int, faults: FaultList) -> Iterator[Found]:
+    """The records as the tar itself has them: members together, picture before JSON before labels, and the JSON always."""
+    members, place = walk(file, size)
     seen: set[str] = set()
-    for group in groups(members):
-        key, kinds = group[0].key, [member.kind for member in group]
+    for key, group in groups(members):
+        kinds = [member.kind for member in group]
         if key in seen:
             faults.add("tar-order", "its members are not all together", key, group[0].name)
         elif kinds != [kind for kind in MEMBERS if kind in kinds]:
-            faults.add("tar-order", f"members in the order {', '.join(member.suffix for member in group)}", key)
+            faults.add("tar-order", f"members in the order {', '.join(kinds)}", key)
+        if "json" not in kinds:
+            faults.add("member-missing", "no JSON", key, f"{key}.json")
         seen.add(key)
+        yield Found(key, {member.kind: member.name for member in group}, {one.kind: one.read(file) for one in group})
+    _check_end(file, place, size, faults)
 
 
-def _check_end(walked: Walked, faults: FaultList) -> None:
-    """Without an index: is the tar whole, and has every record its JSON?"""
-    if walked.cut:
-        last = walked.members[-1].key if walked.members else "nothing"
-        faults.add("tar-truncated", f"ends at byte {walked.stop:,} without an end of archive, after {last}")
-    for group in groups(walked.members):
-        if all(member.kind != "json" for member in group):
-            faults.add("member-missing", "no JSON", group[0].key, f"{group[0].key}.json")
+def walk(file: BinaryIO, size: int, place: int = 0) -> tuple[list[Member], int]:
+    """The members of a tar of `size` bytes from `place` on, and where they end: at something else than a whole member."""
+    members: list[Member] = []
+    while found := _parsed(_read(file, place, BLOCK)):
+        member = Member(found[0], place + BLOCK, found[1])
+        if member.end > size:
+            break
+        members.append(member)
+        place = member.end
+    return members, place
 
 
-def _compare(known: list[Member], walked: Walked, faults: FaultList) -> None:
-    """What the index knows against what the tar holds, place by place."""
-    there = {member.offset: member for member in walked.members}
-    lost: list[Member] = []
-    for member in known:
-        other = there.pop(member.offset, None)
-        if other == member or member.offset - BLOCK in walked.broken:
-            continue
-        if member.offset - BLOCK >= walked.stop:
-            lost.append(member)
-        else:
-            instead = f"{other.name} is in its place" if other else "there is none"
-            faults.add("member-missing", instead, member.key, member.name)
-    for member in there.values():
-        faults.add("member-extra", "unknown to the index", member.key, member.name)
-    if lost:
-        keys = len({member.key for member in lost})
-        detail = (
-            f"the tar ends at byte {walked.stop:,}; from here on {keys} of its records are missing, wholly or partly"
-        )
-        faults.add("tar-truncated", detail, lost[0].key, lost[0].name)
-    elif walked.cut:
-        faults.add("tar-truncated", "the end of the archive is missing; every record is there")
-
-
-def _by_index(file: BinaryIO, rows: list[IndexRow], faults: FaultList) -> Iterator[Found]:
-    """The records that the index knows, with those of their members that have the right hash."""
-    for row in rows:
-        names = {kind: row.member_name(kind) for kind in row.members}
-        data = {}
-        for kind in row.members:
-            offset, size, digest = row.span(kind)
-            content = read(file, offset, size)
-            if len(content) < size:
-                continue  # beyond the end of the file: `_compare` names the first of these
-            if xxh3_64_intdigest(content) == digest:
-                data[kind] = content
-            else:
-                faults.add("member-digest", "its xxh3-64 is not the index's", row.key, names[kind])
-        yield Found(row.key, names, data)
-
-
-def _by_tar(file: BinaryIO, members: list[Member]) -> Iterator[Found]:
-    """The records as the tar itself has them."""
-    for group in groups(members):
-        names = {member.kind: member.name for member in group}
-        data = {member.kind: member.read(file) for member in group}
-        yield Found(group[0].key, names, data)
-
-
-def groups(members: list[Member]) -> list[list[Member]]:
+def groups(members: list[Member]) -> list[tuple[str, list[Member]]]:
     """Neighbours of one key."""
-    groups: list[list[Member]] = []
-    for member in members:
-        if groups and groups[-1][0].key == member.key:
-            groups[-1].append(member)
-        else:
-            groups.append([member])
-    return groups
+    return [(key, list(group)) for key, group in groupby(members, lambda member: member.key)]
+
+
+def _parsed(block: bytes) -> tuple[str, int] | None:
+    """Name and size of the member that a header is of; None if it is not one that a shard may have."""
+    try:
+        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+        fits = _NAME.fullmatch(info.name) and tar.header(info.name, info.size) == block
+    except (tarfile.HeaderError, ValueError):
+        return None
+    return (info.name, info.size) if fits else None
+
+
+def _check_end(file: BinaryIO, place: int, size: int, faults: FaultList) -> None:
+    """Whether nothing but the end of the archive follows the last member."""
+    left, wanted = size - place, len(tar.end(place))
+    if _only_zeros(file, place, size):
+        if left < 2 * BLOCK:
+            faults.add("tar-truncated", f"ends at byte {size:,} without an end of archive")
+        elif left != wanted:
+            faults.add("tar-padding", f"{left:,} empty bytes at the end, not {wanted:,}")
+    elif any(_read(file, place, BLOCK)):
+        faults.add("tar-header", f"no good header at byte {place:,}, and nothing after it can be read")
+    else:
+        faults.add("tar-padding", f"something follows the end of the archive at byte {place:,}")
+
+
+def _only_zeros(file: BinaryIO, place: int, size: int) -> bool:
+    return not any(_read(file, offset, CHUNK).strip(b"\0") for offset in range(place, size, CHUNK))
+
+
+def _read(file: BinaryIO, place: int, length: int) -> bytes:
+    """Up to `length` bytes from `place` on."""
+    file.seek(place)
+    return file.read(length)

@@ -14,6 +14,7 @@ import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stamp_data.web.answers import REFUSALS
 from stamp_data.web.guard import HOST, Guard
@@ -21,6 +22,7 @@ from stamp_schemas import StampError
 
 WAITING = 128  # connections that nobody has let in yet; of fewer, the rest of 30 at once would try again after a second
 MOST_CONNECTIONS = 512  # at a time; more are told so, before files run out
+SILENCE = 300  # ticks of 0.1 s after which who has not asked for anything yet is hung up on
 GRACE = 1  # seconds that answers on their way are given when the server ends
 
 
@@ -93,11 +95,22 @@ class _Uvicorn(uvicorn.Server):
             )
         )
         self._threads, self._end = threads, end
+        self._silent: set[H11Protocol] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads
         asyncio.get_running_loop().set_exception_handler(_note)
         await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % SILENCE == 0:
+            before, self._silent = self._silent, set()
+            for one in self.server_state.connections:
+                if isinstance(one, H11Protocol) and one.cycle is None:
+                    self._silent.add(one)
+            for one in before & self._silent:
+                one.transport.close()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await asyncio.to_thread(self._end)

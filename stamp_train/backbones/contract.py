@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stamp_train.sequence.chat import ASSISTED, ChatLayout
+from stamp_train.sequence.document import MERGE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from stamp_train.sequence.inputs import ImageFeatures
 
-MERGE = 2  # patches of the vision tower per side of a merged one, in every family so far; readouts are built on it
 _PROJECTIONS = r"language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 
 

@@ -19,11 +19,12 @@ from transformers.conversion_mapping import (
 from transformers.core_model_loading import WeightRenaming
 
 from stamp_train.attention import ATTENTION_NAME, AttentionPlan, make_plan, register
-from stamp_train.backbones.contract import MERGE, Backbone
+from stamp_train.backbones.contract import Backbone
 from stamp_train.backbones.pictures import pictures
 from stamp_train.backbones.registry import backbone_of
 from stamp_train.methods import RENAMED, settings_of
 from stamp_train.methods.readout import Readout
+from stamp_train.sequence.document import MERGE
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Outputs, Reading, StampInputs
 

@@ -19,9 +19,12 @@ def pictures(backbone: Backbone, pixel_values: Tensor, image_grid_thw: Tensor) -
     grids = image_grid_thw[:, 1:].tolist()
     options = backbone.image_options
     constants = options.get("image_mean", _MEAN), options.get("image_std", _STD)
-    parts = pixel_values.float().split([height * width for height, width in grids])
+    parts = torch.split(pixel_values.float(), [height * width for height, width in grids])
     mean, std = (torch.tensor(values, device=pixel_values.device).reshape(3, 1, 1) for values in constants)
-    return [_picture(part, *grid, backbone.patch) * std + mean for part, grid in zip(parts, grids, strict=True)]
+    return [
+        _picture(part, height, width, backbone.patch) * std + mean
+        for part, (height, width) in zip(parts, grids, strict=True)
+    ]
 
 
 def _picture(values: Tensor, height: int, width: int, patch: int) -> Tensor:

@@ -20,11 +20,12 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from stamp_train.backbones.contract import MERGE, Backbone
+from stamp_train.backbones.contract import Backbone
 from stamp_train.backbones.folder import read_told
 from stamp_train.backbones.qwen2_vl import QWEN2_VL
 from stamp_train.backbones.registry import backbone_of
 from stamp_train.sequence.chat import ChatEncoder
+from stamp_train.sequence.document import MERGE
 from stamp_train.sequence.errors import StampModelError, reading
 
 RECORD_FILE = "stamp_processor.json"

@@ -16,15 +16,10 @@ from stamp_schemas.recipe import Model, Recipe
 class Architecture:
     """Parameters by part, and the sizes that activations depend on.
 
-    Attributes:
-        language: of the language model's layers.
-        vision: of the tower with its merger.
-        merger: of the merger, which runs once per merged patch.
-        embeddings: of embedding and output matrix, once if they are tied.
-        head: of the mask readout.
-        adapter: of a LoRA adapter with what it trains in full; 0 without.
-        layers, hidden, inner, vocabulary: of the language model.
-        vision_layers, vision_width: of the tower.
+    language: of the language model's layers. vision: of the tower with its merger. merger: of the merger, which runs once per
+    merged patch. embeddings: of embedding and output matrix, once if they are tied. head: of all that the method adds.
+    adapter: of a LoRA adapter with what it trains in full; 0 without. layers, hidden, inner, vocabulary: of the language
+    model. vision_layers, vision_width: of the tower.
     """
 
     language: int
@@ -49,8 +44,7 @@ class Architecture:
 def architecture(recipe: Recipe) -> Architecture:
     """Count the network that a recipe trains; nothing is downloaded.
 
-    Raises:
-        UsageFault: `start` is neither a folder nor the name of a released model, so its size is unknown here.
+    UsageFault: `start` is neither a folder nor the name of a released model, so its size is unknown here.
     """
     return measured(configuration(recipe), recipe.model)
 
@@ -66,16 +60,17 @@ def measured(config: Any, model: Model) -> Architecture:
     def total(*parts: str) -> int:
         return sum(size for name, size in sizes.items() if any(part in name for part in parts))
 
-    embeddings, head = total("embed_tokens", "lm_head"), total("classifier")
-    adapter = 0
+    language, vision = total("language_model.layers", "language_model.norm"), total("visual.")
+    embeddings, adapter = total("embed_tokens", "lm_head"), 0
+    head = sum(sizes.values()) - language - vision - embeddings
     if model.tuning == "lora":
         wrapped = [shape for name, shape in shapes.items() if re.search(rf"{network.backbone.adapted}\.weight$", name)]
         adapter = head + sum(model.lora.rank * (rows + columns) for rows, columns in wrapped)
         adapter += embeddings if model.lora.style == "published" else 0
     text = config.text_config
     return Architecture(
-        language=total("language_model.layers", "language_model.norm"),
-        vision=total("visual."),
+        language=language,
+        vision=vision,
         merger=total("merger"),
         embeddings=embeddings,
         head=head,
@@ -92,9 +87,7 @@ def measured(config: Any, model: Model) -> Architecture:
 def configuration(recipe: Recipe) -> Any:
     """The configuration of the network that a recipe trains; nothing is downloaded.
 
-    Raises:
-        UsageFault: as `architecture`.
-        StampModelError: the start's is damaged, or of a family that STAMP is not built on.
+    UsageFault: as `architecture`. StampModelError: the start's is damaged, or of a family that STAMP is not built on.
     """
     from stamp_train.backbones.base import find
     from stamp_train.backbones.load import read_config

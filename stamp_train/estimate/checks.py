@@ -24,8 +24,7 @@ from stamp_train.stream.stages import open_set, told_root
 def check_recipe(recipe: Recipe) -> None:
     """Look at every path of a recipe, and at what it asks of the model and of this machine.
 
-    Raises:
-        StampError: names everything that is at fault, with a remedy for each. UsageFault, if all of it is.
+    StampError: names everything that is at fault, with a remedy for each. UsageFault, if all of it is.
     """
     faults = list(_faults(recipe))
     if len(faults) == 1:
@@ -88,8 +87,7 @@ def _check_lora(recipe: Recipe) -> None:
 def check_attention(model: Model) -> None:
     """Refuse an attention backend with which nothing can be trained here.
 
-    Raises:
-        StampModelError: it is not there, or has no backward pass.
+    StampModelError: it is not there, or has no backward pass.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check_training(model.attention, device, torch.bfloat16 if model.precision == "bf16" else torch.float32)

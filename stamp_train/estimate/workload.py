@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from stamp_data.grid import patch_grid
+from stamp_data.shards.set_index import SetIndex, ShardRows
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Data, Recipe, Stage
-from stamp_train.stream.index import SetIndex, ShardRows
 from stamp_train.stream.lengths import TokenCosts, measure
 from stamp_train.stream.stages import open_set, token_costs
 
@@ -94,7 +94,7 @@ def set_work(index: SetIndex, recipe: Recipe) -> Work:
                 )
     work, costs, most = Work(), token_costs(recipe), recipe.batch.dialogues_per_image
     for first in range(0, len(index.shards), _TOGETHER):
-        for rows in index.rows(range(first, min(first + _TOGETHER, len(index.shards)))):
+        for rows in index.shard_rows(range(first, min(first + _TOGETHER, len(index.shards)))):
             for row, dialogues in enumerate(rows.dialogues.tolist()):
                 image = _image_tokens(*rows.sizes[row].tolist(), recipe.data, costs.factor)
                 for start in range(0, dialogues, most):

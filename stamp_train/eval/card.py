@@ -72,14 +72,16 @@ class Settings(Choices, frozen=True, kw_only=True):
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What the model and the refiner turned out to be.
 
-    family: `model_type` of its configuration. method: its settings. dtype: of its weights. attention:
-    backend that computes here. min_tokens, max_tokens: bounds of merged patches per picture. images: what turned pictures
-    into numbers, with versions. repetition_penalty: from the checkpoint's generation config. refiner: its name, which says
-    settings and seed; "" for none, `none` where it could not be had. Where labels are scored, all but the refiner is empty.
+    family: `model_type` of its configuration. method: its settings; remarks: what its results must be read with. dtype: of its
+    weights. attention: backend that computes here. min_tokens, max_tokens: bounds of merged patches per picture. images: what
+    turned pictures into numbers, with versions. repetition_penalty: from the checkpoint's generation config. refiner: its name,
+    which says settings and seed; "" for none, `none` where it could not be had. Where labels are scored, all but the refiner is
+    empty.
     """
 
     family: str = ""
     method: dict[str, Any] = {}
+    remarks: list[str] = []
     dtype: str = ""
     attention: str = ""
     min_tokens: int = 0

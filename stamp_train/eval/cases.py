@@ -54,7 +54,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Pictured:
+class ImageCases:
     """A picture with its cases, and what was wrong with others of its record: id and fault."""
 
     key: str
@@ -84,7 +84,7 @@ class CaseSet:
     def __len__(self) -> int:
         return sum(map(self.count, self.rows))
 
-    def load(self, row: IndexRow) -> Pictured:
+    def load(self, row: IndexRow) -> ImageCases:
         """The cases of a record; of what cannot be read, the ids and the reason."""
         try:
             record = self.shards.record(row)
@@ -92,7 +92,7 @@ class CaseSet:
         except StoreFault:
             raise  # says nothing about the record
         except StampError as fault:
-            return Pictured(row.key, None, [], [(f"{row.key}/#{i}", fault.message) for i in self.asking(row)])
+            return ImageCases(row.key, None, [], [(f"{row.key}/#{i}", fault.message) for i in self.asking(row)])
         cases: dict[str, Case] = {}
         damaged: list[tuple[str, str]] = []
         for number in self.asking(row):
@@ -103,7 +103,7 @@ class CaseSet:
                 cases |= found
             except (ValueError, OverflowError, IndexError) as fault:
                 damaged.append((f"{row.key}/#{number}", f"{row.member_name('json')}: {fault}"))
-        return Pictured(row.key, image, list(cases.values()), damaged)
+        return ImageCases(row.key, image, list(cases.values()), damaged)
 
     def close(self) -> None:
         """Let go of open files."""

@@ -70,16 +70,16 @@ class Evaluator:
 
     def lines(self, batch: Batch) -> list[Line]:
         """Lines of a batch, in the order of its records. A picture that the model refuses loses its own cases alone."""
-        name, pictures = batch.source.name, [batch.source.load(row) for row in batch.rows]
-        lines = {one.key: _damaged(name, one.damaged) for one in pictures}
-        asked = [one for one in pictures if one.cases]
+        name, images = batch.source.name, [batch.source.load(row) for row in batch.rows]
+        lines = {one.key: _damaged(name, one.damaged) for one in images}
+        asked = [one for one in images if one.cases]
         for mode in self.modes:
             for one, answers in answered(asked, lambda some, mode=mode: self.runner.answer(some, mode)):  # type: ignore[misc]
                 if isinstance(answers, StampModelError):
                     lines[one.key] += _damaged(name, [(case.id, str(answers)) for case in one.cases])
                 else:
                     lines[one.key] += self.scorer.lines(name, one, mode, answers)
-        return [line for one in pictures for line in lines[one.key]]
+        return [line for one in images for line in lines[one.key]]
 
 
 def gather(batches: Sequence[Batch], folder: Path) -> list[Line]:

@@ -16,11 +16,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stamp_data.shards.members import Parsed
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.accepted_tokens import right_tokens
-from stamp_train.eval.cases import CaseSet, Pictured
+from stamp_train.eval.cases import CaseSet, ImageCases
 from stamp_train.eval.metrics import CONVENTIONS
 from stamp_train.eval.sample_images import Sample, draw
 from stamp_train.eval.scoring import FORCED, Line, Scorer
@@ -30,7 +31,6 @@ from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
 from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import ExampleMaker, prepare_with
-from stamp_train.stream.records import Parsed
 from stamp_train.stream.stages import open_set
 
 LABELS = "labels"
@@ -41,7 +41,7 @@ class HeldOutRecord:
     """A record of a set, its cases laid out. right: for each token that the assistant says, all that would be right there."""
 
     set: str
-    pictured: Pictured
+    asked: ImageCases
     example: ImageExample
     right: list[frozenset[int]]
 
@@ -94,9 +94,9 @@ class HeldOut:
             asking = source.asking(row)
             if not asking:
                 continue
-            pictured, loaded = source.load(row), source.shards.load(row)
-            if pictured.damaged:
-                raise StampError(": ".join(pictured.damaged[0]))
+            found, loaded = source.load(row), source.shards.load(row)
+            if found.damaged:
+                raise StampError(": ".join(found.damaged[0]))
             example = make(Parsed(loaded.record, memoryview(loaded.image or b""), loaded.labels), asking)
             dialogues = [loaded.record.dialogues[number] for number in asking]
             said = [
@@ -106,7 +106,7 @@ class HeldOut:
             ]
             # The layout supervises just what assistants say, dialogue after dialogue.
             assert [token for token, _ in said] == self.layout([example]).targets.text_ids.tolist()
-            yield HeldOutRecord(source.name, pictured, example, [right for _, right in said])
+            yield HeldOutRecord(source.name, found, example, [right for _, right in said])
         source.close()
 
     @torch.no_grad()
@@ -131,16 +131,18 @@ class HeldOut:
             likeliest = output.text_logits.argmax(-1).tolist()
             sums.tokens_right += sum(token in right for token, right in zip(likeliest, record.right, strict=True))
             sums.tokens += len(likeliest)
-            lines = self._lines(record, FORCED, map(Tensor.cpu, self.method.forced(output, pack.targets, self.layout.chat)))
+            lines = self._lines(
+                record, FORCED, map(Tensor.cpu, self.method.forced(output, pack.targets, self.layout.chat))
+            )
             for line in lines:
                 sums.intersection, sums.union = _added(line, sums.intersection, sums.union)
             labels = (label for one in record.example.dialogues for label in one.labels)
             for line in self._lines(record, LABELS, map(self.method.ideal, labels)):
                 sums.label_intersection, sums.label_union = _added(line, sums.label_intersection, sums.label_union)
-            truths = [truth for case in record.pictured.cases for truth in case.truths]
-            assert record.pictured.image is not None  # there are cases
+            truths = [truth for case in record.asked.cases for truth in case.truths]
+            assert record.asked.image is not None  # there are cases
             for line, truth in islice(zip(lines, truths, strict=True), max(samples - len(shown), 0)):
-                shown.append(Sample(record.pictured.image, truth.mask, line))
+                shown.append(Sample(record.asked.image, truth.mask, line))
         network.train(was_training)
         totals = torch.tensor(list(vars(sums).values()), dtype=torch.float64, device=accelerator.device)
         return Sums(*accelerator.reduce(totals, "sum").tolist()).metrics(), shown
@@ -148,11 +150,10 @@ class HeldOut:
     def _lines(self, record: HeldOutRecord, variant: str, logits: Iterator[Tensor]) -> list[Line]:
         """The evaluation's lines for a record's cases; logits: of all their masks, in order, on the CPU."""
         answers = [
-            Answer("", case.begin, (), tuple(islice(logits, len(case.truths))), "stop")
-            for case in record.pictured.cases
+            Answer("", case.begin, (), tuple(islice(logits, len(case.truths))), "stop") for case in record.asked.cases
         ]
         assert next(logits, None) is None  # as many masks are laid out as the cases have
-        return list(self.scorer.lines(record.set, record.pictured, variant, answers))
+        return list(self.scorer.lines(record.set, record.asked, variant, answers))
 
 
 def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator, int], dict[str, float]]:
@@ -165,7 +166,7 @@ def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator
             layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
             sets = [open_set(recipe.data, name) for name in asked.sets]
             found.append(HeldOut(sets, asked.records, layout, network.method, processor, asked.upsampling))
-        metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.pictures)
+        metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.images)
         if accelerator.is_main_process:
             draw(samples, out / "predictions")
         return metrics

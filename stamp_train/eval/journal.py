@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,8 +49,10 @@ def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    begun = (folder / SETTINGS).is_file()
     others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(SETTINGS))
+    begun = (
+        folder / SETTINGS
+    ).is_file()  # looked for last: of several processes, the first puts it there before all else
     if others and not begun:
         raise UsageFault(f"{folder}: holds {others[0]}, but no evaluation", "give another --out")
     if begun and not (overwrite and (folder / PARTS).is_dir()):
@@ -66,7 +69,7 @@ def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
 def agree(folder: Path, name: str, part: Part) -> None:
     """Write a part of the card, or find the same in the folder, whichever process comes first; UsageFault if it is another."""
     path = folder / name
-    own = path.with_name(f"{name}.{os.getpid()}.part")
+    own = path.with_name(f"{name}.{secrets.token_hex(6)}.part")
     with writing(path):
         own.write_bytes(_text(part))
         try:

@@ -25,26 +25,13 @@ def oracle(
     image: Picture | None = None,
     ignore: Mask | None = None,
 ) -> Mask:
-    """The mask that a model would answer which has learnt the labels of a true one without a fault.
+    """The mask, bool [height, width], that a model would answer which has learnt the labels of a true one without a fault.
 
-    Args:
-        truth: bool [height, width].
-        min_tokens: fewest merged patches of the picture's grid.
-        max_tokens: most of them.
-        side: labels per patch, along one side, of the model's readout.
-        rule: `soft`, the share that is covered; `hard`, whether that is above one half; `sampled`, as the published trainer
-            has it (`stamp_train.methods.patches.sampled_labels`), which knows one label per patch.
-        method: of upsampling, one of `stamp_train.methods.upsample.METHODS`.
-        image: uint8 [height, width, 3], for upsampling that looks at it.
-        ignore: bool [height, width], pixels that count neither for nor against.
-
-    Returns:
-        bool [height, width].
-
-    Raises:
-        StampError: there is no such rule, or it has no labels of that side.
-        StampModelError: as `stamp_train.methods.upsample.probabilities`.
-        ValueError: the picture is longer than the model takes (`stamp_data.grid.patch_grid`).
+    side: labels per patch, along one side. rule: `soft`, the fraction that is covered; `hard`, whether that is above one half;
+    `sampled`, as the published trainer has it (`stamp_train.methods.patches.sampled_labels`), one label per patch. method: one
+    of `stamp_train.methods.upsample.METHODS`; image: uint8 [height, width, 3], for one that looks at it. ignore: bool [height,
+    width], pixels that count neither for nor against. StampError for no such rule, or one without labels of that side;
+    ValueError for a picture longer than the model takes (`stamp_data.grid.patch_grid`).
     """
     height, width = truth.shape
     patches = patch_grid(height, width, min_tokens, max_tokens)

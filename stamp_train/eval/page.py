@@ -99,13 +99,13 @@ def _figure(line: Line, source: CaseSet) -> str:
 def _picture(line: Line, source: CaseSet) -> tuple[str, str]:
     """(the picture as a data URI, path of the true mask); empty where the record cannot be read any more."""
     try:
-        pictured = source.load(source.shards.find(line.id.partition("/")[0]))
+        found = source.load(source.shards.find(line.id.partition("/")[0]))
     except StampError:
         return "", ""
-    case = next((case for case in pictured.cases if case.id == line.id), None)
-    if case is None or pictured.image is None:
+    case = next((case for case in found.cases if case.id == line.id), None)
+    if case is None or found.image is None:
         return "", ""
-    small = pictured.image.copy()
+    small = found.image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=_QUALITY)

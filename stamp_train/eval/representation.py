@@ -34,11 +34,7 @@ def named(name: str) -> Representation:
 
 
 def representations(rule: str | None = None, side: int | None = None) -> list[Representation]:
-    """Every representation, or those of a rule or a side.
-
-    Raises:
-        UsageFault: there is none.
-    """
+    """Every representation, or those of a rule or a side; UsageFault if there is none."""
     sides = SIDES if side is None else [side]
     found = [Representation(one, each) for each in sides for one in RULES if one != SAMPLED or each == 1]
     found = [one for one in found if rule in (None, one.rule)]
@@ -57,11 +53,7 @@ class Learnt:
 
 
 def learnt_by(path: Path) -> Learnt | None:
-    """What a recipe (by name or file), a run or a checkpoint learns; None if `path` is none of them.
-
-    Raises:
-        StampError: it is one, and at fault.
-    """
+    """What a recipe (by name or file), a run or a checkpoint learns; None for none; StampError for one at fault."""
     from stamp_train.recipes import names, resolve
 
     if path.is_dir():

@@ -11,9 +11,10 @@ import msgspec
 
 from stamp_data.grid import patch_grid
 from stamp_schemas import Grid, UsageFault
+from stamp_schemas.manifest import PATCH
 from stamp_train.attention.select import resolve
 from stamp_train.eval.card import Choices, Opened
-from stamp_train.eval.cases import Case, Pictured
+from stamp_train.eval.cases import Case, ImageCases
 from stamp_train.eval.oracle import make_labels
 from stamp_train.eval.representation import Representation, named
 from stamp_train.eval.scoring import FORCED
@@ -27,7 +28,7 @@ from stamp_train.predict.opening import open_checkpoint, told
 class Runner(Protocol):
     """Whoever answers."""
 
-    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
         """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
         ...
 
@@ -50,12 +51,12 @@ class ModelRunner:
             options = GenerationOptions(asked.max_new_tokens, batch_size=asked.batch_size)
             return cls(generator, generator.complete(options))
 
-    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
         """See `Runner`."""
         forced = mode == FORCED
         options = replace(self.options, max_new_tokens=0) if forced else self.options
-        prompts = [[_prompt(case, forced) for case in one.cases] for one in pictures]
-        return self.generator.generate([one.image for one in pictures], prompts, options)
+        prompts = [[_prompt(case, forced) for case in one.cases] for one in images]
+        return self.generator.generate([one.image for one in images], prompts, options)
 
     def facts(self, refiner: str) -> Opened:
         """What the card says of it and of the refiner of that name."""
@@ -63,6 +64,7 @@ class ModelRunner:
         return Opened(
             family=model.config.model_type,
             method=msgspec.to_builtins(model.method.settings),
+            remarks=list(model.method.settings.remarks),
             dtype=str(model.dtype).removeprefix("torch."),
             attention=resolve(self.options.attention, model.device, model.dtype),
             min_tokens=processor.bounds[0],
@@ -76,17 +78,17 @@ class ModelRunner:
 class LabelRunner:
     """Answers with the labels of the true masks: the ceiling of any model that is trained on them.
 
-    least, most: bounds of merged patches per picture; UsageFault if they leave nothing.
+    least, most: bounds of merged patches per picture, each `factor` pixels wide; UsageFault if they leave nothing.
     """
 
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, least: int, most: int, factor: int = PATCH) -> None:
         _check_bounds(least, most)
-        self.bounds = least, most
+        self.bounds, self.factor = (least, most), factor
 
-    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
+    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
         """See `Runner`. mode: name of a representation."""
         labels = named(mode)
-        return [[self._answer(case, labels) for case in one.cases] for one in pictures]
+        return [[self._answer(case, labels) for case in one.cases] for one in images]
 
     def facts(self, refiner: str) -> Opened:
         """As of a model."""
@@ -94,7 +96,7 @@ class LabelRunner:
 
     def _answer(self, case: Case, kind: Representation) -> Answer:
         height, width = case.truths[0].mask.shape
-        patches = patch_grid(height, width, *self.bounds)
+        patches = patch_grid(height, width, *self.bounds, self.factor)
         grid = Grid(patches.height * kind.side, patches.width * kind.side)
         labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
         return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop", (height, width))

@@ -9,7 +9,7 @@ import numpy as np
 
 from stamp_data import rle as rles
 from stamp_schemas import RLE
-from stamp_train.eval.cases import Case, Mask, Pictured
+from stamp_train.eval.cases import Case, ImageCases, Mask
 from stamp_train.eval.metrics import CONVENTIONS, CaseScore, score_case
 from stamp_train.generation.replies import Answer
 from stamp_train.methods.upsample import to_mask
@@ -62,11 +62,11 @@ class Scorer:
     def __init__(self, upsampling: str, no_target_pixels: int = 0, refiner: Refiner | None = None) -> None:
         self.upsampling, self.no_target_pixels, self.refiner = upsampling, no_target_pixels, refiner
 
-    def lines(self, name: str, pictured: Pictured, mode: str, answers: Sequence[Answer]) -> Iterator[Line]:
+    def lines(self, name: str, asked: ImageCases, mode: str, answers: Sequence[Answer]) -> Iterator[Line]:
         """Lines for the answers to a picture's cases of set `name`: one for each true mask, and another with the refiner's."""
-        image = np.asarray(pictured.image)
+        image = np.asarray(asked.image)
         height, width = image.shape[:2]
-        for case, answer in zip(pictured.cases, answers, strict=True):
+        for case, answer in zip(asked.cases, answers, strict=True):
             masks = [to_mask(logits, height, width, self.upsampling, image) for logits in answer.masks]
             yield from self._lines(name, case, mode, answer, masks)
             if self.refiner:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from stamp_train.generation.replies import Reply
-from stamp_train.sequence.document import Document, Seg, Stretch
+from stamp_train.sequence.document import Document, Seg, TokenSpan
 
 
 @dataclass(eq=False)
@@ -28,7 +28,7 @@ class Branch:
     held: int = 0
     states: dict[int, Tensor] = field(default_factory=dict)
 
-    def unread(self) -> Stretch:
+    def unread(self) -> TokenSpan:
         """The ids that the cache does not hold."""
         return self.document.text(self.reply.ids[self.held :], self.number, self.held)
 

@@ -72,7 +72,7 @@ class KeyValues:
         return key[:, :, : len(self)], value[:, :, : len(self)]
 
 
-class Glance:
+class ReadOnlyCache:
     """A cache seen by tokens that leave nothing in it: mask blocks, which no later token may see."""
 
     def __init__(self, cache: KeyValues) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from stamp_train.attention import AttentionPlan, make_plan
 from stamp_train.generation.branches import Branch, CachedDocument
-from stamp_train.generation.cache import CachedPlan, Glance, KeyValues, in_halves, join, portions
+from stamp_train.generation.cache import CachedPlan, KeyValues, ReadOnlyCache, in_halves, join, portions
 from stamp_train.generation.replies import Event, Reply, SourceImage
 from stamp_train.generation.sampling import GenerationOptions, choose, penalise
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, StampInputs
-from stamp_train.sequence.sequence import Sequence as TokenSequence
+from stamp_train.sequence.token_sequence import TokenSequence
 
 Wanted = tuple[Branch, int]  # a mask to draw: the index in the reply's ids where it is said
 
@@ -182,11 +182,11 @@ class Batch:
         """See `methods.contract.Drawing`, as for all that follows."""
         return TokenSequence(self.chat)
 
-    def glance(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+    def run_over_cache(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
         structure = sequence.structure()
         plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
         inputs = sequence.inputs().to(self.device)
-        return inputs, self._run(inputs, plan, Glance(self.cache))
+        return inputs, self._run(inputs, plan, ReadOnlyCache(self.cache))
 
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
@@ -194,7 +194,7 @@ class Batch:
         found: dict[str, Tensor] = self.model.read_out(masks, states, self.features, feature_rows)
         return found
 
-    def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | Glance) -> Tensor:
+    def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | ReadOnlyCache) -> Tensor:
         """Final states [L, H]."""
         found: Tensor = self.model.run_language(inputs, self.features, plan, cache).last_hidden_state[0]
         return found

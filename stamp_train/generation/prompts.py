@@ -13,7 +13,7 @@ from stamp_train.sequence.chat import ChatEncoder, Message
 from stamp_train.sequence.document import Document, Seg
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.examples import check_pixels
-from stamp_train.sequence.sequence import Sequence as TokenSequence
+from stamp_train.sequence.token_sequence import TokenSequence
 
 Prompt = str | Sequence[Message]
 
@@ -51,7 +51,7 @@ def complete(options: GenerationOptions | None, model: Any, chat: ChatEncoder) -
 def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage | None:
     """An image as patches.
 
-    StampModelError: an image that Qwen2-VL cannot take, or patches that are not finite or disagree with their grid.
+    StampModelError: an image that no model can take, or patches that are not finite or disagree with their grid.
     """
     if image is None:
         return None

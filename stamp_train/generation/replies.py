@@ -12,7 +12,7 @@ from stamp_schemas.record import SEG
 from stamp_train.generation.sampling import TextStream
 from stamp_train.methods import upsample
 from stamp_train.methods.contract import Listener, Pieces
-from stamp_train.sequence.document import Grid
+from stamp_train.sequence.document import Grid, merged_grid
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures
 
@@ -80,7 +80,7 @@ class SourceImage:
     @property
     def grid(self) -> Grid:
         """Merged patches (height, width)."""
-        return self.grid_thw[1] // 2, self.grid_thw[2] // 2
+        return merged_grid(self.grid_thw)
 
     @property
     def patches(self) -> int:
@@ -98,7 +98,8 @@ class Reply:
     random: what sampling draws from. listener: of the method. ids: after the opening: what was asked and what is answered,
     without the stop token. start: index in `ids` where the answer begins. room: most tokens that may still be decoded.
     stopped_by: the stop token that was said. finish: why the answer ended, `stop` or `length`; None while it goes on. pieces:
-    its text so far. said: as the model wrote it. segs: indices in `ids` where it has said a mask; none without an image. masks: their logit pictures.
+    its text so far. said: as the model wrote it. segs: indices in `ids` where it has said a mask; none without an
+    image. masks: their logit pictures.
     """
 
     image: int

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stamp_train.sequence.chat import ChatEncoder
     from stamp_train.sequence.document import Grid, Seg
     from stamp_train.sequence.inputs import MaskPlace, Outputs, StampInputs, Targets
-    from stamp_train.sequence.sequence import Sequence as TokenSequence
+    from stamp_train.sequence.token_sequence import TokenSequence
 
 Label = NDArray[np.uint8]  # what is learned for one target, of a shape that only its method knows
 Pieces = list[tuple[str, str]]  # (`text` or `control`, text) of an answer, as it is decoded
@@ -36,6 +36,7 @@ class Settings(Part, frozen=True):
     """Settings of a method; errors of a recipe name the key. Fields listed in `training` are of the run, not of the network."""
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
+    title: ClassVar[str]  # what a card calls it
     training: ClassVar[tuple[str, ...]] = ()
     remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
@@ -50,6 +51,10 @@ class Settings(Part, frozen=True):
         Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
         """
         raise NotImplementedError
+
+    def words(self) -> Iterable[str]:
+        """Texts that a tokenizer of one's own should know, where masks are written."""
+        return ()
 
     def method(self) -> Method:
         """The method with these settings; torch is imported only here."""
@@ -77,7 +82,7 @@ class Drawing(Protocol):
     def sequence(self) -> TokenSequence:
         """An empty sequence, to lay out what is read next."""
 
-    def glance(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+    def run_over_cache(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
         """A sequence's tokens over the cache, in which they leave nothing: as the model took them, and final states [L, H]."""
 
     def read_out(

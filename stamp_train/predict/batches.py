@@ -16,7 +16,7 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import Prompt
 from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
-from stamp_train.predict.picture import Source, open_picture
+from stamp_train.predict.image import Source, open_image
 from stamp_train.predict.requests import Request
 from stamp_train.sequence.errors import StampModelError
 
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 class Job:
     """One request on its way.
 
-    number: from 0. key: equal for requests about the same picture. picture: RGB, None for text alone. answer, or why there is
+    number: from 0. key: equal for requests about the same image. image: RGB, None for text alone. answer, or why there is
     none: fault. forced: an answer that holds the mask which `answer` lacks.
     """
 
@@ -36,7 +36,7 @@ class Job:
     prompt: Prompt
     name: str
     key: Hashable
-    picture: Image.Image | None = None
+    image: Image.Image | None = None
     answer: Answer | None = None
     forced: Answer | None = None
     fault: StampError | None = None
@@ -88,7 +88,7 @@ class Batcher:
             opened = {key: _opened(source) for key, source in sources.items()}
             for job in jobs:
                 found = opened[job.key]
-                job.picture, job.fault = (None, found) if isinstance(found, StampError) else (found, None)
+                job.image, job.fault = (None, found) if isinstance(found, StampError) else (found, None)
             for job, result in answered([job for job in jobs if job.fault is None], self._run):
                 if isinstance(result, StampModelError):
                     told = str(result).removeprefix("image 0, prompt 0: ").removeprefix("image 0: ")
@@ -115,7 +115,7 @@ class Batcher:
     def _run(self, jobs: Sequence[Job]) -> list[tuple[Answer, Answer | None]]:
         """The answers of jobs whose pictures are open, and those that hold the masks that were forced."""
         answers = self._generate(jobs, self.options)
-        without = [job for job in jobs if self.force_mask and job.picture and not answers[job.number].masks]
+        without = [job for job in jobs if self.force_mask and job.image and not answers[job.number].masks]
         begun = replace(self.options, begin=SEG, max_new_tokens=0)
         forced = self._generate(without, begun, from_the_start=True) if without else {}
         return [(answers[job.number], forced.get(job.number)) for job in jobs]
@@ -134,7 +134,7 @@ class Batcher:
         prompts = [[_unbegun(job.prompt) if from_the_start else job.prompt for job in group] for group in members]
         numbers = tuple(tuple(job.number for job in group) for group in members)
         numbered = _Numbered(**{f.name: getattr(options, f.name) for f in fields(options)}, numbers=numbers)
-        answers = self.generator.generate([group[0].picture for group in members], prompts, numbered)
+        answers = self.generator.generate([group[0].image for group in members], prompts, numbered)
         pairs = zip(
             (job for group in members for job in group), (one for found in answers for one in found), strict=True
         )
@@ -154,6 +154,6 @@ def _key(source: Source | None, number: int) -> Hashable:
 
 def _opened(source: Source | None) -> Image.Image | StampError | None:
     try:
-        return None if source is None else open_picture(source)
+        return None if source is None else open_image(source)
     except StampError as fault:
         return fault

@@ -28,10 +28,10 @@ class Chat:
         self,
         generator: StampGenerator,
         finish: Callable[[Answer, Image.Image | None], Segmentation],
-        picture: Image.Image | None,
+        image: Image.Image | None,
         options: GenerationOptions,
     ) -> None:
-        self.picture = picture
+        self.image = image
         self.history: list[Segmentation] = []
         self._generator, self._finish, self._options = generator, finish, options
         self._conversation: Conversation | None = self._open()
@@ -62,7 +62,7 @@ class Chat:
                     yield event
                 else:
                     self.history.append(
-                        replace(self._finish(event.answer, self.picture), question=text, said=event.answer.said)
+                        replace(self._finish(event.answer, self.image), question=text, said=event.answer.said)
                     )
                     self._conversation = conversation
         except (GeneratorExit, KeyboardInterrupt):
@@ -89,13 +89,13 @@ class Chat:
         return found
 
     def _open(self) -> Conversation:
-        return self._generator.conversation(self.picture, self._options)
+        return self._generator.conversation(self.image, self._options)
 
     def _asked(self, text: str, first: bool) -> dict[str, Any]:
-        image = [{"type": "image"}] if first and self.picture is not None else []
+        image = [{"type": "image"}] if first and self.image is not None else []
         return {"role": "user", "content": [*image, {"type": "text", "text": text}]}
 
     def _stopped(self, question: str, said: list[Event]) -> Segmentation:
         words = "".join(event.text for event in said if event.kind == "text")
         content = "".join(event.text for event in said)
-        return Segmentation(words, content, (), (), (), self.picture, STOPPED, question=question)
+        return Segmentation(words, content, (), (), (), self.image, STOPPED, question=question)

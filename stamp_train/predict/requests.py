@@ -9,7 +9,7 @@ from stamp_data.instructions import wording
 
 if TYPE_CHECKING:
     from stamp_train.generation.prompts import Prompt
-    from stamp_train.predict.picture import Source
+    from stamp_train.predict.image import Source
 
 
 @dataclass(frozen=True, eq=False)

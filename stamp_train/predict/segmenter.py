@@ -42,8 +42,8 @@ from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.upsample import BILINEAR, check_method, probabilities
 from stamp_train.predict.batches import Batcher, Job
 from stamp_train.predict.dialogue import Chat
+from stamp_train.predict.image import Source, open_image
 from stamp_train.predict.opening import open_checkpoint, told
-from stamp_train.predict.picture import Source, open_picture
 from stamp_train.predict.refine.refiner import Refiner, works
 from stamp_train.predict.requests import Request
 from stamp_train.predict.segmentation import Segmentation
@@ -122,17 +122,17 @@ class Segmenter:
 
     def chat(self, image: Source | None, **options: Any) -> Chat:
         """A conversation about a picture; options: fields of `GenerationOptions`. StampError if the picture cannot be used."""
-        picture = None if image is None else open_picture(image)
-        return Chat(self.generator, self.finished, picture, GenerationOptions(**options))
+        opened = None if image is None else open_image(image)
+        return Chat(self.generator, self.finished, opened, GenerationOptions(**options))
 
-    def finished(self, answer: Answer, picture: Image.Image | None, forced: bool = False) -> Segmentation:
+    def finished(self, answer: Answer, image: Image.Image | None, forced: bool = False) -> Segmentation:
         """An answer of the model with its masks at the picture's size, refined if there is a refiner."""
         masks: list[NDArray[np.bool_]] = []
         smooth: list[NDArray[np.float32]] = []
         refined = False
         logits = [one.numpy() for one in answer.masks]
-        if picture is not None:
-            pixels = np.asarray(picture)
+        if image is not None:
+            pixels = np.asarray(image)
             height, width = pixels.shape[:2]
             smooth = [probabilities(one, height, width, self.upsampling, pixels).numpy() for one in answer.masks]
             masks = [mask > 0.5 for mask in smooth]
@@ -146,7 +146,7 @@ class Segmenter:
             tuple(masks),
             tuple(smooth),
             tuple(logits),
-            picture,
+            image,
             answer.finish,
             forced=forced,
             refined=refined,
@@ -155,6 +155,6 @@ class Segmenter:
     def _finished(self, job: Job) -> Segmentation:
         assert job.answer is not None  # a job ends with an answer or a fault
         if job.forced is None:
-            return self.finished(job.answer, job.picture)
-        drawn = self.finished(job.forced, job.picture, forced=True)
+            return self.finished(job.answer, job.image)
+        drawn = self.finished(job.forced, job.image, forced=True)
         return replace(drawn, text=job.answer.text, content=job.answer.content + SEG, finish=job.answer.finish)

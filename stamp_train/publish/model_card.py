@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 
@@ -14,6 +15,7 @@ from stamp_schemas.recipe import Data, Recipe
 from stamp_train.backbones.saving import OLDEST
 from stamp_train.eval.card import checkpoint_digest
 from stamp_train.eval.results import read_results
+from stamp_train.methods import settings_of
 from stamp_train.recipes import resolve
 from stamp_train.stream.stages import open_set
 from stamp_train.train.folder import CONFIG, EVALUATIONS, RECIPE, run_folder
@@ -76,13 +78,21 @@ def model_card(
     if run:
         sections["Recipe"] = f"```yaml\n{(run / RECIPE).read_text(encoding='utf-8').strip()}\n```\n"
     body = "\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
-    return f"{_head(recipe, text_only)}\n# {name}\n\n{_ABOUT}\n{body}"
+    return f"{_head(recipe, text_only)}\n# {name}\n\n{_about(checkpoint, recipe)}\n{body}"
 
 
 _ABOUT = """\
-A multimodal language model that answers in text and draws a segmentation mask for each `<|seg|>` it says: STAMP,
-simultaneous textual all-mask prediction.
-"""
+A multimodal language model that answers in text and draws a segmentation mask for each `<|seg|>` it says: {title}.
+{remarks}"""
+
+
+def _about(checkpoint: Path, recipe: Recipe | None) -> str:
+    path = checkpoint / CONFIG
+    told = json.loads(path.read_bytes()).get("stamp") if path.is_file() else None
+    method = recipe.method if recipe and not path.is_file() else settings_of(SimpleNamespace(stamp=told))
+    return _ABOUT.format(
+        title=method.title, remarks="".join(f"\n{remark.capitalize()}.\n" for remark in method.remarks)
+    )
 
 
 def _head(recipe: Recipe | None, text_only: bool) -> str:

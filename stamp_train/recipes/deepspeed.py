@@ -17,7 +17,7 @@ from stamp_schemas.recipe import Recipe
 AUTO = "auto"  # in a file: as the recipe says, or else DeepSpeed's default
 _COUNTS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 _SCHEDULERS = {"linear": "WarmupDecayLR", "constant": "WarmupLR"}
-_OTHER_PRECISIONS = ("fp16", "amp", "torch_autocast")
+_OTHER_PRECISIONS = ("fp16.enabled", "amp.enabled", "torch_autocast.enabled")
 _NEVER = 10**9  # steps between two reports on stdout, which is for results
 
 
@@ -92,32 +92,24 @@ def _check_zero(zero: Any, name: str) -> None:
 
 def _check_recipe(given: dict[str, Any], recipe: Recipe, name: str) -> None:
     """Refuse the first value that is not `auto` and not the recipe's."""
-    for key in _COUNTS:
-        if given.get(key, AUTO) != AUTO:
-            raise _contradiction(name, key, given[key], "batch", "by dialogues and tokens")
-    clip = given.get("gradient_clipping", AUTO)
-    if clip not in (AUTO, recipe.optimizer.clip):
-        raise _contradiction(name, "gradient_clipping", clip, "optimizer.clip", recipe.optimizer.clip)
-    half = recipe.model.precision == "bf16"
-    wanted = {"bf16": half} | dict.fromkeys(_OTHER_PRECISIONS, False)
-    for key, right in wanted.items():
-        on = _section(given, key, name).get("enabled", AUTO)
-        if on not in (AUTO, right):
-            raise _contradiction(name, f"{key}.enabled", on, "model.precision", recipe.model.precision)
-    schedule = recipe.optimizer.schedule
-    _check_kind(given, "optimizer", "AdamW", "optimizer.kind", recipe.optimizer.kind, name)
-    _check_kind(given, "scheduler", _SCHEDULERS[schedule], "optimizer.schedule", schedule, name)
-
-
-def _check_kind(given: dict[str, Any], key: str, theirs: str, ours: str, value: str, name: str) -> None:
-    """An optimizer or a scheduler may be there if it is ours by their name, with all that it takes at `auto`."""
-    section = _section(given, key, name)
-    kind = section.get("type", AUTO)
-    if kind not in (AUTO, theirs):
-        raise _contradiction(name, f"{key}.type", kind, ours, value)
-    for setting, asked in _section(section, "params", name).items():
-        if asked != AUTO:
-            raise _contradiction(name, f"{key}.params.{setting}", asked, "section", "optimizer")
+    optimizer, precision = recipe.optimizer, recipe.model.precision
+    decided: dict[str, tuple[Any, str, Any]] = {  # their key -> what it may say beside `auto`, our key, our value
+        **dict.fromkeys(_COUNTS, (AUTO, "batch", "by dialogues and tokens")),
+        "gradient_clipping": (optimizer.clip, "optimizer.clip", optimizer.clip),
+        "bf16.enabled": (precision == "bf16", "model.precision", precision),
+        **dict.fromkeys(_OTHER_PRECISIONS, (False, "model.precision", precision)),
+        "optimizer.type": ("AdamW", "optimizer.kind", optimizer.kind),
+        "scheduler.type": (_SCHEDULERS[optimizer.schedule], "optimizer.schedule", optimizer.schedule),
+    }
+    for path, (right, ours, value) in decided.items():
+        section, _, key = path.rpartition(".")
+        found = (_section(given, section, name) if section else given).get(key, AUTO)
+        if found not in (AUTO, right):
+            raise _contradiction(name, path, found, ours, value)
+    for section in ("optimizer", "scheduler"):
+        for setting, found in _section(_section(given, section, name), "params", name).items():
+            if found != AUTO:
+                raise _contradiction(name, f"{section}.params.{setting}", found, "section", "optimizer")
 
 
 def _section(given: dict[str, Any], key: str, name: str) -> dict[str, Any]:

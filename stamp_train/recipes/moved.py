@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from stamp_schemas import UsageFault
-from stamp_train.methods import MOVED
+from stamp_train.methods import MOVED as MOVED_TO_METHODS
 from stamp_train.recipes.source import Path, Values, dotted
+
+MOVED: dict[str, tuple[str, Any]] = {
+    **MOVED_TO_METHODS,
+    "optimizer.rest": ("optimizer.adamw_ratio", None),
+    "data.max_bad_share": ("data.max_bad_ratio", None),
+    "evaluation.pictures": ("evaluation.images", None),
+}
+"""Older key -> where it stands now, and the value with which it says nothing."""
 
 
 def moved(path: Path) -> Path:

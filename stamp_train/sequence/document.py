@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MERGE = 2  # patches of the vision tower per side of a merged one, in every family so far; readouts are built on it
 Grid = tuple[int, int]  # merged patches of an image, rows and columns
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TokenSpan:
     """Tokens that follow one another: int64 [n] each, positions [3, n]. features: -1 for those without an image's feature.
 
     document, branch, block and order: see `sequence.structure`.
@@ -67,11 +71,11 @@ class Document:
         """Where the image's patches are among the features: [patches]."""
         return self.first_row + np.arange(self.patches)
 
-    def prefix(self) -> Stretch:
+    def prefix(self) -> TokenSpan:
         """The opening, whose last two ids are placeholder and end of image, the placeholder once for every patch."""
         if not self.opening:
             nothing = np.zeros(0, np.int64)
-            return Stretch(nothing, np.zeros((3, 0), np.int64), nothing, nothing, self.number)
+            return TokenSpan(nothing, np.zeros((3, 0), np.int64), nothing, nothing, self.number)
         *ids, placeholder, end = self.opening
         before = len(ids)
         places = [
@@ -81,7 +85,7 @@ class Document:
         ]
         features = np.full(self.length, -1, np.int64)
         features[before : before + self.patches] = self.rows()
-        return Stretch(
+        return TokenSpan(
             np.array([*ids, *[placeholder] * self.patches, end], np.int64),
             np.concatenate(places, axis=1),
             features,
@@ -89,10 +93,10 @@ class Document:
             self.number,
         )
 
-    def text(self, ids: Sequence[int], branch: int, first: int = 0) -> Stretch:
+    def text(self, ids: Sequence[int], branch: int, first: int = 0) -> TokenSpan:
         """Ids of a dialogue from its index `first` on, which counts from the end of the opening."""
         steps = first + np.arange(len(ids))
-        return Stretch(
+        return TokenSpan(
             np.array(ids, np.int64),
             np.tile(self.text_starts + steps, (3, 1)),
             np.full(len(ids), -1, np.int64),
@@ -136,3 +140,8 @@ def grid_axes(grid: Grid) -> Ints:
     """(time, row, column) of every patch of an image, row by row: [3, h * w]."""
     rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
     return np.stack([np.zeros_like(rows), rows, columns])
+
+
+def merged_grid(grid_thw: tuple[int, int, int]) -> Grid:
+    """Merged patches of an image whose patches are so many in time, height and width."""
+    return grid_thw[1] // MERGE, grid_thw[2] // MERGE

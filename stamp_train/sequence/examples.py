@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stamp_train.sequence.chat import Message
+from stamp_train.sequence.document import MERGE
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import StampInputs, Targets
 
@@ -63,7 +64,7 @@ class ImageExample:
 def check_pixels(pixel_values: Tensor, grid_thw: tuple[int, int, int], where: str) -> None:
     """Refuse pixel values that are not finite or not of that grid; StampModelError says so of `where`."""
     time, height, width = grid_thw
-    if time != 1 or height % 2 or width % 2 or time * height * width != pixel_values.shape[0]:
+    if time != 1 or height % MERGE or width % MERGE or time * height * width != pixel_values.shape[0]:
         raise StampModelError(
             f"grid {grid_thw} disagrees with {pixel_values.shape[0]} rows of pixel values",
             where=where,

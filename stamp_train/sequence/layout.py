@@ -22,11 +22,11 @@ from torch import Tensor
 
 from stamp_schemas.record import SEG
 from stamp_train.sequence.chat import ChatEncoder, EncodedDialogue, Message
-from stamp_train.sequence.document import Document, Grid, Ints, Seg, Stretch
+from stamp_train.sequence.document import Document, Grid, Ints, Seg, TokenSpan, merged_grid
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
 from stamp_train.sequence.inputs import Targets
-from stamp_train.sequence.sequence import Sequence as TokenSequence
+from stamp_train.sequence.token_sequence import TokenSequence
 
 Label = NDArray[np.uint8]
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class _Packing:
 
     def image(self, image: ImageExample) -> None:
         """One image: its dialogues, grouped into documents by the prefix they share."""
-        grid = None if image.grid_thw is None else (image.grid_thw[1] // 2, image.grid_thw[2] // 2)
+        grid = None if image.grid_thw is None else merged_grid(image.grid_thw)
         groups: dict[tuple[int, ...], list[_Branch]] = {}
         for number, given in enumerate(image.dialogues):
             example = self.spell(given)
@@ -233,7 +233,9 @@ class _Packing:
         steps, nothing = np.arange(count), np.full(count, -1, np.int64)
         if count:
             places = np.tile(steps, (3, 1))
-            self.sequence.put(Stretch(np.zeros(count, np.int64), places, nothing, steps, self.documents + 1, branch=1))
+            self.sequence.put(
+                TokenSpan(np.zeros(count, np.int64), places, nothing, steps, self.documents + 1, branch=1)
+            )
 
     def finish(self) -> PackedBatch:
         """The sequence as tensors."""

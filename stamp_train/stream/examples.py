@@ -1,4 +1,4 @@
-"""From a record to the layout's input: its picture through the model's processor, its chosen dialogues with their labels."""
+"""From a record to the layout's input: its image through the model's processor, its chosen dialogues with their labels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor
 
 from stamp_data.picture import PictureFault
 from stamp_data.pixels import decode_picture
+from stamp_data.shards.members import BadRecord, Parsed
 from stamp_schemas import Dialogue, Record
 from stamp_train.methods.contract import Label, Method
+from stamp_train.sequence.document import merged_grid
 from stamp_train.sequence.examples import DialogueExample, ImageExample
-from stamp_train.stream.records import BadRecord, Parsed
 
 if TYPE_CHECKING:
     from stamp_train.backbones.processor import StampProcessor
 
 GridTHW = tuple[int, int, int]
 Prepare = Callable[[Image.Image], tuple[Tensor, GridTHW]]
-"""A picture in RGB to pixel values and their patch grid (time, height, width); ValueError for one that no model can take.
+"""An image in RGB to pixel values and their patch grid (time, height, width); ValueError for one that no model can take.
 Called in several threads at a time."""
 
 
@@ -41,16 +42,16 @@ class ExampleMaker:
         self._prepare, self._method = prepare, method
 
     def __call__(self, parsed: Parsed, dialogues: Sequence[int]) -> ImageExample:
-        """The record with the dialogues at those places; BadRecord if its picture cannot be used."""
+        """The record with the dialogues at those places; BadRecord if its image cannot be used."""
         record = parsed.record
         chosen = [record.dialogues[place] for place in dialogues]
         if record.image is None:
             return ImageExample([_example(record, one, {}) for one in chosen])
-        pixels, (time, height, width) = self._pixels(parsed)
-        grid = (height // 2, width // 2)
+        pixels, grid_thw = self._pixels(parsed)
+        grid = merged_grid(grid_thw)
         labels = {target: self._label(parsed, target, grid) for one in chosen for target in one.targets}
         examples = [_example(record, one, labels) for one in chosen]
-        return ImageExample(examples, pixels, (time, height, width), self._method.image_label(record, grid))
+        return ImageExample(examples, pixels, grid_thw, self._method.image_label(record, grid))
 
     def _label(self, parsed: Parsed, target: int, grid: tuple[int, int]) -> Label:
         stored = None if parsed.labels is None else parsed.labels[target]
@@ -58,7 +59,7 @@ class ExampleMaker:
 
     def _pixels(self, parsed: Parsed) -> tuple[Tensor, GridTHW]:
         info = parsed.record.image
-        assert info is not None  # only called for records with a picture
+        assert info is not None  # only called for records with an image
         try:
             image = decode_picture(parsed.image)
         except PictureFault as fault:

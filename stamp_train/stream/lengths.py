@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from stamp_data.grid import PATCH, patch_grid
+from stamp_data.grid import patch_grid
+from stamp_data.shards.set_index import ShardRows
+from stamp_schemas.manifest import PATCH
 from stamp_schemas.record import CHARACTERS_PER_TOKEN, SEG
 from stamp_train.launch import is_first
-from stamp_train.stream.index import ShardRows
 from stamp_train.stream.order import Group
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TokenCosts:
 class Lengths:
     """Tokens of the groups of a plan.
 
-    Exact where the index has token counts from the model's own tokenizer, dialogues begin with their picture, and grids
+    Exact where the index has token counts from the model's own tokenizer, dialogues begin with their image, and grids
     are those of the build; otherwise an estimate, which the log says once.
     """
 
@@ -100,7 +101,7 @@ class Lengths:
         return {
             (source, shard): rows
             for source, shards in wanted.items()
-            for shard, rows in zip(shards, self._plan.sets[source].rows(list(shards)), strict=True)
+            for shard, rows in zip(shards, self._plan.sets[source].shard_rows(list(shards)), strict=True)
         }
 
 

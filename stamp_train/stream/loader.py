@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from stamp_data.shards.members import BadRecord
 from stamp_data.shards.stores import Store
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
@@ -28,7 +29,6 @@ from stamp_train.stream.order import Group
 from stamp_train.stream.pack import PackedStep, pack_batch
 from stamp_train.stream.plan import GlobalBatch, Plan
 from stamp_train.stream.quarantine import QUARANTINE, BadRow, Quarantine
-from stamp_train.stream.records import BadRecord, RecordReader
 from stamp_train.stream.stages import stage_plan, token_costs
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     rank, world: which of how many. token_budget: most tokens of a pack. threads:
     that read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand, in at most as many
-    steps; each holds its pixel values, 23 MB for 1,280 tokens. max_bad_share: of the records, before the run stops.
+    steps; each holds its pixel values, 23 MB for 1,280 tokens. max_bad_ratio: of the records, before the run stops.
     quarantine: file to name them in.
     """
 
@@ -49,7 +49,7 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     token_budget: int = 24_576
     threads: int = 2
     ahead: int = 16
-    max_bad_share: float = 0.001
+    max_bad_ratio: float = 0.001
     quarantine: Path | None = None
 
     def __post_init__(self) -> None:
@@ -62,10 +62,9 @@ class StepBatch:
     """One step, as a rank gets it.
 
     step: from 0. draws: dialogues drawn from the plan up to and with this step. digest: of the global batch: equal for all
-    ranks, whatever their number. dialogues: in the global batch. tokens: of the global batch, by the index. padding: share of
-    the step in which ranks wait for the longest pack. epoch: passes over each set that were begun before this step, by name.
-    packs: this rank's, as many as every other rank's; each is one input of `Layout`, empty only where the global batch has
-    fewer dialogues than all ranks together have packs.
+    ranks, whatever their number. dialogues: in the global batch. tokens: of the global batch, by the index. padding: fraction
+    of the step in which ranks wait for the longest pack. packs: this rank's, as many as every other rank's; each is one input
+    of `Layout`, empty only where the global batch has fewer dialogues than all ranks together have packs.
     """
 
     step: int
@@ -74,7 +73,6 @@ class StepBatch:
     dialogues: int
     tokens: int
     padding: float
-    epoch: dict[str, int]
     packs: tuple[tuple[ImageExample, ...], ...]
 
 
@@ -116,9 +114,8 @@ class StreamLoader:
         self.plan = plan
         self.options = options or LoaderOptions()
         records = sum(entry.records for one in plan.sets for entry in one.shards)
-        self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_share, records)
+        self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_ratio, records)
         self._lengths = Lengths(plan, costs)
-        self._reader = RecordReader(plan.sets)
         self._make = ExampleMaker(prepare, method)
         self._told: set[tuple[int, int, int, int]] = set()
         self._draws = 0
@@ -188,7 +185,6 @@ class StreamLoader:
             dialogues=batch.dialogues,
             tokens=sum(pack.tokens for rank in packed.packs for pack in rank),
             padding=packed.padding,
-            epoch={self.plan.sets[group.source].name: group.epoch for group in reversed(batch.groups)},
             packs=tuple(packs),
         )
 
@@ -202,7 +198,7 @@ class StreamLoader:
             first, count = group.dialogues[0], int(counts[row])
             dialogues = [(first + place) % count for place in range(len(group.dialogues))] if step else group.dialogues
             try:
-                example = self._make(self._reader.parsed(group.source, group.shard, row), dialogues)
+                example = self._make(one.parsed(group.shard, row), dialogues)
             except BadRecord as fault:
                 bad.append((row, fault))
                 continue
@@ -275,7 +271,7 @@ def stage_loader(
         world=world,
         token_budget=recipe.batch.pack_tokens,
         threads=recipe.data.threads,
-        max_bad_share=recipe.data.max_bad_share,
+        max_bad_ratio=recipe.data.max_bad_ratio,
         quarantine=out / QUARANTINE,
     )
     return StreamLoader(stage_plan(recipe, index), prepare, method, options, token_costs(recipe))

@@ -16,13 +16,14 @@ import msgspec
 from blake3 import blake3
 
 from stamp_data.shards.index import MEMBERS
+from stamp_data.shards.set_index import SetIndex
 from stamp_data.shards.stores import Location
 from stamp_schemas import Record, StampError, UsageFault
-from stamp_train.stream.index import SetIndex
 from stamp_train.stream.mixture import MixedOrder, Mixture
 from stamp_train.stream.order import Group, SetOrder
 
 VERSION = "stamp.plan/1"
+OPEN_FILES = 64  # per thread: windows of shards are read through each other
 
 
 class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +108,7 @@ class Plan:
         for source, one in enumerate(self.sets):
             key = f"{self.options.seed}/{one.digest}/{earlier[one.digest]}"
             earlier[one.digest] += 1
+            one.tars.keep_open(OPEN_FILES)
             one.keep = max(one.keep, 2 * self.options.window + 32)  # two windows, and what is still being read
             orders.append(SetOrder(one, source, key, self.options.dialogues_per_image, self.options.window))
         self._order = MixedOrder(orders, self.rates)
@@ -155,8 +157,8 @@ class Plan:
         """A group by the names in its record; StampError if that cannot be read."""
         one = self.sets[group.source]
         rows = one.shard(group.shard)
-        json = rows.members(group.row)[MEMBERS.index("json")]
-        data = one.tars.read(rows.entry.path, json.offset, json.size)
+        offset, size, _ = rows.spans[group.row, MEMBERS.index("json")].tolist()
+        data = one.tars.read(rows.entry.path, offset, size)
         try:
             record = msgspec.json.decode(data, type=Record)
             named = tuple((d, record.dialogues[d].id, record.dialogues[d].expression) for d in group.dialogues)

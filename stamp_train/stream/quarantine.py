@@ -33,13 +33,13 @@ class BadRow(msgspec.Struct, frozen=True):
 class Quarantine:
     """The bad records of a run.
 
-    path: of quarantine.jsonl; None to keep none. A record that it names already is not named again. max_bad_share: stop when
+    path: of quarantine.jsonl; None to keep none. A record that it names already is not named again. max_bad_ratio: stop when
     a larger part of the records was bad. records: how many there are, if that is known: one that is read again in
     another group or epoch counts once.
     """
 
-    def __init__(self, path: Path | None, max_bad_share: float, records: int | None = None) -> None:
-        self.path, self.max_bad_share = path, max_bad_share
+    def __init__(self, path: Path | None, max_bad_ratio: float, records: int | None = None) -> None:
+        self.path, self.max_bad_ratio = path, max_bad_ratio
         self.read = 0
         self.bad: dict[tuple[str, str], BadRow] = {}
         self._records = records
@@ -56,10 +56,10 @@ class Quarantine:
                 _log.warning("%s: %s: %s; %s", row.shard, row.key, row.detail, instead)
                 self._write(row)
         seen = self.read if self._records is None else min(self.read, self._records)
-        if len(self.bad) > self.max_bad_share * max(seen, GRACE):
+        if len(self.bad) > self.max_bad_ratio * max(seen, GRACE):
             last = "; ".join(f"{row.set} {row.shard} {row.key}: {row.detail}" for row in [*self.bad.values()][-LISTED:])
             raise StampError(
-                f"{len(self.bad)} of {seen:,} records were bad, more than max_bad_share={self.max_bad_share} allows; "
+                f"{len(self.bad)} of {seen:,} records were bad, more than max_bad_ratio={self.max_bad_ratio} allows; "
                 f"the last: {last}",
                 f"{self.path} has all of them" if self.path else "`stamp-data verify` finds all of them",
             )

@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import fmean
 
 from stamp_data.shards.manifest import NoManifest
-from stamp_data.shards.stores import ShardCache, Store, open_store
+from stamp_data.shards.stores import Store, open_store
+from stamp_data.shards.stores.cache import ShardCache
 from stamp_schemas import StampError
 from stamp_schemas.recipe import Data, Recipe
 from stamp_train.backbones.registry import recipe_backbone

@@ -35,9 +35,10 @@ def new_tokenizer(recipe: Recipe) -> Any:
         return start
     texts = [
         *dict.fromkeys(_texts(recipe)),
+        *recipe.method.words(),
         *ASSISTED.frame,
         *ASSISTED.frame,
-    ]  # twice: a pair that is seen once is never merged
+    ]  # a pair that is seen once is never merged
     return start.train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
 
 

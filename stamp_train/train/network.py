@@ -29,16 +29,12 @@ ADAPTER = "adapter"  # folder of a checkpoint that holds an adapter instead of a
 def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, StampProcessor]:
     """The network of a recipe in training mode, and its processor.
 
-    Weights that are trained are float32 whatever the precision of the layers: bfloat16 has too few digits to add small
-    steps to. Frozen ones under an adapter are in the precision of the layers.
+    Weights that are trained are float32 whatever the precision of the layers: bfloat16 has too few digits to add small steps
+    to. Frozen ones under an adapter are in the precision of the layers.
 
-    Args:
-        recipe: what to build.
-        checkpoint: weights to go on from, instead of those that the recipe starts with.
-
-    Raises:
-        StampModelError: weights of `checkpoint` that do not fit.
-        StampError: the start is no checkpoint, a damaged one, or lacks what the method's training takes.
+    recipe: what to build. checkpoint: weights to go on from, instead of those that the recipe starts with. StampModelError:
+    weights of `checkpoint` that do not fit. StampError: the start is no checkpoint, a damaged one, or lacks what the method's
+    training takes.
     """
     adapted = recipe.model.tuning == "lora"
     dtype = torch.bfloat16 if adapted and recipe.model.precision == "bf16" else torch.float32
@@ -107,8 +103,7 @@ def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
 
     checkpoint: whose adapter goes onto them; where they are no longer as the recipe says, it knows the place in full.
 
-    Raises:
-        StampError: there is none, something in it is missing, damaged or does not fit, or the adapter belongs to others.
+    StampError: there is none, something in it is missing, damaged or does not fit, or the adapter belongs to others.
     """
     known = read_base(checkpoint / ADAPTER) if checkpoint else None
     try:
@@ -175,11 +170,8 @@ def without_weights(network: Any) -> Any:
 def save_network(network: Any, processor: StampProcessor, folder: Path, weights: dict[str, Any] | None = None) -> None:
     """Write what training has to go on from: the whole model as a Hugging Face folder, or the adapter alone.
 
-    Args:
-        network: of the kind that `build_network` makes; may be `without_weights`.
-        processor: saved beside it.
-        folder: an existing one.
-        weights: its state, if it holds none itself.
+    network: of the kind that `build_network` makes; may be `without_weights`. processor: saved beside it. folder: an existing
+    one. weights: its state, if it holds none itself.
     """
     target = folder / ADAPTER if hasattr(network, "peft_config") else folder
     network.save_pretrained(target, state_dict=weights)

@@ -32,7 +32,7 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
         weight_decay=settings.weight_decay,
         adjust_lr_fn="match_rms_adamw",
     )
-    return Together(muon, _adamw(others, settings, settings.rest))
+    return Together(muon, _adamw(others, settings, settings.adamw_ratio))
 
 
 def _adamw(weights: list[nn.Parameter], settings: Optimizer, ratio: float) -> AdamW:

@@ -26,6 +26,8 @@ HEAVY = {
 }
 HEAVY |= {
     "PIL",
+    "starlette",
+    "uvicorn",
     "pycocotools",
     "shapely",
     "pydantic",

@@ -184,7 +184,7 @@ def test_a_set_that_lost_pictures_to_an_earlier_version_heals(
     out, path = tmp_path / "out", root / PICTURES / "COCO_train2014_000000000003.jpg"
     data = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr("stamp_data.build.shelf.Shelf._compare", lambda *_: None)
+        patched.setattr("stamp_data.build.images.RawImages._compare", lambda *_: None)
         disturbed(root, out, path.unlink)
     path.write_bytes(data)
     os.utime(path, ns=(1, 1))

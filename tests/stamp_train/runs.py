@@ -21,14 +21,15 @@ from ..warm import warm
 TIMEOUT = 300  # seconds
 RECIPE = """
 about: two short stages on a few small scenes
-model: {preset: tiny, head_width: 16, precision: float32}
+model: {preset: tiny, precision: float32}
+method: {head_width: 16}
 data: {min_tokens: 4, max_tokens: 16, threads: 1}
 batch: {dialogues: 8, dialogues_per_image: 2, pack_tokens: 600}
 optimizer: {learning_rate: 2.0e-3}
 stages:
   - {name: first, steps: 6, sets: [{set: refcoco-unc/train}, {set: llava/train}]}
   - {name: second, steps: 4, sets: [{set: grefcoco-unc/train, passes: 2}]}
-evaluation: {sets: [refcoco-unc/val], records: 2, pictures: 1}
+evaluation: {sets: [refcoco-unc/val], records: 2, images: 1}
 saving: {every: 2, keep: 2}
 threads: 1
 """

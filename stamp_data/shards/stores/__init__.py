@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from stamp_data.shards.stores.base import PATIENCE, Location, Missing, Store, StoreFault
-from stamp_data.shards.stores.cache import ShardCache
 from stamp_data.shards.stores.local import LocalStore
 from stamp_schemas import UsageFault
 
-__all__ = ["PATIENCE", "LocalStore", "Location", "Missing", "ShardCache", "Store", "StoreFault", "is_url", "open_store"]
+if TYPE_CHECKING:
+    from stamp_data.shards.stores.cache import ShardCache  # loaded by those who keep one
+
+__all__ = ["PATIENCE", "LocalStore", "Location", "Missing", "Store", "StoreFault", "is_url", "open_store"]
 
 
 def is_url(place: Location) -> bool:

@@ -46,9 +46,11 @@ class DotHead(Readout):
         """Features [4h, 4w, width] of one image's cells, from those of its patches before the merge, [h * w, 4, E]."""
         height, width = grid
         # Both fours are 2 x 2, row by row: patches in the merged one, cells in the patch.
-        cells = self.pixels(patches).reshape(height, width, 2, 2, 2, 2, self.width)
+        cells: Tensor = self.pixels(patches)
+        cells = cells.reshape(height, width, 2, 2, 2, 2, self.width)
         return cells.permute(0, 2, 4, 1, 3, 5, 6).reshape(SIDE * height, SIDE * width, self.width)
 
     def products(self, prompts: Tensor, cells: Tensor) -> Tensor:
         """Logits [masks, 4h, 4w] of masks of one image."""
-        return torch.einsum("mc,hwc->mhw", prompts, cells) / math.sqrt(self.width)
+        logits: Tensor = torch.einsum("mc,hwc->mhw", prompts, cells)
+        return logits / math.sqrt(self.width)

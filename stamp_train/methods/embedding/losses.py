@@ -28,7 +28,7 @@ def mask_losses(logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
 
     def sums(values: Tensor) -> Tensor:
         # Each by itself: one running sum over so many cells, as of index_add, loses the last digits.
-        return torch.stack([part.sum() for part in values.split(sizes)]) if sizes else values[:0]
+        return torch.stack([part.sum() for part in torch.split(values, sizes)]) if sizes else values[:0]
 
     cells = sums(scored.float())
     overlap = 2 * sums(found / _SCALE * wanted) + _EPSILON
@@ -38,4 +38,5 @@ def mask_losses(logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
 
 def scored_masks(targets: Targets) -> float:
     """How many masks have a cell that counts."""
-    return float(targets.mask_of[targets.labels[:, 0] != IGNORE].unique().numel())
+    scored = targets.labels[:, 0] != IGNORE
+    return float((torch.bincount(targets.mask_of[scored], minlength=targets.masks) > 0).sum())

@@ -20,7 +20,7 @@ from stamp_train.methods.patches import coverage_logits
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
-from stamp_train.sequence.sequence import Sequence as TokenSequence
+from stamp_train.sequence.token_sequence import TokenSequence
 
 
 class Embedding(Method):

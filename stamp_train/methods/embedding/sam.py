@@ -25,7 +25,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as SA
 
 def drawn(shape: dict[str, Any]) -> int:
     """Cells per side of the square that the decoder draws."""
-    return 4 * int(SamConfig(**shape).prompt_encoder_config.image_embedding_size)
+    config: Any = SamConfig(**shape)
+    return 4 * int(config.prompt_encoder_config.image_embedding_size)
 
 
 def cells(grid: Grid, side: int) -> Size:
@@ -44,7 +45,7 @@ class SamHead(Readout):
 
     def __init__(self, hidden_size: int, shape: dict[str, Any]) -> None:
         super().__init__()
-        config = SamConfig(**shape)
+        config: Any = SamConfig(**shape)
         width = config.mask_decoder_config.hidden_size
         self.state = nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, width))
         sam = SamModel(config)

@@ -24,6 +24,7 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
     weights a new network begins; shape: its configuration, which a checkpoint keeps. bce, dice: weights of the losses.
     """
 
+    title: ClassVar[str] = "one embedding for each mask, as in LISA"
     training: ClassVar[tuple[str, ...]] = ("sam", "bce", "dice")
 
     read: Literal["published", "at"] = "published"

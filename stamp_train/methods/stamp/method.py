@@ -17,9 +17,9 @@ from stamp_train.methods.readout import Readout
 from stamp_train.methods.stamp.heads import HEADS
 from stamp_train.methods.stamp.losses import LOSSES, mask_losses, scored_masks
 from stamp_train.methods.stamp.settings import MASK, StampSettings
-from stamp_train.sequence.document import Grid, Seg, Stretch, grid_axes
+from stamp_train.sequence.document import Grid, Seg, TokenSpan, grid_axes
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
-from stamp_train.sequence.sequence import Sequence as TokenSequence
+from stamp_train.sequence.token_sequence import TokenSequence
 
 
 class Stamp(Method):
@@ -60,7 +60,7 @@ class Stamp(Method):
         in_grid = self.settings.mask_positions == "grid"
         axes = grid_axes(document.grid) if in_grid else np.tile(np.arange(count), (3, 1))
         rows = sequence.put(
-            Stretch(
+            TokenSpan(
                 ids=np.full(count, sequence.chat.control[MASK], np.int64),
                 positions=seg.position + 1 + axes,
                 features=document.rows(),
@@ -88,7 +88,7 @@ class Stamp(Method):
         sequence = batch.sequence()
         for seg in segs:
             self.lay_out(sequence, seg, None)
-        inputs, states = batch.glance(sequence)
+        inputs, states = batch.run_over_cache(sequence)
         found = batch.read_out(sequence.masks, states, inputs.feature_rows)
         return self.pictures({"mask": found["mask"].float().cpu()}, sequence.masks)
 

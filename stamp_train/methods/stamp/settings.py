@@ -45,6 +45,7 @@ class StampSettings(Settings, frozen=True, tag_field="name", tag="stamp"):
     goes to the mask tokens of their patches too.
     """
 
+    title: ClassVar[str] = "STAMP, simultaneous textual all-mask prediction"
     tokens: ClassVar[tuple[str, ...]] = (SEG, MASK, YES, NO)
     training: ClassVar[tuple[str, ...]] = ("loss",)
 

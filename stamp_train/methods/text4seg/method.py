@@ -22,7 +22,7 @@ from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.document import Grid, Seg
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Reading, Targets
-from stamp_train.sequence.sequence import Sequence as TokenSequence
+from stamp_train.sequence.token_sequence import TokenSequence
 
 logger = logging.getLogger(__name__)
 _ROOM = 3069  # tokens of an answer, published

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from stamp_train.methods.contract import Method, Settings
+from stamp_train.methods.text4seg.codec import BACKGROUND, CLOSE, FIXED, OPEN
 
 _TOKENS_PER_ROW = {"fixed": 9, "expression": 11}
 
@@ -18,8 +20,11 @@ class Text4SegSettings(Settings, frozen=True, tag_field="name", tag="text4seg"):
     see `codec.parse`.
     """
 
+    title: ClassVar[str] = "masks as run-length text, as in Text4Seg"
     tokens: ClassVar[tuple[str, ...]] = ()
-    remarks: ClassVar[tuple[str, ...]] = ("regions to be ignored are learned as background: masks in text know no third kind",)
+    remarks: ClassVar[tuple[str, ...]] = (
+        "regions to be ignored are learned as background: masks in text know no third kind",
+    )
 
     grid: Literal[16, 24, 32] = 16
     label: Literal["expression", "fixed"] = "expression"
@@ -32,6 +37,11 @@ class Text4SegSettings(Settings, frozen=True, tag_field="name", tag="text4seg"):
         The index knows no outlines. A smooth mask takes 7 tokens to a row, a mask in a thousand pieces ten times as many.
         """
         return _TOKENS_PER_ROW[self.label] * self.grid
+
+    def words(self) -> Iterable[str]:
+        """Rows of masks."""
+        for count in range(1, self.grid):
+            yield f"\n{OPEN}{BACKGROUND} *{count}| {FIXED} *{count}| {BACKGROUND} *{count}\n {FIXED} *{count}\n{CLOSE}"
 
     def method(self) -> Method:
         """Masks as text."""

@@ -38,9 +38,9 @@ class Conversation:
 
     def picture(self) -> bytes:
         """The picture as the model sees it, a JPEG: upright, and without whatever else was in the file."""
-        assert self.chat.picture is not None  # conversations are opened with one
+        assert self.chat.image is not None  # conversations are opened with one
         buffer = io.BytesIO()
-        self.chat.picture.save(buffer, "JPEG", quality=92, subsampling=0)
+        self.chat.image.save(buffer, "JPEG", quality=92, subsampling=0)
         return buffer.getvalue()
 
 

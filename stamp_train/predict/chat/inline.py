@@ -36,21 +36,21 @@ def best_way(console: Console, environ: Mapping[str, str]) -> Way:
     return "blocks"
 
 
-def show_picture(picture: Image.Image, console: Console, way: Way) -> None:
+def show_image(image: Image.Image, console: Console, way: Way) -> None:
     """Show an RGB picture on a console. way: as `best_way` says, not `auto`."""
-    columns = min(COLUMNS, console.width, max(1, round(2 * ROWS * picture.width / picture.height)))
+    columns = min(COLUMNS, console.width, max(1, round(2 * ROWS * image.width / image.height)))
     if way == "blocks":
-        console.print(half_blocks(picture, columns), end="")
+        console.print(half_blocks(image, columns), end="")
     elif way in ("kitty", "iterm"):
-        commands = kitty(_png(picture), columns) if way == "kitty" else iterm(_png(picture), columns)
+        commands = kitty(_png(image), columns) if way == "kitty" else iterm(_png(image), columns)
         console.file.write("".join(commands) + "\n")
         console.file.flush()
 
 
-def half_blocks(picture: Image.Image, columns: int) -> Text:
+def half_blocks(image: Image.Image, columns: int) -> Text:
     """A picture as lines of `▀`: two pixels to a cell, the upper one its colour, the lower one its ground."""
-    rows = max(1, round(columns * picture.height / picture.width / 2))
-    small = picture.convert("RGB").resize((columns, 2 * rows), Image.Resampling.BOX)
+    rows = max(1, round(columns * image.height / image.width / 2))
+    small = image.convert("RGB").resize((columns, 2 * rows), Image.Resampling.BOX)
     pixels = small.load()
     assert pixels is not None  # it has been resized
     text = Text()
@@ -77,8 +77,8 @@ def iterm(png: bytes, columns: int) -> Iterator[str]:
     yield f"\x1b]1337;File=inline=1;size={len(png)};width={columns};preserveAspectRatio=1:{data}\a"
 
 
-def _png(picture: Image.Image) -> bytes:
-    small = picture.convert("RGB")
+def _png(image: Image.Image) -> bytes:
+    small = image.convert("RGB")
     small.thumbnail((PIXELS, PIXELS))
     buffer = io.BytesIO()
     small.save(buffer, "PNG")

@@ -16,7 +16,7 @@ from stamp_data.draw.palette import COLOURS
 from stamp_data.text import printable
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
-from stamp_train.predict.chat.inline import Way, show_picture
+from stamp_train.predict.chat.inline import Way, show_image
 from stamp_train.predict.chat.keeping import Keeper
 from stamp_train.predict.dialogue import STOPPED, Chat
 from stamp_train.predict.segmentation import Segmentation
@@ -135,7 +135,7 @@ class TerminalChat:
         for number, (path, mask) in enumerate(zip(paths, answer.masks, strict=True)):
             self._say(_mask_name(number), Text(f": {path} ({mask.mean():.1%} of the picture)"))
         self._say(Text(f"overlay: {overlay}"))
-        show_picture(answer.overlay(), self._console, self._way)
+        show_image(answer.overlay(), self._console, self._way)
 
     def _stream(self, question: str) -> Segmentation | None:
         """The answer, printed as it comes; None if it was stopped before there was any."""

@@ -57,14 +57,14 @@ class Transcript(msgspec.Struct):
 
 def transcript(chat: Chat, model: str, image: str) -> Transcript:
     """A conversation about a picture as it is saved; model and picture by their names."""
-    assert chat.picture is not None  # chats of this package are about pictures
+    assert chat.image is not None  # chats of this package are about pictures
     rounds = [
         SavedRound(
             one.question, one.text, one.content, one.finish, [encode(mask.astype(np.uint8)) for mask in one.masks]
         )
         for one in chat.history
     ]
-    return Transcript(model, SavedImage(image, chat.picture.width, chat.picture.height), rounds)
+    return Transcript(model, SavedImage(image, chat.image.width, chat.image.height), rounds)
 
 
 def save(chat: Chat, path: Path, model: str, image: str) -> None:

@@ -46,7 +46,7 @@ class State(msgspec.Struct):
 def view(conversation: Conversation, model: str) -> State:
     """A conversation as it stands. model: its name."""
     chat = conversation.chat
-    assert chat.picture is not None  # pages talk about pictures
+    assert chat.image is not None  # pages talk about pictures
     numbers = count(1)
     rounds = [
         RoundView(
@@ -58,7 +58,7 @@ def view(conversation: Conversation, model: str) -> State:
         )
         for answer in chat.history
     ]
-    image = SavedImage(conversation.name, chat.picture.width, chat.picture.height)
+    image = SavedImage(conversation.name, chat.image.width, chat.image.height)
     return State(conversation.id, model, image, rounds)
 
 

@@ -25,8 +25,8 @@ from blake3 import blake3
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.shards.members import Damaged, read_members
-from stamp_data.shards.stores import LocalStore, ShardCache, Store, StoreFault, base, http, open_store
-from stamp_data.shards.stores.cache import ABANDONED, CachedStore
+from stamp_data.shards.stores import LocalStore, Store, StoreFault, base, http, open_store
+from stamp_data.shards.stores.cache import ABANDONED, CachedStore, ShardCache
 from stamp_data.shards.stores.objects import ObjectStore
 from stamp_schemas import StampError, UsageFault
 
@@ -457,8 +457,8 @@ def test_processes_share_a_cache(many: tuple[Path, dict[str, str]], tmp_path: Pa
     """Four readers of six shards, with room for two: nobody ever reads a wrong or a half-written file."""
     folder, digests = many
     code = (
-        "import sys, json; from pathlib import Path; from stamp_data.shards.stores import LocalStore, ShardCache; "
-        "from stamp_data.shards.stores.cache import CachedStore; folder, cache, digests, seed = sys.argv[1:]; "
+        "import sys, json; from pathlib import Path; from stamp_data.shards.stores import LocalStore; "
+        "from stamp_data.shards.stores.cache import CachedStore, ShardCache; folder, cache, digests, seed = sys.argv[1:]; "
         "store = CachedStore(LocalStore(folder), ShardCache(Path(cache), 2000), json.loads(digests))\n"
         "for at in range(60):\n"
         "    number = (at * (1 + 2 * int(seed)) + int(seed)) % 6\n"

@@ -50,7 +50,7 @@ class Parts(Source):
         for number, row in enumerate(self._rows):
             where = ("parts/parts.json", f"[{number}]")
             try:
-                image = self.picture("parts", row["image"])
+                image = self.image_ref("parts", row["image"])
             except RecordFault as fault:
                 rejects.add(*where, fault.reason, fault.detail, expressions=1)
                 continue

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stamp_data.web import server
 from stamp_data.web.answers import Lines, body, json_answer
 from stamp_data.web.server import LoopbackServer
 
@@ -49,17 +50,17 @@ def opened(close: threading.Event) -> LoopbackServer:
 @pytest.fixture
 def served() -> Iterator[LoopbackServer]:
     close = threading.Event()
-    server = opened(close)
-    thread = threading.Thread(target=server.run)
+    running = opened(close)
+    thread = threading.Thread(target=running.run)
     thread.start()
-    yield server
-    server.stop()
+    yield running
+    running.stop()
     thread.join(timeout=10)
     assert close.is_set() and not thread.is_alive()
 
 
-def ask(server: LoopbackServer, place: str, data: bytes | None = None, **headers: str) -> http.client.HTTPResponse:
-    there = urlsplit(server.address)
+def ask(served: LoopbackServer, place: str, data: bytes | None = None, **headers: str) -> http.client.HTTPResponse:
+    there = urlsplit(served.address)
     connection = http.client.HTTPConnection("127.0.0.1", there.port, timeout=10)
     connection.request("GET" if data is None else "POST", there.path + place, data, headers)
     return connection.getresponse()
@@ -85,6 +86,14 @@ def test_bodies_are_bounded_by_what_comes(served: LoopbackServer) -> None:
         piece = b"%x\r\n%s\r\n" % (MOST + 1, b"x" * (MOST + 1))
         both.sendall(head.encode() + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" + piece + b"0\r\n\r\n")
         assert both.recv(20).split()[1] in (b"400", b"413")
+
+
+def test_who_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, served: LoopbackServer) -> None:
+    monkeypatch.setattr(server, "SILENCE", 2)
+    with socket.create_connection(("127.0.0.1", urlsplit(served.address).port), timeout=5) as silent:
+        silent.sendall(b"GET /")
+        assert silent.recv(1) == b""
+    assert ask(served, "length", b"").status == 200
 
 
 def test_lines_come_one_by_one_and_are_closed_when_nobody_listens(served: LoopbackServer) -> None:

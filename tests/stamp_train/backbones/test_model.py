@@ -258,6 +258,16 @@ def test_vision_features_belong_to_their_patch(preset: str) -> None:
     assert len(before.layers) == len(getattr(model.config.vision_config, "deepstack_visual_indexes", ()))
 
 
+def test_positions_are_those_of_transformers(family: SimpleNamespace, images_of: Make) -> None:
+    """Rows and columns of an image, and what comes after it."""
+    for grid in ((2, 5), (4, 1)):
+        (image,) = images_of([(grid, [2])], side=4, patch=family.patch)
+        inputs = Layout(family.chat, stamp())([image]).inputs
+        typed = (inputs.input_ids == family.chat.image_id).int()
+        found, _ = family.model.model.get_rope_index(inputs.input_ids, typed, torch.tensor([image.grid_thw]))
+        assert torch.equal(found, inputs.position_ids)
+
+
 def test_rows_of_pixel_values_are_grouped_by_merge_block(family: SimpleNamespace) -> None:
     from PIL import Image
 

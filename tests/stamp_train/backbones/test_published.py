@@ -25,10 +25,12 @@ from stamp_train.backbones.load import check_folder, open_adapted, read_config, 
 from stamp_train.backbones.processor import StampProcessor, open_images, open_tokenizer
 from stamp_train.backbones.registry import backbone_of
 from stamp_train.estimate.checks import check_recipe
+from stamp_train.methods import default_settings
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.export import export
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.sequence.layout import DialogueExample, ImageExample, Layout, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
 from stamp_train.train.folder import find as find_checkpoints
 from stamp_train.train.loop import Run
@@ -130,7 +132,7 @@ def test_a_packed_pass_says_what_transformers_says(bases: Callable[..., Path], k
     stock = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
     network = start_from(folder, dtype=torch.float32).eval()
     tokenizer = open_tokenizer(folder)
-    prepare_rows(network, add_tokens(tokenizer), len(tokenizer))
+    prepare_rows(network, add_tokens(tokenizer, network.method.settings.tokens), len(tokenizer))
     processor = StampProcessor(tokenizer, open_images(folder, network.backbone), network.backbone)
     processor.bound(4, 16)
     picture = Image.effect_noise((150, 90), 80).convert("RGB")
@@ -142,7 +144,7 @@ def test_a_packed_pass_says_what_transformers_says(bases: Callable[..., Path], k
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}] for text in ("a", "the cup")
     ]
     image = ImageExample([DialogueExample(str(i), said) for i, said in enumerate(asked)], *vars(pixels).values())
-    batch = Layout(processor.chat, LayoutOptions(text_labels="all"))([image]).inputs
+    batch = Layout(processor.chat, network.method, LayoutOptions(text_labels="all"))([image]).inputs
     branch = batch.structure.branch
     for number in (1, 2):
         ids = batch.input_ids[:, (branch == 0) | (branch == number)]
@@ -463,7 +465,7 @@ def test_the_chat_template_is_that_of_the_encoder(
 ) -> None:
     """Ours is written where a tokenizer has none; for texts without control tokens all three say the same."""
     tokenizer, folder = open_tokenizer(bases(kind)), bases(kind)
-    add_tokens(tokenizer)
+    add_tokens(tokenizer, default_settings().tokens)
     backbone = backbone_of(read_config(folder).model_type)
     processor = StampProcessor(tokenizer, open_images(folder, backbone), backbone)
     template = json.loads((folder / "chat_template.json").read_bytes())["chat_template"]

@@ -34,7 +34,7 @@ from stamp_schemas.manifest import MANIFEST_SCHEMA
 from stamp_schemas.record import RECORD_SCHEMA
 from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, preset_config
-from stamp_train.eval.cases import Case, Mask, Pictured
+from stamp_train.eval.cases import Case, ImageCases, Mask
 from stamp_train.generation.replies import Answer
 from stamp_train.methods import default_settings, store
 
@@ -67,9 +67,9 @@ class Known:
         self.masks = masks
         self.asked: list[list[str]] = []
 
-    def answer(self, pictures: Sequence[Pictured], mode: str) -> list[list[Answer]]:
-        self.asked.append([case.id for one in pictures for case in one.cases])
-        return [[self._answer(case, mode) for case in one.cases] for one in pictures]
+    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
+        self.asked.append([case.id for one in images for case in one.cases])
+        return [[self._answer(case, mode) for case in one.cases] for one in images]
 
     def _answer(self, case: Case, mode: str) -> Answer:
         logits = tuple(torch.from_numpy(np.where(mask, 3.0, -3.0)).float() for mask in self.masks(case))

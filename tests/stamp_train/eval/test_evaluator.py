@@ -211,10 +211,10 @@ def test_a_case_that_the_model_refuses(shards: Path, tmp_path: Path) -> None:
     """The others of its batch are answered all the same."""
 
     class Choosy(Known):
-        def answer(self, pictures: Sequence, mode: str) -> list:
-            if any(one.key == refused for one in pictures):
+        def answer(self, images: Sequence, mode: str) -> list:
+            if any(one.key == refused for one in images):
                 raise StampModelError("too long", where="image 0, prompt 0")
-            return super().answer(pictures, mode)
+            return super().answer(images, mode)
 
     source = CaseSet(shards / "refcoco-unc/val")
     refused = source.rows[1].key

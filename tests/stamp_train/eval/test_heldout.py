@@ -22,7 +22,8 @@ from stamp_train.eval.oracle import decode_labels
 from stamp_train.eval.representation import Representation
 from stamp_train.eval.session import Asked, Session
 from stamp_train.methods.upsample import METHODS
-from stamp_train.sequence.layout import Layout, LayoutOptions
+from stamp_train.sequence.examples import LayoutOptions
+from stamp_train.sequence.layout import Layout
 
 from ..runs import make_shards, train, write_recipe
 from .made_sets import dialogue, save_lively, square, target, write_set
@@ -60,8 +61,8 @@ def while_training(checkpoint: Path, shards: Path) -> dict[str, float]:
     processor = StampProcessor.from_pretrained(checkpoint)
     processor.bound(most=16)
     model = load_checkpoint(checkpoint)
-    layout = Layout(processor.chat, LayoutOptions.of(model.config))
-    return HeldOut([shards], 100, layout, processor).evaluate(model, Accelerator(cpu=True))[0]
+    layout = Layout(processor.chat, model.method, LayoutOptions.of(model.config))
+    return HeldOut([shards], 100, layout, model.method, processor).evaluate(model, Accelerator(cpu=True))[0]
 
 
 def test_scores_are_those_of_an_evaluation(shards: Path, checkpoint: Path, tmp_path: Path) -> None:

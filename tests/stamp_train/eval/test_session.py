@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,15 +92,15 @@ def test_answers_are_those_of_the_generator(
     processor.bound(most=16)
     generator = StampGenerator(load_checkpoint(checkpoint).eval(), processor)
     source = CaseSet(shards / VAL)
-    pictured = source.load(source.rows[0])
+    asked_about = source.load(source.rows[0])
     dialogues = source.shards.record(source.rows[0]).dialogues
-    height, width = pictured.cases[0].truths[0].mask.shape
+    height, width = asked_about.cases[0].truths[0].mask.shape
     masks_seen = 0
-    for case, one in zip(pictured.cases, dialogues, strict=True):
+    for case, one in zip(asked_about.cases, dialogues, strict=True):
         question, answer = (message.content[-1].text for message in one.messages)
-        free = generator.ask(pictured.image, question, GenerationOptions(max_new_tokens=8))
+        free = generator.ask(asked_about.image, question, GenerationOptions(max_new_tokens=8))
         begin = answer.partition(SEG)[0] + SEG
-        forced = generator.ask(pictured.image, question, GenerationOptions(begin=begin, max_new_tokens=0))
+        forced = generator.ask(asked_about.image, question, GenerationOptions(begin=begin, max_new_tokens=0))
         for variant, said in (("free", free), ("forced", forced)):
             line = found[case.id, variant]
             assert (line.answer, line.masks) == (said.content, len(said.masks))
@@ -242,6 +243,23 @@ def test_folders_of_others_stay(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "mine/notes.txt").write_text("mine")
     finished(labels_of(shards, tmp_path / "mine"), overwrite=True)
     assert (tmp_path / "mine/notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_processes_that_begin_together_share_a_folder(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one claims it, and begins, just when this one looks whose it is."""
+    asked = labels_of(shards, tmp_path / "out")
+    plain = Path.iterdir
+
+    def late(folder: Path) -> Iterator[Path]:
+        if folder == asked.out:
+            monkeypatch.setattr(Path, "iterdir", plain)
+            Session(asked).work(lambda *_: None)
+        return plain(folder)
+
+    monkeypatch.setattr(Path, "iterdir", late)
+    assert Session(asked).finished
 
 
 def test_a_damaged_journal_and_a_disk_that_refuses(shards: Path, tmp_path: Path) -> None:

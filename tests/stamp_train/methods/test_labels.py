@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from stamp_data.grid import rle_coverage
 from stamp_data.rle import decode
+from stamp_data.shards.members import Parsed
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import RLE, Grid
 from stamp_schemas.record import FULL, IGNORE
@@ -19,7 +20,6 @@ from stamp_train.methods.stamp.losses import LOSSES
 from stamp_train.recipes import resolve
 from stamp_train.stream.examples import ExampleMaker, prepare_with
 from stamp_train.stream.loader import stage_loader
-from stamp_train.stream.records import Parsed
 from stamp_train.train.network import build_network
 
 from ..runs import make_shards, write_recipe

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 
 from stamp_data.rle import decode
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError
+from stamp_train.backbones.load import check_folder, load_checkpoint
+from stamp_train.backbones.presets import build_preset
 from stamp_train.methods.losses import added
 from stamp_train.methods.stamp.demo.patch_classes import UNNAMED, categories, name_patches
 from stamp_train.recipes import resolve
@@ -25,6 +28,7 @@ from stamp_train.train.folder import find
 from stamp_train.train.network import build_network
 
 from ..runs import log_of, make_shards, train, write_recipe
+from ..stamping import settings
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +126,16 @@ def test_runs_that_name_are_the_same_on_two_processes_and_taken_up_again(shards:
     assert log_of(again) == rows
     weights = "final/model.safetensors"
     assert (again / weights).read_bytes() == (whole / weights).read_bytes()
+
+
+def test_a_layer_that_names_is_stored_under_the_name_that_it_always_had(tmp_path: Path) -> None:
+    network, processor = build_preset("tiny", method=settings(head_words=4, names=("cross", "star")))
+    network.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as stored:
+        assert "namer.1.weight" in stored.keys()  # noqa: SIM118 - not a dictionary
+    check_folder(tmp_path)
+    again = load_checkpoint(tmp_path)
+    assert again.method.settings == network.method.settings
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from stamp_train.predict.chat.inline import best_way, half_blocks, show_picture
+from stamp_train.predict.chat.inline import best_way, half_blocks, show_image
 
 from .chatting import Spoken, scene
 
@@ -76,7 +76,7 @@ def test_the_overlay_is_shown(way: str, tmp_path: Path, picture: Path, monkeypat
 def test_large_pictures_are_sent_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     file = io.StringIO()
-    show_picture(scene(4000, 1000), Console(file=file, force_terminal=True, width=100), "iterm")
+    show_image(scene(4000, 1000), Console(file=file, force_terminal=True, width=100), "iterm")
     sent = Image.open(io.BytesIO(base64.b64decode(file.getvalue().partition(":")[2].rstrip("\a\n"))))
     assert sent.size == (960, 240)
 

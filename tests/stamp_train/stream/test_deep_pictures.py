@@ -14,8 +14,8 @@ from stamp_data.pixels import decode_picture
 from stamp_data.rle import encode
 from stamp_train.eval.sample_images import Sample, picture
 from stamp_train.eval.scoring import Line
+from stamp_train.predict.image import open_image
 from stamp_train.predict.inputs import read_requests
-from stamp_train.predict.picture import open_picture
 
 GREY = np.arange(96, dtype=np.uint16).reshape(8, 12) * 680 + 37
 SHADES = (GREY >> 8).astype(np.uint8)
@@ -30,14 +30,14 @@ def stored(form: str, orientation: int = 1) -> bytes:
 
 def opened(data: bytes, folder: Path) -> Image.Image:
     (folder / "picture").write_bytes(data)
-    return open_picture(folder / "picture")
+    return open_image(folder / "picture")
 
 
 READERS: dict[str, Callable[[bytes, Path], Image.Image]] = {
     "stream": lambda data, _: decode_picture(data),
     "predict": opened,
-    "predict-pil": lambda data, _: open_picture(Image.open(io.BytesIO(data))),
-    "predict-bytes": lambda data, _: open_picture(data),
+    "predict-pil": lambda data, _: open_image(Image.open(io.BytesIO(data))),
+    "predict-bytes": lambda data, _: open_image(data),
 }
 
 
@@ -52,7 +52,7 @@ def test_deep_grey_is_scaled(reader: str, form: str, tmp_path: Path) -> None:
 def test_training_sees_pictures_as_stored_and_people_upright(form: str, tmp_path: Path) -> None:
     data = stored(form, 6)
     assert np.array_equal(np.asarray(decode_picture(data))[..., 0], SHADES)
-    for upright in (opened(data, tmp_path), open_picture(data)):
+    for upright in (opened(data, tmp_path), open_image(data)):
         assert np.array_equal(np.asarray(upright)[..., 0], np.rot90(SHADES, -1))
 
 

@@ -22,11 +22,12 @@ from PIL import Image
 from torch import Tensor
 
 from stamp_data.grid import patch_grid
-from stamp_data.shards.stores import ShardCache, open_store
+from stamp_data.shards.set_index import SetIndex
+from stamp_data.shards.stores import open_store
+from stamp_data.shards.stores.cache import ShardCache
 from stamp_schemas import StampError, UsageFault
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.layout import Layout
-from stamp_train.stream.index import SetIndex
 from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader, _Read
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.pack import pack_batch
@@ -303,8 +304,7 @@ def damaged(refcoco: str, copy_of: Copy) -> tuple[str, str]:
     """A copy with one damaged picture, and the key of its record."""
     folder = copy_of(refcoco)
     one = SetIndex(str(folder))
-    member = one.shard(1).members(4)[0]
-    flip(folder / one.shards[1].path, member.offset + 700)
+    flip(folder / one.shards[1].path, int(one.shard(1).spans[4, 0, 0]) + 700)
     return str(folder), one.key(1, 4)
 
 
@@ -348,9 +348,9 @@ def _first(example: ImageExample) -> str:
 def test_too_many_bad_records_stop_the_run(damaged: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / "quarantine.jsonl"
     with pytest.raises(
-        StampError, match=rf"1 of \d+ records were bad, more than max_bad_share=0.0 allows.*{damaged[1]}"
+        StampError, match=rf"1 of \d+ records were bad, more than max_bad_ratio=0.0 allows.*{damaged[1]}"
     ):
-        load([damaged[0]], max_bad_share=0.0, quarantine=path)
+        load([damaged[0]], max_bad_ratio=0.0, quarantine=path)
     assert damaged[1] in path.read_text(encoding="utf-8")
 
 

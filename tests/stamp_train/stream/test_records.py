@@ -19,12 +19,12 @@ from stamp_data import pixels
 from stamp_data.pixels import decode_picture
 from stamp_data.shards.index import SCHEMA
 from stamp_data.shards.manifest import INDEX, MANIFEST
+from stamp_data.shards.members import BadRecord, parse
 from stamp_data.shards.reader import ShardSet
+from stamp_data.shards.set_index import SetIndex
 from stamp_schemas import StampError
-from stamp_train.stream.index import SetIndex
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.plan import Plan
-from stamp_train.stream.records import BadRecord, RecordReader, parse
 
 from ...serving import serve
 
@@ -33,21 +33,19 @@ Copy = Callable[[str], Path]
 
 def read_everything(folder: Path | str) -> None:
     one = SetIndex(str(folder))
-    reader = RecordReader([one])
     for shard, entry in enumerate(one.shards):
         for row in range(entry.records):
-            reader.parsed(0, shard, row)
+            one.parsed(shard, row)
 
 
 @pytest.mark.parametrize("name", ["refcoco", "llava"])
 def test_every_record_is_read_as_it_was_built(name: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)
     one = SetIndex(folder)
-    reader = RecordReader([one])
     numbers = {entry.path: number for number, entry in enumerate(one.shards)}
     with ShardSet(Path(folder)) as shards:
         for row in shards.rows:
-            found = reader.parsed(0, numbers[row.shard], row.row)
+            found = one.parsed(numbers[row.shard], row.row)
             expected = shards.load(row)
             assert found.record == expected.record
             assert bytes(found.image) == (expected.image or b"")
@@ -59,11 +57,10 @@ def test_every_record_is_read_as_it_was_built(name: str, request: pytest.Fixture
 def test_a_record_is_one_ranged_read(refcoco: str) -> None:
     with serve(Path(refcoco)) as (url, handler):
         one = SetIndex(url)
-        one.rows([0])
-        reader = RecordReader([one])
-        reader.raw(0, 0, 1)
+        one.shard_rows([0])
+        one.raw(0, 1)
         handler.requests = ()
-        reader.raw(0, 0, 2)
+        one.raw(0, 2)
         assert len(handler.requests) == 1
         assert "bytes=" in handler.requests[0]
 
@@ -79,9 +76,9 @@ def cut_shard(folder: Path) -> None:
 def cut_at_member(folder: Path) -> None:
     """Ends right after a record: a whole tar to whoever does not know how long it was."""
     one = SetIndex(str(folder))
-    last = one.shard(1).members(2)[-1]
+    offset, size, _ = one.shard(1).spans[2][-1].tolist()
     shard = folder / one.shards[1].path
-    end = last.offset + last.size
+    end = offset + size
     shard.write_bytes(shard.read_bytes()[: end + -end % 512] + bytes(1024))
 
 
@@ -207,12 +204,11 @@ def test_the_same_over_http(refcoco: str, copy_of: Copy) -> None:
 def test_a_flipped_bit_is_found_in_every_member(refcoco: str, copy_of: Copy, member: int) -> None:
     folder = copy_of(refcoco)
     one = SetIndex(str(folder))
-    span = one.shard(0).members(3)[member]
-    flip(folder / one.shards[0].path, span.offset + span.size // 2)
-    reader = RecordReader([one])
-    reader.raw(0, 0, 2)
+    offset, size, _ = one.shard(0).spans[3][member].tolist()
+    flip(folder / one.shards[0].path, offset + size // 2)
+    one.raw(0, 2)
     with pytest.raises(BadRecord, match="bytes differ from the index") as caught:
-        reader.raw(0, 0, 3)
+        one.raw(0, 3)
     assert caught.value.reason == "damaged"
 
 
@@ -227,7 +223,7 @@ def flip(path: Path, at: int) -> None:
 )
 def test_labels_of_another_shape_or_type_are_refused(refcoco: str, array: npt.NDArray[np.generic]) -> None:
     one = SetIndex(refcoco)
-    raw = RecordReader([one]).raw(0, 0, 0)
+    raw = one.raw(0, 0)
     with pytest.raises(BadRecord, match="not an array of uint8"):
         parse(raw.image, raw.json, saved(array))
     with pytest.raises(BadRecord, match="not an array of uint8"):
@@ -242,7 +238,7 @@ def saved(array: npt.NDArray[np.generic]) -> bytes:
 
 def test_records_are_parsed_in_threads_at_a_time(refcoco: str) -> None:
     """numpy's own reader of .npy fails at this, once in some thousand times (CPython issue 106905)."""
-    raw = RecordReader([SetIndex(refcoco)]).raw(0, 0, 0)
+    raw = SetIndex(refcoco).raw(0, 0)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: parse(*raw).labels, range(4000)))
     assert all(np.array_equal(one, found[0]) for one in found)
@@ -259,8 +255,7 @@ def test_opening_and_planning_read_no_tar(refcoco: str, copy_of: Copy) -> None:
 def test_both_decoders_make_the_same_of_the_sets_own_pictures(refcoco: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("simplejpeg")
     one = SetIndex(refcoco)
-    reader = RecordReader([one])
-    images = [reader.raw(0, shard, row).image for shard in range(2) for row in range(one.shards[shard].records)]
+    images = [one.raw(shard, row).image for shard in range(2) for row in range(one.shards[shard].records)]
     first = [np.asarray(decode_picture(image)) for image in images]
     monkeypatch.setattr(pixels, "_simplejpeg", lambda: None)
     assert all(np.array_equal(a, np.asarray(decode_picture(b))) for a, b in zip(first, images, strict=True))

@@ -196,7 +196,9 @@ def test_a_frozen_projection_of_pixels_stays_while_muon_moves_the_rest(shards: P
 
 
 def test_muon_resumes_to_the_same_bits(shards: Path, tmp_path: Path) -> None:
-    recipe = small(shards, tmp_path, "optimizer.kind=muon", "optimizer.rest=0.2", "evaluation.sets=[]", "saving.keep=9")
+    recipe = small(
+        shards, tmp_path, "optimizer.kind=muon", "optimizer.adamw_ratio=0.2", "evaluation.sets=[]", "saving.keep=9"
+    )
     run(recipe, tmp_path / "whole")
     run(recipe, tmp_path / "rest", tmp_path / "whole" / "checkpoints" / "step-000004")
     assert log_of(tmp_path / "rest") == log_of(tmp_path / "whole")[4:]

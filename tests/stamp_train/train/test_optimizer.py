@@ -1,4 +1,4 @@
-"""The optimizers of a recipe: which weights Muon moves, and that several optimizers behave as one."""
+"""The optimizers of a recipe: which weights Muon moves, that several behave as one, and the schedule of their rate."""
 
 import copy
 import io
@@ -6,13 +6,15 @@ import io
 import msgspec
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from stamp_schemas.recipe import Optimizer, Recipe
 from stamp_train.recipes import resolve
 from stamp_train.train.machine import native_bfloat16
 from stamp_train.train.muon import SingleMuon, Together
-from stamp_train.train.optimizer import make_optimizer
+from stamp_train.train.optimizer import learning_rate, make_optimizer
 
 
 class Small(nn.Module):
@@ -57,7 +59,7 @@ def test_muon_moves_the_matrices_of_layers_and_adamw_the_rest() -> None:
 
 def test_together_does_what_its_parts_do_alone() -> None:
     one, other = Small(), Small()
-    optimizer = make_optimizer(recipe(kind="muon", betas=(0.8, 0.9), rest=0.5), one)
+    optimizer = make_optimizer(recipe(kind="muon", betas=(0.8, 0.9), adamw_ratio=0.5), one)
     steps(one, optimizer, range(3))
     kind = torch.optim.Muon if native_bfloat16() else SingleMuon
     muon = kind([other.layer.weight], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
@@ -94,3 +96,38 @@ def test_a_state_that_was_stored_goes_on_to_the_same_bits(kind: str) -> None:
 def test_muon_is_refused_where_matrices_are_cut_up() -> None:
     with pytest.raises(Exception, match=r"optimizer.kind muon needs whole matrices"):
         resolve("tiny", ["optimizer.kind=muon", "engine=fsdp"])
+
+
+# --- schedule ---------------------------------------------------------------------------------------------------------
+
+
+@given(steps=st.integers(1, 3000), warmup=st.floats(0, 0.5))
+def test_the_schedule_rises_then_falls_to_nothing(steps: int, warmup: float) -> None:
+    settings = Optimizer(learning_rate=2.0, warmup=warmup)
+    rates = [learning_rate(settings, step, steps) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert min(rates) > 0 and max(rates) <= 2.0
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_the_schedule_is_that_of_the_published_trainer_shifted_off_zero() -> None:
+    import torch
+    from transformers import get_linear_schedule_with_warmup
+
+    steps, warm = 100, 3
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-5)
+    theirs = get_linear_schedule_with_warmup(optimizer, warm, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    ours = [learning_rate(Optimizer(learning_rate=3e-5, warmup=0.03), step, steps) for step in range(steps)]
+    assert ours[warm:] == pytest.approx(rates[warm:])
+    assert ours[: warm - 1] == pytest.approx(rates[1:warm])
+
+
+def test_a_constant_schedule_warms_up_and_stays() -> None:
+    settings = Optimizer(learning_rate=1.0, warmup=0.5, schedule="constant")
+    assert [learning_rate(settings, step, 4) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]

@@ -42,7 +42,7 @@ def categories(records: Iterable[Record]) -> list[str]:
 def name_patches(record: Record, grid: Grid, numbers: Mapping[str, int]) -> Tensor:
     """What covers each patch of an image, grid: of its 14-pixel patches; targets of categories without a number are left out.
 
-    int64 [patches] in the order of Qwen2-VL's tower, which goes by 2x2 blocks; `UNNAMED` where no target covers more than half.
+    int64 [patches] in the order of the tower, which goes by merged ones; `UNNAMED` where no target covers more than half.
     """
     from stamp_data.grid import rle_coverage  # only where there are records: a model runs without the data side
 

@@ -79,7 +79,9 @@ def head() -> SamHead:
     made = SamHead(32, shape)
     weights = {renamed(name): value for name, value in load_file(GOLDEN / "weights.safetensors").items()}
     report = made.load_state_dict(weights, strict=False)
-    assert all(name.startswith(("model.", "lm_head")) for name in report.unexpected_keys)  # a language model, and points
+    assert all(
+        name.startswith(("model.", "lm_head")) for name in report.unexpected_keys
+    )  # a language model, and points
     assert all(name.startswith("encoder.") for name in report.missing_keys)
     return made.eval()
 

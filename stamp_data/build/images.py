@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.files import MISSING, Stamp, stamp
+from stamp_data.files import MISSING, UNDECODABLE, Stamp, stamp
 from stamp_data.picture import LinkFault, Picture, PictureFault, RivalFault, check_picture, read_file
 from stamp_schemas import ImageRef, StampError
 
@@ -23,7 +23,7 @@ class _Embedding(msgspec.Struct):
 _EMBEDDING = msgspec.json.Decoder(_Embedding)
 
 
-class Shelf:
+class RawImages:
     """roots: the folders that `ImageRef.root` counts, resolved. follow_links: links may lead out of them.
 
     changed: when each of the planned pictures so far was last changed, in nanoseconds; 0 where there is none.
@@ -34,18 +34,10 @@ class Shelf:
         self.follow_links = follow_links
         self.changed: list[int] = []
 
-    def picture(self, image: ImageRef) -> Picture:
-        """The picture, read and checked; PictureFault says what is wrong with it, and `told` what to do."""
-        try:
-            data, _ = self._read(image)
-        except OSError as fault:
-            raise PictureFault("picture-unreadable", f"{image.path}: {fault.strerror}") from None
-        return _checked(data, image)
-
     def planned(self, image: ImageRef, size: int) -> Picture:
-        """`picture`, known to be the one that was planned with. size: bytes of its file then, -1 if there was none.
-
-        StampError if it is another one by now, OSError if the system cannot read it.
+        """The picture, read and checked, and known to be the one that was planned with. size: bytes of its file then, -1 if
+        there was none. PictureFault says what is wrong with it, and `told` what to do; StampError if it is another one by
+        now, OSError if the system cannot read it.
         """
         try:
             data, found = self._read(image)
@@ -93,7 +85,7 @@ def _embedded(data: bytes, name: str) -> bytes:
     """
     try:
         found = base64.b64decode(_EMBEDDING.decode(data).data.rpartition("base64,")[2])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error, ValueError):
+    except (*UNDECODABLE, binascii.Error, ValueError):
         found = b""
     if not found:
         raise PictureFault("picture-broken", f"{name}: its imageData is no picture in base64")

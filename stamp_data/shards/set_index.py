@@ -1,4 +1,4 @@
-"""One shard set as a plan sees it: shards from the manifest, their rows from the index, one shard's at a time.
+"""One shard set in arrays: shards from the manifest, their rows from the index, one shard's at a time, and its records.
 
 Nothing here reads the whole index. It is in one row group per shard, and reading all of 10 million records takes some
 twenty times as long as the five seconds in which a run should start, so rows are taken when a window reaches them.
@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,24 +20,16 @@ from numpy.typing import NDArray
 
 from stamp_data.shards.index import MEMBERS, open_index, told
 from stamp_data.shards.manifest import INDEX, MANIFEST, read_manifest, shards_of
+from stamp_data.shards.members import BadRecord, Damaged, Parsed, Raw, parse, read_members
 from stamp_data.shards.stores import Location, open_store
 from stamp_schemas import ShardEntry, StampError
 
 Ints = NDArray[np.int64]
-OPEN_FILES = 64  # per thread: windows of shards are read through each other
 KEPT_SHARDS = 96  # shards whose rows are kept in memory, some 100 kB each
 _SPAN = ("offset", "bytes", "xxh3")
 _SPANS = [f"{member}_{what}" for member in MEMBERS for what in _SPAN]
 _PER_DIALOGUE = ("turns", "masks", "text_chars", "text_tokens")
 _COLUMNS = ["shard", *_SPANS, "width", "height", "image_tokens", "dialogues", *_PER_DIALOGUE]
-
-
-class Member(NamedTuple):
-    """Where a member's data lies in its shard, and its xxh3-64. size: 0 if the record has no such member."""
-
-    offset: int
-    size: int
-    xxh3: int
 
 
 @dataclass(frozen=True)
@@ -63,11 +54,6 @@ class ShardRows:
     sizes: Ints
     spans: NDArray[np.uint64]
 
-    def members(self, row: int) -> tuple[Member, Member, Member]:
-        """Image, JSON and labels of a record."""
-        image, json, labels = self.spans[row].tolist()
-        return Member(*image), Member(*json), Member(*labels)
-
 
 class SetIndex:
     """One built split.
@@ -86,9 +72,9 @@ class SetIndex:
             raise StampError(f"{self.store}: a set without shards")
         self.shards: Sequence[ShardEntry] = self.manifest.shards
         self.tars = shards_of(self.store, self.manifest)
-        self.tars.keep_open(OPEN_FILES)
         self.keep = KEPT_SHARDS
         self._rows: OrderedDict[int, ShardRows] = OrderedDict()
+        self._whole: set[int] = set()  # shards whose size is right
         self._lock = threading.Lock()
 
     @property
@@ -131,9 +117,9 @@ class SetIndex:
             if rows is not None:
                 self._rows.move_to_end(number)
                 return rows
-        return self.rows([number])[0]
+        return self.shard_rows([number])[0]
 
-    def rows(self, shards: Sequence[int]) -> list[ShardRows]:
+    def shard_rows(self, shards: Sequence[int]) -> list[ShardRows]:
         """All rows of each of `shards`; those not at hand are read together."""
         with self._lock:
             there = {shard: self._rows[shard] for shard in shards if shard in self._rows}
@@ -156,6 +142,55 @@ class SetIndex:
         with self._lock:
             key: str = self._table([shard], ["key"])["key"][row].as_py()
         return key
+
+    def raw(self, shard: int, row: int) -> Raw:
+        """The members of a record. BadRecord if they are damaged; StampError for a shard that is missing, of another size
+        than the manifest says, or not the one that the index describes.
+        """
+        rows = self.shard(shard)
+        if shard not in self._whole:
+            self._check_size(rows.entry)
+            self._whole.add(shard)
+        spans = rows.spans[row].tolist()
+        try:
+            return Raw(*read_members(self.tars, rows.entry.path, spans))
+        except Damaged as fault:
+            raise self._damage(shard, row, spans[fault.member][0], fault.header) from None
+
+    def parsed(self, shard: int, row: int) -> Parsed:
+        """The record itself; see `raw` and `parse`."""
+        parsed = parse(*self.raw(shard, row))
+        promised = int(self.shard(shard).dialogues[row])
+        if len(parsed.record.dialogues) != promised:
+            raise StampError(
+                f"{self.tars}/{self.shards[shard].path}: {parsed.record.key} has {len(parsed.record.dialogues)} dialogues, "
+                f"the index says {promised}",
+                f"`stamp-data verify {self.store}` says more",
+            )
+        return parsed
+
+    def _check_size(self, entry: ShardEntry) -> None:
+        """A shard that was cut off between two members is a whole tar to everything but its length."""
+        size = self.tars.size(entry.path)
+        if size != entry.bytes:
+            raise StampError(
+                f"{self.tars}/{entry.path}: {size:,} bytes, the manifest says {entry.bytes:,}",
+                f"cut off? `stamp-data verify {self.store} --repair --root ROOT` rebuilds it",
+            )
+
+    def _damage(self, shard: int, row: int, offset: int, header: bytes) -> Exception:
+        """What it means that a member's bytes are not those of the index.
+
+        If the tar's own header names another record, index and tar are of two builds, and nothing more should be read.
+        """
+        key = self.key(shard, row)
+        name = header[:100].rstrip(b"\0").decode("ascii", "replace")
+        if not name.startswith(f"{key}."):
+            return StampError(
+                f"{self.tars}/{self.shards[shard].path}: the index has {key} at byte {offset:,}, the tar has {name[:90]!r}",
+                f"files of two builds? `stamp-data verify {self.store}` says more",
+            )
+        return BadRecord("damaged", f"{name}: bytes differ from the index")
 
     def _table(self, shards: Sequence[int], columns: list[str]) -> pa.Table:
         parquet = self._parquet

@@ -1,4 +1,4 @@
-"""Pictures as people hand them over: a path, a file's bytes, a PIL picture, an array or a tensor."""
+"""Images as people hand them over: a path, a file's bytes, a PIL image, an array or a tensor."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stamp_data.picture import read_bytes
 from stamp_data.pixels import decode_picture, to_rgb
 from stamp_schemas import StampError
 
-_KINDS = "pass a path, the bytes of a file, a PIL picture, or uint8 [height, width, 3]"
+_KINDS = "pass a path, the bytes of a file, a PIL image, or uint8 [height, width, 3]"
 Source = str | Path | bytes | Image.Image | np.ndarray[Any, np.dtype[np.uint8]] | torch.Tensor
 
 
-def open_picture(source: Source) -> Image.Image:
-    """A picture in RGB, from a path, a file's bytes, a PIL picture, or uint8 [height, width, 3], an array or a tensor.
+def open_image(source: Source) -> Image.Image:
+    """An image in RGB, from a path, a file's bytes, a PIL image, or uint8 [height, width, 3], an array or a tensor.
 
     Files are turned upright as their EXIF orientation says, which is what people see when they write about them; pixels
     that come decoded are taken as they are. StampError says what is wrong with a source; it names a path.

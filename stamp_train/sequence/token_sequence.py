@@ -1,4 +1,4 @@
-"""A packed sequence in the making: columns that grow by whole stretches of tokens, and what is read and learned of it."""
+"""A packed sequence in the making: columns that grow by whole spans of tokens, and what is read and learned of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from stamp_train.sequence.chat import ChatEncoder
-from stamp_train.sequence.document import Ints, Seg, Stretch
+from stamp_train.sequence.document import Ints, Seg, TokenSpan
 from stamp_train.sequence.inputs import MaskPlace, StampInputs
 from stamp_train.sequence.structure import AttentionStructure
 
 _COLUMNS = ("ids", "positions", "features", "order", "document", "branch", "block")
 
 
-class Sequence:
+class TokenSequence:
     """Tokens that go through the model together. chat: of their tokenizer."""
 
     def __init__(self, chat: ChatEncoder) -> None:
@@ -29,16 +29,16 @@ class Sequence:
         self._columns: dict[str, list[Ints]] = {name: [] for name in _COLUMNS}
         self._read: list[Ints] = [np.zeros(0, np.int64)]
 
-    def put(self, stretch: Stretch) -> Ints:
+    def put(self, span: TokenSpan) -> Ints:
         """Append tokens; their rows."""
-        count = len(stretch.ids)
+        count = len(span.ids)
         for name, values in self._columns.items():
-            found = getattr(stretch, name)
+            found = getattr(span, name)
             values.append(np.full(count, found, np.int64) if isinstance(found, int) else found)
         rows = self.length + np.arange(count)
         self.length += count
         if count:
-            self.highest = max(self.highest, int(stretch.positions.max()))
+            self.highest = max(self.highest, int(span.positions.max()))
         return rows
 
     def new_block(self) -> int:
