@@ -93,7 +93,7 @@ def read_part(folder: Path, name: str, kind: type[Part]) -> Part:
 
 def changes(old: Settings | Opened, new: Settings | Opened) -> list[str]:
     """Where two parts differ, one phrase each. Where a checkpoint lies does not matter."""
-    before, after = (msgspec.to_builtins(part) for part in (old, new))
+    before, after = (msgspec.json.decode(msgspec.json.encode(part)) for part in (old, new))  # a tuple is read as a list
     return [
         f"{field} was {_short(before[field])}, is {_short(after[field])}"
         for field in after
