@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stamp_data.build.split import Progress
-from stamp_data.executors.local import start_worker
+from stamp_data.executors.local import LocalExecutor
 from stamp_data.files import file_digest, read_plain
 from stamp_data.shards.index import DAMAGE, IndexRow, first_line, read_table, typed
 from stamp_data.shards.manifest import (
@@ -232,22 +228,18 @@ def _jobs(
 
 def _run(jobs: Iterator[ShardJob], workers: int) -> Iterator[list[Fault]]:
     """The faults of each job, in the order of the jobs; few jobs wait at a time, since each holds its rows."""
-    if workers <= 1:
-        yield from map(check_shard, jobs)
-        return
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are the parallelism
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([check_shard.__module__])
-    pool = ProcessPoolExecutor(workers, context, initializer=start_worker)
-    waiting: deque[Future[list[Fault]]] = deque()
+    executor = LocalExecutor(workers)
+    early: dict[int, list[Fault]] = {}
+    due = 0
     try:
-        for job in jobs:
-            waiting.append(pool.submit(check_shard, job))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except (BrokenProcessPool, ConnectionError, EOFError):  # the last two: of the server that starts the workers
-        raise StampError("a worker process died (killed, or out of memory)", "try again with fewer --workers") from None
+        for number, faults in executor.each(_numbered, enumerate(jobs)):
+            early[number] = faults
+            while due in early:
+                yield early.pop(due)
+                due += 1
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        executor.close()
+
+
+def _numbered(number: int, job: ShardJob) -> tuple[int, list[Fault]]:
+    return number, check_shard(job)

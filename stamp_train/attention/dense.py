@@ -22,12 +22,7 @@ def group_heads(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tens
 
 
 class DensePlan(AttentionPlan):
-    """Dense boolean mask for SDPA.
-
-    Args:
-        query: structure of the query tokens.
-        key: structure of the key tokens, if they are others than the queries (a cache and what is new).
-    """
+    """Dense boolean mask for SDPA. key: structure of the keys, if they are not the queries (a cache and what is new)."""
 
     name = "sdpa"
 

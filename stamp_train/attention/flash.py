@@ -78,12 +78,7 @@ def _gather(
 
 
 class FlashPlan(AttentionPlan):
-    """Variable-length attention.
-
-    Args:
-        structure: structure of the sequence.
-        kernel: the variable-length kernel, usually `find_kernel()`.
-    """
+    """Variable-length attention by a kernel, usually that of `find_kernel()`."""
 
     name = "flash"
 

@@ -25,11 +25,7 @@ def _kernel(compiled: bool) -> Callable[..., Any]:
 
 
 class FlexPlan(AttentionPlan):
-    """FlexAttention.
-
-    Args:
-        structure: structure of the sequence; it stays on its device.
-    """
+    """FlexAttention, on the device of the structure."""
 
     name = "flex"
 
@@ -45,11 +41,7 @@ class FlexPlan(AttentionPlan):
         self.block_mask = create_block_mask(rule, None, None, length, length, device=device)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """See `AttentionPlan.attend`.
-
-        Raises:
-            StampModelError: gradients are needed on a CPU, where FlexAttention has none.
-        """
+        """See `AttentionPlan.attend`; StampModelError where gradients are needed on a CPU, where FlexAttention has none."""
         if query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad:
             raise StampModelError(NO_BACKWARD, fix="use attention='segments', or torch.no_grad()")
         grouped = query.shape[1] != key.shape[1]

@@ -51,11 +51,8 @@ class _Piece:
 
 
 def partition(structure: AttentionStructure) -> Partition:
-    """Cut a sequence into pieces and attention into segments.
-
-    Raises:
-        StampModelError: the text of a branch is not in order, or its tokens come before the shared prefix.
-    """
+    """Cut a sequence into pieces and attention into segments; StampModelError if the text of a branch is not in order, or comes
+    before the shared prefix."""
     document, branch, block, order = (fact.cpu().numpy() for fact in structure.facts())
     starts = _piece_starts(document, branch, block, order)
     stops = np.append(starts[1:], len(document))

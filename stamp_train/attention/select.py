@@ -16,12 +16,9 @@ BACKENDS = ("auto", "sdpa", "segments", "flex", "flash")
 
 
 def resolve(name: str, device: torch.device, dtype: torch.dtype) -> str:
-    """The backend that `name` means on this device and in this precision.
+    """The backend that `name` means on this device and in this precision; StampModelError if there is none, or it is not there.
 
     `auto` is `flash` where there is a kernel for it (half precision only), else `flex` on CUDA, else `segments`.
-
-    Raises:
-        StampModelError: no such backend, or it is not there.
     """
     if name not in BACKENDS:
         raise StampModelError(
@@ -43,28 +40,16 @@ def resolve(name: str, device: torch.device, dtype: torch.dtype) -> str:
 
 
 def check_training(name: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse a backend with which nothing can be trained on this device and in this precision.
-
-    Raises:
-        StampModelError: no such backend, it is not there, or has no backward pass.
-    """
+    """Refuse a backend with which nothing can be trained on this device and in this precision (StampModelError)."""
     if resolve(name, device, dtype) == FlexPlan.name and device.type == "cpu":
         raise StampModelError(NO_BACKWARD, fix="use attention='segments'")
 
 
 def make_plan(structure: AttentionStructure, name: str = "auto", dtype: torch.dtype = torch.float32) -> AttentionPlan:
-    """Work out a sequence's attention once, for all layers.
+    """Work out a sequence's attention once, for all layers; the plan's `name` says which backend `auto` chose.
 
-    Args:
-        structure: of the whole sequence, on the device that computes.
-        name: one of `BACKENDS`.
-        dtype: precision of the queries.
-
-    Returns:
-        The plan; its `name` says which backend `auto` chose.
-
-    Raises:
-        StampModelError: no such backend, or it is not there.
+    structure: of the whole sequence, on the device that computes. name: one of `BACKENDS`; StampModelError if it is not there.
+    dtype: of the queries.
     """
     chosen = resolve(name, structure.document.device, dtype)
     if chosen == "flash":

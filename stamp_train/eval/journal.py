@@ -50,9 +50,7 @@ def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(SETTINGS))
-    begun = (
-        folder / SETTINGS
-    ).is_file()  # looked for last: of several processes, the first puts it there before all else
+    begun = (folder / SETTINGS).is_file()  # last: the first of several processes puts it there before all else
     if others and not begun:
         raise UsageFault(f"{folder}: holds {others[0]}, but no evaluation", "give another --out")
     if begun and not (overwrite and (folder / PARTS).is_dir()):
