@@ -21,7 +21,7 @@ from stamp_schemas.record import SEG
 from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import Conversation, Conversations
 from stamp_train.predict.chat.transcript import transcript
-from stamp_train.predict.chat.views import State, view
+from stamp_train.predict.chat.views import MaskView, State, early_mask, view
 
 MOST_UPLOADED = 64 * 2**20  # bytes of a picture
 MOST_ASKED = 2**18  # bytes of a question
@@ -36,10 +36,12 @@ class Asked(msgspec.Struct):
 
 
 class Said(msgspec.Struct, omit_defaults=True):
-    """One line of an answer. kind: `text`, `seg`, `state` (the last one) or `fault`."""
+    """One line of an answer. kind: `text`, `seg`, `mask` (of the `seg` before, where it is there at once), `state` (the last
+    one) or `fault`."""
 
     kind: str
     text: str = ""
+    mask: MaskView | None = None
     state: State | None = None
 
 
@@ -109,12 +111,16 @@ class ChatPage:
 
     def _said(self, conversation: Conversation, asked: Asked) -> Generator[Said, None, None]:
         conversation.stopped.clear()
+        masks = 0
         try:
             for event in self.conversations.answer(conversation, asked.text, SEG if asked.force_mask else None):
                 if event.kind == "text":
                     yield Said("text", event.text)
                 elif event.text == SEG:
                     yield Said("seg")
+                elif event.mask is not None:
+                    yield Said("mask", mask=early_mask(conversation, event.mask, masks))
+                    masks += 1
             yield Said("state", state=view(conversation, self.conversations.model))
         except StampError as fault:
             yield Said("fault", str(fault))

@@ -7,9 +7,11 @@ from itertools import count
 
 import msgspec
 import numpy as np
+from torch import Tensor
 
 from stamp_data.draw.outline import mask_path
 from stamp_data.draw.palette import COLOURS
+from stamp_train.methods.upsample import to_mask
 from stamp_train.predict.chat.conversations import Conversation
 from stamp_train.predict.chat.transcript import SavedImage, pieces
 from stamp_train.predict.segmentation import Segmentation
@@ -60,6 +62,15 @@ def view(conversation: Conversation, model: str) -> State:
     ]
     image = SavedImage(conversation.name, chat.image.width, chat.image.height)
     return State(conversation.id, model, image, rounds)
+
+
+def early_mask(conversation: Conversation, logits: Tensor, before: int) -> MaskView:
+    """A mask of a round that is still being said, after `before` others of it. logits: [h, w]."""
+    image = conversation.chat.image
+    assert image is not None  # pages talk about pictures
+    mask = to_mask(logits, image.height, image.width)
+    number = 1 + before + sum(len(answer.masks) for answer in conversation.chat.history)
+    return MaskView(number, mask_path(mask.astype(np.uint8)), COLOURS[(number - 1) % len(COLOURS)], float(mask.mean()))
 
 
 def _masks(conversation: Conversation, answer: Segmentation, numbers: Iterator[int]) -> list[MaskView]:

@@ -66,10 +66,10 @@ class Spoken:
 
 
 class Served:
-    """A page server of the tiny model, and a way to ask it. options: of generation."""
+    """A page server of a model, the tiny one if none is given, and a way to ask it. options: of generation."""
 
-    def __init__(self, **options: Any) -> None:
-        self.conversations = Conversations(tiny_segmenter(), "tiny", (scene(), "scene.png"), options)
+    def __init__(self, segmenter: Segmenter | None = None, **options: Any) -> None:
+        self.conversations = Conversations(segmenter or tiny_segmenter(), "tiny", (scene(), "scene.png"), options)
         self.server = open_server(self.conversations)
         self.address = self.server.address
         self.thread = threading.Thread(target=self.server.run)

@@ -19,6 +19,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from stamp_schemas import StampError
+from stamp_train.backbones.presets import build_preset
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.methods.embedding.settings import EmbeddingSettings
+from stamp_train.predict import Segmenter
 from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import MOST_HELD
 from stamp_train.predict.chat.server import MOST_ASKED, MOST_UPLOADED, open_server
@@ -269,3 +273,22 @@ def test_a_fault_of_the_model_is_a_line_of_the_answer(served: Served) -> None:
 def test_a_port_in_use_is_one_line(served: Served) -> None:
     with pytest.raises(StampError, match="cannot be opened"):
         open_server(served.conversations, served.port or 0)
+
+
+def test_masks_that_are_there_at_once_are_sent_at_once() -> None:
+    """Those of an embedding; the state at the end has the same."""
+    served = Served(
+        Segmenter(StampGenerator(*build_preset("tiny", method=EmbeddingSettings(width=16)))), max_new_tokens=4
+    )
+    try:
+        chat, before = served.open()["id"], 0
+        for _ in range(2):
+            said = list(events(served.say(chat, "the ball", force_mask=True)))
+            kinds = [event["kind"] for event in said]
+            assert kinds.index("seg") < kinds.index("mask") < kinds.index("state")
+            early = [event["mask"] for event in said if event["kind"] == "mask"]
+            assert early == said[-1]["state"]["rounds"][-1]["masks"]
+            assert early[0]["number"] == before + 1
+            before += len(early)
+    finally:
+        served.close()

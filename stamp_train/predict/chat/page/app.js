@@ -79,9 +79,13 @@ async function send() {
 
 /** Show an answer as it comes; the conversation with it. */
 async function hear(answering, text) {
-  let state = null;
+  let state = null, first = true;
   for await (const event of api.say(page.chat, text, byId("force").getAttribute("aria-pressed") === "true")) {
     if (event.kind === "fault") throw new api.Refusal(0, event.text);
+    if (event.kind === "mask") {
+      stage.addMask(event.mask, first);
+      first = false;
+    }
     if (event.kind === "state") state = event.state;
     else answering.add(event);
   }

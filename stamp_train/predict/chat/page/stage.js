@@ -29,6 +29,14 @@ export function setMasks(masks, last = []) {
   draw();
 }
 
+/** A mask of an answer that is still being said; alone: nothing else is shown any more. */
+export function addMask(mask, alone) {
+  if (alone) stage.shown.clear();
+  stage.masks.set(mask.number, mask);
+  stage.shown.add(mask.number);
+  draw();
+}
+
 export function toggleMask(number) {
   if (!stage.masks.has(number)) return;
   if (stage.all && stage.shown.has(number)) stage.shown.delete(number);

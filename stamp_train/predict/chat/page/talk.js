@@ -67,7 +67,8 @@ export class Answering {
     const box = byId("rounds");
     const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
     for (const event of this.waiting.splice(0)) {
-      if (event.kind !== "text") this.said.append(waiting());
+      if (event.kind === "mask") this.said.querySelector(".waiting")?.replaceWith(chip(event.mask));
+      else if (event.kind !== "text") this.said.append(waiting());
       else if (this.said.lastChild instanceof Text) this.said.lastChild.appendData(event.text);
       else this.said.append(event.text);
     }
