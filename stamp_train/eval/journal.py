@@ -50,9 +50,7 @@ def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(SETTINGS))
-    begun = (
-        folder / SETTINGS
-    ).is_file()  # looked for last: of several processes, the first puts it there before all else
+    begun = (folder / SETTINGS).is_file()  # last: the first of several processes puts it there before all else
     if others and not begun:
         raise UsageFault(f"{folder}: holds {others[0]}, but no evaluation", "give another --out")
     if begun and not (overwrite and (folder / PARTS).is_dir()):
@@ -95,7 +93,7 @@ def read_part(folder: Path, name: str, kind: type[Part]) -> Part:
 
 def changes(old: Settings | Opened, new: Settings | Opened) -> list[str]:
     """Where two parts differ, one phrase each. Where a checkpoint lies does not matter."""
-    before, after = (msgspec.to_builtins(part) for part in (old, new))
+    before, after = (msgspec.json.decode(msgspec.json.encode(part)) for part in (old, new))  # a tuple is read as a list
     return [
         f"{field} was {_short(before[field])}, is {_short(after[field])}"
         for field in after

@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from stamp_schemas import StampError, UsageFault
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.processor import StampProcessor
+from stamp_train.eval.card import Opened
 from stamp_train.eval.cases import CaseSet
-from stamp_train.eval.journal import Journal, changes
+from stamp_train.eval.journal import Journal, agree, changes
 from stamp_train.eval.metrics import score_case
 from stamp_train.eval.oracle import oracle
 from stamp_train.eval.page import choose, write_page
@@ -321,3 +322,12 @@ def test_the_page_without_a_record(shards: Path, tmp_path: Path) -> None:
     lines[0].id = "gone/0"
     write_page(tmp_path / "out", results, lines, session.sets, "stamp")
     assert (tmp_path / "out/page.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == len(lines) - 1
+
+
+def test_settings_of_a_method_are_the_same_when_they_are_read_back(tmp_path: Path) -> None:
+    """A second process, or a second call, finds in the folder what it would write itself; a tuple there is a list."""
+    opened = Opened(method={"name": "stamp", "names": ("dog", "cat")})
+    agree(tmp_path, "model.json", opened)
+    agree(tmp_path, "model.json", opened)
+    with pytest.raises(UsageFault, match="method was"):
+        agree(tmp_path, "model.json", Opened(method={"name": "stamp", "names": ("dog",)}))

@@ -131,11 +131,16 @@ def test_beside_a_run_without_a_checkpoint_nothing_is_said_to_begin_anew(
     recipe, out = write_recipe(tmp_path), tmp_path / "run"
     out.mkdir()
     (out / "log.jsonl").write_text('{"step": 1}\n')
+
+    def call(*more: str) -> subprocess.CompletedProcess[str]:
+        arguments = command(recipe, shards, out, "--resume", "auto", *more, processes=processes)
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
     with hold(out, "run"):
-        done = train(recipe, shards, out, "--resume", "auto", processes=processes)
+        done = call()
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {out}: another run is at work here") and "anew" not in done.stderr
-    done = train(recipe, shards, out, "--resume", "auto", "--set", "stages.0.steps=1", processes=processes)
+    done = call("--set", "stages.0.steps=1")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("the run begins anew, and its log of 1 steps goes") == 1
 
