@@ -18,9 +18,6 @@ from hypothesis.extra import numpy as hnp
 
 from stamp_data import rle as rles
 from stamp_data.grid import (
-    FACTORS,
-    FULL,
-    IGNORE,
     UInt8,
     coverage,
     covered_units,
@@ -30,6 +27,8 @@ from stamp_data.grid import (
     run_units,
 )
 from stamp_schemas import RLE, Grid
+from stamp_schemas.manifest import FACTORS
+from stamp_schemas.record import FULL, IGNORE
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 GRIDS = json.loads((GOLDEN / "grids.json").read_text(encoding="utf-8"))

@@ -10,6 +10,8 @@ import pytest
 
 from stamp_data.build.jobs import Job, run_job
 from stamp_data.executors.local import LocalExecutor
+from stamp_data.shards.members import Parsed
+from stamp_data.shards.set_index import SetIndex
 from stamp_data.synth import synthesize
 from stamp_data.verify.sets import verify_set
 from stamp_schemas import UsageFault
@@ -17,8 +19,6 @@ from stamp_train.backbones.presets import byte_tokenizer
 from stamp_train.backbones.processor import StampProcessor, make_images
 from stamp_train.backbones.qwen3_vl import QWEN3_VL
 from stamp_train.stream.examples import ExampleMaker, prepare_with
-from stamp_train.stream.index import SetIndex
-from stamp_train.stream.records import Parsed, RecordReader
 
 from ..stamping import stamp
 
@@ -47,8 +47,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 def records(folder: Path) -> list[Parsed]:
     index = SetIndex(str(folder))
-    reader = RecordReader([index])
-    return [reader.parsed(0, shard, row) for shard, entry in enumerate(index.shards) for row in range(entry.records)]
+    return [index.parsed(shard, row) for shard, entry in enumerate(index.shards) for row in range(entry.records)]
 
 
 def test_a_set_says_its_patches_and_is_verified_by_them(sets: dict[int, Path]) -> None:
