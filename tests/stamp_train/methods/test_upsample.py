@@ -13,6 +13,7 @@ from torch import Tensor
 from stamp_data.grid import coverage, patch_grid
 from stamp_data.synth.render import render
 from stamp_data.synth.scene import Stream, generator, sample_scene
+from stamp_schemas import UsageFault
 from stamp_train.methods.upsample import METHODS, probabilities, to_mask
 from stamp_train.sequence.errors import StampModelError
 
@@ -160,7 +161,7 @@ def test_logits_of_any_precision_give_single_precision() -> None:
 
 def test_faults_say_what_to_pass() -> None:
     logits = torch.zeros(2, 2)
-    with pytest.raises(StampModelError, match=r"'bicubic'.*bilinear, published, guided"):
+    with pytest.raises(UsageFault, match=r"'bicubic'.*bilinear, published, guided"):
         probabilities(logits, 4, 6, "bicubic")
     with pytest.raises(StampModelError, match=r"4×6 was given no picture.*pass image"):
         to_mask(logits, 4, 6, "guided")
