@@ -9,6 +9,7 @@ from stamp_schemas.errors import UsageFault
 PROJECT = "stamp-seg"
 EXTRAS = {
     "accelerate": "train",
+    "huggingface_hub": "train",
     "peft": "train",
     "safetensors": "train",
     "torch": "train",
@@ -19,6 +20,7 @@ EXTRAS = {
     "fsspec": "remote",
     "lmms_eval": "lmms",
     "ray": "ray",
+    "anyio": "pages",
     "starlette": "pages",
     "uvicorn": "pages",
     "tensorboard": "trackers",

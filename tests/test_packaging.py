@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -31,6 +32,18 @@ def test_every_data_file_is_packaged() -> None:
 
 def test_the_extras_that_messages_name_are_there() -> None:
     assert set(EXTRAS.values()) <= set(PROJECT["project"]["optional-dependencies"])
+
+
+def test_what_no_base_install_has_is_known_by_the_extra_that_brings_it() -> None:
+    """Else a command that lacks it ends with a traceback."""
+    names = {"pillow": "PIL"}
+    base = {re.split(r"[<>=]", entry)[0] for entry in PROJECT["project"]["dependencies"]}
+    known = {names.get(name, name) for name in base} | EXTRAS.keys() | sys.stdlib_module_names | set(FOLDERS.values())
+    for path in (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            imported = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {name.partition(".")[0] for name in imported} <= known, path
 
 
 def test_the_base_install_has_neither_torch_nor_transformers() -> None:

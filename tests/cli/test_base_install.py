@@ -44,7 +44,7 @@ for name, call in calls.items():
     out, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
         try:
-            (data if call[0] == "doctor" else train).main()
+            (data if call[0] in ("doctor", "inspect") else train).main()
             code = 0
         except SystemExit as end:
             code = end.code
@@ -94,6 +94,12 @@ def test_the_data_side_and_comparing_checksums_do_without(folder: Path) -> None:
     assert told["help"][0] == told["version"][0] == 0
     assert "no checkpoint of a run" in told["verify"][2]
     assert told["doctor"][2].splitlines()[1:] == []  # what it is examining, and no fault
+
+
+def test_a_page_names_the_extra_for_pages_before_any_work(folder: Path) -> None:
+    code, out, said = answers({"serve": ["inspect", "{folder}/set", "--serve"]}, folder)["serve"]
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: \w+ is not installed\nhint: pip install '.*\[pages\]'\n", said)
 
 
 def test_the_line_installs_from_where_this_installation_came(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
