@@ -20,9 +20,9 @@ SIDE = 4  # labels along a patch's side of the `fine` readout, which the recipes
 HEEDED = (  # parameters, and the forms of the answer that they have a say in
     (("where", "seed"), (TABLES, "--html", "--serve", "--sheet", "-q")),
     (("sort",), ("--html", "--serve", "--sheet", "-q")),
-    (("limit", "everything", "fail_on"), (TABLES, "--html", "--serve")),
+    (("limit", "everything"), (TABLES, "--html", "--serve")),
     (("budget",), (TABLES, "--html", "--serve", "--key")),
-    (("json",), (TABLES, "--html")),
+    (("json", "fail_on"), (TABLES, "--html")),
     (("max_images",), ("--html",)),
     (("cells",), ("--sheet",)),
     (("out",), ("--key",)),

@@ -162,11 +162,6 @@ class InspectReport(msgspec.Struct):
         return line
 
 
-def report_json(report: InspectReport) -> bytes:
-    """The report as one JSON object, keys in a fixed order, indented, with a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-
-
 def objections_of(spec: str) -> tuple[set[str], set[str]]:
     """The severities (each with the graver ones) and codes that `--fail-on SPEC` names. UsageFault for another word."""
     levels, codes = set[str](), set[str]()

@@ -1,4 +1,4 @@
-"""`--sheet`: a contact sheet as one PNG; and `--sample`: one record as one PNG. Equal input gives equal bytes."""
+"""`--sheet`: a contact sheet as one PNG; and `--key` with `--out`: one record as one PNG. Equal input gives equal bytes."""
 
 from __future__ import annotations
 

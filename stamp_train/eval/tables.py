@@ -119,7 +119,7 @@ def own_table(results: Results, convention: str, width: int) -> Table:
     """Every metric of every set and variant; sets are parted by a line."""
     heads, cells = score_rows(results, convention, width)
     drawn = _table(f"Per cent, by the convention `{convention}`", heads)
-    for before, line in zip([cells[0], *cells], cells, strict=False):
+    for before, line in zip([*cells[:1], *cells], cells, strict=False):
         if before[0] != line[0]:
             drawn.add_section()
         drawn.add_row(*line)

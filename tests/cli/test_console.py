@@ -140,6 +140,7 @@ def test_a_wrong_call_says_what_would_be_right(playground: Path, arguments: list
         (["inspect", "{shards}", "--cells", "3"], "--cells is only for --sheet"),
         (["inspect", "{shards}", "--sheet", "x.png", "--json"], "--json is only for tables"),
         (["inspect", "{shards}", "--html", "x.html", "--serve"], "--html and --serve"),
+        (["inspect", "{shards}", "--serve", "--fail-on", "error"], "--fail-on is only for tables"),
         (["inspect", "{shards}", "--html", "x.html", "--port", "80"], "--port is only for --serve"),
         (["inspect", "{shards}", "--key", "k", "--overlay", "grid14"], "--overlay is only for --sheet"),
         (["verify", "{shards}", "--root", "x"], "--root is only for --repair"),

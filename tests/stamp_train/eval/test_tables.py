@@ -93,6 +93,12 @@ def test_all_metrics_of_all_sets() -> None:
     assert rows == [["a/val", "free", "10", "50.0", "–"], ["b/val", "free", "10", "25.0", "100.0"]]
 
 
+def test_where_every_case_is_damaged_there_is_a_table_without_rows() -> None:
+    console = Console(width=140, record=True, no_color=True)
+    console.print(own_table(results({"a/val": {}}), "stamp", 140))
+    assert "Cases" in console.export_text(clear=False) and "a/val" not in console.export_text()
+
+
 def test_a_set_of_other_counts_is_not_the_published_one() -> None:
     """A playground's `refcoco-unc/val` has the name of the paper's set and nothing else of it."""
     scores = {"refcoco-unc/val": {"free": {"ciou": 0.5}}, "refcoco-unc/testA": {"free": {"ciou": 0.25}}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,30 @@ def test_an_answer_is_streamed_and_can_be_stopped(by: str, chromium: Any) -> Non
     finally:
         watched.close()
         served.close()
+
+
+def _fulfill(body: str, route: Any) -> None:
+    route.fulfill(body=body)
+
+
+def test_an_answer_that_came_to_nothing_leaves_the_page_as_it_was(watched: Watched) -> None:
+    """Stopped before the first word of a conversation, or ended by a fault after a mask was drawn."""
+    page = watched.page
+    chat = page.evaluate("sessionStorage.getItem('chat')")
+    state = page.request.get(f"{watched.served.address}api/state?chat={chat}").json()
+    mask = {"number": 1, "path": "M0 0l9 0l0 9z", "colour": "#d55e00", "area": 0.1}
+    stopped = [{"kind": "state", "state": state}]
+    broken = [{"kind": "seg"}, {"kind": "mask", "mask": mask}, {"kind": "fault", "text": "too long"}]
+    for said in (stopped, broken):
+        body = "".join(f"{json.dumps(line)}\n" for line in said)
+        page.route("**/api/say?*", partial(_fulfill, body))
+        page.fill("#question", "one")
+        page.press("#question", "Enter")
+        watched.wait("document.querySelector('#question').value === 'one'")
+        assert page.inner_text("#go") == "Send"
+        assert watched.count("article") == watched.outlined() == 0
+        page.unroute("**/api/say?*")
+    watched.ask("one")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (390, "light"), (900, "dark"), (1900, "light")])

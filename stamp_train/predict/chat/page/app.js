@@ -22,9 +22,13 @@ function show(state) {
   byId("model").textContent = state.model;
   byId("save").href = api.saveAddress(state.id);
   showRounds(state.rounds, EXAMPLES.map((text) => el("button", { type: "button", class: "example", onclick: () => suggest(text) }, text)));
-  const last = state.rounds.at(-1);
-  stage.setMasks(state.rounds.flatMap((round) => round.masks), last ? last.masks.map((mask) => mask.number) : []);
+  showMasks();
   marked();
+}
+
+function showMasks() {
+  const last = page.rounds.at(-1)?.masks ?? [];
+  stage.setMasks(page.rounds.flatMap((round) => round.masks), last.map((mask) => mask.number));
 }
 
 function begin(state) {
@@ -71,7 +75,10 @@ async function send() {
   page.answering = false;
   marked();
   if (done) show(done);
-  else answering.remove();
+  else {
+    answering.remove();
+    showMasks(); // without those that were drawn early
+  }
   // Refused, or stopped before the first word: the question can be changed and asked again.
   if (page.rounds.length === before && !byId("question").value) suggest(text);
   return null;
@@ -90,7 +97,7 @@ async function hear(answering, text) {
     else answering.add(event);
   }
   if (!state) throw new api.Refusal(0, "The connection was lost in the middle of the answer.");
-  byId("spoken").textContent = state.rounds.at(-1).answer;
+  byId("spoken").textContent = state.rounds.at(-1)?.answer ?? "";
   return state;
 }
 
