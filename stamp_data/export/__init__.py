@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from stamp_data import rle as rles
 from stamp_data.build.split import Progress
 from stamp_data.export.base import Format, Place
 from stamp_data.export.coco import Coco
@@ -16,7 +17,9 @@ from stamp_data.export.hf import HuggingFace
 from stamp_data.export.json_png import JsonPng
 from stamp_data.export.labelme import LabelMe
 from stamp_data.export.report import Counts, ExportReport, Loss, Tally
+from stamp_data.picture import EXTENSIONS
 from stamp_data.shards.reader import Loaded, ShardSet
+from stamp_data.shards.row import KEY
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.errors import naming
@@ -84,6 +87,7 @@ def _write(places: Sequence[Location], writer: Format, keep: Callable[[Loaded], 
             writer.begin(Place(one.manifest, match[1], match[2]))
             for loaded in one:
                 if keep(loaded):
+                    _check(loaded, one.place)
                     writer.tally.meet(loaded)
                     writer.add(loaded)
                 done += 1
@@ -91,3 +95,24 @@ def _write(places: Sequence[Location], writer: Format, keep: Callable[[Loaded], 
             writer.end()
     writer.finish()
     return names
+
+
+def _check(loaded: Loaded, place: str) -> None:
+    """StampError for a record that no build writes: files are called by its key, and its targets are drawn."""
+    row, record, image = loaded.row, loaded.record, loaded.record.image
+    masks = [mask for target in record.targets for mask in (target.rle, target.ignore_rle) if mask]
+    try:
+        if not KEY.fullmatch(row.key) or record.key != row.key:
+            raise ValueError("not the key of a record, or of another one")
+        if loaded.image is not None and row.image_extension not in EXTENSIONS.values():
+            raise ValueError(f"a picture of kind {row.image_extension[:20]!r}")
+        if masks and (image is None or loaded.image is None):
+            raise ValueError("targets without a picture")
+        for mask in masks:
+            assert image is not None  # looked at above
+            rles.checked_runs(image.height, image.width, mask.size, mask.counts)
+        if any(not 0 <= target < len(record.targets) for one in record.dialogues for target in one.targets):
+            raise ValueError("a dialogue points at a target that is not there")
+    except (ValueError, OverflowError) as fault:
+        hint = f"`stamp-data verify {place}` names every fault"
+        raise StampError(f"{place}: {row.key[:100]!r}: {fault}", hint) from None

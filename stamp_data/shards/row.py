@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from stamp_schemas import Record
 
 MEMBERS = ("image", "json", "labels")
+KEY = re.compile(r"[a-z0-9_+-]{1,80}")  # of a record: harmless in names of files
 
 
 class IndexRow(msgspec.Struct):

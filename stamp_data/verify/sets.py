@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,12 +31,11 @@ from stamp_data.shards.manifest import (
     wids_bytes,
 )
 from stamp_data.shards.rejects import read_rejects
+from stamp_data.shards.row import KEY
 from stamp_data.shards.stores import Location, Store, open_store
 from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.shard import ShardJob, check_shard
 from stamp_schemas import Manifest, StampError
-
-_KEY = re.compile(r"[a-z0-9_+-]{1,80}")
 
 
 def verify_set(
@@ -146,7 +144,7 @@ def check_index(folder: Path, manifest: Manifest | None) -> tuple[Index | None, 
     for key, times in Counter(keys).items():
         if times > 1:
             faults.add("index-rows", f"{times} records have this key", key)
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             faults.add("index-rows", "not a key: other characters than [a-z0-9_+-], or more than 80", key)
     if manifest is not None:
         _compare_sums(index, manifest, faults)

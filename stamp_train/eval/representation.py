@@ -72,7 +72,10 @@ def _learned(method: Settings) -> Representation:
     """UsageFault for methods whose labels are no coverage of patches."""
     cells = method.method().cells
     if cells is None:
-        raise UsageFault(f"what method {method.name} learns is no coverage of patches", "leave it out: every kind of label is scored then")
+        raise UsageFault(
+            f"what method {method.name} learns is no coverage of patches",
+            "leave it out: every kind of label is scored then",
+        )
     return Representation(*cells)
 
 

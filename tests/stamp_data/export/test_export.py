@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stamp_data.export import FORMATS, export_sets
 from stamp_data.export.base import Format, Place
-from stamp_data.shards.manifest import manifest_bytes, read_manifest, with_checksum
+from stamp_data.shards.index import IndexRow, write_index
+from stamp_data.shards.manifest import manifest_bytes, read_manifest, set_digest, with_checksum
 from stamp_data.shards.reader import Loaded, ShardSet
-from stamp_schemas import StampError, UsageFault
+from stamp_data.shards.row import MEMBERS, placed
+from stamp_data.shards.writer import ShardWriter
+from stamp_schemas import Record, StampError, UsageFault
 
 from ..making import tree
 
@@ -136,3 +141,58 @@ def test_only_what_is_chosen(mixed: Path, tmp_path: Path, to: str) -> None:
         assert report.found.records == sum(row.targets > 0 for row in shards.rows) < len(shards)
     with pytest.raises(StampError, match="none of the records"):
         export_sets([mixed], to, tmp_path / "other", keep=lambda _: False)
+
+
+def forge(folder: Path, change: Callable[[IndexRow, Record], None]) -> None:
+    """Leave one shard of a set, its rows and records changed, with hashes and sizes that fit: as someone may who means harm."""
+    with ShardSet(folder) as shards:
+        entry = shards.shards[0]
+        found = [loaded for loaded in shards if loaded.row.shard == entry.path]
+        read = [(loaded, [shards.member(loaded.row, member) for member in MEMBERS]) for loaded in found]
+    rows = []
+    with ShardWriter(folder / entry.path) as writer:
+        for loaded, (image, _, labels) in read:
+            change(loaded.row, loaded.record)
+            parts = {"image": image, "json": msgspec.json.encode(loaded.record), "labels": labels}
+            spans = {name: writer.add(f"{len(rows)}.{name}", data) for name, data in parts.items() if data}
+            rows.append(msgspec.structs.replace(loaded.row, **placed(spans)))
+    write_index(folder / "index.parquet", [rows])
+    manifest = read_manifest(folder)
+    made = [msgspec.structs.replace(entry, bytes=writer.size, records=len(rows), digest=writer.digest)]
+    manifest = msgspec.structs.replace(manifest, shards=made, digest=set_digest(made))
+    (folder / "manifest.json").write_bytes(manifest_bytes(with_checksum(manifest)))
+
+
+def leads_out(row: IndexRow, record: Record) -> None:
+    row.key = record.key = "../../../evil"
+
+
+def is_a_program(row: IndexRow, _: Record) -> None:
+    row.image_extension = "sh"
+
+
+def points_beyond(_: IndexRow, record: Record) -> None:
+    record.dialogues[0].targets = [99]
+
+
+def has_no_runs(_: IndexRow, record: Record) -> None:
+    record.targets[0].rle.counts = "0"
+
+
+@pytest.mark.parametrize("to", ALL)
+@pytest.mark.parametrize("change", [leads_out, is_a_program, points_beyond, has_no_runs])
+def test_a_forged_record_is_refused_and_nothing_is_written_anywhere(
+    simple: Path, tmp_path: Path, to: str, change: Callable[[IndexRow, Record], None]
+) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(simple, folder)
+    forge(folder, lambda *_: None)
+    export_sets([folder], to, tmp_path / "whole")
+    before = tree(tmp_path)
+    forge(folder, change)
+    with pytest.raises(StampError, match="set: ") as caught:
+        export_sets([folder], to, tmp_path / "a" / "b" / "out")
+    assert "verify" in caught.value.hint
+    assert {name for name in tree(tmp_path) if not name.startswith("set/")} == {
+        name for name in before if not name.startswith("set/")
+    }
