@@ -38,7 +38,7 @@ def memory(recipe: Recipe, sizes: Architecture, devices: int = 1) -> Memory:
 
     UsageFault: DeepSpeed's configuration is at fault.
     """
-    trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
+    trained = sizes.trained(freeze_vision=recipe.model.freeze_vision)
     width = 2.0 if recipe.model.precision == "bf16" else 4.0  # bytes of an activation
     lay_out = _by_deepspeed if recipe.engine == "deepspeed" else _by_torch
     weights, training, gathered = lay_out(recipe, sizes, trained, width, devices)

@@ -64,6 +64,10 @@ class Settings(Part, frozen=True):
         """Settings of a new network, with what they have to know of the records that it will be trained on."""
         return self
 
+    def sized(self) -> Self:
+        """As `complete`, but only with what says how large the network is; no record is read."""
+        return self
+
     def over(self, network: Self) -> Self:
         """The settings of a network that exists, trained as these say."""
         return msgspec.structs.replace(network, **{name: getattr(self, name) for name in self.training})

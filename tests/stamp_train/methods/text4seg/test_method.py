@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ import torch
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import PixelBatch
 from stamp_train.generation.generate import StampGenerator
-from stamp_train.generation.replies import Answer, Event
-from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.generation.replies import Answer, Event, Reply
+from stamp_train.generation.sampling import GenerationOptions, TextStream
 from stamp_train.methods.losses import total
 from stamp_train.methods.text4seg.codec import encode
 from stamp_train.methods.text4seg.method import Text4Seg
@@ -139,6 +140,15 @@ def test_masks_are_never_cut(caplog: pytest.LogCaptureFixture) -> None:
     assert torch.equal(alone.inputs.input_ids, pack.inputs.input_ids)
     nothing = layout([replace(image, dialogues=image.dialogues[1:])])
     assert nothing.dropped == ("r0/d1",) and not len(nothing.targets.text_ids) and layout.dropped == 2
+
+
+def test_an_answer_that_was_cut_off_within_a_mask_is_no_part_of_the_next() -> None:
+    one = tiny("text4seg")
+    reply = Reply(0, 0, "cut", None, (), frozenset(), TextStream(one.chat), Random(0), one.method.listener())
+    reply.begin([], one.chat.answer_ids("Here:\n<seg>others *2"), 9)
+    assert reply.pieces == [("text", letter) for letter in "Here:"] and reply.finish is None
+    reply.begin([], one.chat.answer_ids("Well"), 9)
+    assert reply.pieces == [("text", letter) for letter in "Well"]
 
 
 @pytest.mark.slow
