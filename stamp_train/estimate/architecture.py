@@ -18,8 +18,8 @@ class Architecture:
 
     language: of the language model's layers. vision: of the tower with its merger. merger: of the merger, which runs once per
     merged patch. embeddings: of embedding and output matrix, once if they are tied. head: of all that the method adds.
-    frozen: of those, what the method never trains. adapter: of a LoRA adapter with what it trains in full; 0 without. layers, hidden, inner, vocabulary: of the language
-    model. vision_layers, vision_width: of the tower.
+    frozen: of those, what the method never trains. adapter: of a LoRA adapter with what it trains in full; 0 without. layers,
+    hidden, inner, vocabulary: of the language model. vision_layers, vision_width: of the tower.
     """
 
     language: int

@@ -34,7 +34,7 @@ def begin_near(network: Any) -> None:
     """Set the biases of queries and keys, in place.
 
     Heads of the vision tower look at neighbours, one or two patches off; half of the language model's look one and three
-    tokens back, by the rotary axis of time, on which all tokens of a picture are one. UsageFault where there are no such biases.
+    tokens back, by the rotary axis of time, on which all tokens of a picture are one. UsageFault if there are no biases.
     """
     visual, language = network.model.visual, network.model.language_model
     if language.layers[0].self_attn.q_proj.bias is None:
