@@ -37,6 +37,7 @@ class Settings(Part, frozen=True):
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
     title: ClassVar[str]  # what a card calls it
+    written: ClassVar[bool] = False  # masks are text, supervised like any other
     training: ClassVar[tuple[str, ...]] = ()
     remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 

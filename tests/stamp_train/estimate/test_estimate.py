@@ -52,6 +52,17 @@ def test_a_network_with_a_sam_is_counted_before_it_is_there(tmp_path: Path) -> N
         architecture(recipe)
 
 
+def test_memory_is_of_what_a_pack_of_the_method_holds() -> None:
+    def activations(*method: str) -> float:
+        recipe = resolve("stamp-2b", [*method, "model.gradient_checkpointing=true"]).recipe
+        return memory(recipe, architecture(recipe)).activations
+
+    stamp, pixels = activations(), activations("method=embedding")
+    small, large = (activations("method=text4seg", f"method.grid={grid}") for grid in (16, 32))
+    assert pixels > stamp  # without mask tokens there are more images in a pack
+    assert large > small > pixels  # written masks have logits over the vocabulary
+
+
 def test_the_released_model_has_its_published_size() -> None:
     sizes = architecture(resolve("stamp-2b").recipe)
     assert sizes.parameters - sizes.head == 2_208_985_600  # the model card of Qwen2-VL-2B-Instruct
