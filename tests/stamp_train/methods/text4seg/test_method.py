@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from stamp_train.methods.text4seg.codec import encode
 from stamp_train.methods.text4seg.method import Text4Seg
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.recipes import resolve
+from stamp_train.sequence.document import Document, Seg
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
 from stamp_train.sequence.inputs import Outputs
 from stamp_train.sequence.layout import Layout
+from stamp_train.sequence.token_sequence import TokenSequence
 from stamp_train.train.network import build_network, save_network
 
 from ..making import ONE, TWO, example, record, tiny
@@ -171,6 +174,14 @@ def test_an_adapter_is_trained_though_no_token_is_new(tmp_path: Path) -> None:
     trained_logits, logits = (one.eval()(inputs=pack.inputs).text_logits for one in (network, again))
     assert torch.equal(trained_logits, logits)
     assert torch.allclose(merge_adapter(again)(inputs=pack.inputs).text_logits, logits, atol=1e-4)
+
+
+def test_a_token_of_another_method_is_an_empty_mask() -> None:
+    one = tiny("text4seg")
+    segs = [Seg("odd", Document(1), 1, one.chat.text_ids(text), len(text) - 1) for text in ("ab", "<seg>o *9\n</seg>")]
+    drawing = SimpleNamespace(sequence=lambda: TokenSequence(one.chat))
+    empty, whole = one.method.draw(drawing, segs)
+    assert empty.shape == whole.shape == (16, 16) and bool((empty < 0).all())
 
 
 def test_an_answer_that_was_cut_off_within_a_mask_is_no_part_of_the_next() -> None:
