@@ -52,7 +52,7 @@ def _activations(recipe: Recipe, sizes: Architecture, width: float) -> float:
     language = width * (9 * sizes.hidden + 3 * sizes.inner)
     # Of an image as large as they come, with a mask in each of the dialogues that share its pass.
     image, dialogues = recipe.data.max_tokens, recipe.batch.dialogues_per_image
-    masks = dialogues * recipe.method.tokens_per_mask(image) / image
+    masks: float = dialogues * recipe.method.tokens_per_mask(image) / image
     patches = _PATCHES * tokens / (1 + masks)
     vision = width * (9 + 3 * 4) * sizes.vision_width
     if recipe.model.gradient_checkpointing:
@@ -61,7 +61,7 @@ def _activations(recipe: Recipe, sizes: Architecture, width: float) -> float:
     else:
         kept = sizes.layers * language * tokens + sizes.vision_layers * vision * patches
     # Answers are a small part of a pack, most of which is image and mask tokens; but for masks that are answers.
-    supervised = (0.05 + (masks / (1 + masks) if recipe.method.written else 0)) * tokens
+    supervised: float = (0.05 + (masks / (1 + masks) if recipe.method.written else 0)) * tokens
     return kept + supervised * sizes.vocabulary * (4 + 4 + width)
 
 
