@@ -57,7 +57,7 @@ def show_dry_run(resolved: Resolved, found: DryRun, machine: Machine) -> None:
 
     recipe, console = resolved.recipe, Console()
     sizes = found.sizes
-    trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
+    trained = sizes.trained(freeze_vision=recipe.model.freeze_vision)
     console.print(f"{resolved.name}: {recipe.about}", highlight=False, soft_wrap=True)
     console.print(f"{sizes.parameters:,} parameters, {trained:,} trained; {found.steps:,} steps", highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # 80 columns hold it

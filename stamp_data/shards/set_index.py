@@ -39,7 +39,7 @@ class ShardRows:
     entry: the shard in the manifest. dialogues: int64 [R], dialogues of each record. starts: int64 [R + 1], where the
     dialogues of each record begin in the arrays below. turns, masks, characters: int64 [D], messages, `<|seg|>` and
     characters of each dialogue. tokens: int64 [D], text tokens; None if the set was built without a tokenizer. image_tokens:
-    int64 [R], merged patches; 0 without a image. sizes: int64 [R, 2], width and height of each image in pixels. spans:
+    int64 [R], merged patches; 0 without an image. sizes: int64 [R, 2], width and height of each image in pixels. spans:
     uint64 [R, 3, 3], offset, bytes and xxh3 of each record's image, JSON and labels.
     """
 

@@ -28,7 +28,8 @@ def lora_config(model: Any, new_ids: list[int], *, style: str = "default", rank:
     common = {"r": rank, "lora_alpha": alpha, "lora_dropout": 0.05, "target_modules": adapted}
     if style == "default":
         rows = {"embed_tokens": new_ids} if tied else {"embed_tokens": new_ids, "lm_head": new_ids}
-        return LoraConfig(**common, trainable_token_indices=rows, modules_to_save=["classifier"])
+        # None for methods that add no token: peft takes an empty list, and fails in the first pass.
+        return LoraConfig(**common, trainable_token_indices=rows if new_ids else None, modules_to_save=["classifier"])
     return LoraConfig(**common, use_rslora=True, modules_to_save=["embed_tokens", "lm_head", "classifier"])
 
 

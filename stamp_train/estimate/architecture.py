@@ -18,8 +18,8 @@ class Architecture:
 
     language: of the language model's layers. vision: of the tower with its merger. merger: of the merger, which runs once per
     merged patch. embeddings: of embedding and output matrix, once if they are tied. head: of all that the method adds.
-    adapter: of a LoRA adapter with what it trains in full; 0 without. layers, hidden, inner, vocabulary: of the language
-    model. vision_layers, vision_width: of the tower.
+    frozen: of those, what the method never trains. adapter: of a LoRA adapter with what it trains in full; 0 without. layers,
+    hidden, inner, vocabulary: of the language model. vision_layers, vision_width: of the tower.
     """
 
     language: int
@@ -27,6 +27,7 @@ class Architecture:
     merger: int
     embeddings: int
     head: int
+    frozen: int
     adapter: int
     layers: int
     hidden: int
@@ -40,11 +41,16 @@ class Architecture:
         """Of the whole model, without an adapter."""
         return self.language + self.vision + self.embeddings + self.head
 
+    def trained(self, *, freeze_vision: bool) -> int:
+        """Those that are trained: of the adapter, if there is one."""
+        return self.adapter or self.parameters - self.frozen - (self.vision if freeze_vision else 0)
+
 
 def architecture(recipe: Recipe) -> Architecture:
     """Count the network that a recipe trains; nothing is downloaded.
 
-    UsageFault: `start` is neither a folder nor the name of a released model, so its size is unknown here.
+    UsageFault: `start` is neither a folder nor the name of a released model, so its size is unknown here; or the method names
+    files that are not there.
     """
     return measured(configuration(recipe), recipe.model)
 
@@ -63,9 +69,10 @@ def measured(config: Any, model: Model) -> Architecture:
     language, vision = total("language_model.layers", "language_model.norm"), total("visual.")
     embeddings, adapter = total("embed_tokens", "lm_head"), 0
     head = sum(sizes.values()) - language - vision - embeddings
+    frozen = sum(sizes[name] for name, weight in network.named_parameters() if not weight.requires_grad)
     if model.tuning == "lora":
         wrapped = [shape for name, shape in shapes.items() if re.search(rf"{network.backbone.adapted}\.weight$", name)]
-        adapter = head + sum(model.lora.rank * (rows + columns) for rows, columns in wrapped)
+        adapter = head - frozen + sum(model.lora.rank * (rows + columns) for rows, columns in wrapped)
         adapter += embeddings if model.lora.style == "published" else 0
     text = config.text_config
     return Architecture(
@@ -74,6 +81,7 @@ def measured(config: Any, model: Model) -> Architecture:
         merger=total("merger"),
         embeddings=embeddings,
         head=head,
+        frozen=frozen,
         adapter=adapter,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
@@ -98,11 +106,11 @@ def configuration(recipe: Recipe) -> Any:
 
     model = recipe.model
     if model.preset:
-        return random_config(model, byte_tokenizer(), recipe.method)
+        return random_config(model, byte_tokenizer(), recipe.method.sized())
     if folder := find(model.start):
         config = read_config(folder)
         if getattr(config, "stamp", None) is None:
-            store(recipe.method, config)
+            store(recipe.method.sized(), config)
         return config
     size: Any = released(model.start)
     if not size:
@@ -110,4 +118,4 @@ def configuration(recipe: Recipe) -> Any:
             f"the size of {model.start!r} is not known here",
             f"give a folder with a config.json, or a released {', '.join(one.name for one in BACKBONES.values())}",
         )
-    return random_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer(), recipe.method)
+    return random_config(msgspec.structs.replace(model, start="", preset=size), byte_tokenizer(), recipe.method.sized())

@@ -38,7 +38,7 @@ def memory(recipe: Recipe, sizes: Architecture, devices: int = 1) -> Memory:
 
     UsageFault: DeepSpeed's configuration is at fault.
     """
-    trained = sizes.adapter or sizes.parameters - (sizes.vision if recipe.model.freeze_vision else 0)
+    trained = sizes.trained(freeze_vision=recipe.model.freeze_vision)
     width = 2.0 if recipe.model.precision == "bf16" else 4.0  # bytes of an activation
     lay_out = _by_deepspeed if recipe.engine == "deepspeed" else _by_torch
     weights, training, gathered = lay_out(recipe, sizes, trained, width, devices)
@@ -50,14 +50,18 @@ def _activations(recipe: Recipe, sizes: Architecture, width: float) -> float:
     tokens = recipe.batch.pack_tokens
     # What a layer keeps for its backward pass, per token: input, norms, q k v, attention, MLP halves and product.
     language = width * (9 * sizes.hidden + 3 * sizes.inner)
-    patches = _PATCHES * tokens / (1 + recipe.batch.dialogues_per_image)  # the mask blocks share the image's pass
+    # Of an image as large as they come, with a mask in each of the dialogues that share its pass.
+    image, dialogues = recipe.data.max_tokens, recipe.batch.dialogues_per_image
+    masks: float = dialogues * recipe.method.tokens_per_mask(image) / image
+    patches = _PATCHES * tokens / (1 + masks)
     vision = width * (9 + 3 * 4) * sizes.vision_width
     if recipe.model.gradient_checkpointing:
         kept = sizes.layers * width * sizes.hidden * tokens + language * tokens
         kept += sizes.vision_layers * width * sizes.vision_width * patches + vision * patches
     else:
         kept = sizes.layers * language * tokens + sizes.vision_layers * vision * patches
-    supervised = 0.05 * tokens  # answers are a small part of a pack, most of which is image and mask tokens
+    # Answers are a small part of a pack, most of which is image and mask tokens; but for masks that are answers.
+    supervised: float = (0.05 + (masks / (1 + masks) if recipe.method.written else 0)) * tokens
     return kept + supervised * sizes.vocabulary * (4 + 4 + width)
 
 
@@ -103,7 +107,8 @@ def operations(recipe: Recipe, sizes: Architecture, work: Work, *, repeated: boo
     """
     visible = work.tokens / max(work.dialogues, 1)  # keys that a token sees, within a factor of two
     language = work.tokens * (2 * sizes.language + 4 * sizes.layers * sizes.hidden * visible)
-    language += 2 * work.text * sizes.hidden * sizes.vocabulary
+    text = work.text + (work.mask if recipe.method.written else 0)
+    language += 2 * text * sizes.hidden * sizes.vocabulary
     patches = _PATCHES * work.image
     per_picture = patches / max(work.visits, 1)
     tower = sizes.vision - sizes.merger

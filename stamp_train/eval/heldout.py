@@ -98,6 +98,9 @@ class HeldOut:
             if found.damaged:
                 raise StampError(": ".join(found.damaged[0]))
             example = make(Parsed(loaded.record, memoryview(loaded.image or b""), loaded.labels), asking)
+            pack = self.layout([example])
+            if pack.dropped:
+                continue  # the layout has told which of its dialogues is too long
             dialogues = [loaded.record.dialogues[number] for number in asking]
             said = [
                 token
@@ -105,7 +108,7 @@ class HeldOut:
                 for token in right_tokens(one, wording, self.layout.chat, self.layout.masks_in_words(laid))
             ]
             # The layout supervises just what assistants say, dialogue after dialogue.
-            assert [token for token, _ in said] == self.layout([example]).targets.text_ids.tolist()
+            assert [token for token, _ in said] == pack.targets.text_ids.tolist()
             yield HeldOutRecord(source.name, found, example, [right for _, right in said])
         source.close()
 

@@ -126,6 +126,9 @@ class Reply:
         self.ids += asked
         self.start = len(self.ids)
         self.room, self.stopped_by, self.finish = room, None, None if room else "length"
+        self.stream.flush()  # what an answer before held back, if it was cut off
+        if self.listener:
+            self.listener.end()
         self.pieces, self.segs, self.masks, self.said = [], [], {}, ""
         for token in said:
             self.ids.append(token)

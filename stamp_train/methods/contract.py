@@ -37,6 +37,7 @@ class Settings(Part, frozen=True):
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
     title: ClassVar[str]  # what a card calls it
+    written: ClassVar[bool] = False  # masks are text, supervised like any other
     training: ClassVar[tuple[str, ...]] = ()
     remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
@@ -62,6 +63,10 @@ class Settings(Part, frozen=True):
 
     def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002
         """Settings of a new network, with what they have to know of the records that it will be trained on."""
+        return self
+
+    def sized(self) -> Self:
+        """As `complete`, but only with what says how large the network is; no record is read."""
         return self
 
     def over(self, network: Self) -> Self:

@@ -71,12 +71,11 @@ def to_mask(logits: Tensor, height: int, width: int, method: str = BILINEAR, ima
 def _guided(cells: Tensor, colours: Tensor) -> Tensor:
     """A fast guided filter (He and Sun, arXiv:1505.00996), and what it lost given back.
 
-       Around every cell the mask is taken for a linear function of colour. The function is fitted to 3x3 cells, their
-       colours against their probabilities, for a cell's probability is the mean of the mask in it; its coefficients,
-       interpolated, are applied to the pixels' own colours. What a cell's mean then lacks is added to it once, so that
-       small things whose colours are not theirs alone do not vanish. bench/oracle.py compares with `bilinear`.
-    Cells,
-       float32 [h, w], and colours, float32 [3, height, width], are 0 to 1; so is the result, float32 [height, width].
+    Around every cell the mask is taken for a linear function of colour. The function is fitted to 3x3 cells, their colours
+    against their probabilities, for a cell's probability is the mean of the mask in it; its coefficients, interpolated, are
+    applied to the pixels' own colours. What a cell's mean then lacks is added to it once, so that small things whose colours
+    are not theirs alone do not vanish. bench/oracle.py compares with `bilinear`. Cells, float32 [h, w], and colours, float32
+    [3, height, width], are 0 to 1; so is the result, float32 [height, width].
     """
     (h, w), (height, width) = cells.shape, colours.shape[1:]
     squares = (colours[:, None] * colours).reshape(9, height, width)

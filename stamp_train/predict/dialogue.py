@@ -43,7 +43,7 @@ class Chat:
         return self.history[-1]
 
     def stream(self, text: str, begin: str | None = None) -> Iterator[Event]:
-        """The next round as it is said: `text` and `control` events; at their end the answer is the last of `history`.
+        """The next round as it is said: `text`, `control` and `mask` events; at their end the answer is the last of `history`.
 
         text: the question, word for word. begin: how the answer begins, such as `It is <|seg|>`, instead of what the options
         say. If the events are not read to their end the answer stays as far as it came, with finish `stopped` and no masks.

@@ -95,14 +95,19 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
 
 def _kind(values: Values) -> type[Recipe]:
     """The type of a recipe with the method that it names."""
+    _spell_method(values)
     told = values.tree.get("method")
-    if isinstance(told, str):
-        values.tree["method"] = told = {"name": told}
     name = told.get("name", DEFAULT) if isinstance(told, dict) else DEFAULT
     try:
         return _recipe_type(name if isinstance(name, str) else str(name))
     except UsageFault as fault:
         raise UsageFault(f"{values.where(('method', 'name'))}: {fault.message}", fault.hint) from None
+
+
+def _spell_method(values: Values) -> None:
+    """A method that is given by its name alone becomes a section, which may be given more."""
+    if isinstance(told := values.tree.get("method"), str):
+        values.tree["method"] = {"name": told}
 
 
 @lru_cache
@@ -141,6 +146,7 @@ def _lay_over(values: Values, override: str) -> None:
     if not equals or not all(path):
         raise UsageFault(f"--set {override!r} is not KEY=VALUE", "for example --set optimizer.learning_rate=1e-5")
     path = moved(path)
+    _spell_method(values)
     tree: Any = values.tree
     kind: Any = Recipe
     for depth, part in enumerate(path):

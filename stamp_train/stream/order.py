@@ -1,4 +1,4 @@
-"""The order of one set: an endless stream of its dialogues, epoch after epoch, in groups that share a image.
+"""The order of one set: an endless stream of its dialogues, epoch after epoch, in groups that share an image.
 
 An epoch permutes the shards, cuts them into windows of neighbouring ones, and shuffles all groups within a window. How
 many dialogues a shard has stands in the manifest, so the window around any position is found without reading a row, and

@@ -221,7 +221,7 @@ def _quiet_deepspeed(device: torch.device) -> Any:
     import deepspeed
 
     logger = logging.getLogger("DeepSpeed")
-    # Modules that give a Outputs have no weights of their own, which are all that it would watch them for.
+    # Modules that give `Outputs` have no weights of their own, which are all that it would watch them for.
     logger.addFilter(lambda record: "unknown inputs or outputs type" not in record.getMessage())
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler):

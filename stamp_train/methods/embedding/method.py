@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +31,19 @@ class Embedding(Method):
 
     def __init__(self, settings: EmbeddingSettings) -> None:
         self.settings = settings
-        self.cells = None if settings.shape else ("soft", SIDE)
+        self.cells = None if settings.head == "sam" else ("soft", SIDE)
         self.over_cache = settings.read == "at"  # what predicts a `<|seg|>` has been computed when it is said
 
     def size(self, grid: Grid) -> tuple[int, int]:
         """Rows and columns of the masks of an image."""
         if self.settings.shape is None:
             return SIDE * grid[0], SIDE * grid[1]
-        return cells(grid, drawn(self.settings.shape))
+        return cells(grid, self._drawn)
+
+    @cached_property
+    def _drawn(self) -> int:
+        """Kept, since a configuration of SAM takes milliseconds to make, and every label asks for it."""
+        return drawn(self.settings.shape or {})
 
     def label(self, record: Record, target: int, grid: Grid, stored: Label | None) -> Label:  # noqa: ARG002 - of another grid
         """Coverage of the cells."""

@@ -52,10 +52,11 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
         return Embedding(self)
 
     def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002
-        """With the shape of the SAM that is named.
+        """See `sized`."""
+        return self.sized()
 
-        Raises UsageFault if there is none.
-        """
+    def sized(self) -> Self:
+        """With the shape of the SAM that is named; UsageFault if there is none."""
         return msgspec.structs.replace(self, shape=_shape(Path(self.sam).expanduser())) if self.sam else self
 
     def over(self, network: Self) -> Self:

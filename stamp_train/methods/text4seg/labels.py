@@ -10,8 +10,6 @@ from stamp_data.rle import decode
 from stamp_schemas import RLE, Grid
 from stamp_schemas.record import FULL
 
-SAMPLINGS = ("nearest", "coverage")
-
 
 def squeeze(mask: RLE, side: int, sampling: str) -> NDArray[np.uint8]:
     """A mask as uint8 [side, side], 0 or 1: what lies at the cells' centres (`nearest`, as published), or what covers more than

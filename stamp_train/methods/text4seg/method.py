@@ -93,7 +93,7 @@ class Text4Seg(Method):
             if OPEN in rest:
                 logger.warning("%s: the answer ended within a mask: raise max_new_tokens", seg.name)
             else:
-                rest = complete[-1]
+                rest = complete[-1] if complete else ""  # a token of that name, which only other methods write
             found.append(self.ideal(parse(rest, self.settings.grid, self.settings.parser)))
         return found
 

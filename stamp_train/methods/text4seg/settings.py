@@ -22,6 +22,7 @@ class Text4SegSettings(Settings, frozen=True, tag_field="name", tag="text4seg"):
 
     title: ClassVar[str] = "masks as run-length text, as in Text4Seg"
     tokens: ClassVar[tuple[str, ...]] = ()
+    written: ClassVar[bool] = True
     remarks: ClassVar[tuple[str, ...]] = (
         "regions to be ignored are learned as background: masks in text know no third kind",
     )

@@ -12,6 +12,7 @@ from stamp_cli.train_recipes import duration
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.lora import lora_config
+from stamp_train.backbones.presets import build_preset
 from stamp_train.estimate.architecture import architecture, measured
 from stamp_train.estimate.cost import memory, operations
 from stamp_train.estimate.devices import DEVICES, Device, Machine, device, machine, recognised
@@ -19,6 +20,7 @@ from stamp_train.estimate.dryrun import dry_run
 from stamp_train.estimate.workload import stage_work
 from stamp_train.recipes import resolve
 
+from ..methods.embedding.sams import write_sam
 from ..runs import RECIPE, make_shards
 
 
@@ -31,6 +33,34 @@ def small(shards: Path, folder: Path, *overrides: str) -> Recipe:
     path = folder / "small.yaml"
     path.write_text(RECIPE, encoding="utf-8")
     return resolve(str(path), [f"data.root={shards}", *overrides]).recipe
+
+
+def test_a_network_with_a_sam_is_counted_before_it_is_there(tmp_path: Path) -> None:
+    sam = write_sam(tmp_path / "sam")
+    asked = ["model.start=", "model.preset=tiny", "method.head=sam", f"method.sam={sam}"]
+    recipe = resolve("embedding-2b", asked).recipe
+    network, _ = build_preset("tiny", method=recipe.method.sized())
+    head, sizes = list(network.classifier.parameters()), architecture(recipe)
+    assert sizes.head == sum(weight.numel() for weight in head)
+    assert sizes.frozen == sum(weight.numel() for weight in head if not weight.requires_grad) > 0
+    assert sizes.trained(freeze_vision=False) == sizes.parameters - sizes.frozen
+    lora = [*asked, "model.tuning=lora"]
+    once, twice = (architecture(resolve("embedding-2b", [*lora, f"model.lora.rank={rank}"]).recipe) for rank in (1, 2))
+    assert 2 * once.adapter - twice.adapter == sizes.head - sizes.frozen  # what does not grow with the rank
+    (sam / "config.json").unlink()
+    with pytest.raises(UsageFault, match=r"method\.sam: .* no configuration"):
+        architecture(recipe)
+
+
+def test_memory_is_of_what_a_pack_of_the_method_holds() -> None:
+    def activations(*method: str) -> float:
+        recipe = resolve("stamp-2b", [*method, "model.gradient_checkpointing=true"]).recipe
+        return memory(recipe, architecture(recipe)).activations
+
+    stamp, pixels = activations(), activations("method=embedding")
+    small, large = (activations("method=text4seg", f"method.grid={grid}") for grid in (16, 32))
+    assert pixels > stamp  # without mask tokens there are more images in a pack
+    assert large > small > pixels  # written masks have logits over the vocabulary
 
 
 def test_the_released_model_has_its_published_size() -> None:

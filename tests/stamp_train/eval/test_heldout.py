@@ -21,6 +21,7 @@ from stamp_train.eval.heldout import HeldOut, Sums
 from stamp_train.eval.oracle import decode_labels
 from stamp_train.eval.representation import Representation
 from stamp_train.eval.session import Asked, Session
+from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.methods.upsample import METHODS
 from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.layout import Layout
@@ -70,6 +71,18 @@ def test_scores_are_those_of_an_evaluation(shards: Path, checkpoint: Path, tmp_p
     ciou = while_training(checkpoint, shards / VAL)["ciou"]
     assert forced(checkpoint, shards / VAL, tmp_path / "out", max_tokens=16) == pytest.approx(ciou, abs=1e-3)
     assert ciou > 0.01
+
+
+def test_records_whose_written_masks_are_too_long_are_left_out(shards: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, processor = build_preset("tiny", method=Text4SegSettings(label="fixed"))
+    processor.bound(4, 16)
+
+    def held_out(positions: int) -> int:
+        layout = Layout(processor.chat, model.method, LayoutOptions(max_position=positions))
+        return len(HeldOut([shards / VAL], 4, layout, model.method, processor).records)
+
+    assert held_out(8192) > 0 and not caplog.records
+    assert held_out(300) == 0 and "is left out: its masks, written out" in caplog.text
 
 
 def test_ignored_pixels_are_in_no_score(checkpoint: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers.models.qwen2_vl import modeling_qwen2_vl
 
+from stamp_schemas import UsageFault
 from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, byte_tokenizer, preset_config
 from stamp_train.methods.stamp.demo.attention_bias import begin_near, scale_readout
@@ -42,6 +43,13 @@ def vision_scores(network: Any, rows: int, columns: int) -> list[torch.Tensor]:
         q, k = modeling_qwen2_vl.apply_rotary_pos_emb_vision(q, k, angles.cos(), angles.sin())
         found.append(torch.einsum("qhd,khd->hqk", q, k) / attention.head_dim**0.5)
     return found
+
+
+def test_a_family_without_these_biases_is_told_in_a_line() -> None:
+    network, _ = build_preset("qwen3-tiny")
+    with pytest.raises(UsageFault, match="biases of attention, which the language model of Qwen3-VL lacks") as fault:
+        begin_near(network)
+    assert fault.value.hint == "method.demo.near=false"
 
 
 @torch.no_grad()

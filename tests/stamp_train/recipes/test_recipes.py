@@ -167,6 +167,13 @@ def test_values_are_typed_and_know_where_they_are_from() -> None:
     assert written.strip().startswith("dialogues:")
 
 
+def test_a_method_given_by_its_name_may_be_given_settings() -> None:
+    resolved = resolve("stamp-2b", ["method=text4seg", "method.grid=24"])
+    assert (resolved.recipe.method.name, resolved.recipe.method.grid) == ("text4seg", 24)
+    assert resolved.origins["method.name"] == resolved.origins["method.grid"] == "--set"
+    assert resolved.origins["method.label"] == "default"
+
+
 def test_a_list_given_by_set_is_checked_like_a_file() -> None:
     with pytest.raises(UsageFault) as fault:
         resolve("tiny", ["stages.0.sets=[{set: a, pases: 2}]"])

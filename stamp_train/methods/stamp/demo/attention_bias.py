@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stamp_schemas import UsageFault
+
 Offset = tuple[int, int]  # rows down, columns to the right
 
 _BESIDE: tuple[Offset, ...] = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -32,9 +34,14 @@ def begin_near(network: Any) -> None:
     """Set the biases of queries and keys, in place.
 
     Heads of the vision tower look at neighbours, one or two patches off; half of the language model's look one and three
-    tokens back, by the rotary axis of time, on which all tokens of a picture are one.
+    tokens back, by the rotary axis of time, on which all tokens of a picture are one. UsageFault if there are no biases.
     """
     visual, language = network.model.visual, network.model.language_model
+    if language.layers[0].self_attn.q_proj.bias is None:
+        raise UsageFault(
+            f"near sets biases of attention, which the language model of {network.backbone.name} lacks",
+            "method.demo.near=false",
+        )
     for number, block in enumerate(visual.blocks):
         _aim_vision(block.attn, visual.rotary_pos_emb.inv_freq, _VISION[number % len(_VISION)])
     rotary = language.rotary_emb

@@ -10,10 +10,11 @@ import torch
 from pycocotools import mask as coco_mask
 
 from stamp_schemas import RLE
-from stamp_train.methods.text4seg.labels import SAMPLINGS, squeeze
+from stamp_train.methods.text4seg.labels import squeeze
 from stamp_train.methods.upsample import PUBLISHED, to_mask
 
 MASKS = np.load(Path(__file__).parents[3] / "data/golden/text4seg/masks.npz")
+SAMPLINGS = ("nearest", "coverage")
 GRIDS = sorted(name.removesuffix("/grid") for name in MASKS.files if name.endswith("/grid"))
 
 

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from stamp_train.backbones.lora import merge_adapter
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import PixelBatch
 from stamp_train.generation.generate import StampGenerator
-from stamp_train.generation.replies import Answer, Event
-from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.generation.replies import Answer, Event, Reply
+from stamp_train.generation.sampling import GenerationOptions, TextStream
 from stamp_train.methods.losses import total
 from stamp_train.methods.text4seg.codec import encode
 from stamp_train.methods.text4seg.method import Text4Seg
 from stamp_train.methods.text4seg.settings import Text4SegSettings
+from stamp_train.recipes import resolve
+from stamp_train.sequence.document import Document, Seg
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
 from stamp_train.sequence.inputs import Outputs
 from stamp_train.sequence.layout import Layout
+from stamp_train.sequence.token_sequence import TokenSequence
+from stamp_train.train.network import build_network, save_network
 
 from ..making import ONE, TWO, example, record, tiny
 
+ADAPTED = """
+about: an adapter on what writes masks
+model: {preset: tiny, precision: float32, tuning: lora, lora: {rank: 4, alpha: 8}}
+method: text4seg
+data: {root: nowhere, min_tokens: 4, max_tokens: 16, threads: 0}
+stages: [{name: only, steps: 3, sets: [{set: refcoco-unc/train}]}]
+"""
 GRID = (2, 3)
 
 
@@ -139,6 +154,43 @@ def test_masks_are_never_cut(caplog: pytest.LogCaptureFixture) -> None:
     assert torch.equal(alone.inputs.input_ids, pack.inputs.input_ids)
     nothing = layout([replace(image, dialogues=image.dialogues[1:])])
     assert nothing.dropped == ("r0/d1",) and not len(nothing.targets.text_ids) and layout.dropped == 2
+
+
+def test_an_adapter_is_trained_though_no_token_is_new(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(ADAPTED)
+    recipe = resolve(str(path)).recipe
+    network, processor = build_network(recipe)
+    method = network.get_base_model().method
+    pack = Layout(processor.chat, method)([example(method, record([ONE]), GRID)])
+    total(method.losses(network(inputs=pack.inputs), pack.targets)).backward()
+    trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    assert trained and all("lora_" in name and weight.grad is not None for name, weight in trained.items())
+    with torch.no_grad():
+        for weight in trained.values():
+            weight += 0.1
+    save_network(network, processor, tmp_path)
+    again = build_network(recipe, tmp_path)[0]
+    trained_logits, logits = (one.eval()(inputs=pack.inputs).text_logits for one in (network, again))
+    assert torch.equal(trained_logits, logits)
+    assert torch.allclose(merge_adapter(again)(inputs=pack.inputs).text_logits, logits, atol=1e-4)
+
+
+def test_a_token_of_another_method_is_an_empty_mask() -> None:
+    one = tiny("text4seg")
+    segs = [Seg("odd", Document(1), 1, one.chat.text_ids(text), len(text) - 1) for text in ("ab", "<seg>o *9\n</seg>")]
+    drawing = SimpleNamespace(sequence=lambda: TokenSequence(one.chat))
+    empty, whole = one.method.draw(drawing, segs)
+    assert empty.shape == whole.shape == (16, 16) and bool((empty < 0).all())
+
+
+def test_an_answer_that_was_cut_off_within_a_mask_is_no_part_of_the_next() -> None:
+    one = tiny("text4seg")
+    reply = Reply(0, 0, "cut", None, (), frozenset(), TextStream(one.chat), Random(0), one.method.listener())
+    reply.begin([], one.chat.answer_ids("Here:\n<seg>others *2"), 9)
+    assert reply.pieces == [("text", letter) for letter in "Here:"] and reply.finish is None
+    reply.begin([], one.chat.answer_ids("Well"), 9)
+    assert reply.pieces == [("text", letter) for letter in "Well"]
 
 
 @pytest.mark.slow
