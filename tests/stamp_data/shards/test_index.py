@@ -175,3 +175,23 @@ def test_wids_lists_every_shard() -> None:
         ("shard-000001.tar", 3),
     ]
     assert np.array([shard["filesize"] for shard in listing["shardlist"]]).sum() == 20_480
+
+
+def test_reading_an_index_leaves_no_thread_of_arrows_behind(tmp_path: Path) -> None:
+    """A thread that lets go of a Python file while the interpreter ends takes the process down ("terminate called")."""
+    row = IndexRow(**{name: _plain(SCHEMA.field(name).type) for name in IndexRow.__struct_fields__})
+    write_index(tmp_path / "index.parquet", [[row] * 1000] * 4)
+    code = (
+        "import os, sys; from pathlib import Path; from stamp_data.shards.index import read_table\n"
+        "before = len(os.listdir('/proc/self/task')); read_table(Path(sys.argv[1]))\n"
+        "print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def _plain(kind: pa.DataType) -> object:
+    """A value of a column's type."""
+    if pa.types.is_list(kind):
+        return []
+    return "" if pa.types.is_string(kind) else 0
