@@ -39,7 +39,8 @@ def batch_of(family: SimpleNamespace, kinds: list[int], side: int = 4) -> Any:
 
 
 def new_ids(tiny: SimpleNamespace) -> list[int]:
-    return [tiny.chat.control[token] for token in ("<|seg|>", "<|mask|>", "<|yes|>", "<|no|>")]
+    found: list[int] = tiny.processor.tokenizer.convert_tokens_to_ids(["<|seg|>", "<|mask|>", "<|yes|>", "<|no|>"])
+    return found
 
 
 def step(model: Any, batch: Any) -> None:
