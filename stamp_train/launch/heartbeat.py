@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HOST = 0  # the main process holds the store
 _LINGER = 3  # intervals that a process stays after it has found who hangs, so that all find it and one says it
+_LEAVE = 10.0  # seconds; a store whose process hangs may hold a thread for ever
 
 
 class Post(NamedTuple):
@@ -98,18 +99,24 @@ class Heartbeat:
         self._interval = min(max(patience / 10, 0.1), 10.0)
         self._beats = self._excused = 0
         self._busy, self._closed = False, threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Heartbeat:
         self._overview = Overview(self._rank, self._world, self._patience, time.monotonic())
         if self._world > 1:
             self._store = _open_store(self._accelerator)
             self._read(time.monotonic())  # who is who, even of one that stops before it posts again
-            for work in (self._exchange, self._watch):
-                threading.Thread(target=work, name="heartbeat", daemon=True).start()
+            self._threads = [threading.Thread(target=work, daemon=True) for work in (self._exchange, self._watch)]
+            for thread in self._threads:
+                thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
+        for (
+            thread
+        ) in self._threads:  # one that is in the store when the interpreter ends takes the process down with it
+            thread.join(_LEAVE)
 
     def beat(self) -> None:
         """The process has come to a place that all others come to as often. Costs nothing."""

@@ -6,11 +6,14 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from stamp_train.launch import heartbeat
 from stamp_train.launch.heartbeat import Overview, Post
 
 from ..runs import TIMEOUT, command, log_of, write_recipe
@@ -147,3 +150,22 @@ def test_the_patience_of_a_recipe_is_ten_minutes(tmp_path: Path) -> None:
     from stamp_train.recipes import resolve
 
     assert resolve(str(write_recipe(tmp_path))).recipe.patience == 600
+
+
+def test_no_thread_is_left_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter may end right after: a thread that comes back from C++ then ends the process ("terminate called")."""
+    inside = threading.Event()
+
+    class Slow:
+        def set(self, *_: str) -> None:
+            inside.set()
+            time.sleep(0.5)
+
+        def multi_get(self, keys: list[str]) -> list[bytes]:
+            return [b"0 0 0 pid 1 on here" for _ in keys]
+
+    monkeypatch.setattr(heartbeat, "_open_store", lambda _: Slow())
+    before = threading.active_count()
+    with heartbeat.Heartbeat(SimpleNamespace(process_index=0, num_processes=2), 1.0, print):  # type: ignore[arg-type]
+        assert inside.wait(10)
+    assert threading.active_count() == before
