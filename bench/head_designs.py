@@ -25,17 +25,17 @@ class Design(Readout):
         return {"mask": self.cells(reading.states, vision, [mask.grid for mask in reading.masks])}
 
     def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError  # every design has its own
 
 
 class State(Design):
     """Sixteen logits straight from the state."""
 
-    def __init__(self, hidden_size: int, vision_size: int, config: StampSettings) -> None:  # noqa: ARG002
+    def __init__(self, hidden_size: int, vision_size: int, config: StampSettings) -> None:  # noqa: ARG002 - one signature of all designs
         super().__init__()
         self.out = nn.Linear(hidden_size, 16)
 
-    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
+    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002 - one signature of all designs
         return self.out(states)
 
 
@@ -49,7 +49,7 @@ class Concat(Design):
         self.hidden = nn.Linear(hidden_size + 4 * vision_size, width)
         self.out = nn.Linear(width, 16)
 
-    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
+    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002 - one signature of all designs
         joined = torch.cat([states, self.norm(vision).flatten(1)], dim=1)
         return self.out(nn.functional.gelu(self.hidden(joined)))
 
@@ -69,7 +69,7 @@ class Add(Design):
         added = self.state(states).unflatten(-1, (4, -1)) + self.vision(self.norm(vision))
         return nn.functional.gelu(added)
 
-    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002
+    def cells(self, states: Tensor, vision: Tensor, grids: Sequence[Grid]) -> Tensor:  # noqa: ARG002 - one signature of all designs
         return by_rows(self.out(self.joined(states, vision)))
 
 

@@ -141,7 +141,7 @@ class Source(ABC):
         """As much of `load` as `splits` and `counts` need."""
         self.load()
 
-    def counts(self, split: str) -> tuple[int, int, int] | None:  # noqa: ARG002
+    def counts(self, split: str) -> tuple[int, int, int] | None:  # noqa: ARG002 - few know
         """References, sentences and images of a split, where the files say so much without a look at their records."""
         return None
 

@@ -219,7 +219,8 @@ def walk(root: Path, follow_links: bool = False, links: list[str] | None = None)
 
 
 def _leads_out(path: str, root: Path) -> bool:
-    return os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(root.resolve())  # noqa: PTH114
+    link = os.path.islink(path)  # noqa: PTH114 - a text, as the walk gives it
+    return link and not Path(os.path.realpath(path)).is_relative_to(root.resolve())
 
 
 def _like(names: Names, name: str) -> list[str]:

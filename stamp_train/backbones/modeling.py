@@ -31,7 +31,7 @@ from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Outputs, Readi
 register()
 
 
-class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[misc]
+class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[misc]  # a mixin
     """What STAMP adds to a class of transformers: a readout, and a forward pass over packed sequences."""
 
     backbone: ClassVar[Backbone]

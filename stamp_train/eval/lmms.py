@@ -47,7 +47,7 @@ class StampLmms(lmms):  # type: ignore[misc]  # lmms-eval has no types
         batch_size: int | str = 16,
         device: str | None = None,
         dtype: str = "auto",
-        **options: Any,  # noqa: ARG002
+        **options: Any,  # noqa: ARG002 - whatever else lmms-eval hands to every model
     ) -> None:
         super().__init__()
         from accelerate import PartialState

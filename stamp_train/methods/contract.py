@@ -51,7 +51,7 @@ class Settings(Part, frozen=True):
 
         Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # every method has its own; a Struct cannot be abstract
 
     def words(self) -> Iterable[str]:
         """Texts that a tokenizer of one's own should know, where masks are written."""
@@ -59,9 +59,9 @@ class Settings(Part, frozen=True):
 
     def method(self) -> Method:
         """The method with these settings; torch is imported only here."""
-        raise NotImplementedError
+        raise NotImplementedError  # every method has its own; a Struct cannot be abstract
 
-    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002
+    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002 - of no use to most methods
         """Settings of a new network, with what they have to know of the records that it will be trained on."""
         return self
 
@@ -125,11 +125,11 @@ class Method(ABC):
     def label(self, record: Record, target: int, grid: Grid, stored: Label | None) -> Label:
         """What is learned for a target. grid: merged patches. stored: coverage of that grid, where the record has it."""
 
-    def image_label(self, record: Record, grid: Grid) -> Tensor | None:  # noqa: ARG002
+    def image_label(self, record: Record, grid: Grid) -> Tensor | None:  # noqa: ARG002 - of no use to most methods
         """What is learned for an image, one row per anything; all images of a sequence have it, or none."""
         return None
 
-    def write(self, label: Label, expression: str) -> str | None:  # noqa: ARG002
+    def write(self, label: Label, expression: str) -> str | None:  # noqa: ARG002 - of no use to most methods
         """The text that stands for a `<|seg|>` of a true answer; None: the token itself."""
         return None
 
@@ -150,7 +150,7 @@ class Method(ABC):
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
         """What the readout found, as one logit picture [h, w] for each mask, foreground above 0."""
 
-    def forced(self, outputs: Outputs, targets: Targets, chat: ChatEncoder) -> list[Tensor]:  # noqa: ARG002
+    def forced(self, outputs: Outputs, targets: Targets, chat: ChatEncoder) -> list[Tensor]:  # noqa: ARG002 - of no use to most methods
         """The logit picture of each mask of a sequence whose answers are the true ones."""
         return self.pictures(outputs.read, outputs.masks)
 
@@ -166,9 +166,9 @@ class Method(ABC):
         """Hears each answer; None: a mask is the token `<|seg|>`."""
         return None
 
+    @abstractmethod
     def ideal(self, label: Label) -> Tensor:
         """The logit picture of a model that has learned the label without a fault."""
-        raise NotImplementedError
 
     # Training
     @abstractmethod

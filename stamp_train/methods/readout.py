@@ -17,12 +17,12 @@ class Readout(nn.Module):
 
     def forward(self, reading: Reading) -> dict[str, Tensor]:
         """What is found, by name; without any mask too, since under sharded training every weight takes part in every pass."""
-        raise NotImplementedError
+        raise NotImplementedError  # every readout has its own, as of any torch module
 
     def begin(self) -> None:
         """Set what does not begin as transformers would have it, by `transformers.initialization`; the rest has begun."""
 
-    def see(self, pictures: Sequence[Tensor]) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def see(self, pictures: Sequence[Tensor]) -> tuple[Tensor, ...]:  # noqa: ARG002 - most look at no picture
         """What a readout that `sees` makes of each picture, once for all its masks: `ImageFeatures.own`.
 
         pictures: float [3, height, width], 0 to 1, as the image processor has resized them.

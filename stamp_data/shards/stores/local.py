@@ -60,7 +60,7 @@ class LocalStore(Store):
         except OSError as fault:
             raise self._told(name, fault) from None
 
-    def _size(self, name: str, deadline: float) -> int:  # noqa: ARG002
+    def _size(self, name: str, deadline: float) -> int:  # noqa: ARG002 - a disk is not waited for
         try:
             status = Path(self.place, name).stat()
             check_plain(Path(self.place, name), status)

@@ -41,7 +41,7 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
         if self.head == "dot" and (self.sam or self.shape is not None):
             raise ValueError("head dot has no SAM: leave out `sam`, or set `head` to sam")
 
-    def tokens_per_mask(self, patches: int) -> int:  # noqa: ARG002
+    def tokens_per_mask(self, patches: int) -> int:  # noqa: ARG002 - needs none
         """None: all of a mask is in the state around its `<|seg|>`."""
         return 0
 
@@ -51,7 +51,7 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
 
         return Embedding(self)
 
-    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002
+    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002 - needs none
         """See `sized`."""
         return self.sized()
 

@@ -28,7 +28,7 @@ class PatchHead(Readout, nn.Linear):
         """See the module's text."""
         return {"mask": self.logits(reading, reading.states)}
 
-    def logits(self, reading: Reading, states: Tensor) -> Tensor:  # noqa: ARG002
+    def logits(self, reading: Reading, states: Tensor) -> Tensor:  # noqa: ARG002 - one signature
         """Logits [M, 1] of states [M, H]."""
         return nn.Linear.forward(self, states)
 

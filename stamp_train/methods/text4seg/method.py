@@ -71,7 +71,7 @@ class Text4Seg(Method):
         """None that has any weights."""
         return _Nothing()
 
-    def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:  # noqa: ARG002
+    def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:  # noqa: ARG002 - nothing is read out
         """None are read from states."""
         return []
 
@@ -134,5 +134,5 @@ def _spans(tokens: Sequence[str]) -> Iterator[tuple[int, int, int]]:
 class _Nothing(Readout):
     """Reads nothing."""
 
-    def forward(self, reading: Reading) -> dict[str, Tensor]:  # noqa: ARG002
+    def forward(self, reading: Reading) -> dict[str, Tensor]:  # noqa: ARG002 - nothing is read out
         return {}
