@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -18,7 +19,7 @@ from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_js
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
-from stamp_train.launch.signals import StoppedEarly, heard_early
+from stamp_train.launch.signals import StoppedEarly, heard_early, listen
 
 if TYPE_CHECKING:
     from stamp_schemas import StampError
@@ -106,7 +107,7 @@ def run(
     again = at.arguments(recipe, overrides, folder, resume or ("auto" if launcher == "slurm" else ""), json)
     try:
         if is_worker():
-            return _train(resolved, folder, resume, json)
+            _as_worker(resolved, folder, resume, json)
         if launcher == "slurm":
             job = Job(
                 nodes=parse_nodes(nodes or "1"),
@@ -236,6 +237,18 @@ def _how_to_go_on(out: Path) -> str:
     if log.exists() and log.stat().st_size:
         return "there is no checkpoint yet"
     return "nothing was saved, since no step was done: the same command begins anew"
+
+
+def _as_worker(resolved: Resolved, out: Path, resume: str, json: bool) -> NoReturn:
+    """One process of several. It ends at once: threads of libraries have aborted, or held up, interpreters that took leave."""
+    listen()
+    code = 0
+    try:
+        _train(resolved, out, resume, json)
+    except typer.Exit as end:
+        code = end.exit_code
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _train(resolved: Resolved, out: Path, resume: str, json: bool, told: Sequence[str] = ()) -> None:

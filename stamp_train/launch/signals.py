@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 ASKING = (signal.SIGTERM, signal.SIGUSR1)
+ENDING = (*ASKING, signal.SIGINT)
 STOPPED = 75  # exit code, EX_TEMPFAIL of sysexits.h: not done, and to be tried again
 INTERRUPTED = 130  # of Ctrl-C, as shells have it
 ONE_PRESS = 0.5  # seconds in which a second SIGINT is the same: a terminal and a launcher may both send it
@@ -35,6 +36,24 @@ class StoppedEarly(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that are started while it is open hear what asks them to stop only when they `listen`, and lose nothing of it.
+
+    Python is deaf or ends in a traceback as long as it is being started.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def listen() -> None:
+    """Hear what was said to this process while it was `deaf`, and all that follows."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 @contextmanager

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -27,11 +29,13 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.launch import parse_nodes
-from stamp_train.launch.signals import ASKING, INTERRUPTED, STOPPED, StoppedEarly
+from stamp_train.launch.signals import ASKING, ENDING, INTERRUPTED, STOPPED, StoppedEarly, deaf
 
 PORT = 29500  # where nodes meet if nothing else is said; the one that torchrun uses
 MEET_SECONDS = 900  # that a node waits for the others: images are pulled, file systems mounted
+_FOLLOW_SECONDS = 5.0  # that processes have, once one has ended without a checkpoint
 _HERE = "localhost:0"
+_RUNNING = 1000  # no exit code, and no signal
 _NODE_RANKS = ("SLURM_NODEID", "JOB_COMPLETION_INDEX")  # of a Slurm step, of an indexed Job of Kubernetes
 
 
@@ -164,7 +168,11 @@ class _Agent(LocalElasticAgent):
     code: int | None = None
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        workers: dict[int, Any] = super()._start_workers(worker_group)
+        heard: list[int] = []
+        for number in ENDING:
+            signal.signal(number, lambda number, _: heard.append(number))  # or some would be left without us
+        with deaf():  # so are they, until they `listen`
+            workers: dict[int, Any] = super()._start_workers(worker_group)
         pids = tuple(workers.values())
         self.started = True
 
@@ -173,7 +181,7 @@ class _Agent(LocalElasticAgent):
                 signal.signal(again, signal.SIG_IGN)
             signal.signal(signal.SIGINT, end)
             send(number)
-            codes = {_wait(pid) for pid in pids}
+            codes = _wait(pids, kill=lambda: send(signal.SIGKILL))
             self.code = next((code for code in (STOPPED, INTERRUPTED) if code in codes), 0 if codes == {0} else None)
             raise SignalException("asked to stop", signal.Signals(number))
 
@@ -186,19 +194,38 @@ class _Agent(LocalElasticAgent):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
 
-        for number in (*ASKING, signal.SIGINT):
+        for number in ENDING:
             signal.signal(number, pass_on)
+        if heard:
+            pass_on(heard[0], None)
         return workers
 
 
-def _wait(pid: int) -> int | None:
-    """How a child ends, without taking that from whoever waits for it next; None if that has happened."""
+def _wait(pids: Sequence[int], kill: Callable[[], None]) -> set[int | None]:
+    """How children end that were asked to, each as `_end_of` says.
+
+    Those that write a checkpoint take whatever time they need, and end together. One that ends otherwise leaves others waiting
+    for it, perhaps in C++ where no signal is handled (when they first meet): these are killed.
+    """
+    until = math.inf
+    while _RUNNING in (ends := {_end_of(pid) for pid in pids}):
+        now = time.monotonic()
+        if until == math.inf and ends - {_RUNNING, None, 0, STOPPED, INTERRUPTED}:
+            until = now + _FOLLOW_SECONDS
+        if now > until:
+            kill()
+        time.sleep(0.05)
+    return ends
+
+
+def _end_of(pid: int) -> int | None:
+    """How a child ended, or that it has not, without taking that from whoever waits for it next; None if that has happened."""
     try:
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:
         return None
     if ended is None:
-        return None
+        return _RUNNING
     return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 

@@ -178,6 +178,35 @@ def test_a_signal_before_the_first_step_says_that_nothing_was_saved(
     assert not (out / "log.jsonl").exists()
 
 
+def processor_time(pid: int) -> int:
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[11:13]))
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_for_one_that_is_gone_does_not_hold_up_the_end(shards: Path, tmp_path: Path) -> None:
+    """The first waits for the second to come, in C++: it cannot hear that the run is to stop."""
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        command(write_recipe(tmp_path), shards, out, *LONG, processes=2), stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + TIMEOUT
+    while len(workers(process.pid)) < 2:
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.001)
+    first, second = workers(process.pid)
+    time.sleep(0.5)  # it is what it is going to be
+    os.kill(second, signal.SIGSTOP)
+    before, used = -1, 0
+    while used < 100 or used != before:  # hundredths of a second: until it has begun, and waits
+        time.sleep(0.5)
+        before, used = used, processor_time(first)
+    process.send_signal(signal.SIGINT)
+    os.kill(second, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said == f"stopped; {NOTHING}\n"
+
+
 @pytest.mark.slow
 def test_ctrl_c_of_two_processes_writes_a_checkpoint(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
