@@ -76,17 +76,25 @@ def test_help_loads_nothing_heavy(program: str) -> None:
     """Modules are counted, since time depends on the machine; bench/start.py takes it."""
     code = (
         "import sys\n"
-        f"from stamp_cli.{program} import app\n"
+        f"from stamp_cli.{program} import app, COMMANDS\n"
         "from typer.testing import CliRunner\n"
-        "commands = [command.name or command.callback.__name__ for command in app.registered_commands]\n"
-        "for command in ['', *commands]:\n"
-        "    assert CliRunner().invoke(app, [*command.split(), '--help']).exit_code == 0\n"
+        "for command in ['', *COMMANDS]:\n"
+        "    assert CliRunner().invoke(app(), [command, '--help'][not command:]).exit_code == 0\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert HEAVY & loaded == set()
     assert len(loaded) < MOST_MODULES
+
+
+def test_a_command_loads_nothing_of_the_others() -> None:
+    call = "app('run')(['run', '--help'], standalone_mode=False)"
+    code = f"import sys; from stamp_cli.train import app; {call}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "stamp_cli.train_run" in loaded
+    assert {"stamp_cli.evaluate", "stamp_cli.chat", "stamp_cli.predict", "msgspec"} & loaded == set()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
