@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -85,7 +84,9 @@ def chat(
     only_for(context, "--web", web, "port")
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     if web:
-        import_module("stamp_data.web.server")  # where the extra for it is missing, that is told before any work
+        from stamp_data.web.server import open_port  # where the extra for it is missing, that is told before any work,
+
+        open_port(port).close()  # and so is a port that is taken
     if not image.exists():
         raise UsageFault(f"{image}: no such file")
     picture = open_image(image)  # at fault more often than the checkpoint, and sooner known

@@ -163,6 +163,7 @@ def eval(
         batch_size=batch_size,
         min_tokens=min_tokens,
         max_tokens=max_tokens,
+        factor=learnt.factor if learnt else None,
         device=device,
         dtype=dtype,
         seed=seed,

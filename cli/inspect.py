@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -93,7 +92,9 @@ def inspect(
     if fail_on is not None:
         objections_of(fail_on)  # before any work: what it names has to be there
     if serve:
-        import_module("stamp_data.web.server")  # and so has the extra for pages
+        from stamp_data.web.server import open_port  # and so have the extra for pages,
+
+        open_port(port).close()  # and the port
     if key is not None:
         return _one(paths, key, out, overlay, budget, side)
     if sheet is not None:
