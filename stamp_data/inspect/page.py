@@ -62,11 +62,12 @@ class Page:
 
     @cached_property
     def style(self) -> str:
-        return _read("gallery.css")
+        return _shared("page.css") + _read("gallery.css")
 
     @cached_property
     def script(self) -> str:
-        return '(() => {\n"use strict";\n' + "\n".join(_read(name) for name in SCRIPTS) + "\n})();"
+        scripts = [_shared("dom.js").replace("export ", ""), *map(_read, SCRIPTS)]
+        return '(() => {\n"use strict";\n' + "\n".join(scripts) + "\n})();"
 
     def policy(self, *, served: bool) -> str:
         """Content-Security-Policy: our own style and script by hash; pictures inline, or from the page's own server."""
@@ -106,6 +107,10 @@ def script_safe(data: bytes) -> bytes:
 
 def _read(name: str) -> str:
     return resources.files("stamp_data.inspect").joinpath(name).read_text("utf-8")
+
+
+def _shared(name: str) -> str:
+    return resources.files("stamp_data.web").joinpath(name).read_text("utf-8")
 
 
 def _source_hash(text: str) -> str:
