@@ -31,4 +31,5 @@ POLICY = "; ".join(
 @cache
 def read(name: str) -> tuple[bytes, str]:
     """(content, media type) of one of `FILES`."""
-    return resources.files("stamp_data.web" if name in SHARED else __name__).joinpath(name).read_bytes(), TYPES[name.rpartition(".")[2]]
+    package = "stamp_data.web" if name in SHARED else __name__
+    return resources.files(package).joinpath(name).read_bytes(), TYPES[name.rpartition(".")[2]]
