@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
@@ -17,6 +16,7 @@ from PIL import Image
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.draw.outline import mask_path
+from stamp_data.pixels import data_uri
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError
 from stamp_train.eval.cases import CaseSet
@@ -27,7 +27,6 @@ from stamp_train.eval.tables import paper_rows, published, row_cells, score_rows
 
 SHOWN = 24  # worst cases, and as many at random
 SIDE = 480  # pixels of a thumbnail's longer side, at most
-_QUALITY = 80
 
 
 def write_page(
@@ -107,10 +106,7 @@ def _picture(line: Line, source: CaseSet) -> tuple[str, str]:
         return "", ""
     small = found.image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return uri, mask_path(case.truths[line.target].mask.astype(np.uint8))
+    return data_uri(small), mask_path(case.truths[line.target].mask.astype(np.uint8))
 
 
 def _tables(results: Results, convention: str) -> Iterator[str]:
