@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -105,6 +106,11 @@ def new_app(summary: str, commands: Commands, called: str = "") -> App:
         else:
             app.command(rich_help_panel=panel, epilog=epilog(*examples))(getattr(loaded, name))
     return app
+
+
+def panels(*names: str) -> Iterator[Callable[..., Any]]:
+    """`typer.Option` for each of these panels of a command's help."""
+    return (partial(typer.Option, rich_help_panel=name) for name in names)
 
 
 def epilog(*examples: str) -> str:
