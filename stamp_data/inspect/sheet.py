@@ -24,12 +24,7 @@ from stamp_data.text import printable
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
-CELL, FRAME, CAPTION, GAP = (
-    320,
-    240,
-    74,
-    16,
-)  # pixels: width, height of the picture, of the text under it, between cells
+CELL, FRAME, CAPTION, GAP = 320, 240, 74, 16  # pixels: width, height of the picture, of its text, between cells
 COLUMNS = 4
 MOST_CELLS = 400
 SAMPLE_SIDE = 1280  # pixels: widest single picture

@@ -77,11 +77,7 @@ def make_results(card: Card, lines: Sequence[Line]) -> Results:
             variants.setdefault(line.variant, []).append(line)
         sets.append(
             SetResult(
-                name=one.name,
-                dataset=one.dataset,
-                split_by=one.split_by,
-                split=one.split,
-                digest=one.digest,
+                **{name: getattr(one, name) for name in ("name", "dataset", "split_by", "split", "digest")},
                 cases=len({line.id for line in scored}),
                 masks=len({(line.id, line.target) for line in scored}),
                 damaged=sum(name == one.name for name, _ in damaged),
