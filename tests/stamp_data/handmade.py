@@ -13,8 +13,9 @@ import numpy as np
 
 from stamp_data.shards.index import IndexRow, write_index
 from stamp_data.shards.manifest import INDEX, MANIFEST, manifest_bytes, set_digest
+from stamp_data.shards.row import described, placed
 from stamp_data.shards.writer import ShardWriter
-from stamp_schemas import Grid, Manifest, Record, Settings, ShardEntry, Totals
+from stamp_schemas import Manifest, Record, Settings, ShardEntry, Totals
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 
 SHARD = "shard-000000.tar"
@@ -65,25 +66,9 @@ def _write(writer: ShardWriter, made: Made, number: int, tokens: bool) -> IndexR
         members["labels"] = buffer.getvalue()
     names = {"image": f"{key}{extension}", "json": f"{key}.json", "labels": f"{key}.labels.npy"}
     spans = {kind: writer.add(names[kind], data) if data else (0, 0, 0) for kind, data in members.items()}
-    grid = Grid(*made.labels.shape[1:]) if made.labels is not None else record.grid or Grid(0, 0)
-    values: dict[str, Any] = {
-        "shard": writer.path.name,
-        "row": number,
-        "key": key,
-        "image_extension": extension[1:] if made.image else "",
-        "width": record.image.width if record.image else 0,
-        "height": record.image.height if record.image else 0,
-        "grid_height": grid.height,
-        "grid_width": grid.width,
-        "image_tokens": grid.tokens,
-        "dialogues": len(record.dialogues),
-        "targets": len(record.targets if made.labels is None else made.labels),
-        "foreground": 0.0,
-        "turns": [len(dialogue.messages) for dialogue in record.dialogues],
-        "masks": [len(dialogue.targets) for dialogue in record.dialogues],
-        "text_chars": [dialogue.characters for dialogue in record.dialogues],
-        "text_tokens": [11 for _ in record.dialogues] if tokens else None,
-    }
-    for kind, (offset, size, xxh3) in spans.items():
-        values |= {f"{kind}_offset": offset, f"{kind}_bytes": size, f"{kind}_xxh3": xxh3}
-    return IndexRow(**values)
+    values = described(record, extension[1:] if made.image else "") | placed(spans)
+    if made.labels is not None:  # which need not be those of the record
+        targets, height, width = made.labels.shape
+        values |= {"targets": targets, "grid_height": height, "grid_width": width, "image_tokens": height * width}
+    counted = [11 for _ in record.dialogues] if tokens else None
+    return IndexRow(shard=SHARD, row=number, key=key, foreground=0.0, text_tokens=counted, **values)
