@@ -208,7 +208,8 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         """What the method's readout makes of final states [R, H] of the rows that it reads; see `Reading`."""
         if feature_rows is None:
             feature_rows = torch.full((len(states),), -1, device=states.device)
-        reading = Reading(states, feature_rows, tuple(masks), features, self.model.language_model, earlier)
+        vision, language = self.model.visual, self.model.language_model
+        reading = Reading(states, feature_rows, tuple(masks), features, language, earlier, vision.merger)
         found: dict[str, Tensor] = self.classifier(reading)
         return found
 

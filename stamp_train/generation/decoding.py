@@ -87,8 +87,10 @@ class Batch:
         """
         sequence = self.sequence()
         spans = []  # rows of each branch
+        begun = {}  # document -> row where it begins
         for document, members in groupby(branches, key=lambda branch: branch.document):
             if not document.held:
+                begun[document] = sequence.length
                 sequence.put(document.prefix())
             spans += [sequence.put(branch.unread()) for branch in members]
         structure = sequence.structure()
@@ -99,6 +101,10 @@ class Batch:
             plan = make_plan(structure.to(self.device), self.attention, self.model.dtype)
         states = self._run(sequence.inputs().to(self.device), plan, self.cache)
         self.cache.commit(structure)
+        if self.model.method.keeps_image:
+            for document, row in begun.items():
+                first = row + document.image_at
+                document.image_states = states[first : first + document.patches].clone()
         for branch, rows in zip(branches, spans, strict=True):
             branch.keep(states[int(rows[0]) : int(rows[-1]) + 1], self.chat.seg_id)
             branch.document.held = True

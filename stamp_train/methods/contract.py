@@ -119,6 +119,9 @@ class Method(ABC):
     over_cache: bool = (
         True  # masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said
     )
+    keeps_image: bool = (
+        False  # while an answer is generated, the final states of the image's tokens are kept for its masks
+    )
 
     # From a record to a sequence
     @abstractmethod

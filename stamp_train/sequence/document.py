@@ -43,7 +43,9 @@ class Document:
     """What dialogues of one image share; without an image, nothing.
 
     number: in the sequence, from 1. opening: ids up to the end of the image, its placeholder not repeated. grid: (0, 0) without
-    an image. image: its number in the sequence. first_row: where its patches begin among the features of all images.
+    an image. image: its number in the sequence. first_row: where its patches begin among the features of all images. begins: in
+    training, the row of the sequence where it does. image_states: in generation, the final states [patches, H] of the image's
+    tokens, where the method keeps them.
     """
 
     number: int
@@ -51,6 +53,8 @@ class Document:
     grid: Grid = (0, 0)
     image: int = 0
     first_row: int = 0
+    begins: int = -1
+    image_states: Tensor | None = None
 
     @property
     def patches(self) -> int:
@@ -71,16 +75,29 @@ class Document:
         """Where the image's patches are among the features: [patches]."""
         return self.first_row + np.arange(self.patches)
 
+    @property
+    def image_at(self) -> int:
+        """Place of the image's first token among those that are shared, and its rotary position."""
+        return len(self.opening) - 2
+
+    def image_rows(self) -> Ints:
+        """In training, where the image's own tokens are in the sequence: [patches]."""
+        return self.begins + self.image_at + np.arange(self.patches)
+
+    def image_positions(self) -> Ints:
+        """Rotary positions of the image's tokens, [3, patches]."""
+        return self.image_at + grid_axes(self.grid)
+
     def prefix(self) -> TokenSpan:
         """The opening, whose last two ids are placeholder and end of image, the placeholder once for every patch."""
         if not self.opening:
             nothing = np.zeros(0, np.int64)
             return TokenSpan(nothing, np.zeros((3, 0), np.int64), nothing, nothing, self.number)
         *ids, placeholder, end = self.opening
-        before = len(ids)
+        before = self.image_at
         places = [
             np.tile(np.arange(before), (3, 1)),
-            before + grid_axes(self.grid),
+            self.image_positions(),
             np.full((3, 1), self.text_starts - 1),
         ]
         features = np.full(self.length, -1, np.int64)

@@ -182,6 +182,7 @@ class _Packing:
         self.documents += 1
         document = Document(self.documents, opening, grid or (0, 0), len(self.grids), self.features)
         prefix = document.prefix()
+        document.begins = self.sequence.length
         rows = self.sequence.put(prefix)
         if self.options.text_labels == "all":
             self.supervise(rows[:-1], prefix.ids[1:], float(len(branches)))
@@ -253,6 +254,7 @@ class _Packing:
             labels=torch.cat(labels) if labels else torch.zeros(0, 1, dtype=torch.uint8),
             mask_of=torch.arange(len(labels)).repeat_interleave(sizes),
             masks=len(labels),
+            sizes=tuple(self.sequence.sizes),
             image_labels=torch.cat([torch.zeros(0, dtype=torch.int64), *self.image_labels]),
         )
         return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated), tuple(self.dropped))

@@ -26,6 +26,7 @@ class TokenSequence:
         self.blocks = 0
         self.masks: list[MaskPlace] = []
         self.labels: list[Tensor] = []
+        self.sizes: list[tuple[int, ...]] = []
         self._columns: dict[str, list[Ints]] = {name: [] for name in _COLUMNS}
         self._read: list[Ints] = [np.zeros(0, np.int64)]
 
@@ -51,9 +52,13 @@ class TokenSequence:
         self.masks.append(MaskPlace(seg, len(rows)))
         self._read.append(np.asarray(rows, np.int64))
 
-    def learn(self, label: Tensor) -> None:
-        """What is learned for the mask that was read last: rows of numbers, as many columns as those of other masks."""
+    def learn(self, label: Tensor, size: tuple[int, ...] = ()) -> None:
+        """What is learned for the mask that was read last: rows of numbers, as many columns as those of other masks.
+
+        size: of a picture of which they are all the pixels, for methods whose masks differ in it.
+        """
         self.labels.append(label)
+        self.sizes.append(size)
 
     def structure(self) -> AttentionStructure:
         """Who may attend to whom."""

@@ -15,6 +15,7 @@ from stamp_schemas.record import SEG
 from stamp_train.backbones.presets import build_preset
 from stamp_train.methods.contract import Method, Settings
 from stamp_train.methods.embedding.settings import EmbeddingSettings
+from stamp_train.methods.self1e.settings import Self1eSettings
 from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.examples import DialogueExample, ImageExample
@@ -27,6 +28,9 @@ SETTINGS: dict[str, Settings] = {
     "embedding": EmbeddingSettings(width=16),
     "embedding-at": EmbeddingSettings(width=16, read="at"),
     "embedding-sam": EmbeddingSettings(head="sam", shape=SHAPE),
+    "self1e": Self1eSettings(),
+    "self1e-none": Self1eSettings(attention="none"),
+    "self1e-resized": Self1eSettings(targets="resized"),
     "text4seg": Text4SegSettings(),
     "text4seg-fixed": Text4SegSettings(grid=24, label="fixed", sampling="coverage", parser="tolerant"),
 }

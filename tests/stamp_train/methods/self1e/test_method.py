@@ -1,0 +1,125 @@
+"""What SELF1E puts into a sequence, what it reads, and whose features it takes."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+
+from stamp_train.backbones.presets import build_preset
+from stamp_train.backbones.processor import PixelBatch
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.self1e.readout import Planes, Self1eHead, unshuffle
+from stamp_train.methods.self1e.settings import Self1eSettings
+from stamp_train.sequence.inputs import Reading
+from stamp_train.sequence.layout import Layout
+
+from ..making import ONE, TWO, example, record, tiny
+
+
+def test_a_branch_is_the_images_tokens_once_more_for_each_mask() -> None:
+    one = tiny("self1e")
+    pack = Layout(one.chat, one.method)([example(one.method, record([TWO, ONE]), (2, 3))])
+    inputs, structure = pack.inputs, pack.inputs.structure
+    ids = inputs.input_ids[0]
+    segs = (ids == one.chat.seg_id).nonzero()[:, 0].tolist()
+    [image] = [(ids == one.chat.image_id).nonzero()[:, 0].split(6)[0]]
+    rows = inputs.mask_rows.split([mask.rows for mask in inputs.masks])
+    assert len(segs) == len(rows) == 3 and one.method.settings.tokens_per_mask(6) == 6
+    for seg, (query, *copies) in zip(segs, (part.tolist() for part in rows), strict=True):
+        assert query == seg - 1 and len(copies) == 6
+        assert torch.equal(ids[copies], ids[image])
+        assert torch.equal(inputs.position_ids[:, 0, copies], inputs.position_ids[:, 0, image])
+        assert torch.equal(inputs.feature_rows[copies], inputs.feature_rows[image])
+        assert set(structure.order[copies].tolist()) == {int(structure.order[seg])}
+        assert len(set(structure.block[copies].tolist()) | {0}) == 2
+    assert torch.equal(
+        one.model.embed(inputs, one.model.image_features(inputs))[0, rows[0][1:]], _features(one, inputs)
+    )
+
+
+def _features(one, inputs):  # type: ignore[no-untyped-def]
+    return one.model.image_features(inputs).merged
+
+
+def test_without_a_branch_no_token_is_added_and_the_images_own_are_read() -> None:
+    one = tiny("self1e-none")
+    pack = Layout(one.chat, one.method)([example(one.method, record([TWO, ONE]), (2, 3))])
+    ids = pack.inputs.input_ids[0]
+    image = (ids == one.chat.image_id).nonzero()[:, 0].tolist()
+    assert len(image) == 6 and not pack.inputs.structure.block.any() and one.method.settings.tokens_per_mask(6) == 0
+    for part in pack.inputs.mask_rows.split([mask.rows for mask in pack.inputs.masks]):
+        assert part[1:].tolist() == image
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (5, 8), (8, 5), (1, 7)])
+def test_unshuffle_puts_each_channel_where_the_merge_took_it_from(grid: tuple[int, int]) -> None:
+    height, width = grid
+    cells = torch.randn(2, 2 * height, 2 * width, 3, generator=torch.Generator().manual_seed(0))
+    merged = torch.stack(
+        [
+            torch.cat([cells[:, 2 * row + r, 2 * column + c] for r in (0, 1) for c in (0, 1)], dim=-1)
+            for row in range(height)
+            for column in range(width)
+        ],
+        dim=1,
+    )
+    assert torch.equal(unshuffle(merged, grid), cells)
+
+
+def test_masks_that_share_their_image_are_what_they_are_one_by_one() -> None:
+    torch.manual_seed(0)
+    head = Self1eHead(8, shared=True)
+    planes = Planes(torch.randn(4, 6, 8), torch.randn(8, 12, 8))
+    queries, image = torch.randn(3, 1, 8), torch.randn(1, 6, 8)
+    together = head.logits(torch.cat([queries, image.expand(3, -1, -1)], dim=1), planes, (2, 3))
+    for number in range(3):
+        alone = head.logits(torch.cat([queries[number][None], image], dim=1), planes, (2, 3))
+        for left, right in zip(together, alone, strict=True):
+            torch.testing.assert_close(left[number], right[0])
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_all_weights_take_part(masks: bool) -> None:
+    one = tiny("self1e")
+    inputs = Layout(one.chat, one.method)([example(one.method, record([TWO]), (2, 3))]).inputs
+    head = Self1eHead(64, shared=False)
+    places = inputs.masks if masks else ()
+    states = torch.randn(sum(place.rows for place in places), 64)
+    merger, features = one.model.model.visual.merger, one.model.image_features(inputs)
+    found = head(Reading(states, torch.zeros(0), places, features, None, merger=merger))
+    assert len(found["masks"]) == 4 * len(found["low"]) == 2 * masks * 16 * 6
+    (found["masks"].sum() + found["low"].sum()).backward()
+    assert all(weight.grad is not None and bool(weight.grad.any()) == masks for weight in head.parameters())
+
+
+@pytest.mark.parametrize("attention", ["branch", "none"])
+@pytest.mark.parametrize("preset", ["qwen2.5-tiny", "qwen3-tiny"])
+def test_other_families_draw_over_the_cache_what_one_pass_has(preset: str, attention: str) -> None:
+    """Their towers have windows, or features for inner layers; patches before the merge are in the image's order."""
+    model, processor = build_preset(preset, method=Self1eSettings(attention=attention))  # type: ignore[arg-type]
+    grid, size = (4, 6), model.config.vision_config.patch_size**2 * 6
+    pixels = torch.randn(4 * grid[0] * grid[1], size, generator=torch.Generator().manual_seed(1))
+    of = example(model.method, record([TWO, ONE]), grid)
+    image = type(of)(of.dialogues, pixels, of.grid_thw)
+    pack = Layout(processor.chat, model.method)([image])
+    with torch.no_grad():
+        features = model.image_features(pack.inputs)
+        torch.testing.assert_close(model.model.visual.merger(features.patches.flatten(0, 1)), features.merged)
+        output = model(inputs=pack.inputs)
+    prompts = [[[*dialogue.messages] for dialogue in image.dialogues]]
+    given = [PixelBatch(pixels, of.grid_thw)]
+    answers = StampGenerator(model, processor).generate(given, prompts, GenerationOptions(max_new_tokens=0))
+    drawn = [mask for answer in answers[0] for mask in answer.masks]
+    wanted = model.method.pictures(output.read, output.masks)
+    assert len(drawn) == len(wanted) == 3
+    for found, picture in zip(drawn, wanted, strict=True):
+        assert found.shape == (16, 24)
+        torch.testing.assert_close(found, picture, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("told", [{"attention": "all"}, {"targets": "sampled"}, {"bce": -1}, {"width": 4}])
+def test_settings_that_are_none_are_refused(told: dict) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"name": "self1e", **told}, Self1eSettings)
