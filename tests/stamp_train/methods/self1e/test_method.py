@@ -34,13 +34,9 @@ def test_a_branch_is_the_images_tokens_once_more_for_each_mask() -> None:
         assert torch.equal(inputs.feature_rows[copies], inputs.feature_rows[image])
         assert set(structure.order[copies].tolist()) == {int(structure.order[seg])}
         assert len(set(structure.block[copies].tolist()) | {0}) == 2
-    assert torch.equal(
-        one.model.embed(inputs, one.model.image_features(inputs))[0, rows[0][1:]], _features(one, inputs)
-    )
-
-
-def _features(one, inputs):  # type: ignore[no-untyped-def]
-    return one.model.image_features(inputs).merged
+    with torch.no_grad():
+        features = one.model.image_features(inputs)
+        assert torch.equal(one.model.embed(inputs, features)[0, rows[0][1:]], features.merged)
 
 
 def test_without_a_branch_no_token_is_added_and_the_images_own_are_read() -> None:
