@@ -167,8 +167,14 @@ class Batch:
         self._draw_in_portions(wanted, most)
 
     def _draw_in_portions(self, wanted: Sequence[Wanted], most: int) -> None:
-        tokens = self.model.method.settings.tokens_per_mask
-        for portion in portions(wanted, lambda one: tokens(one[0].document.patches), most):
+        settings = self.model.method.settings
+
+        def tokens(one: Wanted) -> int:
+            branch, _ = one
+            again = branch.document.length + len(branch.reply.ids) if settings.looks_ahead else 0
+            return int(settings.tokens_per_mask(branch.document.patches)) + again
+
+        for portion in portions(wanted, tokens, most):
             for _ in in_halves(portion, self.draw):
                 pass
 
@@ -194,13 +200,18 @@ class Batch:
         inputs = sequence.inputs().to(self.device)
         return inputs, self._run(inputs, plan, ReadOnlyCache(self.cache))
 
+    def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+        inputs = sequence.inputs().to(self.device)
+        plan = make_plan(inputs.structure, self.attention, self.model.dtype)
+        return inputs, self._run(inputs, plan, None)
+
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
     ) -> dict[str, Tensor]:
         found: dict[str, Tensor] = self.model.read_out(masks, states, self.features, feature_rows)
         return found
 
-    def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | ReadOnlyCache) -> Tensor:
+    def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | ReadOnlyCache | None) -> Tensor:
         """Final states [L, H]."""
         found: Tensor = self.model.run_language(inputs, self.features, plan, cache).last_hidden_state[0]
         return found

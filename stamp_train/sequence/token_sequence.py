@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from stamp_train.sequence.document import Ints, Seg, TokenSpan
 from stamp_train.sequence.inputs import MaskPlace, StampInputs
 from stamp_train.sequence.structure import AttentionStructure
 
-_COLUMNS = ("ids", "positions", "features", "order", "document", "branch", "block")
+_COLUMNS = ("ids", "positions", "features", "order", "document", "branch", "block", "looks", "shown")
 
 
 class TokenSequence:
@@ -62,7 +63,7 @@ class TokenSequence:
 
     def structure(self) -> AttentionStructure:
         """Who may attend to whom."""
-        return AttentionStructure(*(self._joined(name) for name in ("document", "branch", "block", "order")))
+        return AttentionStructure(*(self._joined(fact.name) for fact in fields(AttentionStructure)))
 
     def inputs(self, text_rows: list[int] | None = None, **images: Any) -> StampInputs:
         """What the model takes; images: `pixel_values` and `image_grid_thw`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from stamp_train.methods.readout import Readout
 from stamp_train.methods.self1e.readout import SIDE, Self1eHead
 from stamp_train.methods.self1e.settings import Self1eSettings
 from stamp_train.methods.self1e.targets import resized
-from stamp_train.sequence.document import Grid, Ints, Seg, TokenSpan
+from stamp_train.sequence.document import Document, Grid, Ints, Seg, TokenSpan
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
 from stamp_train.sequence.token_sequence import TokenSequence
 
@@ -32,8 +34,9 @@ class Self1e(Method):
         self.settings = settings
         self.copies = settings.attention == "branch"
         self.cells = ("soft", SIDE) if settings.targets == "coverage" else None
-        # Without copies, all that is read has been computed when a `<|seg|>` is said.
-        self.over_cache, self.keeps_image = self.copies, not self.copies
+        # All that is read has been computed when a `<|seg|>` is said.
+        self.keeps_image = settings.attention == "none"
+        self.over_cache = not self.keeps_image
 
     def label(self, record: Record, target: int, grid: Grid, stored: Label | None) -> Label:
         """Coverage of the cells, or the mask as a small picture."""
@@ -42,7 +45,7 @@ class Self1e(Method):
         return coverage(record, target, grid, SIDE, stored)
 
     def lay_out(self, sequence: TokenSequence, seg: Seg, label: Label | None) -> None:
-        """Copies of the image's tokens in their own places, which see the text up to the `<|seg|>` too; or nothing."""
+        """Copies of the image's tokens in their own places, which see the text up to the `<|seg|>` too; or no token."""
         document = seg.document
         rows = self.put_copies(sequence, seg) if self.copies else document.image_rows()
         sequence.read(seg, np.concatenate([[seg.row_before], rows]))
@@ -73,20 +76,40 @@ class Self1e(Method):
         return _pictures(found["masks"], masks, SIDE)
 
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
-        """All copies in one pass over the cache; from states that are there, without them."""
-        images = self.passed(batch, segs) if self.copies else [seg.document.image_states for seg in segs]
-        states = [one for seg, image in zip(segs, images, strict=True) for one in (_row(seg.state_before), image)]
-        masks = [MaskPlace(seg, 1 + seg.document.patches) for seg in segs]
-        found = batch.read_out(masks, torch.cat([one for one in states if one is not None]))
+        """All in one pass: of copies over the cache, or of dialogues once more; or in none, from states that are there."""
+        if self.settings.looks_ahead:
+            masks, states = self.looked(batch, segs)
+        else:
+            masks = [MaskPlace(seg, 1 + seg.document.patches) for seg in segs]
+            images = self.copied(batch, segs) if self.copies else [seg.document.image_states for seg in segs]
+            parts = [part for seg, image in zip(segs, images, strict=True) for part in (_row(seg.state_before), image)]
+            states = torch.cat([part for part in parts if part is not None])
+        found = batch.read_out(masks, states)
         return self.pictures({"masks": found["masks"].float().cpu()}, masks)
 
-    def passed(self, batch: Drawing, segs: Sequence[Seg]) -> Sequence[Tensor]:
+    def copied(self, batch: Drawing, segs: Sequence[Seg]) -> Sequence[Tensor]:
         """States [h * w, H] of the copies for each of some masks."""
         sequence = batch.sequence()
         for seg in segs:
             self.put_copies(sequence, seg)
         _, states = batch.run_over_cache(sequence)
         return torch.split(states, [seg.document.patches for seg in segs])
+
+    def looked(self, batch: Drawing, segs: Sequence[Seg]) -> tuple[list[MaskPlace], Tensor]:
+        """Some masks and the states that are read for them, of their dialogues with images that look ahead."""
+        sequence = batch.sequence()
+        dialogues = groupby(segs, key=lambda seg: (seg.document, seg.branch))
+        for number, ((held, _), members) in enumerate(dialogues, start=1):
+            document = Document(number, held.opening, held.grid, held.image, held.first_row, sequence.length)
+            document.looks_for = sequence.chat.seg_id
+            some = list(members)
+            sequence.put(document.prefix())
+            rows = sequence.put(document.text(some[0].ids, 1))
+            for seg in some:
+                row = int(rows[seg.at])
+                self.lay_out(sequence, replace(seg, document=document, branch=1, row=row, row_before=row - 1), None)
+        inputs, states = batch.run_alone(sequence)
+        return sequence.masks, states[inputs.mask_rows]
 
     def ideal(self, label: Label) -> Tensor:
         """Coverage as probabilities."""

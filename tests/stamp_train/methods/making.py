@@ -30,6 +30,7 @@ SETTINGS: dict[str, Settings] = {
     "embedding-sam": EmbeddingSettings(head="sam", shape=SHAPE),
     "self1e": Self1eSettings(),
     "self1e-none": Self1eSettings(attention="none"),
+    "self1e-published": Self1eSettings(attention="published"),
     "self1e-resized": Self1eSettings(targets="resized"),
     "text4seg": Text4SegSettings(),
     "text4seg-fixed": Text4SegSettings(grid=24, label="fixed", sampling="coverage", parser="tolerant"),

@@ -21,8 +21,10 @@ from stamp_train.methods.self1e.settings import Self1eSettings
 from stamp_train.methods.self1e.targets import resized
 from stamp_train.sequence.document import Document, Seg
 from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Outputs, Reading, Targets
+from stamp_train.sequence.structure import visible
+from stamp_train.sequence.token_sequence import TokenSequence
 
-from ..making import packed, record
+from ..making import packed, record, tiny
 
 GOLDEN = Path(__file__).parents[3] / "data/golden/self1e"
 FACTS = json.loads((GOLDEN / "self1e.json").read_text(encoding="utf-8"))
@@ -87,6 +89,28 @@ def read(head: Self1eHead, merger: Merger) -> Outputs:
     reading = Reading(joined, torch.full((len(joined),), -1), tuple(masks), features, None, merger=merger)
     with torch.no_grad():
         return Outputs(theirs("mid/logits"), head(reading), tuple(masks), "none")
+
+
+@pytest.mark.parametrize("row", range(SEQUENCES))
+def test_published_attention_is_that_of_the_published_code(row: int) -> None:
+    """But for one column: theirs takes the id 0 for padding wherever it stands, and hides a word of the fourth sequence."""
+    ids = theirs("in/input_ids")[row].tolist()
+    length = 1 + max(at for at, token in enumerate(ids) if token != FACTS["pad_id"])
+    image = ids.index(FACTS["img_id"])
+    end = image + 16 + 1
+    looks_for = FACTS["seg_id"] if FACTS["seg_id"] in ids else -1
+    document = Document(1, (*ids[: image + 1], ids[end - 1]), GRID, looks_for=looks_for)
+    sequence = TokenSequence(tiny("self1e").chat)
+    sequence.put(document.prefix())
+    sequence.put(document.text(ids[end:length], 1))
+    structure = sequence.structure()
+    found, allowed = visible(structure, structure), theirs("in/allowed")[row, :length, :length].clone()
+    hidden = [at for at in range(length) if ids[at] == 0]
+    assert hidden == ([18] if row == 3 else [])
+    assert not (allowed & ~torch.eye(length, dtype=torch.bool))[:, hidden].any()
+    found[:, hidden] = allowed[:, hidden]
+    assert torch.equal(found, allowed)
+    assert torch.equal(found, theirs("in/allowed_without_seg_rule")[row, :length, :length]) == (looks_for < 0)
 
 
 def test_unshuffle_is_the_published_one_on_squares_and_undoes_the_merge_on_all_grids() -> None:

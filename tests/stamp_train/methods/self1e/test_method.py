@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 import torch
@@ -12,10 +14,11 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.self1e.readout import Planes, Self1eHead, unshuffle
 from stamp_train.methods.self1e.settings import Self1eSettings
+from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.inputs import Reading
 from stamp_train.sequence.layout import Layout
 
-from ..making import ONE, TWO, example, record, tiny
+from ..making import ONE, TURNS, TWO, example, record, tiny
 
 
 def test_a_branch_is_the_images_tokens_once_more_for_each_mask() -> None:
@@ -47,6 +50,75 @@ def test_without_a_branch_no_token_is_added_and_the_images_own_are_read() -> Non
     assert len(image) == 6 and not pack.inputs.structure.block.any() and one.method.settings.tokens_per_mask(6) == 0
     for part in pack.inputs.mask_rows.split([mask.rows for mask in pack.inputs.masks]):
         assert part[1:].tolist() == image
+
+
+def test_published_attention_gives_every_dialogue_the_image_to_itself() -> None:
+    one = tiny("self1e-published")
+    talk = record([TWO, ("A ball.",)])
+    pack = Layout(one.chat, one.method)([example(one.method, talk, (2, 3))])
+    inputs, structure = pack.inputs, pack.inputs.structure
+    ids, image = inputs.input_ids[0], inputs.feature_rows >= 0
+    assert structure.document.unique().tolist() == [1, 2] and int(image.sum()) == 12
+    assert inputs.image_grid_thw is not None and len(inputs.image_grid_thw) == 1  # still one pass of the tower
+    first = structure.document == 1
+    segs = first & (ids == one.chat.seg_id)
+    assert torch.equal(structure.looks, (first & image).long())
+    assert torch.equal(structure.shown, (first & image | segs).long())
+    assert int(segs.sum()) == 2 and not (structure.block > 0).any()
+    for part in inputs.mask_rows.split([mask.rows for mask in inputs.masks]):
+        assert part[1:].tolist() == (first & image).nonzero()[:, 0].tolist()
+
+
+@pytest.mark.parametrize(("name", "leaks"), [("self1e-published", True), ("self1e", False), ("self1e-none", False)])
+def test_published_attention_tells_the_text_what_follows(name: str, leaks: bool) -> None:
+    """What stands at `<|seg|>` moves the logits before it, for every token between the image and itself: the answer's leak.
+
+    It is part of the method as published, and the reason why `branch` is the default; nothing else may do so.
+    """
+    one = tiny(name)
+    pack = Layout(one.chat, one.method, LayoutOptions(text_labels="all"))([example(one.method, record([ONE]), (2, 3))])
+    inputs = pack.inputs
+    [at] = (inputs.input_ids[0] == one.chat.seg_id).nonzero()[:, 0].tolist()
+    other = inputs.input_ids.clone()
+    other[0, at] = 5
+    with torch.no_grad():
+        logits, moved = (
+            one.model(inputs=replace(inputs, input_ids=ids)).text_logits for ids in (inputs.input_ids, other)
+        )
+    change = (logits - moved).abs().amax(1)
+    image = ((inputs.input_ids[0] == one.chat.image_id) & (inputs.structure.block == 0)).nonzero()[:, 0]
+    between = (inputs.text_rows > image.max()) & (inputs.text_rows < at)
+    assert bool((change[between] > 1e-5).all()) == leaks and bool(between.any())
+    assert float(change[inputs.text_rows < int(image.min())].max()) < 1e-5
+    if not leaks:
+        assert float(change[between].max()) < 1e-5
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "segments", "flex"])
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_published_attention_packed_is_what_each_dialogue_is_alone(attention: str) -> None:
+    one = tiny("self1e-published")
+    whole = example(one.method, record([TWO, ONE, TURNS]), (3, 2))
+    other = example(one.method, record([ONE], 1), (2, 2), 1)
+    lay_out = Layout(one.chat, one.method)
+    with torch.no_grad():
+        packed = one.model(inputs=lay_out([other, whole]).inputs, attention=attention)
+        alone = [
+            one.model(inputs=lay_out([replace(image, dialogues=[dialogue])]).inputs, attention="sdpa")
+            for image in (other, whole)
+            for dialogue in image.dialogues
+        ]
+    for name in ("masks", "low"):
+        wanted = torch.cat([part.read[name] for part in alone])
+        torch.testing.assert_close(packed.read[name], wanted, atol=1e-4, rtol=1e-4)
+    wanted = torch.cat([part.text_logits for part in alone])
+    torch.testing.assert_close(packed.text_logits, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_results_of_published_attention_say_what_they_are() -> None:
+    leaking, ours = Self1eSettings(attention="published"), Self1eSettings()
+    assert any("ahead" in remark for remark in leaking.remarks) and not ours.remarks
+    assert leaking.tokens_per_mask(9) == 0 and leaking.looks_ahead and not ours.looks_ahead
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (5, 8), (8, 5), (1, 7)])
@@ -90,7 +162,7 @@ def test_all_weights_take_part(masks: bool) -> None:
     assert all(weight.grad is not None and bool(weight.grad.any()) == masks for weight in head.parameters())
 
 
-@pytest.mark.parametrize("attention", ["branch", "none"])
+@pytest.mark.parametrize("attention", ["branch", "none", "published"])
 @pytest.mark.parametrize("preset", ["qwen2.5-tiny", "qwen3-tiny"])
 def test_other_families_draw_over_the_cache_what_one_pass_has(preset: str, attention: str) -> None:
     """Their towers have windows, or features for inner layers; patches before the merge are in the image's order."""
@@ -98,7 +170,7 @@ def test_other_families_draw_over_the_cache_what_one_pass_has(preset: str, atten
     grid, size = (4, 6), model.config.vision_config.patch_size**2 * 6
     pixels = torch.randn(4 * grid[0] * grid[1], size, generator=torch.Generator().manual_seed(1))
     of = example(model.method, record([TWO, ONE]), grid)
-    image = type(of)(of.dialogues, pixels, of.grid_thw)
+    image = replace(of, pixel_values=pixels)
     pack = Layout(processor.chat, model.method)([image])
     with torch.no_grad():
         features = model.image_features(pack.inputs)
