@@ -213,11 +213,13 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         found: dict[str, Tensor] = self.classifier(reading)
         return found
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Readout):
-            module.begin()
+    def _initialize_weights(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        # Not in `_init_weights`, which transformers passes over for modules that have no weights of their own but in others.
+        begun = getattr(module, "_is_hf_initialized", False)
+        super()._initialize_weights(module, *args, **kwargs)
+        if not begun and isinstance(module, Readout):
+            with torch.no_grad():
+                module.begin()
 
 
 @cache

@@ -141,7 +141,7 @@ def _pictures(logits: Tensor, masks: Sequence[MaskPlace], side: int) -> list[Ten
     return [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]
 
 
-def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized(picture: Tensor, size: tuple[int, ...]) -> Tensor:
     """Flat; of that size before."""
     return F.interpolate(picture[None, None], size=size, mode="bilinear").flatten()
 

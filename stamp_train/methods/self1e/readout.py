@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import initialization as init
 
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.document import MERGE, Document, Grid
@@ -40,6 +41,12 @@ class Self1eHead(Readout):
         self.states = _layers(hidden_size, MERGE**2 * hidden_size)
         self.features = _layers(hidden_size, MERGE**2 * hidden_size)
         self.last = _layers(hidden_size, hidden_size)
+
+    def begin(self) -> None:
+        """By the number of inputs: with transformers' 0.02 a narrow model's products, of two such chains, would be nothing."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                init.normal_(layer.weight, std=layer.in_features**-0.5)
 
     def forward(self, reading: Reading) -> dict[str, Tensor]:
         """`masks`: logits [4h, 4w] of all masks, one after another, row by row; `low`: at half the resolution, for losses."""

@@ -42,6 +42,11 @@ ONE, TWO, TURNS = ("Sure: <|seg|>",), ("One <|seg|> and <|seg|> there.",), ("Her
 def tiny(name: str) -> SimpleNamespace:
     """A tiny model of a method, its processor and chat; do not change its weights."""
     model, processor = build_preset("tiny", method=SETTINGS[name])
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        for weight in model.classifier.parameters():
+            if weight.ndim == 2:  # otherwise logits are nearly 0, whatever is wrong with them
+                weight.normal_(std=weight.shape[1] ** -0.5)
     return SimpleNamespace(model=model, processor=processor, chat=processor.chat, method=model.method)
 
 
