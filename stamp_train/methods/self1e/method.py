@@ -82,8 +82,7 @@ class Self1e(Method):
         else:
             masks = [MaskPlace(seg, 1 + seg.document.patches) for seg in segs]
             images = self.copied(batch, segs) if self.copies else [seg.document.image_states for seg in segs]
-            parts = [part for seg, image in zip(segs, images, strict=True) for part in (_row(seg.state_before), image)]
-            states = torch.cat([part for part in parts if part is not None])
+            states = torch.cat([_read(seg, image) for seg, image in zip(segs, images, strict=True)])
         found = batch.read_out(masks, states)
         return self.pictures({"masks": found["masks"].float().cpu()}, masks)
 
@@ -146,5 +145,7 @@ def _resized(picture: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(picture[None, None], size=size, mode="bilinear").flatten()
 
 
-def _row(state: Tensor | None) -> Tensor | None:
-    return None if state is None else state[None]
+def _read(seg: Seg, image: Tensor | None) -> Tensor:
+    """States [1 + h * w, H] for a mask, as `lay_out` has them."""
+    assert seg.state_before is not None and image is not None  # kept while the answer was read
+    return torch.cat([seg.state_before[None], image])

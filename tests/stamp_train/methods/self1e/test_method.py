@@ -151,7 +151,9 @@ def test_masks_that_share_their_image_are_what_they_are_one_by_one() -> None:
 def test_products_of_a_new_readout_are_large_enough_to_learn_from() -> None:
     model, _ = build_preset("tiny", method=Self1eSettings())
     for name, weight in model.classifier.named_parameters():
-        assert float(weight.std()) == pytest.approx(weight.shape[-1] ** -0.5 if weight.ndim == 2 else 0, rel=0.1), name
+        assert float(weight.detach().std()) == pytest.approx(
+            weight.shape[-1] ** -0.5 if weight.ndim == 2 else 0, rel=0.1
+        ), name
 
 
 @pytest.mark.parametrize("masks", [True, False])
