@@ -55,7 +55,7 @@ def _work(pack: PackedBatch) -> Work:
     """What is in a pack."""
     inputs, grids = pack.inputs, pack.inputs.image_grid_thw
     blocks = inputs.structure.block > 0
-    mask = int(blocks.sum())
+    mask = int(blocks.sum()) + len(inputs.given_rows)
     image = int(((inputs.feature_rows >= 0) & ~blocks).sum())
     text = len(inputs.structure) - image - mask
     return Work(len(pack.dialogues), 0 if grids is None else len(grids), text, image, mask)
