@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from stamp_schemas import RLE, Content, Dialogue, Message, Record, SourceInfo, TargetInfo
 from stamp_schemas.record import SEG
 from stamp_train.backbones.presets import build_preset
+from stamp_train.methods.argenseg.settings import ArgensegSettings
 from stamp_train.methods.contract import Method, Settings
 from stamp_train.methods.embedding.settings import EmbeddingSettings
 from stamp_train.methods.stamp.settings import StampSettings
@@ -27,6 +28,10 @@ SETTINGS: dict[str, Settings] = {
     "embedding": EmbeddingSettings(width=16),
     "embedding-at": EmbeddingSettings(width=16, read="at"),
     "embedding-sam": EmbeddingSettings(head="sam", shape=SHAPE),
+    "argenseg": ArgensegSettings(vocabulary=64),
+    "argenseg-scales": ArgensegSettings(
+        vocabulary=64, scales=(1, 2, 4, 8), attention="scales", positions="plane", softmax="joint"
+    ),
     "text4seg": Text4SegSettings(),
     "text4seg-fixed": Text4SegSettings(grid=24, label="fixed", sampling="coverage", parser="tolerant"),
 }
@@ -37,6 +42,7 @@ ONE, TWO, TURNS = ("Sure: <|seg|>",), ("One <|seg|> and <|seg|> there.",), ("Her
 def tiny(name: str) -> SimpleNamespace:
     """A tiny model of a method, its processor and chat; do not change its weights."""
     model, processor = build_preset("tiny", method=SETTINGS[name])
+    model.method.begin_readout(model.classifier, lambda: [record([("<|seg|>",) * 8], seed) for seed in range(40)])
     return SimpleNamespace(model=model, processor=processor, chat=processor.chat, method=model.method)
 
 
