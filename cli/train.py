@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stamp_cli import chat, console, evaluate, export_model, predict, train_plan, train_recipes, train_run, train_verify
+from stamp_cli import (
+    chat,
+    codes,
+    console,
+    evaluate,
+    export_model,
+    predict,
+    train_plan,
+    train_recipes,
+    train_run,
+    train_verify,
+)
 
 TRAIN, USE = "Train", "Use"
 COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
@@ -16,6 +27,13 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-train run tiny --set data.root=shards --out runs/tiny",
             "stamp-train run tiny --out runs/tiny --resume auto",
             "stamp-train run stamp-2b --launcher slurm --nodes 4 --gpus-per-node 8 --print-script",
+        ),
+    ),
+    codes.codes: (
+        TRAIN,
+        (
+            "stamp-train codes vae_ch160v4096z32.pth shards/refcoco-unc/train shards/refcoco-unc/val",
+            "stamp-train codes residual shards/refcoco-unc/train --out masks.safetensors",
         ),
     ),
     train_verify.verify: (TRAIN, ("stamp-train verify runs/tiny", "stamp-train verify runs/tiny --json")),

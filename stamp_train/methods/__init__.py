@@ -52,6 +52,12 @@ def settings_type(name: Any) -> type[Settings]:
     return found
 
 
+def codes_maker() -> tuple[Any, Any]:
+    """What is asked of `stamp-train codes`, as a class, and what does it: `(asked, report) -> made`."""
+    module = import_module("stamp_train.methods.argenseg.making")
+    return module.Asked, module.make_codes
+
+
 def default_settings() -> Settings:
     """The settings of new models, where nothing else is asked for."""
     return settings_type(DEFAULT)()
