@@ -81,6 +81,9 @@ class Settings(Part, frozen=True):
         """As `complete`, but only with what says how large the network is; no record is read."""
         return self
 
+    def check_training(self, *, tower_learns: bool) -> None:
+        """UsageFault where the method's training takes a vision tower that learns, and it does not; a dry run asks too."""
+
     def over(self, network: Self) -> Self:
         """The settings of a network that exists, trained as these say."""
         return msgspec.structs.replace(network, **{name: getattr(self, name) for name in self.training})

@@ -193,6 +193,12 @@ def test_a_hint_belongs_to_the_key_at_fault(shards: Path, tmp_path: Path) -> Non
     assert fault.value.hint.startswith("give the folder of a model")
 
 
+@pytest.mark.parametrize("change", ["model.tuning=lora", "model.freeze_vision=true"])
+def test_a_dry_run_sees_what_the_method_cannot_be_trained_with(change: str, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match="method: naming trains the vision tower"):
+        dry_run(small(shards, tmp_path, "method.demo.naming=1", change), device("cpu"), 1)
+
+
 def test_a_dry_run_sees_a_picture_that_no_pack_holds(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(StampError, match=r"batch\.pack_tokens"):
         dry_run(small(shards, tmp_path, "batch.pack_tokens=20"), device("cpu"), 1)
