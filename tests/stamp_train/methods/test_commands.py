@@ -32,7 +32,7 @@ METHODS = {
     "embedding": {"name": "embedding", "width": 16},
     "embedding-sam": {"name": "embedding", "head": "sam", "sam": "SAM"},
     "self1e": {"name": "self1e"},
-    "self1e-none": {"name": "self1e", "attention": "none", "targets": "resized"},
+    "self1e-published": {"name": "self1e", "attention": "published", "targets": "resized"},
 }
 QUESTION = "Please segment the ball."
 
