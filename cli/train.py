@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stamp_cli import chat, console, evaluate, export_model, predict, train_plan, train_recipes, train_run, train_verify
+from stamp_cli import (
+    chat,
+    compare,
+    console,
+    evaluate,
+    export_model,
+    predict,
+    train_plan,
+    train_recipes,
+    train_run,
+    train_verify,
+)
 
 TRAIN, USE = "Train", "Use"
 COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
@@ -26,6 +37,14 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-train eval runs/tiny shards/refcoco-unc/val --mode both --refine sam:sam_vit_h_4b8939.pth -p 8",
             "stamp-train eval --oracle shards/refcoco-unc/val",
             "stamp-train eval --oracle stamp-2b shards/refcoco-unc/val",
+        ),
+    ),
+    compare.compare: (
+        TRAIN,
+        (
+            "stamp-train compare --methods",
+            "stamp-train compare stamp-fine text4seg-16 --seeds 1 --set data.root=shards",
+            "stamp-train compare all --recipe compare-2b --dry-run --device h100 --devices 8",
         ),
     ),
     predict.predict: (
