@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stamp_cli.console import INTERRUPTED, one_line, only_for, print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, one_line, only_for, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, duration, of, short
 
@@ -117,9 +117,11 @@ def _compare(plan: Plan, overwrite: bool, shown: int, json: bool) -> None:
     from stamp_train.launch.signals import STOPPED, StoppedEarly, heard_early
 
     common = shared(plan.resolved, plan.max_new_tokens, plan.timed)
-    claim(plan.out, common, overwrite)
+    hide_loading_bars()
+    plan.out.mkdir(parents=True, exist_ok=True)
     try:
         with hold(plan.out, "comparison"), heard_early():
+            claim(plan.out, common, overwrite)
             with progress_bar() as report:
                 done = work(plan, lambda did, total, what: report(did, total, one_line(what)))
             found = gather(plan, done, common, shlex.join(["stamp-train", *sys.argv[1:]]))

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from stamp_data.shards.manifest import read_manifest
-from stamp_data.writing import write_atomic
+from stamp_data.writing import LOCK, write_atomic
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.recipes import Resolved
@@ -70,12 +70,12 @@ def _sets(recipe: Recipe) -> dict[str, str]:
 
 
 def claim(folder: Path, asked: Shared, overwrite: bool = False) -> None:
-    """Make a folder that of a comparison, or go on with the one that is there, if that shares the same.
+    """Make an existing folder that of a comparison, or go on with the one that is there, if that shares the same.
 
     overwrite: begin anew. UsageFault: the folder holds a comparison of something else, or something else.
     """
     path = folder / COMPARISON
-    if folder.is_dir() and any(folder.iterdir()) and not path.is_file():
+    if not path.is_file() and any(one.name != LOCK for one in folder.iterdir()):
         raise UsageFault(f"{folder}: holds something, but no comparison", "give another --out")
     if overwrite and path.is_file():
         for name in (RUNS, BASE, PICTURES):
@@ -86,7 +86,6 @@ def claim(folder: Path, asked: Shared, overwrite: bool = False) -> None:
         ):  # last what says whose it is, so that a removal cut short can be done again
             (folder / name).unlink(missing_ok=True)
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, msgspec.json.format(msgspec.json.encode(asked), indent=2) + b"\n")
     elif changed := _changes(_read(path), asked):
         more = f", and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""

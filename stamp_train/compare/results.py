@@ -98,13 +98,13 @@ def gather(plan: Plan, done: Done, shared: files.Shared, command: str) -> Compar
     sets = [one for one in (CaseSet(open_set(recipe.data, name)) for name in recipe.evaluation.sets) if len(one)]
     words = {one.name: _wordings(one) for one in sets}
     rows = [_row(plan, done, name, words) for name in plan.names]
-    logs = [plan.place(name, seed) for name in plan.names for seed in plan.seed_numbers]
-    measured = [_read(path, Measured) for place in logs if (path := place / files.MEASURED).is_file()]
+    finished = [plan.place(row.name, seed) for row in rows for seed in row.seeds]
+    measured = [_read(place / files.MEASURED, Measured) for place in finished]
     return Comparison(
         command=command,
         shared=shared,
         seeds=plan.seed_numbers,
-        steps=max((len(read_rows(place / files.RUN / LOG)) for place in logs), default=0),
+        steps=max((len(read_rows(place / files.RUN / LOG)) for place in finished), default=0),
         batches=done.batches,
         sets=[set_card(one) for one in sets],
         device=measured[0].device if measured else "",
@@ -122,10 +122,10 @@ def _row(plan: Plan, done: Done, name: str, words: Mapping[str, Mapping[str, fro
         seeds=[seed for seed in plan.seed_numbers if seed not in failed],
         failed=failed,
     )
-    row.curves = {seed: _curve(plan.place(name, seed) / files.RUN) for seed in plan.seed_numbers}
     places = [plan.place(name, seed) for seed in row.seeds]
     if not places:
         return row
+    row.curves = {seed: _curve(place / files.RUN) for seed, place in zip(row.seeds, places, strict=True)}
     lines = [lines_of(place) for place in places]
     for one in words:
         some = [[line for line in found if line.set == one and line.score] for found in lines]
@@ -176,7 +176,7 @@ def _costs(measured: Sequence[Measured], places: Sequence[Path]) -> Costs:
 
 
 def _curve(run: Path) -> list[Point]:
-    """What a run has scored while it was trained, so far."""
+    """What a run has scored while it was trained."""
     seconds, passed = 0.0, {}
     for row in read_rows(run / LOG):
         seconds += row["seconds"]

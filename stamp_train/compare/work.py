@@ -81,11 +81,11 @@ class _Worker:
         self.plan, self.overrides, self.report = plan, overrides, report
         self.found = Done()
         self._trained: dict[int, dict[str, Path]] = {}  # seed -> folders of runs, which must have seen the same
-        self._runs = 0
+        self._runs = self._step = 0
         self._what = ""
 
     def run(self, name: str, seed: int) -> None:
-        self._what = f"{name}, seed {seed}"
+        self._what, self._step = f"{name}, seed {seed}", 0
         try:
             self._run(name, seed)
         except StampError as fault:
@@ -96,19 +96,23 @@ class _Worker:
     def _run(self, name: str, seed: int) -> None:
         plan, place = self.plan, self.plan.place(name, seed)
         resolved = recipe_of(plan.recipe, self.overrides, name, seed)
-        self._tell("training", 0)
+        self._tell("training")
         _train(plan, resolved, place, self._tell)
         trained = {**self._trained.get(seed, {}), name: place / files.RUN}
         self.found.batches[seed] = check_equal(trained)
         self._trained[seed] = trained
-        self._tell("evaluation", 1)
+        self._begin(1, "evaluation")
         _evaluate(plan, resolved, place, self._tell)
-        self._tell("measuring", 2)
+        self._begin(2, "measuring")
         _measure(plan, place, self._tell)
 
-    def _tell(self, text: str, step: int = 0) -> None:
+    def _begin(self, step: int, what: str) -> None:
+        self._step = step
+        self._tell(what)
+
+    def _tell(self, text: str) -> None:
         total = len(self.plan.names) * self.plan.seeds * _STEPS
-        self.report(self._runs * _STEPS + step, total, f"{self._what}: {text}")
+        self.report(self._runs * _STEPS + self._step, total, f"{self._what}: {text}")
 
 
 def _with_base(plan: Plan) -> list[str]:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -83,14 +82,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def failed(world: Path) -> Iterator[subprocess.CompletedProcess[str]]:
+def failed(world: Path) -> subprocess.CompletedProcess[str]:
     """The call after that, for which the second method cannot be trained."""
     log = run_of(world, METHODS[1]) / "log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("no row\n")
     done = compare(world)
     log.unlink()
-    yield done
+    return done
 
 
 @pytest.fixture(scope="module")
