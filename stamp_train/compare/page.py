@@ -10,6 +10,7 @@ from importlib import resources
 
 import msgspec
 
+from stamp_train.compare.curves import CURVES_NOTE
 from stamp_train.compare.results import Comparison
 from stamp_train.compare.scenes import Scene
 from stamp_train.compare.tables import Cells, tables
@@ -32,6 +33,7 @@ def page(found: Comparison, figure: str, scenes: Sequence[Scene]) -> str:
         *map(_table, tables(found)),
         "<h2>Learning curves</h2>",
         figure,
+        f'<p class="quiet">{escape(CURVES_NOTE)}</p>',
         "<h2>The same scenes</h2>",
         *map(_figure, scenes),
         "<h2>How the numbers were made</h2>",

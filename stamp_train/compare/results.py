@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from stamp_schemas import StampError
+from stamp_train.backbones.base import find
+from stamp_train.backbones.folder import digest
 from stamp_train.compare import folder as files
 from stamp_train.compare.intervals import Interval, Scored, intervals
 from stamp_train.compare.measure import Measured
@@ -77,12 +79,13 @@ class Row(msgspec.Struct, kw_only=True):
 class Comparison(msgspec.Struct, kw_only=True):
     """A comparison. batches: seed -> one digest of all that every method has learned from. shared: see `folder.Shared`.
 
-    command: that made it. device: that answers were timed on.
+    command: that made it. base: digest of the weights that all began with. device: that answers were timed on.
     """
 
     schema: Literal["stamp.comparison/1"] = SCHEMA
     command: str
     shared: files.Shared
+    base: str
     seeds: list[int]
     steps: int
     batches: dict[int, str]
@@ -103,6 +106,7 @@ def gather(plan: Plan, done: Done, shared: files.Shared, command: str) -> Compar
     return Comparison(
         command=command,
         shared=shared,
+        base=_base(plan),
         seeds=plan.seed_numbers,
         steps=max((len(read_rows(place / files.RUN / LOG)) for place in finished), default=0),
         batches=done.batches,
@@ -111,6 +115,12 @@ def gather(plan: Plan, done: Done, shared: files.Shared, command: str) -> Compar
         versions=software(),
         rows=rows,
     )
+
+
+def _base(plan: Plan) -> str:
+    start = plan.resolved.recipe.model.start
+    folder = find(start) if start else plan.out / files.BASE
+    return digest(folder) if folder else ""
 
 
 def _row(plan: Plan, done: Done, name: str, words: Mapping[str, Mapping[str, frozenset[str]]]) -> Row:

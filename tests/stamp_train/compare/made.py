@@ -44,6 +44,7 @@ def comparison(*rows: Row, recipe: str = "small") -> Comparison:
     return Comparison(
         command=f"stamp-train compare --recipe {recipe}",
         shared=Shared(recipe=recipe, values={"about": recipe}, sets={SET: "d" * 32}, max_new_tokens=8, timed=2),
+        base="a" * 64,
         seeds=[0, 1],
         steps=2,
         batches={0: "b" * 32},
