@@ -14,8 +14,8 @@ _WIDE, _HIGH, _LEFT, _LOW, _TOP = 440, 300, 46, 42, 26  # pixels of a panel, and
 _LINE = 16  # of the legend
 _TICKS = 4
 CURVES_NOTE = (
-    "Held-out cIoU while training is teacher-forced in full: where a mask is written (text, codes), each of its tokens is predicted "
-    "behind the true ones, which is kinder than to a mask that is drawn at once. The tables' masks are the model's own."
+    "Held-out cIoU while training is teacher-forced in full: where a mask is written (text, codes), each of its tokens is "
+    "predicted behind the true ones, which is kinder than to one that is drawn at once. The tables' masks are the model's own."
 )
 _Place = Callable[[Point], float]
 
