@@ -56,12 +56,12 @@ def _panel(rows: Sequence[Row], left: int, label: str, place: _Place) -> Iterato
         yield f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#646c7a">{100 * highest * part:.0f} %</text>'
         yield f'<text x="{x:.1f}" y="{y0 + 16}" text-anchor="middle" fill="#646c7a">{most * part:,.4g}</text>'
     for row, colour in zip(rows, cycle(COLOURS), strict=False):
-        for points, thick in _lines(list(row.curves.values())):
-            corners = [at(place(point), point.ciou) for point in points]
+        for line, thick in _lines(list(row.curves.values())):
+            corners = [at(place(point), point.ciou) for point in line]
             look = f'stroke="{colour}" stroke-width="{2.5 if thick else 1}" stroke-opacity="{1 if thick else 0.45}"'
             yield f'<polyline fill="none" {look} points="{" ".join(corners)}"/>'
-            for x, y in (corner.split(",") for corner in corners if thick):
-                yield f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>'
+            for across, up in (corner.split(",") for corner in corners if thick):
+                yield f'<circle cx="{across}" cy="{up}" r="2.5" fill="{colour}"/>'
 
 
 def _lines(seeds: Sequence[Sequence[Point]]) -> Iterator[tuple[Sequence[Point], bool]]:

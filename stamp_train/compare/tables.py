@@ -29,7 +29,7 @@ _COSTS = (
     "answer ms",
     "masks ms",
 )
-_WIDE = 170  # characters where the terminal has no width of its own
+_WIDE = 240  # characters where the terminal has no width of its own
 
 
 @dataclass(frozen=True)
