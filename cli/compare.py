@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stamp_cli.console import INTERRUPTED, hide_loading_bars, one_line, only_for, print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, one_line, only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, duration, of, short
 
@@ -18,49 +18,36 @@ if TYPE_CHECKING:
     from stamp_train.compare.work import Plan
     from stamp_train.estimate.devices import Machine
 
-PLAN, ANSWERS = "Dry run", "Answers"
+ASK, PLAN = panels("How models are asked", "Dry run")
 
 
 def compare(
     context: typer.Context,
     methods: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="METHOD…", help="Names of variants (see --methods), or `all`.", show_default=False),
+        list[str] | None, typer.Argument(metavar="METHOD…", help="Names of variants (see --methods), or `all`.")
     ] = None,
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="What all are trained by: a recipe, or a YAML file.")
     ] = "compare-tiny",
     overrides: Overrides = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method, each with another seed.")] = 3,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder; comparisons/RECIPE if not given.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; comparisons/RECIPE if not given.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever comparison OUT holds.")] = False,
     processes: Annotated[
         int, typer.Option("--processes", "-p", min=1, help="On this machine, one per GPU or core.")
     ] = 1,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Most tokens of an answer; masks in words need many.", rich_help_panel=ANSWERS)
-    ] = 1024,
-    timed: Annotated[int, typer.Option(min=1, help="Cases whose answers are timed.", rich_help_panel=ANSWERS)] = 16,
-    scenes: Annotated[
-        int, typer.Option(min=0, help="Scenes that are drawn as every method sees them.", rich_help_panel=ANSWERS)
-    ] = 8,
+    scenes: Annotated[int, typer.Option(min=0, help="Scenes that are drawn as every method sees them.")] = 8,
     listing: Annotated[bool, typer.Option("--methods", help="List what can be compared, and stop.")] = False,
     json: Json = False,
-    dry: Annotated[
-        bool, typer.Option("--dry-run", help="Say what each method would cost, and stop.", rich_help_panel=PLAN)
-    ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="What --dry-run reckons with, such as h100; this machine if not given.",
-            rich_help_panel=PLAN,
-            show_default=False,
-        ),
-    ] = "",
+    records: Annotated[
+        int | None, ASK(min=1, help="At most so many records of each set, a random sample; all if not given.")
+    ] = None,
+    max_new_tokens: Annotated[int, ASK(min=1, help="Most tokens of an answer; masks in words need many.")] = 1024,
+    timed: Annotated[int, ASK(min=1, help="Cases whose answers are timed, one at a time.")] = 16,
+    dry: Annotated[bool, PLAN("--dry-run", help="Say what each method would cost, and stop.")] = False,
+    device: Annotated[str, PLAN(help="What --dry-run reckons with, such as h100; this machine if not given.")] = "",
     devices: Annotated[
-        int | None, typer.Option(min=1, help="How many of them.", rich_help_panel=PLAN, show_default=False)
+        int | None, PLAN(min=1, help="How many of them; if not given, --processes, else those of this machine.")
     ] = None,
 ) -> None:
     """Train methods from one base on the same batches, score them by the same evaluator, and make one table of it.
@@ -71,6 +58,7 @@ def compare(
     only_for(context, "--dry-run", dry, "device", "devices")
     if listing:
         return _list(json)
+    from stamp_train.compare.folder import Asking
     from stamp_train.compare.variants import chosen, plain
     from stamp_train.compare.work import Plan
     from stamp_train.estimate.checks import check_recipe
@@ -85,8 +73,7 @@ def compare(
         resolved=resolved,
         seeds=seeds,
         out=out or Path("comparisons", resolved.name),
-        max_new_tokens=max_new_tokens,
-        timed=timed,
+        asking=Asking(records=records, max_new_tokens=max_new_tokens, timed=timed),
         processes=processes,
     )
     if dry:
@@ -116,7 +103,7 @@ def _compare(plan: Plan, overwrite: bool, shown: int, json: bool) -> None:
     from stamp_train.compare.writing import write
     from stamp_train.launch.signals import STOPPED, StoppedEarly, heard_early
 
-    common = shared(plan.resolved, plan.max_new_tokens, plan.timed)
+    common = shared(plan.resolved, plan.asking)
     hide_loading_bars()
     plan.out.mkdir(parents=True, exist_ok=True)
     try:

@@ -22,6 +22,7 @@ from stamp_data.shards.manifest import read_manifest
 from stamp_data.writing import LOCK, write_atomic
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
+from stamp_train.eval.cases import CaseSet
 from stamp_train.recipes import Resolved
 from stamp_train.stream.stages import open_set, told_root
 
@@ -32,21 +33,35 @@ _WRITTEN = (RESULTS, TABLE, PAGE, CURVES)
 _SHOWN = 3  # differences that are told
 
 
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """How trained models are asked.
+
+    records: of each set, at most; None for all. max_new_tokens: of an answer. timed: cases whose answers are timed.
+    """
+
+    records: int | None = None
+    max_new_tokens: int = 1024
+    timed: int = 16
+
+    def sets(self, recipe: Recipe) -> list[CaseSet]:
+        """The sets that a recipe evaluates, those that have masks."""
+        opened = [CaseSet(open_set(recipe.data, name), records=self.records) for name in recipe.evaluation.sets]
+        return [one for one in opened if len(one)]
+
+
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """What all runs of a comparison have in common.
 
     recipe: its name. values: of it, by dotted path, without method and seed. sets: name -> digest, of training and evaluation.
-    max_new_tokens: of an answer. timed: cases whose answers are timed.
     """
 
     recipe: str
     values: dict[str, Any]
     sets: dict[str, str]
-    max_new_tokens: int
-    timed: int
+    asking: Asking
 
 
-def shared(resolved: Resolved, max_new_tokens: int, timed: int) -> Shared:
+def shared(resolved: Resolved, asking: Asking) -> Shared:
     """Of a recipe. UsageFault: it evaluates nothing. StampError: a set is not there."""
     recipe = resolved.recipe
     if not recipe.evaluation.sets:
@@ -58,8 +73,7 @@ def shared(resolved: Resolved, max_new_tokens: int, timed: int) -> Shared:
         recipe=resolved.name,
         values=msgspec.json.decode(msgspec.json.encode(values)),  # as it is read back
         sets=_sets(recipe),
-        max_new_tokens=max_new_tokens,
-        timed=timed,
+        asking=asking,
     )
 
 
@@ -112,4 +126,4 @@ def _changes(old: Shared, new: Shared) -> list[str]:
 
 
 def _alone(one: Shared) -> dict[str, Any]:
-    return {"recipe": one.recipe, "max_new_tokens": one.max_new_tokens, "timed": one.timed}
+    return {"recipe": one.recipe, **msgspec.structs.asdict(one.asking)}

@@ -28,6 +28,7 @@ from stamp_data.writing import write_atomic
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
 from stamp_train.compare.ceiling import ceiling
+from stamp_train.compare.folder import Asking
 from stamp_train.estimate.architecture import measured as sizes_of
 from stamp_train.estimate.cost import operations
 from stamp_train.estimate.workload import Work, stage_work
@@ -37,18 +38,16 @@ from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.predict.opening import open_checkpoint
 from stamp_train.recipes import resolve
 from stamp_train.stream.examples import prepare_with
-from stamp_train.stream.stages import open_set
 
 WARM_UP = 1  # cases that are answered before any is timed
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What is to be measured. recipe: file of the run's recipe. run: its folder. timed: cases. max_new_tokens: of an answer."""
+    """What is to be measured. recipe: file of the run's recipe. run: its folder. asking: of the model."""
 
     recipe: str
     run: str
-    timed: int
-    max_new_tokens: int
+    asking: Asking
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,11 +101,11 @@ def measure(asked: Asked) -> Measured:
     model, processor = open_checkpoint(asked.run)
     sizes = sizes_of(model.config, recipe.model)
     work = sum((stage_work(recipe, stage).work for stage in recipe.stages), Work())
-    sets = [one for one in (CaseSet(open_set(recipe.data, name)) for name in recipe.evaluation.sets) if len(one)]
+    sets = asked.asking.sets(recipe)
     prepare, upsampling = prepare_with(processor), recipe.evaluation.upsampling
     ceilings = {one.name: ceiling(one, prepare, model.method, upsampling) for one in sets}
-    watch = _Watch(StampGenerator(model, processor), asked.max_new_tokens)
-    timed = [watch.timed(picture, case) for picture, case in _some(sets, asked.timed + WARM_UP)][WARM_UP:]
+    watch = _Watch(StampGenerator(model, processor), asked.asking.max_new_tokens)
+    timed = [watch.timed(picture, case) for picture, case in _some(sets, asked.asking.timed + WARM_UP)][WARM_UP:]
     return Measured(
         parameters=sizes.parameters,
         added=sizes.head,

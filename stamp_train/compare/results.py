@@ -22,7 +22,6 @@ from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.journal import CASES
 from stamp_train.eval.scoring import FREE, Line
 from stamp_train.methods import settings_type
-from stamp_train.stream.stages import open_set
 from stamp_train.train.folder import EVALUATIONS, LOG
 from stamp_train.train.runlog import read_rows
 
@@ -97,8 +96,7 @@ class Comparison(msgspec.Struct, kw_only=True):
 
 def gather(plan: Plan, done: Done, shared: files.Shared, command: str) -> Comparison:
     """Everything that has come of the runs. StampError: a file of theirs is damaged."""
-    recipe = plan.resolved.recipe
-    sets = [one for one in (CaseSet(open_set(recipe.data, name)) for name in recipe.evaluation.sets) if len(one)]
+    sets = plan.asking.sets(plan.resolved.recipe)
     words = {one.name: _wordings(one) for one in sets}
     rows = [_row(plan, done, name, words) for name in plan.names]
     finished = [plan.place(row.name, seed) for row in rows for seed in row.seeds]

@@ -18,7 +18,6 @@ from stamp_train.compare.results import lines_of
 from stamp_train.compare.work import Plan
 from stamp_train.eval.cases import CaseSet, Mask
 from stamp_train.eval.scoring import FREE, Line
-from stamp_train.stream.stages import open_set
 
 SIDE = 240  # pixels of a picture's longer side
 _TRUTH = "#15181e"
@@ -42,8 +41,7 @@ def scenes(plan: Plan, names: Sequence[str], seed: int, count: int) -> list[Scen
     if not found:
         return []
     keys = sorted(next(iter(found.values())), key=lambda key: xxh3_64_intdigest("/".join(map(str, key)).encode()))
-    data = plan.resolved.recipe.data
-    sets = {one.name: one for one in (CaseSet(open_set(data, name)) for name in plan.resolved.recipe.evaluation.sets)}
+    sets = {one.name: one for one in plan.asking.sets(plan.resolved.recipe)}
     return [_scene(sets[key[0]], {name: lines[key] for name, lines in found.items()}) for key in keys[:count]]
 
 

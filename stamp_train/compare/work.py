@@ -31,7 +31,7 @@ _COMMANDS = "stamp_cli.train"
 @dataclass(frozen=True)
 class Plan:
     """What is compared. names: of variants. resolved: the recipe that all share; recipe, overrides: as it was called.
-    seeds: how many. processes: of training and evaluation, on this machine."""
+    seeds: how many. asking: of trained models. processes: of training and evaluation, on this machine."""
 
     names: Sequence[str]
     recipe: str
@@ -39,8 +39,7 @@ class Plan:
     resolved: Resolved
     seeds: int
     out: Path
-    max_new_tokens: int
-    timed: int
+    asking: files.Asking
     processes: int = 1
 
     @property
@@ -147,7 +146,8 @@ def _evaluation(plan: Plan, recipe: Recipe, place: Path) -> list[str]:
     """Arguments of the command."""
     sets = [f"{recipe.data.root.rstrip('/')}/{name}" for name in recipe.evaluation.sets]
     asked = ["eval", str(place / files.RUN), *sets, "--out", str(place / files.EVALUATION), "--mode", "both", "--json"]
-    asked += ["--upsampling", recipe.evaluation.upsampling, "--max-new-tokens", str(plan.max_new_tokens)]
+    asked += ["--upsampling", recipe.evaluation.upsampling, "--max-new-tokens", str(plan.asking.max_new_tokens)]
+    asked += ["--records", str(plan.asking.records)] if plan.asking.records else []
     return [*asked, "--processes", str(plan.processes), "--allow-damaged", str(sys.maxsize)]
 
 
@@ -155,7 +155,7 @@ def _measure(plan: Plan, place: Path, tell: Callable[[str], None]) -> None:
     out = place / files.MEASURED
     if out.is_file():
         return
-    asked = Asked(str(place / files.RECIPE), str(place / files.RUN), plan.timed, plan.max_new_tokens)
+    asked = Asked(str(place / files.RECIPE), str(place / files.RUN), plan.asking)
     told = place / "measure.json"
     write_atomic(told, msgspec.json.encode(asked))
     run_module("stamp_train.compare.measure", [str(told), str(out)], place, tell)

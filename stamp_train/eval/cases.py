@@ -66,13 +66,16 @@ class ImageCases:
 
 
 class CaseSet:
-    """The cases of the shard set at a folder or URL; StampError if there is none."""
+    """The cases of the shard set at a folder or URL; StampError if there is none.
 
-    def __init__(self, place: Location, prompting: Prompting = "record") -> None:
+    records: of so many of its records with cases at most, which are a random sample: records lie in the order of hashes.
+    """
+
+    def __init__(self, place: Location, prompting: Prompting = "record", records: int | None = None) -> None:
         self.shards = ShardSet(place)
         self.manifest = self.shards.manifest
         self.prompting = prompting
-        self.rows = [row for row in self.shards.rows if self.count(row)]
+        self.rows = [row for row in self.shards.rows if self.count(row)][:records]
 
     @property
     def name(self) -> str:
@@ -154,12 +157,14 @@ class CaseSet:
         return [Message(messages[0].role, [Content("image"), Content("text", known[0] if known else question)])]
 
 
-def open_sets(paths: Sequence[Location], prompting: Prompting = "record") -> tuple[list[CaseSet], list[str]]:
-    """All sets at or below some paths that have masks, and the names of those that have none.
+def open_sets(
+    paths: Sequence[Location], prompting: Prompting = "record", records: int | None = None
+) -> tuple[list[CaseSet], list[str]]:
+    """All sets at or below some paths that have masks, and the names of those that have none. Arguments as of `CaseSet`.
 
     StampError if no set has masks, UsageFault if two have one name.
     """
-    sets = [CaseSet(store, prompting) for store in find_sets(*paths)]
+    sets = [CaseSet(store, prompting, records) for store in find_sets(*paths)]
     scored = [one for one in sets if len(one)]
     without = [one.name for one in sets if not len(one)]
     if not scored:

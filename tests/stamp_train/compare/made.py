@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stamp_train.compare.folder import Shared
+from stamp_train.compare.folder import Asking, Shared
 from stamp_train.compare.intervals import Interval
 from stamp_train.compare.results import Comparison, Costs, Point, Row
 from stamp_train.eval.card import SetCard
@@ -43,7 +43,7 @@ def row(name: str, **changes: Any) -> Row:
 def comparison(*rows: Row, recipe: str = "small") -> Comparison:
     return Comparison(
         command=f"stamp-train compare --recipe {recipe}",
-        shared=Shared(recipe=recipe, values={"about": recipe}, sets={SET: "d" * 32}, max_new_tokens=8, timed=2),
+        shared=Shared(recipe=recipe, values={"about": recipe}, sets={SET: "d" * 32}, asking=Asking()),
         base="a" * 64,
         seeds=[0, 1],
         steps=2,
