@@ -2,7 +2,7 @@
 
     python bench/compare.py                                  # all variants, one seed
     python bench/compare.py stamp-fine embedding-dot --seeds 3 --scenes 4000 --out bench-compare
-    python bench/compare.py --set model.start=FOLDER --set model.preset= --max-new-tokens 512      # options of the command
+    python bench/compare.py --set model.start=FOLDER --set model.preset=        # from another base
 
 Renders and builds the scenes below OUT, unless they are there; then `stamp-train compare` with the recipe `compare-tiny`, which
 goes on where an earlier call stopped. What is printed is its table with command and versions, and what the whole took.
@@ -53,13 +53,23 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=2000)
     parser.add_argument("--processes", default=str(min(os.cpu_count() or 1, 2)))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--records", default="24", help="of each set that is evaluated")
+    parser.add_argument("--max-new-tokens", default="512")
+    parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("bench-compare"))
-    options, more = parser.parse_known_args()
+    options = parser.parse_args()
     began = time.monotonic()
     shards = make_sets(options.out, options.scenes)
     changes = [word for change in (f"data.root={shards}", *options.set) for word in ("--set", change)]
     comparison = options.out / "comparison"
-    arguments = ["compare", *options.methods, "--recipe", "compare-tiny", "--seeds", options.seeds, *changes, *more]
+    asking = [
+        "--records",
+        options.records,
+        "--max-new-tokens",
+        options.max_new_tokens,
+        *["--overwrite"] * options.overwrite,
+    ]
+    arguments = ["compare", *options.methods, "--recipe", "compare-tiny", "--seeds", options.seeds, *changes, *asking]
     code = called("stamp-train", *arguments, "--processes", options.processes, "--out", str(comparison))
     if (comparison / "table.md").is_file():
         print((comparison / "table.md").read_text(encoding="utf-8"))
