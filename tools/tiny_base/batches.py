@@ -63,8 +63,8 @@ class Batches:
         return features, torch.tensor([self.grid_thw] * images), self.labels(scenes)
 
     def draw(self, rng: np.random.Generator, images: int, questions: int, weights: NDArray[np.float64]) -> Asked:
-        """So many pictures, and of each so many questions, by the weights of their forms, [forms]; as many as there are of
-        those with a weight."""
+        """So many pictures, and of each so many questions, by the weights of their forms, [forms]; fewer where there are not as
+        many of those with a weight."""
         scenes = rng.choice(len(self.pool), images, replace=False)
         chosen = []
         for scene in scenes.tolist():
@@ -74,7 +74,8 @@ class Batches:
             keys = rng.exponential(size=len(asked)) / np.maximum(share, 1e-9)
             order = np.argsort(keys)[:questions]
             chosen.append(asked[order[share[order] > 0]])
-        return self.lay_out(scenes, chosen)
+        kept = [number for number, asked in enumerate(chosen) if len(asked)]
+        return self.lay_out(scenes[kept], [chosen[number] for number in kept])
 
     def lay_out(self, scenes: Sequence[int] | NDArray[np.int64], chosen: list[NDArray[np.int32]]) -> Asked:
         """A batch of these scenes, each with rows of its questions, at least one."""

@@ -1,5 +1,5 @@
-"""Random weights that begin with a guess about pictures and sentences: what belongs together lies near; and a projection of
-pixels that is never trained.
+"""Random weights that begin with a guess about pictures and sentences: what belongs together lies near, or is alike; and a
+projection of pixels that is never trained.
 
 In both towers rotary positions turn queries and keys before they meet. A bias is the same for every token, so biases
 alone make a head look at a fixed distance d: with a in the first half of each pair of the key's channels, and a turned back
@@ -29,6 +29,8 @@ _SLOWEST = 0.05  # radians per patch; slower frequencies do not tell neighbours 
 _VISION_SCORE = 4.0  # of every frequency, where the distance is the right one
 _BEFORE = (1, 3)  # tokens back
 _LANGUAGE_SCORE = 6.0  # of all frequencies together
+_SLOW = 0.1  # radians per token
+_ALIKE = 1.6  # of those pairs, to make up for the others
 _PICTURES = 100  # whose patches the projection is fitted to
 _FLOOR = 0.02  # share of the largest variance that small ones are raised to before whitening
 
@@ -44,6 +46,27 @@ def begin_near(network: Any) -> None:
     in_time = language.config.rope_parameters["mrope_section"][0]
     for layer in language.layers:
         _aim_language(layer.self_attn, language.rotary_emb.inv_freq[:in_time].double())
+
+
+@torch.no_grad()
+def begin_alike(network: Any) -> None:
+    """Let the other half of the language model's heads begin by looking at what is alike, in place: a key is asked for by a query
+    of the same direction. As far as the features of a picture look like words, the word "star" then looks at stars. Only slow
+    rotary pairs take part: what the others find depends on the distance. And what any head finds is handed on as it is."""
+    language = network.model.language_model
+    slow = (language.rotary_emb.inv_freq <= _SLOW).float().repeat(2)
+    for layer in language.layers:
+        attention = layer.self_attn
+        width = attention.head_dim
+        heads = len(attention.q_proj.weight) // width
+        group = heads * width // len(attention.k_proj.weight)
+        for head in range(heads):
+            rows = slice(head * width, (head + 1) * width)
+            keys = slice(head // group * width, (head // group + 1) * width)
+            attention.o_proj.weight[:, rows] = attention.v_proj.weight[keys].T
+            if head >= heads // 2:
+                asked = attention.k_proj.weight[keys] * slow[:, None] * _ALIKE
+                attention.q_proj.weight[rows] = attention.k_proj.weight[keys] = asked
 
 
 def _aim_vision(attention: Any, frequencies: Tensor, offsets: tuple[Offset, ...]) -> None:

@@ -1,10 +1,11 @@
 """What the network learns beside answers, at every patch: what is seen there. The layers for it are thrown away at the end.
 
 Answers alone teach a random network slowly: words choose between what the tower tells apart, and the tower learns to tell
-apart what words choose between. So three losses say it directly:
+apart what words choose between. So four losses say it directly:
 
 `patches`  of every patch of 14 pixels, a layer on the tower: shape, color, where the middle of the thing is, how large it is
 `words`    of every merged patch, no layer: the feature that the language model is given looks like the embeddings of its words
+`things`   of every merged patch, a layer: middle and size of the things at its four patches
 `places`   after the first layer of the language model: row and column, which rotary positions say only by distances
 """
 
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stamp_train.sequence.document import Grid, grid_axes
+from stamp_train.sequence.document import MERGE, Grid, grid_axes
 from stamp_train.sequence.inputs import ImageFeatures
 from tools.tiny_base.recipe import Losses
 from tools.tiny_base.scenes import COLOUR_NAMES, SHAPE_NAMES
@@ -46,6 +47,7 @@ class Naming(nn.Module):
     ) -> None:
         super().__init__()
         self.patch = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, _SHAPES + _COLOURS + 4))
+        self.thing = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4 * MERGE**2))
         self.place = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 2))
         self.groups = groups
         self.grid = grid
@@ -53,12 +55,15 @@ class Naming(nn.Module):
     def forward(
         self, network: Any, features: ImageFeatures, early: Tensor | None, labels: Labels, weights: Losses
     ) -> dict[str, Tensor]:
-        """Weighted losses. early: see `network.Seen`; None where only the tower has run."""
+        """Weighted losses: of the tower where it learns, which is before there are questions; of places after it. early: see
+        `network.Seen`; None where only the tower has run."""
         found = {
-            "patches": weights.patches * self.patches(features.patches.flatten(0, 1), labels),
             "words": weights.words * self.words(network, features.merged, labels),
+            "things": weights.things * self.things(features.merged, labels),
         }
-        return found if early is None else {**found, "places": weights.places * self.places(early)}
+        if early is None:
+            return {**found, "patches": weights.patches * self.patches(features.patches.flatten(0, 1), labels)}
+        return {**found, "places": weights.places * self.places(early)}
 
     def patches(self, states: Tensor, labels: Labels) -> Tensor:
         """Cross-entropies of the names, squared errors of the rest where there is a thing."""
@@ -77,6 +82,12 @@ class Naming(nn.Module):
                 logits = F.pad(normed @ table[ids].T, (0, 1))  # the ground is no word
                 found = found + F.cross_entropy(logits, wanted) / len(self.groups)
         return found
+
+    def things(self, merged: Tensor, labels: Labels) -> Tensor:
+        """Squared errors where there is a thing."""
+        found = self.thing(merged).float().unflatten(-1, (MERGE**2, 4)).flatten(0, 1)
+        covered = labels.shapes < _SHAPES - 1
+        return F.mse_loss(found[covered], labels.rest[covered])
 
     def places(self, early: Tensor) -> Tensor:
         """Squared error of row and column, from -1 to 1."""

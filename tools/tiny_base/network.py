@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stamp_schemas.recipe import Model
 from stamp_train.backbones.random_init import build_random
 from stamp_train.sequence.inputs import ImageFeatures, StampInputs
-from tools.tiny_base.begin import begin_near, fit_projection
+from tools.tiny_base.begin import begin_alike, begin_near, fit_projection
 from tools.tiny_base.plan import DocumentsPlan
 from tools.tiny_base.recipe import Recipe
 from tools.tiny_base.words import PLAIN
@@ -32,6 +32,7 @@ def build_network(recipe: Recipe, tokenizer: Any) -> Any:
     model = Model(preset="tiny", shape=recipe.shape, vocabulary=recipe.vocabulary)
     network: Any = build_random(model, tokenizer, PLAIN, recipe.seed, torch.float32)
     begin_near(network)
+    begin_alike(network)
     patches = network.model.visual.patch_embed
     patches.requires_grad_(False)
     patches.proj.weight.copy_(fit_projection(recipe.scenes, patches.embed_dim).view_as(patches.proj.weight))

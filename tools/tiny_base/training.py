@@ -31,6 +31,7 @@ from tools.tiny_base.scenes import Pool, grid_of
 from tools.tiny_base.words import make_tokenizer, read, written
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
+_MOST = 256  # rows and columns of a matrix that Muon moves
 _LEAST = 0.1  # weight of a form that is always answered right; one that never is has 1 more
 _MEMORY = 200  # questions that the share of right answers is taken over
 
@@ -62,7 +63,9 @@ class Learner:
     def learn(self, batches: Batches) -> dict[str, float]:
         """One step; its losses by name."""
         rng = np.random.Generator(np.random.Philox(key=np.array([self.recipe.seed, self.step], np.uint64)))
-        losses = self._look(batches, rng) if self.step < self.recipe.looking else self._answer(batches, rng)
+        looking = self.step < self.recipe.looking
+        self.network.model.visual.blocks.requires_grad_(looking)
+        losses = self._look(batches, rng) if looking else self._answer(batches, rng)
         torch.stack(list(losses.values())).sum().backward()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -144,9 +147,10 @@ def rate(rates: Rates, step: int, *, matrices: bool) -> float:
 
 
 def _optimizers(rates: Rates, network: Any, naming: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for maps between hidden states; rows of an embedding are no such map, nor are the namings' short ones."""
+    """Muon for maps between hidden states; rows of an embedding are no such map, nor are the namings' short ones. The one large
+    matrix, of the merger, would take longer than all others together."""
     table = network.get_input_embeddings().weight
-    matrices = [weight for weight in network.parameters() if weight.ndim == 2 and weight is not table]
+    matrices = [w for w in network.parameters() if w.ndim == 2 and w is not table and min(w.shape) <= _MOST]
     chosen: set[int] = set(map(id, matrices))
     others = [weight for weight in [*network.parameters(), *naming.parameters()] if id(weight) not in chosen]
     return [

@@ -41,7 +41,7 @@ def trained(recipe: Recipe, pool: Pool, tmp_path_factory: pytest.TempPathFactory
 def test_steps_lower_the_losses(trained: tuple[Learner, Path], begun: Learner, pool: Pool) -> None:
     asked = _batches(begun, pool).lay_out(np.arange(8), [pool.asked(scene)[:4] for scene in range(8)])
     before, after = (_losses(learner, asked) for learner in (begun, trained[0]))
-    assert before.keys() == {"patches", "words", "places", "answers"}
+    assert before.keys() == {"words", "things", "places", "answers"}
     assert all(after[name] < before[name] for name in before)
 
 
