@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from stamp_schemas import Record
@@ -21,14 +20,15 @@ from stamp_schemas.record import SEG
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from stamp_data.shards.set_index import SetIndex
     from stamp_train.methods.losses import Counts, Losses
     from stamp_train.methods.readout import Readout
     from stamp_train.sequence.chat import ChatEncoder
-    from stamp_train.sequence.document import Grid, Seg
+    from stamp_train.sequence.document import Grid, Ints, Seg, Stretch
     from stamp_train.sequence.inputs import MaskPlace, Outputs, StampInputs, Targets
     from stamp_train.sequence.token_sequence import TokenSequence
 
-Label = NDArray[np.uint8]  # what is learned for one target, of a shape that only its method knows
+Label = NDArray[Any]  # what is learned for one target, whole numbers of a shape that only its method knows
 Pieces = list[tuple[str, str]]  # (`text` or `control`, text) of an answer, as it is decoded
 
 
@@ -39,12 +39,16 @@ class Settings(Part, frozen=True):
     title: ClassVar[str]  # what a card calls it
     written: ClassVar[bool] = False  # masks are text, supervised like any other
     training: ClassVar[tuple[str, ...]] = ()
-    remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
     @property
     def name(self) -> str:
         """Of the method."""
         return str(type(self).__struct_config__.tag)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What results must be read with."""
+        return ()
 
     def tokens_per_mask(self, patches: int) -> int:
         """Tokens that a mask adds to the sequence of an image of so many merged patches, for packing and costs.
@@ -52,6 +56,14 @@ class Settings(Part, frozen=True):
         Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
         """
         raise NotImplementedError  # every method has its own; a Struct cannot be abstract
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether an image's tokens see all of it and every `<|seg|>` of their dialogue, which so shares no image with others.
+
+        While an answer is generated they do not: see `Drawing.run_alone`.
+        """
+        return False
 
     def words(self) -> Iterable[str]:
         """Texts that a tokenizer of one's own should know, where masks are written."""
@@ -68,6 +80,9 @@ class Settings(Part, frozen=True):
     def sized(self) -> Self:
         """As `complete`, but only with what says how large the network is; no record is read."""
         return self
+
+    def check_training(self, *, tower_learns: bool) -> None:
+        """UsageFault where the method's training takes a vision tower that learns, and it does not; a dry run asks too."""
 
     def over(self, network: Self) -> Self:
         """The settings of a network that exists, trained as these say."""
@@ -89,6 +104,12 @@ class Drawing(Protocol):
 
     def run_over_cache(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
         """A sequence's tokens over the cache, in which they leave nothing: as the model took them, and final states [L, H]."""
+
+    def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+        """As `run_over_cache`, of a sequence that holds all it needs: nothing of the cache is seen."""
+
+    def keep(self, sequence: TokenSequence) -> Tensor:
+        """A sequence's tokens over the cache, which holds them from then on: final states [L, H]."""
 
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
@@ -119,6 +140,9 @@ class Method(ABC):
     over_cache: bool = (
         True  # masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said
     )
+    keeps_image: bool = (
+        False  # while an answer is generated, the final states of the image's tokens are kept for its masks
+    )
 
     # From a record to a sequence
     @abstractmethod
@@ -131,6 +155,14 @@ class Method(ABC):
 
     def write(self, label: Label, expression: str) -> str | None:  # noqa: ARG002 - of no use to most methods
         """The text that stands for a `<|seg|>` of a true answer; None: the token itself."""
+        return None
+
+    def stretch(self, grid: Grid, control: Mapping[str, int]) -> Stretch | None:  # noqa: ARG002 - most put none
+        """The tokens that stand in a dialogue behind each `<|seg|>`, of an image of so many merged patches; None: none do.
+
+        In training they are made of its label, which holds `numbers`, in generation of what `say` says. control: ids of the
+        control tokens.
+        """
         return None
 
     @abstractmethod
@@ -153,6 +185,13 @@ class Method(ABC):
     def forced(self, outputs: Outputs, targets: Targets, chat: ChatEncoder) -> list[Tensor]:  # noqa: ARG002 - of no use to most methods
         """The logit picture of each mask of a sequence whose answers are the true ones."""
         return self.pictures(outputs.read, outputs.masks)
+
+    def say(self, batch: Drawing, segs: Sequence[Seg]) -> list[Ints]:
+        """The numbers of a method with a `stretch` for each `<|seg|>` of some replies, which was the last token read.
+
+        All tokens of a stretch that are made of numbers must then be in the cache, kept there in their order.
+        """
+        raise NotImplementedError  # only methods with a stretch have one
 
     @abstractmethod
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
@@ -182,8 +221,11 @@ class Method(ABC):
     def begin(self, network: nn.Module) -> None:  # noqa: B027 - most methods leave random weights as they are
         """Change the weights of a network that are all random, in place."""
 
-    def begin_readout(self, readout: Readout) -> None:  # noqa: B027 - likewise
-        """Give a readout whose weights are random others, in place, where the settings name a file of them."""
+    def begin_readout(self, readout: Readout, records: Callable[[], Iterable[Record]]) -> None:  # noqa: B027 - likewise
+        """Give a readout whose weights are random others, in place: of a file that the settings name, or fitted to records."""
+
+    def open_sets(self, sets: Sequence[SetIndex]) -> None:  # noqa: B027 - likewise
+        """Make ready for labels of these sets, for methods that keep something beside them; StampError if that is not there."""
 
     def prepare(self, network: nn.Module) -> None:  # noqa: B027 - likewise
         """Make a network ready to be trained, whatever it begins with."""

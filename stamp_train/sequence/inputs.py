@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -46,7 +46,9 @@ class StampInputs:
     whom. feature_rows: int64 [L], the row of the merged image features that an image placeholder is replaced by and that any
     other token has added to its embedding; -1 for none. text_rows: int64 [T], rows whose next-token logits are wanted (repeats
     allowed). mask_rows: int64 [R], mask after mask as in `masks`. pixel_values: float [patches of all images, channels * time *
-    height * width of a patch], None without an image. image_grid_thw: int64 [I, 3], patches before the merge.
+    height * width of a patch], None without an image. image_grid_thw: int64 [I, 3], patches before the merge. numbers: int64
+    [K, C], of K masks whose method puts tokens into the dialogue; given_rows: int64 [G], the tokens whose embeddings the
+    readout makes of them; given_of: int64 [G, 2], of which mask each is, and which of its tokens.
     """
 
     input_ids: Tensor
@@ -58,6 +60,9 @@ class StampInputs:
     masks: tuple[MaskPlace, ...] = ()
     pixel_values: Tensor | None = None
     image_grid_thw: Tensor | None = None
+    numbers: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    given_rows: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    given_of: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.int64))
 
     def to(self, device: torch.device | str) -> StampInputs:
         """The same inputs on another device."""
@@ -71,6 +76,7 @@ class Targets:
     text_ids: int64 [T], the next token after each of `StampInputs.text_rows`. text_weights: float32 [T]; a token of a shared
     prefix counts once for each dialogue that shares it. labels: what the method learns for all masks, rows one below another.
     mask_of: int64 [rows], the mask that each of them belongs to. masks: their number. image_labels: what it learns of images.
+    sizes: of each mask's label, see `TokenSequence.learn`.
     """
 
     text_ids: Tensor
@@ -79,6 +85,7 @@ class Targets:
     mask_of: Tensor
     masks: int
     image_labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    sizes: tuple[tuple[int, ...], ...] = ()
 
     def to(self, device: torch.device | str) -> Targets:
         """The same targets on another device."""
@@ -127,7 +134,9 @@ class Reading:
 
     states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has.
     features: of the images. language: the language model, for its embeddings and its norm. earlier: [R, H], states a layer
-    earlier and before any norm, for readouts with `wants_earlier`, while they are trained.
+    earlier and before any norm, for readouts with `wants_earlier`, while they are trained. merger: the vision tower's, which
+    makes tokens [n, H] of patches [4n, E], such as those of `ImageFeatures.patches`. text: [T, H], states of
+    `StampInputs.text_rows`, and words: what makes logits [n, V] of states [n, H]; both in whole sequences, not in generation.
     """
 
     states: Tensor
@@ -136,6 +145,9 @@ class Reading:
     features: ImageFeatures
     language: Any
     earlier: Tensor | None = None
+    merger: Any = None
+    text: Tensor | None = None
+    words: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

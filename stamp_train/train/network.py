@@ -41,7 +41,7 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
     network, processor = _base(recipe, checkpoint, dtype)
     if adapted:
         network = _adapt(network, processor, recipe, checkpoint)
-    if recipe.model.freeze_vision or adapted:
+    if not recipe.model.tower_learns:
         _plain(network).model.visual.requires_grad_(False)
     _prepare(_plain(network), recipe, checkpoint or Path(recipe.model.start))
     for weight in network.parameters():
@@ -61,6 +61,7 @@ def _prepare(network: Any, recipe: Recipe, where: Path) -> None:
             f"{where}: a checkpoint of method {its.name}, the recipe's is {recipe.method.name}",
             f"--set method={its.name}, or begin with a base model",
         )
+    recipe.method.check_training(tower_learns=recipe.model.tower_learns)
     network.method = recipe.method.over(its).method()
     network.method.prepare(network)
 
@@ -79,7 +80,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     if model.preset:
         tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
         network = build_random(model, tokenizer, method, recipe.seed, dtype)
-        method.method().begin_readout(network.classifier)
+        method.method().begin_readout(network.classifier, lambda: records_of(recipe))
         network.method.begin(network)
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)
         return network, StampProcessor(tokenizer, images, network.backbone)
@@ -132,7 +133,7 @@ def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)  # the readout is drawn at random
             network = start_from(folder, method, dtype=dtype)
-        method.method().begin_readout(network.classifier)
+        method.method().begin_readout(network.classifier, lambda: records_of(recipe))
     else:
         network = load_checkpoint(folder, dtype=dtype)
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))

@@ -19,7 +19,7 @@ from stamp_cli.console import run
 from ..stamp_train.eval.made_sets import save_lively
 from ..stamp_train.runs import make_shards, write_recipe
 
-PROGRAMS = {"stamp-data": data.app, "stamp-train": train.app}
+PROGRAMS = {"stamp-data": data.app(), "stamp-train": train.app()}
 
 
 def leaves(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -45,6 +45,7 @@ WRONG = {
     "stamp-data export": "nowhere --to coco --out out",
     "stamp-train recipes": "nowhere",
     "stamp-train run": "nowhere",
+    "stamp-train codes": "nowhere.pth {shards}/refcoco-unc/val",
     "stamp-train verify": "nowhere",
     "stamp-train eval": "nowhere {shards}/refcoco-unc/val",
     "stamp-train predict": "{world}/model nowhere.png -t What?",
@@ -57,6 +58,7 @@ ALSO_WRONG = {
     "stamp-data inspect": "{world}/photo",
     "stamp-data verify": "{shards} --repair --root nowhere",
     "stamp-data export": "{world}/photo --to coco --out out",
+    "stamp-train codes": "residual nowhere --out codec.safetensors",
     "stamp-train run": "tiny --dry-run --out {shards}/refcoco-unc/train/manifest.json/run",
     "stamp-train eval": "{world}/model nowhere",
     "stamp-train predict": "nowhere {world}/photo/a.png -t What?",
@@ -75,6 +77,7 @@ RIGHT = {
     "stamp-data export": "{shards}/refcoco-unc/val --to coco --out out",
     "stamp-train recipes": "",
     "stamp-train run": "{recipe} --set data.root={shards} --dry-run",
+    "stamp-train codes": "residual {shards}/refcoco-unc/val --vocabulary 32 --out codec.safetensors",
     "stamp-train verify": "{world}/run",
     "stamp-train eval": "--oracle {shards}/refcoco-unc/val --side 1 --labels soft --out out",
     "stamp-train predict": "{world}/model {world}/photo/a.png -t What? --max-new-tokens 2 --out out",
@@ -168,6 +171,7 @@ def test_an_empty_word_is_a_wrong_call(
             run(PROGRAMS[program])
         err = capsys.readouterr().err
         assert ended.value.code == 2 and " is given, and empty" in err, (parameter.name, err)
+        assert is_option or err.startswith(f"error: {err[7:].split(' is given')[0].upper()} is given"), err
         assert not is_option or any(f"error: {option} is given" in err for option in parameter.opts), err
     assert not any(tmp_path.iterdir())
 

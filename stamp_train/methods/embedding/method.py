@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -13,10 +13,10 @@ from stamp_schemas import Grid as Shape
 from stamp_schemas import Record
 from stamp_train.methods.contract import Drawing, Label, Method
 from stamp_train.methods.embedding.dot import SIDE, DotHead
-from stamp_train.methods.embedding.losses import mask_losses, scored_masks
 from stamp_train.methods.embedding.sam import SamHead, cells, drawn
 from stamp_train.methods.embedding.settings import EmbeddingSettings
 from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
+from stamp_train.methods.mask_losses import mask_losses, scored_masks
 from stamp_train.methods.patches import coverage_logits
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.document import Grid, Seg
@@ -92,7 +92,7 @@ class Embedding(Method):
         counts = self.counts(targets)
         return {name: (part, counts[name]) for name, part in sums.items()}
 
-    def begin_readout(self, readout: Readout) -> None:
+    def begin_readout(self, readout: Readout, records: Callable[[], Iterable[Record]]) -> None:  # noqa: ARG002 - of no use here
         """With SAM's weights."""
         if isinstance(readout, SamHead) and self.settings.sam:
             readout.load(self.settings.sam)
