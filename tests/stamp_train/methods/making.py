@@ -15,6 +15,7 @@ from stamp_schemas.record import SEG
 from stamp_train.backbones.presets import build_preset
 from stamp_train.methods.contract import Method, Settings
 from stamp_train.methods.embedding.settings import EmbeddingSettings
+from stamp_train.methods.self1e.settings import Self1eSettings
 from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.examples import DialogueExample, ImageExample
@@ -27,6 +28,10 @@ SETTINGS: dict[str, Settings] = {
     "embedding": EmbeddingSettings(width=16),
     "embedding-at": EmbeddingSettings(width=16, read="at"),
     "embedding-sam": EmbeddingSettings(head="sam", shape=SHAPE),
+    "self1e": Self1eSettings(),
+    "self1e-none": Self1eSettings(attention="none"),
+    "self1e-published": Self1eSettings(attention="published"),
+    "self1e-resized": Self1eSettings(targets="resized"),
     "text4seg": Text4SegSettings(),
     "text4seg-fixed": Text4SegSettings(grid=24, label="fixed", sampling="coverage", parser="tolerant"),
 }
@@ -37,6 +42,11 @@ ONE, TWO, TURNS = ("Sure: <|seg|>",), ("One <|seg|> and <|seg|> there.",), ("Her
 def tiny(name: str) -> SimpleNamespace:
     """A tiny model of a method, its processor and chat; do not change its weights."""
     model, processor = build_preset("tiny", method=SETTINGS[name])
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        for weight in model.classifier.parameters():
+            if weight.ndim == 2:  # otherwise logits are nearly 0, whatever is wrong with them
+                weight.normal_(std=weight.shape[1] ** -0.5)
     return SimpleNamespace(model=model, processor=processor, chat=processor.chat, method=model.method)
 
 
