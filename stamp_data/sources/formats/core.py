@@ -162,7 +162,7 @@ class FormatSource(Source):
             if split not in self._splits(document, path):
                 continue
             pages = (page for page in self.pictures(document, path, rejects) if (page.split or alone) == split)
-            for page in _joined(pages, name, rejects):
+            for page in _joined(pages):
                 try:
                     image = self._image(page, self.folder_of(path))
                 except RecordFault as fault:
@@ -243,8 +243,8 @@ def _files(
         yield from (root / folder / name for name in names if name.lower().endswith(tuple(suffixes)))
 
 
-def _joined(pages: Iterable[Pictured], file: str, rejects: RejectLog) -> Iterator[Pictured]:
-    """Pictures that are named several times, with all that is said of them. Other sizes mean another picture."""
+def _joined(pages: Iterable[Pictured]) -> Iterator[Pictured]:
+    """Pictures that are named several times, with all that is said of them. Where sizes differ, nobody knows which is meant."""
     found: dict[str, Pictured] = {}
     for page in pages:
         key = page.names[0] if page.names else page.record
@@ -254,11 +254,8 @@ def _joined(pages: Iterable[Pictured], file: str, rejects: RejectLog) -> Iterato
         if there.width is None:
             there.width, there.height = page.width, page.height
         if page.width is not None and (there.width, there.height) != (page.width, page.height):
-            detail = (
-                f"{key[:99]} has {there.width}×{there.height} pixels by {there.record}, here {page.width}×{page.height}"
-            )
-            lost = sum(len(thing.phrases) for thing in page.things)
-            rejects.add(file, page.record, "bad-image", detail, expressions=lost)
-            continue
+            size = f"{page.width}×{page.height} pixels, {there.width}×{there.height} by {there.record}"
+            for thing in page.things:
+                thing.fault = RecordFault("bad-image", f"the picture has {size}")
         there.things += page.things
     yield from found.values()

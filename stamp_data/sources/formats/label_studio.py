@@ -46,9 +46,9 @@ class _Result(msgspec.Struct):
     type: str = ""
     id: str | int | None = None
     from_name: str = ""
-    original_width: float | None = None
-    original_height: float | None = None
-    image_rotation: float | None = 0
+    original_width: object = None
+    original_height: object = None
+    image_rotation: object = 0
 
 
 class _Words(msgspec.Struct):

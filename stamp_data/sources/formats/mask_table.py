@@ -8,7 +8,7 @@ split. Masks lie where the table says, relative to it, or in `masks` beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -100,18 +100,26 @@ class MaskTable(FormatSource):
         roots, links = self.root.resolve(), self.reading.follow_links
         opened = lru_cache(maxsize=4)(lambda relative: open_painting(roots, relative, links))
         for row in document:
-            phrases = _phrases(row)
             try:
                 name = row.text("picture")
-                painting = opened(mask) if (mask := self._mask_path(row, path)) else None
-                if painting is None and row.text("mask"):
-                    raise RecordFault("bad-shape", f"the mask {row.text('mask')[:99]!r} leads out of the root")
-                thing = _thing(row, phrases, painting)
             except RecordFault as fault:
-                rejects.add(self.name_of(path), row.record, fault.reason, fault.detail, expressions=len(phrases))
+                rejects.add(self.name_of(path), row.record, fault.reason, fault.detail)
                 continue
-            size = (painting.width, painting.height) if painting else (None, None)
-            yield Pictured(row.record, [name] if name else [], [thing], *size, split=_split(row))
+            page = Pictured(row.record, [name] if name else [], [Thing(row.record, _phrases(row))], split=_split(row))
+            try:
+                self._paint(page, row, path, opened)
+            except RecordFault as fault:
+                page.things[0].fault = fault
+            yield page
+
+    def _paint(self, page: Pictured, row: _Row, table: Path, opened: Callable[[str], Painting]) -> None:
+        """Give the thing of a row its mask, if there is one, and the picture its size. RecordFault if it cannot be used."""
+        if mask := self._mask_path(row, table):
+            painting = opened(mask)
+            page.width, page.height = painting.width, painting.height
+            page.things[0].segmentation = painting.segmentation(_value(row.fields.get("value")))
+        elif name := row.text("mask"):
+            raise RecordFault("bad-shape", f"the mask {name[:99]!r} leads out of the root")
 
     def _mask_path(self, row: _Row, table: Path) -> str:
         """Where the mask of a row lies, relative to the root; "" if there is none, or it is nowhere in the root."""
@@ -157,16 +165,6 @@ def _phrases(row: _Row) -> list[str]:
     said = row.fields.get("phrase")
     texts = said if isinstance(said, list) else [said]
     return [text for text in texts if isinstance(text, str)]
-
-
-def _thing(row: _Row, phrases: list[str], painting: Painting | None) -> Thing:
-    if painting is None:
-        return Thing(row.record, phrases)
-    try:
-        value = _value(row.fields.get("value"))
-        return Thing(row.record, phrases, painting.segmentation(value))
-    except RecordFault as fault:
-        return Thing(row.record, phrases, fault=fault)
 
 
 def _value(said: object) -> tuple[int, ...]:

@@ -61,19 +61,7 @@ class Painting:
 
         RecordFault `bad-shape` if there is none.
         """
-        pixels = self.pixels
-        if not value:
-            chosen = pixels != 0 if pixels.ndim == 2 else pixels.any(axis=2)
-        elif pixels.ndim == 3 or len(value) == 1:  # grey in three channels has one number
-            chosen = (
-                pixels == value[0]
-                if pixels.ndim == 2
-                else (pixels == np.asarray(value * (3 // len(value)))).all(axis=2)
-            )
-        elif self.palette is not None:
-            chosen = np.isin(pixels, np.flatnonzero((self.palette == value).all(axis=1)))
-        else:
-            raise RecordFault("bad-shape", "a colour is meant, and the mask is grey")
+        chosen = np.asarray(self._of(value), np.bool_)
         if self.seen is not None:
             chosen = chosen & self.seen
         if not chosen.any():
@@ -82,6 +70,18 @@ class Painting:
                 "bad-shape", f"no pixel of the mask has {what}; `mask` is empty where a phrase names nothing"
             )
         return encoded(chosen)
+
+    def _of(self, value: tuple[int, ...]) -> Any:
+        """Whether each pixel has the value, [height, width]."""
+        if self.pixels.ndim == 3:  # grey in three channels has one number
+            return (
+                (self.pixels == np.asarray(value * (3 // len(value)))).all(axis=2) if value else self.pixels.any(axis=2)
+            )
+        if len(value) < 2:
+            return self.pixels == value[0] if value else self.pixels != 0
+        if self.palette is None:
+            raise RecordFault("bad-shape", "a colour is meant, and the mask is grey")
+        return np.isin(self.pixels, np.flatnonzero((self.palette == value).all(axis=1)))
 
 
 def open_painting(root: Path, relative: str, follow_links: bool) -> Painting:
