@@ -1,0 +1,45 @@
+"""The samples of docs/formats.md, built by the commands above them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stamp_data.sources import SOURCES
+from stamp_data.sources.formats.core import FormatSource
+
+from .making import HEIGHT, WIDTH, Said, put
+
+PAGE = (Path(__file__).parents[4] / "docs/formats.md").read_text(encoding="utf-8")
+SECTIONS = {
+    found[1]: (found[2], re.findall(r"```\w+ (\S+)\n(.*?)```", section, re.DOTALL))
+    for section in PAGE.split("\n## ")[1:]
+    if (found := re.search(r"`stamp-data build (\w+) --root (\S+) ", section))
+}
+
+
+def test_every_format_has_a_section_and_a_row() -> None:
+    names = {name for name, kind in SOURCES.items() if issubclass(kind, FormatSource)}
+    assert set(SECTIONS) == names
+    assert all(f"| [`{name}`](#" in PAGE for name in names)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, files) in SECTIONS.items() if files])
+def test_a_sample_is_built_as_the_page_says(name: str, tmp_path: Path) -> None:
+    root, files = SECTIONS[name]
+    folder = tmp_path / "data"
+    put(folder, "images/train/a.jpg" if name == "yolo" else "a.jpg", "b.jpg", "7.jpg")
+    indices = np.random.default_rng(1).integers(0, 3, (HEIGHT, WIDTH)).astype(np.uint8)
+    if name == "masks":
+        Image.fromarray(indices).save(folder / "a.png")
+    for path, text in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    found = Said(folder / root, tmp_path / "out", name, images=(folder,))
+    assert not found.rows and found.phrases
+    nothing = [phrase for phrase in found.phrases if not found.mask(phrase).any()]
+    assert bool(nothing) is (name not in ("phrasecut", "yolo"))
