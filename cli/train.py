@@ -19,6 +19,14 @@ COMMANDS: console.Commands = {
             "stamp-train run stamp-2b --launcher slurm --nodes 4 --gpus-per-node 8 --print-script",
         ),
     ),
+    "codes": (
+        TRAIN,
+        "codes",
+        (
+            "stamp-train codes vae_ch160v4096z32.pth shards/refcoco-unc/train shards/refcoco-unc/val",
+            "stamp-train codes residual shards/refcoco-unc/train --out masks.safetensors",
+        ),
+    ),
     "verify": (TRAIN, "train_verify", ("stamp-train verify runs/tiny", "stamp-train verify runs/tiny --json")),
     "plan": (TRAIN, "train_plan", ()),
     "eval": (

@@ -107,9 +107,10 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         found = self.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=earlier)
         states, rows = found.last_hidden_state[0], inputs.mask_rows
         before = found.hidden_states[-2][0][rows] if earlier else None
+        text = states[inputs.text_rows]
         return Outputs(
-            text_logits=self.lm_head(states[inputs.text_rows]),
-            read=self.read_out(inputs.masks, states[rows], features, inputs.feature_rows[rows], before),
+            text_logits=self.lm_head(text),
+            read=self.read_out(inputs.masks, states[rows], features, inputs.feature_rows[rows], before, text),
             masks=inputs.masks,
             backend=plan.name,
         )
@@ -186,7 +187,8 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         return replace(features, own=self.classifier.see(pictures(self.backbone, pixel_values, image_grid_thw)))
 
     def embed(self, inputs: StampInputs, features: ImageFeatures) -> Tensor:
-        """Embeddings [1, L, H]: an image placeholder becomes its feature, any other token with one has it added."""
+        """Embeddings [1, L, H]: an image placeholder becomes its feature, any other token with one has it added; those that a
+        method puts into a dialogue are its readout's."""
         embeds: Tensor = self.model.language_model.embed_tokens(inputs.input_ids)[0]
         rows = inputs.feature_rows
         with_feature = rows >= 0
@@ -195,6 +197,10 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         embeds = embeds.index_put(
             (with_feature.nonzero()[:, 0],), torch.where(added, embeds[with_feature] + taken, taken)
         )
+        if self.training or len(inputs.given_rows):
+            given = self.classifier.embed(inputs.numbers, inputs.given_of)
+            if given is not None:
+                embeds = embeds.index_put((inputs.given_rows,), given.to(embeds.dtype))
         return embeds[None]
 
     def read_out(
@@ -204,12 +210,16 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         features: ImageFeatures,
         feature_rows: Tensor | None = None,
         earlier: Tensor | None = None,
+        text: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """What the method's readout makes of final states [R, H] of the rows that it reads; see `Reading`."""
         if feature_rows is None:
             feature_rows = torch.full((len(states),), -1, device=states.device)
         vision, language = self.model.visual, self.model.language_model
-        reading = Reading(states, feature_rows, tuple(masks), features, language, earlier, vision.merger)
+        words = None if text is None else self.lm_head
+        reading = Reading(
+            states, feature_rows, tuple(masks), features, language, earlier, vision.merger, text=text, words=words
+        )
         found: dict[str, Tensor] = self.classifier(reading)
         return found
 

@@ -90,6 +90,7 @@ class HeldOut:
 
     def _read(self, source: CaseSet, most: int, make: ExampleMaker) -> Iterator[HeldOutRecord]:
         wording = source.manifest.settings.wording
+        self.method.open_sets([source.shards])
         for row in source.shards.rows[:most]:
             asking = source.asking(row)
             if not asking:

@@ -66,6 +66,10 @@ class KeyValues:
         """Keep what the last pass wrote; `structure` says what it is (on the CPU)."""
         self.structure = join([self.structure, structure])
 
+    def cut(self, length: int) -> None:
+        """Keep only the first so many tokens."""
+        self.structure = self.structure[:length]
+
     def read(self, layer_idx: int) -> tuple[Tensor, Tensor]:
         """The kept keys and values of a layer."""
         key, value = self._layers[layer_idx]

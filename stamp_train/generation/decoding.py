@@ -64,7 +64,8 @@ class Batch:
                 documents[key] = CachedDocument(number, reply.opening, grid, image, ends[image], held=not reply.source)
             document = documents[key]
             document.branches += 1
-            branches.append(Branch(reply, document, document.branches))
+            stretch = model.method.stretch(document.grid, chat.control) if reply.source else None
+            branches.append(Branch(reply, document, document.branches, chat.seg_id, stretch))
         self.branches = sorted(branches, key=lambda branch: branch.document.number)
 
     def _join_features(self, sources: Sequence[SourceImage]) -> ImageFeatures:
@@ -82,9 +83,35 @@ class Batch:
     def read(self, branches: Sequence[Branch]) -> Tensor:
         """Bring branches into the cache up to their last id, and the openings they need.
 
-        branches: some of the batch's, in its order, each with at least one unread id. Final states [len(branches), H] of their
-        last tokens come back.
+        branches: some of the batch's, in its order, each with at least one unread id. What a method puts behind a `<|seg|>` is
+        made on the way. Final states [len(branches), H] of their last tokens come back.
         """
+        states = self._read(branches)
+        left, found = list(branches), dict[Branch, Tensor]()
+        while waiting := [branch for branch in left if branch.waiting is not None]:
+            found |= zip(left, states, strict=True)
+            self._put(waiting)
+            left = [branch for branch in left if branch.held < len(branch.reply.ids)]
+            states = self._read(left) if left else states[:0]
+        if found:
+            found |= zip(left, states, strict=True)
+            return torch.stack([found[branch] for branch in branches])
+        return states
+
+    def _put(self, waiting: Sequence[Branch]) -> None:
+        """Have the method make what stands behind the `<|seg|>` that these have just read; all of it or, in a fault, none."""
+        before = len(self.cache)
+        try:
+            made = self.model.method.say(self, [branch.seg(branch.held - 1) for branch in waiting])
+        except BaseException:
+            self.cache.cut(before)
+            raise
+        limit = self.model.config.text_config.max_position_embeddings
+        for branch, numbers in zip(waiting, made, strict=True):
+            branch.put(numbers, limit)
+
+    def _read(self, branches: Sequence[Branch]) -> Tensor:
+        """In one pass, as far as each can be read."""
         sequence = self.sequence()
         spans = []  # rows of each branch
         begun = {}  # document -> row where it begins
@@ -106,9 +133,8 @@ class Batch:
                 first = row + document.image_at
                 document.image_states = states[first : first + document.patches].clone()
         for branch, rows in zip(branches, spans, strict=True):
-            branch.keep(states[int(rows[0]) : int(rows[-1]) + 1], self.chat.seg_id)
+            branch.keep(states[int(rows[0]) : int(rows[-1]) + 1])
             branch.document.held = True
-            branch.held = len(branch.reply.ids)
         return states[torch.tensor([int(rows[-1]) for rows in spans]).to(self.device)]
 
     def next_states(self, branches: Sequence[Branch]) -> tuple[Tensor, Tensor]:
@@ -136,20 +162,24 @@ class Batch:
         while going:
             replies = [branch.reply for branch in going]
             states, logits = self.next_states(going)
+            yield from self._draw_at_once(going, options.mask_tokens)
             seen = [{*reply.opening, *reply.ids} for reply in replies] if penalty != 1 else []
             draws = [reply.random.random() for reply in replies]
             tokens = choose(penalise(logits, seen, penalty), draws, options.temperature, options.top_p)
             for number, (branch, token) in enumerate(zip(going, tokens, strict=True)):
+                if branch.reply.finish is not None:
+                    continue  # what was put into it has filled its room
                 if token == self.chat.seg_id:
                     branch.states[len(branch.reply.ids) - 1] = states[number].clone()
                 yield from branch.reply.events(branch.reply.take(token))
-            if not self.model.method.over_cache:
-                yield from self._draw_at_once(going, options.mask_tokens)
+            yield from self._draw_at_once(going, options.mask_tokens)
             going = [branch for branch in going if branch.reply.finish is None]
 
     def _draw_at_once(self, branches: Sequence[Branch], most: int) -> Iterator[Event]:
-        """The masks that these have just said, as events."""
-        wanted = [(branch, at) for branch in branches for at in branch.reply.segs if at not in branch.reply.masks]
+        """The masks that these have just said, as events, where the method does not wait for the end."""
+        if self.model.method.over_cache:
+            return
+        wanted = [(branch, at) for branch, at in self._undrawn(branches) if branch.can_draw(at, True)]
         self._draw_in_portions(wanted, most)
         for branch, at in wanted:
             reply = branch.reply
@@ -157,14 +187,17 @@ class Batch:
 
     def draw_all(self, most: int) -> None:
         """All masks that are still to be drawn, in as few passes of at most so many of their tokens as it takes."""
-        wanted = [(branch, at) for branch in self.branches for at in branch.reply.segs if at not in branch.reply.masks]
         # The last token of an answer has been decoded but not read; most masks need their own <|seg|> in the cache, or at
         # least what is before it, which an answer that was only begun has not either.
-        missing = int(not self.model.method.over_cache)
-        unread = list(dict.fromkeys(branch for branch, at in wanted if at >= branch.held + missing))
+        at_once = not self.model.method.over_cache
+        wanted = self._undrawn(self.branches)
+        unread = list(dict.fromkeys(branch for branch, at in wanted if not branch.can_draw(at, at_once)))
         if unread:
             self.read(unread)
-        self._draw_in_portions(wanted, most)
+        self._draw_in_portions(self._undrawn(self.branches), most)
+
+    def _undrawn(self, branches: Sequence[Branch]) -> list[Wanted]:
+        return [(branch, at) for branch in branches for at in branch.reply.segs if at not in branch.reply.masks]
 
     def _draw_in_portions(self, wanted: Sequence[Wanted], most: int) -> None:
         settings = self.model.method.settings
@@ -204,6 +237,13 @@ class Batch:
         inputs = sequence.inputs().to(self.device)
         plan = make_plan(inputs.structure, self.attention, self.model.dtype)
         return inputs, self._run(inputs, plan, None)
+
+    def keep(self, sequence: TokenSequence) -> Tensor:
+        structure = sequence.structure()
+        plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
+        states = self._run(sequence.inputs().to(self.device), plan, self.cache)
+        self.cache.commit(structure)
+        return states
 
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from stamp_train.backbones.processor import PixelBatch, StampProcessor
+from stamp_train.generation.branches import last_position
 from stamp_train.generation.replies import Reply, SourceImage
 from stamp_train.generation.sampling import GenerationOptions, TextStream
 from stamp_train.sequence.chat import ChatEncoder, Message
@@ -125,12 +126,15 @@ def _begin(
     limit = model.config.text_config.max_position_embeddings
     begin, least = model.method.force(begin)
     said = chat.answer_ids(begin)
-    length = len(reply.ids) + len(asked) + len(said)
+    ids = [*reply.ids, *asked, *said]
     document = Document(1, reply.opening, reply.source.grid if reply.source else (0, 0))
-    last, mask = document.text_starts + length - 1, TokenSequence(chat)
-    if reply.source:
-        model.method.lay_out(mask, Seg(reply.name, document, 1, (), length - 1), None)
-    highest = max(last, mask.highest)
+    stretch = model.method.stretch(document.grid, chat.control) if reply.source else None
+    highest, mask = last_position(document, ids, reply.puts, stretch, chat.seg_id), TokenSequence(chat)
+    if stretch:
+        highest += stretch.advance
+    elif reply.source:
+        model.method.lay_out(mask, Seg(reply.name, document, 1, (), len(ids) - 1), None)
+        highest = max(highest, mask.highest)
     if highest >= limit:
         raise StampModelError(
             f"position {highest} is past the model's range of {limit}",

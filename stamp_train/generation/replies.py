@@ -12,7 +12,7 @@ from stamp_schemas.record import SEG
 from stamp_train.generation.sampling import TextStream
 from stamp_train.methods import upsample
 from stamp_train.methods.contract import Listener, Pieces
-from stamp_train.sequence.document import Grid, merged_grid
+from stamp_train.sequence.document import Grid, Put, merged_grid
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures
 
@@ -99,7 +99,7 @@ class Reply:
     without the stop token. start: index in `ids` where the answer begins. room: most tokens that may still be decoded.
     stopped_by: the stop token that was said. finish: why the answer ended, `stop` or `length`; None while it goes on. pieces:
     its text so far. said: as the model wrote it. segs: indices in `ids` where it has said a mask; none without an
-    image. masks: their logit pictures.
+    image. masks: their logit pictures. puts: what the method has put behind each `<|seg|>` so far, of earlier turns too.
     """
 
     image: int
@@ -120,6 +120,22 @@ class Reply:
     said: str = ""
     segs: list[int] = field(default_factory=list)
     masks: dict[int, Tensor] = field(default_factory=dict)
+    puts: list[Put] = field(default_factory=list)
+
+    def put(self, one: Put) -> None:
+        """Put a method's tokens behind a `<|seg|>`; whatever lies behind that moves on."""
+        ids = one.stretch.ids
+        self.ids[one.at + 1 : one.at + 1] = ids
+        self.start += len(ids) if one.at < self.start else 0
+        self.segs = [at + len(ids) if at > one.at else at for at in self.segs]
+        self.puts.append(one)
+
+    def leave(self, room: int) -> None:
+        """Let an answer that goes on have at most so many more tokens; it ends here if that is none."""
+        self.room = min(self.room, max(room, 0))
+        if self.finish is None and not self.room:
+            self.finish = "length"
+            self.end()
 
     def begin(self, asked: Sequence[int], said: Sequence[int], room: int) -> None:
         """Begin an answer to what was asked, with what is said already and room for that many tokens."""
@@ -174,10 +190,11 @@ class Reply:
     def answer(self) -> Event:
         """The event of the finished answer."""
         stop = () if self.stopped_by is None else (self.stopped_by,)
+        put = {at for one in self.puts for at in range(one.at + 1, one.end)}
         answer = Answer(
             text="".join(text for kind, text in self.pieces if kind == "text"),
             content="".join(text for _, text in self.pieces),
-            ids=(*self.ids[self.start :], *stop),
+            ids=(*(token for at, token in enumerate(self.ids) if at >= self.start and at not in put), *stop),
             masks=tuple(self.masks[at] for at in self.segs),
             said=self.said,
             finish=self.finish or "length",

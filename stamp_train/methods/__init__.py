@@ -21,6 +21,7 @@ METHODS = {  # name -> module and class of its settings
     "text4seg": "stamp_train.methods.text4seg.settings:Text4SegSettings",
     "embedding": "stamp_train.methods.embedding.settings:EmbeddingSettings",
     "self1e": "stamp_train.methods.self1e.settings:Self1eSettings",
+    "argenseg": "stamp_train.methods.argenseg.settings:ArgensegSettings",
 }
 DEFAULT = "stamp"  # of recipes and checkpoints that name none
 # Names of weights in older checkpoints, as patterns -> what they are called now.
@@ -50,6 +51,12 @@ def settings_type(name: Any) -> type[Settings]:
     module, _, kind = METHODS[name].partition(":")
     found: type[Settings] = getattr(import_module(module), kind)
     return found
+
+
+def codes_maker() -> tuple[Any, Any]:
+    """What is asked of `stamp-train codes`, as a class, and what does it: `(asked, report) -> made`."""
+    module = import_module("stamp_train.methods.argenseg.making")
+    return module.Asked, module.make_codes
 
 
 def default_settings() -> Settings:

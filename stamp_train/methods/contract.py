@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from stamp_schemas import Record
@@ -21,14 +20,15 @@ from stamp_schemas.record import SEG
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from stamp_data.shards.set_index import SetIndex
     from stamp_train.methods.losses import Counts, Losses
     from stamp_train.methods.readout import Readout
     from stamp_train.sequence.chat import ChatEncoder
-    from stamp_train.sequence.document import Grid, Seg
+    from stamp_train.sequence.document import Grid, Ints, Seg, Stretch
     from stamp_train.sequence.inputs import MaskPlace, Outputs, StampInputs, Targets
     from stamp_train.sequence.token_sequence import TokenSequence
 
-Label = NDArray[np.uint8]  # what is learned for one target, of a shape that only its method knows
+Label = NDArray[Any]  # what is learned for one target, whole numbers of a shape that only its method knows
 Pieces = list[tuple[str, str]]  # (`text` or `control`, text) of an answer, as it is decoded
 
 
@@ -108,6 +108,9 @@ class Drawing(Protocol):
     def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
         """As `run_over_cache`, of a sequence that holds all it needs: nothing of the cache is seen."""
 
+    def keep(self, sequence: TokenSequence) -> Tensor:
+        """A sequence's tokens over the cache, which holds them from then on: final states [L, H]."""
+
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
     ) -> dict[str, Tensor]:
@@ -154,6 +157,14 @@ class Method(ABC):
         """The text that stands for a `<|seg|>` of a true answer; None: the token itself."""
         return None
 
+    def stretch(self, grid: Grid, control: Mapping[str, int]) -> Stretch | None:  # noqa: ARG002 - most put none
+        """The tokens that stand in a dialogue behind each `<|seg|>`, of an image of so many merged patches; None: none do.
+
+        In training they are made of its label, which holds `numbers`, in generation of what `say` says. control: ids of the
+        control tokens.
+        """
+        return None
+
     @abstractmethod
     def lay_out(self, sequence: TokenSequence, seg: Seg, label: Label | None) -> None:
         """Put what follows a `<|seg|>` into the sequence, and say which states are read for its mask and what is learned.
@@ -174,6 +185,13 @@ class Method(ABC):
     def forced(self, outputs: Outputs, targets: Targets, chat: ChatEncoder) -> list[Tensor]:  # noqa: ARG002 - of no use to most methods
         """The logit picture of each mask of a sequence whose answers are the true ones."""
         return self.pictures(outputs.read, outputs.masks)
+
+    def say(self, batch: Drawing, segs: Sequence[Seg]) -> list[Ints]:
+        """The numbers of a method with a `stretch` for each `<|seg|>` of some replies, which was the last token read.
+
+        All tokens of a stretch that are made of numbers must then be in the cache, kept there in their order.
+        """
+        raise NotImplementedError  # only methods with a stretch have one
 
     @abstractmethod
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
@@ -203,8 +221,11 @@ class Method(ABC):
     def begin(self, network: nn.Module) -> None:  # noqa: B027 - most methods leave random weights as they are
         """Change the weights of a network that are all random, in place."""
 
-    def begin_readout(self, readout: Readout) -> None:  # noqa: B027 - likewise
-        """Give a readout whose weights are random others, in place, where the settings name a file of them."""
+    def begin_readout(self, readout: Readout, records: Callable[[], Iterable[Record]]) -> None:  # noqa: B027 - likewise
+        """Give a readout whose weights are random others, in place: of a file that the settings name, or fitted to records."""
+
+    def open_sets(self, sets: Sequence[SetIndex]) -> None:  # noqa: B027 - likewise
+        """Make ready for labels of these sets, for methods that keep something beside them; StampError if that is not there."""
 
     def prepare(self, network: nn.Module) -> None:  # noqa: B027 - likewise
         """Make a network ready to be trained, whatever it begins with."""

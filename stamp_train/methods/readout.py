@@ -19,6 +19,14 @@ class Readout(nn.Module):
         """What is found, by name; without any mask too, since under sharded training every weight takes part in every pass."""
         raise NotImplementedError  # every readout has its own, as of any torch module
 
+    def embed(self, numbers: Tensor, of: Tensor) -> Tensor | None:  # noqa: ARG002 - most put no token into a dialogue
+        """Embeddings [G, H] of tokens that the method has put into dialogues; None: it puts none.
+
+        numbers: int64 [K, C], of K masks, or [0, 0]. of: int64 [G, 2], the mask of each token and its place among the mask's.
+        Called in every pass while training, like `forward`.
+        """
+        return None
+
     def begin(self) -> None:
         """Set what does not begin as transformers would have it, by `transformers.initialization`; the rest has begun."""
 

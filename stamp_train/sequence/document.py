@@ -8,7 +8,7 @@ Training lays out a document whole, generation as its tokens come; both ask here
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +22,55 @@ Grid = tuple[int, int]  # merged patches of an image, rows and columns
 Ints = NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Tokens that a method puts into a dialogue right after a `<|seg|>`: the text goes on behind them, and sees them.
+
+    ids: of all n. positions: rotary, int64 [3, n], counted from that of the `<|seg|>`. advance: how many positions the text
+    behind is moved on by. order: int64 [n], counted from that of the `<|seg|>`, at most n; tokens of the same order see each
+    other. given: how many of them, the first ones, have embeddings that the readout makes of numbers; see `Readout.embed`.
+    """
+
+    ids: tuple[int, ...]
+    positions: Ints
+    advance: int
+    order: Ints
+    given: int
+
+
+@dataclass(frozen=True, eq=False)
+class Put:
+    """A stretch that stands in a dialogue. at: index of its `<|seg|>` in the dialogue's ids. numbers: int64 [C]."""
+
+    at: int
+    stretch: Stretch
+    numbers: Ints
+
+    @property
+    def end(self) -> int:
+        """Index of the first id behind it."""
+        return self.at + 1 + len(self.stretch.ids)
+
+    @property
+    def moved(self) -> int:
+        """How much further the positions behind it are than indices say."""
+        return self.stretch.advance - len(self.stretch.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Tokens of a span whose embeddings are made of numbers. rows: in the span. places: among those of their stretch."""
+
+    numbers: Ints
+    rows: Ints
+    places: Ints
+
+
 @dataclass(frozen=True)
 class TokenSpan:
     """Tokens that follow one another: int64 [n] each, positions [3, n]. features: -1 for those without an image's feature.
 
-    document, branch, block, order, looks and shown: see `sequence.structure`.
+    document, branch, block, order, looks and shown: see `sequence.structure`. given: what of it a method has put there.
     """
 
     ids: Ints
@@ -38,6 +82,7 @@ class TokenSpan:
     block: int = 0
     looks: Ints | int = 0
     shown: Ints | int = 0
+    given: tuple[Given, ...] = ()
 
 
 @dataclass(eq=False)
@@ -117,17 +162,33 @@ class Document:
             shown=shown,
         )
 
-    def text(self, ids: Sequence[int], branch: int, first: int = 0) -> TokenSpan:
-        """Ids of a dialogue from its index `first` on, which counts from the end of the opening."""
+    def text(self, ids: Sequence[int], branch: int, first: int = 0, puts: Sequence[Put] = ()) -> TokenSpan:
+        """Ids of a dialogue from its index `first` on, which counts from the end of the opening.
+
+        puts: all that stands in the dialogue before the end of these ids, in order; its ids are among them.
+        """
         steps = first + np.arange(len(ids))
+        positions = np.tile(self.text_starts + steps, (3, 1))
+        order, given, moved = self.length + steps, [], 0
+        for one in puts:
+            inside = np.flatnonzero((steps > one.at) & (steps < one.end))
+            places = steps[inside] - one.at - 1
+            positions[:, inside] = self.text_starts + one.at + moved + one.stretch.positions[:, places]
+            order[inside] = self.length + one.at + one.stretch.order[places]
+            own = places < one.stretch.given
+            if own.any():
+                given.append(Given(one.numbers, inside[own], places[own]))
+            moved += one.moved
+            positions[:, steps >= one.end] += one.moved
         return TokenSpan(
             np.array(ids, np.int64),
-            np.tile(self.text_starts + steps, (3, 1)),
+            positions,
             np.full(len(ids), -1, np.int64),
-            self.length + steps,
+            order,
             self.number,
             branch,
             shown=(np.array(ids, np.int64) == self.looks_for).astype(np.int64) if self.looks_for >= 0 else 0,
+            given=tuple(given),
         )
 
 
@@ -137,7 +198,8 @@ class Seg:
 
     ids: of its dialogue after the document's opening, as far as they are known; it is the one at index `at`. row, row_before:
     in training, the rows of the sequence that hold it and that predict it. state, state_before: in generation, their final
-    states [H] where they have been computed.
+    states [H] where they have been computed. puts: what a method has put into the dialogue before it, and behind it if that is
+    there: numbers are those of the latter.
     """
 
     name: str
@@ -149,6 +211,12 @@ class Seg:
     row_before: int = -1
     state: Tensor | None = None
     state_before: Tensor | None = None
+    puts: Sequence[Put] = field(default=())
+
+    @property
+    def numbers(self) -> Ints | None:
+        """Of what stands behind it."""
+        return next((one.numbers for one in self.puts if one.at == self.at), None)
 
     @property
     def order(self) -> int:
@@ -158,7 +226,7 @@ class Seg:
     @property
     def position(self) -> int:
         """Its rotary position, the same on all axes."""
-        return self.document.text_starts + self.at
+        return self.document.text_starts + self.at + sum(one.moved for one in self.puts if one.at < self.at)
 
 
 def grid_axes(grid: Grid) -> Ints:

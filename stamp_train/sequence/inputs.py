@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -46,7 +46,9 @@ class StampInputs:
     whom. feature_rows: int64 [L], the row of the merged image features that an image placeholder is replaced by and that any
     other token has added to its embedding; -1 for none. text_rows: int64 [T], rows whose next-token logits are wanted (repeats
     allowed). mask_rows: int64 [R], mask after mask as in `masks`. pixel_values: float [patches of all images, channels * time *
-    height * width of a patch], None without an image. image_grid_thw: int64 [I, 3], patches before the merge.
+    height * width of a patch], None without an image. image_grid_thw: int64 [I, 3], patches before the merge. numbers: int64
+    [K, C], of K masks whose method puts tokens into the dialogue; given_rows: int64 [G], the tokens whose embeddings the
+    readout makes of them; given_of: int64 [G, 2], of which mask each is, and which of its tokens.
     """
 
     input_ids: Tensor
@@ -58,6 +60,9 @@ class StampInputs:
     masks: tuple[MaskPlace, ...] = ()
     pixel_values: Tensor | None = None
     image_grid_thw: Tensor | None = None
+    numbers: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    given_rows: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    given_of: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.int64))
 
     def to(self, device: torch.device | str) -> StampInputs:
         """The same inputs on another device."""
@@ -130,7 +135,8 @@ class Reading:
     states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has.
     features: of the images. language: the language model, for its embeddings and its norm. earlier: [R, H], states a layer
     earlier and before any norm, for readouts with `wants_earlier`, while they are trained. merger: the vision tower's, which
-    makes tokens [n, H] of patches [4n, E], such as those of `ImageFeatures.patches`.
+    makes tokens [n, H] of patches [4n, E], such as those of `ImageFeatures.patches`. text: [T, H], states of
+    `StampInputs.text_rows`, and words: what makes logits [n, V] of states [n, H]; both in whole sequences, not in generation.
     """
 
     states: Tensor
@@ -140,6 +146,8 @@ class Reading:
     language: Any
     earlier: Tensor | None = None
     merger: Any = None
+    text: Tensor | None = None
+    words: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

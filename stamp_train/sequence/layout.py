@@ -3,15 +3,16 @@
     [image prefix] [dialogue 1] [its masks] ... [dialogue k] [its masks] [next image's prefix] ...
 
 Dialogues of one image that begin alike share the prefix up to the end of the image; what a method lays out for masks follows
-the text of their dialogue. This module is the only one that knows the order of a sequence. What a token may attend to is
-decided by `stamp_train.sequence.structure`, from the facts written here.
+the text of their dialogue, or stands in it right after the `<|seg|>`, where later text is to see it. This module is the only
+one that knows the order of a sequence. What a token may attend to is decided by `stamp_train.sequence.structure`, from the
+facts written here.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from stamp_schemas.record import SEG
 from stamp_train.sequence.chat import ChatEncoder, EncodedDialogue, Message
-from stamp_train.sequence.document import Document, Grid, Ints, Seg, TokenSpan, merged_grid
+from stamp_train.sequence.document import Document, Grid, Ints, Put, Seg, Stretch, TokenSpan, merged_grid
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
 from stamp_train.sequence.inputs import Targets
@@ -40,6 +41,8 @@ class LaysOut(Protocol):
     def settings(self) -> Any: ...
 
     def write(self, label: Label, expression: str) -> str | None: ...
+
+    def stretch(self, grid: Grid, control: Mapping[str, int]) -> Stretch | None: ...
 
     def lay_out(self, sequence: TokenSequence, seg: Seg, label: Label | None) -> None: ...
 
@@ -198,7 +201,9 @@ class _Packing:
         example = branch.example
         self.names.append(example.name)
         self.sequence.highest = -1
-        text = document.text(branch.ids, number)
+        labels = self.labels(example, branch.ids.count(self.chat.seg_id), document)
+        branch, puts = self.woven(branch, document, labels)
+        text = document.text(branch.ids, number, puts=puts)
         rows = self.sequence.put(text)
         sources = np.concatenate([[before], rows[:-1]])
         wanted = np.array(branch.answer) if self.options.text_labels == "answers" else np.ones(len(rows), dtype=bool)
@@ -206,8 +211,8 @@ class _Packing:
             wanted[0] = False  # nothing comes before the first token of a text-only dialogue
         self.supervise(sources[wanted], text.ids[wanted], 1.0)
         segs = np.flatnonzero(text.ids == self.chat.seg_id).tolist()
-        for at, label in zip(segs, self.labels(example, len(segs), document), strict=True):
-            seg = Seg(example.name, document, number, branch.ids, at, int(rows[at]), int(sources[at]))
+        for at, label in zip(segs, labels, strict=True):
+            seg = Seg(example.name, document, number, branch.ids, at, int(rows[at]), int(sources[at]), puts=puts)
             self.method.lay_out(self.sequence, seg, label)
         if self.sequence.highest >= self.options.max_position:
             raise StampModelError(
@@ -215,6 +220,19 @@ class _Packing:
                 where=example.name,
                 fix="set max_tokens, or lower the image's token bound",
             )
+
+    def woven(self, branch: _Branch, document: Document, labels: Sequence[Label]) -> tuple[_Branch, list[Put]]:
+        """A dialogue with what the method puts into it, and that by itself."""
+        stretch = self.method.stretch(document.grid, self.chat.control) if labels else None
+        if stretch is None:
+            return branch, []
+        ids, answer, puts, at = list(branch.ids), list(branch.answer), list[Put](), -1
+        for label in labels:
+            at = ids.index(self.chat.seg_id, at + 1)
+            puts.append(Put(at, stretch, np.asarray(label, np.int64)))
+            ids[at + 1 : at + 1] = stretch.ids
+            answer[at + 1 : at + 1] = [False] * len(stretch.ids)
+        return _Branch(branch.example, ids, answer), puts
 
     def labels(self, example: DialogueExample, segs: int, document: Document) -> Sequence[Label]:
         """The labels of the `<|seg|>` that are there, if everything fits."""

@@ -30,6 +30,9 @@ class TokenSequence:
         self.sizes: list[tuple[int, ...]] = []
         self._columns: dict[str, list[Ints]] = {name: [] for name in _COLUMNS}
         self._read: list[Ints] = [np.zeros(0, np.int64)]
+        self._numbers: list[Ints] = []
+        self._given_rows: list[Ints] = [np.zeros(0, np.int64)]
+        self._given_of: list[Ints] = [np.zeros((0, 2), np.int64)]
 
     def put(self, span: TokenSpan) -> Ints:
         """Append tokens; their rows."""
@@ -38,6 +41,10 @@ class TokenSequence:
             found = getattr(span, name)
             values.append(np.full(count, found, np.int64) if isinstance(found, int) else found)
         rows = self.length + np.arange(count)
+        for one in span.given:
+            self._given_rows.append(rows[one.rows])
+            self._given_of.append(np.stack([np.full_like(one.places, len(self._numbers)), one.places], 1))
+            self._numbers.append(one.numbers)
         self.length += count
         if count:
             self.highest = max(self.highest, int(span.positions.max()))
@@ -75,6 +82,9 @@ class TokenSequence:
             text_rows=torch.tensor(text_rows or [], dtype=torch.int64),
             mask_rows=torch.from_numpy(np.concatenate(self._read)),
             masks=tuple(self.masks),
+            numbers=torch.from_numpy(np.stack(self._numbers) if self._numbers else np.zeros((0, 0), np.int64)),
+            given_rows=torch.from_numpy(np.concatenate(self._given_rows)),
+            given_of=torch.from_numpy(np.concatenate(self._given_of)),
             **images,
         )
 

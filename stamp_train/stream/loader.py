@@ -116,6 +116,7 @@ class StreamLoader:
         records = sum(entry.records for one in plan.sets for entry in one.shards)
         self.quarantine = Quarantine(self.options.quarantine, self.options.max_bad_ratio, records)
         self._lengths = Lengths(plan, costs)
+        method.open_sets(plan.sets)
         self._make = ExampleMaker(prepare, method)
         self._told: set[tuple[int, int, int, int]] = set()
         self._draws = 0

@@ -80,7 +80,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
     if model.preset:
         tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
         network = build_random(model, tokenizer, method, recipe.seed, dtype)
-        method.method().begin_readout(network.classifier)
+        method.method().begin_readout(network.classifier, lambda: records_of(recipe))
         network.method.begin(network)
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)
         return network, StampProcessor(tokenizer, images, network.backbone)
@@ -133,7 +133,7 @@ def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)  # the readout is drawn at random
             network = start_from(folder, method, dtype=dtype)
-        method.method().begin_readout(network.classifier)
+        method.method().begin_readout(network.classifier, lambda: records_of(recipe))
     else:
         network = load_checkpoint(folder, dtype=dtype)
     prepare_rows(network, new_ids, len(tokenizer) - len(new_ids))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -92,7 +92,7 @@ class Embedding(Method):
         counts = self.counts(targets)
         return {name: (part, counts[name]) for name, part in sums.items()}
 
-    def begin_readout(self, readout: Readout) -> None:
+    def begin_readout(self, readout: Readout, records: Callable[[], Iterable[Record]]) -> None:  # noqa: ARG002 - of no use here
         """With SAM's weights."""
         if isinstance(readout, SamHead) and self.settings.sam:
             readout.load(self.settings.sam)

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from stamp_schemas import RLE, Content, Dialogue, Message, Record, SourceInfo, TargetInfo
 from stamp_schemas.record import SEG
 from stamp_train.backbones.presets import build_preset
+from stamp_train.methods.argenseg.settings import ArgensegSettings
 from stamp_train.methods.contract import Method, Settings
 from stamp_train.methods.embedding.settings import EmbeddingSettings
 from stamp_train.methods.self1e.settings import Self1eSettings
@@ -32,6 +33,10 @@ SETTINGS: dict[str, Settings] = {
     "self1e-none": Self1eSettings(attention="none"),
     "self1e-published": Self1eSettings(attention="published"),
     "self1e-resized": Self1eSettings(targets="resized"),
+    "argenseg": ArgensegSettings(vocabulary=64),
+    "argenseg-scales": ArgensegSettings(
+        vocabulary=64, scales=(1, 2, 4, 8), attention="scales", positions="plane", softmax="joint"
+    ),
     "text4seg": Text4SegSettings(),
     "text4seg-fixed": Text4SegSettings(grid=24, label="fixed", sampling="coverage", parser="tolerant"),
 }
@@ -47,6 +52,7 @@ def tiny(name: str) -> SimpleNamespace:
         for weight in model.classifier.parameters():
             if weight.ndim == 2:  # otherwise logits are nearly 0, whatever is wrong with them
                 weight.normal_(std=weight.shape[1] ** -0.5)
+    model.method.begin_readout(model.classifier, lambda: [record([("<|seg|>",) * 8], seed) for seed in range(40)])
     return SimpleNamespace(model=model, processor=processor, chat=processor.chat, method=model.method)
 
 

@@ -1,0 +1,76 @@
+"""A codec without a network: coverage of 64x64 cells, quantised scale by scale with codebooks fitted to masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stamp_data.grid import rle_coverage
+from stamp_schemas import RLE, Grid, Record, StampError
+from stamp_schemas.record import FULL
+from stamp_train.methods.argenseg.codec import Codec, digest_of
+from stamp_train.methods.argenseg.fitting import fit
+from stamp_train.methods.argenseg.quantiser import Quantiser, Scales
+
+CELL = 4  # cells of coverage along each side of what one vector stands for
+_MASKS = 4000  # masks that codebooks are fitted to: more do not make them better
+_EVERY = 40_000  # records that are looked at for them
+
+
+class ResidualCodec(Codec):
+    """See the module's text. shape: `scales`, `vocabulary`; without `weights`, their books are zeros, to be loaded."""
+
+    def __init__(self, shape: Mapping[str, Any], books: Tensor | None = None) -> None:
+        super().__init__()
+        scales, self.vocabulary = Scales(shape["scales"]), int(shape["vocabulary"])
+        size = (len(scales), self.vocabulary, CELL * CELL)
+        self.quantiser = Quantiser(scales, torch.zeros(size) if books is None else books)
+
+    def encode(self, masks: Sequence[RLE]) -> Tensor:
+        """See `Codec`: some two milliseconds a mask, so that nothing need be kept beside a set."""
+        return self.quantiser.encode(self.features(masks).to(self.device)).cpu()
+
+    def features(self, masks: Sequence[RLE]) -> Tensor:
+        """float32 [masks, 16, s, s]: shares of cells that a mask covers."""
+        return features(masks, self.scales.sides[-1])
+
+    def draw(self, features: Tensor) -> Tensor:
+        """[B, 4 s, 4 s]."""
+        return F.pixel_shuffle(features, CELL)[:, 0]
+
+    def begin(self, records: Iterable[Record]) -> None:
+        """Fit the codebooks to the masks of some records; StampError if there are none.
+
+        Of many masks those of evenly spread records are taken, the same ones whenever this is called.
+        """
+        masks = sample(records, _MASKS)
+        if not masks:
+            raise StampError(
+                "there are no masks to fit a codec to", "train on sets with masks, or give method.file a codec"
+            )
+        books = fit(self.features(masks), self.scales, self.vocabulary)
+        self.quantiser.books.copy_(books)
+
+    @property
+    def digest(self) -> str:
+        """See `digest_of`."""
+        return digest_of({"books": self.quantiser.books}, self.scales.sides)
+
+
+def features(masks: Sequence[RLE], side: int) -> Tensor:
+    """float32 [masks, 16, side, side]: of each of side x side cells the shares of 4x4 parts that a mask covers."""
+    grid = Grid(CELL * side, CELL * side)
+    shares = torch.stack([torch.from_numpy(rle_coverage(mask, grid)) for mask in masks]).float() / FULL
+    return F.pixel_unshuffle(shares[:, None], CELL)
+
+
+def sample(records: Iterable[Record], most: int) -> list[RLE]:
+    """Masks of records, every n-th where there are more than `most`."""
+    found = [target.rle for record in islice(records, _EVERY) for target in record.targets]
+    step = -(-len(found) // most) or 1
+    return found[::step]

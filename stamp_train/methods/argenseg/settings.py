@@ -1,0 +1,108 @@
+"""What a recipe and a checkpoint say of masks in codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import msgspec
+
+from stamp_schemas import Record, UsageFault
+from stamp_schemas.recipe import Positive
+from stamp_schemas.record import SEG
+from stamp_train.methods.contract import Method, Settings
+from stamp_train.sequence.chat import NO, YES
+
+SEG_END = "<|seg_end|>"
+_PUBLISHED_SCALES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+
+
+class ArgensegSettings(Settings, frozen=True, tag_field="name", tag="argenseg"):
+    """Settings of masks in codes.
+
+    codec: `var`, VAR's VQ-VAE (published), whose weights are in `file` and whose codes lie beside the sets (`stamp-train
+    codes`), or `residual`, codebooks fitted to masks: those of `file`, or of the sets that a new network is trained on. scales,
+    vocabulary: of a residual codec that is fitted: sides of its squares of codes, and vectors to a codebook. attention of
+    codes: `causal` (published), or those of one scale see each other (`scales`). positions: one after another (`sequence`,
+    published) or over the image's `plane`. softmax: text and codes share one (`joint`, published) or have one each. shape: of
+    the codec, which a checkpoint keeps.
+    """
+
+    title: ClassVar[str] = "masks as pictures in codes, scale by scale, as in ARGenSeg"
+    # Those in between are STAMP's: the rows of the embedding matrices are the same for all.
+    tokens: ClassVar[tuple[str, ...]] = (SEG, "<|mask|>", YES, NO, SEG_END)
+    training: ClassVar[tuple[str, ...]] = ("file",)
+    remarks: ClassVar[tuple[str, ...]] = ("regions to be ignored are learned as background: codes know no third kind",)
+
+    codec: Literal["residual", "var"] = "residual"
+    file: str = ""
+    scales: tuple[Positive, ...] = (1, 2, 4, 8, 16)
+    vocabulary: Positive = 512
+    attention: Literal["causal", "scales"] = "causal"
+    positions: Literal["sequence", "plane"] = "sequence"
+    softmax: Literal["separate", "joint"] = "separate"
+    shape: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        sides = self.scales
+        if list(sides) != sorted(set(sides)) or len(sides) < 2 or sides[-1] > 64:
+            raise ValueError("scales grow from one to the next, there are two at least, and the last is 64 at most")
+        if not 2 <= self.vocabulary <= 32768:  # codes are kept as int16
+            raise ValueError("vocabulary is 2 to 32768")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the squares of codes, as the network has them."""
+        if self.shape:
+            return tuple(self.shape["scales"])
+        return _PUBLISHED_SCALES if self.codec == "var" else self.scales
+
+    def tokens_per_mask(self, patches: int) -> int:  # noqa: ARG002 - the picture is a square whatever the image
+        """The tokens between two texts: one for each code but the first, which `<|seg|>` predicts, and the end."""
+        return sum(side * side for side in self.sides)
+
+    def method(self) -> Method:
+        """Masks in codes."""
+        from stamp_train.methods.argenseg.method import Argenseg
+
+        return Argenseg(self)
+
+    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002 - the readout is fitted, not the settings
+        """See `sized`; UsageFault for a codec whose weights no file holds."""
+        if self.codec == "var" and not self.file:
+            raise UsageFault(
+                "method.file: codec var needs its weights",
+                "--set method.file=vae_ch160v4096z32.pth, or method.codec=residual",
+            )
+        return self.sized()
+
+    def sized(self) -> Self:
+        """With the shape of the codec: that of the file, if one is named, else a published or an asked one."""
+        if self.shape:
+            return self
+        if not self.file:
+            from stamp_train.methods.argenseg.var import PUBLISHED
+
+            fitted = {"scales": self.scales, "vocabulary": self.vocabulary}
+            shape = {"kind": self.codec, **(PUBLISHED if self.codec == "var" else fitted)}
+        else:
+            shape = self._of_file()
+        return msgspec.structs.replace(self, shape=msgspec.to_builtins(shape))
+
+    def over(self, network: Self) -> Self:
+        """The settings of a network that exists; UsageFault for the file of another codec than its own."""
+        digest = (network.shape or {}).get("digest")
+        if self.file and Path(self.file).expanduser().is_file() and digest and self._of_file()["digest"] != digest:
+            raise UsageFault(f"method.file: {self.file} is not the codec of the checkpoint", "leave it out")
+        return super().over(network)
+
+    def _of_file(self) -> dict[str, Any]:
+        from stamp_train.methods.argenseg.files import read_codec
+
+        shape, _ = read_codec(Path(self.file).expanduser())
+        if shape["kind"] != self.codec:
+            raise UsageFault(
+                f"method.file: {self.file} holds a codec of kind {shape['kind']}", f"--set method.codec={shape['kind']}"
+            )
+        return shape

@@ -1,0 +1,218 @@
+"""Codes in a dialogue: made while an answer is written, seen by what follows, and the same in one pass."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stamp_train.backbones.processor import PixelBatch
+from stamp_train.generation.generate import StampGenerator
+from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.argenseg.settings import ArgensegSettings
+from stamp_train.sequence.chat import Message
+from stamp_train.sequence.document import Document, Put
+from stamp_train.sequence.errors import StampModelError
+from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.layout import Layout
+
+from ..making import ONE, TURNS, TWO, example, record, tiny
+
+NAMES = ["argenseg", "argenseg-scales"]
+GRID = (3, 4)
+PIXELS = torch.randn(4 * GRID[0] * GRID[1], 1176, generator=torch.Generator().manual_seed(5))
+IMAGE = PixelBatch(PIXELS, (1, 2 * GRID[0], 2 * GRID[1]))
+
+
+def backend(name: str) -> str:
+    return "sdpa" if name == "argenseg-scales" else "auto"
+
+
+def user(text: str, image: bool = True) -> Message:
+    return {"role": "user", "content": [{"type": "image"}] * image + [{"type": "text", "text": text}]}
+
+
+def said(text: str) -> Message:
+    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
+
+
+@pytest.fixture
+def codes(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The codes that are made while the test runs, in the order of their making."""
+    made: list[np.ndarray] = []
+    for name in NAMES:
+        method: Any = tiny(name).method
+        say = method.say
+
+        def noted(batch: Any, segs: Any, say: Any = say) -> Any:
+            found = say(batch, segs)
+            made.extend(found)
+            return found
+
+        monkeypatch.setattr(method, "say", noted)
+    return made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_answers_and_codes_are_the_likeliest_of_one_pass_over_them(name: str, codes: list[np.ndarray]) -> None:
+    one = tiny(name)
+    generator = StampGenerator(one.model, one.processor)
+    options = GenerationOptions(max_new_tokens=5, begin="One <|seg|> and <|seg|> so", stop_ids=())
+    [[answer]] = generator.generate([IMAGE], [["which?"]], options)
+    begin = one.chat.answer_ids(options.begin)
+    assert list(answer.ids[: len(begin)]) == begin and len(codes) == len(answer.masks) == 2
+    pack = Layout(one.chat, one.method)(
+        [ImageExample([DialogueExample("x", [user("which?"), said(options.begin)], codes)], PIXELS, IMAGE.grid_thw)]
+    )
+    with torch.no_grad():
+        output = one.model(inputs=pack.inputs, attention=backend(name))
+    assert output.read["codes"].argmax(-1).tolist() == np.concatenate(codes).tolist()
+    for found, wanted in zip(answer.masks, one.method.pictures(output.read, output.masks), strict=True):
+        assert torch.equal(found, wanted)
+    assert int(output.text_logits[-1].argmax()) == answer.ids[len(begin)]  # what follows the words that were given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_later_text_sees_the_codes_and_nothing_earlier_does(name: str) -> None:
+    one = tiny(name)
+    logits = []
+    for fill in (0, 1):
+        label = np.full(one.method.scales.cells, fill, np.int16)
+        dialogue = DialogueExample("x", [user("a"), said("b <|seg|> c")], [label])
+        pack = Layout(one.chat, one.method)([ImageExample([dialogue], PIXELS, IMAGE.grid_thw)])
+        model = one.model
+        with torch.no_grad():
+            head = model.classifier
+            kept = head.word_embed.weight.clone()
+            head.word_embed.weight.normal_(generator=torch.Generator().manual_seed(0))
+            logits.append(model(inputs=pack.inputs, attention=backend(name)).text_logits)
+            head.word_embed.weight.copy_(kept)
+    before = one.chat.answer_ids("b <|seg|>")
+    assert torch.equal(logits[0][: len(before)], logits[1][: len(before)])
+    assert not torch.allclose(logits[0][len(before) :], logits[1][len(before) :])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_turns_of_a_conversation_are_those_of_the_same_messages(name: str) -> None:
+    one = tiny(name)
+    generator = StampGenerator(one.model, one.processor)
+    options = GenerationOptions(max_new_tokens=0)
+    conversation = generator.conversation(IMAGE, options)
+    first = conversation.ask("one", begin="See <|seg|>, and <|seg|>")
+    second = conversation.ask("two", begin="Or <|seg|> so")
+    messages = [user("one"), said(first.content), user("two", image=False), said("Or <|seg|> so")]
+    [[again]] = generator.generate([IMAGE], [[messages]], options)
+    assert len(first.masks) == 2 and again.ids == second.ids
+    assert len(again.masks) == len(second.masks) == 1
+    assert torch.equal(again.masks[0], second.masks[0])
+
+
+def test_answers_of_one_batch_are_those_of_each_alone() -> None:
+    one = tiny("argenseg")
+    generator = StampGenerator(one.model, one.processor)
+    asked = [[user("a"), said("<|seg|>")], [user("b"), said("At <|seg|> and <|seg|>.")], [user("c")]]
+    options = GenerationOptions(max_new_tokens=4, stop_ids=())
+    [together] = generator.generate([IMAGE], [asked], options)
+    for prompt, answer in zip(asked, together, strict=True):
+        [[alone]] = generator.generate([IMAGE], [[prompt]], options)
+        assert alone.ids == answer.ids and len(alone.masks) == len(answer.masks)
+        assert all(torch.equal(*pair) for pair in zip(alone.masks, answer.masks, strict=True))
+
+
+def test_a_mask_is_told_as_soon_as_it_is_made_and_its_tokens_are_not() -> None:
+    one = tiny("argenseg")
+    generator = StampGenerator(one.model, one.processor)
+    options = GenerationOptions(max_new_tokens=3, stop_ids=(), begin="It is <|seg|>")
+    events = list(generator.stream([IMAGE], [["which?"]], options))
+    kinds = [kind for kind, _ in groupby(event.kind for event in events)]
+    assert kinds[:3] == ["text", "control", "mask"] and kinds[-1] == "answer"
+    answer = events[-1].answer
+    assert answer is not None and len(answer.ids) == len(one.chat.answer_ids("It is <|seg|>")) + 3
+    assert answer.text.startswith("It is ")
+
+
+def test_a_batch_that_memory_does_not_suffice_for_is_begun_again_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tiny("argenseg")
+    generator = StampGenerator(one.model, one.processor)
+    asked = [[user("a"), said("It <|seg|>, <|seg|>")], [user("b"), said("So <|seg|>")]]
+    options = GenerationOptions(max_new_tokens=2, stop_ids=())
+    wanted = generator.generate([IMAGE], [asked], options)
+    method: Any = one.method
+    say, left = method.say, [2]  # fails in its second call, when some of the answers have a mask
+
+    def failing(batch: Any, segs: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            batch.keep(some_tokens(batch, segs[0]))
+            raise torch.OutOfMemoryError("out of memory")
+        return say(batch, segs)
+
+    monkeypatch.setattr(method, "say", failing)
+    found = generator.generate([IMAGE], [asked], options)
+    assert left[0] < 0
+    for one_answer, other in zip(found[0], wanted[0], strict=True):
+        assert one_answer.ids == other.ids
+        assert all(torch.equal(*pair) for pair in zip(one_answer.masks, other.masks, strict=True))
+
+
+def some_tokens(batch: Any, seg: Any) -> Any:
+    """Some tokens behind a `<|seg|>`, which a pass that fails later leaves in the cache."""
+    sequence = batch.sequence()
+    sequence.put(seg.document.text([1, 2], seg.branch, seg.at + 1))
+    return sequence
+
+
+def test_an_answer_ends_where_no_further_mask_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tiny("argenseg")
+    generator = StampGenerator(one.model, one.processor)
+    limit = one.method.scales.cells * 2 + 120
+    monkeypatch.setattr(one.model.config.text_config, "max_position_embeddings", limit)
+    options = GenerationOptions(max_new_tokens=1000, stop_ids=(), begin="<|seg|>")
+    [[answer]] = generator.generate([IMAGE], [["a"]], options)
+    assert answer.finish == "length" and len(answer.masks) >= 1 and len(answer.ids) < 120
+    with pytest.raises(StampModelError, match="past the model's range"):
+        generator.generate([IMAGE], [["a"]], GenerationOptions(max_new_tokens=1, begin="<|seg|><|seg|><|seg|>"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dialogues_are_cut_between_turns_with_their_codes(name: str) -> None:
+    one = tiny(name)
+    image = example(one.method, record([TURNS]), GRID)
+    whole = Layout(one.chat, one.method)([image])
+    limit = len(whole.inputs.structure) - 1
+    cut = Layout(one.chat, one.method, LayoutOptions(max_tokens=limit))([image])
+    assert cut.truncated and cut.targets.masks == 1 and whole.targets.masks == 2
+    assert len(cut.inputs.given_rows) == one.method.scales.cells - 1
+
+
+def test_positions_over_the_plane_lie_in_the_images_grid_and_text_goes_on_behind() -> None:
+    method: Any = ArgensegSettings(positions="plane").method()
+    stretch = method.stretch((10, 20), {"<|seg_end|>": 7})
+    document = Document(1, (1, 2, 3), (10, 20))
+    assert stretch.positions[0, :4].tolist() == [1, 1, 1, 1]  # the second scale, 2x2
+    assert stretch.positions[1:, :4].T.tolist() == [[3, 6], [3, 16], [8, 6], [8, 16]]
+    assert stretch.positions[1].max() <= 21 and stretch.advance == stretch.positions[:, -1].max()
+    ids = [5, 6, 4, *stretch.ids, 9]
+    span = document.text(ids, 1, puts=[Put(2, stretch, np.zeros(method.scales.cells, np.int64))])
+    at = document.text_starts + 2
+    assert span.positions[:, -1].tolist() == [at + stretch.advance + 1] * 3
+    assert (np.diff(span.order) > 0).all()
+
+
+def test_a_mask_of_a_scale_sees_its_scale_alone() -> None:
+    method: Any = ArgensegSettings(attention="scales").method()
+    stretch = method.stretch(GRID, {"<|seg_end|>": 7})
+    order = stretch.order
+    assert order[:4].tolist() == [4] * 4 and order[4:20].tolist() == [20] * 16
+    assert order[-1] == len(order) and (np.diff(order) >= 0).all()
+
+
+def test_labels_are_made_of_masks_and_drawn_as_those(codes: list[np.ndarray]) -> None:
+    one = tiny("argenseg")
+    scene = record([TWO, ONE], seed=3)
+    label = one.method.label(scene, 0, GRID, None)
+    assert label.dtype == np.int16 and label.shape == (341,)
+    assert not codes
