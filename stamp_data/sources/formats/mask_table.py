@@ -9,7 +9,7 @@ split. Masks lie where the table says, relative to it, or in `masks` beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ from stamp_data import numbers
 from stamp_data.files import UNDECODABLE
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.finding import Finder
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
 from stamp_data.sources.formats.tables import header, rows
 from stamp_data.sources.jsonfile import OTHER_FORMAT, as_utf8, read_buffer
@@ -81,6 +82,11 @@ class MaskTable(FormatSource):
         said = ((path, row) for path, document in self._read.items() for row in document)
         masks = dict.fromkeys(self.root / found for path, row in said if (found := self._mask_path(row, path)))
         return [*super().inputs, *(path for path in masks if path.is_file())]
+
+    @cached_property
+    def finder(self) -> Finder:
+        """As any other, but not by the base name alone: what is called as a picture that is missing would be its mask."""
+        return Finder(self.roots, len(self.reading.images), self.usual_folders, follow_links=self.reading.follow_links)
 
     def read(self, path: Path) -> list[_Row]:
         encoding = self.reading.encoding

@@ -39,6 +39,10 @@ class PhraseCut(FormatSource):
     format = "PhraseCut"
     marks = (b'"phrase"', b'"Polygons"')
 
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return (*super().usual_folders, "VG_100K", "VG_100K_2", "vg/VG_100K", "vg/VG_100K_2")
+
     def read(self, path: Path) -> list[msgspec.Raw]:
         return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,6 @@ from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT
 from stamp_schemas import ImageRef, StampError
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/classes.txt")
-LINE = re.compile(rb"\s*\d+(\s+-?[0-9.eE+-]+)+\s*")
 BOX = 5  # values of a line that is a box: class, centre, size
 
 
@@ -40,13 +38,8 @@ class YOLO(FormatSource):
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
-        try:
-            data = read_plain(path, SMALL_LIMIT)
-        except (OSError, StampError):
-            return False
-        first = data.partition(b"\n")[0]
-        is_beside = path.name not in NAMES and ("labels" in path.parts or _picture_beside(path))
-        return is_beside and bool(LINE.fullmatch(first) or not data.strip())
+        """Whatever lies where labels lie, also what turns out to be damaged."""
+        return path.name not in NAMES and ("labels" in path.parts[:-1] or _picture_beside(path))
 
     @property
     def inputs(self) -> list[Path]:

@@ -159,6 +159,14 @@ def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     assert "outside" not in [row.file for row in found.rows] and len(found.rows) == 13
 
 
+def test_a_mask_is_not_taken_for_its_picture(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    save(root / "masks/a.png", ONE)
+    (root / "t.csv").write_text("image,mask,phrase\na.png,a.png,it\n")
+    with refused("picture-missing"):
+        Said(root, tmp_path / "out", "masks")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

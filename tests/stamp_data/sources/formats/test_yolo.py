@@ -85,11 +85,12 @@ def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
         "labels/b.txt": "5 1e9 0 1 1 0 1\n",
         "labels/c.txt": good,
         "labels/d.txt": good,
+        "labels/e.txt": "\nnot a line\n",
     }
     found = Said(write(root, files), tmp_path / "out", "yolo")
     assert found.phrases == ["car"]
     wanted = {f"line {number}": "bad-shape" for number in (2, 3, 6)} | {"line 4": "no-area", "line 5": "no-phrase"}
-    wanted |= {"line 1": "target-refused", "c": "picture-missing", "d": "bad-image"}
+    wanted |= {"line 1": "target-refused", "c": "picture-missing", "d": "bad-image", "e": "picture-missing"}
     assert dict(found.reasons) == wanted
 
 
