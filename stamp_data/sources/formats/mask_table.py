@@ -81,7 +81,7 @@ class MaskTable(FormatSource):
         """The tables and, once they are read, the masks, which decide the result as well."""
         said = ((path, row) for path, document in self._read.items() for row in document)
         masks = dict.fromkeys(self.root / found for path, row in said if (found := self._mask_path(row, path)))
-        return [*super().inputs, *(path for path in masks if path.is_file())]
+        return [*super().inputs, *filter(self._may_be_read, masks)]
 
     @cached_property
     def finder(self) -> Finder:
@@ -118,6 +118,10 @@ class MaskTable(FormatSource):
                 page.things[0].fault = fault
             yield page
 
+    def _may_be_read(self, mask: Path) -> bool:
+        is_inside = self.reading.follow_links or mask.resolve().is_relative_to(self.root.resolve())
+        return is_inside and mask.is_file()
+
     def _paint(self, page: Pictured, row: _Row, table: Path, opened: Callable[[str], Painting]) -> None:
         """Give the thing of a row its mask, if there is one, and the picture its size. RecordFault if it cannot be used."""
         if mask := self._mask_path(row, table):
@@ -126,6 +130,8 @@ class MaskTable(FormatSource):
             page.things[0].segmentation = painting.segmentation(_value(row.fields.get("value")))
         elif name := row.text("mask"):
             raise RecordFault("bad-shape", f"the mask {name[:99]!r} leads out of the root")
+        elif "mask" not in row.fields:
+            raise RecordFault("bad-annotation", "no mask: it is empty where the phrase names nothing")
 
     def _mask_path(self, row: _Row, table: Path) -> str:
         """Where the mask of a row lies, relative to the root; "" if there is none, or it is nowhere in the root."""

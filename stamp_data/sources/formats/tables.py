@@ -23,13 +23,13 @@ def header(path: Path) -> list[str]:
 
 
 def rows(path: Path, encoding: str = "") -> Iterator[tuple[str, dict[str, str]]]:
-    """(place, cells by the names of their columns) of every row. StampError for a file that is no such table."""
+    """(place, cells by the names of their columns) of every row, which may be short. StampError for what is no such table."""
     csv.field_size_limit(SMALL_LIMIT)  # of the whole process: outlines of VIA in one cell exceed Python's 128 KiB
     text = bytes(as_utf8(read_buffer(path), path, encoding)).decode("utf-8")
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]), strict=True)
     try:
         for row in reader:
-            yield f"line {reader.line_num}", {name: cell or "" for name, cell in row.items() if isinstance(name, str)}
+            yield f"line {reader.line_num}", {name: cell for name, cell in row.items() if isinstance(cell, str)}
     except csv.Error as fault:
         raise StampError(f"{path}: line {reader.line_num}: {fault}", OTHER_FORMAT) from None
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stamp_data.export import export_sets
+from stamp_data.shards.manifest import find_sets
 from stamp_data.sources import SOURCES
 from stamp_data.sources.formats.core import FormatSource
 
@@ -48,6 +50,16 @@ def test_a_sample_is_built_as_the_page_says(name: str, tmp_path: Path) -> None:
     assert not found.rows and found.phrases
     nothing = [phrase for phrase in found.phrases if not found.mask(phrase).any()]
     assert bool(nothing) is (name not in ("phrasecut", "yolo"))
+
+
+@pytest.mark.parametrize("name", [name for name, (_, files) in SECTIONS.items() if files])
+def test_a_sample_goes_out_as_coco_and_comes_back(name: str, tmp_path: Path) -> None:
+    found = sample(name, tmp_path / "data")
+    shards = tmp_path / "data-built" / name
+    export_sets(find_sets(shards), "coco", tmp_path / "coco")
+    again = Said(tmp_path / "coco", tmp_path / "again", "coco")
+    assert not again.rows and again.phrases == found.phrases
+    assert all(np.array_equal(again.mask(phrase), found.mask(phrase)) for phrase in found.phrases)
 
 
 @pytest.mark.parametrize("name", ["label_studio", "cvat", "yolo", "via"])

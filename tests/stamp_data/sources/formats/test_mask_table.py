@@ -159,6 +159,17 @@ def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     assert "outside" not in [row.file for row in found.rows] and len(found.rows) == 13
 
 
+def test_a_row_without_its_mask_is_not_taken_for_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    save(root / "a.png", ONE)
+    (root / "t.csv").write_text("image,phrase,mask\na.jpg,good,a.png\na.jpg,short\na.jpg,nothing,\n")
+    jsonl(root / "u.jsonl", {"image": "a.jpg", "text": "x", "mask": "a.png"}, {"image": "a.jpg", "text": "odd"})
+    found = Said(root, tmp_path / "out", "masks")
+    assert found.phrases == ["good", "nothing", "x"]
+    assert found.reasons == [("line 2", "bad-annotation"), ("line 3", "bad-annotation")]
+
+
 def test_a_mask_is_not_taken_for_its_picture(tmp_path: Path) -> None:
     root = tmp_path / "data"
     save(root / "masks/a.png", ONE)
