@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -71,7 +72,7 @@ class FormatSource(Source):
     """One format of one's own data. The root is a file of it, or a folder with such files in it or below.
 
     suffixes: of its files. marks: bytes that all occur in a file of this format. one_each: there is a document per picture, so
-    that a damaged one costs no more than that.
+    that a damaged one costs no more than that. hint: where no file is one.
     """
 
     licence = "that of the data"
@@ -80,10 +81,12 @@ class FormatSource(Source):
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
     marks: ClassVar[tuple[bytes, ...]] = ()
     one_each: ClassVar[bool] = False
+    hint: ClassVar[str] = "--root names the file, or its folder"
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.only = root if root.is_file() else None
         self._read: dict[Path, Any] = {}
+        self._unreadable: dict[Path, StampError] = {}
         super().__init__(root.parent if root.is_file() else root, split_by, reading)
 
     @abstractmethod
@@ -98,13 +101,18 @@ class FormatSource(Source):
     def find(cls, root: Path) -> list[str]:
         if not root.exists():
             return []
-        files = islice(_files(root, cls.suffixes, FOLDERS), FILES)
-        return [""] if any(map(cls.is_mine, files)) else []
+        for path in islice(_files(root, cls.suffixes, FOLDERS), FILES):
+            with suppress(StampError):
+                if cls.is_mine(path):
+                    return [""]
+        return []
 
     @property
     def inputs(self) -> list[Path]:
         if not self.documents:
-            raise StampError(f"{self.root} holds no file of {self.format}", "--root names the file, or its folder")
+            raise next(
+                iter(self._unreadable.values()), StampError(f"{self.root} holds no file of {self.format}", self.hint)
+            )
         return self.documents
 
     @cached_property
@@ -112,8 +120,14 @@ class FormatSource(Source):
         """The files that say what is in the pictures."""
         if self.only:
             return [self.only]
-        files = _files(self.root, self.suffixes, follow_links=self.reading.follow_links)
-        return [path for path in files if self.is_mine(path)]
+        found = []
+        for path in _files(self.root, self.suffixes, follow_links=self.reading.follow_links):
+            try:
+                if self.is_mine(path):
+                    found.append(path)
+            except StampError as fault:
+                self._unreadable[path] = fault
+        return found
 
     @property
     def usual_folders(self) -> tuple[str, ...]:
@@ -149,6 +163,8 @@ class FormatSource(Source):
         return "" if folder == "." else folder
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
+        for path, unread in self._unreadable.items() if split == self.splits()[0] else ():
+            rejects.add(self.name_of(path), storable(path.stem), "unreadable-file", unreadable(unread, path).detail)
         for path in self.documents:
             alone = self.split_of(path)
             name = self.name_of(path)
@@ -224,11 +240,8 @@ class FormatSource(Source):
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
-        """Whether a file looks like this format."""
-        try:
-            data = read_buffer(path)
-        except StampError:
-            return False
+        """Whether a file looks like this format; StampError if it cannot be read."""
+        data = read_buffer(path)
         return all(data.find(mark) >= 0 for mark in cls.marks)
 
 

@@ -70,6 +70,7 @@ class MaskTable(FormatSource):
     frame = "unsure"
     format = "masks as PNG"
     suffixes = (".csv", ".tsv", ".jsonl")
+    hint = "it takes a table, CSV or JSON lines, with columns image, mask and phrase"
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
@@ -158,7 +159,7 @@ def _json_rows(path: Path, encoding: str) -> Iterator[tuple[str, Mapping[str, ob
 def _first_keys(path: Path) -> list[str]:
     try:
         return list(_LINE.decode(bytes(read_buffer(path)[: 1 << 20]).lstrip().partition(b"\n")[0]))
-    except (StampError, *UNDECODABLE):
+    except UNDECODABLE:
         return []
 
 

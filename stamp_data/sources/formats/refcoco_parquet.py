@@ -56,10 +56,7 @@ class RefCOCOParquet(FormatSource):
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
-        try:
-            return bool(_columns(path))
-        except StampError:
-            return False
+        return bool(_columns(path))
 
     @property
     def usual_folders(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import SMALL_LIMIT, checked_segmentation, decode_row, load_json
+from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT, checked_segmentation, decode_row, load_json
 from stamp_data.sources.rows import ABSENT
 from stamp_schemas import StampError
 
@@ -67,8 +67,10 @@ class SA1B(FormatSource):
             return False
         try:
             return bool(load_json(path, _File, SMALL_LIMIT).image.file_name)
-        except StampError:
-            return False
+        except StampError as fault:
+            if fault.hint == OTHER_FORMAT:
+                return False
+            raise
 
     def read(self, path: Path) -> _File:
         return load_json(path, _File, SMALL_LIMIT, self.reading.encoding)

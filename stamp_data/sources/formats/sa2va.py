@@ -14,7 +14,7 @@ import msgspec
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import checked_segmentation, decode_row, load_json
+from stamp_data.sources.jsonfile import OTHER_FORMAT, checked_segmentation, decode_row, load_json
 from stamp_schemas import StampError
 
 _EMPTY = (b"[]", b"null", b"{}")
@@ -44,8 +44,12 @@ class Sa2VA(FormatSource):
         try:
             first = load_json(path, list[msgspec.Raw])[:1]
             return bool([decode_row(raw, _ENTRY, "bad-annotation") for raw in first])
-        except (StampError, RecordFault):
+        except RecordFault:
             return False
+        except StampError as fault:
+            if fault.hint == OTHER_FORMAT:
+                return False
+            raise
 
     def read(self, path: Path) -> list[msgspec.Raw]:
         return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)

@@ -14,11 +14,12 @@ _HEAD = 1 << 16  # bytes
 
 
 def header(path: Path) -> list[str]:
-    """Names of the columns; [] if that cannot be read."""
+    """Names of the columns, [] if there are none; StampError if the file cannot be read."""
+    head = bytes(read_buffer(path)[:_HEAD]).partition(b"\n")[0]
     try:
-        line = bytes(read_buffer(path)[:_HEAD]).partition(b"\n")[0].decode("utf-8-sig")
+        line = head.decode("utf-8-sig")
         return next(csv.reader([line], delimiter=_delimiter(line)), [])
-    except (StampError, UnicodeDecodeError, csv.Error):
+    except (UnicodeDecodeError, csv.Error):
         return []
 
 

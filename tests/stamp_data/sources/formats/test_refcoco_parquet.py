@@ -169,6 +169,16 @@ def test_a_file_that_is_none_ends_in_one_line(cut: int, tmp_path: Path) -> None:
         Said(path, tmp_path / "out", "refcoco_parquet")
 
 
+def test_a_damaged_file_beside_others_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put(root, PICTURE)
+    whole = write(root / "data/train-00000-of-00002.parquet", [jxu124(0, ["it"], polygon(CORNERS))])
+    (root / "data/train-00001-of-00002.parquet").write_bytes(whole.read_bytes()[:-9])
+    (root / "data/train-00002-of-00002.parquet").touch()
+    found = Said(root, tmp_path / "out", "refcoco_parquet")
+    assert found.phrases == ["it"] and [row.reason for row in found.rows] == ["unreadable-file"] * 2
+
+
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     with refused("none of a known layout"):
         Said(write(tmp_path / "train.parquet", [{"a": 1}]), tmp_path / "out", "refcoco_parquet")
