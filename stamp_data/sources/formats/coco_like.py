@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import Thing
-from stamp_data.sources.jsonfile import checked_segmentation, decode_row
+from stamp_data.sources.jsonfile import BOM, checked_segmentation, decode_row, read_buffer
 from stamp_data.sources.rows import ABSENT
 
 Id = int | float | str
@@ -55,6 +56,13 @@ class Page(Generic[I]):
     record: str
     entries: list[tuple[Row, Thing]]
     spoilt: RecordFault | None
+
+
+def holds(path: Path, marks: Sequence[bytes]) -> bool:
+    """Whether an object has all of the marks, wherever: LVIS has a gigabyte of annotations before its first image."""
+    data = read_buffer(path)
+    is_object = data[:64].removeprefix(BOM).lstrip()[:1] == b"{"
+    return is_object and all(data.find(mark) >= 0 for mark in marks)
 
 
 _ROW = msgspec.json.Decoder(Row)

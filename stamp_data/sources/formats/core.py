@@ -28,6 +28,7 @@ from stamp_data.sources.split_words import WORD, split_of_folders
 from stamp_schemas import Annotation, ImageRef, Region, StampError
 
 FOLDERS, FILES = 200, 64  # of a root, that are looked at to see whether it holds anything of a format
+HEAD = 64 << 20  # bytes of a file that marks are looked for in: its first entry, which may be painted
 LONGEST_SIDE = 1 << 30  # pixels
 NO_TARGET = "no_target"
 """By this name, tools that let people name their own fields say that words mean nothing in the picture."""
@@ -71,8 +72,8 @@ class Pictured:
 class FormatSource(Source):
     """One format of one's own data. The root is a file of it, or a folder with such files in it or below.
 
-    suffixes: of its files. marks: bytes that all occur in a file of this format. one_each: there is a document per picture, so
-    that a damaged one costs no more than that. hint: where no file is one.
+    suffixes: of its files. marks: bytes that all occur early in one. one_each: there is a document per picture, so that a damaged
+    one costs no more than that. hint: where no file is one.
     """
 
     licence = "that of the data"
@@ -242,7 +243,7 @@ class FormatSource(Source):
     def is_mine(cls, path: Path) -> bool:
         """Whether a file looks like this format; StampError if it cannot be read."""
         data = read_buffer(path)
-        return all(data.find(mark) >= 0 for mark in cls.marks)
+        return all(data.find(mark, 0, HEAD) >= 0 for mark in cls.marks)
 
 
 def _files(

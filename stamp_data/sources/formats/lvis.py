@@ -14,7 +14,7 @@ import msgspec
 from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, pages
+from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, holds, pages
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
 from stamp_data.sources.jsonfile import decode_row, load_json
 
@@ -50,6 +50,10 @@ class LVIS(FormatSource):
     numbered = True
     format = "LVIS"
     marks = (b'"images"', b'"neg_category_ids"')
+
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        return holds(path, cls.marks)
 
     def read(self, path: Path) -> CocoFile:
         return load_json(path, CocoFile, encoding=self.reading.encoding)

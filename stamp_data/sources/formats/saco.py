@@ -15,9 +15,9 @@ import msgspec
 
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, pages
+from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, holds, pages
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import load_json, read_buffer
+from stamp_data.sources.jsonfile import load_json
 from stamp_data.sources.split_words import WORD
 
 
@@ -54,10 +54,7 @@ class SACo(FormatSource):
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
-        if not super().is_mine(path):
-            return False
-        data = read_buffer(path)
-        return data.find(b'"text_input"') >= 0 or data.find(b'"noun_phrase"') >= 0
+        return any(holds(path, (*cls.marks, phrase)) for phrase in (b'"text_input"', b'"noun_phrase"'))
 
     def read(self, path: Path) -> CocoFile:
         return load_json(path, CocoFile, encoding=self.reading.encoding)
