@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from stamp_cli.console import hide_loading_bars, only_for, say
+from stamp_cli.console import hide_loading_bars, only_for, panels, say
 from stamp_cli.predict import (
     ANSWER,
     Base,
@@ -30,37 +29,23 @@ if TYPE_CHECKING:
     from stamp_train.predict.chat.inline import Way
     from stamp_train.predict.refine import Refiner
 
-PAGE, TERMINAL = "As a page", "On the terminal"
+PAGE, TERMINAL = panels("As a page", "On the terminal")
 
 
 def chat(
     context: typer.Context,
     checkpoint: Checkpoint,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.", show_default=False)],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture.")],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Folder for masks, overlays and /save; chats/IMAGE-TIME if not given.",
-            show_default=False,
-            rich_help_panel=TERMINAL,
-        ),
+        TERMINAL("--out", "-o", help="Folder for masks, overlays and /save; chats/IMAGE-TIME if not given."),
     ] = None,
     pictures: Annotated[
-        Literal["auto", "kitty", "iterm", "blocks", "off"],
-        typer.Option(help="How the terminal shows overlays.", rich_help_panel=TERMINAL),
+        Literal["auto", "kitty", "iterm", "blocks", "off"], TERMINAL(help="How the terminal shows overlays.")
     ] = "auto",
-    web: Annotated[
-        bool,
-        typer.Option(
-            "--web", help="Talk on a page of this machine, at the address that is printed.", rich_help_panel=PAGE
-        ),
-    ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --web; 0 takes any.", rich_help_panel=PAGE)] = 0,
-    force_mask: Annotated[
-        bool, typer.Option("--force-mask", help="Answers begin with a mask (/mask).", rich_help_panel=ANSWER)
-    ] = False,
+    web: Annotated[bool, PAGE("--web", help="Talk on a page of this machine, at the address that is printed.")] = False,
+    port: Annotated[int, PAGE(min=0, max=65535, help="Port of --web; 0 takes any.")] = 0,
+    force_mask: Annotated[bool, ANSWER("--force-mask", help="Answers begin with a mask (/mask).")] = False,
     upsampling: Upsampled = "bilinear",
     refine: Refine = "",
     refine_optional: RefineOptional = False,
@@ -85,7 +70,9 @@ def chat(
     only_for(context, "--web", web, "port")
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     if web:
-        import_module("stamp_data.web.server")  # where the extra for it is missing, that is told before any work
+        from stamp_data.web.server import open_port  # where the extra for it is missing, that is told before any work,
+
+        open_port(port).close()  # and so is a port that is taken
     if not image.exists():
         raise UsageFault(f"{image}: no such file")
     picture = open_image(image)  # at fault more often than the checkpoint, and sooner known

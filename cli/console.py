@@ -11,6 +11,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -74,12 +76,19 @@ class App(typer.Typer):
 def name_of(parameter: Any) -> str:
     """As it is written in a call: `--out`, or `OUT` for an argument."""
     if parameter.param_type_name == "argument":
-        return str(parameter.human_readable_name)
+        return str(parameter.metavar or parameter.name).upper()
     return str(max(parameter.opts, key=len))
 
 
-def new_app(summary: str) -> App:
-    """An application with this project's habits: `-h`, `--version`, completion, no boxed tracebacks."""
+Commands = dict[str, tuple[str, str, tuple[str, ...]]]
+"""Command -> (panel of the help, module that has a function of its name, or an `app` of several; examples)."""
+
+
+def new_app(summary: str, commands: Commands, called: str = "") -> App:
+    """An application with this project's habits: `-h`, `--version`, completion, no boxed tracebacks.
+
+    called: the command that is certain to be meant, as the first word of a call; if it is one, nothing is loaded of others.
+    """
     app = App(
         help=summary,
         epilog=EPILOG,
@@ -89,7 +98,19 @@ def new_app(summary: str) -> App:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(help=summary)(_options)
+    for name in [called] if called in commands else commands:
+        panel, module, examples = commands[name]
+        loaded = import_module(f"stamp_cli.{module}")
+        if hasattr(loaded, "app"):
+            app.add_typer(loaded.app, name=name, rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel, epilog=epilog(*examples))(getattr(loaded, name))
     return app
+
+
+def panels(*names: str) -> Iterator[Callable[..., Any]]:
+    """`typer.Option` for each of these panels of a command's help."""
+    return (partial(typer.Option, rich_help_panel=name) for name in names)
 
 
 def epilog(*examples: str) -> str:

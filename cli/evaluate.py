@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import hide_loading_bars, only_for, print_json, progress_bar, say
+from stamp_cli.console import hide_loading_bars, only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_cli.predict import Base
 from stamp_schemas.recipe import Upsampling
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stamp_train.eval.session import Asked
 
 SHOWN = 20  # damaged cases that are named on stderr; results.json names all
-ASK, DRAW, RUN = "How the model is asked", "How masks are made and scored", "How it runs"
+ASK, DRAW, RUN = panels("How the model is asked", "How masks are made and scored", "How it runs")
 
 
 def eval(
@@ -32,103 +32,60 @@ def eval(
             metavar="CKPT SHARDS…",
             help="A checkpoint or a run's folder, and built splits, folders of them or URLs. With --oracle the first may be "
             "left out, or be a recipe.",
-            show_default=False,
         ),
     ],
     mode: Annotated[
         Literal["free", "forced", "both"],
-        typer.Option(
-            help="free: the model answers for itself; forced: the true answer is given up to its <|seg|>.",
-            rich_help_panel=ASK,
-        ),
+        ASK(help="free: the model answers for itself; forced: the true answer is given up to its <|seg|>."),
     ] = "free",
     prompt: Annotated[
         Literal["record", "fixed"],
-        typer.Option(
-            help="record: each question as the build drew it; fixed: always the first of its templates.",
-            rich_help_panel=ASK,
-        ),
+        ASK(help="record: each question as the build drew it; fixed: always the first of its templates."),
     ] = "record",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.", rich_help_panel=ASK)] = 512,
+    max_new_tokens: Annotated[int, ASK(min=1, help="Most tokens of an answer.")] = 512,
     min_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Least merged patches of a picture; the checkpoint's if not given.", rich_help_panel=ASK
-        ),
+        int | None, ASK(min=1, help="Least merged patches of a picture; the checkpoint's if not given.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most, likewise.", rich_help_panel=ASK)] = None,
+    max_tokens: Annotated[int | None, ASK(min=1, help="Most, likewise.")] = None,
     oracle: Annotated[
         bool,
-        typer.Option(
+        ASK(
             "--oracle",
             help="Score the labels themselves, what a model could reach: every kind of them, that of CKPT first.",
-            rich_help_panel=ASK,
         ),
     ] = False,
     labels: Annotated[
-        Literal["soft", "hard", "sampled"] | None,
-        typer.Option(help="With --oracle: only labels by this rule.", show_default=False, rich_help_panel=ASK),
+        Literal["soft", "hard", "sampled"] | None, ASK(help="With --oracle: only labels by this rule.")
     ] = None,
     side: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=28,
-            help="With --oracle: only so many labels along a patch's side.",
-            show_default=False,
-            rich_help_panel=ASK,
-        ),
+        int | None, ASK(min=1, max=28, help="With --oracle: only so many labels along a patch's side.")
     ] = None,
-    upsampling: Annotated[
-        Upsampling,
-        typer.Option(help="From the patch grid to the picture.", rich_help_panel=DRAW),
-    ] = "bilinear",
-    refine: Annotated[
-        str, typer.Option(help="Also score masks that this refiner redraws, such as sam:PATH.", rich_help_panel=DRAW)
-    ] = "",
+    upsampling: Annotated[Upsampling, DRAW(help="From the patch grid to the picture.")] = "bilinear",
+    refine: Annotated[str, DRAW(help="Also score masks that this refiner redraws, such as sam:PATH.")] = "",
     refine_optional: Annotated[
-        bool,
-        typer.Option("--refine-optional", help="Go on without it where it cannot be had.", rich_help_panel=DRAW),
+        bool, DRAW("--refine-optional", help="Go on without it where it cannot be had.")
     ] = False,
-    refine_preset: Annotated[
-        Literal["stamp", "published"], typer.Option(help="Its settings.", rich_help_panel=DRAW)
-    ] = "stamp",
+    refine_preset: Annotated[Literal["stamp", "published"], DRAW(help="Its settings.")] = "stamp",
     convention: Annotated[
         Literal["stamp", "lisa", "rela", "published"],
-        typer.Option(help="Whose metrics the tables show; results.json has all of them.", rich_help_panel=DRAW),
+        DRAW(help="Whose metrics the tables show; results.json has all of them."),
     ] = "stamp",
     tables: Annotated[
-        bool,
-        typer.Option(
-            "--tables", help="Also print the paper's tables, with these results in them.", rich_help_panel=DRAW
-        ),
+        bool, DRAW("--tables", help="Also print the paper's tables, with these results in them.")
     ] = False,
-    no_target_pixels: Annotated[
-        int, typer.Option(min=0, help="A mask of fewer pixels says that there is no target.", rich_help_panel=DRAW)
-    ] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder; evaluations/CKPT if not given.", show_default=False, rich_help_panel=RUN
-        ),
-    ] = None,
-    processes: Annotated[
-        int, typer.Option("--processes", "-p", min=1, help="On this machine, one per GPU or core.", rich_help_panel=RUN)
-    ] = 1,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cases answered at a time.", rich_help_panel=RUN)] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …, mps.", rich_help_panel=RUN)] = "auto",
+    no_target_pixels: Annotated[int, DRAW(min=0, help="A mask of fewer pixels says that there is no target.")] = 0,
+    out: Annotated[Path | None, RUN("--out", "-o", help="Folder; evaluations/CKPT if not given.")] = None,
+    processes: Annotated[int, RUN("--processes", "-p", min=1, help="On this machine, one per GPU or core.")] = 1,
+    batch_size: Annotated[int, RUN(min=1, help="Cases answered at a time.")] = 16,
+    device: Annotated[str, RUN(help="auto, cpu, cuda, cuda:1, …, mps.")] = "auto",
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
-        typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=RUN),
+        RUN(help="Of the weights; auto is as stored, on a CPU float32."),
     ] = "auto",
     base: Base = "",
-    seed: Annotated[int, typer.Option(min=0, help="Of the refiner, and of the page's cases.", rich_help_panel=RUN)] = 0,
-    allow_damaged: Annotated[
-        int, typer.Option(min=0, help="Exit 0 with as many damaged cases.", rich_help_panel=RUN)
-    ] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew, whatever evaluation OUT holds.", rich_help_panel=RUN)
-    ] = False,
+    seed: Annotated[int, RUN(min=0, help="Of the refiner, and of the page's cases.")] = 0,
+    allow_damaged: Annotated[int, RUN(min=0, help="Exit 0 with as many damaged cases.")] = 0,
+    overwrite: Annotated[bool, RUN("--overwrite", help="Begin anew, whatever evaluation OUT holds.")] = False,
     json: Json = False,
 ) -> None:
     """Score masks on shard sets; a killed evaluation goes on when called again."""
@@ -163,6 +120,7 @@ def eval(
         batch_size=batch_size,
         min_tokens=min_tokens,
         max_tokens=max_tokens,
+        factor=learnt.factor if learnt else None,
         device=device,
         dtype=dtype,
         seed=seed,

@@ -9,7 +9,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from stamp_schemas.errors import StampError
+from stamp_schemas.errors import StampError, first_line
 from stamp_schemas.extras import lacking_module
 
 REMEDIES = {
@@ -49,7 +49,7 @@ def expected(fault: BaseException) -> StampError | None:
 
 def _system_fault(fault: OSError) -> StampError:
     if fault.errno is None or not fault.strerror:  # a library's own, with a text and no more
-        return StampError(_first_line(fault))
+        return StampError(first_line(fault))
     names = [_text(name) for name in (fault.filename, fault.filename2) if name is not None]
     return StampError(": ".join([*names[-1:], fault.strerror]), REMEDIES.get(fault.errno, ""))
 
@@ -60,10 +60,6 @@ def _no_memory(_fault: MemoryError) -> StampError:
 
 def _text(name: object) -> str:
     return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
-
-
-def _first_line(fault: BaseException) -> str:
-    return next(iter(str(fault).strip().splitlines()), "") or type(fault).__name__
 
 
 EXPECTED: dict[str, Callable[[Any], StampError | None]] = {

@@ -14,10 +14,8 @@ from stamp_cli.make import Json
 
 def export(
     paths: Paths,
-    to: Annotated[
-        str, typer.Option("--to", help="json-png (the published layout), coco, labelme or hf.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="New folder to write.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help="json-png (the published layout), coco, labelme or hf.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder to write.")],
     polygons: Annotated[
         bool, typer.Option("--polygons", help="Outlines instead of pixels, where the format has both.")
     ] = False,

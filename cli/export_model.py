@@ -17,7 +17,7 @@ from stamp_cli.predict import Base, Checkpoint
 
 def export(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the model.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the model.")],
     results: Annotated[
         list[Path] | None,
         typer.Option("--results", help="results.json of `stamp-train eval` on this checkpoint, for the model card."),

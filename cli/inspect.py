@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stamp_cli.console import only_for, print_json, progress_bar, say
+from stamp_cli.console import only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_data.draw import Overlay
 from stamp_schemas import UsageFault
 
-Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.", show_default=False)]
-WHICH, SHOW = "Which records", "How they are shown"
+Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.")]
+WHICH, SHOW = panels("Which records", "How they are shown")
 TABLES = "tables"
 SIDE = 4  # labels along a patch's side of the `fine` readout, which the recipes have
 HEEDED = (  # parameters, and the forms of the answer that they have a say in
@@ -34,48 +33,35 @@ def inspect(
     context: typer.Context,
     paths: Paths,
     where: Annotated[
-        str | None,
-        typer.Option(help="Only dialogues for which this holds; a wrong one lists all columns.", rich_help_panel=WHICH),
+        str | None, WHICH(help="Only dialogues for which this holds; a wrong one lists all columns.")
     ] = None,
     sort: Annotated[
-        str | None,
-        typer.Option(
-            help="Order by this column, -column for falling: with --html, --serve, --sheet or -q.",
-            rich_help_panel=WHICH,
-        ),
+        str | None, WHICH(help="Order by this column, -column for falling: with --html, --serve, --sheet or -q.")
     ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, help="Records sampled for the statistics.", rich_help_panel=WHICH)
-    ] = 2000,
-    everything: Annotated[bool, typer.Option("--all", help="All records.", rich_help_panel=WHICH)] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.", rich_help_panel=WHICH)] = 0,
-    key: Annotated[str | None, typer.Option(help="One record in full.", rich_help_panel=WHICH)] = None,
+    limit: Annotated[int, WHICH(min=1, help="Records sampled for the statistics.")] = 2000,
+    everything: Annotated[bool, WHICH("--all", help="All records.")] = False,
+    seed: Annotated[int, WHICH(min=0, help="Seed of the sample.")] = 0,
+    key: Annotated[str | None, WHICH(help="One record in full.")] = None,
     budget: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tokens of a packed sequence: marks and flags what is longer.", rich_help_panel=WHICH),
+        int | None, WHICH(min=1, help="Tokens of a packed sequence: marks and flags what is longer.")
     ] = None,
     side: Annotated[
         int,
-        typer.Option(
+        WHICH(
             min=1,
             max=28,
             help="Labels along a patch's side, which flags reckon with: 4 as in the recipes, 1 for the patch readout.",
-            rich_help_panel=WHICH,
         ),
     ] = SIDE,
-    html: Annotated[Path | None, typer.Option(help="Write a gallery, one offline file.", rich_help_panel=SHOW)] = None,
-    max_images: Annotated[int, typer.Option(min=1, help="Records in the gallery.", rich_help_panel=SHOW)] = 200,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (PNG).", rich_help_panel=SHOW)] = None,
-    cells: Annotated[int, typer.Option(min=1, help="Records on the contact sheet.", rich_help_panel=SHOW)] = 48,
-    out: Annotated[Path | None, typer.Option(help="With --key: write the record as PNG.", rich_help_panel=SHOW)] = None,
-    overlay: Annotated[Overlay, typer.Option(help="What is drawn on sheet and PNG.", rich_help_panel=SHOW)] = "mask",
-    serve: Annotated[
-        bool, typer.Option("--serve", help="Serve the gallery over all records.", rich_help_panel=SHOW)
-    ] = False,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes any.", rich_help_panel=SHOW)
-    ] = 0,
-    quiet: Annotated[bool, typer.Option("-q", help="Print nothing but keys.", rich_help_panel=SHOW)] = False,
+    html: Annotated[Path | None, SHOW(help="Write a gallery, one offline file.")] = None,
+    max_images: Annotated[int, SHOW(min=1, help="Records in the gallery.")] = 200,
+    sheet: Annotated[Path | None, SHOW(help="Write a contact sheet (PNG).")] = None,
+    cells: Annotated[int, SHOW(min=1, help="Records on the contact sheet.")] = 48,
+    out: Annotated[Path | None, SHOW(help="With --key: write the record as PNG.")] = None,
+    overlay: Annotated[Overlay, SHOW(help="What is drawn on sheet and PNG.")] = "mask",
+    serve: Annotated[bool, SHOW("--serve", help="Serve the gallery over all records.")] = False,
+    port: Annotated[int, SHOW(min=0, max=65535, help="Port of --serve; 0 takes any.")] = 0,
+    quiet: Annotated[bool, SHOW("-q", help="Print nothing but keys.")] = False,
     json: Json = False,
     fail_on: Annotated[
         str | None, typer.Option(help="Exit 1 on these: error, warning, info, or flag codes, comma-separated.")
@@ -93,7 +79,9 @@ def inspect(
     if fail_on is not None:
         objections_of(fail_on)  # before any work: what it names has to be there
     if serve:
-        import_module("stamp_data.web.server")  # and so has the extra for pages
+        from stamp_data.web.server import open_port  # and so have the extra for pages,
+
+        open_port(port).close()  # and the port
     if key is not None:
         return _one(paths, key, out, overlay, budget, side)
     if sheet is not None:
@@ -123,11 +111,7 @@ def inspect(
         from stamp_data.inspect.server import serve as serve_gallery
 
         serve_gallery(
-            paths,
-            selection,
-            port=port,
-            on_ready=lambda address: say(f"{address}\nCtrl-C ends it"),
-            report=report,
+            paths, selection, port=port, on_ready=lambda address: say(f"{address}\nCtrl-C ends it"), report=report
         )
     if json:
         print_json(report)
@@ -165,7 +149,7 @@ def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget:
     return show_record(paths, key, Console(), budget=budget, side=side)
 
 
-def explain(code: Annotated[str, typer.Argument(help="A flag, such as STP-W003 or W003.", show_default=False)]) -> None:
+def explain(code: Annotated[str, typer.Argument(help="A flag, such as STP-W003 or W003.")]) -> None:
     """Say what a flag of `inspect` means, why it matters and what to do about it."""
     from stamp_data.inspect.flags import explain as explanation
 

@@ -13,7 +13,7 @@ from stamp_cli.make import FollowLinks, Images, Json, Workers
 if TYPE_CHECKING:
     from stamp_data.verify import Fault
 
-Shards = Annotated[str, typer.Argument(help="A built split or a folder of them; or its URL.", show_default=False)]
+Shards = Annotated[str, typer.Argument(help="A built split or a folder of them; or its URL.")]
 
 
 def verify(

@@ -14,10 +14,7 @@ from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
 if TYPE_CHECKING:
     from stamp_data.executors import Executor
 
-Root = Annotated[
-    Path,
-    typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.", show_default=False),
-]
+Root = Annotated[Path, typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Images = Annotated[
     list[Path] | None,
@@ -29,9 +26,7 @@ FollowLinks = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; one per core if not given.")]
 
 
-Encoding = Annotated[
-    str, typer.Option(help="Encoding of raw JSON files that are not UTF-8, for example gbk.", show_default=False)
-]
+Encoding = Annotated[str, typer.Option(help="Encoding of raw JSON files that are not UTF-8, for example gbk.")]
 Crowds = Annotated[
     Literal["ignore", "instance"],
     typer.Option(help="COCO's iscrowd 1: neither for nor against; or an ordinary RLE, as in files of CVAT."),
@@ -39,7 +34,7 @@ Crowds = Annotated[
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="New folder for the playground.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="New folder for the playground.")],
     images: Annotated[int, typer.Option(min=1, help="Scenes to render, over all families.")] = 400,
     size: Annotated[str, typer.Option(help="Size of the pictures, WIDTHxHEIGHT in pixels.")] = "256x192",
     seed: Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")] = 0,
@@ -78,18 +73,15 @@ def build(
             metavar="NAME…",
             help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; coco, labelme or refer (with --name) for "
             "your own data; or `all` for whatever is under ROOT.",
-            show_default=False,
         ),
     ],
     root: Root,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")],
     images: Images = None,
     follow_links: FollowLinks = False,
     split: Annotated[list[str] | None, typer.Option(help="Only these splits; all if not given.")] = None,
     split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
-    name: Annotated[
-        str, typer.Option(help="What `refer` is: the folder of your own set in REFER's format.", show_default=False)
-    ] = "",
+    name: Annotated[str, typer.Option(help="What `refer` is: the folder of your own set in REFER's format.")] = "",
     passes: Annotated[int, typer.Option(min=1, help="Draw each training expression this often (published: 2).")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the questions and answers drawn.")] = 0,
     wording: Annotated[
@@ -112,9 +104,7 @@ def build(
         Literal["local", "ray", "slurm"],
         typer.Option(help="Where shards are made: here, on a Ray cluster, by an array job of Slurm. The same bytes."),
     ] = "local",
-    slurm: Annotated[
-        str, typer.Option(help="Options of sbatch, such as 'partition=cpu time=02:00:00 cpus=4'.", show_default=False)
-    ] = "",
+    slurm: Annotated[str, typer.Option(help="Options of sbatch, such as 'partition=cpu time=02:00:00 cpus=4'.")] = "",
     json: Json = False,
 ) -> None:
     """Build shard sets. A build that was stopped goes on where it was when the same command is given again."""
@@ -185,7 +175,7 @@ def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
 
 
 def doctor(
-    root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …", show_default=False)],
+    root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …")],
     images: Images = None,
     follow_links: FollowLinks = False,
     encoding: Encoding = "",

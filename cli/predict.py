@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_data.text import printable
 from stamp_schemas.recipe import Upsampling
@@ -20,47 +20,30 @@ if TYPE_CHECKING:
     from stamp_train.predict import Segmenter
     from stamp_train.predict.writing import Prediction
 
-ASKED, ANSWER, MACHINE = "What is asked", "How it answers", "The machine"
-Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="Folder of a model, or of a training run.", show_default=False)
-]
-Device = Annotated[
-    str, typer.Option(help="auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …", rich_help_panel=MACHINE)
-]
+ASKED, ANSWER, MACHINE = panels("What is asked", "How it answers", "The machine")
+Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder of a model, or of a training run.")]
+Device = Annotated[str, MACHINE(help="auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …")]
 Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
-    typer.Option(help="Of the weights; auto is as stored, on a CPU float32.", rich_help_panel=MACHINE),
+    MACHINE(help="Of the weights; auto is as stored, on a CPU float32."),
 ]
 Base = Annotated[
     str,
-    typer.Option(
+    MACHINE(
         "--base",
         metavar="FOLDER",
         help="The model that an adapter was trained on, where it does not know or that has moved.",
-        show_default=False,
-        rich_help_panel=MACHINE,
     ),
 ]
-Upsampled = Annotated[
-    Upsampling, typer.Option(help="From the patch grid to the picture's size.", rich_help_panel=ANSWER)
-]
-Refine = Annotated[
-    str, typer.Option(help="Refine masks with SAM: sam:FILE or sam:FOLDER.", show_default=False, rich_help_panel=ANSWER)
-]
+Upsampled = Annotated[Upsampling, ANSWER(help="From the patch grid to the picture's size.")]
+Refine = Annotated[str, ANSWER(help="Refine masks with SAM: sam:FILE or sam:FOLDER.")]
 
 RefineOptional = Annotated[
-    bool,
-    typer.Option(
-        "--refine-optional",
-        help="Go on with unrefined masks where what --refine names cannot be had.",
-        rich_help_panel=ANSWER,
-    ),
+    bool, ANSWER("--refine-optional", help="Go on with unrefined masks where what --refine names cannot be had.")
 ]
-MaxNewTokens = Annotated[int, typer.Option(min=0, help="Longest answer, in tokens.", rich_help_panel=ANSWER)]
-Temperature = Annotated[
-    float, typer.Option(min=0, help="0 says what is likeliest; above, answers are drawn.", rich_help_panel=ANSWER)
-]
-Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn.", rich_help_panel=ANSWER)]
+MaxNewTokens = Annotated[int, ANSWER(min=0, help="Longest answer, in tokens.")]
+Temperature = Annotated[float, ANSWER(min=0, help="0 says what is likeliest; above, answers are drawn.")]
+Seed = Annotated[int, ANSWER(min=0, help="Of what is drawn.")]
 
 
 def predict(
@@ -72,36 +55,22 @@ def predict(
             metavar="IMAGE…",
             help="Pictures, folders of pictures, or lists of requests: FILE.jsonl with a row "
             '`{"image": …, "text" or "expression": …, "id": …}` for each.',
-            show_default=False,
         ),
     ],
     texts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--text",
-            "-t",
-            help="Ask this, word for word, about every picture.",
-            rich_help_panel=ASKED,
-            show_default=False,
-        ),
+        list[str] | None, ASKED("--text", "-t", help="Ask this, word for word, about every picture.")
     ] = None,
     expressions: Annotated[
         list[str] | None,
-        typer.Option(
+        ASKED(
             "--expression",
             "-e",
             help="Segment this, such as 'left dog': asked with the question that models are trained on.",
-            rich_help_panel=ASKED,
-            show_default=False,
         ),
     ] = None,
     image_root: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder that paths in a .jsonl begin at and cannot leave; if not given, the folder of the .jsonl.",
-            rich_help_panel=ASKED,
-            show_default=False,
-        ),
+        ASKED(help="Folder that paths in a .jsonl begin at and cannot leave; if not given, the folder of the .jsonl."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for rows, masks and overlays.")] = Path(
         "predictions"
@@ -109,24 +78,16 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option(help="Begin anew in a folder of predictions; else requests done before are kept.")
     ] = False,
-    force_mask: Annotated[
-        bool,
-        typer.Option("--force-mask", help="A mask also where the answer has no <|seg|>.", rich_help_panel=ANSWER),
-    ] = False,
+    force_mask: Annotated[bool, ANSWER("--force-mask", help="A mask also where the answer has no <|seg|>.")] = False,
     upsampling: Upsampled = "bilinear",
     refine: Refine = "",
     refine_optional: RefineOptional = False,
-    refine_preset: Annotated[
-        Literal["stamp", "published"], typer.Option(help="Settings of --refine.", rich_help_panel=ANSWER)
-    ] = "stamp",
+    refine_preset: Annotated[Literal["stamp", "published"], ANSWER(help="Settings of --refine.")] = "stamp",
     max_new_tokens: MaxNewTokens = 1024,
     temperature: Temperature = 0.0,
     seed: Seed = 0,
     batch_size: Annotated[
-        int,
-        typer.Option(
-            "--batch-size", "-b", min=1, help="Requests at a time; halved where memory ends.", rich_help_panel=MACHINE
-        ),
+        int, MACHINE("--batch-size", "-b", min=1, help="Requests at a time; halved where memory ends.")
     ] = 16,
     device: Device = "auto",
     dtype: Dtype = "auto",

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 
-from stamp_cli import (
-    chat,
-    codes,
-    console,
-    evaluate,
-    export_model,
-    predict,
-    train_plan,
-    train_recipes,
-    train_run,
-    train_verify,
-)
+from stamp_cli import console
 
 TRAIN, USE = "Train", "Use"
-COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
-    train_recipes.recipes: (TRAIN, ("stamp-train recipes", "stamp-train recipes stamp-7b-lora")),
-    train_run.run: (
+COMMANDS: console.Commands = {
+    "recipes": (TRAIN, "train_recipes", ("stamp-train recipes", "stamp-train recipes stamp-7b-lora")),
+    "run": (
         TRAIN,
+        "train_run",
         (
             "stamp-train run stamp-2b --set data.root=shards --dry-run --device h100",
             "stamp-train run tiny --set data.root=shards --out runs/tiny",
@@ -29,16 +19,19 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-train run stamp-2b --launcher slurm --nodes 4 --gpus-per-node 8 --print-script",
         ),
     ),
-    codes.codes: (
+    "codes": (
         TRAIN,
+        "codes",
         (
             "stamp-train codes vae_ch160v4096z32.pth shards/refcoco-unc/train shards/refcoco-unc/val",
             "stamp-train codes residual shards/refcoco-unc/train --out masks.safetensors",
         ),
     ),
-    train_verify.verify: (TRAIN, ("stamp-train verify runs/tiny", "stamp-train verify runs/tiny --json")),
-    evaluate.eval: (
+    "verify": (TRAIN, "train_verify", ("stamp-train verify runs/tiny", "stamp-train verify runs/tiny --json")),
+    "plan": (TRAIN, "train_plan", ()),
+    "eval": (
         USE,
+        "evaluate",
         (
             "stamp-train eval runs/tiny shards/refcoco-unc/val shards/grefcoco-unc/val",
             "stamp-train eval runs/tiny shards/refcoco-unc/val --mode both --refine sam:sam_vit_h_4b8939.pth -p 8",
@@ -46,33 +39,34 @@ COMMANDS: dict[Callable[..., None], tuple[str, tuple[str, ...]]] = {
             "stamp-train eval --oracle stamp-2b shards/refcoco-unc/val",
         ),
     ),
-    predict.predict: (
+    "predict": (
         USE,
+        "predict",
         (
             "stamp-train predict runs/tiny photo.jpg --expression 'left dog'",
             "stamp-train predict runs/tiny photos --text 'What is in the picture?' --out answers",
             "stamp-train predict runs/tiny requests.jsonl --json",
         ),
     ),
-    export_model.export: (
+    "export": (
         USE,
+        "export_model",
         (
             "stamp-train export runs/tiny stamp-tiny",
             "stamp-train export runs/tiny stamp-tiny --results evaluations/runs-tiny/results.json --overwrite",
         ),
     ),
-    chat.chat: (USE, ("stamp-train chat runs/tiny photo.jpg", "stamp-train chat runs/tiny photo.jpg --web")),
+    "chat": (USE, "chat", ("stamp-train chat runs/tiny photo.jpg", "stamp-train chat runs/tiny photo.jpg --web")),
 }
-"""Command -> (panel of the help, examples)."""
+"""Command -> (panel of the help, module, examples)."""
 
-app = console.new_app("Train, evaluate and use STAMP models on shard sets.")
-for command, (panel, examples) in COMMANDS.items():
-    app.command(rich_help_panel=panel, epilog=console.epilog(*examples))(command)
-app.add_typer(train_plan.app, name="plan", rich_help_panel=TRAIN)
+
+def app(called: str = "") -> console.App:
+    return console.new_app("Train, evaluate and use STAMP models on shard sets.", COMMANDS, called)
 
 
 def main() -> None:
-    console.run(app)
+    console.run(app(*sys.argv[1:2]))
 
 
 if __name__ == "__main__":  # torchrun starts modules

@@ -8,80 +8,48 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import only_for, say
+from stamp_cli.console import only_for, panels, say
 
 if TYPE_CHECKING:
     from stamp_train.launch.slurm import Job
 
-LAUNCH, SLURM = "Launch", "Slurm"
+LAUNCH, SLURM = panels("Launch", "Slurm")
 
 Launcher = Annotated[
     Literal["local", "torchrun", "slurm"],
-    typer.Option(
-        help="local: this machine. torchrun: this node of several, given on each of them. slurm: submit a batch job.",
-        rich_help_panel=LAUNCH,
+    LAUNCH(
+        help="local: this machine. torchrun: this node of several, given on each of them. slurm: submit a batch job."
     ),
 ]
 Processes = Annotated[
     int | None,
-    typer.Option(
-        "--processes",
-        "-p",
-        min=1,
-        help="Processes per node; one if not given, and with torchrun or slurm one per GPU.",
-        rich_help_panel=LAUNCH,
-        show_default=False,
+    LAUNCH(
+        "--processes", "-p", min=1, help="Processes per node; one if not given, and with torchrun or slurm one per GPU."
     ),
 ]
-Nodes = Annotated[
-    str,
-    typer.Option(help="N, or LEAST:MOST for a group that may shrink.", rich_help_panel=LAUNCH, show_default=False),
-]
-NodeRank = Annotated[
-    int | None,
-    typer.Option(
-        min=0, help="torchrun: of this node; Slurm and Kubernetes tell it.", rich_help_panel=LAUNCH, show_default=False
-    ),
-]
+Nodes = Annotated[str, LAUNCH(help="N, or LEAST:MOST for a group that may shrink.")]
+NodeRank = Annotated[int | None, LAUNCH(min=0, help="torchrun: of this node; Slurm and Kubernetes tell it.")]
 Rendezvous = Annotated[
     str,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="torchrun: where nodes meet, the host being node 0; else from MASTER_ADDR, or Slurm.",
-        rich_help_panel=LAUNCH,
-        show_default=False,
+    LAUNCH(
+        metavar="HOST:PORT", help="torchrun: where nodes meet, the host being node 0; else from MASTER_ADDR, or Slurm."
     ),
 ]
 Restarts = Annotated[
     int,
-    typer.Option(
-        "--max-restarts",
-        min=0,
-        help="Start all processes anew, from the last checkpoint, so often after one died.",
-        rich_help_panel=LAUNCH,
+    LAUNCH(
+        "--max-restarts", min=0, help="Start all processes anew, from the last checkpoint, so often after one died."
     ),
 ]
-Gpus = Annotated[
-    int | None,
-    typer.Option("--gpus-per-node", min=0, help="GPUs to ask for.", rich_help_panel=SLURM, show_default=False),
-]
-TimeLimit = Annotated[
-    str, typer.Option(help="Limit as sbatch takes it, 12:00:00.", rich_help_panel=SLURM, show_default=False)
-]
-Partition = Annotated[str, typer.Option(help="Of the cluster.", rich_help_panel=SLURM, show_default=False)]
-Account = Annotated[str, typer.Option(help="Who pays.", rich_help_panel=SLURM, show_default=False)]
+Gpus = Annotated[int | None, SLURM("--gpus-per-node", min=0, help="GPUs to ask for.")]
+TimeLimit = Annotated[str, SLURM(help="Limit as sbatch takes it, 12:00:00.")]
+Partition = Annotated[str, SLURM(help="Of the cluster.")]
+Account = Annotated[str, SLURM(help="Who pays.")]
 SlurmOptions = Annotated[
     list[str] | None,
-    typer.Option(
-        "--slurm-option",
-        metavar="KEY=VALUE",
-        help="Any other option of sbatch, for example cpus-per-task=64.",
-        rich_help_panel=SLURM,
-    ),
+    SLURM("--slurm-option", metavar="KEY=VALUE", help="Any other option of sbatch, for example cpus-per-task=64."),
 ]
-PrintScript = Annotated[
-    bool, typer.Option("--print-script", help="Print the batch script, and stop.", rich_help_panel=SLURM)
-]
+PrintScript = Annotated[bool, SLURM("--print-script", help="Print the batch script, and stop.")]
 
 
 def refuse_strangers(context: typer.Context, launcher: str) -> None:

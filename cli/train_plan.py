@@ -30,9 +30,7 @@ def show(
         int, typer.Option("--step", min=1, help="Optimizer step, from 1 over all stages, as in log.jsonl.")
     ],
     ranks: Annotated[int, typer.Option(min=1, help="Processes that share the step.")] = 1,
-    rank: Annotated[
-        int | None, typer.Option(min=0, help="Only what this process sees, counted from 0.", show_default=False)
-    ] = None,
+    rank: Annotated[int | None, typer.Option(min=0, help="Only what this process sees, counted from 0.")] = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:

@@ -23,9 +23,7 @@ WASTEFUL = 0.05  # padding above which the page says so
 
 
 def recipes(
-    name: Annotated[
-        str | None, typer.Argument(help="A recipe or a YAML file; without one, all are listed.", show_default=False)
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="A recipe or a YAML file; without one, all are listed.")] = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:

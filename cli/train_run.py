@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from stamp_cli import train_launch as at
-from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, print_json, say
+from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, panels, print_json, say
 from stamp_cli.make import Json
 from stamp_cli.train_recipes import Overrides, show_dry_run
 from stamp_train.launch import is_first, is_worker, parse_nodes, restarted
@@ -25,31 +25,24 @@ if TYPE_CHECKING:
     from stamp_schemas import StampError
     from stamp_train.recipes import Resolved
 
-PLAN = "Dry run"
+(PLAN,) = panels("Dry run")
 
 
 def run(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe (see `stamp-train recipes`) or a YAML file.")],
     overrides: Overrides = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder; runs/RECIPE if not given.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; runs/RECIPE if not given.")] = None,
     resume: Annotated[
         str,
         typer.Option(
             help="auto: go on from the newest checkpoint of the run folder, by its recipe.yaml and what --set changes; "
-            "or a checkpoint's folder.",
-            show_default=False,
+            "or a checkpoint's folder."
         ),
     ] = "",
     base: Annotated[
         str,
-        typer.Option(
-            metavar="FOLDER",
-            help="With --resume: the model that a LoRA run began with, if it has moved.",
-            show_default=False,
-        ),
+        typer.Option(metavar="FOLDER", help="With --resume: the model that a LoRA run began with, if it has moved."),
     ] = "",
     json: Json = False,
     launcher: at.Launcher = "local",
@@ -64,26 +57,11 @@ def run(
     account: at.Account = "",
     slurm_option: at.SlurmOptions = None,
     print_script: at.PrintScript = False,
-    dry: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check every path, print what the run costs, and stop.", rich_help_panel=PLAN),
-    ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="What --dry-run reckons with, such as h100; this machine if not given.",
-            rich_help_panel=PLAN,
-            show_default=False,
-        ),
-    ] = "",
+    dry: Annotated[bool, PLAN("--dry-run", help="Check every path, print what the run costs, and stop.")] = False,
+    device: Annotated[str, PLAN(help="What --dry-run reckons with, such as h100; this machine if not given.")] = "",
     devices: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="How many of them; if not given, --processes on --nodes, else those of this machine.",
-            rich_help_panel=PLAN,
-            show_default=False,
-        ),
+        PLAN(min=1, help="How many of them; if not given, --processes on --nodes, else those of this machine."),
     ] = None,
 ) -> None:
     """Train: all stages of a recipe, checkpoints on the way, the finished model in OUT/final.

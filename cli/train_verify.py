@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, or of one checkpoint.", show_default=False)],
-    json: Json = False,
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or of one checkpoint.")], json: Json = False
 ) -> None:
     """Check every byte of a run's checkpoints and of its finished model; list the faults, and exit 1 if there are any."""
     from stamp_train.train.checksums import check_folder, checked_folders

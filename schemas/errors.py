@@ -29,6 +29,11 @@ class UsageFault(StampError):
     exit_code = 2
 
 
+def first_line(fault: BaseException) -> str:
+    """What went wrong, without the rest of the story."""
+    return next(iter(str(fault).strip().splitlines()), "") or type(fault).__name__
+
+
 class naming:  # noqa: N801 - it stands in `with` statements; a generator would cost six times as much, once per write
     """An OSError of the block that names no file, as those of `write` do not, is given this name and passed on.
 

@@ -83,6 +83,11 @@ class Model(Part, frozen=True):
         if bool(self.start) == bool(self.preset):
             raise ValueError("give either `start` (weights to begin with) or `preset` (random weights of a size)")
 
+    @property
+    def tower_learns(self) -> bool:
+        """Whether the vision tower is trained; adapters are the language model's alone."""
+        return not self.freeze_vision and self.tuning == "full"
+
 
 class Cache(Part, frozen=True):
     """Whole shards kept on a disk of the machine, for sets that lie far away. folder: "" for none. limit: GB of shards in it.

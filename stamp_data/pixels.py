@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import io
 from functools import lru_cache
@@ -49,9 +50,19 @@ def thumbnail(data: bytes, name: str, side: int) -> Image.Image:
 
 def as_png(data: bytes, name: str) -> bytes:
     """The whole picture as a PNG, its pixels as stored. PictureFault as `decode_picture`."""
+    return encoded(decode_picture(data, name))
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """A picture as the bytes of a file; Pillow's own writing to a file does not say why it failed. options: Pillow's."""
     buffer = io.BytesIO()
-    decode_picture(data, name).save(buffer, "PNG")
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def data_uri(image: Image.Image) -> str:
+    """A picture as pages hold it, a JPEG."""
+    return "data:image/jpeg;base64," + base64.b64encode(encoded(image, "JPEG", quality=80)).decode()
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ MOST_NESTED = 8  # tokens within tokens within tokens; more is an attack, and wo
 CONTROL_TOKEN = re.compile(r"<\|[^<>|]*\|>|\[class_name\]|\{sent\}|\{answer\}|<image>|<video>", re.IGNORECASE)
 """What must never stand in an expression or a message, besides the `<|seg|>` of our own answers."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
 class TextFault(ValueError):
@@ -34,9 +34,9 @@ def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
     if len(text) > limit:
         raise TextFault("text-too-long", f"{len(text):,} characters; at most {limit:,} are taken")
     removed: list[str] = []
-    if _CONTROL.search(text):
+    if CONTROL_CHARACTER.search(text):
         removed.append("control characters")
-        text = _CONTROL.sub(" ", text)
+        text = CONTROL_CHARACTER.sub(" ", text)
     for depth in count(1):
         found = CONTROL_TOKEN.findall(text)
         if not found:

@@ -13,7 +13,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import msgspec
 
 from stamp_schemas import StampError
 from stamp_schemas.errors import naming
@@ -26,6 +28,11 @@ _log = logging.getLogger(__name__)
 def part_of(path: Path) -> Path:
     """The name that a file has while this process writes it."""
     return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
+def json_text(value: object, **options: Any) -> bytes:
+    """A value as JSON for people too, two spaces to a level, a newline at the end. options: of `msgspec.json.encode`."""
+    return msgspec.json.format(msgspec.json.encode(value, **options), indent=2) + b"\n"
 
 
 def write_atomic(path: Path, data: bytes) -> None:

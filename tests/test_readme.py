@@ -13,6 +13,8 @@ import msgspec
 import pytest
 from PIL import Image
 
+from stamp_cli import data, train
+
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("stamp-data", "stamp-train", "pip", "make")
@@ -147,6 +149,12 @@ def test_readme_works_as_typed(tmp_path: Path) -> None:
         "my-model/README.md",
     )
     assert [name for name in made if not (tmp_path / name).exists()] == []
+
+
+def test_the_table_has_every_command() -> None:
+    text = README.read_text(encoding="utf-8")
+    calls = [f"stamp-data {name}" for name in data.COMMANDS] + [f"stamp-train {name}" for name in train.COMMANDS]
+    assert [call for call in calls if not re.search(rf"^\| `{call}[` ]", text, re.MULTILINE)] == []
 
 
 def test_every_substitution_is_of_something_that_stands_there() -> None:

@@ -10,7 +10,6 @@ the same texts once more, for programs that know one round only. Paths are relat
 
 from __future__ import annotations
 
-import io
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from PIL import Image
 
 from stamp_data import rle as rles
 from stamp_data.export.base import STORED, Format, JsonList, Place, image_name, single_round
+from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Dialogue
 
@@ -68,6 +68,4 @@ def _item(key: str, dialogue: Dialogue, image: str | None, masks: list[str]) -> 
 
 def write_mask(path: Path, mask: RLE) -> None:
     """PNG of a mask at full size, 0 and 255."""
-    encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
-    Image.fromarray(rles.decode(mask) * 255).save(encoded, "PNG")
-    path.write_bytes(encoded.getvalue())
+    path.write_bytes(encoded(Image.fromarray(rles.decode(mask) * 255)))

@@ -12,7 +12,6 @@ is the same for every target of the picture.
 from __future__ import annotations
 
 import base64
-import io
 
 import msgspec
 import numpy as np
@@ -23,7 +22,9 @@ from stamp_data.export.base import Format, Place, image_name, single_round
 from stamp_data.export.outline import polygons
 from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
+from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
+from stamp_data.writing import json_text
 from stamp_schemas import RLE, Dialogue, Record, StampError, TargetInfo
 
 VERSION = "5.5.0"  # of labelme, whose files these are like
@@ -58,7 +59,7 @@ class LabelMe(Format):
             "imageWidth": record.image.width,
         }
         (self._folder / image_name(loaded)).write_bytes(loaded.image)
-        (self._folder / f"{record.key}.json").write_bytes(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+        (self._folder / f"{record.key}.json").write_bytes(json_text(content))
         self.tally.hold(records=1, pictures=1)
 
     def _shapes(self, record: Record) -> tuple[list[dict[str, object]], dict[str, bool]]:
@@ -175,7 +176,6 @@ def _cutout(mask: RLE) -> dict[str, object]:
     """labelme's `mask` shape: corners of the mask's box (the second one inclusive), and its pixels as a base64 PNG."""
     x, y, width, height = (round(value) for value in rles.bbox(mask))
     pixels = rles.decode(mask)[y : y + height, x : x + width]
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels * 255)).convert("1").save(buffer, "PNG")
+    png = encoded(Image.fromarray(np.ascontiguousarray(pixels * 255)).convert("1"))
     corners = [[x, y], [x + width - 1, y + height - 1]]
-    return {"points": corners, "mask": base64.b64encode(buffer.getvalue()).decode()}
+    return {"points": corners, "mask": base64.b64encode(png).decode()}

@@ -10,6 +10,7 @@ import numpy as np
 from stamp_data import rle as rles
 from stamp_data.inspect.flags import FLAGS, Finding
 from stamp_data.inspect.record_stats import NO_TARGET, DialogueStats, RecordStats, normalised
+from stamp_data.text import CONTROL_CHARACTER
 from stamp_schemas import RLE, Dialogue
 from stamp_schemas.record import FULL, IGNORE, SEG
 
@@ -19,7 +20,6 @@ LONG_TEXT = 300  # characters
 SPECK = 0.05  # covered share of a patch that stands apart
 SOLID = 9  # patches a mask needs before a speck beside it is worth a note
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 _TOKEN = re.compile(r"<\|[^<>|]*\|>")
 _ODD_WORD = re.compile(r"[^\W\d_]{19,}|[a-z]{2}[A-Z][a-z]|[a-z]{2}[,.;:!?][a-z]{2}")
 _SIDE = re.compile(
@@ -96,7 +96,7 @@ def _bad_texts(stats: RecordStats) -> Iterator[Found]:
         for name, text in _texts(dialogue):
             if not text.strip():
                 yield f"{name} is empty", index, -1
-            elif _CONTROL.search(text):
+            elif CONTROL_CHARACTER.search(text):
                 yield f"{name} holds a control character", index, -1
             elif token := _TOKEN.search(text):
                 yield f"{name} holds {token.group()}", index, -1
@@ -106,7 +106,9 @@ def _looks_clean(stats: RecordStats) -> bool:
     """Whether all texts of a record together show nothing of what E005 looks for: one search instead of one each."""
     texts = [text for dialogue in stats.record.dialogues for _, text in _texts(dialogue)]
     together = "\n".join(texts)
-    return all(text.strip() for text in texts) and not _CONTROL.search(together) and not _TOKEN.search(together)
+    return (
+        all(text.strip() for text in texts) and not CONTROL_CHARACTER.search(together) and not _TOKEN.search(together)
+    )
 
 
 def _texts(dialogue: Dialogue) -> Iterator[tuple[str, str]]:

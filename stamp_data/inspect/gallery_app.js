@@ -58,19 +58,7 @@ function applyTheme() {
   else delete document.documentElement.dataset.theme;
 }
 
-function toggleTheme() {
-  const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  change({ theme: dark ? "light" : "dark" });
-}
-
-function showKeys() {
-  const dialog = byId("keys");
-  if (dialog.open) return dialog.close();
-  replace(dialog, el("h2", {}, "Keys"),
-    el("dl", {}, ...KEYS.flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
-    el("button", { class: "primary", onclick: () => dialog.close() }, "Close"));
-  return dialog.showModal();
-}
+const toggleTheme = () => change({ theme: otherTheme(state.theme) });
 
 const COMMANDS = {
   j: () => (detail.record ? neighbour(1) : step(1)),
@@ -78,7 +66,7 @@ const COMMANDS = {
   f: () => change({ flagged: state.flagged ? "" : "1" }),
   y: () => { const record = detail.record ?? grid.records[grid.current]; if (record) copy(record.key); },
   t: toggleTheme,
-  "?": showKeys,
+  "?": () => showKeys(KEYS),
   "/": () => { if (detail.record) closeDetail(); byId("search").focus(); byId("search").select(); },
   ...Object.fromEntries(MODES.map((mode) => [mode.key, () => change({ view: mode.id })])),
 };
@@ -130,7 +118,7 @@ async function start() {
     typed = setTimeout(() => change({ q: event.target.value }), 120);
   });
   byId("theme").addEventListener("click", toggleTheme);
-  byId("help").addEventListener("click", showKeys);
+  byId("help").addEventListener("click", () => showKeys(KEYS));
   byId("reset").addEventListener("click", () => change(Object.fromEntries(FILTERS.map((name) => [name, DEFAULTS[name]]))));
   byId("detail").addEventListener("cancel", (event) => { event.preventDefault(); closeDetail(); });
   byId("detail").addEventListener("click", (event) => { if (event.target === byId("detail")) closeDetail(); });

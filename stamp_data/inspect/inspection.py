@@ -6,21 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS, Finding
 from stamp_data.inspect.reading import UnreadableRecord, counted_findings, matching
 from stamp_data.inspect.record_stats import RecordStats
-from stamp_data.inspect.report import (
-    REPORT_SCHEMA,
-    Example,
-    FlagCount,
-    InspectReport,
-    Sampling,
-    SetInput,
-    Summary,
-)
+from stamp_data.inspect.report import REPORT_SCHEMA, Example, FlagCount, InspectReport, Sampling, SetInput, Summary
 from stamp_data.inspect.selection import DEFAULT, Selection
 from stamp_data.inspect.statistics import Tally, statistics
 from stamp_data.shards.stores import Location
@@ -125,7 +118,6 @@ def spread_pictures(dataset: ConcatDataset, numbers: list[int]) -> frozenset[int
 
 
 def _input(place: str, manifest: Manifest) -> SetInput:
-    totals = manifest.totals
     return SetInput(
         path=place,
         name=manifest.name,
@@ -134,10 +126,5 @@ def _input(place: str, manifest: Manifest) -> SetInput:
         settings=manifest.settings,
         licence=manifest.licence,
         shards=len(manifest.shards),
-        bytes=totals.bytes,
-        records=totals.records,
-        dialogues=totals.dialogues,
-        targets=totals.targets,
-        image_tokens=totals.image_tokens,
-        rejects=totals.rejects,
+        **msgspec.structs.asdict(manifest.totals),
     )

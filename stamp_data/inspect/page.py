@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -15,6 +13,7 @@ from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.record_page import RecordView
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Entry
+from stamp_data.web import shared, source_hash
 
 SCRIPTS = (
     "gallery_dom.js",
@@ -62,19 +61,20 @@ class Page:
 
     @cached_property
     def style(self) -> str:
-        return _read("gallery.css")
+        return shared("page.css") + _read("gallery.css")
 
     @cached_property
     def script(self) -> str:
-        return '(() => {\n"use strict";\n' + "\n".join(_read(name) for name in SCRIPTS) + "\n})();"
+        scripts = [shared("dom.js").replace("export ", ""), *map(_read, SCRIPTS)]
+        return '(() => {\n"use strict";\n' + "\n".join(scripts) + "\n})();"
 
     def policy(self, *, served: bool) -> str:
         """Content-Security-Policy: our own style and script by hash; pictures inline, or from the page's own server."""
         rules = {
             "default-src": "'none'",
             "img-src": "'self' data:" if served else "data:",
-            "style-src": _source_hash(self.style),
-            "script-src": _source_hash(self.script),
+            "style-src": source_hash(self.style),
+            "script-src": source_hash(self.script),
             "base-uri": "'none'",
             "form-action": "'none'",
         }
@@ -106,7 +106,3 @@ def script_safe(data: bytes) -> bytes:
 
 def _read(name: str) -> str:
     return resources.files("stamp_data.inspect").joinpath(name).read_text("utf-8")
-
-
-def _source_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections import Counter
 
 import msgspec
@@ -13,11 +12,10 @@ from stamp_data.draw.outline import mask_path
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.inspect.selection import Selected
+from stamp_data.pixels import data_uri
 from stamp_data.pixels import thumbnail as decoded
 from stamp_data.rle import UInt8, decode_or_empty
 from stamp_schemas import RLE, StampError
-
-JPEG_QUALITY = 80
 
 
 class Window(msgspec.Struct):
@@ -124,12 +122,9 @@ def thumbnail(dataset: ConcatDataset, stats: RecordStats, side: int) -> tuple[st
         data = dataset.open(dataset.number_of_set(stats.number)).member(stats.row, "image")
         if not data:
             return "", ""
-        picture = decoded(data, stats.row.member_name("image"), side)
+        return data_uri(decoded(data, stats.row.member_name("image"), side)), ""
     except StampError as fault:
         return "", fault.message
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), ""
 
 
 def _target_view(stats: RecordStats, index: int) -> TargetView:

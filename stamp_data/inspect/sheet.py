@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,19 +17,14 @@ from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.reading import StatsReader, UnreadableRecord
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.inspect.selection import DEFAULT, Selected, Selection, select
-from stamp_data.pixels import thumbnail
+from stamp_data.pixels import encoded, thumbnail
 from stamp_data.rle import decode_or_empty
 from stamp_data.shards.stores import Location
 from stamp_data.text import printable
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
-CELL, FRAME, CAPTION, GAP = (
-    320,
-    240,
-    74,
-    16,
-)  # pixels: width, height of the picture, of the text under it, between cells
+CELL, FRAME, CAPTION, GAP = 320, 240, 74, 16  # pixels: width, height of the picture, of its text, between cells
 COLUMNS = 4
 MOST_CELLS = 400
 SAMPLE_SIDE = 1280  # pixels: widest single picture
@@ -78,7 +72,7 @@ def write_sheet(
     sheet = Image.new("RGB", (width, height), PAPER)
     for number, cell in enumerate(cells):
         sheet.paste(cell, (GAP + number % columns * (CELL + GAP), GAP + number // columns * (FRAME + CAPTION + GAP)))
-    save_png(sheet, out)
+    write_atomic(out, encoded(sheet))
     return SheetSummary(out, len(cells), width, height)
 
 
@@ -98,15 +92,8 @@ def write_sample(
     sheet = Image.new("RGB", (drawn.width, drawn.height + legend.height), PAPER)
     sheet.paste(drawn, (0, 0))
     sheet.paste(legend, (0, drawn.height))
-    save_png(sheet, out)
+    write_atomic(out, encoded(sheet))
     return SheetSummary(out, 1, sheet.width, sheet.height)
-
-
-def save_png(image: Image.Image, out: Path) -> None:
-    """Write a picture so that `out` holds either its old content or all of the new."""
-    encoded = io.BytesIO()
-    image.save(encoded, "PNG", compress_level=6)
-    write_atomic(out, encoded.getvalue())
 
 
 def _picture(dataset: ConcatDataset, stats: RecordStats, side: int) -> Image.Image | None:

@@ -16,6 +16,7 @@ from stamp_schemas import Settings
 
 BINS = 24
 PERCENTILES = (5, 50, 95)
+_SPREADS = ("image_tokens", "total_tokens", "mask_area", "foreground_patches", "quantisation_iou")
 DIGITS = 6  # kept in the report; enough for any reader, few enough to be the same on every machine
 
 
@@ -101,11 +102,7 @@ def _group(name: str, source: str, split_by: str, split: str, tally: Tally) -> G
         turns=round(sum(values["turns"]) / max(dialogues, 1), 2),
         text=_spread(tally.text),
         text_tokens=_spread(values["tokens"]),
-        image_tokens=_spread(values["image_tokens"]),
-        total_tokens=_spread(values["total_tokens"]),
-        mask_area=_spread(values["mask_area"]),
-        foreground_patches=_spread(values["foreground_patches"]),
-        quantisation_iou=_spread(values["quantisation_iou"]),
+        **{name: _spread(values[name]) for name in _SPREADS},
         flags={severity: tally.flags[severity] for severity in SEVERITIES},
     )
 

@@ -17,6 +17,7 @@ from stamp_data.shards.manifest import INDEX
 from stamp_data.shards.row import MEMBERS, IndexRow
 from stamp_data.shards.stores import Location, Store, is_url, open_store
 from stamp_schemas import StampError
+from stamp_schemas.errors import first_line
 
 __all__ = ["MEMBERS", "SCHEMA", "IndexRow", "open_index", "read_rows", "read_table", "told", "typed", "write_index"]
 
@@ -125,8 +126,3 @@ def read_rows(place: Location) -> list[IndexRow]:
 def typed(table: pa.Table) -> list[IndexRow]:
     """Rows of an index as they are used. One of DAMAGE where the columns hold something else."""
     return msgspec.convert(table.to_pylist(), list[IndexRow])
-
-
-def first_line(fault: BaseException) -> str:
-    """What went wrong, without the rest of the story."""
-    return next(iter(str(fault).strip().splitlines()), "") or type(fault).__name__

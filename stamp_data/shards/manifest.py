@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from stamp_data.files import UNDECODABLE
 from stamp_data.shards.stores import Location, Missing, Store, open_store
+from stamp_data.writing import json_text
 from stamp_schemas import Manifest, ShardEntry, StampError, Totals, UsageFault
 from stamp_schemas.manifest import MANIFEST_SCHEMA
 
@@ -34,7 +35,7 @@ def totals_of(shards: list[ShardEntry], image_tokens: int, rejects: int) -> Tota
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """Canonical text of a manifest: fixed field order, two-space indentation, a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    return json_text(manifest)
 
 
 def with_checksum(manifest: Manifest) -> Manifest:
@@ -60,7 +61,7 @@ def wids_bytes(name: str, shards: list[ShardEntry]) -> bytes:
     """The index that webdataset's `wids` reads: shard names and how many records each holds."""
     listing = [{"url": entry.path, "nsamples": entry.records, "filesize": entry.bytes} for entry in shards]
     content = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": name, "shardlist": listing}
-    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+    return json_text(content)
 
 
 class NoManifest(StampError):

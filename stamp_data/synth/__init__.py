@@ -6,14 +6,12 @@ true of the picture and can be learnt. The tree under OUT is what the published 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from stamp_data.executors.local import LocalExecutor
+from stamp_data.pixels import encoded
 from stamp_data.synth.coco import Entry, annotate
 from stamp_data.synth.grefcoco import write_grefcoco
 from stamp_data.synth.llava import write_llava
@@ -108,14 +106,6 @@ def _make_picture(out: Path, slot: Slot, size: tuple[int, int], seed: int) -> En
     drawing = render(scene, generator(seed, Stream.PAINT, slot.index))
     path = out / slot.stored
     path.parent.mkdir(parents=True, exist_ok=True)
-    _save(drawing.picture, path)
+    is_png = path.suffix == ".png"
+    path.write_bytes(encoded(drawing.picture) if is_png else encoded(drawing.picture, "JPEG", quality=92))
     return Entry(slot, scene, annotate(slot, scene, drawing.shown))
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
-    if path.suffix == ".png":
-        picture.save(encoded, "PNG", optimize=False)
-    else:
-        picture.save(encoded, "JPEG", quality=92)
-    path.write_bytes(encoded.getvalue())

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from stamp_data.build.split import Progress
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.files import file_digest, read_plain
-from stamp_data.shards.index import DAMAGE, IndexRow, first_line, read_table, typed
+from stamp_data.shards.index import DAMAGE, IndexRow, read_table, typed
 from stamp_data.shards.manifest import (
     CHANGED,
     INDEX,
@@ -36,6 +36,7 @@ from stamp_data.shards.stores import Location, Store, open_store
 from stamp_data.verify.fault import Fault, FaultList, reason
 from stamp_data.verify.shard import ShardJob, check_shard
 from stamp_schemas import Manifest, StampError
+from stamp_schemas.errors import first_line
 
 
 def verify_set(

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stamp_data.web.answers import refused
+from stamp_schemas.errors import first_line
 
 HOST = "127.0.0.1"
 MOST_FIELDS = 20  # in one query
@@ -55,8 +56,7 @@ class Guard:
         except ClientDisconnect:  # a browser that goes away in the middle is no event
             pass
         except Exception as fault:
-            text = next(iter(str(fault).splitlines()), "")
-            logging.getLogger(__name__).error("a request failed: %s: %s", type(fault).__name__, text)
+            logging.getLogger(__name__).error("a request failed: %s: %s", type(fault).__name__, first_line(fault))
 
     def _refusal(self, scope: Scope) -> HTTPStatus | None:
         headers = Headers(scope=scope)

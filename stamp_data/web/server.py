@@ -26,6 +26,19 @@ SILENCE = 300  # ticks of 0.1 s after which who has not asked for anything yet i
 GRACE = 1  # seconds that answers on their way are given when the server ends
 
 
+def open_port(port: int) -> socket.socket:
+    """A socket that lets in whoever comes; 0 takes any free port. StampError if this one cannot be had."""
+    opened = socket.socket()
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((HOST, port))
+        opened.listen(WAITING)
+    except (OSError, OverflowError) as fault:
+        opened.close()
+        raise StampError(f"port {port} cannot be opened: {fault}", "--port 0 takes any free one") from None
+    return opened
+
+
 class LoopbackServer:
     """It takes connections from the beginning on, and answers once it runs. StampError if the port cannot be had.
 
@@ -36,14 +49,7 @@ class LoopbackServer:
     def __init__(
         self, routes: Sequence[Route], policy: str, close: Callable[[], None], port: int = 0, threads: int = 40
     ) -> None:
-        self._socket = socket.socket()
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((HOST, port))
-            self._socket.listen(WAITING)
-        except (OSError, OverflowError) as fault:
-            self._socket.close()
-            raise StampError(f"port {port} cannot be opened: {fault}", "--port 0 takes any free one") from None
+        self._socket = open_port(port)
         port = self._socket.getsockname()[1]
         token = secrets.token_urlsafe(24)
         self.address = f"http://{HOST}:{port}/{token}/"

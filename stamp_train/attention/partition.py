@@ -1,14 +1,15 @@
 """The structure as a list of segments: which stretch of queries meets which stretches of keys, and how.
 
 The rule of `structure.may_attend` leaves few shapes. The text of a branch is causal over prefix and branch; a mask block
-sees prefix, branch up to its `<|seg|>` and itself, without any mask. So a sequence falls into contiguous pieces, and
+sees prefix, branch up to its `<|seg|>` and itself, without any mask; tokens that look for a number see what is before them,
+one another, and what shows it, without any mask either. So a sequence falls into contiguous pieces, and
 attention into segments whose keys are pieces in full - nothing masked is ever computed but the causal half.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,17 +49,29 @@ class _Piece:
     block: int
     first: int  # order of its first token
     last: int
+    looks: int
+    shown: int
 
 
 def partition(structure: AttentionStructure) -> Partition:
-    """Cut a sequence into pieces and attention into segments; StampModelError if the text of a branch is not in order, or comes
-    before the shared prefix."""
-    document, branch, block, order = (fact.cpu().numpy() for fact in structure.facts())
-    starts = _piece_starts(document, branch, block, order)
+    """Cut a sequence into pieces and attention into segments.
+
+    Raises StampModelError if the text of a branch is not in order, or comes before the shared prefix; or if tokens look for
+    what they do not show themselves, or out of a mask block.
+    """
+    document, branch, block, order, looks, shown = facts = [fact.cpu().numpy() for fact in structure.facts()]
+    starts = _piece_starts(*facts)
     stops = np.append(starts[1:], len(document))
     pieces = [
         _Piece(
-            number, int(document[start]), int(branch[start]), int(block[start]), int(order[start]), int(order[stop - 1])
+            number,
+            int(document[start]),
+            int(branch[start]),
+            int(block[start]),
+            int(order[start]),
+            int(order[stop - 1]),
+            int(looks[start]),
+            int(shown[start]),
         )
         for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
     ]
@@ -69,11 +82,11 @@ def partition(structure: AttentionStructure) -> Partition:
     return Partition(tuple(int(n) for n in stops - starts), tuple(segments))
 
 
-def _piece_starts(document: Ints, branch: Ints, block: Ints, order: Ints) -> Ints:
-    """Cuts where document, branch or block change, where text steps back, and where a mask block's history ends."""
+def _piece_starts(document: Ints, branch: Ints, block: Ints, order: Ints, looks: Ints, shown: Ints) -> Ints:
+    """Cuts where anything but the order changes, where text steps back, and where a mask block's history ends."""
     changes = np.zeros(len(document), dtype=bool)
     changes[0] = True
-    for fact in (document, branch, block):
+    for fact in (document, branch, block, looks, shown):
         changes[1:] |= fact[1:] != fact[:-1]
     masks = block > 0
     changes[1:] |= ~masks[1:] & (order[1:] <= order[:-1])
@@ -97,13 +110,39 @@ def _segments(pieces: list[_Piece]) -> list[Segment]:
     for branch, members in text.items():
         history = members if branch == 0 else prefix + members
         _check_order(history)
-        found.append(Segment(_numbers(members), _numbers(history), causal=True))
+        found += _of_text(members, history, pieces)
     for members in blocks.values():
         head = members[0]
         own = text.get(head.branch, []) if head.branch else []
         history = [piece for piece in prefix + own if piece.last <= head.first]
+        _check_looking(members)
         found.append(Segment(_numbers(members), _numbers(history + members), causal=False))
     return found
+
+
+def _of_text(members: list[_Piece], history: list[_Piece], pieces: list[_Piece]) -> list[Segment]:
+    """Stretches of the text of a branch, the last of a history, which end where tokens look ahead, and those that do."""
+    found = []
+    for looks, group in groupby(members, key=lambda piece: piece.looks):
+        stretch = list(group)
+        before = history[: history.index(stretch[-1]) + 1]
+        if looks:
+            _check_looking(stretch)
+            ahead = [piece for piece in pieces if piece.shown == looks and piece not in before]
+            found.append(Segment(_numbers(stretch), _numbers(before + ahead), causal=False))
+        else:
+            found.append(Segment(_numbers(stretch), _numbers(before), causal=True))
+    return found
+
+
+def _check_looking(pieces: list[_Piece]) -> None:
+    """What sees one another without any mask has to: by a number that it looks for and shows, or in a mask block by that."""
+    for piece in pieces:
+        if piece.looks and (piece.block or piece.looks != piece.shown):
+            raise StampModelError(
+                f"tokens of document {piece.document}, branch {piece.branch} look for what they do not show, or out of a block",
+                fix="use attention='sdpa', or lay the sequence out with stamp_train.sequence.layout",
+            )
 
 
 def _check_order(history: list[_Piece]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from stamp_data.writing import json_text
 from stamp_schemas import StampError, UsageFault
 from stamp_train.backbones.folder import digest
 
@@ -80,7 +81,7 @@ def base_of(start: str, folder: Path, network: Any = None) -> Base:
 
 def write_base(adapter: Path, base: Base) -> None:
     """Keep it beside an adapter."""
-    (adapter / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(base), indent=2) + b"\n")
+    (adapter / RECORD).write_bytes(json_text(base))
 
 
 def read_base(adapter: Path) -> Base | None:

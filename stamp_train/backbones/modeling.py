@@ -215,16 +215,21 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         """What the method's readout makes of final states [R, H] of the rows that it reads; see `Reading`."""
         if feature_rows is None:
             feature_rows = torch.full((len(states),), -1, device=states.device)
-        language, words = self.model.language_model, None if text is None else self.lm_head
-        reading = Reading(states, feature_rows, tuple(masks), features, language, earlier, text, words)
+        vision, language = self.model.visual, self.model.language_model
+        words = None if text is None else self.lm_head
+        reading = Reading(
+            states, feature_rows, tuple(masks), features, language, earlier, vision.merger, text=text, words=words
+        )
         found: dict[str, Tensor] = self.classifier(reading)
         return found
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Readout):
-            module.begin()
+    def _initialize_weights(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        # Not in `_init_weights`, which transformers passes over for modules that have no weights of their own but in others.
+        begun = getattr(module, "_is_hf_initialized", False)
+        super()._initialize_weights(module, *args, **kwargs)
+        if not begun and isinstance(module, Readout):
+            with torch.no_grad():
+                module.begin()
 
 
 @cache

@@ -53,6 +53,7 @@ def _activations(recipe: Recipe, sizes: Architecture, width: float) -> float:
     # Of an image as large as they come, with a mask in each of the dialogues that share its pass.
     image, dialogues = recipe.data.max_tokens, recipe.batch.dialogues_per_image
     masks: float = dialogues * recipe.method.tokens_per_mask(image) / image
+    masks += dialogues - 1 if recipe.method.looks_ahead else 0  # the image's own tokens, again in every other dialogue
     patches = _PATCHES * tokens / (1 + masks)
     vision = width * (9 + 3 * 4) * sizes.vision_width
     if recipe.model.gradient_checkpointing:

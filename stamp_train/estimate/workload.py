@@ -23,8 +23,8 @@ class Work:
     """Tokens of the language model and visits to the vision tower.
 
     dialogues: how many are seen. visits: images encoded; one for up to `dialogues_per_image` dialogues. text, image, mask:
-    tokens of each kind; those of images equal the merged patches that the tower encodes. longest: tokens of the largest
-    visit, which a pack has to hold.
+    tokens of each kind; those of images equal the merged patches that the tower encodes, and where they are in a sequence again
+    that is for masks. longest: tokens of the largest visit, which a pack has to hold.
     """
 
     dialogues: float = 0
@@ -108,6 +108,7 @@ def _visit(rows: ShardRows, row: int, dialogues: range, costs: TokenCosts, image
     at = int(rows.starts[row])
     masks = int(rows.masks[at + dialogues.start : at + dialogues.stop].sum())
     mask = costs.mask(image) * masks if image else 0
+    mask += image * (len(dialogues) - 1) if costs.apart else 0
     return Work(len(dialogues), 1 if image else 0, total - image - mask, image, mask, total)
 
 

@@ -37,7 +37,8 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     prompt: `record` (each question as the build drew it) or `fixed` (always the first of its templates). upsampling: from the
     patch grid to the picture, see `stamp_train.methods.upsample`. no_target_pixels: masks of fewer pixels say that there is no
     target; 0: only masks of none. max_new_tokens: of an answer; decoding is greedy. batch_size: cases answered at a time.
-    min_tokens, max_tokens: bounds of merged patches per picture instead of the checkpoint's. seed: of the refiner.
+    min_tokens, max_tokens: bounds of merged patches per picture instead of the checkpoint's. factor: side of a patch in pixels,
+    where labels are scored, instead of what each set was built with. seed: of the refiner.
     """
 
     prompt: Prompting = "record"
@@ -47,6 +48,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 16
     min_tokens: int | None = None
     max_tokens: int | None = None
+    factor: int | None = None
     dtype: str = "auto"
     seed: int = 0
 

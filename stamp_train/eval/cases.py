@@ -22,6 +22,7 @@ from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location, StoreFault
 from stamp_schemas import RLE, Content, Dialogue, Message, Record, StampError, UsageFault
+from stamp_schemas.manifest import PATCH
 from stamp_schemas.record import SEG
 
 Mask = NDArray[np.bool_]
@@ -55,12 +56,13 @@ class Case:
 
 @dataclass(frozen=True)
 class ImageCases:
-    """A picture with its cases, and what was wrong with others of its record: id and fault."""
+    """A picture with its cases, and what was wrong with others of its record: id and fault. factor: pixels per patch."""
 
     key: str
     image: Image.Image | None
     cases: list[Case]
     damaged: list[tuple[str, str]]
+    factor: int = PATCH
 
 
 class CaseSet:
@@ -103,7 +105,7 @@ class CaseSet:
                 cases |= found
             except (ValueError, OverflowError, IndexError) as fault:
                 damaged.append((f"{row.key}/#{number}", f"{row.member_name('json')}: {fault}"))
-        return ImageCases(row.key, image, list(cases.values()), damaged)
+        return ImageCases(row.key, image, list(cases.values()), damaged, self.manifest.settings.pixels_per_patch)
 
     def close(self) -> None:
         """Let go of open files."""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from stamp_data.writing import write_atomic
+from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import StampError, UsageFault
 from stamp_train.eval.card import Opened, Settings
 from stamp_train.eval.scoring import Line
@@ -60,7 +60,7 @@ def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
         for name in (RESULTS, CASES, PAGE, MODEL):  # files of others stay
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / PARTS, ignore_errors=True)
-        write_atomic(folder / SETTINGS, _text(settings))  # last, so that a removal cut short can be done again
+        write_atomic(folder / SETTINGS, json_text(settings))  # last, so that a removal cut short can be done again
     agree(folder, SETTINGS, settings)
 
 
@@ -69,7 +69,7 @@ def agree(folder: Path, name: str, part: Part) -> None:
     path = folder / name
     own = path.with_name(f"{name}.{secrets.token_hex(6)}.part")
     with writing(path):
-        own.write_bytes(_text(part))
+        own.write_bytes(json_text(part))
         try:
             with contextlib.suppress(FileExistsError):
                 os.link(own, path)  # of several processes one wins, and none sees half a file
@@ -162,10 +162,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as fault:
         raise StampError(f"{path}: {fault.strerror}", "make room or give another --out, then call again") from None
-
-
-def _text(part: Settings | Opened) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(part), indent=2) + b"\n"
 
 
 def _short(value: Any) -> str:

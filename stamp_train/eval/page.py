@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
@@ -17,6 +14,8 @@ from PIL import Image
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.draw.outline import mask_path
+from stamp_data.pixels import data_uri
+from stamp_data.web import source_hash
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError
 from stamp_train.eval.cases import CaseSet
@@ -27,7 +26,6 @@ from stamp_train.eval.tables import paper_rows, published, row_cells, score_rows
 
 SHOWN = 24  # worst cases, and as many at random
 SIDE = 480  # pixels of a thumbnail's longer side, at most
-_QUALITY = 80
 
 
 def write_page(
@@ -39,9 +37,7 @@ def write_page(
     """
     worst, others = choose([line for line in lines if line.score], seed)
     style = resources.files("stamp_train.eval").joinpath("page.css").read_text("utf-8")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{_digest(style)}'; base-uri 'none'; form-action 'none'"
-    )
+    policy = f"default-src 'none'; img-src data:; style-src {source_hash(style)}; base-uri 'none'; form-action 'none'"
     readers = {one.name: one for one in sets}
     parts = [
         "<!doctype html>",
@@ -107,10 +103,7 @@ def _picture(line: Line, source: CaseSet) -> tuple[str, str]:
         return "", ""
     small = found.image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return uri, mask_path(case.truths[line.target].mask.astype(np.uint8))
+    return data_uri(small), mask_path(case.truths[line.target].mask.astype(np.uint8))
 
 
 def _tables(results: Results, convention: str) -> Iterator[str]:
@@ -162,7 +155,3 @@ def _card(results: Results) -> Iterator[str]:
     for damage in results.damaged:
         yield f"<dt>damaged</dt><dd>{escape(f'{damage.set} {damage.id}: {damage.fault}')}</dd>"
     yield "</dl>"
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stamp_schemas import UsageFault
+from stamp_schemas.manifest import PATCH
 from stamp_schemas.recipe import Recipe
 from stamp_train.eval.oracle import RULES, SAMPLED
 from stamp_train.methods import settings_of
@@ -45,11 +46,12 @@ def representations(rule: str | None = None, side: int | None = None) -> list[Re
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a model learns. min_tokens, max_tokens: bounds of the merged patches of its pictures."""
+    """What a model learns. min_tokens, max_tokens: bounds of its pictures' merged patches; factor: their side in pixels."""
 
     representation: Representation
     min_tokens: int
     max_tokens: int
+    factor: int = PATCH
 
 
 def learnt_by(path: Path) -> Learnt | None:
@@ -65,7 +67,10 @@ def learnt_by(path: Path) -> Learnt | None:
 
 
 def _of_recipe(recipe: Recipe) -> Learnt:
-    return Learnt(_learned(recipe.method), recipe.data.min_tokens, recipe.data.max_tokens)
+    from stamp_train.backbones.registry import recipe_backbone
+
+    factor = recipe_backbone(recipe.model).factor
+    return Learnt(_learned(recipe.method), recipe.data.min_tokens, recipe.data.max_tokens, factor)
 
 
 def _learned(method: Settings) -> Representation:
@@ -94,5 +99,5 @@ def _of_checkpoint(path: Path) -> Learnt | None:
 
     with told(str(path)):
         method = settings_of(read_config(path))
-        bounds = StampProcessor.from_pretrained(path).bounds
-    return Learnt(_learned(method), *bounds)
+        processor = StampProcessor.from_pretrained(path)
+    return Learnt(_learned(method), *processor.bounds, processor.backbone.factor)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from stamp_data.writing import write_atomic
+from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import StampError, UsageFault
 from stamp_train.eval.card import Card
 from stamp_train.eval.journal import CASES, RESULTS, writing
@@ -77,11 +77,7 @@ def make_results(card: Card, lines: Sequence[Line]) -> Results:
             variants.setdefault(line.variant, []).append(line)
         sets.append(
             SetResult(
-                name=one.name,
-                dataset=one.dataset,
-                split_by=one.split_by,
-                split=one.split,
-                digest=one.digest,
+                **{name: getattr(one, name) for name in ("name", "dataset", "split_by", "split", "digest")},
                 cases=len({line.id for line in scored}),
                 masks=len({(line.id, line.target) for line in scored}),
                 damaged=sum(name == one.name for name, _ in damaged),
@@ -107,7 +103,7 @@ def write_results(folder: Path, results: Results, lines: Sequence[Line]) -> None
     """Write `results.json` and `cases.jsonl`; each is there whole or not at all."""
     with writing(folder):
         write_atomic(folder / CASES, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-        write_atomic(folder / RESULTS, msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+        write_atomic(folder / RESULTS, json_text(results))
 
 
 def read_results(path: Path) -> Results:

@@ -11,7 +11,6 @@ import msgspec
 
 from stamp_data.grid import patch_grid
 from stamp_schemas import Grid, UsageFault
-from stamp_schemas.manifest import PATCH
 from stamp_train.attention.select import resolve
 from stamp_train.eval.card import Choices, Opened
 from stamp_train.eval.cases import Case, ImageCases
@@ -78,25 +77,26 @@ class ModelRunner:
 class LabelRunner:
     """Answers with the labels of the true masks: the ceiling of any model that is trained on them.
 
-    least, most: bounds of merged patches per picture, each `factor` pixels wide; UsageFault if they leave nothing.
+    least, most: bounds of merged patches per picture; UsageFault if they leave nothing. factor: side of a patch in pixels, as
+    each set was built if None.
     """
 
-    def __init__(self, least: int, most: int, factor: int = PATCH) -> None:
+    def __init__(self, least: int, most: int, factor: int | None = None) -> None:
         _check_bounds(least, most)
         self.bounds, self.factor = (least, most), factor
 
     def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
         """See `Runner`. mode: name of a representation."""
         labels = named(mode)
-        return [[self._answer(case, labels) for case in one.cases] for one in images]
+        return [[self._answer(case, labels, self.factor or one.factor) for case in one.cases] for one in images]
 
     def facts(self, refiner: str) -> Opened:
         """As of a model."""
         return Opened(refiner=refiner)
 
-    def _answer(self, case: Case, kind: Representation) -> Answer:
+    def _answer(self, case: Case, kind: Representation, factor: int) -> Answer:
         height, width = case.truths[0].mask.shape
-        patches = patch_grid(height, width, *self.bounds, self.factor)
+        patches = patch_grid(height, width, *self.bounds, factor)
         grid = Grid(patches.height * kind.side, patches.width * kind.side)
         labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
         return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop", (height, width))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from stamp_data.draw.overlay import with_masks
+from stamp_data.pixels import encoded
 from stamp_train.eval.cases import Mask
 from stamp_train.eval.scoring import Line
 
@@ -31,9 +31,7 @@ def draw(samples: Sequence[Sample], folder: Path) -> None:
     """Write one PNG per sample, `00.png` and on; those of before are overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, sample in enumerate(samples):
-        encoded = io.BytesIO()  # Pillow's own writing to a file does not say why it failed
-        picture(sample).save(encoded, "PNG")
-        (folder / f"{number:02d}.png").write_bytes(encoded.getvalue())
+        (folder / f"{number:02d}.png").write_bytes(encoded(picture(sample)))
 
 
 def picture(sample: Sample) -> Image.Image:

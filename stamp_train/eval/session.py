@@ -89,7 +89,7 @@ class Session:
             refiner = load_refiner(asked.refine, place, asked.refine_preset, asked.seed, optional=optional)
         runner: LabelRunner | ModelRunner
         if self.checkpoint is None:
-            runner = LabelRunner(*self._bounds(), self.sets[0].manifest.settings.pixels_per_patch)
+            runner = LabelRunner(*self._bounds(), asked.factor)
         else:
             runner = ModelRunner.open(self.checkpoint, place, asked, asked.base)
         agree(self.folder, MODEL, runner.facts(refiner.name if refiner else ""))

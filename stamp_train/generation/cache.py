@@ -38,7 +38,7 @@ class KeyValues:
     """
 
     def __init__(self) -> None:
-        self.structure = AttentionStructure(*(torch.zeros(0, dtype=torch.int64) for _ in range(4)))
+        self.structure = AttentionStructure.nothing()
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -152,7 +152,7 @@ def _values(fact: Tensor) -> list[int]:
 
 
 def _block_call(query: AttentionStructure, key: AttentionStructure, rows: Tensor) -> _Call:
-    """The call for a mask block, whose tokens all see the same: the structure gives them the same four facts."""
+    """The call for a mask block, whose tokens all see the same: the structure gives them the same facts."""
     seen = visible(query[rows[:1]], key)[0]
     return _Call(rows[None], None if seen.all() else seen.nonzero()[None, :, 0], None)
 

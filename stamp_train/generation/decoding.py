@@ -114,8 +114,10 @@ class Batch:
         """In one pass, as far as each can be read."""
         sequence = self.sequence()
         spans = []  # rows of each branch
+        begun = {}  # document -> row where it begins
         for document, members in groupby(branches, key=lambda branch: branch.document):
             if not document.held:
+                begun[document] = sequence.length
                 sequence.put(document.prefix())
             spans += [sequence.put(branch.unread()) for branch in members]
         structure = sequence.structure()
@@ -126,6 +128,10 @@ class Batch:
             plan = make_plan(structure.to(self.device), self.attention, self.model.dtype)
         states = self._run(sequence.inputs().to(self.device), plan, self.cache)
         self.cache.commit(structure)
+        if self.model.method.keeps_image:
+            for document, row in begun.items():
+                first = row + document.image_at
+                document.image_states = states[first : first + document.patches].clone()
         for branch, rows in zip(branches, spans, strict=True):
             branch.keep(states[int(rows[0]) : int(rows[-1]) + 1])
             branch.document.held = True
@@ -194,8 +200,14 @@ class Batch:
         return [(branch, at) for branch in branches for at in branch.reply.segs if at not in branch.reply.masks]
 
     def _draw_in_portions(self, wanted: Sequence[Wanted], most: int) -> None:
-        tokens = self.model.method.settings.tokens_per_mask
-        for portion in portions(wanted, lambda one: tokens(one[0].document.patches), most):
+        settings = self.model.method.settings
+
+        def tokens(one: Wanted) -> int:
+            branch, _ = one
+            again = branch.document.length + len(branch.reply.ids) if settings.looks_ahead else 0
+            return int(settings.tokens_per_mask(branch.document.patches)) + again
+
+        for portion in portions(wanted, tokens, most):
             for _ in in_halves(portion, self.draw):
                 pass
 
@@ -228,13 +240,18 @@ class Batch:
         self.cache.commit(structure)
         return states
 
+    def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+        inputs = sequence.inputs().to(self.device)
+        plan = make_plan(inputs.structure, self.attention, self.model.dtype)
+        return inputs, self._run(inputs, plan, None)
+
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
     ) -> dict[str, Tensor]:
         found: dict[str, Tensor] = self.model.read_out(masks, states, self.features, feature_rows)
         return found
 
-    def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | ReadOnlyCache) -> Tensor:
+    def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | ReadOnlyCache | None) -> Tensor:
         """Final states [L, H]."""
         found: Tensor = self.model.run_language(inputs, self.features, plan, cache).last_hidden_state[0]
         return found

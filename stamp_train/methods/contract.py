@@ -39,12 +39,16 @@ class Settings(Part, frozen=True):
     title: ClassVar[str]  # what a card calls it
     written: ClassVar[bool] = False  # masks are text, supervised like any other
     training: ClassVar[tuple[str, ...]] = ()
-    remarks: ClassVar[tuple[str, ...]] = ()  # what results must be read with
 
     @property
     def name(self) -> str:
         """Of the method."""
         return str(type(self).__struct_config__.tag)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What results must be read with."""
+        return ()
 
     def tokens_per_mask(self, patches: int) -> int:
         """Tokens that a mask adds to the sequence of an image of so many merged patches, for packing and costs.
@@ -52,6 +56,14 @@ class Settings(Part, frozen=True):
         Where a mask is text in the answer, an estimate, which its settings explain: nothing is cut by it.
         """
         raise NotImplementedError  # every method has its own; a Struct cannot be abstract
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether an image's tokens see all of it and every `<|seg|>` of their dialogue, which so shares no image with others.
+
+        While an answer is generated they do not: see `Drawing.run_alone`.
+        """
+        return False
 
     def words(self) -> Iterable[str]:
         """Texts that a tokenizer of one's own should know, where masks are written."""
@@ -68,6 +80,9 @@ class Settings(Part, frozen=True):
     def sized(self) -> Self:
         """As `complete`, but only with what says how large the network is; no record is read."""
         return self
+
+    def check_training(self, *, tower_learns: bool) -> None:
+        """UsageFault where the method's training takes a vision tower that learns, and it does not; a dry run asks too."""
 
     def over(self, network: Self) -> Self:
         """The settings of a network that exists, trained as these say."""
@@ -92,6 +107,9 @@ class Drawing(Protocol):
 
     def keep(self, sequence: TokenSequence) -> Tensor:
         """A sequence's tokens over the cache, which holds them from then on: final states [L, H]."""
+
+    def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+        """As `run_over_cache`, of a sequence that holds all it needs: nothing of the cache is seen."""
 
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None
@@ -121,6 +139,9 @@ class Method(ABC):
     )
     over_cache: bool = (
         True  # masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said
+    )
+    keeps_image: bool = (
+        False  # while an answer is generated, the final states of the image's tokens are kept for its masks
     )
 
     # From a record to a sequence

@@ -8,7 +8,6 @@ OUT/predict.json            what they were made with; the same settings go on in
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 from pathlib import Path
@@ -20,7 +19,8 @@ from PIL import Image
 from xxhash import xxh3_64_hexdigest
 
 from stamp_data import rle
-from stamp_data.writing import write_atomic
+from stamp_data.pixels import encoded
+from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import RLE, StampError, UsageFault
 from stamp_schemas.errors import naming
 from stamp_train.train.runlog import read_rows
@@ -155,9 +155,7 @@ class PredictionFolder:
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(
-                self.folder / SETTINGS, msgspec.json.format(msgspec.json.encode(self._settings), indent=2) + b"\n"
-            )
+            write_atomic(self.folder / SETTINGS, json_text(self._settings))
             write_atomic(self.rows, b"".join(msgspec.json.encode(row) + b"\n" for row in self._done.values()))
         except OSError as fault:
             raise UsageFault(f"{self.folder}: cannot be written to: {fault.strerror}") from None
@@ -169,9 +167,7 @@ class PredictionFolder:
         return Mask(file, packed, rle.area(packed), rle.bbox(packed))
 
     def _write(self, file: str, picture: Image.Image, **options: Any) -> None:
-        data = io.BytesIO()
-        picture.save(data, "JPEG" if file.endswith(".jpg") else "PNG", **options)
-        write_atomic(self.folder / file, data.getvalue())
+        write_atomic(self.folder / file, encoded(picture, "JPEG" if file.endswith(".jpg") else "PNG", **options))
 
 
 def file_name(name: str) -> str:

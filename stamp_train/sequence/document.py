@@ -70,7 +70,7 @@ class Given:
 class TokenSpan:
     """Tokens that follow one another: int64 [n] each, positions [3, n]. features: -1 for those without an image's feature.
 
-    document, branch, block and order: see `sequence.structure`. given: what of it a method has put there.
+    document, branch, block, order, looks and shown: see `sequence.structure`. given: what of it a method has put there.
     """
 
     ids: Ints
@@ -80,6 +80,8 @@ class TokenSpan:
     document: int
     branch: int = 0
     block: int = 0
+    looks: Ints | int = 0
+    shown: Ints | int = 0
     given: tuple[Given, ...] = ()
 
 
@@ -88,7 +90,10 @@ class Document:
     """What dialogues of one image share; without an image, nothing.
 
     number: in the sequence, from 1. opening: ids up to the end of the image, its placeholder not repeated. grid: (0, 0) without
-    an image. image: its number in the sequence. first_row: where its patches begin among the features of all images.
+    an image. image: its number in the sequence. first_row: where its patches begin among the features of all images. begins: in
+    training, the row of the sequence where it does. image_states: in generation, the final states [patches, H] of the image's
+    tokens, where the method keeps them. looks_for: id of a token that the image's tokens see wherever it stands in the
+    document, and with it one another; -1 for none.
     """
 
     number: int
@@ -96,6 +101,9 @@ class Document:
     grid: Grid = (0, 0)
     image: int = 0
     first_row: int = 0
+    begins: int = -1
+    image_states: Tensor | None = None
+    looks_for: int = -1
 
     @property
     def patches(self) -> int:
@@ -116,26 +124,42 @@ class Document:
         """Where the image's patches are among the features: [patches]."""
         return self.first_row + np.arange(self.patches)
 
+    @property
+    def image_at(self) -> int:
+        """Place of the image's first token among those that are shared, and its rotary position."""
+        return len(self.opening) - 2
+
+    def image_rows(self) -> Ints:
+        """In training, where the image's own tokens are in the sequence: [patches]."""
+        return self.begins + self.image_at + np.arange(self.patches)
+
+    def image_positions(self) -> Ints:
+        """Rotary positions of the image's tokens, [3, patches]."""
+        return self.image_at + grid_axes(self.grid)
+
     def prefix(self) -> TokenSpan:
         """The opening, whose last two ids are placeholder and end of image, the placeholder once for every patch."""
         if not self.opening:
             nothing = np.zeros(0, np.int64)
             return TokenSpan(nothing, np.zeros((3, 0), np.int64), nothing, nothing, self.number)
         *ids, placeholder, end = self.opening
-        before = len(ids)
+        before = self.image_at
         places = [
             np.tile(np.arange(before), (3, 1)),
-            before + grid_axes(self.grid),
+            self.image_positions(),
             np.full((3, 1), self.text_starts - 1),
         ]
         features = np.full(self.length, -1, np.int64)
         features[before : before + self.patches] = self.rows()
+        shown = (features >= 0).astype(np.int64) if self.looks_for >= 0 else 0
         return TokenSpan(
             np.array([*ids, *[placeholder] * self.patches, end], np.int64),
             np.concatenate(places, axis=1),
             features,
             np.arange(self.length),
             self.number,
+            looks=shown,
+            shown=shown,
         )
 
     def text(self, ids: Sequence[int], branch: int, first: int = 0, puts: Sequence[Put] = ()) -> TokenSpan:
@@ -163,6 +187,7 @@ class Document:
             order,
             self.number,
             branch,
+            shown=(np.array(ids, np.int64) == self.looks_for).astype(np.int64) if self.looks_for >= 0 else 0,
             given=tuple(given),
         )
 

@@ -76,6 +76,7 @@ class Targets:
     text_ids: int64 [T], the next token after each of `StampInputs.text_rows`. text_weights: float32 [T]; a token of a shared
     prefix counts once for each dialogue that shares it. labels: what the method learns for all masks, rows one below another.
     mask_of: int64 [rows], the mask that each of them belongs to. masks: their number. image_labels: what it learns of images.
+    sizes: of each mask's label, see `TokenSequence.learn`.
     """
 
     text_ids: Tensor
@@ -84,6 +85,7 @@ class Targets:
     mask_of: Tensor
     masks: int
     image_labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    sizes: tuple[tuple[int, ...], ...] = ()
 
     def to(self, device: torch.device | str) -> Targets:
         """The same targets on another device."""
@@ -132,7 +134,8 @@ class Reading:
 
     states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has.
     features: of the images. language: the language model, for its embeddings and its norm. earlier: [R, H], states a layer
-    earlier and before any norm, for readouts with `wants_earlier`, while they are trained. text: [T, H], states of
+    earlier and before any norm, for readouts with `wants_earlier`, while they are trained. merger: the vision tower's, which
+    makes tokens [n, H] of patches [4n, E], such as those of `ImageFeatures.patches`. text: [T, H], states of
     `StampInputs.text_rows`, and words: what makes logits [n, V] of states [n, H]; both in whole sequences, not in generation.
     """
 
@@ -142,6 +145,7 @@ class Reading:
     features: ImageFeatures
     language: Any
     earlier: Tensor | None = None
+    merger: Any = None
     text: Tensor | None = None
     words: Callable[[Tensor], Tensor] | None = None
 

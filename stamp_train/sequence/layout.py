@@ -112,7 +112,8 @@ class _Packing:
     def image(self, image: ImageExample) -> None:
         """One image: its dialogues, grouped into documents by the prefix they share."""
         grid = None if image.grid_thw is None else merged_grid(image.grid_thw)
-        groups: dict[tuple[int, ...], list[_Branch]] = {}
+        apart = self.method.settings.looks_ahead
+        groups: dict[tuple[tuple[int, ...], int], list[_Branch]] = {}
         for number, given in enumerate(image.dialogues):
             example = self.spell(given)
             encoded = self.chat.encode(example.messages, name=example.name)
@@ -126,12 +127,12 @@ class _Packing:
             if example is not given and not self.has_room(encoded, grid):
                 self.drop(example.name)
                 continue
-            # Text-only dialogues share nothing: each is a document of its own.
+            # Text-only dialogues share nothing, nor do those whose image looks ahead: each is a document of its own.
             start = 0 if encoded.image_at is None else encoded.image_at + 2
-            key = tuple(encoded.ids[:start]) if start else (-1 - number,)
+            key = tuple(encoded.ids[:start]), number if apart or not start else -1
             groups.setdefault(key, []).append(_Branch(example, encoded.ids[start:], encoded.answer[start:]))
-        for key, branches in groups.items():
-            self.document(key if grid else (), branches, grid)
+        for (opening, _), branches in groups.items():
+            self.document(opening, branches, grid)
         if groups and image.pixel_values is not None and image.grid_thw is not None and grid is not None:
             self.pixel_values.append(image.pixel_values)
             self.grids.append(image.grid_thw)
@@ -184,7 +185,10 @@ class _Packing:
         """A prefix and its branches."""
         self.documents += 1
         document = Document(self.documents, opening, grid or (0, 0), len(self.grids), self.features)
+        if self.method.settings.looks_ahead and any(self.chat.seg_id in branch.ids for branch in branches):
+            document.looks_for = self.chat.seg_id
         prefix = document.prefix()
+        document.begins = self.sequence.length
         rows = self.sequence.put(prefix)
         if self.options.text_labels == "all":
             self.supervise(rows[:-1], prefix.ids[1:], float(len(branches)))
@@ -271,6 +275,7 @@ class _Packing:
             labels=torch.cat(labels) if labels else torch.zeros(0, 1, dtype=torch.uint8),
             mask_of=torch.arange(len(labels)).repeat_interleave(sizes),
             masks=len(labels),
+            sizes=tuple(self.sequence.sizes),
             image_labels=torch.cat([torch.zeros(0, dtype=torch.int64), *self.image_labels]),
         )
         return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated), tuple(self.dropped))

@@ -1,19 +1,21 @@
 """Who may attend to whom: the one rule, and the per-token facts it needs.
 
 A packed sequence holds several documents. A document is a shared prefix (system line and image) followed by branches,
-one per dialogue; a branch is text followed by its mask blocks, one per `<|seg|>`. Each token carries four integers:
+one per dialogue; a branch is text followed by its mask blocks, one per `<|seg|>`. Each token carries six integers:
 
 `document`  documents never see each other; padding is a document of its own
 `branch`    0 for the shared prefix, 1, 2, ... for the dialogues of the document
 `block`     0 for text and image tokens, otherwise a number unique to the mask block in the whole sequence
 `order`     place on the path prefix -> branch; a mask token has the order of its own `<|seg|>`
+`looks`     0, or a number: the token also sees all of its document that shows this number, wherever it stands
+`shown`     0, or a number
 
-Every attention backend derives what it computes from these four; none of them knows the layout.
+Every attention backend derives what it computes from these six; none of them knows the layout.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -24,46 +26,59 @@ def may_attend(
     q_branch: Tensor,
     q_block: Tensor,
     q_order: Tensor,
+    q_looks: Tensor,
+    q_shown: Tensor,  # noqa: ARG001 - what a query shows is for others
     k_document: Tensor,
     k_branch: Tensor,
     k_block: Tensor,
     k_order: Tensor,
+    k_looks: Tensor,  # noqa: ARG001 - likewise
+    k_shown: Tensor,
 ) -> Tensor:
     """The rule, element by element (the arguments broadcast; bool comes out).
 
     Same document; key in the shared prefix or in the query's own branch; a mask key only within its own block, any
     other key only if it does not come later than the query. So text is causal and never sees mask tokens, and mask
     tokens see the whole history up to their `<|seg|>` and all of their block (the hybrid attention of paper section
-    3.2, extended to several dialogues of one image).
+    3.2, extended to several dialogues of one image). Beyond that, a token that looks for a number sees what shows it.
     """
-    on_path = (k_document == q_document) & ((k_branch == 0) | (k_branch == q_branch))
+    same_document = k_document == q_document
+    on_path = same_document & ((k_branch == 0) | (k_branch == q_branch))
     earlier_text = (k_block == 0) & (k_order <= q_order)
     own_block = (k_block > 0) & (k_block == q_block)
-    return on_path & (earlier_text | own_block)
+    looked_for = same_document & (q_looks > 0) & (q_looks == k_shown)
+    return on_path & (earlier_text | own_block) | looked_for
 
 
 @dataclass(frozen=True)
 class AttentionStructure:
-    """The four facts of every token of a sequence, each an int64 tensor of shape [L]."""
+    """The six facts of every token of a sequence, each an int64 tensor of shape [L]."""
 
     document: Tensor
     branch: Tensor
     block: Tensor
     order: Tensor
+    looks: Tensor
+    shown: Tensor
 
     def __len__(self) -> int:
         return self.document.shape[0]
 
     def __getitem__(self, rows: slice | Tensor) -> AttentionStructure:
-        return AttentionStructure(self.document[rows], self.branch[rows], self.block[rows], self.order[rows])
+        return AttentionStructure(*(fact[rows] for fact in self.facts()))
 
     def to(self, device: torch.device | str) -> AttentionStructure:
         """The same facts on another device."""
         return AttentionStructure(*(fact.to(device) for fact in self.facts()))
 
-    def facts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(document, branch, block, order)."""
-        return self.document, self.branch, self.block, self.order
+    @classmethod
+    def nothing(cls) -> AttentionStructure:
+        """That of no token."""
+        return cls(*(torch.zeros(0, dtype=torch.int64) for _ in fields(cls)))
+
+    def facts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(document, branch, block, order, looks, shown)."""
+        return self.document, self.branch, self.block, self.order, self.looks, self.shown
 
 
 def visible(query: AttentionStructure, key: AttentionStructure) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from stamp_train.sequence.document import Ints, Seg, TokenSpan
 from stamp_train.sequence.inputs import MaskPlace, StampInputs
 from stamp_train.sequence.structure import AttentionStructure
 
-_COLUMNS = ("ids", "positions", "features", "order", "document", "branch", "block")
+_COLUMNS = ("ids", "positions", "features", "order", "document", "branch", "block", "looks", "shown")
 
 
 class TokenSequence:
@@ -26,6 +27,7 @@ class TokenSequence:
         self.blocks = 0
         self.masks: list[MaskPlace] = []
         self.labels: list[Tensor] = []
+        self.sizes: list[tuple[int, ...]] = []
         self._columns: dict[str, list[Ints]] = {name: [] for name in _COLUMNS}
         self._read: list[Ints] = [np.zeros(0, np.int64)]
         self._numbers: list[Ints] = []
@@ -58,13 +60,17 @@ class TokenSequence:
         self.masks.append(MaskPlace(seg, len(rows)))
         self._read.append(np.asarray(rows, np.int64))
 
-    def learn(self, label: Tensor) -> None:
-        """What is learned for the mask that was read last: rows of numbers, as many columns as those of other masks."""
+    def learn(self, label: Tensor, size: tuple[int, ...] = ()) -> None:
+        """What is learned for the mask that was read last: rows of numbers, as many columns as those of other masks.
+
+        size: of a picture of which they are all the pixels, for methods whose masks differ in it.
+        """
         self.labels.append(label)
+        self.sizes.append(size)
 
     def structure(self) -> AttentionStructure:
         """Who may attend to whom."""
-        return AttentionStructure(*(self._joined(name) for name in ("document", "branch", "block", "order")))
+        return AttentionStructure(*(self._joined(fact.name) for fact in fields(AttentionStructure)))
 
     def inputs(self, text_rows: list[int] | None = None, **images: Any) -> StampInputs:
         """What the model takes; images: `pixel_values` and `image_grid_thw`."""

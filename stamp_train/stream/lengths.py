@@ -42,7 +42,8 @@ class TokenCosts:
     header: those of a turn that precede its content; before the image, dialogues share them. vision: start and end of the
     image. characters: characters per token, where the build counted no tokens. counted: whether its counts are of this
     tokenizer. factor: side of a merged patch in pixels. mask: tokens that a mask adds in an image of so many merged patches, by
-    the method; one each by default.
+    the method; one each by default. apart: whether each dialogue has the image to itself, see
+    `methods.contract.Settings.looks_ahead`.
     """
 
     system: int = 11
@@ -53,6 +54,7 @@ class TokenCosts:
     counted: bool = True
     factor: int = PATCH
     mask: Callable[[int], int] = int
+    apart: bool = False
 
     def text(self, characters: int, masks: int) -> int:
         """Tokens of a dialogue's texts, estimated; every `<|seg|>` is one."""
@@ -62,11 +64,13 @@ class TokenCosts:
         """Tokens of a group. image: its merged patches, 0 without one; the rest: of each dialogue."""
         shared = self.system + self.header + self.vision + image if image else 0
         alone, mask_tokens = (-self.header, self.mask(image)) if image else (self.system, 0)
-        own = (
+        own = [
             alone + self.turn * turn + text + mask_tokens * mask
             for text, turn, mask in zip(texts, turns, masks, strict=True)
+        ]
+        return (
+            GroupTokens(0, tuple(shared + tokens for tokens in own)) if self.apart else GroupTokens(shared, tuple(own))
         )
-        return GroupTokens(shared, tuple(own))
 
 
 class Lengths:

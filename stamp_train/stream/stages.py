@@ -79,7 +79,8 @@ def token_costs(recipe: Recipe) -> TokenCosts:
     model, backbone = recipe.model, recipe_backbone(recipe.model)
     costs = _BYTES if model.preset and not model.tokenizer and not model.vocabulary else TokenCosts()
     system = costs.system if backbone.chat.system else 0
-    return replace(costs, factor=backbone.factor, system=system, mask=recipe.method.tokens_per_mask)
+    method = recipe.method
+    return replace(costs, factor=backbone.factor, system=system, mask=method.tokens_per_mask, apart=method.looks_ahead)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from safetensors import SafetensorError
 
-from stamp_data.writing import replace_folder
+from stamp_data.writing import json_text, replace_folder
 from stamp_schemas import StampError
+from stamp_schemas.errors import first_line
 from stamp_schemas.recipe import Saving
 from stamp_train.train.checksums import write_checksums
 from stamp_train.train.folder import EARLIER, STATE, Progress, find, read_progress
@@ -36,8 +36,7 @@ def read_optimizer(checkpoint: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:  # a damaged file makes its unpickler raise nearly anything; it runs no code
-        reason = next(iter(str(fault).splitlines()), "") or type(fault).__name__
-        raise StampError(f"{path}: damaged: {reason}", EARLIER) from fault
+        raise StampError(f"{path}: damaged: {first_line(fault)}", EARLIER) from fault
     if not isinstance(state, dict):
         raise StampError(f"{path}: not the state of an optimizer", EARLIER)
     return state
@@ -116,7 +115,7 @@ class CheckpointWriter:
         def fill(folder: Path) -> None:
             save_model(folder)
             torch.save(optimizer, folder / OPTIMIZER)
-            (folder / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(progress), indent=2) + b"\n")
+            (folder / STATE).write_bytes(json_text(progress))
             write_checksums(folder)
 
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from xxhash import xxh3_64
 
+from stamp_data.writing import json_text
 from stamp_schemas import StampError, UsageFault
 from stamp_train.train.folder import CHECKPOINTS, FINAL, STATE, read_progress
 
@@ -34,7 +35,7 @@ class _List(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def write_checksums(folder: Path) -> None:
     """Write down all files of a folder, as they are on the disk or on their way to it."""
     files = {name: Checksum(path.stat().st_size, _digest(path)) for name, path in _files(folder).items()}
-    (folder / CHECKSUMS).write_bytes(_encoded(_List(files)))
+    (folder / CHECKSUMS).write_bytes(json_text(_List(files), order="sorted"))
 
 
 def find_faults(folder: Path) -> list[str] | None:
@@ -119,13 +120,9 @@ def _read(path: Path) -> _List:
         listed = msgspec.json.decode(data, type=_List)
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise StampError(f"{CHECKSUMS}: damaged: {fault}") from None
-    if _encoded(listed) != data:  # written by nobody of us
+    if json_text(listed, order="sorted") != data:  # written by nobody of us
         raise StampError(f"{CHECKSUMS}: damaged: its bytes have changed")
     return listed
-
-
-def _encoded(listed: _List) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(listed, order="sorted"), indent=2) + b"\n"
 
 
 def _files(folder: Path) -> dict[str, Path]:

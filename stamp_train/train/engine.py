@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from stamp_schemas import StampError
+from stamp_schemas.errors import first_line
 from stamp_schemas.recipe import Recipe
 from stamp_train.recipes.deepspeed import deepspeed_config
 from stamp_train.train.optimizer import make_optimizer
@@ -99,8 +100,8 @@ def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any], where:
         _check_moments(optimizer)
     except (ValueError, TypeError, LookupError, AttributeError) as fault:
         hint = "go on with the recipe that it was written with, or from an earlier checkpoint"
-        reason = next(iter(str(fault).splitlines()), "")
-        raise StampError(f"{where}: the moments are not of these weights and this optimizer: {reason}", hint) from fault
+        told = f"{where}: the moments are not of these weights and this optimizer: {first_line(fault)}"
+        raise StampError(told, hint) from fault
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
     for weight, moments in optimizer.state.items():

@@ -18,7 +18,7 @@ import msgspec
 import torch
 from accelerate import Accelerator
 
-from stamp_data.writing import replace_folder, write_atomic
+from stamp_data.writing import json_text, replace_folder, write_atomic
 from stamp_schemas import StampError
 from stamp_train.attention.select import check_training
 from stamp_train.backbones.processor import StampProcessor
@@ -124,8 +124,7 @@ class Run:
         self.out.mkdir(parents=True, exist_ok=True)
         write_atomic(self.out / RECIPE, resolved.yaml().encode())
         if self.recipe.engine == "deepspeed":
-            told = msgspec.json.encode(deepspeed_config(self.recipe))
-            write_atomic(self.out / DEEPSPEED, msgspec.json.format(told, indent=2) + b"\n")
+            write_atomic(self.out / DEEPSPEED, json_text(deepspeed_config(self.recipe)))
         self.log = RunLog(self.out / LOG, self.progress.step)
         self.evaluations = RunLog(self.out / EVALUATIONS, self.progress.step)
 

@@ -41,7 +41,7 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
     network, processor = _base(recipe, checkpoint, dtype)
     if adapted:
         network = _adapt(network, processor, recipe, checkpoint)
-    if recipe.model.freeze_vision or adapted:
+    if not recipe.model.tower_learns:
         _plain(network).model.visual.requires_grad_(False)
     _prepare(_plain(network), recipe, checkpoint or Path(recipe.model.start))
     for weight in network.parameters():
@@ -61,6 +61,7 @@ def _prepare(network: Any, recipe: Recipe, where: Path) -> None:
             f"{where}: a checkpoint of method {its.name}, the recipe's is {recipe.method.name}",
             f"--set method={its.name}, or begin with a base model",
         )
+    recipe.method.check_training(tower_learns=recipe.model.tower_learns)
     network.method = recipe.method.over(its).method()
     network.method.prepare(network)
 

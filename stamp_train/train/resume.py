@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from stamp_schemas import StampError, UsageFault
 from stamp_train.recipes import Resolved, changes, resolve
@@ -17,6 +19,8 @@ from stamp_train.train.runlog import read_rows
 _log = logging.getLogger(__name__)
 _TITLE = re.compile(r"# (.+), resolved\n")
 _SHOWN = 5  # differences that are told
+_NETWORK = ("preset", "shape", "tokenizer", "vocabulary", "tuning", "lora")  # keys of `model` that make a network
+_BEGIN = "a run that begins anew may have it: give another --out, and no --resume"
 
 
 def find_start(out: Path, resume: str) -> Path | None:
@@ -76,21 +80,22 @@ def continued(asked: Resolved, out: Path, overrides: Sequence[str]) -> tuple[Res
     """The recipe that the run in `out` goes on by, and what is to be said about it, a line each.
 
     asked: the recipe of the call, `overrides` included. What they change is said; what else the call's recipe has other than
-    the run's is not taken, and that is said too. UsageFault: the run is one of another recipe.
+    the run's is not taken, and that is said too. UsageFault: the run is one of another recipe, or of another network.
     """
     path = out / RECIPE
     if not path.is_file():
         return asked, []
     before = resolve(str(path))
-    own = replace(resolve(str(path), overrides), name=_name(path) or asked.name)
+    own = dataclasses.replace(resolve(str(path), overrides), name=_name(path) or asked.name)
     if asked.name not in (own.name, before.name):  # who names the run's file itself means it
         raise UsageFault(
             f"{out} holds a run of {own.name}, not of {asked.name}", "name that one, or give another --out"
         )
+    _check_network(before, own, out)
     told = [f"changed since the run began: {change}" for change in changes(before, own)]
     other = changes(asked, own)
     if not other:
-        return replace(asked, name=own.name), told
+        return dataclasses.replace(asked, name=own.name), told
     more = f", and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
     kept = f"{path} goes on, which is not {asked.name} as called: {', '.join(other[:_SHOWN])}{more}; --set changes it"
     return own, [*told, kept]
@@ -103,9 +108,22 @@ def begun_anew(out: Path) -> list[str]:
 
 
 def forked(asked: Resolved, start: Path) -> list[str]:
-    """What is other than in the run that a checkpoint is of, a line each."""
-    run = run_folder(start)
-    return [f"other than in {run}: {change}" for change in changes(resolve(str(run / RECIPE)), asked)] if run else []
+    """What is other than in the run that a checkpoint is of, a line each. UsageFault: its network is."""
+    if (run := run_folder(start)) is None:
+        return []
+    before = resolve(str(run / RECIPE))
+    _check_network(before, asked, start)
+    return [f"other than in {run}: {change}" for change in changes(before, asked)]
+
+
+def _check_network(before: Resolved, after: Resolved, where: Path) -> None:
+    """UsageFault for what only a network that is begun anew can have; one that goes on stays as it is."""
+    had, asked = before.recipe, after.recipe
+    model = replace(asked.model, **{name: getattr(had.model, name) for name in _NETWORK})
+    method = asked.method.over(had.method) if asked.method.name == had.method.name else had.method
+    kept = dataclasses.replace(after, recipe=replace(asked, model=model, method=method))
+    if other := changes(kept, after):
+        raise UsageFault(f"{where}: its network stays as it began: not {', '.join(other[:_SHOWN])}", _BEGIN)
 
 
 def _name(path: Path) -> str:

@@ -19,6 +19,7 @@ from stamp_schemas import StampError
 from stamp_train.estimate.workload import Work
 from stamp_train.methods.contract import Method
 from stamp_train.methods.losses import Counts, added, means
+from stamp_train.sequence.document import MERGE
 from stamp_train.sequence.examples import ImageExample, PackedBatch
 from stamp_train.sequence.layout import NOTHING, Layout
 from stamp_train.train.engine import in_shards
@@ -54,9 +55,9 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 def _work(pack: PackedBatch) -> Work:
     """What is in a pack."""
     inputs, grids = pack.inputs, pack.inputs.image_grid_thw
-    blocks = inputs.structure.block > 0
-    mask = int(blocks.sum()) + len(inputs.given_rows)
-    image = int(((inputs.feature_rows >= 0) & ~blocks).sum())
+    image = 0 if grids is None else int(grids.prod(1).sum()) // MERGE**2
+    laid_out = (inputs.structure.block > 0) | (inputs.feature_rows >= 0)
+    mask = int(laid_out.sum()) - image + len(inputs.given_rows)
     text = len(inputs.structure) - image - mask
     return Work(len(pack.dialogues), 0 if grids is None else len(grids), text, image, mask)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,17 +77,25 @@ def test_help_loads_nothing_heavy(program: str) -> None:
     """Modules are counted, since time depends on the machine; bench/start.py takes it."""
     code = (
         "import sys\n"
-        f"from stamp_cli.{program} import app\n"
+        f"from stamp_cli.{program} import app, COMMANDS\n"
         "from typer.testing import CliRunner\n"
-        "commands = [command.name or command.callback.__name__ for command in app.registered_commands]\n"
-        "for command in ['', *commands]:\n"
-        "    assert CliRunner().invoke(app, [*command.split(), '--help']).exit_code == 0\n"
+        "for command in ['', *COMMANDS]:\n"
+        "    assert CliRunner().invoke(app(), [command, '--help'][not command:]).exit_code == 0\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert HEAVY & loaded == set()
     assert len(loaded) < MOST_MODULES
+
+
+def test_a_command_loads_nothing_of_the_others() -> None:
+    call = "app('run')(['run', '--help'], standalone_mode=False)"
+    code = f"import sys; from stamp_cli.train import app; {call}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "stamp_cli.train_run" in loaded
+    assert {"stamp_cli.evaluate", "stamp_cli.chat", "stamp_cli.predict", "msgspec"} & loaded == set()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -152,6 +161,21 @@ def test_what_was_spelled_is_not_skipped(shards: Path, tmp_path: Path, arguments
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and named in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [("data", ["inspect", "nowhere", "--serve"]), ("train", ["chat", "nowhere", "{picture}", "--web"])],
+)
+def test_a_port_that_is_taken_is_told_before_any_work(program: str, arguments: list[str], tmp_path: Path) -> None:
+    """So that neither the statistics of a set nor a model are waited for in vain; here both would be found missing."""
+    (tmp_path / "picture.png").write_bytes(b"")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        filled = [one.replace("{picture}", str(tmp_path / "picture.png")) for one in arguments]
+        done = stamp(*filled, "--port", port, program=program)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: port {port} cannot be opened"), done.stderr
 
 
 def test_json_is_all_that_stands_on_stdout(playground: Path, shards: Path, tmp_path: Path) -> None:

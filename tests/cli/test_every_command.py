@@ -19,7 +19,7 @@ from stamp_cli.console import run
 from ..stamp_train.eval.made_sets import save_lively
 from ..stamp_train.runs import make_shards, write_recipe
 
-PROGRAMS = {"stamp-data": data.app, "stamp-train": train.app}
+PROGRAMS = {"stamp-data": data.app(), "stamp-train": train.app()}
 
 
 def leaves(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -171,6 +171,7 @@ def test_an_empty_word_is_a_wrong_call(
             run(PROGRAMS[program])
         err = capsys.readouterr().err
         assert ended.value.code == 2 and " is given, and empty" in err, (parameter.name, err)
+        assert is_option or err.startswith(f"error: {err[7:].split(' is given')[0].upper()} is given"), err
         assert not is_option or any(f"error: {option} is given" in err for option in parameter.opts), err
     assert not any(tmp_path.iterdir())
 

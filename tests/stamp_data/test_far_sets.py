@@ -32,7 +32,7 @@ def call(*arguments: object) -> str:
     """`stamp-data ARGUMENTS…` in this process; what it prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        app([str(argument) for argument in arguments], standalone_mode=False)
+        app()([str(argument) for argument in arguments], standalone_mode=False)
     return printed.getvalue()
 
 

@@ -12,26 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from .raw import FAST_OPTIONS, Running, build, one_line, plain_set, refusing_shards, session_members, tree
+from .raw import FAST_OPTIONS, Running, build, one_line, session_members, tree
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
 
 IMAGES, RECORDS = 160, 8
 KILLS = 16
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return plain_set(tmp_path_factory.mktemp("plain") / "data", IMAGES, refused=3)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("undisturbed")
-    build(root, out, shard_records=RECORDS)
-    made = tree(out)
-    assert len(refusing_shards(made)) == IMAGES // RECORDS, "every shard is to have something to tell"
-    return made
 
 
 def start(root: Path, out: Path, workers: int = 2, *more: object) -> Running:

@@ -13,10 +13,10 @@ from stamp_schemas import Grid as Shape
 from stamp_schemas import Record
 from stamp_train.methods.contract import Drawing, Label, Method
 from stamp_train.methods.embedding.dot import SIDE, DotHead
-from stamp_train.methods.embedding.losses import mask_losses, scored_masks
 from stamp_train.methods.embedding.sam import SamHead, cells, drawn
 from stamp_train.methods.embedding.settings import EmbeddingSettings
 from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
+from stamp_train.methods.mask_losses import mask_losses, scored_masks
 from stamp_train.methods.patches import coverage_logits
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.document import Grid, Seg

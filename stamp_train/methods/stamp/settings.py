@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
-from stamp_schemas import Record
+from stamp_schemas import Record, UsageFault
 from stamp_schemas.recipe import Above, Amount, Count, Part, Positive
 from stamp_schemas.record import SEG
 from stamp_train.methods.contract import Method, Settings
@@ -83,6 +83,14 @@ class StampSettings(Settings, frozen=True, tag_field="name", tag="stamp"):
         return msgspec.structs.replace(
             self, demo=msgspec.structs.replace(self.demo, names=tuple(categories(records())))
         )
+
+    def check_training(self, *, tower_learns: bool) -> None:
+        """The demo's naming does."""
+        if self.demo and self.demo.naming and not tower_learns:
+            raise UsageFault(
+                "naming trains the vision tower, which freeze_vision and tuning: lora leave as it is",
+                "method.demo.naming=0",
+            )
 
     def over(self, network: Self) -> Self:
         """The settings of a network that exists, trained as these say."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import secrets
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from stamp_data.pixels import encoded
 from stamp_train.generation.replies import Event as Said
 from stamp_train.predict.dialogue import Chat
 from stamp_train.predict.segmentation import Segmentation
@@ -39,9 +39,7 @@ class Conversation:
     def picture(self) -> bytes:
         """The picture as the model sees it, a JPEG: upright, and without whatever else was in the file."""
         assert self.chat.image is not None  # conversations are opened with one
-        buffer = io.BytesIO()
-        self.chat.image.save(buffer, "JPEG", quality=92, subsampling=0)
-        return buffer.getvalue()
+        return encoded(self.chat.image, "JPEG", quality=92, subsampling=0)
 
 
 class Conversations:

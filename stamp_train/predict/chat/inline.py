@@ -6,7 +6,6 @@ Protocols: https://sw.kovidgoyal.net/kitty/graphics-protocol/ (f=100: PNG) and h
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -15,6 +14,8 @@ from rich.color import Color
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
+
+from stamp_data.pixels import encoded
 
 Way = Literal["auto", "kitty", "iterm", "blocks", "off"]
 COLUMNS, ROWS = 72, 22  # most cells of a picture
@@ -80,6 +81,4 @@ def iterm(png: bytes, columns: int) -> Iterator[str]:
 def _png(image: Image.Image) -> bytes:
     small = image.convert("RGB")
     small.thumbnail((PIXELS, PIXELS))
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(small)

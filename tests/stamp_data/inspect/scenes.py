@@ -1,4 +1,4 @@
-"""Shard sets made record by record, through the public writer, so that any of them can be as wrong as a test needs."""
+"""Records for shard sets, made by saying what is in them."""
 
 from __future__ import annotations
 
@@ -8,40 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from PIL import Image
 
 from stamp_data import rle as rles
 from stamp_data.grid import coverage, patch_grid
-from stamp_data.shards.index import IndexRow, write_index
-from stamp_data.shards.manifest import INDEX, MANIFEST, manifest_bytes, set_digest
-from stamp_data.shards.writer import ShardWriter
-from stamp_schemas import (
-    Content,
-    Dialogue,
-    ImageInfo,
-    Manifest,
-    Message,
-    Record,
-    Settings,
-    ShardEntry,
-    SourceInfo,
-    TargetInfo,
-    Totals,
-)
+from stamp_schemas import Content, Dialogue, ImageInfo, Message, Record, SourceInfo, TargetInfo
+
+from ..handmade import Made, write_records
 
 Box = tuple[int, int, int, int]
 HOSTILE = '</script><img src=x onerror="window.hacked=1"><!--<script>&amp; \u2028 <|im_end|>'
-
-
-@dataclass
-class Made:
-    """A record with its members, before it is written."""
-
-    record: Record
-    image: bytes = b""
-    labels: Any = None
 
 
 @dataclass
@@ -116,73 +93,7 @@ def write_set(
     out: Path, made: Sequence[Made], *, dataset: str = "tiny", split: str = "train", tokens: bool = False
 ) -> Path:
     """Write records as the set OUT/dataset/split."""
-    folder = out / dataset / split
-    folder.mkdir(parents=True)
-    with ShardWriter(folder / "shard-000000.tar") as writer:
-        rows = [_write(writer, one, number, tokens) for number, one in enumerate(made)]
-    entry = ShardEntry(
-        "shard-000000.tar",
-        writer.size,
-        len(rows),
-        sum(row.dialogues for row in rows),
-        sum(row.targets for row in rows),
-        writer.digest,
-        "",
-    )
-    write_index(folder / INDEX, [rows])
-    totals = Totals(len(rows), entry.dialogues, entry.targets, entry.bytes, sum(row.image_tokens for row in rows), 0)
-    settings = Settings(dataset, "", split, tokenizer="x" if tokens else "")
-    manifest = Manifest(
-        "stamp.manifest/1",
-        f"{dataset}/{split}",
-        set_digest([entry]),
-        settings,
-        {},
-        "CC0-1.0",
-        "",
-        [],
-        [entry],
-        totals,
-        {},
-    )
-    (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
-    return folder
-
-
-def _write(writer: ShardWriter, made: Made, number: int, tokens: bool) -> IndexRow:
-    record, key = made.record, made.record.key
-    members = {"image": made.image, "json": msgspec.json.encode(record), "labels": b""}
-    if made.labels is not None:
-        buffer = io.BytesIO()
-        np.save(buffer, made.labels)
-        members["labels"] = buffer.getvalue()
-    names = {"image": f"{key}.jpg", "json": f"{key}.json", "labels": f"{key}.labels.npy"}
-    spans = {kind: writer.add(names[kind], data) if data else (0, 0, 0) for kind, data in members.items()}
-    grid = made.labels.shape[1:] if made.labels is not None else (0, 0)
-    values: dict[str, Any] = {
-        "shard": writer.path.name,
-        "row": number,
-        "key": key,
-        "image_extension": "jpg" if made.image else "",
-        "width": record.image.width if record.image else 0,
-        "height": record.image.height if record.image else 0,
-        "grid_height": grid[0],
-        "grid_width": grid[1],
-        "image_tokens": grid[0] * grid[1],
-        "dialogues": len(record.dialogues),
-        "targets": 0 if made.labels is None else len(made.labels),
-        "foreground": 0.0,
-        "turns": [len(dialogue.messages) for dialogue in record.dialogues],
-        "masks": [len(dialogue.targets) for dialogue in record.dialogues],
-        "text_chars": [
-            sum(len(content.text) for message in dialogue.messages for content in message.content)
-            for dialogue in record.dialogues
-        ],
-        "text_tokens": [11 for _ in record.dialogues] if tokens else None,
-    }
-    for kind, (offset, size, xxh3) in spans.items():
-        values |= {f"{kind}_offset": offset, f"{kind}_bytes": size, f"{kind}_xxh3": xxh3}
-    return IndexRow(**values)
+    return write_records(out / dataset / split, made, tokens=tokens)
 
 
 def zoo() -> list[Made]:

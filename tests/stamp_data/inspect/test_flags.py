@@ -15,7 +15,8 @@ from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.selection import Selection
 from stamp_schemas import RLE, Content, Message, UsageFault
 
-from .scenes import Made, Scene, picture, write_set
+from ..handmade import Made
+from .scenes import Scene, picture, write_set
 
 DOG, CAT, WIDE = (10, 10, 60, 60), (90, 10, 140, 60), (10, 70, 150, 110)
 

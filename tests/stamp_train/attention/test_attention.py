@@ -1,6 +1,7 @@
 """Every backend against the rule written out token by token."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,22 +22,36 @@ from stamp_train.sequence.structure import AttentionStructure, visible
 
 GRIDS = st.sampled_from([(1, 1), (2, 3), (3, 2), (4, 4)])
 DIALOGUES = st.lists(st.integers(0, 4), min_size=1, max_size=5)
+NUMBERS = st.lists(st.integers(0, 2), min_size=1, max_size=3)
 SHAPES = st.lists(st.one_of(st.tuples(GRIDS, DIALOGUES), st.tuples(st.none(), DIALOGUES)), min_size=1, max_size=3)
 
 
 def brute_force(structure: AttentionStructure) -> Tensor:
     """The rule in words, one pair of tokens at a time."""
-    document, branch, block, order = (fact.tolist() for fact in structure.facts())
+    document, branch, block, order, looks, shown = (fact.tolist() for fact in structure.facts())
     size = len(document)
     seen = torch.zeros(size, size, dtype=torch.bool)
     for q in range(size):
         for k in range(size):
             if document[q] != document[k]:
                 continue
+            if looks[q] and looks[q] == shown[k]:
+                seen[q, k] = True
+                continue
             if branch[k] not in (0, branch[q]):
                 continue
             seen[q, k] = block[k] == block[q] if block[k] else order[k] <= order[q]
     return seen
+
+
+def looking(batch: PackedBatch, tiny: SimpleNamespace, numbers: list[int]) -> AttentionStructure:
+    """The structure of a pack in whose documents, in turn, images look for these numbers, and each `<|seg|>` shows them."""
+    inputs, structure = batch.inputs, batch.inputs.structure
+    wanted = torch.tensor(numbers)[structure.document % len(numbers)]
+    text = structure.block == 0
+    image = text & (inputs.feature_rows >= 0)
+    shows = image | text & (inputs.input_ids[0] == tiny.chat.seg_id)
+    return replace(structure, looks=wanted * image, shown=wanted * shows)
 
 
 def varlen_reference(
@@ -73,17 +88,21 @@ def reference(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor
 
 
 @settings(max_examples=15)
-@given(shape=SHAPES, multiple=st.sampled_from([1, 16]))
-def test_visible_is_the_rule(pack: Callable[..., PackedBatch], shape: Any, multiple: int) -> None:
-    structure = pack(shape, pad_to_multiple=multiple).inputs.structure
+@given(shape=SHAPES, multiple=st.sampled_from([1, 16]), numbers=NUMBERS)
+def test_visible_is_the_rule(
+    pack: Callable[..., PackedBatch], tiny: SimpleNamespace, shape: Any, multiple: int, numbers: list[int]
+) -> None:
+    structure = looking(pack(shape, pad_to_multiple=multiple), tiny, numbers)
     assert torch.equal(visible(structure, structure), brute_force(structure))
 
 
 @pytest.mark.parametrize("name", ["sdpa", "segments", "flash"])
 @settings(max_examples=12)
-@given(shape=SHAPES, multiple=st.sampled_from([1, 16]))
-def test_backend_equals_brute_force(pack: Callable[..., PackedBatch], name: str, shape: Any, multiple: int) -> None:
-    structure = pack(shape, pad_to_multiple=multiple).inputs.structure
+@given(shape=SHAPES, multiple=st.sampled_from([1, 16]), numbers=NUMBERS)
+def test_backend_equals_brute_force(
+    pack: Callable[..., PackedBatch], tiny: SimpleNamespace, name: str, shape: Any, multiple: int, numbers: list[int]
+) -> None:
+    structure = looking(pack(shape, pad_to_multiple=multiple), tiny, numbers)
     mask = brute_force(structure)
     ours, theirs = states(len(structure), grad=True), states(len(structure), grad=True)
     out = plan_for(name, structure).attend(*ours, scale=0.25)
@@ -98,9 +117,11 @@ def test_backend_equals_brute_force(pack: Callable[..., PackedBatch], name: str,
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @settings(max_examples=5)
-@given(shape=SHAPES)
-def test_flex_forward_equals_brute_force(pack: Callable[..., PackedBatch], shape: Any) -> None:
-    structure = pack(shape).inputs.structure
+@given(shape=SHAPES, numbers=NUMBERS)
+def test_flex_forward_equals_brute_force(
+    pack: Callable[..., PackedBatch], tiny: SimpleNamespace, shape: Any, numbers: list[int]
+) -> None:
+    structure = looking(pack(shape), tiny, numbers)
     qkv = states(len(structure), grad=False)
     out = make_plan(structure, "flex").attend(*qkv, scale=0.25)
     torch.testing.assert_close(out, reference(*qkv, brute_force(structure)), atol=1e-5, rtol=0)
@@ -123,8 +144,11 @@ def test_segments_in_half_precision_is_the_rounded_result_of_single(pack: Callab
     assert torch.equal(found, single.bfloat16())
 
 
-def test_segments_computes_only_what_is_visible(pack: Callable[..., PackedBatch]) -> None:
-    structure = pack([((4, 4), [0, 1, 0]), ((2, 3), [0])]).inputs.structure
+@pytest.mark.parametrize("numbers", [[0], [1, 2]])
+def test_segments_computes_only_what_is_visible(
+    pack: Callable[..., PackedBatch], tiny: SimpleNamespace, numbers: list[int]
+) -> None:
+    structure = looking(pack([((4, 4), [0, 1, 0]), ((2, 3), [0])]), tiny, numbers)
     found = partition(structure)
     length = found.lengths
     computed = 0
@@ -137,13 +161,29 @@ def test_segments_computes_only_what_is_visible(pack: Callable[..., PackedBatch]
 
 def test_text_out_of_order_is_refused_by_the_backends_that_go_by_place() -> None:
     zeros, ones = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
-    backwards = AttentionStructure(ones, ones, zeros, torch.tensor([2, 3, 0, 1]))
-    found = partition(AttentionStructure(ones, ones, zeros, torch.arange(4)))
+    backwards = AttentionStructure(ones, ones, zeros, torch.tensor([2, 3, 0, 1]), zeros, zeros)
+    found = partition(AttentionStructure(ones, ones, zeros, torch.arange(4), zeros, zeros))
     assert len(found.segments) == 1
-    late_prefix = AttentionStructure(ones, torch.tensor([1, 1, 0, 0]), zeros, torch.tensor([2, 3, 0, 1]))
+    late_prefix = AttentionStructure(ones, torch.tensor([1, 1, 0, 0]), zeros, torch.tensor([2, 3, 0, 1]), zeros, zeros)
     for structure in (backwards, late_prefix):
         with pytest.raises(StampModelError, match="not in order"):
             partition(structure)
+
+
+def test_what_looks_without_being_seen_is_refused_by_the_backends_that_go_by_place(
+    pack: Callable[..., PackedBatch], tiny: SimpleNamespace
+) -> None:
+    batch = pack([((2, 2), [0])])
+    structure = looking(batch, tiny, [1])
+    partition(structure)
+    unseen = replace(structure, shown=structure.shown * (batch.inputs.feature_rows < 0))
+    block = replace(structure, looks=(structure.block > 0).long(), shown=(structure.block > 0).long())
+    for at_fault in (unseen, block):
+        with pytest.raises(StampModelError, match="look for"):
+            partition(at_fault)
+        plan, states_ = make_plan(at_fault, "sdpa"), states(len(at_fault), grad=False)
+        expected = reference(*states_, brute_force(at_fault))
+        torch.testing.assert_close(plan.attend(*states_, scale=0.25), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["flash_attention_2", "eager", "nonsense"])
@@ -183,7 +223,9 @@ def test_dense_plan_serves_a_cache() -> None:
     from stamp_train.attention.dense import DensePlan
 
     one = torch.ones(6, dtype=torch.int64)
-    structure = AttentionStructure(one, one, torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2, 2, 2, 2]))
+    structure = AttentionStructure(
+        one, one, torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2, 2, 2, 2]), 0 * one, 0 * one
+    )
     query, key, value = states(6, grad=False)
     full = DensePlan(structure).attend(query, key, value, 0.25)
     part = DensePlan(structure[3:], structure).attend(query[:, :, 3:], key, value, 0.25)

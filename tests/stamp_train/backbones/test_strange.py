@@ -135,7 +135,7 @@ def call(*words: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Exit code and errors of `stamp-train WORDS…`."""
     monkeypatch.setattr(sys, "argv", ["stamp-train", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
-        console.run(app)
+        console.run(app())
     return int(ended.value.code or 0), capsys.readouterr().err
 
 

@@ -83,8 +83,17 @@ def test_what_an_adapter_trains_is_what_peft_would_train() -> None:
     assert found.adapter - found.head == lora
 
 
-@pytest.mark.parametrize("preset", ["tiny", "qwen2.5-tiny", "qwen3-tiny"])
-def test_tokens_are_those_that_the_layout_makes(shards: Path, tmp_path: Path, preset: str) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("model.preset=tiny",),
+        ("model.preset=qwen2.5-tiny",),
+        ("model.preset=qwen3-tiny",),
+        ("method=self1e",),
+        ("method=self1e", "method.attention=published"),
+    ],
+)
+def test_tokens_are_those_that_the_layout_makes(shards: Path, tmp_path: Path, change: tuple[str, ...]) -> None:
     """Also for patches of 32 pixels from sets that were built for 28: what is estimated, and what packs are made by."""
     from stamp_train.sequence.examples import LayoutOptions
     from stamp_train.sequence.layout import Layout
@@ -92,7 +101,7 @@ def test_tokens_are_those_that_the_layout_makes(shards: Path, tmp_path: Path, pr
     from stamp_train.stream.loader import stage_loader
     from stamp_train.train.network import build_network
 
-    recipe = small(shards, tmp_path, "stages.1.steps=0", "stages.1.epochs=1", f"model.preset={preset}")
+    recipe = small(shards, tmp_path, "stages.1.steps=0", "stages.1.epochs=1", *change)
     network, processor = build_network(recipe)
     layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
     packs = [
@@ -101,7 +110,9 @@ def test_tokens_are_those_that_the_layout_makes(shards: Path, tmp_path: Path, pr
         for pack in batch.packs
     ]
     expected = stage_work(recipe, recipe.stages[1]).work
-    masks = sum(len(pack.inputs.mask_rows) for pack in packs)
+    images = sum(int(pack.inputs.image_grid_thw.prod(1).sum()) // 4 for pack in packs if pack.inputs.masks)
+    again = sum(int((pack.inputs.feature_rows >= 0).sum()) for pack in packs)
+    masks = again - images
     total = sum(len(pack.inputs.structure) for pack in packs)
     assert expected.mask == pytest.approx(masks, rel=0.01)
     assert expected.tokens == pytest.approx(total, rel=0.03)  # turns of bytes are reckoned two tokens too long
@@ -178,6 +189,12 @@ def test_a_hint_belongs_to_the_key_at_fault(shards: Path, tmp_path: Path) -> Non
         dry_run(start, device("cpu"), 1)
     assert fault.value.message.startswith("model.start: ./nowhere: ")
     assert fault.value.hint.startswith("give the folder of a model")
+
+
+@pytest.mark.parametrize("change", ["model.tuning=lora", "model.freeze_vision=true"])
+def test_a_dry_run_sees_what_the_method_cannot_be_trained_with(change: str, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match="method: naming trains the vision tower"):
+        dry_run(small(shards, tmp_path, "method.demo.naming=1", change), device("cpu"), 1)
 
 
 def test_a_dry_run_sees_a_picture_that_no_pack_holds(shards: Path, tmp_path: Path) -> None:

@@ -7,30 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from PIL import Image
 
 from stamp_data.rle import encode
-from stamp_data.shards.index import IndexRow, write_index
-from stamp_data.shards.manifest import INDEX, MANIFEST, manifest_bytes, set_digest
-from stamp_data.shards.writer import ShardWriter
-from stamp_schemas import (
-    Content,
-    Dialogue,
-    Grid,
-    ImageInfo,
-    Manifest,
-    Message,
-    Record,
-    Settings,
-    ShardEntry,
-    SourceInfo,
-    TargetInfo,
-    Totals,
-)
-from stamp_schemas.manifest import MANIFEST_SCHEMA
+from stamp_schemas import Content, Dialogue, Grid, ImageInfo, Message, Record, SourceInfo, TargetInfo
 from stamp_schemas.record import RECORD_SCHEMA
 from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, preset_config
@@ -38,7 +20,9 @@ from stamp_train.eval.cases import Case, ImageCases, Mask
 from stamp_train.generation.replies import Answer
 from stamp_train.methods import default_settings, store
 
-SHARD, SIDE = "shard-000000.tar", 24  # pixels of a picture
+from ...stamp_data.handmade import Made, write_records
+
+SIDE = 24  # pixels of a picture
 
 
 def save_lively(folder: Path) -> Path:
@@ -101,65 +85,13 @@ def dialogue(name: str, expression: str, targets: list[int], *turns: str) -> Dia
 
 def write_set(folder: Path, records: Sequence[tuple[list[TargetInfo], list[Dialogue]]], **settings: Any) -> Path:
     """A set of one shard, a picture of `SIDE` pixels for each record."""
-    folder.mkdir(parents=True)
-    rows = []
-    with ShardWriter(folder / SHARD) as writer:
-        for number, (targets, dialogues) in enumerate(records):
-            rows.append(_write(writer, number, targets, dialogues))
-    write_index(folder / INDEX, [rows])
-    masks = sum(len(targets) for targets, _ in records)
-    entry = ShardEntry(SHARD, writer.size, len(rows), sum(row.dialogues for row in rows), masks, writer.digest, "")
-    chosen = Settings(folder.parent.name, "", folder.name, **settings)
-    manifest = Manifest(
-        schema=MANIFEST_SCHEMA,
-        name=f"{folder.parent.name}/{folder.name}",
-        digest=set_digest([entry]),
-        settings=chosen,
-        generator={},
-        licence="",
-        homepage="",
-        inputs=[],
-        shards=[entry],
-        totals=Totals(records=len(rows)),
-        files={},
-    )
-    (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
-    return folder
+    return write_records(folder, [_made(number, *record) for number, record in enumerate(records)], **settings)
 
 
-def _write(writer: ShardWriter, number: int, targets: list[TargetInfo], dialogues: list[Dialogue]) -> IndexRow:
-    key = f"made-{number:03d}"
+def _made(number: int, targets: list[TargetInfo], dialogues: list[Dialogue]) -> Made:
     pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    info = ImageInfo(f"{number}.png", SIDE, SIDE)
+    key, info = f"made-{number:03d}", ImageInfo(f"{number}.png", SIDE, SIDE)
     record = Record(RECORD_SCHEMA, key, SourceInfo("made", "", "val", number), info, Grid(2, 2), targets, dialogues)
-    image = writer.add(f"{key}.png", buffer.getvalue())
-    json = writer.add(f"{key}.json", msgspec.json.encode(record))
-    return IndexRow(
-        shard=SHARD,
-        row=number,
-        key=key,
-        image_extension="png",
-        image_offset=image.offset,
-        image_bytes=image.size,
-        image_xxh3=image.xxh3,
-        json_offset=json.offset,
-        json_bytes=json.size,
-        json_xxh3=json.xxh3,
-        labels_offset=0,
-        labels_bytes=0,
-        labels_xxh3=0,
-        width=SIDE,
-        height=SIDE,
-        grid_height=2,
-        grid_width=2,
-        image_tokens=4,
-        dialogues=len(dialogues),
-        targets=len(targets),
-        foreground=0.1,
-        turns=[len(one.messages) for one in dialogues],
-        masks=[len(one.targets) for one in dialogues],
-        text_chars=[10] * len(dialogues),
-        text_tokens=None,
-    )
+    return Made(record, buffer.getvalue())

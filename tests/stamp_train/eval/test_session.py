@@ -34,7 +34,8 @@ from stamp_train.methods.upsample import to_mask
 from stamp_train.recipes import resolve
 
 from ..runs import make_shards
-from .made_sets import save_lively
+from . import made_sets
+from .made_sets import dialogue, save_lively, square, target, write_set
 
 VAL = "refcoco-unc/val"
 SEG = "<|seg|>"
@@ -159,6 +160,7 @@ def test_what_recipes_runs_and_checkpoints_learn(shards: Path, checkpoint: Path,
     """The labels and the pictures' bounds are theirs."""
     assert learnt_by(Path("tiny")) == Learnt(Representation("soft", 4), 4, 48)
     assert learnt_by(checkpoint) == Learnt(Representation("soft", 4), 4, 64)
+    assert learnt_by(Path("stamp-qwen3-2b")).factor == 32
     published = tmp_path / "published.yaml"
     recipe = resolve("stamp-2b", ("method.loss=published", "method.head=patch", "data.max_tokens=1100"))
     published.write_text(recipe.yaml(), encoding="utf-8")
@@ -169,6 +171,28 @@ def test_what_recipes_runs_and_checkpoints_learn(shards: Path, checkpoint: Path,
     final = shutil.copytree(checkpoint, run / "final")
     assert learnt_by(run) == learnt_by(final) == learnt_by(published)
     assert learnt_by(shards / VAL) is None
+
+
+def test_labels_have_the_patches_of_their_own_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of sets for several backbones each scores as it does alone, whichever comes first; a recipe's patches count for all."""
+    monkeypatch.setattr(made_sets, "SIDE", 110)  # four patches of 28 pixels, three of 32
+    records = [([target("t", square(3, 5, 40))], [dialogue("d", "it", [0], "What?", SEG)])]
+    sets = {factor: write_set(tmp_path / f"of-{factor}" / "val", records, factor=factor) for factor in (28, 32)}
+
+    def scores(name: str, *factors: int, asked: int | None = None) -> list[float]:
+        kinds = [Representation("soft", 1)]
+        shards = [sets[factor] for factor in factors]
+        call = Asked(
+            checkpoint=None, shards=shards, out=tmp_path / name, labels=kinds, min_tokens=4, max_tokens=30, factor=asked
+        )
+        Session(call).work(lambda *_: None)
+        found = Session(call).results()[0]
+        return [one.scores["soft 1x1"]["stamp"]["giou"] for one in sorted(found.sets, key=lambda one: one.name)]
+
+    alone = scores("a", 28) + scores("b", 32)
+    assert alone[0] != alone[1]
+    assert scores("c", 28, 32) == scores("d", 32, 28) == alone
+    assert scores("e", 28, 32, asked=32) == [alone[1]] * 2
 
 
 @pytest.mark.parametrize(("rule", "side", "method"), [("soft", 1, "bilinear"), ("hard", 4, "published")])

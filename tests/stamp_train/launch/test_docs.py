@@ -22,7 +22,7 @@ COMMANDS = [line.partition("   #")[0].strip() for line in PAGE.splitlines() if l
 
 def parsed(words: list[str]) -> dict[str, Any]:
     """Options of `stamp-train run`, which is not run."""
-    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app()).commands["run"]  # type: ignore[attr-defined]
     options: dict[str, Any] = command.make_context("run", words).params
     return options
 

@@ -16,6 +16,7 @@ from stamp_train.backbones.presets import build_preset
 from stamp_train.methods.argenseg.settings import ArgensegSettings
 from stamp_train.methods.contract import Method, Settings
 from stamp_train.methods.embedding.settings import EmbeddingSettings
+from stamp_train.methods.self1e.settings import Self1eSettings
 from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.examples import DialogueExample, ImageExample
@@ -32,6 +33,10 @@ SETTINGS: dict[str, Settings] = {
     "argenseg-scales": ArgensegSettings(
         vocabulary=64, scales=(1, 2, 4, 8), attention="scales", positions="plane", softmax="joint"
     ),
+    "self1e": Self1eSettings(),
+    "self1e-none": Self1eSettings(attention="none"),
+    "self1e-published": Self1eSettings(attention="published"),
+    "self1e-resized": Self1eSettings(targets="resized"),
     "text4seg": Text4SegSettings(),
     "text4seg-fixed": Text4SegSettings(grid=24, label="fixed", sampling="coverage", parser="tolerant"),
 }
@@ -43,6 +48,11 @@ def tiny(name: str) -> SimpleNamespace:
     """A tiny model of a method, its processor and chat; do not change its weights."""
     model, processor = build_preset("tiny", method=SETTINGS[name])
     model.method.begin_readout(model.classifier, lambda: [record([("<|seg|>",) * 8], seed) for seed in range(40)])
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        for weight in model.classifier.parameters():
+            if weight.ndim == 2:  # otherwise logits are nearly 0, whatever is wrong with them
+                weight.normal_(std=weight.shape[1] ** -0.5)
     return SimpleNamespace(model=model, processor=processor, chat=processor.chat, method=model.method)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stamp_train.methods import settings_of
+from stamp_train.methods import settings_of, settings_type
 from stamp_train.predict import Segmenter
 
 from ...warm import warm
@@ -32,6 +32,8 @@ METHODS = {
     "embedding": {"name": "embedding", "width": 16},
     "argenseg": {"name": "argenseg", "scales": [1, 2, 4, 8], "vocabulary": 64},
     "embedding-sam": {"name": "embedding", "head": "sam", "sam": "SAM"},
+    "self1e": {"name": "self1e"},
+    "self1e-none": {"name": "self1e", "attention": "none", "targets": "resized"},
 }
 LOSSES = {"text4seg": {"loss_text"}, "argenseg": {"loss_text", "loss_codes"}}
 QUESTION = "Please segment the ball."
@@ -78,7 +80,7 @@ def test_a_model_of_every_method_is_trained_scored_asked_and_handed_on(name: str
     exported = tmp_path / "exported"
     call("export", run, exported)
     card = (exported / "README.md").read_text(encoding="utf-8")
-    assert {"text4seg": "Text4Seg", "argenseg": "ARGenSeg"}.get(name, "LISA") in card
+    assert settings_type(method["name"]).title in card
     segmenter = Segmenter.from_pretrained(exported)
     settings = segmenter.generator.model.method.settings
     assert settings == settings_of(segmenter.generator.model.config) and getattr(settings, "sam", "") == ""

@@ -194,3 +194,11 @@ def test_lengths_are_those_of_the_layout(golden_processor: Any, image: Any, dial
             [sum(text.count("<|seg|>") for text in one) for one in texts],
         )
         assert Layout(chat, METHOD)([image(grid, made)]).inputs.input_ids.shape[1] == tokens.total
+
+
+def test_dialogues_that_share_no_image_have_one_each() -> None:
+    asked = (12, [30, 40], [2, 4], [1, 2])
+    shared, apart = TokenCosts().group(*asked), TokenCosts(apart=True).group(*asked)
+    assert apart.shared == 0 and apart.own == tuple(shared.shared + own for own in shared.own)
+    alone = TokenCosts(apart=True).group(0, *asked[1:])
+    assert alone == TokenCosts().group(0, *asked[1:])

@@ -71,6 +71,24 @@ def test_a_fork_says_what_is_other_than_where_it_comes_from(tmp_path: Path) -> N
     assert told == [f"other than in {out.resolve()}: seed: 3 -> 0"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("method.head=patch", "method.demo.head_words=0"), "method.head: fine -> patch"),
+        (("model.shape.layers=2",), "model.shape.layers: 3 -> 2"),
+        (("method={name: text4seg}",), "method.name: stamp -> text4seg"),
+    ],
+)
+def test_a_network_that_goes_on_stays_as_it_began(overrides: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    """Or recipe.yaml would tell of one that the run does not have. What is of the training alone may change."""
+    out = begun(tmp_path / "run", *FIRST)
+    with pytest.raises(UsageFault, match=f"{out}: its network stays as it began: not .*{told}"):
+        continued(asked(*overrides), out, overrides)
+    with pytest.raises(UsageFault, match=f"its network stays as it began: not .*{told}"):
+        forked(asked(*overrides), out / "checkpoints/step-000008")
+    assert continued(asked("method.loss=paper"), out, ("method.loss=paper",))[0].recipe.method.loss == "paper"
+
+
 def test_a_log_without_a_checkpoint_does_not_go_without_a_word(tmp_path: Path) -> None:
     out = begun(tmp_path / "run", checkpoint=False)
     assert begun_anew(out) == [f"{out} has no checkpoint: the run begins anew, and its log of 8 steps goes"]

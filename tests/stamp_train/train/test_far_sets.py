@@ -32,7 +32,7 @@ def call(*arguments: object) -> str:
     """`stamp-train ARGUMENTS…` in this process, which has torch loaded already; what it prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        app([str(argument) for argument in arguments], standalone_mode=False)
+        app()([str(argument) for argument in arguments], standalone_mode=False)
     torch.use_deterministic_algorithms(False)
     return printed.getvalue()
 

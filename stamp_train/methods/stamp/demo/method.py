@@ -66,16 +66,11 @@ class DemoStamp(Stamp):
         scale_readout(network, self.demo.readout)
 
     def prepare(self, network: nn.Module) -> None:
-        """Freeze what the demo freezes. UsageFault where there is nothing to name with, or no tower that could learn to."""
-        visual: Any = network.model.visual  # type: ignore[union-attr]
+        """Freeze what the demo freezes. UsageFault where there is nothing to name with."""
         if self.demo.naming and not self.demo.names:
             raise UsageFault("naming takes a layer that this checkpoint lacks", "method.demo.naming=0")
-        if self.demo.naming and not any(weight.requires_grad for weight in visual.parameters()):
-            raise UsageFault(
-                "naming trains the vision tower, which freeze_vision and tuning: lora leave as it is",
-                "method.demo.naming=0",
-            )
         if self.demo.freeze_patches:
+            visual: Any = network.model.visual  # type: ignore[union-attr]
             visual.patch_embed.requires_grad_(False)
         for module in network.modules():
             if isinstance(module, Readout):

@@ -11,7 +11,8 @@ TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
 }
-FILES = (ENTRY, "chat.css", "api.js", "app.js", "dom.js", "stage.js", "talk.js")
+SHARED = ("page.css", "dom.js")  # with the pages of stamp_data
+FILES = (*SHARED, ENTRY, "chat.css", "api.js", "app.js", "stage.js", "talk.js")
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -30,4 +31,5 @@ POLICY = "; ".join(
 @cache
 def read(name: str) -> tuple[bytes, str]:
     """(content, media type) of one of `FILES`."""
-    return resources.files(__name__).joinpath(name).read_bytes(), TYPES[name.rpartition(".")[2]]
+    package = "stamp_data.web" if name in SHARED else __name__
+    return resources.files(package).joinpath(name).read_bytes(), TYPES[name.rpartition(".")[2]]

@@ -1,7 +1,7 @@
 // Putting it together: one conversation per page, its buttons and its keys.
 
 import * as api from "./api.js";
-import { byId, el, toast } from "./dom.js";
+import { byId, el, otherTheme, showKeys, toast } from "./dom.js";
 import * as stage from "./stage.js";
 import { Answering, markChips, showRounds } from "./talk.js";
 
@@ -120,17 +120,7 @@ const press = (button) => button.setAttribute("aria-pressed", String(button.getA
 
 function toggleTheme() {
   const root = document.documentElement.dataset;
-  const dark = root.theme ? root.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.theme = dark ? "light" : "dark";
-}
-
-function showKeys() {
-  const dialog = byId("keys");
-  if (dialog.open) return dialog.close();
-  dialog.replaceChildren(el("h2", {}, "Keys"),
-    el("dl", {}, ...KEYS.flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
-    el("button", { class: "primary", onclick: () => dialog.close() }, "Close"));
-  return dialog.showModal();
+  root.theme = otherTheme(root.theme);
 }
 
 /** The question's box is as high as its text, within bounds that the style sheet sets. */
@@ -142,7 +132,7 @@ function grow() {
 
 const COMMANDS = {
   "/": () => byId("question").focus(), a: stage.toggleAll, m: () => press(byId("force")), z: undo,
-  s: () => byId("save").click(), o: () => byId("open").click(), t: toggleTheme, "?": showKeys,
+  s: () => byId("save").click(), o: () => byId("open").click(), t: toggleTheme, "?": () => showKeys(KEYS),
 };
 
 function onKey(event) {
@@ -166,7 +156,7 @@ function listen() {
   byId("file").addEventListener("change", (event) => { open(event.target.files[0]); event.target.value = ""; });
   byId("undo").addEventListener("click", undo);
   byId("theme").addEventListener("click", toggleTheme);
-  byId("help").addEventListener("click", showKeys);
+  byId("help").addEventListener("click", () => showKeys(KEYS));
   byId("masks").addEventListener("click", stage.toggleAll);
   byId("force").addEventListener("click", (event) => press(event.currentTarget));
   byId("opacity").addEventListener("input", (event) => stage.setOpacity(event.target.value / 100));

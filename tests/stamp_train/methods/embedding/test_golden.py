@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stamp_schemas.record import FULL
-from stamp_train.methods.embedding.losses import mask_losses
 from stamp_train.methods.embedding.sam import SamHead
 from stamp_train.methods.embedding.settings import EmbeddingSettings
+from stamp_train.methods.mask_losses import mask_losses
 from stamp_train.sequence.inputs import Targets
 
 GOLDEN = Path(__file__).parents[3] / "data/golden/lisa"

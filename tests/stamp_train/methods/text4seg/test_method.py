@@ -140,7 +140,7 @@ def test_what_is_to_be_ignored_is_background() -> None:
     for sampling in ("nearest", "coverage"):
         method = Text4Seg(Text4SegSettings(sampling=sampling))
         assert set(np.unique(method.label(one, 0, GRID, None))) == {0, 1}  # there is no third kind
-    assert any("ignored" in remark for remark in Text4SegSettings.remarks)
+    assert any("ignored" in remark for remark in Text4SegSettings().remarks)
 
 
 def test_masks_are_never_cut(caplog: pytest.LogCaptureFixture) -> None:

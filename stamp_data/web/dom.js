@@ -1,4 +1,4 @@
-// Making elements. Text of the model, the user or a file only ever becomes text nodes or attribute values, never markup.
+// What all pages share. Text of data, models and users only ever becomes text nodes or attribute values, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -28,10 +28,26 @@ function fill(node, props, children) {
 let toastTimer = 0;
 
 /** Say something for a moment. */
-export function toast(text) {
+export function toast(text, milliseconds = 4000) {
   const box = byId("toast");
   box.textContent = text;
   box.classList.add("shown");
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => box.classList.remove("shown"), 4000);
+  toastTimer = setTimeout(() => box.classList.remove("shown"), milliseconds);
+}
+
+/** The theme that is not seen now, of which `chosen` is "" where the system's is. */
+export function otherTheme(chosen) {
+  const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return dark ? "light" : "dark";
+}
+
+/** Show the keys, pairs of a key and what it does, or close them again. */
+export function showKeys(keys) {
+  const dialog = byId("keys");
+  if (dialog.open) return dialog.close();
+  dialog.replaceChildren(el("h2", {}, "Keys"),
+    el("dl", {}, ...keys.flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
+    el("button", { class: "primary", onclick: () => dialog.close() }, "Close"));
+  return dialog.showModal();
 }

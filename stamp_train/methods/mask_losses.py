@@ -1,4 +1,4 @@
-"""What LISA's masks are trained by: binary cross-entropy and Dice, each mask a whole, with the published constants."""
+"""Binary cross-entropy and Dice as LISA has them, and all who follow it: each mask a whole, with the published constants."""
 
 from __future__ import annotations
 

@@ -1,0 +1,151 @@
+"""SELF1E: the state that predicts `<|seg|>` times the tower's pixels, refilled with the image as the language model sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stamp_schemas import Record
+from stamp_train.methods.contract import Drawing, Label, Method
+from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
+from stamp_train.methods.mask_losses import mask_losses, scored_masks
+from stamp_train.methods.patches import coverage, coverage_logits
+from stamp_train.methods.readout import Readout
+from stamp_train.methods.self1e.readout import SIDE, Self1eHead
+from stamp_train.methods.self1e.settings import Self1eSettings
+from stamp_train.methods.self1e.targets import resized
+from stamp_train.sequence.document import Document, Grid, Ints, Seg, TokenSpan
+from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
+from stamp_train.sequence.token_sequence import TokenSequence
+
+
+class Self1e(Method):
+    """See the module's text."""
+
+    settings: Self1eSettings
+
+    def __init__(self, settings: Self1eSettings) -> None:
+        self.settings = settings
+        self.copies = settings.attention == "branch"
+        self.cells = ("soft", SIDE) if settings.targets == "coverage" else None
+        # All that is read has been computed when a `<|seg|>` is said.
+        self.keeps_image = settings.attention == "none"
+        self.over_cache = not self.keeps_image
+
+    def label(self, record: Record, target: int, grid: Grid, stored: Label | None) -> Label:
+        """Coverage of the cells, or the mask as a small picture."""
+        if self.settings.targets == "resized":
+            return resized(record, target)
+        return coverage(record, target, grid, SIDE, stored)
+
+    def lay_out(self, sequence: TokenSequence, seg: Seg, label: Label | None) -> None:
+        """Copies of the image's tokens in their own places, which see the text up to the `<|seg|>` too; or no token."""
+        document = seg.document
+        rows = self.put_copies(sequence, seg) if self.copies else document.image_rows()
+        sequence.read(seg, np.concatenate([[seg.row_before], rows]))
+        if label is not None:
+            sequence.learn(torch.from_numpy(label).reshape(-1, 1), label.shape)
+
+    def put_copies(self, sequence: TokenSequence, seg: Seg) -> Ints:
+        """Their rows."""
+        document = seg.document
+        return sequence.put(
+            TokenSpan(
+                ids=np.full(document.patches, sequence.chat.image_id, np.int64),
+                positions=document.image_positions(),
+                features=document.rows(),
+                order=np.full(document.patches, seg.order, np.int64),
+                document=document.number,
+                branch=seg.branch,
+                block=sequence.new_block(),
+            )
+        )
+
+    def readout(self, hidden_size: int, vision_size: int) -> Readout:  # noqa: ARG002 - pixels come through the tower's merger
+        """Three small networks."""
+        return Self1eHead(hidden_size, shared=not self.copies)
+
+    def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
+        """[4h, 4w] of each mask."""
+        return _pictures(found["masks"], masks, SIDE)
+
+    def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
+        """All in one pass: of copies over the cache, or of dialogues once more; or in none, from states that are there."""
+        if self.settings.looks_ahead:
+            masks, states = self.looked(batch, segs)
+        else:
+            masks = [MaskPlace(seg, 1 + seg.document.patches) for seg in segs]
+            images = self.copied(batch, segs) if self.copies else [seg.document.image_states for seg in segs]
+            states = torch.cat([_read(seg, image) for seg, image in zip(segs, images, strict=True)])
+        found = batch.read_out(masks, states)
+        return self.pictures({"masks": found["masks"].float().cpu()}, masks)
+
+    def copied(self, batch: Drawing, segs: Sequence[Seg]) -> Sequence[Tensor]:
+        """States [h * w, H] of the copies for each of some masks."""
+        sequence = batch.sequence()
+        for seg in segs:
+            self.put_copies(sequence, seg)
+        _, states = batch.run_over_cache(sequence)
+        return torch.split(states, [seg.document.patches for seg in segs])
+
+    def looked(self, batch: Drawing, segs: Sequence[Seg]) -> tuple[list[MaskPlace], Tensor]:
+        """Some masks and the states that are read for them, of their dialogues with images that look ahead."""
+        sequence = batch.sequence()
+        dialogues = groupby(segs, key=lambda seg: (seg.document, seg.branch))
+        for number, ((held, _), members) in enumerate(dialogues, start=1):
+            document = Document(number, held.opening, held.grid, held.image, held.first_row, sequence.length)
+            document.looks_for = sequence.chat.seg_id
+            some = list(members)
+            sequence.put(document.prefix())
+            rows = sequence.put(document.text(some[0].ids, 1))
+            for seg in some:
+                row = int(rows[seg.at])
+                self.lay_out(sequence, replace(seg, document=document, branch=1, row=row, row_before=row - 1), None)
+        inputs, states = batch.run_alone(sequence)
+        return sequence.masks, states[inputs.mask_rows]
+
+    def ideal(self, label: Label) -> Tensor:
+        """Coverage as probabilities."""
+        return coverage_logits(label)
+
+    def counts(self, targets: Targets) -> Counts:
+        """Weight of the supervised tokens, and masks with a cell that counts."""
+        masks = scored_masks(targets)
+        return {"text": text_count(targets), "bce": masks, "dice": masks}
+
+    def losses(self, outputs: Outputs, targets: Targets) -> Losses:
+        """Text, and both losses of the masks, weighted: at the full and at half the resolution, each in full."""
+        text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
+        sums = {"text": text, "bce": text.new_zeros(()), "dice": text.new_zeros(())}
+        for name, side in (("masks", SIDE), ("low", SIDE // 2)):
+            pictures = _pictures(outputs.read[name].float(), outputs.masks, side)
+            sized = [_resized(one, size) for one, size in zip(pictures, targets.sizes, strict=True)]
+            bce, dice = mask_losses(torch.cat([*sized, outputs.read[name][:0].float()]), targets)
+            sums["bce"] = sums["bce"] + self.settings.bce * bce.sum()
+            sums["dice"] = sums["dice"] + self.settings.dice * dice.sum()
+        counts = self.counts(targets)
+        return {name: (part, counts[name]) for name, part in sums.items()}
+
+
+def _pictures(logits: Tensor, masks: Sequence[MaskPlace], side: int) -> list[Tensor]:
+    """Logits of all masks' cells as a picture for each."""
+    sizes = [(side * mask.grid[0], side * mask.grid[1]) for mask in masks]
+    parts = torch.split(logits, [height * width for height, width in sizes])
+    return [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _resized(picture: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Flat; of that size before."""
+    return F.interpolate(picture[None, None], size=size, mode="bilinear").flatten()
+
+
+def _read(seg: Seg, image: Tensor | None) -> Tensor:
+    """States [1 + h * w, H] for a mask, as `lay_out` has them."""
+    assert seg.state_before is not None and image is not None  # kept while the answer was read
+    return torch.cat([seg.state_before[None], image])
