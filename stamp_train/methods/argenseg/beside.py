@@ -116,13 +116,16 @@ class CodeStore:
                 self._opened.add(str(one.store))
 
     def _open(self, one: SetIndex, digest: str, cells: int) -> None:
+        shards = [shard for shard in one.shards if shard.targets]
+        if not shards:
+            return
         folder = folder_of(one, digest)
         hint = f"stamp-train codes CODEC {one.store}, with the codec's file"
         if not folder.is_dir():
             others = sorted(path.name for path in folder.parent.glob("codes-*"))
             more = f"; there are {', '.join(others)}, of other codecs" if others else ""
             raise StampError(f"{one.store}: no codes of codec {digest[:12]}{more}", hint)
-        for shard in one.shards:
+        for shard in shards:
             found = read_shard(folder, shard, digest, cells)
             if found is None:
                 raise StampError(f"{folder}: no codes of shard {shard.path}", hint)
