@@ -233,17 +233,17 @@ class Batch:
         inputs = sequence.inputs().to(self.device)
         return inputs, self._run(inputs, plan, ReadOnlyCache(self.cache))
 
+    def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
+        inputs = sequence.inputs().to(self.device)
+        plan = make_plan(inputs.structure, self.attention, self.model.dtype)
+        return inputs, self._run(inputs, plan, None)
+
     def keep(self, sequence: TokenSequence) -> Tensor:
         structure = sequence.structure()
         plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
         states = self._run(sequence.inputs().to(self.device), plan, self.cache)
         self.cache.commit(structure)
         return states
-
-    def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
-        inputs = sequence.inputs().to(self.device)
-        plan = make_plan(inputs.structure, self.attention, self.model.dtype)
-        return inputs, self._run(inputs, plan, None)
 
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None

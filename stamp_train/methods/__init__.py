@@ -20,8 +20,8 @@ METHODS = {  # name -> module and class of its settings
     "stamp": "stamp_train.methods.stamp.settings:StampSettings",
     "text4seg": "stamp_train.methods.text4seg.settings:Text4SegSettings",
     "embedding": "stamp_train.methods.embedding.settings:EmbeddingSettings",
-    "argenseg": "stamp_train.methods.argenseg.settings:ArgensegSettings",
     "self1e": "stamp_train.methods.self1e.settings:Self1eSettings",
+    "argenseg": "stamp_train.methods.argenseg.settings:ArgensegSettings",
 }
 DEFAULT = "stamp"  # of recipes and checkpoints that name none
 # Names of weights in older checkpoints, as patterns -> what they are called now.

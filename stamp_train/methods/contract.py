@@ -105,11 +105,11 @@ class Drawing(Protocol):
     def run_over_cache(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
         """A sequence's tokens over the cache, in which they leave nothing: as the model took them, and final states [L, H]."""
 
-    def keep(self, sequence: TokenSequence) -> Tensor:
-        """A sequence's tokens over the cache, which holds them from then on: final states [L, H]."""
-
     def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
         """As `run_over_cache`, of a sequence that holds all it needs: nothing of the cache is seen."""
+
+    def keep(self, sequence: TokenSequence) -> Tensor:
+        """A sequence's tokens over the cache, which holds them from then on: final states [L, H]."""
 
     def read_out(
         self, masks: Sequence[MaskPlace], states: Tensor, feature_rows: Tensor | None = None

@@ -56,8 +56,7 @@ def _work(pack: PackedBatch) -> Work:
     """What is in a pack."""
     inputs, grids = pack.inputs, pack.inputs.image_grid_thw
     image = 0 if grids is None else int(grids.prod(1).sum()) // MERGE**2
-    laid_out = (inputs.structure.block > 0) | (inputs.feature_rows >= 0)
-    mask = int(laid_out.sum()) - image + len(inputs.given_rows)
+    mask = int(((inputs.structure.block > 0) | (inputs.feature_rows >= 0)).sum()) - image + len(inputs.given_rows)
     text = len(inputs.structure) - image - mask
     return Work(len(pack.dialogues), 0 if grids is None else len(grids), text, image, mask)
 

@@ -29,14 +29,14 @@ SETTINGS: dict[str, Settings] = {
     "embedding": EmbeddingSettings(width=16),
     "embedding-at": EmbeddingSettings(width=16, read="at"),
     "embedding-sam": EmbeddingSettings(head="sam", shape=SHAPE),
-    "argenseg": ArgensegSettings(vocabulary=64),
-    "argenseg-scales": ArgensegSettings(
-        vocabulary=64, scales=(1, 2, 4, 8), attention="scales", positions="plane", softmax="joint"
-    ),
     "self1e": Self1eSettings(),
     "self1e-none": Self1eSettings(attention="none"),
     "self1e-published": Self1eSettings(attention="published"),
     "self1e-resized": Self1eSettings(targets="resized"),
+    "argenseg": ArgensegSettings(vocabulary=64),
+    "argenseg-scales": ArgensegSettings(
+        vocabulary=64, scales=(1, 2, 4, 8), attention="scales", positions="plane", softmax="joint"
+    ),
     "text4seg": Text4SegSettings(),
     "text4seg-fixed": Text4SegSettings(grid=24, label="fixed", sampling="coverage", parser="tolerant"),
 }
@@ -47,12 +47,12 @@ ONE, TWO, TURNS = ("Sure: <|seg|>",), ("One <|seg|> and <|seg|> there.",), ("Her
 def tiny(name: str) -> SimpleNamespace:
     """A tiny model of a method, its processor and chat; do not change its weights."""
     model, processor = build_preset("tiny", method=SETTINGS[name])
-    model.method.begin_readout(model.classifier, lambda: [record([("<|seg|>",) * 8], seed) for seed in range(40)])
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
         for weight in model.classifier.parameters():
             if weight.ndim == 2:  # otherwise logits are nearly 0, whatever is wrong with them
                 weight.normal_(std=weight.shape[1] ** -0.5)
+    model.method.begin_readout(model.classifier, lambda: [record([("<|seg|>",) * 8], seed) for seed in range(40)])
     return SimpleNamespace(model=model, processor=processor, chat=processor.chat, method=model.method)
 
 
