@@ -157,7 +157,9 @@ def _print_costs(plan: Plan, found: list[Cost], used: Machine) -> None:
     total = duration(plan.seeds * sum(known)) if known and len(known) == len(hours) else "unknown"
     times = f"{plan.seeds} seed{'s' * (plan.seeds > 1)}"
     console.print(
-        f"training of all, {times}, estimated: {total} on {of(used)}; evaluation comes on top", highlight=False
+        f"training of all, {times}, estimated: {total} on {of(used)}; evaluation comes on top",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
