@@ -131,7 +131,7 @@ class Learner:
             these = correct[forms == form]
             self.share[form] += (these.mean() - self.share[form]) * min(1.0, len(these) / _MEMORY)
         begun = [self.share[FORMS.index(form)] for form in self.recipe.begin]
-        self.all_asked = self.all_asked or bool(min(begun) >= self.recipe.ready)
+        self.all_asked = self.all_asked or bool(np.mean(begun) >= self.recipe.ready)
 
     @torch.no_grad()
     def _average(self) -> None:
