@@ -57,7 +57,8 @@ class Pictured:
     """One picture and what a document says of it.
 
     names: what the picture may be called, the first that is there is taken. width, height: pixels as the document says, or
-    None. id: of the record, its name if not given. split: where the document says it of each picture.
+    None. id: of the record, its name if not given. split: where the document says it of each picture. row: of the document, a
+    Parquet file, which holds the picture itself; -1 if it does not.
     """
 
     record: str
@@ -67,13 +68,14 @@ class Pictured:
     height: int | None = None
     id: str = ""
     split: str = ""
+    row: int = -1
 
 
 class FormatSource(Source):
     """One format of one's own data. The root is a file of it, or a folder with such files in it or below.
 
-    suffixes: of its files. marks: bytes that all occur early in one. one_each: there is a document per picture, so that a damaged
-    one costs no more than that. hint: where no file is one.
+    suffixes: of its files. marks: bytes that all occur early in one. one_each: there is a document per picture, so that a
+    damaged one costs no more than that. hint: where no file is one.
     """
 
     licence = "that of the data"
@@ -181,7 +183,7 @@ class FormatSource(Source):
             pages = (page for page in self.pictures(document, path, rejects) if (page.split or alone) == split)
             for page in _joined(pages):
                 try:
-                    image = self._image(page, self.folder_of(path))
+                    image = self._image(page, path)
                 except RecordFault as fault:
                     lost = sum(len(thing.phrases) for thing in page.things)
                     rejects.add(name, page.record, fault.reason, fault.detail, expressions=lost)
@@ -217,8 +219,11 @@ class FormatSource(Source):
         identity = storable(page.id or page.names[0])
         return Annotation(identity, (file, page.record), image, targets, requests) if requests else None
 
-    def _image(self, page: Pictured, folder: str) -> ImageRef:
-        """The first of a picture's names that is there, else the first that could be; RecordFault if none could."""
+    def _image(self, page: Pictured, document: Path) -> ImageRef:
+        """The first of a picture's names that is there, else the picture in the document, else the first name that could be.
+
+        RecordFault if none could.
+        """
         if not page.names:
             raise RecordFault("picture-missing", "nothing says which picture it is")
         if any(side is not None and not 0 < side < LONGEST_SIDE for side in (page.width, page.height)):
@@ -227,13 +232,15 @@ class FormatSource(Source):
         why: RecordFault | None = None
         for name in page.names:
             try:
-                image = self.image_ref(folder, name, page.width, page.height)
+                image = self.image_ref(self.folder_of(document), name, page.width, page.height)
             except RecordFault as fault:
                 why = why or fault
                 continue
-            if len(page.names) == 1 or image.root or self.finder.near(image.path):
+            if (len(page.names) == 1 and page.row < 0) or image.root or self.finder.near(image.path):
                 return image
             found = found or image
+        if found and page.row >= 0:
+            return msgspec.structs.replace(found, embedded=self.name_of(document), row=page.row)
         if found:
             return found
         assert why is not None, "there was a name"
