@@ -58,7 +58,7 @@ FORMATS: tuple[Format, ...] = (
     _json("SA-Co (SAM 3)", "text_input", _SA_CO),
     _json("SA-Co (SAM 3)", "noun_phrase", _SA_CO),
     _json("MDETR's grounding JSON", "tokens_positive", f"its phrases are parts of captions; {_OWN}"),
-    _json("PACO", "obj_ann_id", f"its categories, as 'dog:head', are no phrases; {_OWN}"),
+    _json("PACO", "obj_ann_id", f"{_LVIS} reads its categories; a phrase of your own is an `expression` in COCO"),
     _json("COCO panoptic", "segments_info", f"convert it with panopticapi's panoptic2detection_coco_format.py, {_AS_COCO}"),
     _json("LVIS", "neg_category_ids", _LVIS, "file_name"),
     _json("LVIS", "synset synonyms images", _LVIS, "file_name"),
