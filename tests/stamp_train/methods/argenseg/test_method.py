@@ -27,10 +27,6 @@ PIXELS = torch.randn(4 * GRID[0] * GRID[1], 1176, generator=torch.Generator().ma
 IMAGE = PixelBatch(PIXELS, (1, 2 * GRID[0], 2 * GRID[1]))
 
 
-def backend(name: str) -> str:
-    return "sdpa" if name == "argenseg-scales" else "auto"
-
-
 def user(text: str, image: bool = True) -> Message:
     return {"role": "user", "content": [{"type": "image"}] * image + [{"type": "text", "text": text}]}
 
@@ -68,7 +64,7 @@ def test_answers_and_codes_are_the_likeliest_of_one_pass_over_them(name: str, co
         [ImageExample([DialogueExample("x", [user("which?"), said(options.begin)], codes)], PIXELS, IMAGE.grid_thw)]
     )
     with torch.no_grad():
-        output = one.model(inputs=pack.inputs, attention=backend(name))
+        output = one.model(inputs=pack.inputs)
     assert output.read["codes"].argmax(-1).tolist() == np.concatenate(codes).tolist()
     for found, wanted in zip(answer.masks, one.method.pictures(output.read, output.masks), strict=True):
         assert torch.equal(found, wanted)
@@ -88,7 +84,7 @@ def test_later_text_sees_the_codes_and_nothing_earlier_does(name: str) -> None:
             head = model.classifier
             kept = head.word_embed.weight.clone()
             head.word_embed.weight.normal_(generator=torch.Generator().manual_seed(0))
-            logits.append(model(inputs=pack.inputs, attention=backend(name)).text_logits)
+            logits.append(model(inputs=pack.inputs).text_logits)
             head.word_embed.weight.copy_(kept)
     before = one.chat.answer_ids("b <|seg|>")
     assert torch.equal(logits[0][: len(before)], logits[1][: len(before)])
@@ -216,3 +212,16 @@ def test_labels_are_made_of_masks_and_drawn_as_those(codes: list[np.ndarray]) ->
     label = one.method.label(scene, 0, GRID, None)
     assert label.dtype == np.int16 and label.shape == (341,)
     assert not codes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_backend_sees_what_the_rule_says(name: str) -> None:
+    one = tiny(name)
+    pack = Layout(one.chat, one.method)([example(one.method, record([TWO, TURNS]), GRID)])
+    with torch.no_grad():
+        wanted = one.model(inputs=pack.inputs, attention="sdpa")
+        for attention in ("segments", "flex"):
+            found = one.model(inputs=pack.inputs, attention=attention)
+            assert found.backend == attention
+            torch.testing.assert_close(found.read["codes"], wanted.read["codes"], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(found.text_logits, wanted.text_logits, atol=1e-5, rtol=1e-4)
