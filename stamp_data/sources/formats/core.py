@@ -40,7 +40,7 @@ class Thing:
 
     record: the place in the file. segmentation: as `Region.segmentation`; None if the phrases name nothing in the picture.
     instance: an id that is unique in the picture, `record` if not given. fault: why the entry cannot be used, which costs
-    its phrases. ignored: counts neither for nor against its phrases; without phrases, for nor against anything in the picture.
+    its phrases.
     """
 
     record: str
@@ -49,7 +49,6 @@ class Thing:
     instance: str = ""
     categories: list[str] = field(default_factory=list)
     fault: RecordFault | None = None
-    ignored: bool = False
 
 
 @dataclass
@@ -193,28 +192,25 @@ class FormatSource(Source):
 
     def said(self, page: Pictured, file: str, image: ImageRef, rejects: RejectLog) -> Annotation | None:
         """The record of one picture, None if nothing is left of it. What is called the same is asked for together."""
-        from stamp_data.sources.phrases import Naming  # most builds are of no file of one's own
+        from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
+        from stamp_data.sources.phrases import Naming
 
         naming = Naming(file, page.record, rejects)
         for thing in page.things:
-            region = Region(thing.segmentation or msgspec.Raw(), (file, thing.record))
-            if thing.ignored:
-                region.role = "ignore"
-            if thing.ignored and not thing.phrases and not thing.fault:
-                naming.ignore_everywhere(region)
-                continue
             if not thing.phrases:
                 why = thing.fault or RecordFault("no-phrase", "nothing says in words what it shows")
                 rejects.add(file, thing.record, why.reason, why.detail)
-            elif phrases := naming.clean(thing.phrases, thing.record):
-                if thing.fault:
-                    naming.lose(phrases, thing.record, thing.fault)
-                elif thing.segmentation is None:
-                    naming.add_nothing(phrases, thing.record)
-                elif thing.ignored:
-                    naming.ignore(phrases, region)
-                else:
-                    naming.add(phrases, [region], thing.instance or thing.record, thing.categories)
+                continue
+            phrases = naming.clean(thing.phrases, thing.record)
+            region = Region(thing.segmentation or msgspec.Raw(), (file, thing.record))
+            if thing.fault and phrases:
+                naming.lose(phrases, thing.record, thing.fault)
+            elif thing.segmentation is None:
+                naming.add_nothing(phrases, thing.record)
+            elif phrases == [IGNORE]:
+                naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
+            else:
+                naming.add(phrases, [region], thing.instance or thing.record, thing.categories)
         targets, requests = naming.ask()
         identity = storable(page.id or page.names[0])
         return Annotation(identity, (file, page.record), image, targets, requests) if requests else None

@@ -101,6 +101,14 @@ def test_texts_of_a_region_are_its_phrases(tmp_path: Path) -> None:
     assert found.reasons == [("task 1 text y", "unused-entry")]
 
 
+def test_what_is_called_ignore_counts_for_nothing(tmp_path: Path) -> None:
+    car = region("p", "polygonlabels", "car", points=percents(CORNERS))
+    blur = region("q", "polygonlabels", "__ignore__", points=percents([(30, 8), (40, 8), (40, 32), (30, 32)]))
+    found = said(tmp_path, task(1, car, blur))
+    wanted = polygon_mask(CORNERS) & ~polygon_mask([(30, 8), (40, 8), (40, 32), (30, 32)])
+    assert found.phrases == ["car"] and np.array_equal(found.mask("car"), wanted) and not found.rows
+
+
 def test_of_several_annotations_one_is_read(tmp_path: Path) -> None:
     def by(label: str, **other: Any) -> Json:
         return {"result": [region(label, "polygonlabels", label, points=percents(CORNERS))], **other}
