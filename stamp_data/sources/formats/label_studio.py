@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: brush, polygons, rectangles and ellipses, with the texts that belong to each region.
+"""Label Studio's JSON and JSON-MIN: brush, polygons, rectangles and ellipses, with the texts that belong to each region.
 
 A region's phrases are its texts (`<TextArea perRegion="true">`), else its labels. A text field called `no_target` holds
 phrases that name nothing in the picture. Of several people's annotations of a task one is read: the ground truth, else the
@@ -19,10 +19,11 @@ from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import SUFFIXES
 from stamp_data.sources.formats import outlines
-from stamp_data.sources.formats.core import NO_TARGET, FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import decode_row, load_json
+from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import decode_row, load_json, read_buffer
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+_MIN = b'"original_width"'  # of every region, also in JSON-MIN, which has neither of the marks
 _IMAGE_KEYS = ("image", "img", "image_url", "picture", "url")
 _NO_AREA = ("keypoint", "keypointlabels", "vector", "vectorlabels")
 
@@ -84,6 +85,8 @@ _TASK = msgspec.json.Decoder(_Task)
 _RESULT = msgspec.json.Decoder(_Result)
 _WORDS = msgspec.json.Decoder(_Words)
 _SHAPE = msgspec.json.Decoder(_Shape)
+_KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIELDS = msgspec.json.Decoder(dict[str, object])
 
 
 class LabelStudio(FormatSource):
@@ -93,13 +96,17 @@ class LabelStudio(FormatSource):
     format = "Label Studio JSON"
     marks = (b'"data"', b'"result"')
 
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        return super().is_mine(path) or read_buffer(path).find(_MIN, 0, HEAD) >= 0
+
     def read(self, path: Path) -> list[msgspec.Raw]:
         return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
 
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         for position, raw in enumerate(document):
             try:
-                task = decode_row(raw, _TASK, "bad-annotation")
+                task = _task(raw)
             except RecordFault as fault:
                 rejects.add(self.name_of(path), f"[{position}]", fault.reason, fault.detail)
                 continue
@@ -108,6 +115,25 @@ class LabelStudio(FormatSource):
             if done:
                 chosen = next((one for one in done if one.ground_truth), done[-1])
                 yield Pictured(record, _names(task), list(_things(chosen.result, record)))
+
+
+def _task(raw: msgspec.Raw) -> _Task:
+    """An entry of either export. JSON-MIN has no results, but the values of all that have the same name in the interface."""
+    if "data" in decode_row(raw, _KEYS, "bad-annotation"):
+        return decode_row(raw, _TASK, "bad-annotation")
+    fields = decode_row(raw, _FIELDS, "bad-annotation")
+    results: list[dict[str, object]] = []
+    for name, said in fields.items():
+        regions = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+        for region in regions:
+            kind = next((key for key in region if key.endswith("labels")), "")
+            size = {key: region.get(key) for key in ("original_width", "original_height", "image_rotation")}
+            results.append({"type": kind, "from_name": name, "value": region, **size})
+        if name == NO_TARGET and not regions:
+            results.append({"type": "textarea", "from_name": name, "value": {"text": said}})
+    done = _Annotation([msgspec.Raw(msgspec.json.encode(result)) for result in results])
+    identity = fields.get("id")
+    return _Task(fields, identity if isinstance(identity, int | str) else None, [done])
 
 
 def _things(results: list[msgspec.Raw], task: str) -> Iterator[Thing]:
