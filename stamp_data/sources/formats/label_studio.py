@@ -85,8 +85,9 @@ _TASK = msgspec.json.Decoder(_Task)
 _RESULT = msgspec.json.Decoder(_Result)
 _WORDS = msgspec.json.Decoder(_Words)
 _SHAPE = msgspec.json.Decoder(_Shape)
-_KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_FIELDS = msgspec.json.Decoder(dict[str, object])
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
 
 
 class LabelStudio(FormatSource):
@@ -119,21 +120,28 @@ class LabelStudio(FormatSource):
 
 def _task(raw: msgspec.Raw) -> _Task:
     """An entry of either export. JSON-MIN has no results, but the values of all that have the same name in the interface."""
-    if "data" in decode_row(raw, _KEYS, "bad-annotation"):
-        return decode_row(raw, _TASK, "bad-annotation")
     fields = decode_row(raw, _FIELDS, "bad-annotation")
+    if "data" in fields:
+        return decode_row(raw, _TASK, "bad-annotation")
     results: list[dict[str, object]] = []
     for name, said in fields.items():
-        regions = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+        regions = decode_row(said, _LIST, "bad-annotation") if bytes(said)[:1] == b"[" else []
+        regions = [region for region in regions if bytes(region)[:1] == b"{"]
         for region in regions:
-            kind = next((key for key in region if key.endswith("labels")), "")
-            size = {key: region.get(key) for key in ("original_width", "original_height", "image_rotation")}
+            value = decode_row(region, _FIELDS, "bad-annotation")
+            kind = next((key for key in value if key.endswith("labels")), "")
+            size: dict[str, object] = {
+                key: value[key] for key in ("original_width", "original_height", "image_rotation") if key in value
+            }
             results.append({"type": kind, "from_name": name, "value": region, **size})
         if name == NO_TARGET and not regions:
             results.append({"type": "textarea", "from_name": name, "value": {"text": said}})
+    texts = {
+        name: decode_row(said, _TEXT, "bad-annotation") for name, said in fields.items() if bytes(said)[:1] == b'"'
+    }
+    identity = bytes(fields.get("id", b"null")).decode()
     done = _Annotation([msgspec.Raw(msgspec.json.encode(result)) for result in results])
-    identity = fields.get("id")
-    return _Task(fields, identity if isinstance(identity, int | str) else None, [done])
+    return _Task(dict(texts), identity if identity.isdecimal() else texts.get("id"), [done])
 
 
 def _things(results: list[msgspec.Raw], task: str) -> Iterator[Thing]:
