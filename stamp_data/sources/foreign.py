@@ -49,7 +49,7 @@ _CONVERT = f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COC
 _REFER = "`stamp-data build refer --name NAME`"
 _PICKLE = "load the list with `json`, `pickle` it as refs(unc).p beside it, then `stamp-data build refer --name FOLDER`"
 _LVIS = "`stamp-data build lvis --root FILE`"
-_LABEL_STUDIO = "in Label Studio, export as JSON, then `stamp-data build label_studio --root FILE`"
+_LABEL_STUDIO = "`stamp-data build label_studio --root FILE`"
 _PNG = "list them in masks.csv, with columns image, mask and phrase, then `stamp-data build masks --root FOLDER`"
 _SA_CO = "`stamp-data build saco --root FILE`; in COCO of your own it is called `expression`"
 _YOLO = "`stamp-data build yolo --root FOLDER`, with the names of its classes in data.yaml or classes.txt"
@@ -58,7 +58,7 @@ FORMATS: tuple[Format, ...] = (
     _json("SA-Co (SAM 3)", "text_input", _SA_CO),
     _json("SA-Co (SAM 3)", "noun_phrase", _SA_CO),
     _json("MDETR's grounding JSON", "tokens_positive", f"its phrases are parts of captions; {_OWN}"),
-    _json("PACO", "obj_ann_id", f"its categories, as 'dog:head', are no phrases; {_OWN}"),
+    _json("PACO", "obj_ann_id", f"{_LVIS} reads its categories; a phrase of your own is an `expression` in COCO"),
     _json("COCO panoptic", "segments_info", f"convert it with panopticapi's panoptic2detection_coco_format.py, {_AS_COCO}"),
     _json("LVIS", "neg_category_ids", _LVIS, "file_name"),
     _json("LVIS", "synset synonyms images", _LVIS, "file_name"),
@@ -68,7 +68,7 @@ FORMATS: tuple[Format, ...] = (
     _json("Visual Genome", "objects image_id object_id", "its objects are boxes without masks; PhraseCut has masks for it"),
     _json("PhraseCut", "phrase Polygons", "`stamp-data build phrasecut --root FOLDER`"),
     _json("VIA", "shape_attributes", "`stamp-data build via --root FILE`"),
-    _json("Label Studio JSON", "data result", "`stamp-data build label_studio --root FILE`"),
+    _json("Label Studio JSON", "data result", _LABEL_STUDIO),
     _json("VIA", "_via_img_metadata", "`stamp-data build via --root FILE`"),
     _json("Label Studio JSON-MIN", "polygonlabels", _LABEL_STUDIO),
     _json("Label Studio JSON-MIN", "brushlabels", _LABEL_STUDIO),

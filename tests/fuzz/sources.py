@@ -119,6 +119,14 @@ def label_studio(root: Path) -> None:
     write_json(root / "export.json", [{"id": 1, "data": {"image": "a.jpg"}, "annotations": [{"result": results}]}])
 
 
+def label_studio_min(root: Path) -> None:
+    size = {"original_width": 64, "original_height": 48}
+    shape = {"points": [[10, 10], [60, 10], [60, 60]], "polygonlabels": ["cup"], **size}
+    write_json(
+        root / "min.json", [{"image": "a.jpg", "id": 1, "label": [shape], "no_target": "a cow", "phrase": "red"}]
+    )
+
+
 def cvat(root: Path) -> None:
     shapes = (
         '<polygon label="cup" points="1,1;9,1;9,9"><attribute name="expression">left</attribute></polygon>'
@@ -248,6 +256,7 @@ READERS = [
     reader("own data, coco exported", "coco", own_coco, "annotations/instances_train.json"),
     reader("own data, labelme", "labelme", labelme, "a.json"),
     reader("Label Studio", "label_studio", label_studio, "export.json"),
+    reader("Label Studio, small", "label_studio", label_studio_min, "min.json"),
     reader("CVAT", "cvat", cvat, "annotations.xml"),
     reader("VIA", "via", via, "via.json"),
     reader("SA-Co", "saco", saco, "gold.json"),

@@ -40,7 +40,7 @@ class Thing:
 
     record: the place in the file. segmentation: as `Region.segmentation`; None if the phrases name nothing in the picture.
     instance: an id that is unique in the picture, `record` if not given. fault: why the entry cannot be used, which costs
-    its phrases. ignored: counts neither for nor against its phrases; without phrases, for nor against anything in the picture.
+    its phrases.
     """
 
     record: str
@@ -49,7 +49,6 @@ class Thing:
     instance: str = ""
     categories: list[str] = field(default_factory=list)
     fault: RecordFault | None = None
-    ignored: bool = False
 
 
 @dataclass
@@ -57,7 +56,8 @@ class Pictured:
     """One picture and what a document says of it.
 
     names: what the picture may be called, the first that is there is taken. width, height: pixels as the document says, or
-    None. id: of the record, its name if not given. split: where the document says it of each picture.
+    None. id: of the record, its name if not given. split: where the document says it of each picture. row: of the document, a
+    Parquet file, which holds the picture itself; -1 if it does not.
     """
 
     record: str
@@ -67,13 +67,14 @@ class Pictured:
     height: int | None = None
     id: str = ""
     split: str = ""
+    row: int = -1
 
 
 class FormatSource(Source):
     """One format of one's own data. The root is a file of it, or a folder with such files in it or below.
 
-    suffixes: of its files. marks: bytes that all occur early in one. one_each: there is a document per picture, so that a damaged
-    one costs no more than that. hint: where no file is one.
+    suffixes: of its files. marks: bytes that all occur early in one. one_each: there is a document per picture, so that a
+    damaged one costs no more than that. hint: where no file is one.
     """
 
     licence = "that of the data"
@@ -181,7 +182,7 @@ class FormatSource(Source):
             pages = (page for page in self.pictures(document, path, rejects) if (page.split or alone) == split)
             for page in _joined(pages):
                 try:
-                    image = self._image(page, self.folder_of(path))
+                    image = self._image(page, path)
                 except RecordFault as fault:
                     lost = sum(len(thing.phrases) for thing in page.things)
                     rejects.add(name, page.record, fault.reason, fault.detail, expressions=lost)
@@ -191,34 +192,34 @@ class FormatSource(Source):
 
     def said(self, page: Pictured, file: str, image: ImageRef, rejects: RejectLog) -> Annotation | None:
         """The record of one picture, None if nothing is left of it. What is called the same is asked for together."""
-        from stamp_data.sources.phrases import Naming  # most builds are of no file of one's own
+        from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
+        from stamp_data.sources.phrases import Naming
 
         naming = Naming(file, page.record, rejects)
         for thing in page.things:
-            region = Region(thing.segmentation or msgspec.Raw(), (file, thing.record))
-            if thing.ignored:
-                region.role = "ignore"
-            if thing.ignored and not thing.phrases and not thing.fault:
-                naming.ignore_everywhere(region)
-                continue
             if not thing.phrases:
                 why = thing.fault or RecordFault("no-phrase", "nothing says in words what it shows")
                 rejects.add(file, thing.record, why.reason, why.detail)
-            elif phrases := naming.clean(thing.phrases, thing.record):
-                if thing.fault:
-                    naming.lose(phrases, thing.record, thing.fault)
-                elif thing.segmentation is None:
-                    naming.add_nothing(phrases, thing.record)
-                elif thing.ignored:
-                    naming.ignore(phrases, region)
-                else:
-                    naming.add(phrases, [region], thing.instance or thing.record, thing.categories)
+                continue
+            phrases = naming.clean(thing.phrases, thing.record)
+            region = Region(thing.segmentation or msgspec.Raw(), (file, thing.record))
+            if thing.fault and phrases:
+                naming.lose(phrases, thing.record, thing.fault)
+            elif thing.segmentation is None:
+                naming.add_nothing(phrases, thing.record)
+            elif phrases == [IGNORE]:
+                naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
+            else:
+                naming.add(phrases, [region], thing.instance or thing.record, thing.categories)
         targets, requests = naming.ask()
         identity = storable(page.id or page.names[0])
         return Annotation(identity, (file, page.record), image, targets, requests) if requests else None
 
-    def _image(self, page: Pictured, folder: str) -> ImageRef:
-        """The first of a picture's names that is there, else the first that could be; RecordFault if none could."""
+    def _image(self, page: Pictured, document: Path) -> ImageRef:
+        """The first of a picture's names that is there, else the picture in the document, else the first name that could be.
+
+        RecordFault if none could.
+        """
         if not page.names:
             raise RecordFault("picture-missing", "nothing says which picture it is")
         if any(side is not None and not 0 < side < LONGEST_SIDE for side in (page.width, page.height)):
@@ -227,13 +228,15 @@ class FormatSource(Source):
         why: RecordFault | None = None
         for name in page.names:
             try:
-                image = self.image_ref(folder, name, page.width, page.height)
+                image = self.image_ref(self.folder_of(document), name, page.width, page.height)
             except RecordFault as fault:
                 why = why or fault
                 continue
-            if len(page.names) == 1 or image.root or self.finder.near(image.path):
+            if (len(page.names) == 1 and page.row < 0) or image.root or self.finder.near(image.path):
                 return image
             found = found or image
+        if found and page.row >= 0:
+            return msgspec.structs.replace(found, embedded=self.name_of(document), row=page.row)
         if found:
             return found
         assert why is not None, "there was a name"

@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: brush, polygons, rectangles and ellipses, with the texts that belong to each region.
+"""Label Studio's JSON and JSON-MIN: brush, polygons, rectangles and ellipses, with the texts that belong to each region.
 
 A region's phrases are its texts (`<TextArea perRegion="true">`), else its labels. A text field called `no_target` holds
 phrases that name nothing in the picture. Of several people's annotations of a task one is read: the ground truth, else the
@@ -19,10 +19,11 @@ from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import SUFFIXES
 from stamp_data.sources.formats import outlines
-from stamp_data.sources.formats.core import NO_TARGET, FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import decode_row, load_json
+from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import decode_row, load_json, read_buffer
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+_MIN = b'"original_width"'  # of every region, also in JSON-MIN, which has neither of the marks
 _IMAGE_KEYS = ("image", "img", "image_url", "picture", "url")
 _NO_AREA = ("keypoint", "keypointlabels", "vector", "vectorlabels")
 
@@ -84,6 +85,9 @@ _TASK = msgspec.json.Decoder(_Task)
 _RESULT = msgspec.json.Decoder(_Result)
 _WORDS = msgspec.json.Decoder(_Words)
 _SHAPE = msgspec.json.Decoder(_Shape)
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
 
 
 class LabelStudio(FormatSource):
@@ -93,13 +97,17 @@ class LabelStudio(FormatSource):
     format = "Label Studio JSON"
     marks = (b'"data"', b'"result"')
 
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        return super().is_mine(path) or read_buffer(path).find(_MIN, 0, HEAD) >= 0
+
     def read(self, path: Path) -> list[msgspec.Raw]:
         return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
 
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         for position, raw in enumerate(document):
             try:
-                task = decode_row(raw, _TASK, "bad-annotation")
+                task = _task(raw)
             except RecordFault as fault:
                 rejects.add(self.name_of(path), f"[{position}]", fault.reason, fault.detail)
                 continue
@@ -108,6 +116,32 @@ class LabelStudio(FormatSource):
             if done:
                 chosen = next((one for one in done if one.ground_truth), done[-1])
                 yield Pictured(record, _names(task), list(_things(chosen.result, record)))
+
+
+def _task(raw: msgspec.Raw) -> _Task:
+    """An entry of either export. JSON-MIN has no results, but the values of all that have the same name in the interface."""
+    fields = decode_row(raw, _FIELDS, "bad-annotation")
+    if "data" in fields:
+        return decode_row(raw, _TASK, "bad-annotation")
+    results: list[dict[str, object]] = []
+    for name, said in fields.items():
+        regions = decode_row(said, _LIST, "bad-annotation") if bytes(said)[:1] == b"[" else []
+        regions = [region for region in regions if bytes(region)[:1] == b"{"]
+        for region in regions:
+            value = decode_row(region, _FIELDS, "bad-annotation")
+            kind = next((key for key in value if key.endswith("labels")), "")
+            size: dict[str, object] = {
+                key: value[key] for key in ("original_width", "original_height", "image_rotation") if key in value
+            }
+            results.append({"type": kind, "from_name": name, "value": region, **size})
+        if name == NO_TARGET and not regions:
+            results.append({"type": "textarea", "from_name": name, "value": {"text": said}})
+    texts = {
+        name: decode_row(said, _TEXT, "bad-annotation") for name, said in fields.items() if bytes(said)[:1] == b'"'
+    }
+    identity = bytes(fields.get("id", b"null")).decode()
+    done = _Annotation([msgspec.Raw(msgspec.json.encode(result)) for result in results])
+    return _Task(dict(texts), identity if identity.isdecimal() else texts.get("id"), [done])
 
 
 def _things(results: list[msgspec.Raw], task: str) -> Iterator[Thing]:

@@ -1,7 +1,7 @@
-"""LVIS: COCO's layout with pictures called by `coco_url`, and with what was looked for and is not there.
+"""LVIS, and PACO on it: COCO's layout with pictures called by `coco_url`, and with what was looked for and is not there.
 
-A category's phrase is its name with spaces for `_`. `neg_category_ids` name nothing in the picture;
-`not_exhaustive_category_ids`, of which more is there than has masks, are left out with a row each.
+A category's phrase is its name with spaces for `_`; a part, `dog:head`, is `the head of the dog`. `neg_category_ids` name
+nothing in the picture; `not_exhaustive_category_ids`, of which more is there than has masks, are left out with a row each.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ class _Category(msgspec.Struct):
     id: Id
     name: str
 
+    @property
+    def phrase(self) -> str:
+        thing, colon, part = self.name.replace("_", " ").partition(":")
+        return f"the {part} of the {thing}" if colon else thing
+
 
 _IMAGE = msgspec.json.Decoder(_Image)
 _CATEGORY = msgspec.json.Decoder(_Category)
@@ -64,7 +69,7 @@ class LVIS(FormatSource):
         for position, raw in enumerate(document.categories):
             try:
                 category = decode_row(raw, _CATEGORY, "bad-annotation")
-                phrases[numbers.name(category.id)] = category.name.replace("_", " ")
+                phrases[numbers.name(category.id)] = category.phrase
             except RecordFault as fault:
                 rejects.add(name, f"categories[{position}]", fault.reason, fault.detail)
         for page in pages(document, _IMAGE, name, rejects):

@@ -1,7 +1,8 @@
 """RefCOCO, RefCOCO+ and RefCOCOg as Parquet on Hugging Face: the layouts of jxu124, lmms-lab and moondream, as local files.
 
-Pictures are COCO's, looked for as for RefCOCO; those inside the files of lmms-lab and moondream are not read. Every reference
-is a target of its own, as in REFER: two that share a sentence stay two. lmms-lab's keep one polygon of each mask.
+Pictures are COCO's, looked for as for RefCOCO; where they are not there, those inside the files of lmms-lab and moondream are
+taken. Every reference is a target of its own, as in REFER: two that share a sentence stay two. lmms-lab's keep one polygon of
+each mask.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class RefCOCOParquet(FormatSource):
         return map(_split, document)
 
     def pictures(self, document: list[_Row], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
+        has_pictures = pictures_within(_opened(path).schema_arrow)
         for number, row in enumerate(document):
             record = f"row {number}"
             try:
@@ -81,7 +83,7 @@ class RefCOCOParquet(FormatSource):
                 detail = str(fault) if isinstance(fault, ValueError) else "a value is absent, or of the wrong type"
                 rejects.add(self.name_of(path), record, reason, detail)
                 continue
-            page.split = _split(row)
+            page.split, page.row = _split(row), number if has_pictures else -1
             yield page
 
     def said(self, page: Pictured, file: str, image: ImageRef, rejects: RejectLog) -> Annotation | None:
@@ -104,6 +106,13 @@ class RefCOCOParquet(FormatSource):
         make_unique(annotation.targets)
         make_unique(annotation.requests)
         return annotation if annotation.requests else None
+
+
+def pictures_within(schema: Any) -> bool:
+    """Whether a Parquet file holds pictures as Hugging Face writes them: a column `image` of bytes with a path."""
+    index = schema.get_field_index("image")
+    kind = schema.field(index).type if index >= 0 else None
+    return kind is not None and str(kind).startswith("struct<bytes: binary")
 
 
 def _split(row: _Row) -> str:

@@ -165,6 +165,20 @@ def test_lvis_names_its_pictures_by_address(tmp_path: Path) -> None:
     assert [(row.reason, row.expressions) for row in found.rows] == [("not-exhaustive", 1)]
 
 
+def test_paco_names_parts(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put(root, "train2017/a.jpg")
+    held = lvis([photo(7, file_name="train2017/a.jpg", neg_category_ids=[1])], [])
+    held["categories"] = [{"id": 1, "name": "dog"}, {"id": 2, "name": "mug_(cup):inner_body", "supercategory": "PART"}]
+    held["annotations"] = [
+        {"id": 1, "image_id": 7, "category_id": 2, "obj_ann_id": 5, "segmentation": polygon(TRIANGLE)}
+    ]
+    found = Said(
+        write_json(root / "annotations/paco_lvis_v1_train.json", held), tmp_path / "out", "lvis", images=(root,)
+    )
+    assert found.phrases == ["dog", "the inner body of the mug (cup)"] and not found.rows
+
+
 @pytest.mark.parametrize("name", ["saco", "lvis"])
 @pytest.mark.parametrize("content", [b"", b"[", b'{"images": 3}', b'{"annotations": []}'])
 def test_a_file_that_is_none_ends_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:

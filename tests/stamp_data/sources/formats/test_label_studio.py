@@ -101,6 +101,37 @@ def test_texts_of_a_region_are_its_phrases(tmp_path: Path) -> None:
     assert found.reasons == [("task 1 text y", "unused-entry")]
 
 
+def test_what_is_called_ignore_counts_for_nothing(tmp_path: Path) -> None:
+    car = region("p", "polygonlabels", "car", points=percents(CORNERS))
+    blur = region("q", "polygonlabels", "__ignore__", points=percents([(30, 8), (40, 8), (40, 32), (30, 32)]))
+    found = said(tmp_path, task(1, car, blur))
+    wanted = polygon_mask(CORNERS) & ~polygon_mask([(30, 8), (40, 8), (40, 32), (30, 32)])
+    assert found.phrases == ["car"] and np.array_equal(found.mask("car"), wanted) and not found.rows
+
+
+def test_the_small_export(tmp_path: Path) -> None:
+    """JSON-MIN: values without results; texts of regions cannot be told from others, and are left."""
+    shape = {"points": percents(TRIANGLE), "closed": True, "polygonlabels": ["car"], **SIZE}
+    brush = {"format": "rle", "rle": GOLDEN[0]["rle"], "brushlabels": ["cloud"], **SIZE}
+    entry = {
+        "image": "/data/upload/7/1f2e3d4c-a.jpg",
+        "id": 1,
+        "label": [shape, brush],
+        "no_target": "a cow",
+        "phrase": "red",
+    }
+    put(tmp_path / "data", "a.jpg")
+    write_json(
+        tmp_path / "data/min.json",
+        [entry, {**entry, "id": 2, "label": [{**shape, "points": 3}], "no_target": ["a cat"]}],
+    )
+    found = Said(tmp_path / "data", tmp_path / "out", "label_studio")
+    assert found.phrases == ["a cat", "a cow", "cloud"] and found.reasons == [("task 2 result[0]", "bad-shape")]
+    assert (
+        np.array_equal(found.mask("cloud"), decoded(GOLDEN[0]["rle"], HEIGHT, WIDTH)) and not found.mask("a cow").any()
+    )
+
+
 def test_of_several_annotations_one_is_read(tmp_path: Path) -> None:
     def by(label: str, **other: Any) -> Json:
         return {"result": [region(label, "polygonlabels", label, points=percents(CORNERS))], **other}

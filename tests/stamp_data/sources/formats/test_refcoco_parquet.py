@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from stamp_data.doctor import examine
 
-from ...raw import build, read_set
+from ...raw import build, picture, read_set
 from ..raw import Json
 from .making import CORNERS, HEIGHT, TRIANGLE, WIDTH, Said, polygon_mask, put, refused
 from .test_coco_like import polygon, runs
@@ -132,6 +134,36 @@ def test_lmms_lab_and_moondream(tmp_path: Path) -> None:
     ]
     assert np.array_equal(found.mask("left"), polygon_mask(CORNERS)) and not found.rows
     assert np.array_equal(found.mask("a cup"), polygon_mask(TRIANGLE))
+
+
+def test_pictures_within_the_files(tmp_path: Path) -> None:
+    """In several groups of rows; a picture that lies beside comes first, one that is none is told."""
+    (flat,) = polygon(CORNERS)
+    shades = [20 * number for number in range(9)]
+    rows = []
+    for number, shade in enumerate(shades):
+        image = {"bytes": picture((WIDTH, HEIGHT), shade=shade, form="PNG"), "path": None}
+        rows.append(lmms(number, [f"thing {number}"], flat) | {"file_name": f"{number}.png", "image": image})
+    rows[7]["image"]["bytes"] = b"none"
+    rows[8]["image"] = None
+    path = tmp_path / "data/val-00000-of-00001.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "coco/5.png").write_bytes(picture((WIDTH, HEIGHT), shade=250, form="PNG"))
+    for images in ((), (tmp_path / "coco",)):
+        (one,) = build(
+            tmp_path / "data", tmp_path / f"out{len(images)}", "refcoco_parquet", images=images, shard_records=4
+        )
+        records, rejects = read_set(one.folder)
+        found = {}
+        for loaded in records:
+            assert loaded.record.image is not None and loaded.image is not None
+            with Image.open(io.BytesIO(loaded.image)) as opened:
+                found[loaded.record.image.file_name] = opened.getpixel((3, 3))[0]
+        wanted = {f"{number}.png": 250 if number == 5 and images else shades[number] for number in range(7)}
+        assert {name: shade - found[name] for name, shade in wanted.items()} == dict.fromkeys(wanted, 0)
+        assert [(row.reason, row.expressions) for row in rejects] == [("not-a-picture", 1), ("picture-broken", 1)]
 
 
 def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
