@@ -147,7 +147,7 @@ def _print_costs(plan: Plan, found: list[Cost], used: Machine) -> None:
 
     console, table = Console(), Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
-    for column in ("parameters", "added", "steps", "tokens", "FLOPs", "memory", "time"):
+    for column in ("weights", "added", "steps", "tokens", "FLOPs", "memory", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in found:
         table.add_row(one.name, *_cost_cells(one))
@@ -157,7 +157,9 @@ def _print_costs(plan: Plan, found: list[Cost], used: Machine) -> None:
     total = duration(plan.seeds * sum(known)) if known and len(known) == len(hours) else "unknown"
     times = f"{plan.seeds} seed{'s' * (plan.seeds > 1)}"
     console.print(
-        f"training of all, {times}, estimated: {total} on {of(used)}; evaluation comes on top", highlight=False
+        f"training of all, {times}, estimated: {total} on {of(used)}; evaluation comes on top",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -166,8 +168,8 @@ def _cost_cells(one: Cost) -> list[str]:
     if run is None:
         return ["–"] * 7
     return [
-        f"{run.sizes.parameters:,}",
-        f"{run.sizes.head:,}",
+        short(run.sizes.parameters),
+        short(run.sizes.head),
         f"{run.steps:,}",
         short(sum(cost.stage.work.tokens for cost in run.stages)),
         f"{sum(cost.operations for cost in run.stages):.2e}",

@@ -50,9 +50,9 @@ def begin_near(network: Any) -> None:
 
 @torch.no_grad()
 def begin_alike(network: Any) -> None:
-    """Let the other half of the language model's heads begin by looking at what is alike, in place: a key is asked for by a query
-    of the same direction. As far as the features of a picture look like words, the word "star" then looks at stars. Only slow
-    rotary pairs take part: what the others find depends on the distance. And what any head finds is handed on as it is."""
+    """Let the other half of the language model's heads begin by looking at what is alike, in place: a key is asked for by a
+    query of the same direction. As far as the features of a picture look like words, the word "star" then looks at stars. Only
+    slow rotary pairs take part: what the others find depends on the distance. And what any head finds is handed on as it is."""
     language = network.model.language_model
     slow = (language.rotary_emb.inv_freq <= _SLOW).float().repeat(2)
     for layer in language.layers:

@@ -6,7 +6,8 @@ apart what words choose between. So four losses say it directly:
 `patches`  of every patch of 14 pixels, a layer on the tower: shape, color, where the middle of the thing is, how large it is
 `words`    of every merged patch, no layer: the feature that the language model is given looks like the embeddings of its words
 `things`   of every merged patch, a layer: middle and size of the things at its four patches
-`places`   after the first layer of the language model: row and column, which rotary positions say only by distances
+`places`   after the first layer of the language model: row and column, which rotary positions say only by distances, by a
+           layer and by words
 """
 
 from __future__ import annotations
@@ -38,18 +39,25 @@ class Labels:
     merged_colours: Tensor
 
 
-class Naming(nn.Module):
-    """Losses by name, each a mean. groups: ids of the tokens of the shapes' and of the colours' names, as they begin an
-    answer and as they stand in a sentence."""
+@dataclass(frozen=True)
+class Words:
+    """Ids of the first tokens of the names of shapes, of colours, of (top, bottom) and of (left, right)."""
 
-    def __init__(
-        self, vision_width: int, hidden: int, groups: Sequence[tuple[list[int], list[int]]], grid: Grid
-    ) -> None:
+    shapes: list[int]
+    colours: list[int]
+    rows: list[int]
+    columns: list[int]
+
+
+class Naming(nn.Module):
+    """Losses by name, each a mean. words: as they begin an answer, and as they stand in a sentence. grid: merged patches."""
+
+    def __init__(self, vision_width: int, hidden: int, words: Sequence[Words], grid: Grid) -> None:
         super().__init__()
         self.patch = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, _SHAPES + _COLOURS + 4))
         self.thing = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4 * MERGE**2))
         self.place = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 2))
-        self.groups = groups
+        self.spoken = words
         self.grid = grid
 
     def forward(
@@ -63,7 +71,7 @@ class Naming(nn.Module):
         }
         if early is None:
             return {**found, "patches": weights.patches * self.patches(features.patches.flatten(0, 1), labels)}
-        return {**found, "places": weights.places * self.places(early)}
+        return {**found, "places": weights.places * self.places(network, early)}
 
     def patches(self, states: Tensor, labels: Labels) -> Tensor:
         """Cross-entropies of the names, squared errors of the rest where there is a thing."""
@@ -73,14 +81,11 @@ class Naming(nn.Module):
         return named + F.mse_loss(rest[covered], labels.rest[covered])
 
     def words(self, network: Any, merged: Tensor, labels: Labels) -> Tensor:
-        """Cross-entropy of the words among themselves and nothing, by their products with the feature."""
-        table = network.get_input_embeddings().weight
-        normed = F.rms_norm(merged.float(), merged.shape[-1:])
+        """Cross-entropies of shape and color; the ground is no word."""
         found = torch.zeros(())
-        for shapes, colours in self.groups:
-            for ids, wanted in ((shapes, labels.merged_shapes), (colours, labels.merged_colours)):
-                logits = F.pad(normed @ table[ids].T, (0, 1))  # the ground is no word
-                found = found + F.cross_entropy(logits, wanted) / len(self.groups)
+        for words in self.spoken:
+            for ids, wanted in ((words.shapes, labels.merged_shapes), (words.colours, labels.merged_colours)):
+                found = found + _likeness(network, merged, ids, wanted) / len(self.spoken)
         return found
 
     def things(self, merged: Tensor, labels: Labels) -> Tensor:
@@ -89,19 +94,33 @@ class Naming(nn.Module):
         covered = labels.shapes < _SHAPES - 1
         return F.mse_loss(found[covered], labels.rest[covered])
 
-    def places(self, early: Tensor) -> Tensor:
-        """Squared error of row and column, from -1 to 1."""
+    def places(self, network: Any, early: Tensor) -> Tensor:
+        """Squared error of row and column, from -1 to 1, and cross-entropies of their words; the middle third is no word."""
         _, rows, columns = torch.from_numpy(grid_axes(self.grid)).float()
-        height, width = self.grid
-        wanted = torch.stack([2 * rows / (height - 1) - 1, 2 * columns / (width - 1) - 1], -1)
-        found = self.place(early).float().unflatten(0, (-1, len(wanted)))
-        return F.mse_loss(found, wanted.expand_as(found))
+        wanted = torch.stack(
+            [2 * (at + 0.5) / size - 1 for at, size in zip((rows, columns), self.grid, strict=True)], -1
+        )
+        wanted = wanted.repeat(len(early) // len(wanted), 1)
+        found = F.mse_loss(self.place(early).float(), wanted)
+        thirds = torch.where(wanted < -1 / 3, 0, torch.where(wanted > 1 / 3, 1, 2))
+        for words in self.spoken:
+            for ids, third in zip((words.rows, words.columns), thirds.unbind(-1), strict=True):
+                found = found + _likeness(network, early, ids, third) / len(self.spoken)
+        return found
 
 
-def word_groups(tokenizer: Any) -> list[tuple[list[int], list[int]]]:
-    """The first tokens of the names of shapes and of colours: as answers begin, and after a space."""
+def _likeness(network: Any, states: Tensor, ids: list[int], wanted: Tensor) -> Tensor:
+    """Cross-entropy of words among themselves and of none, by the products of their embeddings with states [P, H]."""
+    table = network.get_input_embeddings().weight
+    logits = F.rms_norm(states.float(), states.shape[-1:]) @ table[ids].T
+    return F.cross_entropy(F.pad(logits, (0, 1)), wanted)
+
+
+def spoken_words(tokenizer: Any) -> list[Words]:
+    """As answers begin, and after a space."""
 
     def first(words: Sequence[str]) -> list[int]:
         return [tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words]
 
-    return [(first([lead + w for w in SHAPE_NAMES]), first([lead + w for w in COLOUR_NAMES])) for lead in ("", " ")]
+    kinds = (SHAPE_NAMES, COLOUR_NAMES, ("top", "bottom"), ("left", "right"))
+    return [Words(*(first([lead + word for word in kind]) for kind in kinds)) for lead in ("", " ")]

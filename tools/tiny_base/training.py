@@ -23,7 +23,7 @@ from stamp_data.writing import part_of
 from stamp_schemas import StampError
 from tools.tiny_base.batches import Batches, CachedChat, right
 from tools.tiny_base.muon import Muon
-from tools.tiny_base.naming import Naming, word_groups
+from tools.tiny_base.naming import Naming, spoken_words
 from tools.tiny_base.network import Projected, build_network, look
 from tools.tiny_base.questions import FORMS
 from tools.tiny_base.recipe import Rates, Recipe
@@ -51,7 +51,7 @@ class Learner:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             self.naming = Naming(
-                config.vision_config.embed_dim, config.text_config.hidden_size, word_groups(self.tokenizer), self.grid
+                config.vision_config.embed_dim, config.text_config.hidden_size, spoken_words(self.tokenizer), self.grid
             )
         self.average = {name: weight.detach().clone() for name, weight in self.network.named_parameters()}
         self.optimizers = _optimizers(recipe.rates, self.network, self.naming)
@@ -131,7 +131,7 @@ class Learner:
             these = correct[forms == form]
             self.share[form] += (these.mean() - self.share[form]) * min(1.0, len(these) / _MEMORY)
         begun = [self.share[FORMS.index(form)] for form in self.recipe.begin]
-        self.all_asked = self.all_asked or bool(min(begun) >= self.recipe.ready)
+        self.all_asked = self.all_asked or bool(np.mean(begun) >= self.recipe.ready)
 
     @torch.no_grad()
     def _average(self) -> None:

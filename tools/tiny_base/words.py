@@ -25,6 +25,7 @@ from tools.tiny_base.recipe import Recipe
 
 PLAIN = Text4SegSettings()  # the method that adds neither token nor weight: the network stays a plain Qwen2-VL
 _FORMS: tuple[tuple[Form, ...], ...] = (("kind",), ("side",), ("place",), ("size",), ("corner",), ("beside",))
+_PLACES = ("top", "bottom", "left", "right", "center")
 _SCENES = 150
 
 
@@ -61,7 +62,7 @@ def _texts(recipe: Recipe) -> Iterator[str]:
             yield from (*templates.questions, *templates.answers)
     for riddle in RIDDLES:
         yield from (*riddle.questions, *riddle.phrases, riddle.answer)
-    for word in (*COLOURS, *SHAPES, *(shape.plural for shape in SHAPES.values())):
+    for word in (*COLOURS, *SHAPES, *(shape.plural for shape in SHAPES.values()), *_PLACES):
         yield from (word, f"{word}.", f"the {word},")
     for number in range(_SCENES):
         yield from _of_scene(recipe, number)

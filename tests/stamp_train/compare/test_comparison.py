@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from stamp_train.compare.variants import available
+
 from ...warm import warm
 from ..runs import log_of, make_shards, train
 
@@ -64,7 +66,7 @@ def run_of(world: Path, name: str) -> Path:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sets, a recipe, and what a comparison left that was killed in its first training."""
     root = tmp_path_factory.mktemp("comparison")
-    make_shards(root, ("refcoco", "grefcoco"))
+    make_shards(root, ("refcoco", "refcoco+", "refcocog", "grefcoco"))
     (root / "small.yaml").write_text(RECIPE, encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-m", "stamp_cli.train", *call(root)],
@@ -195,3 +197,19 @@ def test_a_dry_run_says_what_each_method_costs_and_writes_nothing(world: Path) -
     assert [one["name"] for one in told["methods"]] == list(METHODS)
     assert all(one["run"]["sizes"]["head"] > 0 and not one["failed"] for one in told["methods"])
     assert sorted(world.rglob("*")) == before
+
+
+def test_the_recipe_for_a_cluster_says_what_every_method_would_cost(world: Path) -> None:
+    """Without the network that it begins with, which is not here."""
+    asked = ["compare", "all", "--recipe", "compare-2b", "--dry-run", "--device", "h100", "--devices", "8"]
+    weightless = ["model.start=", "model.preset=2b", f"data.root={world / 'shards'}"]
+    changes = [word for change in weightless for word in ("--set", change)]
+    told = {kind: warm.run("stamp-train", *asked, *changes, *kind) for kind in ((), ("--json",))}
+    assert all(done.returncode == 0 for done in told.values()), told
+    methods = json.loads(told["--json",].stdout)["methods"]
+    assert [one["name"] for one in methods] == available()
+    assert {one["run"]["sizes"]["hidden"] for one in methods} == {1536}
+    lines = told[()].stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == available()
+    assert all(line.rstrip().endswith(("min", "h")) for line in lines[1:-1])
+    assert lines[-1].startswith("training of all, 3 seeds, estimated: ")
