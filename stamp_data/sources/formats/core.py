@@ -34,7 +34,7 @@ NO_TARGET = "no_target"
 """By this name, tools that let people name their own fields say that words mean nothing in the picture."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Thing:
     """What one entry says: phrases, and where in the picture that is.
 
@@ -51,7 +51,7 @@ class Thing:
     fault: RecordFault | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Pictured:
     """One picture and what a document says of it.
 
