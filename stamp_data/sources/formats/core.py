@@ -213,6 +213,8 @@ class FormatSource(Source):
             else:
                 naming.add(phrases, [region], thing.instance or thing.record, thing.categories)
         targets, requests = naming.ask()
+        for request in requests:
+            request.form = "question" if request.text.endswith("?") else request.form
         identity = storable(page.id or page.names[0])
         return Annotation(identity, (file, page.record), image, targets, requests) if requests else None
 

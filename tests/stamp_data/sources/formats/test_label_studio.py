@@ -14,7 +14,7 @@ from stamp_data.doctor import examine
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.brush import decoded
 
-from ..raw import Json, write_json
+from ..raw import Json, read, write_json
 from .making import CORNERS, HEIGHT, TRIANGLE, WIDTH, Said, polygon_mask, put, refused
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "data/golden/label_studio/brush.json").read_text())["cases"]
@@ -121,6 +121,16 @@ def test_what_is_called_ignore_counts_for_nothing(tmp_path: Path) -> None:
     found = said(tmp_path, task(1, car, blur))
     wanted = polygon_mask(CORNERS) & ~polygon_mask([(30, 8), (40, 8), (40, 32), (30, 32)])
     assert found.phrases == ["car"] and np.array_equal(found.mask("car"), wanted) and not found.rows
+
+
+def test_questions_are_asked_as_they_are(tmp_path: Path) -> None:
+    shape = region("p", "polygonlabels", "car", points=percents(CORNERS))
+    write_json(tmp_path / "export.json", [task(1, shape, text("p", "left car", "What may one drive?"))])
+    (record,), _ = read("label_studio", tmp_path)
+    assert [(request.text, request.form) for request in record.requests] == [
+        ("left car", "phrase"),
+        ("What may one drive?", "question"),
+    ]
 
 
 def test_the_small_export(tmp_path: Path) -> None:
