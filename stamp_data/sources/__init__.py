@@ -12,6 +12,7 @@ from stamp_data.sources.formats.label_studio import LabelStudio
 from stamp_data.sources.formats.lvis import LVIS
 from stamp_data.sources.formats.mask_table import MaskTable
 from stamp_data.sources.formats.phrasecut import PhraseCut
+from stamp_data.sources.formats.reasonseg_parquet import ReasonSegParquet
 from stamp_data.sources.formats.refcoco_parquet import RefCOCOParquet
 from stamp_data.sources.formats.sa1b import SA1B
 from stamp_data.sources.formats.sa2va import Sa2VA
@@ -30,7 +31,7 @@ SOURCES: dict[str, type[Source]] = {
     source.dataset: source
     for source in (
         RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF, GRefCOCO, ReasonSeg, LLaVA, COCO, LabelMe,
-        LabelStudio, CVAT, MaskTable, YOLO, VIA, SACo, RefCOCOParquet, LVIS, SA1B, Sa2VA, PhraseCut,
+        LabelStudio, CVAT, MaskTable, YOLO, VIA, SACo, RefCOCOParquet, ReasonSegParquet, LVIS, SA1B, Sa2VA, PhraseCut,
     )
 }  # fmt: skip
 

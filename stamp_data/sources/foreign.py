@@ -98,7 +98,7 @@ FORMATS: tuple[Format, ...] = (
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("annotations/*/ADE_*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("**/ADE_*_seg.png",)),
     Format("gRefCOCO", "`stamp-data build grefcoco`", ("**/grefs(*).json",)),
-    Format("Parquet", f"mirrors of RefCOCO: `stamp-data build refcoco_parquet`; else load it and {_OWN}", ("**/*.parquet",)),
+    Format("Parquet", f"`stamp-data build refcoco_parquet` or `reason_seg_parquet`; else {_OWN}", ("**/*.parquet",)),
     Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", ("**/*.arrow",)),
     Format("TFRecord", f"read it with TensorFlow Datasets and {_OWN}", ("**/*.tfrecord*",)),
     Format("masks as PNG", _PNG, ("masks/**/*.png",)),

@@ -11,8 +11,8 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, lru_cache
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +34,7 @@ NO_TARGET = "no_target"
 """By this name, tools that let people name their own fields say that words mean nothing in the picture."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Thing:
     """What one entry says: phrases, and where in the picture that is.
 
@@ -51,7 +51,7 @@ class Thing:
     fault: RecordFault | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Pictured:
     """One picture and what a document says of it.
 
@@ -160,8 +160,9 @@ class FormatSource(Source):
         return relative(path, self.root)
 
     def folder_of(self, path: Path) -> str:
-        """The folder, relative to the root, that the pictures' names of a document are relative to."""
-        folder = relative(path.parent, self.root)
+        """The folder, relative to the root, that the pictures' names of a document are relative to; not `annotations`."""
+        parent = path.parent
+        folder = relative(parent.parent if parent.name == "annotations" and parent != self.root else parent, self.root)
         return "" if folder == "." else folder
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
@@ -212,6 +213,8 @@ class FormatSource(Source):
             else:
                 naming.add(phrases, [region], thing.instance or thing.record, thing.categories)
         targets, requests = naming.ask()
+        for request in requests:
+            request.form = "question" if request.text.endswith("?") else request.form
         identity = storable(page.id or page.names[0])
         return Annotation(identity, (file, page.record), image, targets, requests) if requests else None
 
@@ -224,23 +227,30 @@ class FormatSource(Source):
             raise RecordFault("picture-missing", "nothing says which picture it is")
         if any(side is not None and not 0 < side < LONGEST_SIDE for side in (page.width, page.height)):
             raise RecordFault("bad-image", f"the picture is said to have {page.width}×{page.height} pixels")
-        found: ImageRef | None = None
-        why: RecordFault | None = None
-        for name in page.names:
+        images: list[ImageRef] = []
+        faults: list[RecordFault] = []
+        for folder, name in product(self._folders(self.folder_of(document)), page.names):
             try:
-                image = self.image_ref(self.folder_of(document), name, page.width, page.height)
+                images.append(self.image_ref(folder, name, page.width, page.height))
             except RecordFault as fault:
-                why = why or fault
-                continue
-            if (len(page.names) == 1 and page.row < 0) or image.root or self.finder.near(image.path):
-                return image
-            found = found or image
-        if found and page.row >= 0:
-            return msgspec.structs.replace(found, embedded=self.name_of(document), row=page.row)
-        if found:
+                faults.append(fault)
+        if not images:
+            raise faults[0]
+        if len(images) == 1 and page.row < 0:  # the build looks for it
+            return images[0]
+        there = (image for image in images if image.root or (self.root / image.path).is_file())
+        near = (image for image in images if self.finder.near(image.path))
+        if found := next(there, None) or next(near, None):
             return found
-        assert why is not None, "there was a name"
-        raise why
+        if page.row >= 0:
+            return msgspec.structs.replace(images[0], embedded=self.name_of(document), row=page.row)
+        return images[0]
+
+    @lru_cache  # noqa: B019 - a source lives as long as its build
+    def _folders(self, folder: str) -> list[str]:  # asked once per picture
+        """Where pictures of a document's folder may lie: `images` in it comes before that of the root."""
+        inner = f"{folder}/images"
+        return [folder, inner] if folder and (self.root / inner).is_dir() else [folder]
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:

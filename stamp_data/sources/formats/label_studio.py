@@ -115,7 +115,9 @@ class LabelStudio(FormatSource):
             done = [one for one in task.annotations or task.completions or [] if not one.was_cancelled]
             if done:
                 chosen = next((one for one in done if one.ground_truth), done[-1])
-                yield Pictured(record, _names(task), list(_things(chosen.result, record)))
+                page = Pictured(record, _names(task), [])
+                page.things = list(_things(chosen.result, page))
+                yield page
 
 
 def _task(raw: msgspec.Raw) -> _Task:
@@ -144,8 +146,12 @@ def _task(raw: msgspec.Raw) -> _Task:
     return _Task(dict(texts), identity if identity.isdecimal() else texts.get("id"), [done])
 
 
-def _things(results: list[msgspec.Raw], task: str) -> Iterator[Thing]:
-    """One thing per region, which several results may be about: its outline, its labels, its texts."""
+def _things(results: list[msgspec.Raw], page: Pictured) -> Iterator[Thing]:
+    """One thing per region, which several results may be about: its outline, its labels, its texts.
+
+    page: gets the size that the regions say, since percents of another picture would be other pixels.
+    """
+    task = page.record
     found: dict[str, Thing] = {}
     texts: dict[str, list[str]] = {}
     for position, raw in enumerate(results):
@@ -166,7 +172,7 @@ def _things(results: list[msgspec.Raw], task: str) -> Iterator[Thing]:
             thing = found.setdefault(key, Thing(record, [], instance=key))
             thing.categories += [name for name in words.named if name not in thing.categories]
             if thing.segmentation is None and thing.fault is None:
-                _draw(thing, result, kind)
+                _draw(thing, result, kind, page)
     for key, thing in found.items():
         thing.phrases = texts.pop(key, []) or thing.categories
         yield thing
@@ -174,19 +180,24 @@ def _things(results: list[msgspec.Raw], task: str) -> Iterator[Thing]:
         yield Thing(f"{task} text {key}", [], fault=RecordFault("unused-entry", "a text that belongs to no region"))
 
 
-def _draw(thing: Thing, result: _Result, kind: str) -> None:
-    try:
-        thing.segmentation = _segmentation(result, kind)
-    except RecordFault as fault:
-        thing.fault = fault
-
-
-def _segmentation(result: _Result, kind: str) -> msgspec.Raw:
-    shape = decode_row(result.value, _SHAPE, "bad-shape")
+def _draw(thing: Thing, result: _Result, kind: str, page: Pictured) -> None:
     try:
         width, height = numbers.whole(result.original_width), numbers.whole(result.original_height)
+        if page.width is None:
+            page.width, page.height = width, height
+        if (width, height) != (page.width, page.height):
+            raise RecordFault(
+                "bad-image", f"another region says {page.width}×{page.height}, this one {width}×{height} pixels"
+            )
+        thing.segmentation = _segmentation(result, kind, width, height)
+    except RecordFault as fault:
+        thing.fault = fault
     except ValueError:
-        raise RecordFault("bad-shape", "original_width and original_height are no sizes in pixels") from None
+        thing.fault = RecordFault("bad-shape", "original_width and original_height are no sizes in pixels")
+
+
+def _segmentation(result: _Result, kind: str, width: int, height: int) -> msgspec.Raw:
+    shape = decode_row(result.value, _SHAPE, "bad-shape")
     if result.image_rotation:
         raise RecordFault("bad-shape", "the picture was turned in Label Studio: turn the file itself")
     if kind in _NO_AREA:

@@ -8,7 +8,7 @@ each mask.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import OTHER_FORMAT, WHOLE, checked_segmentation, decode_row
+from stamp_data.sources.formats.parquet import batches, opened, pictures_within
+from stamp_data.sources.jsonfile import OTHER_FORMAT, checked_segmentation, decode_row
 from stamp_data.sources.refer import COCO_FOLDERS, SHARED_COCO_FOLDERS, make_unique
 from stamp_data.sources.references import checked_text
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError, Target
 
-MOST_ROWS = 10_000_000
 _OF_ANNOTATION = re.compile(
     r"(COCO_(?:train|val)2014_\d{12})_\d+(\.jpg)"
 )  # REFER's file_name: the picture's, and an annotation
@@ -67,13 +67,13 @@ class RefCOCOParquet(FormatSource):
         columns = _columns(path)
         if not columns:
             raise StampError(f"{path}: its columns are none of a known layout", OTHER_FORMAT)
-        return [row for batch in _batches(path, columns) for row in batch]
+        return [row for batch in batches(path, columns) for row in batch.to_pylist()]
 
     def splits_in(self, document: list[_Row]) -> Iterator[str]:
         return map(_split, document)
 
     def pictures(self, document: list[_Row], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        has_pictures = pictures_within(_opened(path).schema_arrow)
+        has_pictures = pictures_within(opened(path).schema_arrow)
         for number, row in enumerate(document):
             record = f"row {number}"
             try:
@@ -106,13 +106,6 @@ class RefCOCOParquet(FormatSource):
         make_unique(annotation.targets)
         make_unique(annotation.requests)
         return annotation if annotation.requests else None
-
-
-def pictures_within(schema: Any) -> bool:
-    """Whether a Parquet file holds pictures as Hugging Face writes them: a column `image` of bytes with a path."""
-    index = schema.get_field_index("image")
-    kind = schema.field(index).type if index >= 0 else None
-    return kind is not None and str(kind).startswith("struct<bytes: binary")
 
 
 def _split(row: _Row) -> str:
@@ -160,30 +153,5 @@ def _texts(value: list[Any]) -> list[str]:
 
 def _columns(path: Path) -> list[str]:
     """The columns to read of a file in a known layout, else []. StampError if it is no Parquet."""
-    names = set(_opened(path).schema_arrow.names)
+    names = set(opened(path).schema_arrow.names)
     return next((list(layout) for layout in (_JXU124, _LMMS, _MOONDREAM) if names >= set(layout)), [])
-
-
-def _batches(path: Path, columns: list[str]) -> Iterator[Iterable[_Row]]:
-    import pyarrow as pa  # half of what a command takes to start
-
-    file = _opened(path)
-    if file.metadata.num_rows > MOST_ROWS:
-        raise StampError(
-            f"{path}: {file.metadata.num_rows:,} rows, more than the {MOST_ROWS:,} that are read", OTHER_FORMAT
-        )
-    try:
-        for batch in file.iter_batches(4096, columns=columns, use_threads=False):
-            yield batch.to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as fault:
-        raise StampError(f"{path}: Parquet is damaged: {str(fault).splitlines()[0]}", WHOLE) from None
-
-
-def _opened(path: Path) -> Any:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        return parquet.ParquetFile(path)
-    except (pa.ArrowException, OSError) as fault:
-        raise StampError(f"{path}: no readable Parquet: {str(fault).splitlines()[0]}", WHOLE) from None

@@ -13,6 +13,7 @@ from pathlib import Path
 from stamp_data import numbers
 from stamp_data.files import read_plain
 from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.base import AS_USUAL, Reading
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import SUFFIXES
 from stamp_data.sources.formats import outlines
@@ -31,6 +32,9 @@ class YOLO(FormatSource):
     format = "YOLO"
     suffixes = (".txt",)
     one_each = True
+
+    def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
+        super().__init__(root.parent if root.name in NAMES else root, split_by, reading)
 
     @classmethod
     def find(cls, root: Path) -> list[str]:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from stamp_data.doctor import examine
 
+from ...raw import build, read_set
 from .making import CORNERS, HEIGHT, TRIANGLE, WIDTH, Mask, Said, polygon_mask, put, refused
 
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
@@ -92,6 +93,18 @@ def test_subsets_are_splits(tmp_path: Path) -> None:
     ]
     found = said(tmp_path, *images, pictures=("images/Train/a.jpg", "images/b.jpg"))
     assert sorted((split, phrase) for split, _, phrase in found.masks) == [("train", "car"), ("val", "cup")]
+
+
+def test_each_document_has_its_own_pictures(tmp_path: Path) -> None:
+    """The same name in two folders, and in the root's."""
+    root = tmp_path / "data"
+    for folder, shade in (("train", 20), ("val", 120), ("", 220)):
+        put(root, f"{folder}/images/a.jpg".lstrip("/"), shade=shade, mode="L")
+    for split in ("train", "val"):
+        write(root / split / "annotations", image(0, polygon("car", CORNERS)))
+    for built in build(root, tmp_path / "out", "cvat"):
+        ((loaded,), rejects) = read_set(built.folder)
+        assert not rejects and loaded.image == (root / built.manifest.settings.split / "images/a.jpg").read_bytes()
 
 
 def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:

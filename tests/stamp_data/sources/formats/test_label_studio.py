@@ -14,7 +14,7 @@ from stamp_data.doctor import examine
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.brush import decoded
 
-from ..raw import Json, write_json
+from ..raw import Json, read, write_json
 from .making import CORNERS, HEIGHT, TRIANGLE, WIDTH, Said, polygon_mask, put, refused
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "data/golden/label_studio/brush.json").read_text())["cases"]
@@ -101,12 +101,36 @@ def test_texts_of_a_region_are_its_phrases(tmp_path: Path) -> None:
     assert found.reasons == [("task 1 text y", "unused-entry")]
 
 
+def test_percents_of_another_picture_are_refused(tmp_path: Path) -> None:
+    """The picture was made smaller since: nobody can say that its percents are the same."""
+    car = {**region("p", "polygonlabels", "car", points=percents(CORNERS)), "original_width": 2 * WIDTH}
+    huge = {
+        **region("q", "brushlabels", "b", format="rle", rle=[9] * 9),
+        "original_width": 10**9,
+        "original_height": 10**9,
+    }
+    put(tmp_path / "data", "images/c.jpg")
+    good = region("g", "polygonlabels", "cup", points=percents(CORNERS))
+    found = said(tmp_path, task(1, car), task(2, huge, image="b.jpg"), task(3, good, image="c.jpg"))
+    assert found.phrases == ["cup"] and sorted(row.reason for row in found.rows) == ["bad-shape", "size-mismatch"]
+
+
 def test_what_is_called_ignore_counts_for_nothing(tmp_path: Path) -> None:
     car = region("p", "polygonlabels", "car", points=percents(CORNERS))
     blur = region("q", "polygonlabels", "__ignore__", points=percents([(30, 8), (40, 8), (40, 32), (30, 32)]))
     found = said(tmp_path, task(1, car, blur))
     wanted = polygon_mask(CORNERS) & ~polygon_mask([(30, 8), (40, 8), (40, 32), (30, 32)])
     assert found.phrases == ["car"] and np.array_equal(found.mask("car"), wanted) and not found.rows
+
+
+def test_questions_are_asked_as_they_are(tmp_path: Path) -> None:
+    shape = region("p", "polygonlabels", "car", points=percents(CORNERS))
+    write_json(tmp_path / "export.json", [task(1, shape, text("p", "left car", "What may one drive?"))])
+    (record,), _ = read("label_studio", tmp_path)
+    assert [(request.text, request.form) for request in record.requests] == [
+        ("left car", "phrase"),
+        ("What may one drive?", "question"),
+    ]
 
 
 def test_the_small_export(tmp_path: Path) -> None:
@@ -192,7 +216,7 @@ def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     assert found.phrases == ["good"] and np.array_equal(found.mask("good", split="train"), polygon_mask(CORNERS))
     reasons = dict(found.reasons)
     assert [reasons[f"task 1 result[{place}]"] for place in range(1, 10)] == [
-        "bad-shape", "no-area", "bad-shape", "bad-shape", "bad-shape", "no-phrase", "bad-shape", "bad-shape", "bad-annotation",
+        "bad-shape", "no-area", "bad-shape", "bad-image", "bad-shape", "no-phrase", "bad-shape", "bad-shape", "bad-annotation",
     ]  # fmt: skip
     assert reasons["[4]"] == "bad-annotation" and reasons["task 4 result[1]"] == "bad-shape"
     assert {row.file for row in found.rows if row.reason == "picture-missing"} == {"nowhere.jpg", "passwd"}
