@@ -19,7 +19,9 @@ def codes(
             show_default=False,
         ),
     ],
-    sets: Annotated[list[str], typer.Argument(metavar="SETS…", help="Built splits.", show_default=False)],
+    sets: Annotated[
+        list[str], typer.Argument(metavar="SETS…", help="Built splits, or folders of them.", show_default=False)
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where a fitted codec goes, FILE.safetensors.", show_default=False),

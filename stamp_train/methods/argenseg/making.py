@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from stamp_data.rle import area, decode
+from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.writing import hold
 from stamp_schemas import RLE, Record, StampError, UsageFault
@@ -27,6 +28,8 @@ _TOGETHER = 8  # masks that are encoded at a time
 @dataclass(frozen=True)
 class Asked:
     """What is to be done. codec: a file, or `residual`: fitted to the sets, into `out`. scales, vocabulary: of that.
+
+    sets: built splits, or folders of them.
 
     tried: on how many masks the codec is tried; None: 200, or 20 of one that is a network.
     """
@@ -71,7 +74,7 @@ def make_codes(asked: Asked, report: Report = lambda *_: None) -> Made:
     masks while they are read, and nothing is written for it. UsageFault: a set behind a URL, or nowhere to put a fitted
     codec. StampError: no set, no codec, no masks.
     """
-    sets = [ShardSet(place) for place in asked.sets]
+    sets = [ShardSet(store) for store in find_sets(*asked.sets)]
     written: list[SetCodes] = []
     if asked.codec == RESIDUAL:
         codec, path = _fitted(asked, sets, report)
