@@ -71,7 +71,8 @@ lint: setup
 	ln -sfn ../../schemas $(VENV)/mypy/stamp_schemas
 	ln -sfn ../../stamp_data $(VENV)/mypy/stamp_data
 	ln -sfn ../../stamp_train $(VENV)/mypy/stamp_train
-	cd $(VENV)/mypy && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml stamp_cli stamp_schemas stamp_data stamp_train
+	ln -sfn ../../tools $(VENV)/mypy/tools
+	cd $(VENV)/mypy && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml stamp_cli stamp_schemas stamp_data stamp_train tools
 
 bench: setup
 	for script in start build gallery stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done

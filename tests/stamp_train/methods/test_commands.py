@@ -33,7 +33,7 @@ METHODS = {
     "argenseg": {"name": "argenseg", "scales": [1, 2, 4, 8], "vocabulary": 64},
     "embedding-sam": {"name": "embedding", "head": "sam", "sam": "SAM"},
     "self1e": {"name": "self1e"},
-    "self1e-none": {"name": "self1e", "attention": "none", "targets": "resized"},
+    "self1e-published": {"name": "self1e", "attention": "published", "targets": "resized"},
 }
 LOSSES = {"text4seg": {"loss_text"}, "argenseg": {"loss_text", "loss_codes"}}
 QUESTION = "Please segment the ball."

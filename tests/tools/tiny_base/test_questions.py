@@ -1,0 +1,173 @@
+"""Answers, worked out again from the words of the question and the pixels of the picture."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from stamp_data.synth.render import render
+from stamp_data.synth.scene import COLOURS, Scene, Stream, generator, sample_scene
+from stamp_data.synth.shapes import SHAPES
+from tools.tiny_base.questions import FORMS, Question, ask, kind_of
+
+_SINGULAR = {shape.plural: name for name, shape in SHAPES.items()} | {"objects": "object"}
+_NAME = rf"((?:{'|'.join(COLOURS)}) )?((?:{'|'.join([*SHAPES, *_SINGULAR, 'object'])}))"
+SIZE = (256, 192)
+
+
+class Picture:
+    """What is there, measured in pixels."""
+
+    def __init__(self, number: int) -> None:
+        self.scene: Scene = sample_scene(generator(77, Stream.SCENE, number), SIZE)
+        drawing = render(self.scene, generator(77, Stream.PAINT, number))
+        self.names = [(thing.colour, thing.shape) for thing in self.scene.things]
+        self.areas = [float(plane.sum()) for plane in drawing.shown]
+        rows, columns = np.mgrid[: SIZE[1], : SIZE[0]] + 0.5
+        self.xs = [float((plane * columns).sum() / plane.sum()) for plane in drawing.shown]
+        self.ys = [float((plane * rows).sum() / plane.sum()) for plane in drawing.shown]
+        self.questions = ask(self.scene, generator(77, Stream.LLAVA, number))
+
+    def named(self, words: str) -> list[int]:
+        """Things that a noun phrase names."""
+        found = re.search(_NAME, words)
+        assert found, words
+        colour, shape = (found[1] or "").strip(), _SINGULAR.get(found[2], found[2])
+        return [i for i, (c, s) in enumerate(self.names) if colour in ("", c) and shape in ("object", s)]
+
+    def towards(self, side: str, thing: int) -> float:
+        return {"left": -self.xs[thing], "right": self.xs[thing], "top": -self.ys[thing], "bottom": self.ys[thing]}[
+            side
+        ]
+
+    def one(self, words: str) -> int:
+        (thing,) = self.named(words)
+        return thing
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    return [Picture(number) for number in range(12)]
+
+
+def _check(pictures: list[Picture], form: str) -> list[tuple[Picture, Question]]:
+    found = [(picture, question) for picture in pictures for question in picture.questions if question.form == form]
+    assert len(found) > 5
+    return found
+
+
+def _attribute(picture: Picture, question: Question, thing: int) -> str:
+    colour, shape = picture.names[thing]
+    return colour if question.text.startswith("What color") else shape
+
+
+@pytest.mark.parametrize("form", ["colour", "shape"])
+def test_the_only_one_of_a_kind(pictures: list[Picture], form: str) -> None:
+    for picture, question in _check(pictures, form):
+        assert question.answer == _attribute(picture, question, picture.one(question.text.partition(" is ")[2]))
+
+
+_EXTREMES = {
+    "leftmost": "left", "on the far left": "left", "rightmost": "right", "on the far right": "right",
+    "topmost": "top", "at the very top": "top", "lowest": "bottom", "at the very bottom": "bottom",
+}  # fmt: skip
+
+
+def test_the_furthest(pictures: list[Picture]) -> None:
+    for picture, question in _check(pictures, "place/extreme"):
+        (side,) = (side for words, side in _EXTREMES.items() if words in question.text)
+        things = picture.named(question.text)
+        assert len(things) > 1
+        assert question.answer == _attribute(picture, question, max(things, key=lambda i: picture.towards(side, i)))
+
+
+@pytest.mark.parametrize("form", ["place/side", "place/corner"])
+def test_the_one_at_a_side(pictures: list[Picture], form: str) -> None:
+    words = {"left": "left", "right": "right", "top": "top", "upper": "top", "bottom": "bottom", "lower": "bottom"}
+    width, height = SIZE
+    third = {"left": -width / 3, "right": width * 2 / 3, "top": -height / 3, "bottom": height * 2 / 3}
+    for picture, question in _check(pictures, form):
+        sides = [words[word] for word in re.findall(r"\w+", question.text) if word in words]
+        assert len(sides) == (2 if form == "place/corner" else 1)
+        things = [i for i in picture.named(question.text) if all(picture.towards(s, i) > third[s] for s in sides)]
+        assert len(things) == 1
+        assert question.answer == _attribute(picture, question, things[0])
+
+
+def test_where_it_is(pictures: list[Picture]) -> None:
+    for picture, question in _check(pictures, "place/where"):
+        thing = picture.one(question.text)
+        across, down = (
+            int(3 * at / size) for at, size in zip((picture.xs[thing], picture.ys[thing]), SIZE, strict=True)
+        )
+        words = [("top", "", "bottom")[down], ("left", "", "right")[across]]
+        assert question.answer == (" ".join(filter(None, words)) or "center")
+
+
+def test_the_largest(pictures: list[Picture]) -> None:
+    for picture, question in _check(pictures, "size/extreme"):
+        best = max if re.search("largest|biggest", question.text) else min
+        chosen = best(picture.named(question.text), key=lambda i: picture.areas[i])
+        assert question.answer == _attribute(picture, question, chosen)
+
+
+def test_the_larger_of_two(pictures: list[Picture]) -> None:
+    for picture, question in _check(pictures, "size/than"):
+        one, other = (picture.areas[picture.one(words)] for words in question.text.split(" than "))
+        assert question.answer == ("Yes" if (one > other) == ("larger" in question.text) else "No")
+
+
+_BESIDE = {" left of ": "left", " right of ": "right", " above ": "top", " below ": "bottom"}
+
+
+def test_the_one_beside_another(pictures: list[Picture]) -> None:
+    for picture, question in _check(pictures, "relation/of"):
+        ((words, side),) = ((words, side) for words, side in _BESIDE.items() if words in question.text)
+        first, _, second = question.text.partition(words)
+        anchor = picture.one(second)
+        ahead = [i for i in picture.named(first) if picture.towards(side, i) > picture.towards(side, anchor)]
+        assert len(ahead) == 1
+        assert question.answer == _attribute(picture, question, ahead[0])
+
+
+def test_whether_it_is_beside_another(pictures: list[Picture]) -> None:
+    for picture, question in _check(pictures, "relation/is"):
+        ((words, side),) = ((words, side) for words, side in _BESIDE.items() if words in question.text)
+        first, _, second = question.text.partition(words)
+        true = picture.towards(side, picture.one(first)) > picture.towards(side, picture.one(second))
+        assert question.answer == ("Yes" if true else "No")
+
+
+def test_how_many(pictures: list[Picture]) -> None:
+    for picture, question in _check(pictures, "count"):
+        assert question.answer == str(len(picture.named(question.text)))
+
+
+def test_whether_it_is_there(pictures: list[Picture]) -> None:
+    answers: Counter[tuple[bool, str]] = Counter()
+    for picture, question in _check(pictures, "absence"):
+        found = re.search(_NAME, question.text)
+        answers[bool(found and found[1] and found[2] != "object"), question.answer] += 1
+        assert question.answer == ("Yes" if picture.named(question.text) else "No")
+    for pair in (True, False):  # the words alone tell nothing
+        assert answers[pair, "Yes"] == answers[pair, "No"]
+
+
+def test_descriptions_name_everything_in_order(pictures: list[Picture]) -> None:
+    for picture, question in _check(pictures, "description"):
+        side = "right" if question.text.endswith("left to right?") else "bottom"
+        order = sorted(range(len(picture.names)), key=lambda i: picture.towards(side, i))
+        assert question.answer == ", ".join(" ".join(picture.names[i]) for i in order)
+
+
+def test_a_question_is_asked_once_and_every_form_is_tested(pictures: list[Picture]) -> None:
+    for picture in pictures:
+        texts = [question.text for question in picture.questions]
+        assert len(texts) == len(set(texts))
+    assert {question.form for picture in pictures for question in picture.questions} == set(FORMS)
+    assert {kind_of(form) for form in FORMS} == {
+        "colour", "shape", "place", "size", "count", "relation", "absence", "description",
+    }  # fmt: skip

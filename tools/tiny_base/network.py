@@ -1,0 +1,64 @@
+"""The network: a plain Qwen2-VL in StampModel's clothes, and what it computes of a packed batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stamp_schemas.recipe import Model
+from stamp_train.backbones.random_init import build_random
+from stamp_train.sequence.inputs import ImageFeatures, StampInputs
+from tools.tiny_base.begin import begin_alike, begin_near, fit_projection
+from tools.tiny_base.plan import DocumentsPlan
+from tools.tiny_base.recipe import Recipe
+from tools.tiny_base.words import PLAIN
+
+
+@dataclass
+class Seen:
+    """logits: [T, V], for the next token after each of the rows that predict one. features: of the images. early: [P, H],
+    states of the image's tokens after the language model's first layer."""
+
+    logits: Tensor
+    features: ImageFeatures
+    early: Tensor
+
+
+def build_network(recipe: Recipe, tokenizer: Any) -> Any:
+    """A network with random weights, float32, whose projection of patches is fitted and frozen."""
+    model = Model(preset="tiny", shape=recipe.shape, vocabulary=recipe.vocabulary)
+    network: Any = build_random(model, tokenizer, PLAIN, recipe.seed, torch.float32)
+    begin_near(network)
+    begin_alike(network)
+    patches = network.model.visual.patch_embed
+    patches.requires_grad_(False)
+    patches.proj.weight.copy_(fit_projection(recipe.scenes, patches.embed_dim).view_as(patches.proj.weight))
+    return network
+
+
+def projection_of(network: Any) -> Tensor:
+    """The projection of patches: [width, 1176]."""
+    weight: Tensor = network.model.visual.patch_embed.proj.weight
+    return weight.flatten(1)
+
+
+class Projected(nn.Module):
+    """Stands in for the tower's projection where patches have been through it already."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """As they are."""
+        return features
+
+
+def look(network: Any, inputs: StampInputs) -> Seen:
+    """A forward pass over features of patches, not pixels: see `Projected`."""
+    features = network.image_features(inputs)
+    embeds = network.embed(inputs, features)
+    plan = DocumentsPlan(inputs.structure)
+    found = network.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=True)
+    images = inputs.feature_rows >= 0
+    logits = network.lm_head(found.last_hidden_state[0][inputs.text_rows])
+    return Seen(logits, features, found.hidden_states[1][0][images])

@@ -1,0 +1,219 @@
+"""What is asked of a scene, and what is right: every answer follows from the scene by the rules of `stamp_data.synth`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from stamp_data.synth.phrases import (
+    SIDES,
+    SIZE_RATIO,
+    Beside,
+    Condition,
+    Extreme,
+    Kind,
+    Part,
+    Query,
+    Side,
+    kinds_absent,
+    kinds_present,
+    members,
+    select,
+)
+from stamp_data.synth.scene import COLOURS, Scene
+from stamp_data.synth.shapes import SHAPES
+from stamp_data.synth.wording import noun, short, with_article
+
+CENTRE = 0.08  # of width and height, from the middle: beyond doubt at the centre
+NEIGHBOURS = 0.05  # of the picture's width or height: least distance of what is listed in order
+_TRIES = 16  # for what is asked by a condition: not every one has one answer
+_WORDS: dict[Side, str] = {"left": "to the left of", "right": "to the right of", "top": "above", "bottom": "below"}
+_OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
+
+
+class Question(NamedTuple):
+    """form: what it is about, and after a slash how it is asked; text and answer as they are said."""
+
+    form: str
+    text: str
+    answer: str
+
+
+def ask(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """Different questions of every form that the scene has answers to, in random wordings."""
+    found: dict[str, Question] = {}
+    for form, asker in _ASKERS.items():
+        for text, answer in asker(scene, rng):
+            found.setdefault(text, Question(form, text, answer))
+    return list(found.values())
+
+
+def kind_of(form: str) -> str:
+    """What a form is about."""
+    return form.partition("/")[0]
+
+
+Asked = Iterator[tuple[str, str]]
+
+
+def _single(scene: Scene, kinds: list[Kind]) -> list[tuple[Kind, int]]:
+    """Kinds of which there is one thing, and which."""
+    found = ((kind, members(scene, kind)) for kind in kinds)
+    return [(kind, min(things)) for kind, things in found if len(things) == 1]
+
+
+def _colour(scene: Scene, _: np.random.Generator) -> Asked:
+    for kind, thing in _single(scene, [kind for kind in kinds_present(scene) if not kind.colour]):
+        yield f"What color is the {noun(kind)}?", scene.things[thing].colour
+
+
+def _shape(scene: Scene, _: np.random.Generator) -> Asked:
+    for kind, thing in _single(scene, [kind for kind in kinds_present(scene) if not kind.shape]):
+        yield f"What shape is the {noun(kind)}?", scene.things[thing].shape
+
+
+def _chosen(
+    scene: Scene, rng: np.random.Generator, draw: Callable[[list[Kind]], Condition], tries: int = _TRIES
+) -> Asked:
+    """Color or shape of the one among several of a kind that a condition chooses."""
+    kinds = [kind for kind in [Kind(), *kinds_present(scene)] if not (kind.colour and kind.shape)]
+    kinds = [
+        kind for kind in kinds if len(members(scene, kind)) > 1
+    ]  # of a single one, color and shape would be enough
+    for _ in range(tries):
+        kind = kinds[int(rng.integers(len(kinds)))]
+        query = Query(kind, (draw(kinds_present(scene)),))
+        chosen = select(scene, query)
+        if chosen is None or len(chosen) != 1:
+            continue
+        thing = scene.things[min(chosen)]
+        words = short(query, rng).removeprefix("the ")
+        if kind.colour or (not kind.shape and rng.random() < 0.5):
+            yield f"What shape is the {words}?", thing.shape
+        else:
+            yield f"What color is the {words}?", thing.colour
+
+
+def _by_extreme(scene: Scene, rng: np.random.Generator) -> Asked:
+    return _chosen(scene, rng, lambda _: Extreme(SIDES[int(rng.integers(4))]))
+
+
+def _by_size(scene: Scene, rng: np.random.Generator) -> Asked:
+    return _chosen(scene, rng, lambda _: Extreme("largest" if rng.random() < 0.5 else "smallest"))
+
+
+def _by_side(scene: Scene, rng: np.random.Generator) -> Asked:
+    sides = (Part("top"), Part("bottom"), Part(None, "left"), Part(None, "right"))
+    return _chosen(scene, rng, lambda _: sides[int(rng.integers(4))])
+
+
+def _by_corner(scene: Scene, rng: np.random.Generator) -> Asked:
+    corners = (Part("top", "left"), Part("top", "right"), Part("bottom", "left"), Part("bottom", "right"))
+    return _chosen(scene, rng, lambda _: corners[int(rng.integers(4))])
+
+
+def _by_neighbour(scene: Scene, rng: np.random.Generator) -> Asked:
+    def draw(kinds: list[Kind]) -> Condition:
+        shaped = [kind for kind, _ in _single(scene, kinds) if kind.shape]
+        anchor = shaped[int(rng.integers(len(shaped)))] if shaped else Kind()
+        return Beside(SIDES[int(rng.integers(4))], anchor)
+
+    return _chosen(scene, rng, draw, 2 * _TRIES)
+
+
+def place(scene: Scene, thing: int) -> str | None:
+    """Where a thing is, in words: a corner, a side, or the center; None where people might disagree."""
+    x, y = scene.things[thing].centre
+    names = []
+    for share, low, high in ((y / scene.height, "top", "bottom"), (x / scene.width, "left", "right")):
+        if share < 1 / 3 or share > 2 / 3:
+            names.append(low if share < 1 / 3 else high)
+        elif abs(share - 0.5) > CENTRE:
+            return None
+    return " ".join(names) or "center"
+
+
+def _where(scene: Scene, _: np.random.Generator) -> Asked:
+    for kind, thing in _single(scene, kinds_present(scene)):
+        where = place(scene, thing)
+        if where:
+            yield f"Where is the {noun(kind)}?", where
+
+
+def _is_beside(scene: Scene, rng: np.random.Generator) -> Asked:
+    single = [kind for kind, _ in _single(scene, kinds_present(scene)) if kind.shape]
+    if len(single) < 2:
+        return
+    for _ in range(_TRIES // 2):
+        kind, anchor = (single[k] for k in rng.choice(len(single), 2, replace=False).tolist())
+        side = SIDES[int(rng.integers(4))]
+        if select(scene, Query(kind, (Beside(side, anchor),))):
+            true = bool(rng.random() < 0.5)
+            asked = _WORDS[side if true else _OPPOSITE[side]]
+            yield f"Is the {noun(kind)} {asked} the {noun(anchor)}?", "Yes" if true else "No"
+
+
+def _is_larger(scene: Scene, rng: np.random.Generator) -> Asked:
+    single = [(kind, thing) for kind, thing in _single(scene, kinds_present(scene)) if kind.shape]
+    if len(single) < 2:
+        return
+    for _ in range(_TRIES // 2):
+        (kind, one), (other, two) = (single[k] for k in rng.choice(len(single), 2, replace=False).tolist())
+        a, b = scene.things[one], scene.things[two]
+        ratios = (a.area / b.area, a.whole_area / b.whole_area)
+        if one != two and (min(ratios) > SIZE_RATIO or max(ratios) < 1 / SIZE_RATIO):
+            asked = "larger" if rng.random() < 0.5 else "smaller"
+            right = (min(ratios) > 1) == (asked == "larger")
+            yield f"Is the {noun(kind)} {asked} than the {noun(other)}?", "Yes" if right else "No"
+
+
+def _count(scene: Scene, rng: np.random.Generator) -> Asked:
+    present, absent = kinds_present(scene), kinds_absent(scene)
+    none = [absent[k] for k in rng.permutation(len(absent))[:2].tolist()]
+    for kind in [*present, *none]:
+        yield f"How many {noun(kind, plural=True)} are there?", str(len(members(scene, kind)))
+    yield "How many objects are there?", str(len(scene.things))
+
+
+def _absence(scene: Scene, rng: np.random.Generator) -> Asked:
+    """As many "no" as "yes" for colors, for shapes, and for pairs of both, of which the absent ones are half there."""
+    present = kinds_present(scene)
+    pairs = [kind for kind in present if kind.colour and kind.shape]
+    yield from _is_there(pairs, kinds_absent(scene), rng)
+    for every in ([Kind(colour) for colour in COLOURS], [Kind(None, shape) for shape in SHAPES]):
+        yield from _is_there([k for k in every if k in present], [k for k in every if k not in present], rng)
+
+
+def _is_there(present: list[Kind], absent: list[Kind], rng: np.random.Generator) -> Asked:
+    count = min(len(present), len(absent), 3)
+    for kinds, answer in ((present, "Yes"), (absent, "No")):
+        for k in rng.permutation(len(kinds))[:count].tolist():
+            yield f"Is there {with_article(kinds[k])} in the picture?", answer
+
+
+def _description(scene: Scene, _: np.random.Generator) -> Asked:
+    for axis, words, extent in ((0, "from left to right", scene.width), (1, "from top to bottom", scene.height)):
+        order = sorted(scene.things, key=lambda thing: thing.centre[axis])
+        steps = np.diff([thing.centre[axis] for thing in order])
+        if steps.min() >= NEIGHBOURS * extent:
+            yield f"What is in the picture {words}?", ", ".join(noun(Kind(t.colour, t.shape)) for t in order)
+
+
+_ASKERS: dict[str, Callable[[Scene, np.random.Generator], Asked]] = {
+    "colour": _colour,
+    "shape": _shape,
+    "place/where": _where,
+    "place/side": _by_side,
+    "place/corner": _by_corner,
+    "place/extreme": _by_extreme,
+    "size/extreme": _by_size,
+    "size/than": _is_larger,
+    "count": _count,
+    "relation/of": _by_neighbour,
+    "relation/is": _is_beside,
+    "absence": _absence,
+    "description": _description,
+}
+FORMS = tuple(_ASKERS)
