@@ -49,9 +49,9 @@ def codes(
             asked(codec=codec, sets=sets, out=out, scales=_sides(scales), vocabulary=vocabulary, tried=tried), report
         )
     if json:
-        return print_json(made)
-    _print(made)
-    return None
+        print_json(made)
+    else:
+        _print(made)
 
 
 def _sides(text: str) -> tuple[int, ...]:

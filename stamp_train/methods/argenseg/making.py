@@ -15,6 +15,7 @@ from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.writing import hold
 from stamp_schemas import RLE, Record, StampError, UsageFault
+from stamp_schemas.manifest import ShardEntry
 from stamp_train.methods.argenseg.beside import ShardCodes, folder_of, mask_digest, read_shard, write_shard
 from stamp_train.methods.argenseg.codec import Codec
 from stamp_train.methods.argenseg.files import RESIDUAL, open_codec, save_residual
@@ -76,9 +77,10 @@ def make_codes(asked: Asked, report: Report = lambda *_: None) -> Made:
     """
     sets = [ShardSet(store) for store in find_sets(*asked.sets)]
     written: list[SetCodes] = []
+    codec: Codec
     if asked.codec == RESIDUAL:
-        codec, path = _fitted(asked, sets, report)
-        digest = codec.digest
+        fitted, path = _fitted(asked, sets, report)
+        codec, digest = fitted, fitted.digest
     else:
         if asked.out:
             raise UsageFault("--out is where a fitted codec goes", f"stamp-train codes residual SETS --out {asked.out}")
@@ -137,10 +139,10 @@ def _write(one: ShardSet, codec: Codec, digest: str, report: Report) -> SetCodes
     return SetCodes(str(one.store), str(folder), total - kept, kept)
 
 
-def _is_there(folder: Path, shard: object, digest: str, cells: int) -> bool:
+def _is_there(folder: Path, shard: ShardEntry, digest: str, cells: int) -> bool:
     """Whether a shard's codes are there and whole; others are made anew."""
     try:
-        return read_shard(folder, shard, digest, cells) is not None  # type: ignore[arg-type]
+        return read_shard(folder, shard, digest, cells) is not None
     except StampError:
         return False
 
