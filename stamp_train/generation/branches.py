@@ -42,6 +42,11 @@ class Branch:
         ids, done = self.reply.ids, self.reply.puts[-1].end if self.reply.puts else 0
         return ids.index(self.seg_id, done) if self.seg_id in ids[done:] else None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a fault came when a `<|seg|>` had been read, and before its tokens were made."""
+        return self.waiting is not None and self.waiting < self.held
+
     def unread(self) -> TokenSpan:
         """The ids that the cache does not hold, as far as they can be read."""
         end = None if self.waiting is None else self.waiting + 1

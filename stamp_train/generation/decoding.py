@@ -86,6 +86,8 @@ class Batch:
         branches: some of the batch's, in its order, each with at least one unread id. What a method puts behind a `<|seg|>` is
         made on the way. Final states [len(branches), H] of their last tokens come back.
         """
+        if stopped := [branch for branch in branches if branch.stopped]:
+            self._put(stopped)
         states = self._read(branches)
         left, found = list(branches), dict[Branch, Tensor]()
         while waiting := [branch for branch in left if branch.waiting is not None]:

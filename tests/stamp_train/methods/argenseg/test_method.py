@@ -157,6 +157,27 @@ def test_a_batch_that_memory_does_not_suffice_for_is_begun_again_in_halves(monke
         assert all(torch.equal(*pair) for pair in zip(one_answer.masks, other.masks, strict=True))
 
 
+def test_a_conversation_goes_on_after_a_fault_in_the_making_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The `<|seg|>` is in the cache by then, and the dialogue stays as it is."""
+    one = tiny("argenseg")
+    conversation = StampGenerator(one.model, one.processor).conversation(IMAGE, GenerationOptions(max_new_tokens=0))
+    begins = ("See <|seg|> so", "Or <|seg|>")
+    wanted = [conversation.ask(begin, begin=begin) for begin in begins]
+    method: Any = one.method
+    conversation = StampGenerator(one.model, one.processor).conversation(IMAGE, GenerationOptions(max_new_tokens=0))
+    with monkeypatch.context() as patched:
+
+        def failing(batch: Any, segs: Any) -> Any:
+            batch.keep(some_tokens(batch, segs[0]))
+            raise torch.OutOfMemoryError("out of memory")
+
+        patched.setattr(method, "say", failing)
+        with pytest.raises(StampModelError, match="out of memory"):
+            conversation.ask(begins[0], begin=begins[0])
+    found = conversation.ask(begins[1], begin=begins[1])
+    assert found.ids == wanted[1].ids and torch.equal(found.masks[0], wanted[1].masks[0])
+
+
 def some_tokens(batch: Any, seg: Any) -> Any:
     """Some tokens behind a `<|seg|>`, which a pass that fails later leaves in the cache."""
     sequence = batch.sequence()
