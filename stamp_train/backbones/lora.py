@@ -102,4 +102,5 @@ def merge_adapter(adapted: Any) -> Any:
             raise StampModelError(
                 "the adapter trained embeddings and output matrix apart", fix="train with lora_config(style='default')"
             )
+    merged.method.know(merged.classifier)
     return merged

@@ -178,6 +178,9 @@ class Method(ABC):
     def readout(self, hidden_size: int, vision_size: int) -> Readout:
         """The module that reads states of that width, and features of the tower before the merge of that width."""
 
+    def know(self, readout: Readout) -> None:  # noqa: B027 - of no use to most methods
+        """Take a readout that has come into the place of the one that `readout` made, as that of an adapter does."""
+
     @abstractmethod
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
         """What the readout found, as one logit picture [h, w] for each mask, foreground above 0."""

@@ -103,6 +103,12 @@ class Argenseg(Method):
         self.codec = empty_codec(self.settings.shape or {})
         return CodeHead(hidden_size, self.codec, joint=self.settings.softmax == "joint")
 
+    def know(self, readout: Readout) -> None:
+        """Its codec is the network's own."""
+        assert isinstance(readout, CodeHead)
+        self.codec = readout.codec
+        vars(self).pop("_here", None)
+
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
         """Of the likeliest codes, each as it is predicted behind the true ones of the scales before."""
         return self._drawn(found["codes"].argmax(-1).view(len(masks), self.scales.cells))
@@ -158,4 +164,6 @@ class Argenseg(Method):
 
     def prepare(self, network: nn.Module) -> None:
         """Know the network's codec."""
-        self.codec = next(module.codec for module in network.modules() if isinstance(module, CodeHead))
+        for module in network.modules():
+            if isinstance(module, CodeHead):  # the last one: peft keeps what it has put another in the place of
+                self.know(module)

@@ -14,14 +14,20 @@ from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.processor import PixelBatch
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.argenseg.files import save_residual
+from stamp_train.methods.argenseg.residual import ResidualCodec
 from stamp_train.methods.argenseg.settings import ArgensegSettings
 from stamp_train.methods.losses import total
+from stamp_train.predict.opening import open_checkpoint
+from stamp_train.recipes import resolve
 from stamp_train.sequence.chat import Message
 from stamp_train.sequence.document import Document, Put
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
 from stamp_train.sequence.layout import Layout
+from stamp_train.train.network import build_network
 
+from ...predict.runs import adapter_run, base_model
 from ..making import ONE, TURNS, TWO, example, record, tiny
 
 NAMES = ["argenseg", "argenseg-scales"]
@@ -278,3 +284,20 @@ def test_a_checkpoint_in_half_precision_draws_the_same_codes_alike(tmp_path: Pat
     label = one.method.label(record([ONE]), 0, GRID, None)
     assert np.array_equal(half.method.label(record([ONE]), 0, GRID, None), label)
     assert torch.equal(half.method.ideal(label), one.method.ideal(label))
+
+
+def test_the_codec_of_an_adapter_is_the_one_that_it_was_trained_with(tmp_path: Path) -> None:
+    """peft copies the readout, and keeps the one before, which has other codebooks where the adapter is opened."""
+    path = tmp_path / "codec.safetensors"
+    save_residual(ResidualCodec({"scales": (1, 2, 4), "vocabulary": 8}, torch.rand(3, 8, 16).bfloat16().float()), path)
+    base = base_model(tmp_path / "base", tied=True)
+    start = ("model.preset=", f"model.start={base}", "model.head_width=null")
+    run = adapter_run(tmp_path / "run", *start, f"method={{name: argenseg, file: {path}}}")
+    trained = run.network.get_base_model().method.codec.quantiser.books
+    opened, _ = open_checkpoint(run.checkpoint)
+    method: Any = opened.method
+    assert trained.any() and torch.equal(opened.classifier.codec.quantiser.books, trained)
+    assert method.codec is opened.classifier.codec
+    save_residual(ResidualCodec({"scales": (1, 2, 4), "vocabulary": 8}), path)
+    again, _ = build_network(resolve(str(tmp_path / "run/recipe.yaml")).recipe, run.checkpoint)
+    assert torch.equal(again.get_base_model().method.codec.quantiser.books, trained)
