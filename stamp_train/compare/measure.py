@@ -104,7 +104,7 @@ def measure(asked: Asked) -> Measured:
     sets = asked.asking.sets(recipe)
     prepare, upsampling = prepare_with(processor), recipe.evaluation.upsampling
     ceilings = {one.name: ceiling(one, prepare, model.method, upsampling) for one in sets}
-    watch = _Watch(StampGenerator(model, processor), asked.asking.max_new_tokens)
+    watch = Watch(StampGenerator(model, processor), asked.asking.max_new_tokens)
     timed = [watch.timed(picture, case) for picture, case in _some(sets, asked.asking.timed + WARM_UP)][WARM_UP:]
     return Measured(
         parameters=sizes.parameters,
@@ -121,23 +121,27 @@ def measure(asked: Asked) -> Measured:
     )
 
 
-class _Watch:
+class Watch:
     """Asks a model, and counts what goes through it, whatever its method does."""
 
     def __init__(self, generator: StampGenerator, max_new_tokens: int) -> None:
         self.generator = generator
         self.free = generator.complete(GenerationOptions(max_new_tokens=max_new_tokens, batch_size=1))
+        # One token is decoded after words alone, so that they are read; a `<|seg|>` there must not have its mask drawn.
+        ends = (*(self.free.stop_ids or ()), generator.chat.seg_id)
+        self.words = replace(self.free, max_new_tokens=1, stop_ids=ends)
         self.tokens = self.passes = self.vision = 0
         inner = generator.model.model
         inner.language_model.register_forward_pre_hook(self._language, with_kwargs=True)
         inner.visual.register_forward_pre_hook(self._look)
 
     def timed(self, picture: Image, case: Case) -> _Timed:
+        """What three answers to a case take, see the module's text."""
         words = case.begin.replace(SEG, "")
         return _Timed(
             free=self._spent(picture, case.messages, self.free),
             forced=self._spent(picture, _begun(case, case.begin), replace(self.free, max_new_tokens=0)),
-            words=self._spent(picture, _begun(case, words), replace(self.free, max_new_tokens=1)),
+            words=self._spent(picture, _begun(case, words), self.words),
             masks=len(case.truths),
         )
 
