@@ -61,8 +61,8 @@ def _sides(text: str) -> tuple[int, ...]:
         sides = tuple(int(part) for part in text.split(","))
     except ValueError:
         sides = ()
-    if len(sides) < 2 or list(sides) != sorted({*sides}) or not 1 <= sides[0] <= sides[-1] <= 64:
-        raise UsageFault(f"--scales {text}: no growing sides", "1,2,4,8,16, say; the last is 64 at most")
+    if len(sides) < 2 or list(sides) != sorted({*sides}) or not 1 == sides[0] < sides[-1] <= 64:
+        raise UsageFault(f"--scales {text}: no sides that grow from 1", "1,2,4,8,16, say; the last is 64 at most")
     return sides
 
 

@@ -15,6 +15,7 @@ from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 from stamp_train.methods.argenseg.codec import Codec
 from stamp_train.methods.argenseg.residual import CELL, ResidualCodec
+from stamp_train.methods.argenseg.settings import check_codes
 from stamp_train.methods.argenseg.var import VarCodec, shape_of
 from stamp_train.sequence.errors import reading
 
@@ -38,10 +39,11 @@ def read_codec(path: Path) -> tuple[dict[str, Any], Weights]:
         with reading(path):
             found, told = _safe(path) if path.suffix == ".safetensors" else (_pickled(path), {})
             scales = tuple(int(side) for side in told.get("scales", "").split(",") if side)
-            if told.get("codec") == RESIDUAL:
-                return _residual_shape(found, scales), found
-            weights = {name: weight.float() for name, weight in found.items()}
-            return {"kind": VAR, **shape_of(weights, scales)}, weights
+            fitted = told.get("codec") == RESIDUAL
+            weights = found if fitted else {name: weight.float() for name, weight in found.items()}
+            shape = _residual_shape(found, scales) if fitted else {"kind": VAR, **shape_of(weights, scales)}
+            check_codes(shape["scales"], shape["vocabulary"])
+            return shape, weights
     except UsageFault:
         raise
     except StampError as fault:
@@ -80,6 +82,8 @@ def _residual_shape(weights: Weights, scales: tuple[int, ...]) -> dict[str, Any]
     books = weights["books"] if weights.keys() == {"books"} else torch.zeros(0)
     if books.ndim != 3 or len(books) != len(scales) or books.shape[2] != CELL * CELL:
         raise StampError("no codebooks of as many scales as it says")
+    if not bool(books.isfinite().all()):
+        raise StampError("its codebooks hold numbers that are not finite")
     shape = {"kind": RESIDUAL, "scales": scales, "vocabulary": books.shape[1]}
     return {**shape, "digest": ResidualCodec(shape, books.float()).digest}
 
@@ -94,4 +98,6 @@ def _pickled(path: Path) -> dict[str, Tensor]:
     found = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise StampError("no dictionary of tensors")
+    if sum(4 * tensor.numel() for tensor in found.values()) > _LARGEST:  # which may be few numbers, repeated
+        raise StampError("tensors of more numbers than any codec has")
     return {str(name): tensor for name, tensor in found.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,6 +16,14 @@ from stamp_train.sequence.chat import NO, YES
 
 SEG_END = "<|seg_end|>"
 _PUBLISHED_SCALES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+
+
+def check_codes(scales: Sequence[int], vocabulary: int) -> None:
+    """ValueError for codes that no mask has: the first one is predicted by `<|seg|>`, and they are kept as int16."""
+    if len(scales) < 2 or scales[0] != 1 or list(scales) != sorted(set(scales)) or scales[-1] > 64:
+        raise ValueError("scales grow from 1, there are two at least, and the last is 64 at most")
+    if not 2 <= vocabulary <= 32768:
+        raise ValueError("vocabulary is 2 to 32768")
 
 
 class ArgensegSettings(Settings, frozen=True, tag_field="name", tag="argenseg"):
@@ -45,11 +53,9 @@ class ArgensegSettings(Settings, frozen=True, tag_field="name", tag="argenseg"):
     shape: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        sides = self.scales
-        if list(sides) != sorted(set(sides)) or len(sides) < 2 or sides[-1] > 64:
-            raise ValueError("scales grow from one to the next, there are two at least, and the last is 64 at most")
-        if not 2 <= self.vocabulary <= 32768:  # codes are kept as int16
-            raise ValueError("vocabulary is 2 to 32768")
+        check_codes(self.scales, self.vocabulary)
+        if self.shape is not None:
+            check_codes(self.shape.get("scales") or (), self.shape.get("vocabulary") or 0)
 
     @property
     def sides(self) -> tuple[int, ...]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 from stamp_data.rle import encode
 from stamp_schemas import RLE, StampError, UsageFault
@@ -116,8 +118,11 @@ def test_a_new_network_fits_its_codec_to_the_records_and_one_with_a_file_takes_t
 
 
 def test_wrong_settings_and_files_get_a_line(tmp_path: Path) -> None:
+    for scales in ((4, 2), (2, 4), (1,), (1, 65)):  # of (2, 4), three codes would have no token that predicts them
+        with pytest.raises(ValueError, match="scales grow"):
+            ArgensegSettings(scales=scales)
     with pytest.raises(ValueError, match="scales grow"):
-        ArgensegSettings(scales=(4, 2))
+        ArgensegSettings(shape={"kind": "residual", "scales": [1, 100_000], "vocabulary": 16})
     with pytest.raises(ValueError, match="vocabulary"):
         ArgensegSettings(vocabulary=1)
     with pytest.raises(UsageFault, match=r"method\.file: codec var needs its weights"):
@@ -131,6 +136,27 @@ def test_wrong_settings_and_files_get_a_line(tmp_path: Path) -> None:
         ArgensegSettings(file=str(tmp_path / "other.safetensors")).over(trained)
     with pytest.raises(StampError, match="no masks to fit"):
         ResidualCodec(SHAPE).begin([])
+
+
+@pytest.mark.parametrize(
+    ("scales", "books", "told"),
+    [
+        ("2,4,8", torch.zeros(3, 8, 16), "scales grow"),
+        ("1,2,70000", torch.zeros(3, 8, 16), "scales grow"),
+        ("1,2,4", torch.zeros(3, 32769, 16), "vocabulary is 2 to 32768"),
+        ("1,2,4", torch.full((3, 8, 16), torch.nan), "not finite"),
+        ("1,2", torch.zeros(3, 8, 16), "no codebooks"),
+        ("1,two,4", torch.zeros(3, 8, 16), "cannot be opened"),
+    ],
+)
+def test_files_of_codes_that_no_mask_can_have_are_refused(
+    scales: str, books: Tensor, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.safetensors"
+    save_file({"books": books}, path, {"codec": "residual", "scales": scales})
+    with pytest.raises(StampError, match=told) as fault:
+        open_codec(path)
+    assert str(path) in fault.value.message
 
 
 def test_a_quantiser_of_one_book_uses_it_at_every_scale() -> None:

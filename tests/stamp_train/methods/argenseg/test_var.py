@@ -138,6 +138,9 @@ def test_a_pickle_of_tensors_is_read_and_one_of_anything_else_is_not_run(tmp_pat
     with pytest.raises(StampError, match=r"bad\.pth: cannot be opened"):
         read_codec(tmp_path / "bad.pth")
     assert not ran.exists()
+    torch.save({"x": torch.zeros(1).expand(1 << 40)}, tmp_path / "large.pth")
+    with pytest.raises(StampError, match=r"large\.pth: tensors of more numbers than any codec has"):
+        read_codec(tmp_path / "large.pth")
 
 
 class _Runs:
