@@ -98,8 +98,9 @@ class ArgensegSettings(Settings, frozen=True, tag_field="name", tag="argenseg"):
 
     def over(self, network: Self) -> Self:
         """The settings of a network that exists; UsageFault for the file of another codec than its own."""
-        digest = (network.shape or {}).get("digest")
-        if self.file and Path(self.file).expanduser().is_file() and digest and self._of_file()["digest"] != digest:
+        shape = network.shape  # of a fitted codec without a digest: no file is that
+        there = bool(self.file) and Path(self.file).expanduser().is_file()
+        if there and shape and self._of_file()["digest"] != shape.get("digest"):
             raise UsageFault(f"method.file: {self.file} is not the codec of the checkpoint", "leave it out")
         return super().over(network)
 

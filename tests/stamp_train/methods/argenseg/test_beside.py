@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import StampError, UsageFault
 from stamp_train.methods.argenseg import making
-from stamp_train.methods.argenseg.beside import CodeStore
+from stamp_train.methods.argenseg.beside import CodeStore, read_shard, write_shard
 from stamp_train.methods.argenseg.files import open_codec
 from stamp_train.methods.argenseg.making import Asked, make_codes
 from stamp_train.methods.argenseg.settings import ArgensegSettings
@@ -73,6 +74,22 @@ def test_what_is_damaged_is_refused_and_made_anew(shards: Path, vae: Path) -> No
     path.unlink()
     with ShardSet(place) as one, pytest.raises(StampError, match="no codes of shard"):
         CodeStore().open([one], digest, 30)
+
+
+@pytest.mark.parametrize("change", [np.float32, np.int64, np.negative, lambda codes: np.ravel(codes)[0]])
+def test_codes_that_are_none_are_refused_though_they_hash_right(change: Any, shards: Path, vae: Path) -> None:
+    place = shards / "val"
+    digest = make_codes(Asked(str(vae), [str(place)], tried=0)).digest
+    path = only_file(place)
+    whole = path.read_bytes()
+    with ShardSet(place) as one:
+        [shard] = one.shards
+        found = read_shard(path.parent, shard, digest, 30)
+        assert found is not None
+        write_shard(path.parent, shard, digest, replace(found, codes=np.asarray(change(found.codes))))
+        with pytest.raises(StampError, match="damaged codes"):
+            CodeStore().open([one], digest, 30)
+    path.write_bytes(whole)
 
 
 def test_a_stopped_making_goes_on(shards: Path, vae: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,8 @@ def test_wrong_settings_and_files_get_a_line(tmp_path: Path) -> None:
     save_residual(fitted(discs(20)), tmp_path / "other.safetensors")
     with pytest.raises(UsageFault, match="is not the codec of the checkpoint"):
         ArgensegSettings(file=str(tmp_path / "other.safetensors")).over(trained)
+    with pytest.raises(UsageFault, match="is not the codec of the checkpoint"):
+        ArgensegSettings(file=str(tmp_path / "c.safetensors")).over(ArgensegSettings().sized())  # fitted to its sets
     with pytest.raises(StampError, match="no masks to fit"):
         ResidualCodec(SHAPE).begin([])
 
