@@ -22,6 +22,8 @@ from stamp_data.shards.manifest import read_manifest
 from stamp_data.writing import LOCK, write_atomic
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
+from stamp_train.backbones.base import find
+from stamp_train.backbones.folder import digest
 from stamp_train.eval.cases import CaseSet
 from stamp_train.recipes import Resolved
 from stamp_train.stream.stages import open_set, told_root
@@ -53,12 +55,14 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """What all runs of a comparison have in common.
 
     recipe: its name. values: of it, by dotted path, without method and seed. sets: name -> digest, of training and evaluation.
+    start: digest of the base model that it names; empty where it names none, or one that is yet to be fetched.
     """
 
     recipe: str
     values: dict[str, Any]
     sets: dict[str, str]
     asking: Asking
+    start: str = ""
 
 
 def shared(resolved: Resolved, asking: Asking) -> Shared:
@@ -74,7 +78,13 @@ def shared(resolved: Resolved, asking: Asking) -> Shared:
         values=msgspec.json.decode(msgspec.json.encode(values)),  # as it is read back
         sets=_sets(recipe),
         asking=asking,
+        start=_start(recipe),
     )
+
+
+def _start(recipe: Recipe) -> str:
+    folder = find(recipe.model.start) if recipe.model.start else None
+    return digest(folder) if folder else ""
 
 
 def _sets(recipe: Recipe) -> dict[str, str]:
@@ -118,6 +128,8 @@ def _read(path: Path) -> Shared:
 
 def _changes(old: Shared, new: Shared) -> list[str]:
     before, after = ({**one.values, **one.sets, **_alone(one)} for one in (old, new))
+    if old.start and new.start:
+        before["weights of model.start"], after["weights of model.start"] = old.start, new.start
     return [
         f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
         for key in dict.fromkeys([*before, *after])
