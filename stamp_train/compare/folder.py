@@ -99,7 +99,8 @@ def claim(folder: Path, asked: Shared, overwrite: bool = False) -> None:
     overwrite: begin anew. UsageFault: the folder holds a comparison of something else, or something else.
     """
     path = folder / COMPARISON
-    if not path.is_file() and any(one.name != LOCK for one in folder.iterdir()):
+    begun = (LOCK, COMPARISON)  # what a call leaves that is killed before it has written down whose folder it is
+    if not path.is_file() and not all(one.name.startswith(begun) for one in folder.iterdir()):
         raise UsageFault(f"{folder}: holds something, but no comparison", "give another --out")
     if overwrite and path.is_file():
         for name in (RUNS, BASE, PICTURES):
