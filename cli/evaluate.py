@@ -42,6 +42,9 @@ def eval(
         Literal["record", "fixed"],
         ASK(help="record: each question as the build drew it; fixed: always the first of its templates."),
     ] = "record",
+    records: Annotated[
+        int | None, ASK(min=1, help="At most so many records of each set, a random sample; all if not given.")
+    ] = None,
     max_new_tokens: Annotated[int, ASK(min=1, help="Most tokens of an answer.")] = 512,
     min_tokens: Annotated[
         int | None, ASK(min=1, help="Least merged patches of a picture; the checkpoint's if not given.")
@@ -111,6 +114,7 @@ def eval(
         labels=_kinds(learnt, labels, side) if oracle else (),
         mode=mode,
         prompt=prompt,
+        records=records,
         upsampling=upsampling,
         refine=refine,
         refine_preset=refine_preset,

@@ -71,8 +71,9 @@ def build(
         list[str],
         typer.Argument(
             metavar="NAME…",
-            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; coco, labelme or refer (with --name) for "
-            "your own data; or `all` for whatever is under ROOT.",
+            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data coco, labelme, refer (with "
+            "--name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, refcoco_parquet, reason_seg_parquet, lvis, "
+            "sa1b, sa2va, phrasecut; or `all` for whatever is under ROOT.",
         ),
     ],
     root: Root,

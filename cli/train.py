@@ -39,6 +39,15 @@ COMMANDS: console.Commands = {
             "stamp-train eval --oracle stamp-2b shards/refcoco-unc/val",
         ),
     ),
+    "compare": (
+        TRAIN,
+        "compare",
+        (
+            "stamp-train compare --methods",
+            "stamp-train compare stamp-fine text4seg-16 --seeds 1 --set data.root=shards",
+            "stamp-train compare all --recipe compare-2b --dry-run --device h100 --devices 8",
+        ),
+    ),
     "predict": (
         USE,
         "predict",

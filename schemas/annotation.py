@@ -39,6 +39,7 @@ class ImageRef(msgspec.Struct, omit_defaults=True):
     width, height: pixels as the annotation claims them, or None where the format does not say.
     root: which of the folders that pictures may lie in, 0 being the dataset's root (`stamp_data.sources.finding`).
     embedded: the annotation file that holds the picture itself, relative to the root; "" if it is a file of its own.
+    row: of an `embedded` Parquet file, the one that holds the picture; -1 where it is another file.
     rivals: paths that fit `path` equally well where nothing fits it better, so that none of them is taken.
     """
 
@@ -48,6 +49,7 @@ class ImageRef(msgspec.Struct, omit_defaults=True):
     frame: Frame = "stored"
     root: int = 0
     embedded: str = ""
+    row: int = -1
     rivals: list[str] = []
 
 

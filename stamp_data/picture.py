@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
@@ -149,13 +149,14 @@ def check_picture(data: bytes, name: str) -> Picture:
 
 
 @contextmanager
-def opening(data: bytes | memoryview, name: str, formats: tuple[str, ...] = OPENED) -> Iterator[Image.Image]:
+def opening(data: bytes | memoryview | BinaryIO, name: str, formats: tuple[str, ...] = OPENED) -> Iterator[Image.Image]:
     """The picture as Pillow opens it, of a format and a size that are taken; whatever Pillow raises in the block, as a
     PictureFault. name: for messages, "" to leave it out.
     """
     label = f"{name}: " if name else ""
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        file = io.BytesIO(data) if isinstance(data, bytes | memoryview) else data
+        with Image.open(file, formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise PictureFault("picture-too-large", f"{label}{width}×{height} pixels; at most {MAX_PIXELS:,}")

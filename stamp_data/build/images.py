@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-from stamp_data.files import MISSING, UNDECODABLE, Stamp, stamp
+from stamp_data.build.embedded import read_embedded
+from stamp_data.files import MISSING, Stamp, stamp
 from stamp_data.picture import LinkFault, Picture, PictureFault, RivalFault, check_picture, read_file
 from stamp_schemas import ImageRef, StampError
-
-
-class _Embedding(msgspec.Struct):
-    """What of a labelme file is wanted here."""
-
-    data: str = msgspec.field(name="imageData")
-
-
-_EMBEDDING = msgspec.json.Decoder(_Embedding)
 
 
 class RawImages:
@@ -52,8 +40,11 @@ class RawImages:
         self.changed.append(MISSING.changed)
 
     def _read(self, image: ImageRef) -> tuple[bytes, Stamp]:
+        root = self.roots[image.root]
         try:
-            return read_file(self.roots[image.root], image.embedded or image.path, self.follow_links)
+            if image.embedded:
+                return read_embedded(root, image.embedded, image.row, self.follow_links)
+            return read_file(root, image.path, self.follow_links)
         except PictureFault as fault:
             if fault.reason == "picture-missing" and image.rivals:
                 raise RivalFault(image.path, image.rivals) from None
@@ -74,22 +65,8 @@ class RawImages:
 
 
 def _checked(data: bytes, image: ImageRef) -> Picture:
-    if image.embedded:
-        return check_picture(_embedded(data, image.embedded), f"{image.embedded}: its imageData")
-    return check_picture(data, image.path)
-
-
-def _embedded(data: bytes, name: str) -> bytes:
-    """The picture in a labelme file, wrapped into lines or with the head of a data URI. name: of the file. PictureFault if
-    there is none.
-    """
-    try:
-        found = base64.b64decode(_EMBEDDING.decode(data).data.rpartition("base64,")[2])
-    except (*UNDECODABLE, binascii.Error, ValueError):
-        found = b""
-    if not found:
-        raise PictureFault("picture-broken", f"{name}: its imageData is no picture in base64")
-    return found
+    inner = f"row {image.row}" if image.row >= 0 else "its imageData"
+    return check_picture(data, f"{image.embedded}: {inner}" if image.embedded else image.path)
 
 
 def told(fault: PictureFault) -> str:

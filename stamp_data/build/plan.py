@@ -132,7 +132,7 @@ def locate(annotation: Annotation, finder: Finder) -> Stamp:
     image = annotation.image
     if image is None:
         return MISSING
-    found = MISSING if finder.given else stamp(finder.full(image))
+    found = MISSING if finder.given and not image.embedded else stamp(finder.full(image))
     if found == MISSING and not image.embedded:
         annotation.image = finder.placed(image)
         return stamp(finder.full(annotation.image))

@@ -18,10 +18,11 @@ import msgspec
 
 from stamp_data.doctor.datasets import DatasetReport, Finding, Level, examine_dataset
 from stamp_data.sources import SOURCES
-from stamp_data.sources.base import AS_USUAL, Reading
+from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.foreign import recognise
+from stamp_data.sources.formats.core import FormatSource
 from stamp_data.sources.own_refer import own_set, own_sets
-from stamp_schemas import UsageFault
+from stamp_schemas import StampError, UsageFault
 from stamp_schemas.extras import install_line
 
 LITTLE_SPACE = 20 << 30  # bytes; a built set is about as large as its pictures
@@ -73,11 +74,24 @@ def examine(root: Path, tokenizer: Path | None = None, reading: Reading = AS_USU
     if not root.is_dir():
         raise UsageFault(f"{root} is no folder", "name the folder that holds the downloads")
     own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
-    reports = [report for kind in (*SOURCES.values(), *own) for report in examine_dataset(kind, root, reading)]
+    kinds = [kind for kind in (*SOURCES.values(), *own) if not _is_of_another(kind, root)]
+    reports = [report for kind in kinds for report in examine_dataset(kind, root, reading)]
     report = Report(str(root), reports, environment(root, tokenizer))
     if report.nothing and (form := recognise(root)):
         report.foreign = f"this is {form.name}: {form.way}"
     return report
+
+
+def _is_of_another(kind: type[Source], root: Path) -> bool:
+    """Whether all files that look like a format that is known by their place are of formats that are known by their keys."""
+    if not kind.own or issubclass(kind, FormatSource) or not kind.find(root):
+        return False
+    try:
+        files = {path.resolve() for path in kind(root).inputs}
+    except StampError:
+        return False
+    surer = [form(root) for form in SOURCES.values() if issubclass(form, FormatSource) and form.find(root)]
+    return files <= {path.resolve() for source in surer for path in source.inputs}
 
 
 def environment(root: Path, tokenizer: Path | None = None) -> list[Fact]:

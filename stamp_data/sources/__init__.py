@@ -7,6 +7,18 @@ from pathlib import Path
 
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
+from stamp_data.sources.formats.cvat import CVAT
+from stamp_data.sources.formats.label_studio import LabelStudio
+from stamp_data.sources.formats.lvis import LVIS
+from stamp_data.sources.formats.mask_table import MaskTable
+from stamp_data.sources.formats.phrasecut import PhraseCut
+from stamp_data.sources.formats.reasonseg_parquet import ReasonSegParquet
+from stamp_data.sources.formats.refcoco_parquet import RefCOCOParquet
+from stamp_data.sources.formats.sa1b import SA1B
+from stamp_data.sources.formats.sa2va import Sa2VA
+from stamp_data.sources.formats.saco import SACo
+from stamp_data.sources.formats.via import VIA
+from stamp_data.sources.formats.yolo import YOLO
 from stamp_data.sources.grefcoco import GRefCOCO
 from stamp_data.sources.labelme import LabelMe
 from stamp_data.sources.llava import LLaVA
@@ -17,8 +29,11 @@ from stamp_schemas import StampError, UsageFault
 
 SOURCES: dict[str, type[Source]] = {
     source.dataset: source
-    for source in (RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF, GRefCOCO, ReasonSeg, LLaVA, COCO, LabelMe)
-}
+    for source in (
+        RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF, GRefCOCO, ReasonSeg, LLaVA, COCO, LabelMe,
+        LabelStudio, CVAT, MaskTable, YOLO, VIA, SACo, RefCOCOParquet, ReasonSegParquet, LVIS, SA1B, Sa2VA, PhraseCut,
+    )
+}  # fmt: skip
 
 
 def open_source(name: str, root: Path, split_by: str = "", reading: Reading = AS_USUAL, own_name: str = "") -> Source:

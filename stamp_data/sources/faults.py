@@ -29,6 +29,7 @@ REASONS: dict[str, str] = {
     "no-area": "the shape is a point or a line and covers no area",
     "no-phrase": "nothing says in words what the annotation shows",
     "no-picture": "a question points at a picture, and the record names none",
+    "not-exhaustive": "the file says that the phrase names more in the picture than its masks show",
     "no-target": "no region of the record is a target",
     "other-media": "the conversation is about a film or a sound",
     "picture-renamed": "the picture that the file names is not there, and the one beside the file was taken",
@@ -36,7 +37,7 @@ REASONS: dict[str, str] = {
     "picture-missing": "the picture that belongs to the record is not on disk",
     "several-images": "the conversation is about more than one picture",
     "unreadable-file": "the file of this one record cannot be read or is not of the expected format",
-    "unused-entry": "the explanatory entry belongs to no record of the split",
+    "unused-entry": "the entry belongs to no record or region that is read",
 }
 """Code -> one line. The build adds codes of its own for pictures, masks and texts."""
 

@@ -48,15 +48,17 @@ _AS_COCO = "then `stamp-data build coco`"
 _CONVERT = f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COCO}"
 _REFER = "`stamp-data build refer --name NAME`"
 _PICKLE = "load the list with `json`, `pickle` it as refs(unc).p beside it, then `stamp-data build refer --name FOLDER`"
-_LVIS = f"give each image its `file_name` (the end of `coco_url`), {_AS_COCO}"
-_LABEL_STUDIO = f"in Label Studio, export as COCO (brush: COCO with images), {_AS_COCO}"
-_PNG = f"encode each with pycocotools and {_OWN}"
+_LVIS = "`stamp-data build lvis --root FILE`"
+_LABEL_STUDIO = "`stamp-data build label_studio --root FILE`"
+_PNG = "list them in masks.csv, with columns image, mask and phrase, then `stamp-data build masks --root FOLDER`"
+_SA_CO = "`stamp-data build saco --root FILE`; in COCO of your own it is called `expression`"
+_YOLO = "`stamp-data build yolo --root FOLDER`, with the names of its classes in data.yaml or classes.txt"
 
 FORMATS: tuple[Format, ...] = (
-    _json("SA-Co (SAM 3)", "text_input", f"its noun phrases are not read yet; {_OWN}"),
-    _json("SA-Co (SAM 3)", "noun_phrase", f"its noun phrases are not read yet; {_OWN}"),
+    _json("SA-Co (SAM 3)", "text_input", _SA_CO),
+    _json("SA-Co (SAM 3)", "noun_phrase", _SA_CO),
     _json("MDETR's grounding JSON", "tokens_positive", f"its phrases are parts of captions; {_OWN}"),
-    _json("PACO", "obj_ann_id", f"its categories, as 'dog:head', are no phrases; {_OWN}"),
+    _json("PACO", "obj_ann_id", f"{_LVIS} reads its categories; a phrase of your own is an `expression` in COCO"),
     _json("COCO panoptic", "segments_info", f"convert it with panopticapi's panoptic2detection_coco_format.py, {_AS_COCO}"),
     _json("LVIS", "neg_category_ids", _LVIS, "file_name"),
     _json("LVIS", "synset synonyms images", _LVIS, "file_name"),
@@ -64,16 +66,18 @@ FORMATS: tuple[Format, ...] = (
     _json("Google's refexp JSON", "refexps", "take the set as REFER has it: `stamp-data build refcocog --split-by google`"),
     _json("Visual Genome", "regions phrase region_id", "its regions are boxes without masks; PhraseCut has masks for it"),
     _json("Visual Genome", "objects image_id object_id", "its objects are boxes without masks; PhraseCut has masks for it"),
-    _json("PhraseCut", "phrase Polygons", f"`Polygons` of a task are a `segmentation`, its `phrase` an `expression`: {_OWN}"),
-    _json("VIA", "shape_attributes", f"in VIA, export the annotations in COCO format, {_AS_COCO}"),
+    _json("PhraseCut", "phrase Polygons", "`stamp-data build phrasecut --root FOLDER`"),
+    _json("VIA", "shape_attributes", "`stamp-data build via --root FILE`"),
     _json("Label Studio JSON", "data result", _LABEL_STUDIO),
-    _json("VIA", "_via_img_metadata", f"in VIA, export the annotations in COCO format, {_AS_COCO}"),
+    _json("VIA", "_via_img_metadata", "`stamp-data build via --root FILE`"),
     _json("Label Studio JSON-MIN", "polygonlabels", _LABEL_STUDIO),
     _json("Label Studio JSON-MIN", "brushlabels", _LABEL_STUDIO),
     _json("CreateML JSON", "image annotations coordinates", f"its objects are boxes without masks; {_OWN}"),
     _json("Supervisely JSON", "classTitle", f"in Supervisely, export to COCO, {_AS_COCO}"),
     _json("Cityscapes", "imgHeight imgWidth objects", f"convert its polygons; {_OWN}"),
-    _json("SA-1B", "image annotations segmentation", f"it has masks, but no phrases; {_OWN}", "images"),
+    _json("SA-1B", "image annotations segmentation",
+          "it has no phrases: give masks an `expression`, then `stamp-data build sa1b --root FOLDER`", "images"),
+    _json("Sa2VA JSON", "image mask text", "`stamp-data build sa2va --root FILE`"),
     Format(REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
     Format(REFER_FORMAT, _REFER, ("*/refs(*).p",)),
     Format("references of REFER as JSON", _PICKLE, ("refer_seg/*/refs*.json",)),
@@ -82,19 +86,19 @@ FORMATS: tuple[Format, ...] = (
     _json("ReasonSeg", "is_sentence shapes", "`stamp-data build reason_seg --root FOLDER`, with train/, val/ or test/ in it"),
     _json("labelme", "shapes imagePath", "`stamp-data build labelme --root FOLDER`"),
     _json("COCO instances JSON", "images annotations segmentation", "`stamp-data build coco --root FILE`"),
-    Format("CVAT XML", f"in CVAT, export as COCO 1.0, {_AS_COCO} (with --crowd instance for masks)", head=b"<annotations"),
+    Format("CVAT XML", "`stamp-data build cvat --root FILE`", head=b"<annotations"),
     Format("Pascal VOC", _CONVERT, ("JPEGImages/*", "ImageSets")),
     Format("Pascal VOC", _CONVERT, ("**/VOC*/JPEGImages",)),
     Format("Pascal VOC", _CONVERT, head=b"<annotation"),
-    Format("YOLO", _CONVERT, ("labels/**/*.txt",)),
-    Format("YOLO", _CONVERT, ("*/labels/*.txt",)),
-    Format("YOLO", _CONVERT, ("**/classes.txt",)),
-    Format("YOLO", _CONVERT, ("data.yaml",)),
+    Format("YOLO", _YOLO, ("labels/**/*.txt",)),
+    Format("YOLO", _YOLO, ("*/labels/*.txt",)),
+    Format("YOLO", _YOLO, ("**/classes.txt",)),
+    Format("YOLO", _YOLO, ("data.yaml",)),
     Format("COCO-Stuff's PNGs", "build its stuff_train2017.json with `stamp-data build coco`", ("stuffthingmaps/**/*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("annotations/*/ADE_*.png",)),
     Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("**/ADE_*_seg.png",)),
     Format("gRefCOCO", "`stamp-data build grefcoco`", ("**/grefs(*).json",)),
-    Format("Parquet", f"load it with Hugging Face datasets and {_OWN}", ("**/*.parquet",)),
+    Format("Parquet", f"`stamp-data build refcoco_parquet` or `reason_seg_parquet`; else {_OWN}", ("**/*.parquet",)),
     Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", ("**/*.arrow",)),
     Format("TFRecord", f"read it with TensorFlow Datasets and {_OWN}", ("**/*.tfrecord*",)),
     Format("masks as PNG", _PNG, ("masks/**/*.png",)),
@@ -106,7 +110,7 @@ FORMATS: tuple[Format, ...] = (
     Format("archives", "unpack them first", ("*.zip",)),
     Format("archives", "unpack them first", ("*.tar*",)),
     Format("archives", "unpack them first", ("*.tgz",)),
-    Format("CSV", f"its rows say in their own way what they mean; {_OWN}", ("*.csv",)),
+    Format("CSV", "with columns image, mask and phrase: `stamp-data build masks`; of VIA: `stamp-data build via`", ("*.csv",)),
 )  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """The structure as a list of segments: which stretch of queries meets which stretches of keys, and how.
 
-The rule of `structure.may_attend` leaves few shapes. The text of a branch is causal over prefix and branch; a mask block
-sees prefix, branch up to its `<|seg|>` and itself, without any mask; tokens that look for a number see what is before them,
-one another, and what shows it, without any mask either. So a sequence falls into contiguous pieces, and
-attention into segments whose keys are pieces in full - nothing masked is ever computed but the causal half.
+The rule of `structure.may_attend` leaves few shapes. The text of a branch is causal over prefix and branch, but tokens of one
+order see one another; a mask block sees prefix, branch up to its `<|seg|>` and itself, without any mask; tokens that look for
+a number see what is before them, one another, and what shows it, without any mask either. So a sequence falls into contiguous
+pieces, and attention into segments whose keys are pieces in full - nothing masked is ever computed but the causal half.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class _Piece:
     last: int
     looks: int
     shown: int
+    together: bool  # text of one order
 
 
 def partition(structure: AttentionStructure) -> Partition:
@@ -72,6 +73,7 @@ def partition(structure: AttentionStructure) -> Partition:
             int(order[stop - 1]),
             int(looks[start]),
             int(shown[start]),
+            bool(stop - start > 1 and order[start] == order[stop - 1]),
         )
         for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
     ]
@@ -83,13 +85,16 @@ def partition(structure: AttentionStructure) -> Partition:
 
 
 def _piece_starts(document: Ints, branch: Ints, block: Ints, order: Ints, looks: Ints, shown: Ints) -> Ints:
-    """Cuts where anything but the order changes, where text steps back, and where a mask block's history ends."""
+    """Cuts where anything but the order changes, where text steps back, around text of one order, and where a mask block's
+    history ends."""
     changes = np.zeros(len(document), dtype=bool)
     changes[0] = True
     for fact in (document, branch, block, looks, shown):
         changes[1:] |= fact[1:] != fact[:-1]
     masks = block > 0
-    changes[1:] |= ~masks[1:] & (order[1:] <= order[:-1])
+    equal = ~changes[1:] & ~masks[1:] & (order[1:] == order[:-1])
+    together = np.append(False, equal) | np.append(equal, False)
+    changes[1:] |= ~masks[1:] & ((order[1:] < order[:-1]) | (~equal & (together[1:] | together[:-1])))
     ends = {tuple(end) for end in np.stack([document[masks], branch[masks], order[masks]], 1).tolist()}
     text = np.flatnonzero(~masks[:-1])
     changes[1:][text] |= [(document[i], branch[i], order[i]) in ends for i in text] if ends else False
@@ -121,9 +126,12 @@ def _segments(pieces: list[_Piece]) -> list[Segment]:
 
 
 def _of_text(members: list[_Piece], history: list[_Piece], pieces: list[_Piece]) -> list[Segment]:
-    """Stretches of the text of a branch, the last of a history, which end where tokens look ahead, and those that do."""
+    """Stretches of the text of a branch, the last of a history, which end where tokens look ahead, and those that do.
+
+    Text of one order is a stretch of its own, which is seen without any mask.
+    """
     found = []
-    for looks, group in groupby(members, key=lambda piece: piece.looks):
+    for (looks, together), group in groupby(members, key=lambda one: (one.looks, one.together and one.number + 1)):
         stretch = list(group)
         before = history[: history.index(stretch[-1]) + 1]
         if looks:
@@ -131,7 +139,7 @@ def _of_text(members: list[_Piece], history: list[_Piece], pieces: list[_Piece])
             ahead = [piece for piece in pieces if piece.shown == looks and piece not in before]
             found.append(Segment(_numbers(stretch), _numbers(before + ahead), causal=False))
         else:
-            found.append(Segment(_numbers(stretch), _numbers(before), causal=True))
+            found.append(Segment(_numbers(stretch), _numbers(before), causal=not together))
     return found
 
 

@@ -34,7 +34,8 @@ class SetCard(msgspec.Struct, frozen=True):
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for, in the words of the command.
 
-    prompt: `record` (each question as the build drew it) or `fixed` (always the first of its templates). upsampling: from the
+    prompt: `record` (each question as the build drew it) or `fixed` (always the first of its templates). records: of each set,
+    at most; None for all. upsampling: from the
     patch grid to the picture, see `stamp_train.methods.upsample`. no_target_pixels: masks of fewer pixels say that there is no
     target; 0: only masks of none. max_new_tokens: of an answer; decoding is greedy. batch_size: cases answered at a time.
     min_tokens, max_tokens: bounds of merged patches per picture instead of the checkpoint's. factor: side of a patch in pixels,
@@ -42,6 +43,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     prompt: Prompting = "record"
+    records: int | None = None
     upsampling: str = BILINEAR
     no_target_pixels: int = 0
     max_new_tokens: int = 512

@@ -66,13 +66,16 @@ class ImageCases:
 
 
 class CaseSet:
-    """The cases of the shard set at a folder or URL; StampError if there is none."""
+    """The cases of the shard set at a folder or URL; StampError if there is none.
 
-    def __init__(self, place: Location, prompting: Prompting = "record") -> None:
+    records: of so many of its records with cases at most, which are a random sample: records lie in the order of hashes.
+    """
+
+    def __init__(self, place: Location, prompting: Prompting = "record", records: int | None = None) -> None:
         self.shards = ShardSet(place)
         self.manifest = self.shards.manifest
         self.prompting = prompting
-        self.rows = [row for row in self.shards.rows if self.count(row)]
+        self.rows = [row for row in self.shards.rows if self.count(row)][:records]
 
     @property
     def name(self) -> str:
@@ -107,6 +110,16 @@ class CaseSet:
                 damaged.append((f"{row.key}/#{number}", f"{row.member_name('json')}: {fault}"))
         return ImageCases(row.key, image, list(cases.values()), damaged, self.manifest.settings.pixels_per_patch)
 
+    def wordings(self, row: IndexRow) -> dict[str, frozenset[str]]:
+        """Every true answer that the build could have drawn for each case of a record, by the case's id."""
+        record, wording = self.shards.record(row), self.manifest.settings.wording
+        chosen = [record.dialogues[number] for number in self.asking(row)]
+        return {
+            case: frozenset([answer, *alternatives(answer, "answers", one.expression, answer.count(SEG), wording)])
+            for one in chosen
+            for case, _, answer in _answers(record, one)
+        }
+
     def close(self) -> None:
         """Let go of open files."""
         self.shards.close()
@@ -119,21 +132,19 @@ class CaseSet:
 
     def _cases(self, record: Record, dialogue: Dialogue) -> Iterator[Case]:
         """ValueError or IndexError for targets that the record does not have, or that do not fit its picture."""
-        before, answers = 0, 0
-        for turn, message in enumerate(dialogue.messages):
-            answer = _text(message)
-            segs = answer.count(SEG) if message.role == "assistant" else 0
-            if segs:
-                asked = self._asked(dialogue, dialogue.messages[:turn])
-                targets = dialogue.targets[before : before + segs]
-                yield Case(
-                    id=f"{record.key}/{dialogue.id}" + (f"/{turn}" if answers else ""),
-                    expression=dialogue.expression,
-                    messages=[_plain(one) for one in asked],
-                    begin=answer[: answer.rindex(SEG) + len(SEG)],
-                    truths=[_truth(record, target) for target in targets],
-                )
-                before, answers = before + segs, answers + 1
+        before = 0
+        for case, turn, answer in _answers(record, dialogue):
+            segs = answer.count(SEG)
+            asked = self._asked(dialogue, dialogue.messages[:turn])
+            targets = dialogue.targets[before : before + segs]
+            yield Case(
+                id=case,
+                expression=dialogue.expression,
+                messages=[_plain(one) for one in asked],
+                begin=answer[: answer.rindex(SEG) + len(SEG)],
+                truths=[_truth(record, target) for target in targets],
+            )
+            before += segs
         if not before or before != len(dialogue.targets):
             raise ValueError(f"dialogue {dialogue.id} has {len(dialogue.targets)} targets, its answers {before} {SEG}")
 
@@ -146,12 +157,14 @@ class CaseSet:
         return [Message(messages[0].role, [Content("image"), Content("text", known[0] if known else question)])]
 
 
-def open_sets(paths: Sequence[Location], prompting: Prompting = "record") -> tuple[list[CaseSet], list[str]]:
-    """All sets at or below some paths that have masks, and the names of those that have none.
+def open_sets(
+    paths: Sequence[Location], prompting: Prompting = "record", records: int | None = None
+) -> tuple[list[CaseSet], list[str]]:
+    """All sets at or below some paths that have masks, and the names of those that have none. Arguments as of `CaseSet`.
 
     StampError if no set has masks, UsageFault if two have one name.
     """
-    sets = [CaseSet(store, prompting) for store in find_sets(*paths)]
+    sets = [CaseSet(store, prompting, records) for store in find_sets(*paths)]
     scored = [one for one in sets if len(one)]
     without = [one.name for one in sets if not len(one)]
     if not scored:
@@ -163,6 +176,16 @@ def open_sets(paths: Sequence[Location], prompting: Prompting = "record") -> tup
     if twice:
         raise UsageFault(f"two sets are called {twice[0]}", "evaluate them one after the other")
     return scored, without
+
+
+def _answers(record: Record, dialogue: Dialogue) -> Iterator[tuple[str, int, str]]:
+    """The answers of a dialogue that hold `<|seg|>`, each a case: its id, its place among the messages, its text."""
+    first = True
+    for turn, message in enumerate(dialogue.messages):
+        answer = _text(message)
+        if message.role == "assistant" and SEG in answer:
+            yield f"{record.key}/{dialogue.id}" + ("" if first else f"/{turn}"), turn, answer
+            first = False
 
 
 def _picture(data: bytes, record: Record, name: str) -> Image.Image:

@@ -64,7 +64,7 @@ class Session:
         check_method(asked.upsampling)
         self.asked, self.folder = asked, asked.out
         self.device = pick_device(asked.device)
-        self.sets, self.without_masks = open_sets(asked.shards, asked.prompt)
+        self.sets, self.without_masks = open_sets(asked.shards, asked.prompt, asked.records)
         self.batches = make_batches(self.sets, asked.batch_size)
         self.checkpoint = None if asked.checkpoint is None else find_checkpoint(asked.checkpoint)
         self.settings = self._settings()

@@ -211,6 +211,7 @@ class Run:
             padding=result.padding,
             batch_digest=batch.digest,
             seconds=time.perf_counter() - began,
+            memory=round(memory_held(), 3),
         )
         if self.main:
             self.log.add(row.flat())

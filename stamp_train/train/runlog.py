@@ -17,7 +17,8 @@ class Row(msgspec.Struct, kw_only=True):
     step: from 1, over all stages. losses: the method's, by name, weighted means over the global batch; `loss` is their sum. lr:
     learning rate of the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language
     model. batch_digest: names the dialogues (`stamp-train plan show`). padding: fraction of the packs' room that was left
-    empty, averaged over the ranks. seconds: wall time of the step.
+    empty, averaged over the ranks. seconds: wall time of the step. memory: most GiB that
+    the main process has held so far, on its GPU where it has one.
     """
 
     step: int
@@ -31,6 +32,7 @@ class Row(msgspec.Struct, kw_only=True):
     padding: float
     batch_digest: str
     seconds: float
+    memory: float = 0.0
 
     def flat(self) -> dict[str, Any]:
         """As it stands in the log: each of the losses as `loss_<name>`, after `loss`."""

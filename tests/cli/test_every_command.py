@@ -52,6 +52,7 @@ WRONG = {
     "stamp-train export": "nowhere out",
     "stamp-train chat": "{world}/model nowhere.png",
     "stamp-train plan show": "nowhere --step 1",
+    "stamp-train compare": "stamp-fine --recipe nowhere",
 }
 # Another one, where a command takes more than one path.
 ALSO_WRONG = {
@@ -65,6 +66,7 @@ ALSO_WRONG = {
     "stamp-train export": "{world}/photo out",
     "stamp-train chat": "nowhere {world}/photo/a.png",
     "stamp-train verify": "{world}/photo",
+    "stamp-train compare": "nothing --recipe {recipe}",
 }
 # A call of each that goes well, without --json.
 RIGHT = {
@@ -83,6 +85,7 @@ RIGHT = {
     "stamp-train predict": "{world}/model {world}/photo/a.png -t What? --max-new-tokens 2 --out out",
     "stamp-train export": "{world}/model out",
     "stamp-train plan show": "{recipe} --step 1 --set data.root={shards}",
+    "stamp-train compare": "stamp-fine --recipe {recipe} --set data.root={shards} --dry-run",
 }
 TALKS = {"stamp-train chat"}  # and so has no end of its own
 WITHOUT_JSON = {"stamp-data synth", "stamp-data explain", *TALKS}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
 
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources import open_source
@@ -102,6 +106,102 @@ def labelme(root: Path) -> None:
     write_json(root / "a.json", {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 40, "imageWidth": 60})
 
 
+def label_studio(root: Path) -> None:
+    size = {"original_width": 64, "original_height": 48}
+    value = {"points": [[10, 10], [60, 10], [60, 60]], "polygonlabels": ["cup"]}
+    brush = {"format": "rle", "rle": [0, 0, 48, 0, 57, 27, 255, 47, 255, 255], "brushlabels": ["cat"]}
+    results = [
+        {"id": "p", "type": "polygonlabels", "value": value, **size},
+        {"id": "p", "type": "textarea", "from_name": "phrase", "value": {"text": ["left cup"]}},
+        {"id": "b", "type": "brushlabels", "value": brush, **size},
+        {"id": "n", "type": "textarea", "from_name": "no_target", "value": {"text": ["a cow"]}},
+    ]
+    write_json(root / "export.json", [{"id": 1, "data": {"image": "a.jpg"}, "annotations": [{"result": results}]}])
+
+
+def label_studio_min(root: Path) -> None:
+    size = {"original_width": 64, "original_height": 48}
+    shape = {"points": [[10, 10], [60, 10], [60, 60]], "polygonlabels": ["cup"], **size}
+    write_json(
+        root / "min.json", [{"image": "a.jpg", "id": 1, "label": [shape], "no_target": "a cow", "phrase": "red"}]
+    )
+
+
+def cvat(root: Path) -> None:
+    shapes = (
+        '<polygon label="cup" points="1,1;9,1;9,9"><attribute name="expression">left</attribute></polygon>'
+        '<box label="box" xtl="1" ytl="1" xbr="9" ybr="9" rotation="3"/><ellipse label="e" cx="9" cy="9" rx="3" ry="4"/>'
+        '<mask label="m" rle="3, 5, 1" left="2" top="2" width="3" height="3"/>'
+        '<tag label="no_target"><attribute name="text">a cow</attribute></tag>'
+    )
+    held = f'<annotations><image id="0" name="a.jpg" width="64" height="48" subset="val">{shapes}</image></annotations>'
+    (root / "annotations.xml").write_text(held)
+
+
+def via(root: Path) -> None:
+    shapes = [
+        {"name": "polygon", "all_points_x": [1, 9, 9], "all_points_y": [1, 1, 9]},
+        {"name": "ellipse", "cx": 9, "cy": 9, "rx": 3, "ry": 4, "theta": 0.3},
+    ]
+    regions = [{"shape_attributes": shape, "region_attributes": {"name": "cup"}} for shape in shapes]
+    entry = {"filename": "a.jpg", "size": 9, "regions": regions, "file_attributes": {"no_target": "a cow;a dog"}}
+    write_json(root / "via.json", {"_via_img_metadata": {"a.jpg9": entry}})
+
+
+def saco(root: Path) -> None:
+    images = [image(1, text_input="a cup"), image(2, text_input="a dog", is_pixel_exhaustive=1)]
+    write_json(root / "gold.json", instances(images, [annotation(1, 1, noun_phrase="cup"), annotation(2, 1)]))
+
+
+CATEGORIES = [{"id": 1, "name": "cup"}, {"id": 2, "name": "aerosol_can"}]
+
+
+def lvis(root: Path) -> None:
+    more = {"coco_url": "http://x/train2017/1.jpg", "neg_category_ids": [2], "not_exhaustive_category_ids": []}
+    write_json(
+        root / "lvis_v1_train.json", instances([image(1, **more)], [annotation(1, 1)]) | {"categories": CATEGORIES}
+    )
+
+
+def sa1b(root: Path) -> None:
+    held = {"image": {"image_id": 1, "file_name": "a.jpg", "width": 64, "height": 48}}
+    runs = {"id": 5, "segmentation": {"size": [48, 64], "counts": [3000, 72]}, "expressions": ["it", "that"]}
+    write_json(root / "sa_1.json", {**held, "annotations": [runs, {"id": 6, "segmentation": [], "phrase": "a cow"}]})
+
+
+def sa2va(root: Path) -> None:
+    square = annotation(1, 1)["segmentation"]
+    write_json(root / "train.json", [{"image": "a.jpg", "mask": [square, []], "text": ["it", ["no", "not"]]}])
+
+
+def phrasecut(root: Path) -> None:
+    outline = [[[[1, 1], [9, 1], [9, 9]]]]
+    write_json(root / "refer_train.json", [{"task_id": "7__1", "image_id": 7, "phrase": "cup", "Polygons": outline}])
+
+
+def masks(root: Path, name: str) -> None:
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(root / "m.png")
+    row = {"image": "a.jpg", "mask": "m.png", "phrase": "it", "value": "1", "split": "val"}
+    lines = [json.dumps(row)] if name.endswith("l") else [",".join(row), ",".join(row.values())]
+    (root / name).write_text("\n".join([*lines, ""]))
+
+
+def parquet(root: Path) -> None:
+    raw = json.dumps({"segmentation": annotation(1, 1)["segmentation"]})
+    info = json.dumps({"file_name": "a.jpg", "width": 64, "height": 48})
+    sentences = [{"sent": "left", "sent_id": 1}, {"sent": "the cup", "sent_id": 2}]
+    row = {"image_id": 1, "ref_id": 2, "ann_id": 3, "split": "val", "sentences": sentences}
+    pq.write_table(pa.Table.from_pylist([{**row, "raw_anns": raw, "raw_image_info": info}] * 3), root / "val.parquet")
+
+
+def yolo(root: Path) -> None:
+    (root / "labels").mkdir()
+    (root / "images").mkdir()
+    Image.new("L", (64, 48)).save(root / "images/a.png")
+    (root / "classes.txt").write_text("cup\ndog\n")
+    (root / "labels/a.txt").write_text("0 0.1 0.1 0.9 0.1 0.9 0.9\n1 .1 .2 .3 .4 .5 .6 .7 .8\n")
+
+
 def survive(dataset: str, root: Path) -> str:
     """Read everything."""
     rejects = RejectLog()
@@ -155,4 +255,18 @@ READERS = [
     ),
     reader("own data, coco exported", "coco", own_coco, "annotations/instances_train.json"),
     reader("own data, labelme", "labelme", labelme, "a.json"),
+    reader("Label Studio", "label_studio", label_studio, "export.json"),
+    reader("Label Studio, small", "label_studio", label_studio_min, "min.json"),
+    reader("CVAT", "cvat", cvat, "annotations.xml"),
+    reader("VIA", "via", via, "via.json"),
+    reader("SA-Co", "saco", saco, "gold.json"),
+    reader("LVIS", "lvis", lvis, "lvis_v1_train.json"),
+    reader("SA-1B", "sa1b", sa1b, "sa_1.json"),
+    reader("Sa2VA", "sa2va", sa2va, "train.json"),
+    reader("PhraseCut", "phrasecut", phrasecut, "refer_train.json"),
+    reader("masks, JSON lines", "masks", partial(masks, name="t.jsonl"), "t.jsonl"),
+    reader("masks, table", "masks", partial(masks, name="t.csv"), "t.csv"),
+    reader("masks, the mask", "masks", partial(masks, name="t.csv"), "m.png"),
+    reader("RefCOCO as Parquet", "refcoco_parquet", parquet, "val.parquet"),
+    reader("YOLO", "yolo", yolo, "labels/a.txt"),
 ]

@@ -67,6 +67,7 @@ def _write(writer: ShardWriter, made: Made, number: int, tokens: bool) -> IndexR
     names = {"image": f"{key}{extension}", "json": f"{key}.json", "labels": f"{key}.labels.npy"}
     spans = {kind: writer.add(names[kind], data) if data else (0, 0, 0) for kind, data in members.items()}
     values = described(record, extension[1:] if made.image else "") | placed(spans)
+    values["masks"] = [len(dialogue.targets) for dialogue in record.dialogues]  # also where an answer has fewer
     if made.labels is not None:  # which need not be those of the record
         targets, height, width = made.labels.shape
         values |= {"targets": targets, "grid_height": height, "grid_width": width, "image_tokens": height * width}

@@ -266,6 +266,9 @@ def test_the_picture_inside_a_labelme_file_is_stored(tmp_path: Path) -> None:
         ("c.jpg", "picture-missing", "c.jpg: no such file; --images DIR names the folder that it lies in"),
     ]
     assert [one for one in examine(root).datasets if one.dataset == "labelme"]
+    (tmp_path / "more").mkdir()
+    (done,) = build(root, tmp_path / "again", "labelme", images=(tmp_path / "more",))
+    assert {one.image for one in read_set(done.folder)[0]} == set(pictures.values())
 
 
 def test_names_that_fit_equally_well_are_told_and_once_one_is_left_it_is_taken(tmp_path: Path) -> None:

@@ -199,8 +199,8 @@ def test_all_of_it_at_once(real_data: Path, reasoned: Path, tmp_path: Path) -> N
 
 FOREIGN = [
     ("google_refexp", "Google's refexp JSON", "`stamp-data build refcocog --split-by google`"),
-    ("cvat", "CVAT XML", "export as COCO 1.0"),
-    ("label_studio", "Label Studio JSON", "export as COCO"),
+    ("cvat", "CVAT XML", "stamp-data build cvat"),
+    ("label_studio", "Label Studio JSON", "stamp-data build label_studio"),
 ]
 
 

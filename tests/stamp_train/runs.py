@@ -78,7 +78,7 @@ def run(resolved: Resolved, out: Path, start: Path | None = None, **more: Any) -
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:
-    """The rows of a run's log, without what the clock decides; a row that is being written is left out."""
+    """The rows of a run's log, without what clock and machine decide; a row that is being written is left out."""
     lines = (out / "log.jsonl").read_bytes().split(b"\n")[:-1]
     rows = [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in ("seconds", "memory")} for row in rows]

@@ -23,6 +23,7 @@ ROOMS = (
     "predict",
     "eval",
     "publish",
+    "compare",
 )
 FOLDERS = {"stamp_schemas": "schemas", "stamp_data": "stamp_data", "stamp_train": "stamp_train", "stamp_cli": "cli"}
 MAY_IMPORT = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,6 +27,7 @@ from stamp_schemas.manifest import ShardEntry
 
 Codes = NDArray[np.int16]
 _DIGEST = 16  # bytes of a mask's digest
+_TOLD = "stamp"  # name of the metadata
 
 
 def folder_of(one: SetIndex, digest: str) -> Path:
@@ -60,15 +62,20 @@ class ShardCodes:
         return found.hexdigest()
 
 
+class _Told(msgspec.Struct):
+    """What a file says of itself."""
+
+    codec: str
+    shard: str
+    digest: str
+    records: list[tuple[str, int]]
+
+
 def write_shard(folder: Path, shard: ShardEntry, digest: str, found: ShardCodes) -> None:
     """Write a shard's codes, whole or not at all."""
-    told = {
-        "codec": digest,
-        "shard": shard.digest,
-        "records": msgspec.json.encode(found.records).decode(),
-        "digest": found.digest(),
-    }
-    write_atomic(_path(folder, shard), save({"codes": found.codes, "masks": found.masks}, told))
+    told = _Told(digest, shard.digest, found.digest(), found.records)
+    tensors: dict[str, NDArray[Any]] = {"codes": found.codes, "masks": found.masks}
+    write_atomic(_path(folder, shard), save(tensors, {_TOLD: msgspec.json.encode(told).decode()}))
 
 
 def read_shard(folder: Path, shard: ShardEntry, digest: str, cells: int) -> ShardCodes | None:
@@ -81,15 +88,13 @@ def read_shard(folder: Path, shard: ShardEntry, digest: str, cells: int) -> Shar
         return None
     try:
         with safe_open(path, "np") as file:
-            told = file.metadata() or {}
+            told = msgspec.json.decode((file.metadata() or {})[_TOLD], type=_Told)
         tensors = load(path.read_bytes())
-        found = ShardCodes(
-            tensors["codes"], tensors["masks"], msgspec.json.decode(told["records"], type=list[tuple[str, int]])
-        )
-        whole = found.digest() == told["digest"]
+        found = ShardCodes(tensors["codes"], tensors["masks"], told.records)
+        whole = found.digest() == told.digest
     except (SafetensorError, msgspec.MsgspecError, KeyError, ValueError) as fault:
         raise StampError(f"{path}: no codes that can be read: {fault}", _anew(path)) from None
-    if told.get("codec") != digest or told.get("shard") != shard.digest:
+    if (told.codec, told.shard) != (digest, shard.digest):
         raise StampError(f"{path}: codes of another codec, or of a shard that is no longer this one", _anew(path))
     shapes = (len(found.codes), cells), (len(found.codes), _DIGEST)
     if not whole or (found.codes.shape, found.masks.shape) != shapes or len(found.codes) != shard.targets:
@@ -112,13 +117,16 @@ class CodeStore:
                 self._opened.add(str(one.store))
 
     def _open(self, one: SetIndex, digest: str, cells: int) -> None:
+        shards = [shard for shard in one.shards if shard.targets]
+        if not shards:
+            return
         folder = folder_of(one, digest)
         hint = f"stamp-train codes CODEC {one.store}, with the codec's file"
         if not folder.is_dir():
             others = sorted(path.name for path in folder.parent.glob("codes-*"))
             more = f"; there are {', '.join(others)}, of other codecs" if others else ""
             raise StampError(f"{one.store}: no codes of codec {digest[:12]}{more}", hint)
-        for shard in one.shards:
+        for shard in shards:
             found = read_shard(folder, shard, digest, cells)
             if found is None:
                 raise StampError(f"{folder}: no codes of shard {shard.path}", hint)

@@ -57,7 +57,7 @@ class Self1eHead(Readout):
                 places = list(members)
                 planes = planes or self.planes(reading, document)
                 end = begin + sum(place.rows for place in places)
-                states = reading.states[begin:end].unflatten(0, (len(places), -1))
+                states = reading.states[begin:end].reshape(len(places), -1, reading.states.shape[1])
                 found.append(self.logits(states, planes, document.grid))
                 begin = end
         return {name: torch.cat([part[at].flatten() for part in found]) for at, name in enumerate(("masks", "low"))}
@@ -99,8 +99,10 @@ class Self1eHead(Readout):
 
 def unshuffle(merged: Tensor, grid: Grid) -> Tensor:
     """Tokens [..., h * w, 4 * C], row by row, as cells [..., 2h, 2w, C]: the inverse of a merge of 2x2, row by row."""
-    cells = merged.unflatten(-1, (MERGE, MERGE, -1)).unflatten(-4, grid)
-    return cells.transpose(-4, -3).flatten(-3, -2).flatten(-4, -3)
+    *rest, _, channels = merged.shape
+    height, width = grid
+    cells = merged.reshape(*rest, height, width, MERGE, MERGE, channels // MERGE**2)
+    return cells.transpose(-4, -3).reshape(*rest, MERGE * height, MERGE * width, -1)
 
 
 def _products(cells: Tensor, query: Tensor) -> Tensor:

@@ -211,7 +211,7 @@ def test_what_lies_there_instead_is_named(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/a.txt").write_text("0 0.1 0.1 0.2 0.2 0.3 0.1")
     report = examine(tmp_path)
-    assert report.nothing and report.foreign.startswith("this is YOLO: convert it")
+    assert report.nothing and report.foreign.startswith("this is YOLO: `stamp-data build yolo")
     with pytest.raises(StampError, match="no dataset found: this is YOLO"):
         build(tmp_path, tmp_path / "out", "all")
 

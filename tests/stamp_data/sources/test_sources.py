@@ -18,8 +18,10 @@ from .raw import some_refs, two_images, write_refer
 
 
 def test_the_families_are_all_there() -> None:
-    wanted = ["refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava", "coco", "labelme"]
-    assert list(SOURCES) == wanted
+    published = ["refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava"]
+    own = ["coco", "labelme", "label_studio", "cvat", "masks", "yolo", "via", "saco"]
+    others = ["refcoco_parquet", "reason_seg_parquet", "lvis", "sa1b", "sa2va", "phrasecut"]
+    assert list(SOURCES) == [*published, *own, *others]
     assert all(kind.licence for kind in SOURCES.values())
 
 
@@ -61,7 +63,7 @@ def test_inputs_lie_under_the_root(tmp_path: Path) -> None:
 
 def test_every_reason_is_listed_and_used() -> None:
     folder = Path(next(iter(sources.__path__)))
-    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py") if path.name != "faults.py")
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py") if path.name != "faults.py")
     said = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', code))
     assert said >= set(REASONS)
     raised = set(re.findall(r'RecordFault\(\s*"([^"]+)"', code))

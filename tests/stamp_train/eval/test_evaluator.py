@@ -207,6 +207,23 @@ def test_damage_is_named_and_takes_nothing_along(shards: Path, tmp_path: Path) -
     assert [line.id for line in lines if line.score] == ["made-000/good"]
 
 
+def test_some_records_of_a_set_are_its_first_with_all_their_cases(shards: Path) -> None:
+    whole, some = CaseSet(shards / "refcoco-unc/val"), CaseSet(shards / "refcoco-unc/val", records=2)
+    assert [row.key for row in some.rows] == [row.key for row in whole.rows[:2]]
+    assert len(some) == sum(map(whole.count, whole.rows[:2])) < len(whole)
+
+
+def test_wordings_of_a_case_are_all_that_its_build_could_have_drawn(shards: Path) -> None:
+    source = CaseSet(shards / "refcoco-unc/val")
+    for row in source.rows:
+        found = source.wordings(row)
+        cases = {case.id: case for case in source.load(row).cases}
+        assert found.keys() == cases.keys()
+        for name, answers in found.items():
+            assert len(answers) > 1 and all(answer.count("<|seg|>") == 1 for answer in answers)
+            assert any(answer.startswith(cases[name].begin) for answer in answers)
+
+
 def test_a_case_that_the_model_refuses(shards: Path, tmp_path: Path) -> None:
     """The others of its batch are answered all the same."""
 

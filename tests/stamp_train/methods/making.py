@@ -32,7 +32,6 @@ SETTINGS: dict[str, Settings] = {
     "self1e": Self1eSettings(),
     "self1e-none": Self1eSettings(attention="none"),
     "self1e-published": Self1eSettings(attention="published"),
-    "self1e-resized": Self1eSettings(targets="resized"),
     "argenseg": ArgensegSettings(vocabulary=64),
     "argenseg-scales": ArgensegSettings(
         vocabulary=64, scales=(1, 2, 4, 8), attention="scales", positions="plane", softmax="joint"

@@ -29,12 +29,7 @@ def examples(name: str) -> list:
 
 
 def run(name: str, pack: PackedBatch) -> Outputs:
-    return tiny(name).model(inputs=pack.inputs, attention=backend(name))
-
-
-def backend(name: str) -> str:
-    """What computes text that sees some of what follows it."""
-    return "sdpa" if name == "argenseg-scales" else "auto"
+    return tiny(name).model(inputs=pack.inputs)
 
 
 def layout(name: str) -> Layout:
@@ -97,7 +92,7 @@ def test_a_checkpoint_draws_what_its_model_drew(name: str, tmp_path: Path) -> No
     StampProcessor.from_pretrained(tmp_path)
     pack = layout(name)(examples(name))
     with torch.no_grad():
-        left, right = (model(inputs=pack.inputs, attention=backend(name)) for model in (one.model, again))
+        left, right = (model(inputs=pack.inputs) for model in (one.model, again))
     assert torch.equal(left.text_logits, right.text_logits)
     for picture, other in zip(
         one.method.pictures(left.read, left.masks), again.method.pictures(right.read, right.masks), strict=True

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import initialization as init
 
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.stamp.heads import FineHead, PatchHead
@@ -38,11 +37,6 @@ class _Helped(Readout):
             self.places = WordsOfPlace(hidden_size, settings.head_width)
         if self.names:
             self.namer = nn.Sequential(nn.LayerNorm(vision_size), nn.Linear(vision_size, self.names))
-
-    def begin(self) -> None:
-        """No place is preferred before anything is learned."""
-        if self.head_words:
-            init.zeros_(self.places.place.weight)
 
     def forward(self, reading: Reading) -> dict[str, Tensor]:
         """See the class's text."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.processor import PixelBatch
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.argenseg.settings import ArgensegSettings
+from stamp_train.methods.losses import total
 from stamp_train.sequence.chat import Message
 from stamp_train.sequence.document import Document, Put
 from stamp_train.sequence.errors import StampModelError
@@ -25,10 +28,6 @@ NAMES = ["argenseg", "argenseg-scales"]
 GRID = (3, 4)
 PIXELS = torch.randn(4 * GRID[0] * GRID[1], 1176, generator=torch.Generator().manual_seed(5))
 IMAGE = PixelBatch(PIXELS, (1, 2 * GRID[0], 2 * GRID[1]))
-
-
-def backend(name: str) -> str:
-    return "sdpa" if name == "argenseg-scales" else "auto"
 
 
 def user(text: str, image: bool = True) -> Message:
@@ -68,7 +67,7 @@ def test_answers_and_codes_are_the_likeliest_of_one_pass_over_them(name: str, co
         [ImageExample([DialogueExample("x", [user("which?"), said(options.begin)], codes)], PIXELS, IMAGE.grid_thw)]
     )
     with torch.no_grad():
-        output = one.model(inputs=pack.inputs, attention=backend(name))
+        output = one.model(inputs=pack.inputs)
     assert output.read["codes"].argmax(-1).tolist() == np.concatenate(codes).tolist()
     for found, wanted in zip(answer.masks, one.method.pictures(output.read, output.masks), strict=True):
         assert torch.equal(found, wanted)
@@ -88,7 +87,7 @@ def test_later_text_sees_the_codes_and_nothing_earlier_does(name: str) -> None:
             head = model.classifier
             kept = head.word_embed.weight.clone()
             head.word_embed.weight.normal_(generator=torch.Generator().manual_seed(0))
-            logits.append(model(inputs=pack.inputs, attention=backend(name)).text_logits)
+            logits.append(model(inputs=pack.inputs).text_logits)
             head.word_embed.weight.copy_(kept)
     before = one.chat.answer_ids("b <|seg|>")
     assert torch.equal(logits[0][: len(before)], logits[1][: len(before)])
@@ -216,3 +215,45 @@ def test_labels_are_made_of_masks_and_drawn_as_those(codes: list[np.ndarray]) ->
     label = one.method.label(scene, 0, GRID, None)
     assert label.dtype == np.int16 and label.shape == (341,)
     assert not codes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_backend_sees_what_the_rule_says(name: str) -> None:
+    one = tiny(name)
+    pack = Layout(one.chat, one.method)([example(one.method, record([TWO, TURNS]), GRID)])
+    with torch.no_grad():
+        wanted = one.model(inputs=pack.inputs, attention="sdpa")
+        for attention in ("segments", "flex"):
+            found = one.model(inputs=pack.inputs, attention=attention)
+            assert found.backend == attention
+            torch.testing.assert_close(found.read["codes"], wanted.read["codes"], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(found.text_logits, wanted.text_logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_takes_part_in_a_pass_without_any_mask(name: str) -> None:
+    """In shards, processes whose packs have masks would wait for ever for one whose pack has none."""
+    one = tiny(name)
+    dialogue = DialogueExample("x", [user("a", image=False), said("b")])
+    pack = Layout(one.chat, one.method)([ImageExample([dialogue])])
+    one.model.train()
+    try:
+        losses = one.method.losses(one.model(inputs=pack.inputs), pack.targets)
+        assert float(losses["codes"][0]) == losses["codes"][1] == 0
+        weights = list(one.model.classifier.parameters())
+        found = torch.autograd.grad(total(losses), weights)
+        assert all(bool(gradient.isfinite().all()) for gradient in found)
+        if one.method.settings.softmax == "separate":
+            assert not any(bool(gradient.any()) for gradient in found)
+    finally:
+        one.model.eval()
+
+
+def test_a_checkpoint_in_half_precision_draws_the_same_codes_alike(tmp_path: Path) -> None:
+    one = tiny("argenseg")
+    one.model.save_pretrained(tmp_path)
+    one.processor.save_pretrained(tmp_path)
+    half = load_checkpoint(tmp_path, dtype=torch.bfloat16).eval()
+    label = one.method.label(record([ONE]), 0, GRID, None)
+    assert np.array_equal(half.method.label(record([ONE]), 0, GRID, None), label)
+    assert torch.equal(half.method.ideal(label), one.method.ideal(label))

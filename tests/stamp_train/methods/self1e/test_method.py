@@ -7,7 +7,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 import torch
+import torch.nn.functional as F
 
+from stamp_schemas.record import FULL
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import PixelBatch
 from stamp_train.generation.generate import StampGenerator
@@ -113,6 +115,29 @@ def test_published_attention_packed_is_what_each_dialogue_is_alone(attention: st
         torch.testing.assert_close(packed.read[name], wanted, atol=1e-4, rtol=1e-4)
     wanted = torch.cat([part.text_logits for part in alone])
     torch.testing.assert_close(packed.text_logits, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_resized_targets_are_learned_at_their_own_size() -> None:
+    """Each mask's logits, at both resolutions, are enlarged to its label; written out mask by mask."""
+    one, method = tiny("self1e"), Self1eSettings(targets="resized", bce=3.0, dice=2.0).method()
+    pack = Layout(one.chat, method)([example(method, record([TWO], 1), (2, 3)), example(method, record([ONE]), (3, 2))])
+    assert pack.targets.sizes == ((84, 112),) * 3 and method.cells is None
+    with torch.no_grad():
+        output = one.model(inputs=pack.inputs)
+        found = method.losses(output, pack.targets)
+    wanted = torch.zeros(2)
+    labels = pack.targets.labels.reshape(3, 84, 112) / FULL
+    for name, side in (("masks", 4), ("low", 2)):
+        parts = output.read[name].split([side * side * 6] * 3)
+        for logits, label, place in zip(parts, labels, output.masks, strict=True):
+            picture = logits.reshape(1, 1, side * place.grid[0], side * place.grid[1])
+            sized = F.interpolate(picture, size=(84, 112), mode="bilinear")[0, 0]
+            share = sized.sigmoid()
+            dice = (2 * (share * label).sum() + 1e-3) / (share.sum() + label.sum() + 1e-3)
+            wanted += torch.stack([3 * F.binary_cross_entropy_with_logits(sized, label), 2 * (1 - dice)])
+    torch.testing.assert_close(torch.stack([found["bce"][0], found["dice"][0]]), wanted, atol=1e-5, rtol=1e-5)
+    assert found["bce"][1] == found["dice"][1] == 3
+    assert method.ideal(method.label(record([ONE]), 0, (3, 2), None)).shape == (84, 112)
 
 
 def test_results_of_published_attention_say_what_they_are() -> None:

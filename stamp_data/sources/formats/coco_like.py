@@ -1,0 +1,115 @@
+"""Files that are laid out as COCO's, and mean something else by it: their images, each with its annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from stamp_data import numbers
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.formats.core import Thing
+from stamp_data.sources.jsonfile import BOM, checked_segmentation, decode_row, read_buffer
+from stamp_data.sources.rows import ABSENT
+
+Id = int | float | str
+
+
+class Identified(Protocol):
+    """An entry of `images`."""
+
+    id: Id
+
+
+I = TypeVar("I", bound=Identified)  # noqa: E741
+
+
+class CocoFile(msgspec.Struct):
+    images: list[msgspec.Raw]
+    annotations: list[msgspec.Raw] = []
+    categories: list[msgspec.Raw] = []
+
+
+class Row(msgspec.Struct):
+    """An entry of `annotations`."""
+
+    image_id: Id
+    id: Id | None = None
+    segmentation: msgspec.Raw = ABSENT
+    category_id: Id | None = None
+    noun_phrase: str | None = None
+
+
+class _OfImage(msgspec.Struct):
+    image_id: Id
+
+
+@dataclass
+class Page(Generic[I]):
+    """An image with its annotations and, of each, the thing without its phrases. spoilt: why one of them cannot be read."""
+
+    image: I
+    record: str
+    entries: list[tuple[Row, Thing]]
+    spoilt: RecordFault | None
+
+
+def holds(path: Path, marks: Sequence[bytes]) -> bool:
+    """Whether an object has all of the marks, wherever: LVIS has a gigabyte of annotations before its first image."""
+    data = read_buffer(path)
+    is_object = data[:64].removeprefix(BOM).lstrip()[:1] == b"{"
+    return is_object and all(data.find(mark) >= 0 for mark in marks)
+
+
+_ROW = msgspec.json.Decoder(Row)
+_OF_IMAGE = msgspec.json.Decoder(_OfImage)
+
+
+def pages(file: CocoFile, decoder: msgspec.json.Decoder[I], name: str, rejects: RejectLog) -> Iterator[Page[I]]:
+    """The images in the order of the file; rows for entries that cannot be used. name: how rows call the file."""
+    held: dict[str, list[tuple[Row, Thing]]] = {}
+    spoilt: dict[str, RecordFault] = {}
+    for position, raw in enumerate(file.annotations):
+        try:
+            row = decode_row(raw, _ROW, "bad-annotation")
+        except RecordFault as fault:
+            rejects.add(name, f"annotations[{position}]", fault.reason, fault.detail)
+            _spoil(raw, fault, spoilt)
+            continue
+        record = f"annotations[{position}]" if row.id is None else f"annotation {numbers.name(row.id)}"
+        thing = Thing(record, [], instance=f"n{position}" if row.id is None else numbers.name(row.id))
+        try:
+            thing.segmentation = checked_segmentation(row.segmentation)
+        except RecordFault as fault:
+            thing.fault = fault
+        held.setdefault(numbers.name(row.image_id), []).append((row, thing))
+    known: set[str] = set()
+    for position, raw in enumerate(file.images):
+        try:
+            image = decode_row(raw, decoder, "bad-image")
+        except RecordFault as fault:
+            rejects.add(name, f"images[{position}]", fault.reason, fault.detail)
+            continue
+        identity = numbers.name(image.id)
+        if identity in known:
+            rejects.add(
+                name, f"images[{position}]", "duplicate-id", f"another image has the id {identity}", expressions=1
+            )
+            continue
+        known.add(identity)
+        yield Page(image, f"image {identity}", held.pop(identity, []), spoilt.get(identity))
+    for identity, entries in held.items():
+        for _, thing in entries:
+            rejects.add(name, thing.record, "image-missing", f"image {identity} is not there, or cannot be used")
+
+
+def _spoil(raw: msgspec.Raw, fault: RecordFault, spoilt: dict[str, RecordFault]) -> None:
+    """Note of which image an annotation is that cannot be read: what is said there would lack its mask."""
+    try:
+        spoilt[numbers.name(decode_row(raw, _OF_IMAGE, "bad-annotation").image_id)] = fault
+    except RecordFault:
+        return

@@ -1,0 +1,242 @@
+"""Label Studio's JSON and JSON-MIN: brush, polygons, rectangles and ellipses, with the texts that belong to each region.
+
+A region's phrases are its texts (`<TextArea perRegion="true">`), else its labels. A text field called `no_target` holds
+phrases that name nothing in the picture. Of several people's annotations of a task one is read: the ground truth, else the
+last that was not skipped; predictions are not read. Coordinates are percents of the picture as people saw it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+from stamp_data import numbers
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.finding import SUFFIXES
+from stamp_data.sources.formats import outlines
+from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import decode_row, load_json, read_buffer
+
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+_MIN = b'"original_width"'  # of every region, also in JSON-MIN, which has neither of the marks
+_IMAGE_KEYS = ("image", "img", "image_url", "picture", "url")
+_NO_AREA = ("keypoint", "keypointlabels", "vector", "vectorlabels")
+
+
+class _Annotation(msgspec.Struct):
+    result: list[msgspec.Raw] = []
+    was_cancelled: bool | None = False
+    ground_truth: bool | None = False
+
+
+class _Task(msgspec.Struct):
+    data: dict[str, object]
+    id: int | str | None = None
+    annotations: list[_Annotation] | None = None
+    completions: list[_Annotation] | None = None  # as they were called until version 1.0
+    file_upload: str | None = None
+
+
+class _Result(msgspec.Struct):
+    value: msgspec.Raw
+    type: str = ""
+    id: str | int | None = None
+    from_name: str = ""
+    original_width: object = None
+    original_height: object = None
+    image_rotation: object = 0
+
+
+class _Words(msgspec.Struct):
+    polygonlabels: list[str] = []
+    brushlabels: list[str] = []
+    rectanglelabels: list[str] = []
+    ellipselabels: list[str] = []
+    labels: list[str] = []
+    text: list[str] | str = []
+
+    @property
+    def named(self) -> list[str]:
+        return self.polygonlabels + self.brushlabels + self.rectanglelabels + self.ellipselabels + self.labels
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.text] if isinstance(self.text, str) else self.text
+
+
+class _Shape(msgspec.Struct, rename="camel"):
+    points: list[tuple[float, float]] | None = None
+    rle: list[int] | None = None
+    x: float = 0.0
+    y: float = 0.0
+    width: float | None = None
+    height: float | None = None
+    radius_x: float | None = None
+    radius_y: float | None = None
+    rotation: float = 0.0
+
+
+_TASK = msgspec.json.Decoder(_Task)
+_RESULT = msgspec.json.Decoder(_Result)
+_WORDS = msgspec.json.Decoder(_Words)
+_SHAPE = msgspec.json.Decoder(_Shape)
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
+
+
+class LabelStudio(FormatSource):
+    dataset = "label_studio"
+    homepage = "https://labelstud.io"
+    frame = "upright"
+    format = "Label Studio JSON"
+    marks = (b'"data"', b'"result"')
+
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        return super().is_mine(path) or read_buffer(path).find(_MIN, 0, HEAD) >= 0
+
+    def read(self, path: Path) -> list[msgspec.Raw]:
+        return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
+
+    def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
+        for position, raw in enumerate(document):
+            try:
+                task = _task(raw)
+            except RecordFault as fault:
+                rejects.add(self.name_of(path), f"[{position}]", fault.reason, fault.detail)
+                continue
+            record = f"[{position}]" if task.id is None else f"task {task.id}"
+            done = [one for one in task.annotations or task.completions or [] if not one.was_cancelled]
+            if done:
+                chosen = next((one for one in done if one.ground_truth), done[-1])
+                page = Pictured(record, _names(task), [])
+                page.things = list(_things(chosen.result, page))
+                yield page
+
+
+def _task(raw: msgspec.Raw) -> _Task:
+    """An entry of either export. JSON-MIN has no results, but the values of all that have the same name in the interface."""
+    fields = decode_row(raw, _FIELDS, "bad-annotation")
+    if "data" in fields:
+        return decode_row(raw, _TASK, "bad-annotation")
+    results: list[dict[str, object]] = []
+    for name, said in fields.items():
+        regions = decode_row(said, _LIST, "bad-annotation") if bytes(said)[:1] == b"[" else []
+        regions = [region for region in regions if bytes(region)[:1] == b"{"]
+        for region in regions:
+            value = decode_row(region, _FIELDS, "bad-annotation")
+            kind = next((key for key in value if key.endswith("labels")), "")
+            size: dict[str, object] = {
+                key: value[key] for key in ("original_width", "original_height", "image_rotation") if key in value
+            }
+            results.append({"type": kind, "from_name": name, "value": region, **size})
+        if name == NO_TARGET and not regions:
+            results.append({"type": "textarea", "from_name": name, "value": {"text": said}})
+    texts = {
+        name: decode_row(said, _TEXT, "bad-annotation") for name, said in fields.items() if bytes(said)[:1] == b'"'
+    }
+    identity = bytes(fields.get("id", b"null")).decode()
+    done = _Annotation([msgspec.Raw(msgspec.json.encode(result)) for result in results])
+    return _Task(dict(texts), identity if identity.isdecimal() else texts.get("id"), [done])
+
+
+def _things(results: list[msgspec.Raw], page: Pictured) -> Iterator[Thing]:
+    """One thing per region, which several results may be about: its outline, its labels, its texts.
+
+    page: gets the size that the regions say, since percents of another picture would be other pixels.
+    """
+    task = page.record
+    found: dict[str, Thing] = {}
+    texts: dict[str, list[str]] = {}
+    for position, raw in enumerate(results):
+        record = f"{task} result[{position}]"
+        try:
+            result = decode_row(raw, _RESULT, "bad-annotation")
+            words = decode_row(result.value, _WORDS, "bad-sentence")
+        except RecordFault as fault:
+            yield Thing(record, [], fault=fault)
+            continue
+        kind = result.type.lower()
+        if result.from_name == NO_TARGET:
+            yield Thing(record, words.texts + words.named)
+        elif kind == "textarea":
+            texts.setdefault(str(result.id), []).extend(words.texts)
+        elif kind not in ("choices", "rating", "relation", "number", "taxonomy", "datetime"):
+            key = record if result.id is None else str(result.id)
+            thing = found.setdefault(key, Thing(record, [], instance=key))
+            thing.categories += [name for name in words.named if name not in thing.categories]
+            if thing.segmentation is None and thing.fault is None:
+                _draw(thing, result, kind, page)
+    for key, thing in found.items():
+        thing.phrases = texts.pop(key, []) or thing.categories
+        yield thing
+    for key in texts:
+        yield Thing(f"{task} text {key}", [], fault=RecordFault("unused-entry", "a text that belongs to no region"))
+
+
+def _draw(thing: Thing, result: _Result, kind: str, page: Pictured) -> None:
+    try:
+        width, height = numbers.whole(result.original_width), numbers.whole(result.original_height)
+        if page.width is None:
+            page.width, page.height = width, height
+        if (width, height) != (page.width, page.height):
+            raise RecordFault(
+                "bad-image", f"another region says {page.width}×{page.height}, this one {width}×{height} pixels"
+            )
+        thing.segmentation = _segmentation(result, kind, width, height)
+    except RecordFault as fault:
+        thing.fault = fault
+    except ValueError:
+        thing.fault = RecordFault("bad-shape", "original_width and original_height are no sizes in pixels")
+
+
+def _segmentation(result: _Result, kind: str, width: int, height: int) -> msgspec.Raw:
+    shape = decode_row(result.value, _SHAPE, "bad-shape")
+    if result.image_rotation:
+        raise RecordFault("bad-shape", "the picture was turned in Label Studio: turn the file itself")
+    if kind in _NO_AREA:
+        raise RecordFault("no-area", f"{kind} {result.id}")
+    if shape.rle is not None:
+        from stamp_data.sources.formats import brush, painted  # numpy, which a listing of datasets does without
+
+        painted.check_size(height, width)
+        return painted.encoded(brush.decoded(shape.rle, height, width))
+    across, down = width / 100, height / 100
+    if shape.points is not None:
+        return outlines.polygon([(x * across, y * down) for x, y in shape.points])
+    if shape.radius_x is not None and shape.radius_y is not None:
+        radii = shape.radius_x * across, shape.radius_y * down
+        return outlines.ellipse(shape.x * across, shape.y * down, *radii, shape.rotation)
+    if shape.width is not None and shape.height is not None:
+        size = shape.width * across, shape.height * down
+        return outlines.box(shape.x * across, shape.y * down, *size, shape.rotation)
+    raise RecordFault("bad-shape", f"nothing that is known is drawn by type {result.type[:40]!r}")
+
+
+def _names(task: _Task) -> list[str]:
+    """What the picture may be called here: as the task says, then by its base name, then as it was before it was uploaded."""
+    texts = {key: value for key, value in task.data.items() if isinstance(value, str)}
+    given = [texts[key] for key in _IMAGE_KEYS if key in texts]
+    given += [text for text in texts.values() if text.lower().endswith(SUFFIXES) and text not in given]
+    names = [name for text in (*given[:1], task.file_upload or "") for name in _called(text)]
+    return list(dict.fromkeys(names))
+
+
+def _called(address: str) -> list[str]:
+    if not address or address.startswith("data:"):
+        return [address] if address else []
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return [address]
+    served = parse_qs(parts.query).get("d", [""])[0]  # /data/local-files/?d=FOLDER/FILE
+    path = served or (unquote(parts.path) if parts.scheme else address)
+    path = path.lstrip("/") if parts.scheme or path.startswith("/data/") else path
+    base = path.rpartition("/")[2]
+    return [path, base, _UPLOADED.sub("", base, count=1)]

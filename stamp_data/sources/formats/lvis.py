@@ -1,0 +1,99 @@
+"""LVIS, and PACO on it: COCO's layout with pictures called by `coco_url`, and with what was looked for and is not there.
+
+A category's phrase is its name with spaces for `_`; a part, `dog:head`, is `the head of the dog`. `neg_category_ids` name
+nothing in the picture; `not_exhaustive_category_ids`, of which more is there than has masks, are left out with a row each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from stamp_data import numbers
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, holds, pages
+from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import decode_row, load_json
+
+
+class _Image(msgspec.Struct):
+    id: Id
+    width: int | None = None
+    height: int | None = None
+    file_name: str = ""
+    coco_url: str = ""
+    neg_category_ids: list[Id] = []
+    not_exhaustive_category_ids: list[Id] = []
+
+    @property
+    def name(self) -> str:
+        """The picture's file: of COCO's splits, which LVIS mixes, the folder is known by the address alone."""
+        return self.file_name or "/".join(self.coco_url.split("/")[-2:])
+
+
+class _Category(msgspec.Struct):
+    id: Id
+    name: str
+
+    @property
+    def phrase(self) -> str:
+        thing, colon, part = self.name.replace("_", " ").partition(":")
+        return f"the {part} of the {thing}" if colon else thing
+
+
+_IMAGE = msgspec.json.Decoder(_Image)
+_CATEGORY = msgspec.json.Decoder(_Category)
+
+
+class LVIS(FormatSource):
+    dataset = "lvis"
+    licence = "CC BY 4.0 (LVIS); pictures under their Flickr licences"
+    homepage = "https://www.lvisdataset.org"
+    numbered = True
+    format = "LVIS"
+    marks = (b'"images"', b'"neg_category_ids"')
+
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        return holds(path, cls.marks)
+
+    def read(self, path: Path) -> CocoFile:
+        return load_json(path, CocoFile, encoding=self.reading.encoding)
+
+    def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
+        name = self.name_of(path)
+        phrases: dict[str, str] = {}
+        for position, raw in enumerate(document.categories):
+            try:
+                category = decode_row(raw, _CATEGORY, "bad-annotation")
+                phrases[numbers.name(category.id)] = category.phrase
+            except RecordFault as fault:
+                rejects.add(name, f"categories[{position}]", fault.reason, fault.detail)
+        for page in pages(document, _IMAGE, name, rejects):
+            image = page.image
+            names = [image.name] if image.name else []
+            identity = numbers.name(image.id)
+            things = list(_said(page, phrases))
+            yield Pictured(page.record, names, things, image.width or None, image.height or None, id=identity)
+
+
+def _said(page: Page[_Image], phrases: dict[str, str]) -> Iterator[Thing]:
+    def named(category: Id | None) -> list[str]:
+        said = None if category is None else phrases.get(numbers.name(category))
+        return [said] if said else []
+
+    if page.spoilt:
+        every = {text for row, _ in page.entries for text in named(row.category_id)}
+        yield Thing(page.record, sorted(every), fault=page.spoilt)
+        return
+    for row, thing in page.entries:
+        thing.phrases = thing.categories = named(row.category_id)
+        yield thing
+    for category in page.image.not_exhaustive_category_ids:
+        why = RecordFault("not-exhaustive", "not_exhaustive_category_ids names it")
+        yield Thing(f"{page.record} not_exhaustive_category_ids", named(category), fault=why)
+    for category in page.image.neg_category_ids:
+        yield Thing(f"{page.record} neg_category_ids", named(category))

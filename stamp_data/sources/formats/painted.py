@@ -1,0 +1,104 @@
+"""Painted masks of tools, as COCO run lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from stamp_data import rle
+from stamp_data.picture import MAX_PIXELS, PictureFault, opening, read_file
+from stamp_data.sources.faults import RecordFault
+
+
+def encoded(mask: npt.NDArray[np.bool_]) -> msgspec.Raw:
+    """The segmentation of a mask, bool [height, width]."""
+    return msgspec.Raw(msgspec.json.encode(rle.encode(mask.astype(np.uint8))))
+
+
+def check_size(height: int, width: int) -> None:
+    """RecordFault `bad-shape` for a mask that is larger than any picture may be, or has no pixel."""
+    if height <= 0 or width <= 0 or height * width > MAX_PIXELS:
+        raise RecordFault("bad-shape", f"a mask of {width}×{height} pixels; at most {MAX_PIXELS:,}")
+
+
+def pasted(part: npt.NDArray[np.bool_], left: int, top: int, height: int, width: int) -> msgspec.Raw:
+    """The segmentation of a mask whose upper left pixel lies at (left, top) of a picture; RecordFault if it juts out."""
+    check_size(height, width)
+    down, across = part.shape
+    if left < 0 or top < 0 or left + across > width or top + down > height:
+        raise RecordFault("bad-shape", f"a mask of {across}×{down} at ({left}, {top}) of {width}×{height} pixels")
+    full = np.zeros((height, width), np.bool_)
+    full[top : top + down, left : left + across] = part
+    return encoded(full)
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A mask as a picture. pixels: [height, width] numbers, or [height, width, 3] colours. palette: the colours of numbers.
+
+    seen: bool [height, width], where it is not transparent; None if it is nowhere.
+    """
+
+    pixels: npt.NDArray[np.integer[Any]]
+    palette: npt.NDArray[np.uint8] | None
+    seen: npt.NDArray[np.bool_] | None
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    def segmentation(self, value: tuple[int, ...]) -> msgspec.Raw:
+        """The pixels of a value: (index,), (red, green, blue), or () for all that are neither 0 nor transparent.
+
+        RecordFault `bad-shape` if there is none.
+        """
+        chosen = np.asarray(self._of(value), np.bool_)
+        if self.seen is not None:
+            chosen = chosen & self.seen
+        if not chosen.any():
+            what = f"the value {', '.join(map(str, value))}" if value else "anything but 0"
+            raise RecordFault(
+                "bad-shape", f"no pixel of the mask has {what}; `mask` is empty where a phrase names nothing"
+            )
+        return encoded(chosen)
+
+    def _of(self, value: tuple[int, ...]) -> Any:
+        """Whether each pixel has the value, [height, width]."""
+        if self.pixels.ndim == 3:  # grey in three channels has one number
+            return (
+                (self.pixels == np.asarray(value * (3 // len(value)))).all(axis=2) if value else self.pixels.any(axis=2)
+            )
+        if len(value) < 2:
+            return self.pixels == value[0] if value else self.pixels != 0
+        if self.palette is None:
+            raise RecordFault("bad-shape", "a colour is meant, and the mask is grey")
+        return np.isin(self.pixels, np.flatnonzero((self.palette == value).all(axis=1)))
+
+
+def open_painting(root: Path, relative: str, follow_links: bool) -> Painting:
+    """The mask at a path below a root, resolved. RecordFault `bad-shape` if it is none; JPEG alters pixels, and is refused."""
+    try:
+        data, _ = read_file(root, relative, follow_links)
+        with opening(data, relative, formats=("PNG", "BMP", "GIF", "TIFF")) as image:
+            if image.mode == "P":
+                colours = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+                return Painting(np.asarray(image), colours, None)
+            if image.mode in ("1", "L", "I", "I;16", "I;16B"):
+                return Painting(np.asarray(image).astype(np.int32), None, None)
+            if image.mode not in ("LA", "RGB", "RGBA", "PA"):
+                raise RecordFault("bad-shape", f"{relative}: a mask of mode {image.mode}")
+            full = np.asarray(image.convert("RGBA"))
+            return Painting(full[:, :, :3], None, full[:, :, 3] != 0)
+    except (PictureFault, OSError) as fault:
+        reason = fault.reason if isinstance(fault, PictureFault) else "unreadable"
+        wrong = "no PNG, BMP, GIF or TIFF" if reason == "not-a-picture" else str(fault)
+        raise RecordFault("bad-shape", f"the mask {relative}: {wrong.removeprefix(f'{relative}: ')}") from None

@@ -1,0 +1,64 @@
+"""PhraseCut (VGPhraseCut): tasks of a phrase and the polygons of all that it names, on pictures of Visual Genome.
+
+`refer_<split>.json`, with pictures called `<image_id>.jpg`. A task's phrase names all its instances; sizes are the pictures'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from stamp_data import numbers
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.formats import outlines
+from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import decode_row, load_json
+
+_Outline = list[tuple[float, float]]
+
+
+class _Task(msgspec.Struct, rename={"polygons": "Polygons"}):
+    image_id: int | str
+    phrase: str
+    polygons: msgspec.Raw
+    task_id: str | int | None = None
+
+
+_TASK = msgspec.json.Decoder(_Task)
+_POLYGONS = msgspec.json.Decoder(list[list[_Outline]])
+
+
+class PhraseCut(FormatSource):
+    dataset = "phrasecut"
+    licence = "that of PhraseCut; pictures: Visual Genome, CC BY 4.0"
+    homepage = "https://github.com/ChenyunWu/PhraseCutDataset"
+    numbered = True
+    format = "PhraseCut"
+    marks = (b'"phrase"', b'"Polygons"')
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return (*super().usual_folders, "VG_100K", "VG_100K_2", "vg/VG_100K", "vg/VG_100K_2")
+
+    def read(self, path: Path) -> list[msgspec.Raw]:
+        return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
+
+    def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
+        for position, raw in enumerate(document):
+            try:
+                task = decode_row(raw, _TASK, "bad-annotation")
+            except RecordFault as fault:
+                rejects.add(self.name_of(path), f"[{position}]", fault.reason, fault.detail, expressions=1)
+                continue
+            record = f"[{position}]" if task.task_id is None else f"task {task.task_id}"
+            thing = Thing(record, [task.phrase])
+            try:
+                parts = decode_row(task.polygons, _POLYGONS, "bad-shape")
+                thing.segmentation = outlines.polygons(outline for instance in parts for outline in instance)
+            except RecordFault as fault:
+                thing.fault = fault
+            identity = numbers.name(task.image_id)
+            yield Pictured(record, [f"{identity}.jpg"], [thing], id=identity)

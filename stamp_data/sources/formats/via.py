@@ -1,0 +1,164 @@
+"""VGG Image Annotator (VIA 1 and 2): its project, its annotations as JSON, and as CSV.
+
+A region's phrases are its attributes whose names begin with `expression`, `phrase`, `caption`, `description` or `text`, else
+those called `name`, `label`, `class`, `category` or `type`, else its only attribute. What names nothing in the picture is a
+file attribute called `no_target` (several phrases with `;` between them). Sizes are those of the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.formats import outlines
+from stamp_data.sources.formats.core import NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.formats.tables import header, rows
+from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, load_json
+from stamp_schemas import StampError
+
+_TELLING = ("expression", "phrase", "caption", "description", "text")
+_NAMING = ("name", "label", "class", "category", "type")
+_NO_AREA = ("point", "polyline", "line")
+_CSV = ("filename", "region_shape_attributes", "region_attributes")
+_Words = dict[str, object]
+
+
+class _Region(msgspec.Struct):
+    shape_attributes: msgspec.Raw
+    region_attributes: _Words = {}
+
+
+class _File(msgspec.Struct):
+    filename: str
+    regions: list[msgspec.Raw] | dict[str, msgspec.Raw] = []
+    file_attributes: _Words = {}
+
+
+class _Shape(msgspec.Struct):
+    name: str
+    all_points_x: list[float] = []
+    all_points_y: list[float] = []
+    x: float = 0.0
+    y: float = 0.0
+    width: float = 0.0
+    height: float = 0.0
+    cx: float = 0.0
+    cy: float = 0.0
+    r: float = 0.0
+    rx: float = 0.0
+    ry: float = 0.0
+    theta: float = 0.0
+
+
+_REGION = msgspec.json.Decoder(_Region)
+_FILE = msgspec.json.Decoder(_File)
+_SHAPE = msgspec.json.Decoder(_Shape)
+_WORDS = msgspec.json.Decoder(_Words)
+
+
+class VIA(FormatSource):
+    dataset = "via"
+    homepage = "https://www.robots.ox.ac.uk/~vgg/software/via/"
+    frame = "upright"
+    format = "VIA"
+    suffixes = (".json", ".csv")
+    marks = (b'"shape_attributes"', b'"filename"')
+
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        if path.suffix.lower() == ".csv":
+            return set(_CSV) <= set(header(path))
+        return super().is_mine(path)
+
+    def read(self, path: Path) -> list[tuple[str, msgspec.Raw]]:
+        """(place, entry of a picture) of all; of a CSV, of every row."""
+        if path.suffix.lower() == ".csv":
+            return list(_rows(path, self.reading.encoding))
+        held = load_json(path, dict[str, msgspec.Raw], encoding=self.reading.encoding)
+        if "_via_img_metadata" in held:
+            try:
+                held = decode_row(held["_via_img_metadata"], _ENTRIES, "bad-annotation")
+            except RecordFault as fault:
+                raise StampError(f"{path}: _via_img_metadata: {fault.detail}", OTHER_FORMAT) from None
+        return list(held.items())
+
+    def pictures(self, document: list[tuple[str, msgspec.Raw]], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
+        for record, raw in document:
+            try:
+                file = decode_row(raw, _FILE, "bad-annotation")
+            except RecordFault as fault:
+                rejects.add(self.name_of(path), record, fault.reason, fault.detail)
+                continue
+            regions = file.regions.values() if isinstance(file.regions, dict) else file.regions
+            things = [_thing(one, f"{record} regions[{number}]") for number, one in enumerate(regions)]
+            nothing = [text.strip() for text in _texts(file.file_attributes.get(NO_TARGET)) if text.strip()]
+            if nothing:
+                things.append(Thing(f"{record} file_attributes", nothing))
+            yield Pictured(record, [file.filename], things)
+
+
+_ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _rows(path: Path, encoding: str) -> Iterator[tuple[str, msgspec.Raw]]:
+    """Rows of a CSV, each as the entry that the JSON would have for it."""
+    for record, row in rows(path, encoding):
+        shape, words, said = (
+            msgspec.Raw((row.get(name) or "{}").encode())
+            for name in ("region_shape_attributes", "region_attributes", "file_attributes")
+        )
+        regions = [{"shape_attributes": shape, "region_attributes": words}] if bytes(shape).strip() != b"{}" else []
+        entry = {"filename": row.get("filename"), "file_attributes": said, "regions": regions}
+        yield record, msgspec.Raw(msgspec.json.encode(entry))
+
+
+def _thing(raw: msgspec.Raw, record: str) -> Thing:
+    try:
+        region = decode_row(raw, _REGION, "bad-annotation")
+    except RecordFault as fault:
+        return Thing(record, [], fault=fault)
+    phrases = _phrases(region.region_attributes)
+    thing = Thing(record, phrases, categories=phrases[:1])
+    try:
+        thing.segmentation = _segmentation(decode_row(region.shape_attributes, _SHAPE, "bad-shape"))
+    except RecordFault as fault:
+        thing.fault = fault
+    return thing
+
+
+def _phrases(words: _Words) -> list[str]:
+    for names in (_TELLING, _NAMING):
+        told = [text for key, value in words.items() if key.lower().startswith(names) for text in _texts(value)]
+        if told:
+            return told
+    return _texts(next(iter(words.values()))) if len(words) == 1 else []
+
+
+def _texts(value: object) -> list[str]:
+    """A text or several, or the choices that are ticked."""
+    if isinstance(value, str):
+        return [text for text in (part.strip() for part in value.split(";")) if text]
+    if isinstance(value, dict):
+        return [str(key) for key, ticked in value.items() if ticked is True]
+    return []
+
+
+def _segmentation(shape: _Shape) -> msgspec.Raw:
+    if shape.name in _NO_AREA:
+        raise RecordFault("no-area", f"a {shape.name}")
+    if shape.name in ("polygon", "polyshape"):
+        if len(shape.all_points_x) != len(shape.all_points_y):
+            raise RecordFault("bad-shape", f"{len(shape.all_points_x)} x and {len(shape.all_points_y)} y")
+        return outlines.polygon(list(zip(shape.all_points_x, shape.all_points_y, strict=True)))
+    if shape.name == "rect":
+        return outlines.box(shape.x, shape.y, shape.width, shape.height)
+    if shape.name == "circle":
+        return outlines.ellipse(shape.cx, shape.cy, shape.r, shape.r)
+    if shape.name == "ellipse":
+        return outlines.ellipse(shape.cx, shape.cy, shape.rx, shape.ry, math.degrees(shape.theta))
+    raise RecordFault("bad-shape", f"shape {shape.name[:40]!r} is unknown")
