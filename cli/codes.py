@@ -19,7 +19,9 @@ def codes(
             show_default=False,
         ),
     ],
-    sets: Annotated[list[str], typer.Argument(metavar="SETS…", help="Built splits.", show_default=False)],
+    sets: Annotated[
+        list[str], typer.Argument(metavar="SETS…", help="Built splits, or folders of them.", show_default=False)
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where a fitted codec goes, FILE.safetensors.", show_default=False),
@@ -47,9 +49,9 @@ def codes(
             asked(codec=codec, sets=sets, out=out, scales=_sides(scales), vocabulary=vocabulary, tried=tried), report
         )
     if json:
-        return print_json(made)
-    _print(made)
-    return None
+        print_json(made)
+    else:
+        _print(made)
 
 
 def _sides(text: str) -> tuple[int, ...]:

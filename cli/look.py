@@ -1,4 +1,4 @@
-"""`stamp-data verify`, `inspect`, `explain` and `export`."""
+"""`stamp-data verify`."""
 
 from __future__ import annotations
 

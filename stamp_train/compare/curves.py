@@ -54,7 +54,7 @@ def _panel(rows: Sequence[Row], left: int, label: str, place: _Place) -> Iterato
         x, y = x0 + width * part, y0 - height * part
         yield f'<line x1="{x0}" y1="{y:.1f}" x2="{x0 + width}" y2="{y:.1f}" stroke="#e2e5ea"/>'
         yield f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#646c7a">{100 * highest * part:.0f} %</text>'
-        yield f'<text x="{x:.1f}" y="{y0 + 16}" text-anchor="middle" fill="#646c7a">{most * part:,.4g}</text>'
+        yield f'<text x="{x:.1f}" y="{y0 + 16}" text-anchor="middle" fill="#646c7a">{most * part:,.3g}</text>'
     for row, colour in zip(rows, cycle(COLOURS), strict=False):
         for line, thick in _lines(list(row.curves.values())):
             corners = [at(place(point), point.ciou) for point in line]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -73,7 +74,7 @@ class _Told(msgspec.Struct):
 def write_shard(folder: Path, shard: ShardEntry, digest: str, found: ShardCodes) -> None:
     """Write a shard's codes, whole or not at all."""
     told = _Told(digest, shard.digest, found.digest(), found.records)
-    tensors = {"codes": found.codes, "masks": found.masks}
+    tensors: dict[str, NDArray[Any]] = {"codes": found.codes, "masks": found.masks}
     write_atomic(_path(folder, shard), save(tensors, {_TOLD: msgspec.json.encode(told).decode()}))
 
 

@@ -40,7 +40,7 @@ def k_means(vectors: Tensor, count: int, seed: int) -> Tensor:
     begin = begin[torch.randperm(len(begin), generator=random)[:count]]
     means[: len(begin)] = begin
     for _ in range(_ROUNDS if len(begin) else 0):
-        nearest = torch.cat([torch.cdist(part, means[: len(begin)]).argmin(1) for part in kept.split(4096)])
+        nearest = torch.cat([torch.cdist(part, means[: len(begin)]).argmin(1) for part in torch.split(kept, 4096)])
         sums = torch.zeros_like(begin).index_add(0, nearest, kept)
         counts = torch.bincount(nearest, minlength=len(begin))[:, None]
         means[: len(begin)] = torch.where(counts > 0, sums / counts.clamp(min=1), means[: len(begin)])

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from stamp_data.rle import area, decode
+from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.writing import hold
 from stamp_schemas import RLE, Record, StampError, UsageFault
+from stamp_schemas.manifest import ShardEntry
 from stamp_train.methods.argenseg.beside import ShardCodes, folder_of, mask_digest, read_shard, write_shard
 from stamp_train.methods.argenseg.codec import Codec
 from stamp_train.methods.argenseg.files import RESIDUAL, open_codec, save_residual
@@ -27,6 +29,8 @@ _TOGETHER = 8  # masks that are encoded at a time
 @dataclass(frozen=True)
 class Asked:
     """What is to be done. codec: a file, or `residual`: fitted to the sets, into `out`. scales, vocabulary: of that.
+
+    sets: built splits, or folders of them.
 
     tried: on how many masks the codec is tried; None: 200, or 20 of one that is a network.
     """
@@ -71,11 +75,12 @@ def make_codes(asked: Asked, report: Report = lambda *_: None) -> Made:
     masks while they are read, and nothing is written for it. UsageFault: a set behind a URL, or nowhere to put a fitted
     codec. StampError: no set, no codec, no masks.
     """
-    sets = [ShardSet(place) for place in asked.sets]
+    sets = [ShardSet(store) for store in find_sets(*asked.sets)]
     written: list[SetCodes] = []
+    codec: Codec
     if asked.codec == RESIDUAL:
-        codec, path = _fitted(asked, sets, report)
-        digest = codec.digest
+        fitted, path = _fitted(asked, sets, report)
+        codec, digest = fitted, fitted.digest
     else:
         if asked.out:
             raise UsageFault("--out is where a fitted codec goes", f"stamp-train codes residual SETS --out {asked.out}")
@@ -134,10 +139,10 @@ def _write(one: ShardSet, codec: Codec, digest: str, report: Report) -> SetCodes
     return SetCodes(str(one.store), str(folder), total - kept, kept)
 
 
-def _is_there(folder: Path, shard: object, digest: str, cells: int) -> bool:
+def _is_there(folder: Path, shard: ShardEntry, digest: str, cells: int) -> bool:
     """Whether a shard's codes are there and whole; others are made anew."""
     try:
-        return read_shard(folder, shard, digest, cells) is not None  # type: ignore[arg-type]
+        return read_shard(folder, shard, digest, cells) is not None
     except StampError:
         return False
 

@@ -55,8 +55,8 @@ class Quantiser(nn.Module):
             self.register_buffer(f"offset_{number}", bias)
 
     def book(self, scale: int) -> Tensor:
-        """The codebook of a scale, [V, D]."""
-        return self.books[scale if len(self.books) > 1 else 0]
+        """The codebook of a scale, float32 [V, D], whatever precision a checkpoint keeps it in."""
+        return self.books[scale if len(self.books) > 1 else 0].float()
 
     def encode(self, picture: Tensor) -> Tensor:
         """Codes int64 [B, N] of pictures [B, D, s, s]."""
@@ -70,14 +70,15 @@ class Quantiser(nn.Module):
     def spread(self, scale: int, codes: Tensor) -> Tensor:
         """What codes [B, cells of the scale] add to the picture, [B, D, s, s]."""
         side, last = self.scales.sides[scale], self.scales.sides[-1]
-        found = self.book(scale)[codes].transpose(1, 2).unflatten(2, (side, side))
+        found = self.book(scale)[codes].transpose(1, 2).reshape(len(codes), self.books.shape[-1], side, side)
         if side != last:
             found = F.interpolate(found, size=(last, last), mode="bicubic")
         if not self.maps:
             return found
         number = map_of(scale, len(self.scales), self.maps)
-        weight, bias = getattr(self, f"map_{number}"), getattr(self, f"offset_{number}")
-        return found * 0.5 + F.conv2d(found, weight, bias, padding=1) * 0.5
+        weight, bias = (getattr(self, f"{kind}_{number}").float() for kind in ("map", "offset"))
+        mixed: Tensor = found * 0.5 + F.conv2d(found, weight, bias, padding=1) * 0.5
+        return mixed
 
     def pictures(self, codes: Tensor) -> Iterator[Tensor]:
         """The picture [B, D, s, s] of codes [B, N], as it stands after each scale."""
@@ -99,10 +100,10 @@ class Quantiser(nn.Module):
         """Codes [B, cells of the scale] of the vectors that are nearest to what is missing, [B, D, s, s]."""
         side = self.scales.sides[scale]
         cells = missing if side == missing.shape[-1] else F.interpolate(missing, size=(side, side), mode="area")
-        flat, book = cells.flatten(2).transpose(1, 2).flatten(0, 1).float(), self.book(scale).float()
+        flat, book = cells.flatten(2).transpose(1, 2).flatten(0, 1).float(), self.book(scale)
         vectors = F.normalize(book, dim=-1) if self.cosine else book
         found = []
-        for part in flat.split(max(_CHUNK // len(vectors), 1)):
+        for part in torch.split(flat, max(_CHUNK // len(vectors), 1)):
             if self.cosine:
                 found.append((F.normalize(part, dim=-1) @ vectors.T).argmax(1))
             else:

@@ -22,7 +22,7 @@ class Block(nn.Module):
         self.nin_shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        found: Tensor = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
         shortcut: Tensor = self.nin_shortcut(x)
         return shortcut + found
 

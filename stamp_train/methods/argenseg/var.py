@@ -46,8 +46,9 @@ class VarCodec(Codec):
     def encode(self, masks: Sequence[RLE]) -> Tensor:
         """See `Codec`; some 4.5 seconds of a processor core a mask with the published weights."""
         with torch.no_grad():
-            pictures = torch.stack([self.picture(mask) for mask in masks]).split(_TOGETHER)
-            return torch.cat([self.quantiser.encode(self.features(part)).cpu() for part in pictures])
+            pictures = torch.stack([self.picture(mask) for mask in masks])
+            parts = torch.split(pictures, _TOGETHER)
+            return torch.cat([self.quantiser.encode(self.features(part)).cpu() for part in parts])
 
     def picture(self, mask: RLE) -> Tensor:
         """A mask as the encoder sees it, [3, side, side], -1 and 1: squeezed to 512 pixels, then to what it was trained on."""
@@ -64,7 +65,7 @@ class VarCodec(Codec):
     def reconstruct(self, features: Tensor) -> Tensor:
         """Pictures [B, 3, side, side], -1 to 1, of quantised features."""
         convolution = self.get_submodule("post_quant_conv")
-        parts = features.to(self.quantiser.books.dtype).split(_TOGETHER)
+        parts = torch.split(features.to(self.quantiser.books.dtype), _TOGETHER)
         return torch.cat([self.get_submodule("decoder")(convolution(part)).clamp(-1, 1).float() for part in parts])
 
     def draw(self, features: Tensor) -> Tensor:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.processor import PixelBatch
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.argenseg.settings import ArgensegSettings
+from stamp_train.methods.losses import total
 from stamp_train.sequence.chat import Message
 from stamp_train.sequence.document import Document, Put
 from stamp_train.sequence.errors import StampModelError
@@ -225,3 +228,32 @@ def test_every_backend_sees_what_the_rule_says(name: str) -> None:
             assert found.backend == attention
             torch.testing.assert_close(found.read["codes"], wanted.read["codes"], atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(found.text_logits, wanted.text_logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_takes_part_in_a_pass_without_any_mask(name: str) -> None:
+    """In shards, processes whose packs have masks would wait for ever for one whose pack has none."""
+    one = tiny(name)
+    dialogue = DialogueExample("x", [user("a", image=False), said("b")])
+    pack = Layout(one.chat, one.method)([ImageExample([dialogue])])
+    one.model.train()
+    try:
+        losses = one.method.losses(one.model(inputs=pack.inputs), pack.targets)
+        assert float(losses["codes"][0]) == losses["codes"][1] == 0
+        weights = list(one.model.classifier.parameters())
+        found = torch.autograd.grad(total(losses), weights)
+        assert all(bool(gradient.isfinite().all()) for gradient in found)
+        if one.method.settings.softmax == "separate":
+            assert not any(bool(gradient.any()) for gradient in found)
+    finally:
+        one.model.eval()
+
+
+def test_a_checkpoint_in_half_precision_draws_the_same_codes_alike(tmp_path: Path) -> None:
+    one = tiny("argenseg")
+    one.model.save_pretrained(tmp_path)
+    one.processor.save_pretrained(tmp_path)
+    half = load_checkpoint(tmp_path, dtype=torch.bfloat16).eval()
+    label = one.method.label(record([ONE]), 0, GRID, None)
+    assert np.array_equal(half.method.label(record([ONE]), 0, GRID, None), label)
+    assert torch.equal(half.method.ideal(label), one.method.ideal(label))
