@@ -79,8 +79,7 @@ def _union(held: _Line) -> msgspec.Raw | None:
         if not 0 <= place < len(held.masks):
             raise RecordFault("bad-annotation", f"mask {place} of {len(held.masks)}")
         mask = held.masks[place]
-        if bytes(mask)[:1] == b"{":
-            parts.append(mask)
-        else:
-            parts.extend(decode_row(mask, _PARTS, "bad-segmentation"))
+        is_rle = bytes(mask)[:1] == b"{"
+        inner: list[msgspec.Raw] = [mask] if is_rle else decode_row(mask, _PARTS, "bad-segmentation")
+        parts += inner
     return msgspec.Raw(msgspec.json.encode(parts)) if wanted else None
