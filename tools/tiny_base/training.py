@@ -183,6 +183,7 @@ def train(
 ) -> None:
     """Learn for some minutes; the log gets a line every so many steps, and a checkpoint is written every five minutes."""
     batches = Batches(pool, CachedChat(learner.tokenizer), learner.grid)
+    _forget(folder / LOG, learner.step)
     begun = saved = before = time.monotonic()
     while time.monotonic() - begun < 60 * minutes:
         losses = learner.learn(batches)
@@ -195,6 +196,13 @@ def train(
             write_checkpoint(learner, folder)
             saved = now
     write_checkpoint(learner, folder)
+
+
+def _forget(path: Path, step: int) -> None:
+    """Take out of the log what comes after a step: it was lost with a process, and is done again."""
+    if path.is_file():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
 
 
 def _log(learner: Learner, losses: dict[str, float], path: Path) -> str:
