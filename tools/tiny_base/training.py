@@ -42,7 +42,7 @@ class Learner:
     def __init__(self, recipe: Recipe, stored: dict[str, Any] | None = None) -> None:
         self.recipe = recipe
         self.tokenizer = read(stored["tokenizer"]) if stored else make_tokenizer(recipe)
-        self.network = build_network(recipe, self.tokenizer)
+        self.network = build_network(recipe, self.tokenizer, stored["projection"] if stored else None)
         self.network.train()
         self.projection = self.network.model.visual.patch_embed
         self.network.model.visual.patch_embed = Projected()
@@ -97,7 +97,7 @@ class Learner:
         """What a checkpoint holds."""
         return {
             "tokenizer": written(self.tokenizer),
-            "projection": self.projection.state_dict(),
+            "projection": self.projection.proj.weight.detach(),
             "network": self.network.state_dict(),
             "naming": self.naming.state_dict(),
             "average": self.average,
@@ -116,7 +116,7 @@ class Learner:
 
     def _restore(self, stored: dict[str, Any]) -> None:
         try:
-            for part in ("projection", "network", "naming"):
+            for part in ("network", "naming"):
                 getattr(self, part).load_state_dict(stored[part])
         except RuntimeError as fault:
             raise StampError(f"the checkpoint is of another recipe: {fault}", "give another --out") from None
