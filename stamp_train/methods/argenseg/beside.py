@@ -96,9 +96,9 @@ def read_shard(folder: Path, shard: ShardEntry, digest: str, cells: int) -> Shar
         raise StampError(f"{path}: no codes that can be read: {fault}", _anew(path)) from None
     if (told.codec, told.shard) != (digest, shard.digest):
         raise StampError(f"{path}: codes of another codec, or of a shard that is no longer this one", _anew(path))
-    kinds = {"codes": (np.int16, (shard.targets, cells)), "masks": (np.uint8, (shard.targets, _DIGEST))}
-    fits = all((tensors[name].dtype, tensors[name].shape) == kind for name, kind in kinds.items())
-    if not (whole and fits) or (found.codes < 0).any():
+    kinds = found.codes.dtype == np.int16 and found.masks.dtype == np.uint8
+    fits = (found.codes.shape, found.masks.shape) == ((shard.targets, cells), (shard.targets, _DIGEST))
+    if not (whole and kinds and fits) or (found.codes < 0).any():
         raise StampError(f"{path}: damaged codes", _anew(path))
     return found
 
