@@ -111,6 +111,18 @@ def test_sa1b(tmp_path: Path) -> None:
     assert told == [("val/sa_2.json", "no-phrase"), ("val/sa_3.json", "unreadable-file")]
 
 
+def test_things_of_one_id_stay_apart(tmp_path: Path) -> None:
+    """Files that number their masks anew: no phrase gets the mask of another, and what is called the same keeps its parts."""
+    root = tmp_path / "data"
+    put(root, "sa_1.jpg")
+    outlines = (CORNERS, TRIANGLE, CORNERS)
+    things = [{"id": 1, "segmentation": polygon(points), "expression": "it"} for points in outlines]
+    write_json(root / "sa_1.json", of_picture(*things, {**things[1], "expression": "the cup"}))
+    found = Said(root, tmp_path / "out", "sa1b")
+    assert np.array_equal(found.mask("the cup"), polygon_mask(TRIANGLE)) and not found.rows
+    assert np.array_equal(found.mask("it"), polygon_mask(CORNERS, TRIANGLE))
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
