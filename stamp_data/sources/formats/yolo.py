@@ -24,6 +24,7 @@ from stamp_schemas import ImageRef, StampError
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/classes.txt")
 SPLITS = ("train", "val", "test")
+LONGEST = 1024  # characters of a place in data.yaml or a list
 BOX = 5  # values of a line that is a box: class, centre, size
 
 
@@ -106,7 +107,7 @@ class YOLO(FormatSource):
 
     def _below(self, place: str, is_there: Callable[[Path], bool]) -> str:
         """A place relative to the root, without what may stand before it: folders of another machine, or `..`."""
-        parts = [part for part in place.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        parts = [part for part in place[:LONGEST].replace("\\", "/").split("/") if part not in ("", ".", "..")]
         tails = ("/".join(parts[start:]) for start in range(max(len(parts) - 1, 1)))
         return next((tail for tail in tails if tail.isprintable() and is_there(self.root / tail)), "") if parts else ""
 
