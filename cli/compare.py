@@ -82,7 +82,8 @@ def compare(
 
 
 def _list(json: bool) -> None:
-    from stamp_train.compare.variants import VARIANTS, available, title
+    from stamp_train.compare.variants import available, title
+    from stamp_train.methods import VARIANTS
 
     if json:
         told = [{"name": name, "title": title(name), "method": VARIANTS[name]} for name in available()]

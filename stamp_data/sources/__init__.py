@@ -17,6 +17,7 @@ from stamp_data.sources.formats.refcoco_parquet import RefCOCOParquet
 from stamp_data.sources.formats.sa1b import SA1B
 from stamp_data.sources.formats.sa2va import Sa2VA
 from stamp_data.sources.formats.saco import SACo
+from stamp_data.sources.formats.setcon import SetCon
 from stamp_data.sources.formats.via import VIA
 from stamp_data.sources.formats.yolo import YOLO
 from stamp_data.sources.grefcoco import GRefCOCO
@@ -31,7 +32,7 @@ SOURCES: dict[str, type[Source]] = {
     source.dataset: source
     for source in (
         RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF, GRefCOCO, ReasonSeg, LLaVA, COCO, LabelMe,
-        LabelStudio, CVAT, MaskTable, YOLO, VIA, SACo, RefCOCOParquet, ReasonSegParquet, LVIS, SA1B, Sa2VA, PhraseCut,
+        LabelStudio, CVAT, MaskTable, YOLO, VIA, SACo, RefCOCOParquet, ReasonSegParquet, LVIS, SA1B, Sa2VA, SetCon, PhraseCut,
     )
 }  # fmt: skip
 

@@ -77,6 +77,7 @@ FORMATS: tuple[Format, ...] = (
     _json("Cityscapes", "imgHeight imgWidth objects", f"convert its polygons; {_OWN}"),
     _json("SA-1B", "image annotations segmentation",
           "it has no phrases: give masks an `expression`, then `stamp-data build sa1b --root FOLDER`", "images"),
+    _json("SetCon", "image text masks segments", "`stamp-data build setcon --root FILE`"),
     _json("Sa2VA JSON", "image mask text", "`stamp-data build sa2va --root FILE`"),
     Format(REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
     Format(REFER_FORMAT, _REFER, ("*/refs(*).p",)),

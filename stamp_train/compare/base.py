@@ -14,8 +14,8 @@ from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.processor import StampProcessor, make_images
 from stamp_train.backbones.random_init import build_random
 from stamp_train.backbones.saving import save_model
-from stamp_train.compare.variants import VARIANTS, available
-from stamp_train.methods import default_settings, settings_type
+from stamp_train.compare.variants import available
+from stamp_train.methods import VARIANTS, default_settings, settings_type
 from stamp_train.methods.contract import Settings
 from stamp_train.train.corpus import new_tokenizer
 

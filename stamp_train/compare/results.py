@@ -15,13 +15,13 @@ from stamp_train.backbones.folder import digest
 from stamp_train.compare import folder as files
 from stamp_train.compare.intervals import Interval, Scored, intervals
 from stamp_train.compare.measure import Measured
-from stamp_train.compare.variants import VARIANTS, title
+from stamp_train.compare.variants import title
 from stamp_train.compare.work import Done, Plan
 from stamp_train.eval.card import SetCard, set_card, software
 from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.journal import CASES
 from stamp_train.eval.scoring import FREE, Line
-from stamp_train.methods import settings_type
+from stamp_train.methods import VARIANTS, settings_type
 from stamp_train.train.folder import EVALUATIONS, LOG
 from stamp_train.train.runlog import read_rows
 

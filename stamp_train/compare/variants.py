@@ -6,22 +6,12 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from stamp_schemas import UsageFault
-from stamp_train.methods import METHODS, settings_type
+from stamp_train.methods import METHODS, VARIANTS, settings_type
 from stamp_train.recipes import Resolved, resolve
 
 ALL = "all"
-VARIANTS: dict[str, dict[str, Any]] = {
-    "stamp-patch": {"name": "stamp", "head": "patch"},
-    "stamp-fine": {"name": "stamp", "head": "fine"},
-    "self1e-branch": {"name": "self1e", "attention": "branch"},
-    "argenseg-residual": {"name": "argenseg", "codec": "residual"},
-    "text4seg-16": {"name": "text4seg", "grid": 16},
-    "text4seg-24": {"name": "text4seg", "grid": 24},
-    "embedding-dot": {"name": "embedding", "head": "dot"},
-}
 
 
 def available() -> list[str]:

@@ -23,6 +23,16 @@ METHODS = {  # name -> module and class of its settings
     "self1e": "stamp_train.methods.self1e.settings:Self1eSettings",
     "argenseg": "stamp_train.methods.argenseg.settings:ArgensegSettings",
 }
+VARIANTS: dict[str, dict[str, Any]] = {
+    "stamp-patch": {"name": "stamp", "head": "patch"},
+    "stamp-fine": {"name": "stamp", "head": "fine"},
+    "self1e-branch": {"name": "self1e", "attention": "branch"},
+    "argenseg-residual": {"name": "argenseg", "codec": "residual"},
+    "text4seg-16": {"name": "text4seg", "grid": 16},
+    "text4seg-24": {"name": "text4seg", "grid": 24},
+    "embedding-dot": {"name": "embedding", "head": "dot"},
+}
+"""Settings that `stamp-train compare` calls by a name."""
 DEFAULT = "stamp"  # of recipes and checkpoints that name none
 # Names of weights in older checkpoints, as patterns -> what they are called now.
 RENAMED = {"^namer": "classifier.namer"}

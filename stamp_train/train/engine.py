@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -26,7 +26,9 @@ _LEAST = 1800.0  # seconds that a collective may take: the main process may writ
 def open_accelerator(recipe: Recipe) -> Accelerator:
     """The processes of a run. One that hangs is noticed by `Heartbeat`; only what that misses runs into the time limit."""
     limit = timedelta(seconds=max(_LEAST, 2 * recipe.patience))
-    options = {"cpu": not torch.cuda.is_available(), "kwargs_handlers": [InitProcessGroupKwargs(timeout=limit)]}
+    # Buffers are the same everywhere and stay so: sending them at every pass would cost what a codec weighs.
+    handlers = [InitProcessGroupKwargs(timeout=limit), DistributedDataParallelKwargs(broadcast_buffers=False)]
+    options = {"cpu": not torch.cuda.is_available(), "kwargs_handlers": handlers}
     if recipe.engine == "deepspeed":
         from stamp_train.train.engine_deepspeed import ZeroAccelerator
 

@@ -19,6 +19,7 @@ CALLS = {
     "recipes": ["recipes"],
     "run": ["run", "tiny"],
     "run --dry-run": ["run", "tiny", "--dry-run"],
+    "codes": ["codes", "residual", "{folder}/set", "--out", "{folder}/masks.safetensors"],
     "compare": ["compare", "stamp-fine"],
     "plan show": ["plan", "show", "tiny", "--step", "1"],
     "predict": ["predict", "{folder}/model", "{folder}/photo.png", "--expression", "left dog"],

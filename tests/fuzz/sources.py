@@ -174,6 +174,12 @@ def sa2va(root: Path) -> None:
     write_json(root / "train.json", [{"image": "a.jpg", "mask": [square, []], "text": ["it", ["no", "not"]]}])
 
 
+def setcon(root: Path) -> None:
+    masks = [annotation(1, 1)["segmentation"], {"size": [48, 64], "counts": [3000, 72]}]
+    line = {"image": "a.jpg", "text": "it", "masks": masks, "segments": [{"label": "x", "mask_ids": [0, 1]}]}
+    (root / "train.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "text": "no", "segments": []}))
+
+
 def phrasecut(root: Path) -> None:
     outline = [[[[1, 1], [9, 1], [9, 9]]]]
     write_json(root / "refer_train.json", [{"task_id": "7__1", "image_id": 7, "phrase": "cup", "Polygons": outline}])
@@ -263,6 +269,7 @@ READERS = [
     reader("LVIS", "lvis", lvis, "lvis_v1_train.json"),
     reader("SA-1B", "sa1b", sa1b, "sa_1.json"),
     reader("Sa2VA", "sa2va", sa2va, "train.json"),
+    reader("SetCon", "setcon", setcon, "train.jsonl"),
     reader("PhraseCut", "phrasecut", phrasecut, "refer_train.json"),
     reader("masks, JSON lines", "masks", partial(masks, name="t.jsonl"), "t.jsonl"),
     reader("masks, table", "masks", partial(masks, name="t.csv"), "t.csv"),

@@ -53,4 +53,5 @@ def orthogonal(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     for _ in range(_STEPS):
         square = found @ found.mT
         found = _A * found + (_B * square + _C * square @ square) @ found
-    return (found.mT if tall else found).float()
+    turned: Tensor = found.mT if tall else found
+    return turned.float()

@@ -27,15 +27,17 @@ class Seen:
     early: Tensor
 
 
-def build_network(recipe: Recipe, tokenizer: Any) -> Any:
-    """A network with random weights, float32, whose projection of patches is fitted and frozen."""
+def build_network(recipe: Recipe, tokenizer: Any, projection: Tensor | None = None) -> Any:
+    """A network with random weights, float32. projection: of patches, which is frozen; fitted to scenes where there is none."""
     model = Model(preset="tiny", shape=recipe.shape, vocabulary=recipe.vocabulary)
     network: Any = build_random(model, tokenizer, PLAIN, recipe.seed, torch.float32)
     begin_near(network)
     begin_alike(network)
     patches = network.model.visual.patch_embed
     patches.requires_grad_(False)
-    patches.proj.weight.copy_(fit_projection(recipe.scenes, patches.embed_dim).view_as(patches.proj.weight))
+    if projection is None:
+        projection = fit_projection(recipe.scenes, patches.embed_dim)
+    patches.proj.weight.copy_(projection.view_as(patches.proj.weight))
     return network
 
 

@@ -42,7 +42,7 @@ class Learner:
     def __init__(self, recipe: Recipe, stored: dict[str, Any] | None = None) -> None:
         self.recipe = recipe
         self.tokenizer = read(stored["tokenizer"]) if stored else make_tokenizer(recipe)
-        self.network = build_network(recipe, self.tokenizer)
+        self.network = build_network(recipe, self.tokenizer, stored["projection"] if stored else None)
         self.network.train()
         self.projection = self.network.model.visual.patch_embed
         self.network.model.visual.patch_embed = Projected()
@@ -97,7 +97,7 @@ class Learner:
         """What a checkpoint holds."""
         return {
             "tokenizer": written(self.tokenizer),
-            "projection": self.projection.state_dict(),
+            "projection": self.projection.proj.weight.detach(),
             "network": self.network.state_dict(),
             "naming": self.naming.state_dict(),
             "average": self.average,
@@ -116,7 +116,7 @@ class Learner:
 
     def _restore(self, stored: dict[str, Any]) -> None:
         try:
-            for part in ("projection", "network", "naming"):
+            for part in ("network", "naming"):
                 getattr(self, part).load_state_dict(stored[part])
         except RuntimeError as fault:
             raise StampError(f"the checkpoint is of another recipe: {fault}", "give another --out") from None
@@ -183,6 +183,7 @@ def train(
 ) -> None:
     """Learn for some minutes; the log gets a line every so many steps, and a checkpoint is written every five minutes."""
     batches = Batches(pool, CachedChat(learner.tokenizer), learner.grid)
+    _forget(folder / LOG, learner.step)
     begun = saved = before = time.monotonic()
     while time.monotonic() - begun < 60 * minutes:
         losses = learner.learn(batches)
@@ -195,6 +196,13 @@ def train(
             write_checkpoint(learner, folder)
             saved = now
     write_checkpoint(learner, folder)
+
+
+def _forget(path: Path, step: int) -> None:
+    """Take out of the log what comes after a step: it was lost with a process, and is done again."""
+    if path.is_file():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
 
 
 def _log(learner: Learner, losses: dict[str, float], path: Path) -> str:

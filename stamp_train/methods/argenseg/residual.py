@@ -46,7 +46,7 @@ class ResidualCodec(Codec):
     def begin(self, records: Iterable[Record]) -> None:
         """Fit the codebooks to the masks of some records; StampError if there are none.
 
-        Of many masks those of evenly spread records are taken, the same ones whenever this is called.
+        Of many masks every n-th is taken, of the first 40,000 records: the same ones whenever this is called.
         """
         masks = sample(records, _MASKS)
         if not masks:

@@ -44,7 +44,7 @@ class VarCodec(Codec):
             self.add_module(convolutions[name], frozen(nn.Conv2d(width, width, 3, padding=1)))
 
     def encode(self, masks: Sequence[RLE]) -> Tensor:
-        """See `Codec`; some 4.5 seconds of a processor core a mask with the published weights."""
+        """See `Codec`; some two seconds of a processor core for a mask, in the published shape."""
         with torch.no_grad():
             pictures = torch.stack([self.picture(mask) for mask in masks])
             parts = torch.split(pictures, _TOGETHER)

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from stamp_schemas import UsageFault
-from stamp_train.compare.variants import VARIANTS, available, chosen, plain, recipe_of
-from stamp_train.methods import METHODS
+from stamp_train.compare.variants import available, chosen, plain, recipe_of
+from stamp_train.methods import METHODS, VARIANTS
 
 RECIPES = ("compare-tiny", "compare-2b")
 

@@ -26,7 +26,16 @@ def set_card(name: str, other: dict[str, int]) -> SetCard:
 def results(scores: dict[str, dict[str, dict[str, float]]], **named: dict[str, int]) -> Results:
     """set -> variant -> metric -> share. named: counts of sets that are not the published ones."""
     asked = dict.fromkeys(Settings.__struct_fields__, "")
-    counts = ("max_new_tokens", "batch_size", "no_target_pixels", "min_tokens", "max_tokens", "factor", "seed")
+    counts = (
+        "records",
+        "max_new_tokens",
+        "batch_size",
+        "no_target_pixels",
+        "min_tokens",
+        "max_tokens",
+        "factor",
+        "seed",
+    )
     numbers = dict.fromkeys(counts, 1)
     cards = [set_card(name, named.get(name, {})) for name in scores]
     settings = msgspec.convert(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -28,6 +30,12 @@ def recipe() -> Recipe:
 def begun(recipe: Recipe) -> Learner:
     """Before the first step; not to be trained."""
     return Learner(recipe)
+
+
+@pytest.fixture(scope="session")
+def fresh(begun: Learner) -> Callable[[], Learner]:
+    """Makes one to be trained, with the same first weights."""
+    return lambda: Learner(begun.recipe, copy.deepcopy(begun.state()))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ from tools.tiny_base.training import Learner
 
 
 @pytest.fixture(scope="module")
-def folder(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(fresh: Callable[[], Learner], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("published") / "tiny-base"
-    publish(Learner(recipe), "| colour | 0.5 | 2 |", out)
+    publish(fresh(), "| colour | 0.5 | 2 |", out)
     return out
 
 
@@ -69,8 +70,10 @@ def test_its_tokenizer_knows_words_and_chat(folder: Path, begun: Learner) -> Non
     assert ids == CachedChat(begun.tokenizer).encode(messages, generation_prompt=True).ids
 
 
-def test_what_is_too_large_is_not_written(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_is_not_written(
+    fresh: Callable[[], Learner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(publishing, "LARGEST", 1000)
     with pytest.raises(StampError, match="more than 1,000"):
-        publish(Learner(recipe), "", tmp_path / "out")
+        publish(fresh(), "", tmp_path / "out")
     assert not (tmp_path / "out").exists()

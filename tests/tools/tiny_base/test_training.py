@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,9 @@ def _batches(learner: Learner, pool: Pool) -> Batches:
 
 
 @pytest.fixture(scope="module")
-def trained(recipe: Recipe, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> tuple[Learner, Path]:
+def trained(fresh: Callable[[], Learner], pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> tuple[Learner, Path]:
     """A learner after twelve steps, and its checkpoint after six."""
-    folder, learner = tmp_path_factory.mktemp("run"), Learner(recipe)
+    folder, learner = tmp_path_factory.mktemp("run"), fresh()
     batches = _batches(learner, pool)
     for step in range(12):
         if step == 6:
@@ -65,14 +67,16 @@ def test_a_run_goes_on_bit_by_bit(trained: tuple[Learner, Path], recipe: Recipe,
     assert before["share"] == after["share"]
 
 
-def test_training_by_the_clock_leaves_a_checkpoint_and_a_log(recipe: Recipe, pool: Pool, tmp_path: Path) -> None:
-    learner = Learner(recipe)
+def test_training_by_the_clock_leaves_a_checkpoint_and_a_log(
+    fresh: Callable[[], Learner], pool: Pool, tmp_path: Path
+) -> None:
+    learner, log = fresh(), tmp_path / "log.jsonl"
+    log.write_text('{"step": 5}\n')  # of a process that was killed before its checkpoint
     train(learner, pool, tmp_path, 1e-4, lambda _: None, every=1)
     assert learner.step > 0
     stored = read_checkpoint(tmp_path)
-    assert stored is not None and stored["step"] == learner.step == len(
-        (tmp_path / "log.jsonl").read_text().splitlines()
-    )
+    assert stored is not None and stored["step"] == learner.step
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, learner.step + 1))
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Sa2VA's, PhraseCut's and SA-1B's JSON: lists of masks with words."""
+"""Sa2VA's, SetCon's, PhraseCut's and SA-1B's JSON: lists of masks with words."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,60 @@ def test_what_phrasecut_cannot_use_is_told(tmp_path: Path) -> None:
     ] or found.reasons  # fmt: skip
 
 
+def write_lines(path: Path, *lines: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def set_of(text: Any, masks: list[Any], *segments: list[int], image: str = "a.jpg") -> Json:
+    named = [{"label": f"part {number}", "mask_ids": places} for number, places in enumerate(segments)]
+    return {"image": image, "text": text, "masks": masks, "segments": named}
+
+
+def test_setcon(tmp_path: Path) -> None:
+    """Masks by their places, of both kinds; one that no segment refers to is not meant."""
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    small = [(1.0, 1.0), (9.0, 1.0), (9.0, 9.0)]
+    masks = [polygon(CORNERS), runs(TRIANGLE), polygon(small)]
+    lines = [
+        set_of("both", masks, [0, 1], [1]),
+        set_of("one", masks, [2]),
+        set_of("a cow", []),
+        set_of("a cat", masks, []),
+    ]
+    found = Said(write_lines(root / "refcoco_val.jsonl", *lines), tmp_path / "out", "setcon")
+    assert found.records == {"val": 1} and not found.rows
+    assert np.array_equal(found.mask("both"), polygon_mask(CORNERS) | polygon_mask(TRIANGLE))
+    assert np.array_equal(found.mask("one"), polygon_mask(small))
+    assert not found.mask("a cow").any() and not found.mask("a cat").any()
+
+
+def test_what_setcon_cannot_use_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    car = [polygon(CORNERS)]
+    lines = [
+        *(set_of("good", car, [0]), set_of("beyond", car, [1]), set_of("before", car, [-1]), set_of("odd", ["x"], [0])),
+        *(set_of(3, car, [0]), '{"image"\n', "\n", set_of("away", car, [0], image="../a.jpg")),
+    ]
+    found = Said(write_lines(root / "mine.jsonl", *lines), tmp_path / "out", "setcon")
+    assert found.phrases == ["good"] and found.reasons == [
+        ("line 2", "bad-annotation"), ("line 3", "bad-annotation"), ("line 4", "bad-segmentation"),
+        ("line 5", "bad-annotation"), ("line 6", "bad-annotation"), ("line 8", "path-escape"),
+    ]  # fmt: skip
+
+
+def test_the_doctor_examines_setcon(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.jpg")
+    write_lines(tmp_path / "mine.jsonl", set_of("it", [polygon(CORNERS)], [0]))
+    (report,) = [one for one in examine(tmp_path).datasets if one.splits]
+    assert (report.dataset, report.state, report.splits[0].opened) == ("setcon", "ready", 1) and not report.splits[
+        0
+    ].findings
+
+
 def of_picture(*annotations: Any, name: str = "sa_1.jpg") -> Json:
     return {
         "image": {"image_id": 1, **{"width": WIDTH, "height": HEIGHT}, "file_name": name},
@@ -140,10 +195,10 @@ def test_the_doctor_examines_them(name: str, content: object, tmp_path: Path) ->
     ].findings
 
 
-@pytest.mark.parametrize("name", ["sa2va", "phrasecut", "sa1b"])
+@pytest.mark.parametrize("name", ["sa2va", "setcon", "phrasecut", "sa1b"])
 @pytest.mark.parametrize("content", [b"", b"[", b'"x"', b"[" * 2000])
 def test_a_file_that_is_none_ends_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_bytes(content)
-    with refused("mine.json"):
+    with refused("no usable record" if name == "setcon" and content else "mine.json"):
         Said(path, tmp_path / "out", name)

@@ -1,0 +1,85 @@
+"""SetCon's JSON lines: a text per picture with the set of masks that it names, whatever the set is made of.
+
+`{"image": …, "text": …, "masks": [RLE or polygons, …], "segments": [{"label": …, "mask_ids": [0, …]}]}`. The text names all
+masks that any segment refers to, by their places; without one it names nothing. Labels, which say in the answer what the parts
+of the set are, are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.files import UNDECODABLE
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import as_utf8, decode_row, read_buffer
+
+HEAD = 64 << 20  # bytes in which the first line ends
+
+
+class _Segment(msgspec.Struct):
+    mask_ids: list[int] = []
+
+
+class _Line(msgspec.Struct):
+    image: str
+    text: str
+    masks: list[msgspec.Raw]
+    segments: list[_Segment]
+
+
+_LINE = msgspec.json.Decoder(_Line)
+_PARTS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class SetCon(FormatSource):
+    dataset = "setcon"
+    homepage = "https://github.com/rookiexiong7/SetCon"
+    format = "SetCon"
+    suffixes = (".jsonl",)
+
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        first = bytes(read_buffer(path)[:HEAD]).lstrip().partition(b"\n")[0]
+        try:
+            return bool(_LINE.decode(first))
+        except UNDECODABLE:
+            return False
+
+    def read(self, path: Path) -> list[bytes]:
+        return bytes(as_utf8(read_buffer(path), path, self.reading.encoding)).split(b"\n")
+
+    def pictures(self, document: list[bytes], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
+        for number, line in enumerate(document, 1):
+            if not line.strip():
+                continue
+            record = f"line {number}"
+            try:
+                held = decode_row(msgspec.Raw(line), _LINE, "bad-annotation")
+            except RecordFault as fault:
+                rejects.add(self.name_of(path), record, fault.reason, fault.detail, expressions=1)
+                continue
+            thing = Thing(record, [held.text])
+            try:
+                thing.segmentation = _union(held)
+            except RecordFault as fault:
+                thing.fault = fault
+            yield Pictured(record, [held.image], [thing])
+
+
+def _union(held: _Line) -> msgspec.Raw | None:
+    """All masks that segments refer to as one segmentation; None if they refer to none."""
+    wanted = dict.fromkeys(place for segment in held.segments for place in segment.mask_ids)
+    parts: list[msgspec.Raw] = []
+    for place in wanted:
+        if not 0 <= place < len(held.masks):
+            raise RecordFault("bad-annotation", f"mask {place} of {len(held.masks)}")
+        mask = held.masks[place]
+        is_rle = bytes(mask)[:1] == b"{"
+        inner: list[msgspec.Raw] = [mask] if is_rle else decode_row(mask, _PARTS, "bad-segmentation")
+        parts += inner
+    return msgspec.Raw(msgspec.json.encode(parts)) if wanted else None
