@@ -22,7 +22,7 @@ from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import Finder
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
 from stamp_data.sources.formats.tables import BEYOND, header, rows
-from stamp_data.sources.jsonfile import OTHER_FORMAT, as_utf8, read_buffer
+from stamp_data.sources.jsonfile import BOM, OTHER_FORMAT, as_utf8, read_buffer
 from stamp_data.sources.paths import image_path
 from stamp_schemas import StampError
 
@@ -159,7 +159,7 @@ def _json_rows(path: Path, encoding: str) -> Iterator[tuple[str, Mapping[str, ob
 
 def _first_keys(path: Path) -> list[str]:
     try:
-        return list(_LINE.decode(bytes(read_buffer(path)[: 1 << 20]).lstrip().partition(b"\n")[0]))
+        return list(_LINE.decode(bytes(read_buffer(path)[: 1 << 20]).removeprefix(BOM).lstrip().partition(b"\n")[0]))
     except UNDECODABLE:
         return []
 

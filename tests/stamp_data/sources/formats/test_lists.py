@@ -166,6 +166,18 @@ def test_sa1b(tmp_path: Path) -> None:
     assert told == [("val/sa_2.json", "no-phrase"), ("val/sa_3.json", "unreadable-file")]
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("setcon", {"masks": [], "segments": []}), ("masks", {"mask": ""})],
+)
+def test_lines_may_begin_with_a_byte_order_mark(name: str, line: Json, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    text = json.dumps({"image": "a.jpg", "text": "a cow", **line})
+    (root / "lines.jsonl").write_text(text, encoding="utf-8-sig")
+    assert Said(root, tmp_path / "out", name).phrases == ["a cow"]
+
+
 def test_things_of_one_id_stay_apart(tmp_path: Path) -> None:
     """Files that number their masks anew: no phrase gets the mask of another, and what is called the same keeps its parts."""
     root = tmp_path / "data"
