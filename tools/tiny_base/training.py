@@ -66,7 +66,7 @@ class Learner:
         looking = self.step < self.recipe.looking
         self.network.model.visual.blocks.requires_grad_(looking)
         losses = self._look(batches, rng) if looking else self._answer(batches, rng)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.autograd.backward(list(losses.values()))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate(self.recipe.rates, self.step, matrices=isinstance(optimizer, Muon))
@@ -79,7 +79,8 @@ class Learner:
     def _look(self, batches: Batches, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         pixels, grids, labels = batches.pictures(rng, 2 * self.recipe.images)
         features = self.network.encode_images(pixels, grids)
-        return self.naming(self.network, features, None, labels, self.recipe.losses)
+        losses: dict[str, torch.Tensor] = self.naming(self.network, features, None, labels, self.recipe.losses)
+        return losses
 
     def _answer(self, batches: Batches, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         asked = batches.draw(rng, self.recipe.images, self.recipe.questions, self.weights())
@@ -143,7 +144,7 @@ class Learner:
 def rate(rates: Rates, step: int, *, matrices: bool) -> float:
     """The learning rate of a step, from 0: see `Rates`."""
     top = rates.matrices if matrices else rates.others
-    return top * min((step + 1) / rates.warmup, 1, (rates.steady / max(step, 1)) ** 0.5)
+    return top * float(min((step + 1) / rates.warmup, 1, (rates.steady / max(step, 1)) ** 0.5))
 
 
 def _optimizers(rates: Rates, network: Any, naming: nn.Module) -> list[torch.optim.Optimizer]:

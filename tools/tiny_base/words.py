@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerFast
 from stamp_data.instructions import wording
 from stamp_data.synth.coco import Entry
 from stamp_data.synth.llava import picture_record, text_record
-from stamp_data.synth.phrases import Form, describe, kinds_present, members
+from stamp_data.synth.phrases import Form, Query, describe, kinds_present, members
 from stamp_data.synth.plan import Slot
 from stamp_data.synth.riddles import RIDDLES
 from stamp_data.synth.scene import COLOURS, Stream, generator, sample_scene
 from stamp_data.synth.shapes import SHAPES
-from stamp_data.synth.wording import Query, listed, long, several, short
+from stamp_data.synth.wording import listed, long, several, short
 from stamp_train.backbones.presets import byte_tokenizer
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.chat import ASSISTED
