@@ -114,6 +114,9 @@ FORMATS: tuple[Format, ...] = (
     Format("CSV", "with columns image, mask and phrase: `stamp-data build masks`; of VIA: `stamp-data build via`", ("*.csv",)),
 )  # fmt: skip
 
+READ_AS = {"CSV": ("masks as PNG", "VIA"), "Label Studio JSON-MIN": ("Label Studio JSON",)}
+"""Of what is recognised by less than a `Source.format` is: the formats that it can be."""
+
 
 def recognise(root: Path) -> Format | None:
     """The format of a file, or of what lies in a folder; None if it is not known."""
@@ -135,7 +138,7 @@ def by_key(key: str) -> Format:
 def explained(fault: StampError, root: Path, format_name: str) -> StampError:
     """`fault`, with the name of the format that lies there, unless it is that of `Source.format`, and the way to build it."""
     form = recognise(root)
-    if form is None or form.name == format_name:
+    if form is None or format_name in (form.name, *READ_AS.get(form.name, ())):
         return fault
     names = ", ".join(own_sets(root)) or "NAME"
     return type(fault)(f"{fault.message}: this is {form.name}", form.way.replace("NAME", names))

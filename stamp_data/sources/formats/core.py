@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import islice, product
+from itertools import chain, count, islice, product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -197,6 +197,7 @@ class FormatSource(Source):
         from stamp_data.sources.phrases import Naming
 
         naming = Naming(file, page.record, rejects)
+        shapes: dict[str, bytes] = {}
         for thing in page.things:
             if not thing.phrases:
                 why = thing.fault or RecordFault("no-phrase", "nothing says in words what it shows")
@@ -211,7 +212,7 @@ class FormatSource(Source):
             elif phrases == [IGNORE]:
                 naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
             else:
-                naming.add(phrases, [region], thing.instance or thing.record, thing.categories)
+                naming.add(phrases, [region], _instance(thing, shapes), thing.categories)
         targets, requests = naming.ask()
         for request in requests:
             request.form = "question" if request.text.endswith("?") else request.form
@@ -268,6 +269,17 @@ def _files(
         return
     for folder, names in islice(walk(root, follow_links), folders):
         yield from (root / folder / name for name in names if name.lower().endswith(tuple(suffixes)))
+
+
+def _instance(thing: Thing, shapes: dict[str, bytes]) -> str:
+    """The id of a thing in its picture, another one than the file's where a thing of another shape has that.
+
+    shapes: segmentations by the ids that are taken. Tools number things anew in each entry, and several may be of one picture.
+    """
+    said = thing.instance or thing.record
+    shape = bytes(thing.segmentation or b"")
+    names = chain([said], (f"{said}.{number}" for number in count(2)))
+    return next(name for name in names if shapes.setdefault(name, shape) == shape)
 
 
 def _joined(pages: Iterable[Pictured]) -> Iterator[Pictured]:

@@ -36,7 +36,7 @@ class CVAT(FormatSource):
     frame = "upright"
     format = "CVAT XML"
     suffixes = (".xml",)
-    marks = (b"<annotations", b"<image")
+    marks = (b"<annotations",)  # also of videos, which `read` refuses by name
 
     def read(self, path: Path) -> Element:
         from stamp_data.sources.formats.xml import load_xml  # most builds are of no XML

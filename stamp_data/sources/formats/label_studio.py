@@ -43,7 +43,7 @@ class _Task(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
-    value: msgspec.Raw
+    value: msgspec.Raw = msgspec.Raw(b"{}")  # a relation has none
     type: str = ""
     id: str | int | None = None
     from_name: str = ""

@@ -21,8 +21,8 @@ from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import Finder
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.formats.tables import header, rows
-from stamp_data.sources.jsonfile import OTHER_FORMAT, as_utf8, read_buffer
+from stamp_data.sources.formats.tables import BEYOND, header, rows
+from stamp_data.sources.jsonfile import BOM, OTHER_FORMAT, as_utf8, read_buffer
 from stamp_data.sources.paths import image_path
 from stamp_schemas import StampError
 
@@ -114,6 +114,7 @@ class MaskTable(FormatSource):
                 continue
             page = Pictured(row.record, [name] if name else [], [Thing(row.record, _phrases(row))], split=_split(row))
             try:
+                _check(row)
                 self._paint(page, row, path, opened)
             except RecordFault as fault:
                 page.things[0].fault = fault
@@ -158,7 +159,7 @@ def _json_rows(path: Path, encoding: str) -> Iterator[tuple[str, Mapping[str, ob
 
 def _first_keys(path: Path) -> list[str]:
     try:
-        return list(_LINE.decode(bytes(read_buffer(path)[: 1 << 20]).lstrip().partition(b"\n")[0]))
+        return list(_LINE.decode(bytes(read_buffer(path)[: 1 << 20]).removeprefix(BOM).lstrip().partition(b"\n")[0]))
     except UNDECODABLE:
         return []
 
@@ -166,7 +167,8 @@ def _first_keys(path: Path) -> list[str]:
 def _columns(names: Iterable[str]) -> dict[str, str]:
     """The name of each column that is there."""
     there = {name.strip().lower(): name for name in names}
-    return {key: there[one] for key, known in COLUMNS.items() for one in reversed(known) if one in there}
+    found = {key: there[one] for key, known in COLUMNS.items() for one in reversed(known) if one in there}
+    return found | ({BEYOND: BEYOND} if BEYOND in there else {})
 
 
 def _split(row: _Row) -> str:
@@ -178,6 +180,17 @@ def _phrases(row: _Row) -> list[str]:
     said = row.fields.get("phrase")
     texts = said if isinstance(said, list) else [said]
     return [text for text in texts if isinstance(text, str)]
+
+
+def _check(row: _Row) -> None:
+    """RecordFault `bad-annotation` for a row of which a part of the words would be lost."""
+    if beyond := row.fields.get(BEYOND):
+        raise RecordFault(
+            "bad-annotation", f"more cells than columns, from {beyond!r} on: put a text with a comma in quotes"
+        )
+    said = row.fields.get("phrase")
+    if isinstance(said, list) and not all(isinstance(text, str) for text in said):
+        raise RecordFault("bad-sentence", "the phrases are no list of texts")
 
 
 def _value(said: object) -> tuple[int, ...]:

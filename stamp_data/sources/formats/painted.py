@@ -71,14 +71,24 @@ class Painting:
             )
         return encoded(chosen)
 
+    @property
+    def _ground(self) -> int:
+        """The number of what is not painted: 0; in a palette that has a colour for it, the one that is black."""
+        if self.palette is None or not self.palette[:1].any():
+            return 0
+        black = np.flatnonzero(~self.palette[: int(self.pixels.max()) + 1].any(axis=1))
+        return int(black[0]) if len(black) else 0
+
     def _of(self, value: tuple[int, ...]) -> Any:
         """Whether each pixel has the value, [height, width]."""
         if self.pixels.ndim == 3:  # grey in three channels has one number
             return (
                 (self.pixels == np.asarray(value * (3 // len(value)))).all(axis=2) if value else self.pixels.any(axis=2)
             )
-        if len(value) < 2:
-            return self.pixels == value[0] if value else self.pixels != 0
+        if not value:
+            return self.pixels != self._ground
+        if len(value) == 1:
+            return self.pixels == value[0]
         if self.palette is None:
             raise RecordFault("bad-shape", "a colour is meant, and the mask is grey")
         return np.isin(self.pixels, np.flatnonzero((self.palette == value).all(axis=1)))
@@ -91,7 +101,8 @@ def open_painting(root: Path, relative: str, follow_links: bool) -> Painting:
         with opening(data, relative, formats=("PNG", "BMP", "GIF", "TIFF")) as image:
             if image.mode == "P":
                 colours = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-                return Painting(np.asarray(image), colours, None)
+                seen = np.asarray(image.convert("RGBA"))[:, :, 3] != 0 if "transparency" in image.info else None
+                return Painting(np.asarray(image), colours, seen)
             if image.mode in ("1", "L", "I", "I;16", "I;16B"):
                 return Painting(np.asarray(image).astype(np.int32), None, None)
             if image.mode not in ("LA", "RGB", "RGBA", "PA"):

@@ -16,7 +16,7 @@ from stamp_data.files import UNDECODABLE
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import as_utf8, decode_row, read_buffer
+from stamp_data.sources.jsonfile import BOM, as_utf8, decode_row, read_buffer
 
 HEAD = 64 << 20  # bytes in which the first line ends
 
@@ -44,7 +44,7 @@ class SetCon(FormatSource):
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
-        first = bytes(read_buffer(path)[:HEAD]).lstrip().partition(b"\n")[0]
+        first = bytes(read_buffer(path)[:HEAD]).removeprefix(BOM).lstrip().partition(b"\n")[0]
         try:
             return bool(_LINE.decode(first))
         except UNDECODABLE:

@@ -1,14 +1,15 @@
 """YOLO segmentation: a text file per picture, a line per thing: its class, then its outline in parts of width and height.
 
 `images/…/a.jpg` goes with `labels/…/a.txt`, or the two lie side by side. Names of classes are in `data.yaml`, else in
-`classes.txt`, one a line. A class names all its things; an empty file says that none of the classes is in its picture.
+`classes.txt`, one a line. A class names all its things; an empty file says that none of the classes is in its picture. What
+`data.yaml` has as train, val and test, folders or lists of pictures, tells the splits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from stamp_data import numbers
 from stamp_data.files import read_plain
@@ -22,6 +23,8 @@ from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT
 from stamp_schemas import ImageRef, StampError
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/classes.txt")
+SPLITS = ("train", "val", "test")
+LONGEST = 1024  # characters of a place in data.yaml or a list
 BOX = 5  # values of a line that is a box: class, centre, size
 
 
@@ -50,10 +53,63 @@ class YOLO(FormatSource):
         names = _names_file(self.root)
         if names is None:
             raise StampError(f"{self.root}: no names of classes", f"put them into {self.root}/classes.txt, one a line")
-        return [names, *super().inputs]
+        return [names, *self.lists, *super().inputs]
 
     def load(self) -> None:
-        _ = self.names
+        _ = self.names, self.told
+
+    def split_of(self, path: Path) -> str:
+        """As `data.yaml` says, else as folders are called."""
+        parts = self.name_of(path).split("/")
+        places = ("/".join(parts[:depth]) for depth in range(len(parts), 0, -1))
+        return next((self.told[place] for place in places if place in self.told), "") or super().split_of(path)
+
+    @cached_property
+    def places(self) -> list[tuple[str, str]]:
+        """(folder or list of pictures, split), as `data.yaml` says."""
+        path = _names_file(self.root)
+        held = _yaml(path) if path and path.suffix != ".txt" else {}
+        said = ((place, split) for split in SPLITS for place in _listed(held.get(split)))
+        return [(place, split) for place, split in said if isinstance(place, str)]
+
+    @cached_property
+    def lists(self) -> dict[Path, str]:
+        """The splits of files that list pictures. StampError if one is not there: its pictures could be of any split."""
+        found: dict[Path, str] = {}
+        for place, split in self.places:
+            if place.lower().endswith(".txt"):
+                name = self._below(place, Path.is_file)
+                if not name:
+                    raise StampError(
+                        f"{self.root}: data.yaml names {place[:99]!r}, which is not there",
+                        "put it there, or take it out",
+                    )
+                found.setdefault(self.root / name, split)
+        return found
+
+    @cached_property
+    def told(self) -> dict[str, str]:
+        """The splits of folders and files of labels, relative to the root, as `data.yaml` tells those of their pictures."""
+        found: dict[str, str] = {}
+        for place, split in self.places:
+            found.setdefault(self._labels(place, Path.is_dir), split)
+        for path, split in self.lists.items():
+            for line in filter(str.strip, _lines(path)):
+                label = str(PurePosixPath(line.strip()).with_suffix(".txt"))
+                found.setdefault(self._labels(label, Path.is_file), split)
+        return found
+
+    def _labels(self, place: str, is_there: Callable[[Path], bool]) -> str:
+        """Where labels are that belong to a place of pictures: in `labels` for `images`, or beside; "" if they are nowhere."""
+        head, images, tail = f"/{place}/".rpartition("/images/")
+        instead = f"{head}/labels/{tail}" if images else place
+        return self._below(instead, is_there) or self._below(place, is_there)
+
+    def _below(self, place: str, is_there: Callable[[Path], bool]) -> str:
+        """A place relative to the root, without what may stand before it: folders of another machine, or `..`."""
+        parts = [part for part in place[:LONGEST].replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        tails = ("/".join(parts[start:]) for start in range(max(len(parts) - 1, 1)))
+        return next((tail for tail in tails if tail.isprintable() and is_there(self.root / tail)), "") if parts else ""
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -61,11 +117,7 @@ class YOLO(FormatSource):
         path = _names_file(self.root)
         assert path is not None, "inputs were asked for"
         if path.suffix == ".txt":
-            try:
-                lines = read_plain(path, SMALL_LIMIT).decode("utf-8-sig").splitlines()
-            except (OSError, UnicodeDecodeError) as fault:
-                raise StampError(f"{path} cannot be read: {fault}", OTHER_FORMAT) from None
-            return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
+            return {number: line.strip() for number, line in enumerate(_lines(path)) if line.strip()}
         return _yaml_names(path)
 
     def read(self, path: Path) -> list[str]:
@@ -136,7 +188,14 @@ def _names_file(root: Path) -> Path | None:
     return next((root / name for name in NAMES if (root / name).is_file()), None)
 
 
-def _yaml_names(path: Path) -> dict[int, str]:
+def _lines(path: Path) -> list[str]:
+    try:
+        return read_plain(path, SMALL_LIMIT).decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise StampError(f"{path} cannot be read: {fault}", OTHER_FORMAT) from None
+
+
+def _yaml(path: Path) -> dict[object, object]:
     try:
         import yaml
     except ModuleNotFoundError:
@@ -145,10 +204,22 @@ def _yaml_names(path: Path) -> dict[int, str]:
         ) from None
     try:
         held = yaml.safe_load(read_plain(path, SMALL_LIMIT))
-        names = held["names"]
-        pairs = names.items() if isinstance(names, dict) else enumerate(names)
-        return {numbers.whole(number): str(name) for number, name in pairs}
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as fault:
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError, ValueError) as fault:
         raise StampError(f"{path} cannot be read: {str(fault).splitlines()[0]}", OTHER_FORMAT) from None
-    except (KeyError, TypeError, ValueError, AttributeError):
+    return held if isinstance(held, dict) else {}
+
+
+def _yaml_names(path: Path) -> dict[int, str]:
+    names = _yaml(path).get("names")
+    try:
+        pairs = list(names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else []))
+        if not pairs or not all(isinstance(name, str | int | float) for _, name in pairs):
+            raise ValueError
+        return {numbers.whole(number): str(name) for number, name in pairs}
+    except ValueError:
         raise StampError(f"{path}: `names` is no list of classes", "names: [cat, dog]") from None
+
+
+def _listed(value: object) -> list[object]:
+    """A list as it is, anything else as the one entry of a list."""
+    return value if isinstance(value, list) else [value]

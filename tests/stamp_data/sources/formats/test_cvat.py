@@ -157,6 +157,12 @@ def test_a_file_that_is_none_ends_in_one_line(content: str, told: str, tmp_path:
         Said(path, tmp_path / "out", "cvat")
 
 
+def test_tracks_in_a_folder_are_told_too(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text("<annotations><track><polygon/></track></annotations>")
+    with refused("tracks of a video"):
+        Said(tmp_path, tmp_path / "out", "cvat")
+
+
 def test_the_doctor_examines_it(tmp_path: Path) -> None:
     put(tmp_path, "images/a.jpg")
     (report,) = [one for one in examine(write(tmp_path, image(0, polygon("cup", CORNERS)))).datasets if one.splits]

@@ -187,6 +187,12 @@ def test_pictures_are_found_by_what_is_left_of_their_names(data: Json, picture: 
     assert found.phrases == ["cup"] and not found.rows
 
 
+def test_relations_between_regions_are_passed_over(tmp_path: Path) -> None:
+    arrow = {"from_id": "g", "to_id": "g", "type": "relation", "direction": "right", "labels": ["left of"]}
+    found = said(tmp_path, task(1, region("g", "polygonlabels", "car", points=percents(CORNERS)), arrow))
+    assert found.phrases == ["car"] and not found.rows
+
+
 def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     good = region("g", "polygonlabels", "good", points=percents(CORNERS))
     bad = [

@@ -167,6 +167,30 @@ def test_sa1b(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "line"),
+    [("setcon", {"masks": [], "segments": []}), ("masks", {"mask": ""})],
+)
+def test_lines_may_begin_with_a_byte_order_mark(name: str, line: Json, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    text = json.dumps({"image": "a.jpg", "text": "a cow", **line})
+    (root / "lines.jsonl").write_text(text, encoding="utf-8-sig")
+    assert Said(root, tmp_path / "out", name).phrases == ["a cow"]
+
+
+def test_things_of_one_id_stay_apart(tmp_path: Path) -> None:
+    """Files that number their masks anew: no phrase gets the mask of another, and what is called the same keeps its parts."""
+    root = tmp_path / "data"
+    put(root, "sa_1.jpg")
+    outlines = (CORNERS, TRIANGLE, CORNERS)
+    things = [{"id": 1, "segmentation": polygon(points), "expression": "it"} for points in outlines]
+    write_json(root / "sa_1.json", of_picture(*things, {**things[1], "expression": "the cup"}))
+    found = Said(root, tmp_path / "out", "sa1b")
+    assert np.array_equal(found.mask("the cup"), polygon_mask(TRIANGLE)) and not found.rows
+    assert np.array_equal(found.mask("it"), polygon_mask(CORNERS, TRIANGLE))
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("sa2va", [{"image": "images/a.jpg", "mask": [polygon(CORNERS)], "text": ["it"]}]),

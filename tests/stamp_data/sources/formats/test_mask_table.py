@@ -202,3 +202,40 @@ def test_the_doctor_examines_it(tmp_path: Path) -> None:
     assert (report.dataset, report.state, report.splits[0].opened) == ("masks", "ready", 1) and not report.splits[
         0
     ].findings
+
+
+def test_a_table_of_which_no_row_can_be_used_is_not_sent_to_where_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    (root / "table.csv").write_text("image,mask,phrase\na.jpg,gone.png,it\n")
+    with refused("no usable record: bad-shape 1 .the first because"):
+        Said(root, tmp_path / "out", "masks")
+
+
+def test_words_are_not_cut_short(tmp_path: Path) -> None:
+    """A comma without quotes, and what is no text in a list, cost the row and are told."""
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    save(root / "m.png", ONE * 255)
+    (root / "cells.csv").write_text(",image,mask,phrase\n0,a.jpg,m.png,the dog, left\n1,a.jpg,m.png,the cat,\n")
+    jsonl(root / "lists.jsonl", {"image": "a.jpg", "mask": "m.png", "phrase": ["one", 5]})
+    found = Said(root, tmp_path / "out", "masks")
+    assert found.phrases == ["the cat"]
+    assert found.reasons == [("line 1", "bad-sentence"), ("line 2", "bad-annotation")]
+
+
+def test_palettes_say_what_is_black_and_what_is_seen(tmp_path: Path) -> None:
+    """Tools that make files small may put any colour first, and any number may be the transparent one."""
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    for name, number, colours, options in (
+        ("white.png", 0, [255, 255, 255, 0, 0, 0], {}),
+        ("seen.png", 2, [0, 0, 0, 0, 9, 0, 9, 0, 0], {"transparency": 1}),
+    ):
+        image = Image.fromarray(np.where(ONE, number, 1).astype(np.uint8), "P")
+        image.putpalette(colours)
+        image.save(root / name, **options)
+    (root / "table.csv").write_text("image,mask,phrase\na.jpg,white.png,the white\na.jpg,seen.png,the seen\n")
+    found = Said(root, tmp_path / "out", "masks")
+    assert np.array_equal(found.mask("the white"), ONE) and np.array_equal(found.mask("the seen"), ONE)
+    assert not found.rows

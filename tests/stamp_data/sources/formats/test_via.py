@@ -69,15 +69,18 @@ def test_phrases_and_nothing(tmp_path: Path) -> None:
     assert np.array_equal(found.mask("left car"), polygon_mask(CORNERS)) and not found.mask("a cow").any()
 
 
-def test_version_one_and_csv(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["filename", "#filename"])
+def test_version_one_and_csv(first: str, tmp_path: Path) -> None:
     """Regions by numbers; and a row for each, of which one picture has two and another none."""
-    first = entry(name="a.jpg") | {"regions": {"0": polygon(CORNERS, name="car"), "1": polygon(TRIANGLE, name="car")}}
-    found = said(tmp_path / "one", held(first))
+    numbered = entry(name="a.jpg") | {
+        "regions": {"0": polygon(CORNERS, name="car"), "1": polygon(TRIANGLE, name="car")}
+    }
+    found = said(tmp_path / "one", held(numbered))
     both = polygon_mask(CORNERS, TRIANGLE)
     assert np.array_equal(found.mask("car"), both)
     text = io.StringIO()
     rows = csv.writer(text)
-    rows.writerow(["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes",
+    rows.writerow([first, "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes",
                    "region_attributes"])  # fmt: skip
     for number, points in enumerate((CORNERS, TRIANGLE)):
         region = polygon(points, name="car")

@@ -119,3 +119,22 @@ def test_the_doctor_examines_it(tmp_path: Path) -> None:
     assert (report.dataset, report.state, report.splits[0].opened) == ("yolo", "ready", 1) and not report.splits[
         0
     ].findings
+
+
+def test_lists_and_folders_of_pictures_tell_the_splits(tmp_path: Path) -> None:
+    """As `data.yaml` names them, also with what stood before them on another machine."""
+    root = tmp_path / "data"
+    put(root, *(f"images/{name}.jpg" for name in ("a", "b", "c", "held/d")))
+    files = {f"labels/{name}.txt": line(0, CORNERS) for name in ("a", "b", "c", "held/d")}
+    files |= {
+        "train.txt": "./images/a.jpg\n/home/x/set/images/b.jpg\n",
+        "lists/some.txt": "images/c.jpg\nimages/gone.jpg\n",
+    }
+    yaml = "path: /home/x/set\ntrain: train.txt\nval: [../lists/some.txt]\ntest: images/held\nnames: [car]\n"
+    found = Said(write(root, files | {"data.yaml": yaml}), tmp_path / "out", "yolo")
+    assert {key[:2] for key in found.masks} == {
+        ("train", "a.jpg"), ("train", "b.jpg"), ("val", "c.jpg"), ("test", "d.jpg")
+    }  # fmt: skip
+    (root / "lists/some.txt").unlink()
+    with refused("data.yaml names '../lists/some.txt', which is not there"):
+        Said(root, tmp_path / "again", "yolo")
