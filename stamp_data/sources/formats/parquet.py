@@ -18,9 +18,11 @@ def opened(path: Path) -> Any:
     from pyarrow import parquet
 
     try:
-        return parquet.ParquetFile(path)
-    except (pa.ArrowException, OSError) as fault:
+        file = parquet.ParquetFile(path)
+        _ = file.schema_arrow.names  # read only now, and as little to be trusted
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as fault:
         raise StampError(f"{path}: no readable Parquet: {str(fault).splitlines()[0]}", WHOLE) from None
+    return file
 
 
 def batches(path: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[Any]:
@@ -33,8 +35,10 @@ def batches(path: Path, columns: Sequence[str], rows: int = 4096) -> Iterator[An
             f"{path}: {file.metadata.num_rows:,} rows, more than the {MOST_ROWS:,} that are read", OTHER_FORMAT
         )
     try:
-        yield from file.iter_batches(rows, columns=list(columns), use_threads=False)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as fault:
+        for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
+            batch.validate(full=True)  # arrow takes texts that are no UTF-8, and fails when they are looked at
+            yield batch
+    except (pa.ArrowException, OSError) as fault:
         raise StampError(f"{path}: Parquet is damaged: {str(fault).splitlines()[0]}", WHOLE) from None
 
 

@@ -201,6 +201,25 @@ def test_a_file_that_is_none_ends_in_one_line(cut: int, tmp_path: Path) -> None:
         Said(path, tmp_path / "out", "refcoco_parquet")
 
 
+def test_texts_that_are_no_utf_8_end_in_one_line(tmp_path: Path) -> None:
+    """Arrow reads them, and fails where they are looked at."""
+    path = tmp_path / "train.parquet"
+    rows = pa.Table.from_pylist([jxu124(0, ["unmistakable"], polygon(CORNERS))])
+    pq.write_table(rows, path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(b"unmistakable", b"unmist\xb4kable"))
+    with refused("Parquet is damaged"):
+        Said(path, tmp_path / "out", "refcoco_parquet")
+
+
+def test_columns_whose_names_are_no_utf_8_end_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    rows = pa.Table.from_pylist([{"unmistakable": 1}])
+    pq.write_table(rows, path, compression="none", store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"unmistakable", b"unmist\xb4kable"))
+    with refused("no readable Parquet"):
+        Said(path, tmp_path / "out", "refcoco_parquet")
+
+
 def test_a_damaged_file_beside_others_is_told(tmp_path: Path) -> None:
     root = tmp_path / "data"
     put(root, PICTURE)
