@@ -25,7 +25,7 @@ class Identified(Protocol):
     id: Id
 
 
-I = TypeVar("I", bound=Identified)  # noqa: E741
+Entry = TypeVar("Entry", bound=Identified)
 
 
 class CocoFile(msgspec.Struct):
@@ -49,7 +49,7 @@ class _OfImage(msgspec.Struct):
 
 
 @dataclass
-class Page(Generic[I]):
+class Page(Generic[Entry]):
     """An image with its annotations and, of each, the thing without its phrases. spoilt: why one of them cannot be read."""
 
     image: I
@@ -69,7 +69,7 @@ _ROW = msgspec.json.Decoder(Row)
 _OF_IMAGE = msgspec.json.Decoder(_OfImage)
 
 
-def pages(file: CocoFile, decoder: msgspec.json.Decoder[I], name: str, rejects: RejectLog) -> Iterator[Page[I]]:
+def pages(file: CocoFile, decoder: msgspec.json.Decoder[Entry], name: str, rejects: RejectLog) -> Iterator[Page[Entry]]:
     """The images in the order of the file; rows for entries that cannot be used. name: how rows call the file."""
     held: dict[str, list[tuple[Row, Thing]]] = {}
     spoilt: dict[str, RecordFault] = {}
