@@ -52,7 +52,7 @@ class _OfImage(msgspec.Struct):
 class Page(Generic[Entry]):
     """An image with its annotations and, of each, the thing without its phrases. spoilt: why one of them cannot be read."""
 
-    image: I
+    image: Entry
     record: str
     entries: list[tuple[Row, Thing]]
     spoilt: RecordFault | None
