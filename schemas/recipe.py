@@ -134,15 +134,11 @@ class Batch(Part, frozen=True):
 
 
 class Optimizer(Part, frozen=True):
-    """How weights are moved. A stage begins a new schedule.
+    """How AdamW moves the weights. A stage begins a new schedule.
 
-    kind: `adamw`, or `muon` for all matrices of the layers and AdamW for the rest: small networks from random weights learn
-    in fewer steps. adamw_ratio: of the latter's learning rate to `learning_rate`. clip: largest norm of the gradient.
-    warmup: fraction of each stage's steps.
+    clip: largest norm of the gradient. warmup: fraction of each stage's steps.
     """
 
-    kind: Literal["adamw", "muon"] = "adamw"
-    adamw_ratio: Above = 1.0
     learning_rate: Above = 3e-5
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: Amount = 0.0
@@ -161,14 +157,13 @@ class SetUse(Part, frozen=True):
 class Stage(Part, frozen=True):
     """A stretch of training with a schedule and an optimizer of its own; it continues the weights of the one before.
 
-    Its length is either `epochs` (passes over its sets) or `steps`. schedule: instead of the optimizer's.
+    Its length is either `epochs` (passes over its sets) or `steps`.
     """
 
     name: str
     sets: Annotated[list[SetUse], msgspec.Meta(min_length=1)]
     epochs: Amount = 0.0
     steps: Count = 0
-    schedule: Literal["", "linear", "constant"] = ""
 
     def __post_init__(self) -> None:
         if (self.epochs > 0) == (self.steps > 0):
@@ -230,8 +225,6 @@ class Recipe(Part, frozen=True, kw_only=True):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("two stages have the same name")
-        if self.optimizer.kind == "muon" and self.engine != "ddp":
-            raise ValueError(f"optimizer.kind muon needs whole matrices, which engine {self.engine} cuts up; use ddp")
         if self.deepspeed and self.engine != "deepspeed":
             raise ValueError(f"deepspeed: {self.deepspeed} is of no use to engine {self.engine}; set engine: deepspeed")
         if self.saving.best and not (self.evaluation.sets and self.evaluation.every):

@@ -71,7 +71,7 @@ def main(shards: Path, out: Path) -> dict[str, dict[str, int]]:
     counted("predict", lambda: predict(out / "half"))
     counted("export", lambda: export(out / "half", out / "exported"))
     lora = ["model.tuning=lora", "model.lora.rank=2", "model.preset=", f"model.start={out / 'half'}", "model.shape={}"]
-    lora += ["optimizer.kind=adamw", "method.demo=null", "model.vocabulary=0"]
+    lora += ["model.vocabulary=0"]
     adapted = resolve("tiny", [*sets, *few, "evaluation.sets=[]", *lora])
     counted("LoRA run", lambda: Run(adapted, out / "lora").train())
     counted("LoRA checkpoint", lambda: predict(next((out / "lora/checkpoints").iterdir())))
