@@ -1,4 +1,4 @@
-"""Taking shard sets elsewhere: to the published JSON + PNG layout, COCO, labelme, or a Hugging Face dataset."""
+"""Taking shard sets elsewhere: to formats of masks and of dialogues, each with an account of what it cannot hold."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from stamp_data import rle as rles
 from stamp_data.build.split import Progress
 from stamp_data.export.base import Format, Place
 from stamp_data.export.coco import Coco
+from stamp_data.export.energon import Energon
 from stamp_data.export.hf import HuggingFace
 from stamp_data.export.json_png import JsonPng
+from stamp_data.export.label_studio import LabelStudio
 from stamp_data.export.labelme import LabelMe
-from stamp_data.export.report import Counts, ExportReport, Loss, Tally
+from stamp_data.export.llama_factory import LlamaFactory
+from stamp_data.export.masks import Masks
+from stamp_data.export.openai import OpenAI
+from stamp_data.export.report import LOSSES, Counts, ExportReport, Loss, Tally
+from stamp_data.export.saco import SACo
+from stamp_data.export.swift import Swift
 from stamp_data.picture import EXTENSIONS
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_data.shards.row import KEY
@@ -24,7 +31,12 @@ from stamp_data.shards.stores import Location
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.errors import naming
 
-FORMATS: dict[str, type[Format]] = {kind.name: kind for kind in (JsonPng, Coco, LabelMe, HuggingFace)}
+FORMATS: dict[str, type[Format]] = {
+    kind.name: kind
+    for kind in (
+        JsonPng, Coco, LabelMe, LabelStudio, SACo, Masks, HuggingFace, Energon, Swift, LlamaFactory, OpenAI,
+    )
+}  # fmt: skip
 
 __all__ = ["FORMATS", "Counts", "ExportReport", "Loss", "export_sets"]
 
@@ -64,10 +76,12 @@ def export_sets(
             if not tally.found.records:
                 raise StampError(f"none of the records of {', '.join(names)} was chosen", "nothing was written")
             tally.settle(allow_loss)
+            report = ExportReport(to, out, names, tally.found, tally.written, tally.losses, list(writer.notes))
+            (part / LOSSES).write_bytes(report.lines())
             part.rename(out.absolute())
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return ExportReport(to, out, names, tally.found, tally.written, tally.losses, list(writer.notes))
+    return report
 
 
 def _write(places: Sequence[Location], writer: Format, keep: Callable[[Loaded], bool], progress: Progress) -> list[str]:
@@ -84,7 +98,7 @@ def _write(places: Sequence[Location], writer: Format, keep: Callable[[Loaded], 
             raise UsageFault(f"{one.place}: another set is called {name} too", "export them to different folders")
         names.append(name)
         with one:
-            writer.begin(Place(one.manifest, match[1], match[2]))
+            writer.begin(Place(one, match[1], match[2]))
             for loaded in one:
                 if keep(loaded):
                     _check(loaded, one.place)
@@ -113,6 +127,8 @@ def _check(loaded: Loaded, place: str) -> None:
             rles.checked_runs(image.height, image.width, mask.size, mask.counts)
         if any(not 0 <= target < len(record.targets) for one in record.dialogues for target in one.targets):
             raise ValueError("a dialogue points at a target that is not there")
+        if any(one.masks != len(one.targets) for one in record.dialogues):
+            raise ValueError("a dialogue asks for another number of masks than it names")
     except (ValueError, OverflowError) as fault:
         hint = f"`stamp-data verify {place}` names every fault"
         raise StampError(f"{place}: {row.key[:100]!r}: {fault}", hint) from None

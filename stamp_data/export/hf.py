@@ -59,7 +59,7 @@ class HuggingFace(Format):
         if (dataset, split) in ((other.dataset, other.split) for other in self._places):
             raise StampError(f"{place.manifest.name}: Hugging Face datasets take its name for that of another set")
         (self.out / dataset).mkdir(exist_ok=True)
-        self._places.append(Place(place.manifest, dataset, split))
+        self._places.append(Place(place.shards, dataset, split))
         self._shard, self._files = "", 0
 
     def add(self, loaded: Loaded) -> None:
