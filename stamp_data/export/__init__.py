@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 
 from stamp_data import rle as rles
 from stamp_data.build.split import Progress
@@ -38,7 +39,7 @@ FORMATS: dict[str, type[Format]] = {
     )
 }  # fmt: skip
 
-__all__ = ["FORMATS", "Counts", "ExportReport", "Loss", "export_sets"]
+__all__ = ["FORMATS", "Counts", "ExportReport", "Loss", "check_call", "export_sets"]
 
 _NAME = re.compile(r"([^./\\\0][^/\\\0]*)/([^./\\\0][^/\\\0]*)")
 
@@ -50,22 +51,17 @@ def export_sets(
     *,
     polygons: bool = False,
     allow_loss: bool = False,
+    more: Mapping[str, bytes] = MappingProxyType({}),
     keep: Callable[[Loaded], bool] = lambda _: True,
     progress: Progress = lambda *_: None,
 ) -> ExportReport:
     """Write the sets at `places` to the new folder `out`, in one of FORMATS; `out` appears whole or not at all.
 
-    polygons: outlines instead of pixels, where the format has both. keep: which records to export. UsageFault for an
-    unknown format or an `out` that holds something; StampError for a damaged set, and for what the format cannot hold
-    unless `allow_loss` is given, in which case the report names it.
+    polygons: outlines instead of pixels, where the format has both. more: files that the folder gets besides. keep: which
+    records to export. UsageFault for an unknown format or an `out` that holds something; StampError for a damaged set, and
+    for what the format cannot hold unless `allow_loss` is given, in which case the report and LOSSES in `out` name it.
     """
-    if to not in FORMATS:
-        near = get_close_matches(to, FORMATS, n=1)
-        raise UsageFault(
-            f"no format is called {to!r}", f"did you mean {near[0]}?" if near else f"known: {', '.join(FORMATS)}"
-        )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageFault(f"{out}: is there already", "give a new folder")
+    check_call(to, out)
     tally = Tally()
     part = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.part")
     try:
@@ -77,11 +73,23 @@ def export_sets(
                 raise StampError(f"none of the records of {', '.join(names)} was chosen", "nothing was written")
             tally.settle(allow_loss)
             report = ExportReport(to, out, names, tally.found, tally.written, tally.losses, list(writer.notes))
-            (part / LOSSES).write_bytes(report.lines())
+            for name, data in {LOSSES: report.lines(), **more}.items():
+                (part / name).write_bytes(data)
             part.rename(out.absolute())
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return report
+
+
+def check_call(to: str, out: Path) -> None:
+    """UsageFault for an unknown format, or an `out` that holds something."""
+    if to not in FORMATS:
+        near = get_close_matches(to, FORMATS, n=1)
+        raise UsageFault(
+            f"no format is called {to!r}", f"did you mean {near[0]}?" if near else f"known: {', '.join(FORMATS)}"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageFault(f"{out}: is there already", "give a new folder")
 
 
 def _write(places: Sequence[Location], writer: Format, keep: Callable[[Loaded], bool], progress: Progress) -> list[str]:

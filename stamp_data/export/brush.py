@@ -1,4 +1,4 @@
-"""Masks as Label Studio's brush paints them; the layout of the bits is told by `stamp_data.sources.formats.brush`, their reader.
+"""Masks as Label Studio's brush paints them; the layout of the bits is told by their reader, `sources.formats.brush`.
 
 A mask is black and opaque where it is painted, and nothing elsewhere: all four values of a pixel are 255, or 0. So every run
 is of one word, four values to a pixel.

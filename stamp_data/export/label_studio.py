@@ -19,7 +19,7 @@ from xml.sax.saxutils import quoteattr
 from stamp_data.export.base import JsonList, Place, image_name
 from stamp_data.export.brush import painted
 from stamp_data.export.outline import polygons
-from stamp_data.export.phrases import IGNORE, Page, PhraseFormat, label
+from stamp_data.export.phrases import IGNORE, UNNAMED, Page, PhraseFormat, label
 from stamp_data.export.report import Tally
 from stamp_data.shards.reader import Loaded
 from stamp_data.sources.formats.label_studio import OURS
@@ -59,18 +59,18 @@ class LabelStudio(PhraseFormat):
         self._tasks = self._stack.enter_context(JsonList(self._folder / f"{place.split}.json"))
 
     def write(self, page: Page, loaded: Loaded) -> None:
-        name = image_name(loaded)
-        (self._folder / self._split / name).write_bytes(loaded.image or b"")
+        picture = f"{self._split}/{image_name(loaded)}"
+        (self._folder / picture).write_bytes(loaded.image or b"")
         result: list[dict[str, object]] = []
         for number, phrases in page.named.items():
             target = page.targets[number]
-            result += self._regions(page, target.rle, label(target), str(number), phrases)
+            name = "".join(letter for letter in label(target) if letter.isprintable())  # the rest is none of XML's
+            result += self._regions(page, target.rle, name or UNNAMED, str(number), phrases)
         if page.ignored:
             result += self._regions(page, page.ignored, IGNORE, "ignore", [])
         if page.nothing:
             result.append(_texts("nothing", NO_TARGET, page.nothing))
-        address = f"/data/local-files/?d={quote(f'{self._split}/{name}')}"
-        data = {"image": address, "key": page.key}
+        data = {"image": f"/data/local-files/?d={quote(picture)}", "key": page.key}
         self._tasks.append({"data": data, "predictions": [{"model_version": OURS, "result": result}]})
 
     def _regions(self, page: Page, mask: RLE, name: str, identity: str, phrases: list[str]) -> list[dict[str, object]]:

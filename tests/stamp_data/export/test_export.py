@@ -47,8 +47,9 @@ def test_the_same_twice(mixed: Path, tmp_path: Path, to: str) -> None:
 @pytest.mark.parametrize(
     ("to", "losses"),
     [
-        ("labelme", "several-masks"), ("label_studio", "several-masks"), ("masks", "several-masks"), ("saco", "ignored-regions"),
-        ("json-png", "ignored-regions"), ("openai", "masks"), ("ms-swift", "masks"), ("llama-factory", "masks"),
+        ("labelme", "several-masks"), ("label_studio", "several-masks"), ("masks", "several-masks"),
+        ("saco", "ignored-regions"), ("json-png", "ignored-regions"),
+        ("openai", "masks"), ("ms-swift", "masks"), ("llama-factory", "masks"),
     ],
 )  # fmt: skip
 def test_a_loss_is_named_and_nothing_written_unless_it_is_allowed(
