@@ -138,5 +138,5 @@ def _built(job: Job, executor: Executor, progress: Progress, hidden: Path) -> li
 def _exported(
     places: list[Location], to: str, out: Path, way: Way, rejects: list[Reject], progress: Progress
 ) -> ExportReport:
-    more = {REJECTS: rejects_bytes(rejects)} if rejects else {}
+    more = {REJECTS: rejects_bytes(rejects)}
     return export_sets(places, to, out, polygons=way.polygons, allow_loss=way.allow_loss, more=more, progress=progress)

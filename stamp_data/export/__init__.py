@@ -74,7 +74,8 @@ def export_sets(
             tally.settle(allow_loss)
             report = ExportReport(to, out, names, tally.found, tally.written, tally.losses, list(writer.notes))
             for name, data in {LOSSES: report.lines(), **more}.items():
-                (part / name).write_bytes(data)
+                if data:
+                    (part / name).write_bytes(data)
             part.rename(out.absolute())
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -11,7 +11,7 @@ from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
 
 LOSSES = "losses.jsonl"
-"""The file of an export that names its losses, one a line, as `rejects.jsonl` of a build names its own."""
+"""The file of an export that names its losses, one a line, as `rejects.jsonl` of a build; not there if there are none."""
 _SUMMED_UP = ("records", "pictures", "dialogues", "targets")
 
 

@@ -25,6 +25,7 @@ class SACo(PhraseFormat):
     notes = (
         "questions and answers around the expressions are left out: `stamp-data build saco` draws them anew",
         "categories of targets are left out: all of SA-Co's are called object",
+        "what several phrases name is written for each of them",
         STORED,
     )
     place = "a noun phrase"
