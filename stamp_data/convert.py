@@ -23,6 +23,7 @@ from stamp_data.shards.manifest import REJECTS, find_sets
 from stamp_data.shards.rejects import read_rejects, rejects_bytes
 from stamp_data.shards.stores import Location, is_url
 from stamp_data.sources import SOURCES
+from stamp_data.sources.coco import COCO
 from stamp_data.sources.foreign import explained, recognise
 from stamp_data.sources.own_refer import own_sets
 from stamp_schemas import Reject, StampError, UsageFault
@@ -92,11 +93,11 @@ def origin_of(source: str) -> str:
         return SHARDS
     found = [name for name, kind in SOURCES.items() if kind.find(root) and not is_of_another(kind, root)]
     found += own_sets(root, tuple(SOURCES)) if root.is_dir() else []
-    if not found:
+    if found in ([], [COCO.dataset]):  # which is found by the place of a file alone
         form = recognise(root)
         said = _NAMED.match(form.way) if form else None
-        if said and said[1] in SOURCES:
-            return said[1]
+        found = [said[1]] if said and said[1] in SOURCES else found
+    if not found:
         fault = StampError(f"{source}: no format that is known", "`stamp-data build --help` lists what is read")
         raise explained(fault, root, "")
     if len(found) > 1:

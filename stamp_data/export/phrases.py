@@ -118,7 +118,7 @@ class PhraseFormat(Format):
         why = (
             f"{IGNORE} counts for every target of its picture"
             if self.ignores
-            else "a region is of a phrase, or not there"
+            else "a region there is of a phrase, or not said"
         )
         code = "ignored-per-target" if self.ignores else "ignored-regions"
         self.tally.lose(code, "ignored", why, record.key, count)

@@ -82,6 +82,13 @@ def test_what_was_written_is_known_again(to: str, pets: Path, tmp_path: Path) ->
     assert (done.origin, done.export.written.dialogues, done.rejects) == (to, 2, 0)
 
 
+def test_a_file_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    talk = {"id": "1", "conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Nobody."}]}
+    write_json(tmp_path / "talk.json", [talk])
+    assert origin_of(str(tmp_path / "talk.json")) == "llava"
+    assert go(tmp_path / "talk.json", tmp_path / "talk-openai").export.written.dialogues == 1
+
+
 def test_formats_by_the_names_of_folders() -> None:
     known = {to: format_of(Path(f"my-{to}")) for to in FORMATS}
     assert known == {to: to for to in FORMATS}
