@@ -42,6 +42,16 @@ COMMANDS: console.Commands = {
         (
             "stamp-data export shards/refcoco-unc/val --to coco --out refcoco-coco",
             "stamp-data export shards --to hf --out dataset",
+            "stamp-data export shards --to llama-factory --out data --allow-loss",
+        ),
+    ),
+    "convert": (
+        TAKE,
+        "convert",
+        (
+            "stamp-data convert annotations.xml pets-coco",
+            "stamp-data convert my/instances.json tasks --to label_studio --polygons",
+            "stamp-data convert shards/refcoco-unc table --to masks --allow-loss",
         ),
     ),
 }
