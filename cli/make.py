@@ -73,7 +73,7 @@ def build(
             metavar="NAME…",
             help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data coco, labelme, refer (with "
             "--name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, refcoco_parquet, reason_seg_parquet, lvis, "
-            "sa1b, sa2va, setcon, phrasecut; or `all` for whatever is under ROOT.",
+            "sa1b, sa2va, setcon, phrasecut, ade20k, coco_stuff, pascal_part; or `all` for whatever is under ROOT.",
         ),
     ],
     root: Root,
