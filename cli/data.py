@@ -44,6 +44,7 @@ COMMANDS: console.Commands = {
             "stamp-data export shards --to hf --out dataset",
         ),
     ),
+    "hub": (TAKE, "hub", ()),
 }
 """Command -> (panel of the help, module, examples)."""
 ABOUT = (
