@@ -33,17 +33,8 @@ class HuggingFaceHub(Hub):
 
     def __init__(self, name: str, revision: str = "") -> None:
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its __all__
-            disable_progress_bars,
-            validate_repo_id,
-        )
 
-        try:
-            validate_repo_id(name)
-        except HFValidationError as fault:
-            raise UsageFault(f"{name}: no name of a dataset: {brief(str(fault))}", "OWNER/NAME") from None
-        disable_progress_bars()  # one of our own covers all files
+        valid_name(name)
         self.name = name
         self._asked = revision or None
         self._api: Any = HfApi(library_name="stamp-seg")
@@ -54,12 +45,12 @@ class HuggingFaceHub(Hub):
 
     @cached_property
     def _commit(self) -> str:
-        with self._told():
+        with told(self.name):
             return str(self._api.dataset_info(self.name, revision=self._asked).sha)
 
     @cached_property
     def _tree(self) -> dict[str, Any]:
-        with self._told():
+        with told(self.name):
             tree = self._api.list_repo_tree(self.name, recursive=True, revision=self._commit, repo_type="dataset")
             return {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}  # folders have none
 
@@ -67,7 +58,7 @@ class HuggingFaceHub(Hub):
         return {name: int(entry.size) for name, entry in self._tree.items()}
 
     def create(self, private: bool) -> None:
-        with self._told():
+        with told(self.name):
             self._api.create_repo(self.name, repo_type="dataset", private=private or None, exist_ok=True)
             if private and not self._api.dataset_info(self.name).private:
                 raise UsageFault(
@@ -84,7 +75,7 @@ class HuggingFaceHub(Hub):
         return bool(_digest(hashlib.sha1(header, usedforsecurity=False), path) == entry.blob_id)  # git's own
 
     def fetch(self, name: str, folder: Path) -> Path:
-        with self._told():
+        with told(self.name):
             return Path(
                 self._api.hf_hub_download(self.name, name, repo_type="dataset", revision=self._commit, local_dir=folder)
             )
@@ -96,7 +87,7 @@ class HuggingFaceHub(Hub):
         _ = self._tree
         adding = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(path)) for name, path in files.items()]
         deleting = [CommitOperationDelete(path_in_repo=name) for name in gone]
-        with self._told():
+        with told(self.name):
             for start in range(0, len(adding), TOGETHER):
                 progress(start, len(adding), "sending")
                 self._api.preupload_lfs_files(
@@ -108,30 +99,47 @@ class HuggingFaceHub(Hub):
         self.__dict__["_commit"] = str(done.oid)
         del self._tree
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever the client raises, as one line; its HTTP library, and so its exceptions, differ between versions."""
-        try:
-            yield
-        except (StampError, MemoryError, KeyboardInterrupt):
-            raise
-        except Exception as fault:
-            if isinstance(fault, OSError) and fault.strerror and not hasattr(fault, "response"):
-                raise  # of the disk
-            raise self._fault(fault) from None
 
-    def _fault(self, fault: Exception) -> StampError:
-        if type(fault) is RuntimeError and isinstance(fault.__cause__, Exception):  # "error while uploading"
-            fault = fault.__cause__
-        kinds = [kind.__name__ for kind in type(fault).__mro__]
-        for kind in kinds:
-            if kind in _KNOWN and "LocalEntryNotFoundError" not in kinds:  # which is an entry that nobody could ask for
-                message, remedy = _KNOWN[kind]
-                return StampError(f"{self.name}: {message}", remedy)
-        status = getattr(getattr(fault, "response", None), "status_code", None)
-        if status in _REFUSED:
-            return StampError(f"{self.name}: the hub refuses it ({status})", _LOGIN)
-        return StampError(f"{self.name}: the hub cannot be asked: {brief(fault)}", _AGAIN)
+def valid_name(name: str) -> None:
+    """UsageFault for what cannot be called OWNER/NAME. The client's bars are off from then on: one of our own covers all."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its __all__
+        disable_progress_bars,
+        validate_repo_id,
+    )
+
+    disable_progress_bars()
+    try:
+        validate_repo_id(name)
+    except HFValidationError as fault:
+        raise UsageFault(f"{name}: no name of a dataset: {brief(str(fault))}", "OWNER/NAME") from None
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Whatever the client raises, as one line; its HTTP library, and so its exceptions, differ between versions."""
+    try:
+        yield
+    except (StampError, MemoryError):
+        raise
+    except Exception as fault:
+        if isinstance(fault, OSError) and fault.strerror and not hasattr(fault, "response"):
+            raise  # of the disk
+        raise _fault(name, fault) from None
+
+
+def _fault(name: str, fault: Exception) -> StampError:
+    if type(fault) is RuntimeError and isinstance(fault.__cause__, Exception):  # "error while uploading"
+        fault = fault.__cause__
+    kinds = [kind.__name__ for kind in type(fault).__mro__]
+    for kind in kinds:
+        if kind in _KNOWN and "LocalEntryNotFoundError" not in kinds:  # which is an entry that nobody could ask for
+            message, remedy = _KNOWN[kind]
+            return StampError(f"{name}: {message}", remedy)
+    status = getattr(getattr(fault, "response", None), "status_code", None)
+    if status in _REFUSED:
+        return StampError(f"{name}: the hub refuses it ({status})", _LOGIN)
+    return StampError(f"{name}: the hub cannot be asked: {brief(fault)}", _AGAIN)
 
 
 def _digest(digest: Any, path: Path) -> str:

@@ -11,7 +11,7 @@ from stamp_data.files import file_digest
 from stamp_data.shards.manifest import MANIFEST
 from stamp_data.shards.stores import LocalStore, open_store
 from stamp_data.writing import part_of
-from stamp_schemas import StampError, UsageFault
+from stamp_schemas import UsageFault
 from stamp_schemas.errors import naming
 
 Progress = Callable[[int, int, str], None]
@@ -29,7 +29,7 @@ class Hub(ABC):
 
     @abstractmethod
     def files(self) -> dict[str, int]:
-        """Bytes of its files by their paths; StampError if it is not there."""
+        """Bytes of its files by their paths; UsageFault or StampError if it is not there."""
 
     @abstractmethod
     def create(self, private: bool) -> None:
@@ -79,7 +79,7 @@ class FolderHub(Hub):
 
     def files(self) -> dict[str, int]:
         if not self.folder.is_dir():
-            raise StampError(f"{self}: no such folder", "check its name; `stamp-data hub push` makes one")
+            raise UsageFault(f"{self}: no such folder", "check its name; `stamp-data hub push` makes one")
         found = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
         return {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in found}
 

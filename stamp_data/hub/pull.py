@@ -40,15 +40,15 @@ def pull(
 ) -> Iterator[Pulled]:
     """Fetch the sets of a dataset on a hub, or those named; the same call goes on where one was stopped.
 
-    StampError for what is not there, is no set, or is not as its manifest says; nothing of that takes its place. UsageFault
-    for a set that it does not have.
+    StampError for what is not as its manifest says; nothing of that takes its place. UsageFault for a place without sets, or
+    a set that it does not have.
     """
     hub = open_hub(place, revision)
     there = hub.files()
     ends = (name.rpartition("/") for name in there)
     found = sorted(folder for folder, _, name in ends if name == MANIFEST)
     if not found:
-        raise StampError(
+        raise UsageFault(
             f"{hub}: holds no built set", "is it one that `stamp-data hub push` made? its push may not be done"
         )
     if unknown := [name for name in sets if name not in found]:

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pycocotools import mask as coco_mask
 
 from stamp_data.hub import pull, push
 from stamp_data.hub.card import MARK
@@ -19,10 +23,11 @@ from stamp_data.verify import verify_set
 from stamp_schemas import StampError, UsageFault
 
 from ..making import ListSource, assorted, build, tree
+from ..raw import picture
 from .fake_hub import TOKEN, Datasets, serving
 
 NAME = "me/tiny-sets"
-RUN = [sys.executable, "-c", "from stamp_cli.data import main; main()", "hub"]
+RUN = [sys.executable, "-c", "from stamp_cli.data import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +170,10 @@ def test_what_is_not_there(made: Path, tmp_path: Path) -> None:
 
 
 def test_a_place_without_sets(tmp_path: Path) -> None:
-    with pytest.raises(StampError, match="no such folder"):
+    with pytest.raises(UsageFault, match="no such folder"):
         list(pull(f"file://{tmp_path}/none", tmp_path / "out"))
     (tmp_path / "hub").mkdir()
-    with pytest.raises(StampError, match="holds no built set"):
+    with pytest.raises(UsageFault, match="holds no built set"):
         list(pull(f"file://{tmp_path}/hub", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -204,27 +209,27 @@ def one_line(err: str) -> bool:
 
 def test_there_and_back_by_the_client(hub: tuple[str, Datasets], made: Path, tmp_path: Path) -> None:
     address, held = hub
-    code, out, err = call(address, "push", str(made), NAME, "--private", "--json", home=tmp_path / "home")
+    code, out, err = call(address, "hub", "push", str(made), NAME, "--private", "--json", home=tmp_path / "home")
     assert code == 0, err
     told = json.loads(out)
     assert code == 0 and told["files"] == len(tree(made)) + 1 and NAME in held.private and held.commits == 1
     files = held.held[NAME]["main"]
     assert {name: data for name, data in files.items() if name.startswith("tiny/")} == tree(made)
     assert told["revision"] == held.commit(NAME, "main") and files["README.md"].startswith(b"---\nlicense: other\n")
-    code, out, _ = call(address, "pull", f"hf:{NAME}", "--out", str(tmp_path / "back"), home=tmp_path / "home")
+    code, out, _ = call(address, "hub", "pull", f"hf:{NAME}", "--out", str(tmp_path / "back"), home=tmp_path / "home")
     assert code == 0 and "tiny/train" in out and tree(tmp_path / "back") == tree(made)
-    code, out, _ = call(address, "push", str(made), NAME, home=tmp_path / "home")
+    code, out, _ = call(address, "hub", "push", str(made), NAME, home=tmp_path / "home")
     assert code == 0 and "0 files of 0 bytes sent" in out and held.commits == 1
 
 
 def test_a_push_that_was_stopped_goes_on(hub: tuple[str, Datasets], made: Path, tmp_path: Path) -> None:
     address, held = hub
     held.stop_after = 2
-    code, _, err = call(address, "push", str(made), NAME, home=tmp_path)
+    code, _, err = call(address, "hub", "push", str(made), NAME, home=tmp_path)
     assert code == 1 and one_line(err) and held.commits == 0 and len(held.stored) == 2
     held.stop_after = 10**9
     before = sum(name.startswith("PUT") for name in held.calls)
-    code, _, err = call(address, "push", str(made), NAME, home=tmp_path)
+    code, _, err = call(address, "hub", "push", str(made), NAME, home=tmp_path)
     large = [data for data in tree(made).values() if len(data) > 300]
     assert code == 0, err
     assert held.commits == 1 and sum(name.startswith("PUT") for name in held.calls) - before <= len(large) + 1 - 2
@@ -232,40 +237,40 @@ def test_a_push_that_was_stopped_goes_on(hub: tuple[str, Datasets], made: Path, 
 
 def test_branches(hub: tuple[str, Datasets], made: Path, tmp_path: Path) -> None:
     address, held = hub
-    code, _, err = call(address, "push", str(made), NAME, "--revision", "draft", home=tmp_path)
+    code, _, err = call(address, "hub", "push", str(made), NAME, "--revision", "draft", home=tmp_path)
     assert code == 0, err
     assert "README.md" in held.held[NAME]["draft"] and "README.md" not in held.held[NAME]["main"]
     commit = held.commit(NAME, "draft")
-    assert call(address, "pull", NAME, "-o", str(tmp_path / "out"), "--revision", commit, home=tmp_path)[0] == 0
+    assert call(address, "hub", "pull", NAME, "-o", str(tmp_path / "out"), "--revision", commit, home=tmp_path)[0] == 0
     assert tree(tmp_path / "out") == tree(made)
-    code, _, err = call(address, "pull", NAME, "-o", str(tmp_path / "main"), home=tmp_path)
-    assert code == 1 and "holds no built set" in err
-    code, _, err = call(address, "pull", NAME, "-o", str(tmp_path / "main"), "--revision", "none", home=tmp_path)
+    code, _, err = call(address, "hub", "pull", NAME, "-o", str(tmp_path / "main"), home=tmp_path)
+    assert code == 2 and "holds no built set" in err
+    code, _, err = call(address, "hub", "pull", NAME, "-o", str(tmp_path / "main"), "--revision", "none", home=tmp_path)
     assert code == 1 and "--revision" in err and one_line(err)
 
 
 def test_what_the_hub_refuses_is_one_line(hub: tuple[str, Datasets], made: Path, tmp_path: Path) -> None:
     address, held = hub
-    code, _, err = call(address, "push", str(made), NAME, token="", home=tmp_path)
+    code, _, err = call(address, "hub", "push", str(made), NAME, token="", home=tmp_path)
     assert code == 1 and "hf auth login" in err and one_line(err)
-    code, _, err = call(address, "pull", NAME, "-o", str(tmp_path / "out"), home=tmp_path)
+    code, _, err = call(address, "hub", "pull", NAME, "-o", str(tmp_path / "out"), home=tmp_path)
     assert code == 1 and "check the name" in err and one_line(err)
-    assert call(address, "push", str(made), NAME, home=tmp_path)[0] == 0
-    code, _, err = call(address, "push", str(made), NAME, "--private", home=tmp_path)
+    assert call(address, "hub", "push", str(made), NAME, home=tmp_path)[0] == 0
+    code, _, err = call(address, "hub", "push", str(made), NAME, "--private", home=tmp_path)
     assert code == 2 and "public" in err
     held.private.add(NAME)
-    code, _, err = call(address, "pull", NAME, "-o", str(tmp_path / "out"), token="", home=tmp_path)
+    code, _, err = call(address, "hub", "pull", NAME, "-o", str(tmp_path / "out"), token="", home=tmp_path)
     assert code == 1 and "private" in err and one_line(err)
-    code, _, err = call("http://127.0.0.1:9", "pull", NAME, "-o", str(tmp_path / "out"), home=tmp_path)
+    code, _, err = call("http://127.0.0.1:9", "hub", "pull", NAME, "-o", str(tmp_path / "out"), home=tmp_path)
     assert code == 1 and "connection" in err and one_line(err)
 
 
 def test_bytes_that_changed_on_the_way(hub: tuple[str, Datasets], made: Path, tmp_path: Path) -> None:
     address, held = hub
-    assert call(address, "push", str(made), NAME, home=tmp_path)[0] == 0
+    assert call(address, "hub", "push", str(made), NAME, home=tmp_path)[0] == 0
     files = held.held[NAME]["main"]
     files["tiny/train/shard-000002.tar"] = b"x" + files["tiny/train/shard-000002.tar"][1:]
-    code, _, err = call(address, "pull", NAME, "-o", str(tmp_path / "out"), home=tmp_path)
+    code, _, err = call(address, "hub", "pull", NAME, "-o", str(tmp_path / "out"), home=tmp_path)
     assert (
         code == 1 and "shard-000002.tar: its BLAKE3" in err and not (tmp_path / "out/tiny/train/manifest.json").exists()
     )
@@ -274,5 +279,60 @@ def test_bytes_that_changed_on_the_way(hub: tuple[str, Datasets], made: Path, tm
 def test_files_that_the_hub_passes_over_are_missed(hub: tuple[str, Datasets], made: Path, tmp_path: Path) -> None:
     address, held = hub
     held.ignored.add("tiny/train/shard-000002.tar")
-    code, _, err = call(address, "push", str(made), NAME, home=tmp_path)
+    code, _, err = call(address, "hub", "push", str(made), NAME, home=tmp_path)
     assert code == 1 and "shard-000002.tar: was sent, and is not there" in err and ".gitignore" in err
+
+
+# --- raw sets ------------------------------------------------------------------------------------------------------------
+
+
+def moondream(folder: Path) -> bytes:
+    """RefCOCO-M's layout: a picture inside, with two sentences of a mask."""
+    mask = {"size": [48, 64], "counts": coco_mask.encode(np.asfortranarray(np.eye(48, 64, dtype=np.uint8)))["counts"]}
+    sample = {"id": 5, "image_id": 7, "category": "x", "label": "x", "sentences": ["the line", "a line"], "mask": mask}
+    image = {"bytes": picture((64, 48)), "path": None}
+    row = {"image": image, "image_id": 7, "file_name": "COCO_train2014_000000000007.jpg", "samples": [sample]}
+    path = folder / "x.parquet"
+    pq.write_table(pa.Table.from_pylist([row]), path)
+    return path.read_bytes()
+
+
+def test_raw_parquet_by_its_name_on_the_hub(hub: tuple[str, Datasets], tmp_path: Path) -> None:
+    """Pictures inside the files of the client's cache, which are links."""
+    address, held = hub
+    files = {
+        "data/validation-00000-of-00001.parquet": moondream(tmp_path),
+        "README.md": b"# x",
+        "huge.zip": b"PK" * 500,
+    }
+    held.held["moondream/refcoco-m"] = {"main": files}
+    words = ["build", "refcoco_parquet", "--root", "hf:moondream/refcoco-m", "--out", str(tmp_path / "out"), "-w", "1"]
+    code, _, err = call(address, *words, home=tmp_path / "home")
+    assert code == 0, err
+    (found,) = (tmp_path / "out").rglob("manifest.json")
+    manifest = read_manifest(found.parent)
+    assert (manifest.name, manifest.totals.dialogues, manifest.totals.rejects) == ("refcoco_parquet/val", 2, 0)
+    assert not any("huge.zip" in name for name in held.calls if name.startswith("GET"))
+    words[3] = f"hf://datasets/moondream/refcoco-m@{held.commit('moondream/refcoco-m', 'main')}"
+    before = len(held.calls)
+    code, _, err = call(address, *words, home=tmp_path / "home")
+    assert code == 0 and not any("resolve" in name for name in held.calls[before:]), "the cache has it"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "code", "said"),
+    [
+        ("hf:me/none", "refcoco_parquet", 1, "no such dataset"),
+        ("hf:me/none", "coco", 2, "coco is not read from the hub"),
+        ("hf:me/pictures", "refcoco_parquet", 1, "holds no Parquet"),
+        ("hf:a b", "refcoco_parquet", 2, "no name of a dataset"),
+        ("hf:me/pictures@none", "refcoco_parquet", 1, "no such revision"),
+    ],
+)
+def test_raw_sets_that_are_not_there(
+    name: str, source: str, code: int, said: str, hub: tuple[str, Datasets], tmp_path: Path
+) -> None:
+    address, held = hub
+    held.held["me/pictures"] = {"main": {"a.jpg": b"x"}}
+    found, _, err = call(address, "build", source, "--root", name, "--out", str(tmp_path / "out"), home=tmp_path)
+    assert found == code and said in err and len([line for line in err.splitlines() if line.startswith("error")]) == 1
