@@ -80,8 +80,8 @@ class VIA(FormatSource):
         self, document: list[tuple[str, msgspec.Raw]] | via3.Project, path: Path, rejects: RejectLog
     ) -> Iterator[Pictured]:
         name = self.name_of(path)
-        is_third = isinstance(document, via3.Project)
-        for record, raw in via3.entries(document, name, rejects) if is_third else document:
+        entries = via3.entries(document, name, rejects) if isinstance(document, via3.Project) else document
+        for record, raw in entries:
             try:
                 file = decode_row(raw, _FILE, "bad-annotation")
             except RecordFault as fault:
