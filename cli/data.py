@@ -18,6 +18,7 @@ COMMANDS: console.Commands = {
             "stamp-data build refcoco --root playground/data --out shards",
             "stamp-data build all --root playground/data --out shards --passes 2",
             "stamp-data build coco --root my/instances.json --out shards",
+            "stamp-data build refcoco_parquet --root hf:jxu124/refcoco --images train2014 --out shards",
         ),
     ),
     "inspect": (
@@ -54,6 +55,7 @@ COMMANDS: console.Commands = {
             "stamp-data convert shards/refcoco-unc table --to masks --allow-loss",
         ),
     ),
+    "hub": (TAKE, "hub", ()),
 }
 """Command -> (panel of the help, module, examples)."""
 ABOUT = (
