@@ -25,8 +25,8 @@ class Settings(msgspec.Struct, frozen=True):
     min_tokens, max_tokens: bounds of merged patches per picture. factor: their side in pixels, unset where it is the usual
     28, as in sets of earlier versions; see `pixels_per_patch`. passes: how often each training expression is drawn.
     shard_records: most records in one shard. tokenizer: digest of the tokenizer files, "" if none counted tokens.
-    encoding: of raw JSON files that are not UTF-8, "" if none may be. crowd: what COCO's `iscrowd` means. rounds: most requests of a
-    picture that are joined to one dialogue, unset where each has its own; see `most_rounds`.
+    encoding: of raw JSON files that are not UTF-8, "" if none may be. crowd: what COCO's `iscrowd` means. rounds: most requests
+    of a picture that are joined to one dialogue, unset where each has its own; see `most_rounds`.
     """
 
     dataset: str

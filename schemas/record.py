@@ -74,13 +74,18 @@ class Message(msgspec.Struct):
     role: Literal["system", "user", "assistant"]
     content: list[Content]
 
+    @property
+    def masks(self) -> int:
+        """How many it asks for, of the assistant: one per `<|seg|>`."""
+        return sum([content.text.count(SEG) for content in self.content]) if self.role == "assistant" else 0
+
 
 class Round(msgspec.Struct, omit_defaults=True):
     """One question of a dialogue that a build has joined, with its answer: the request that it was.
 
     id, expression, where: of that request. reference: what the question says instead of the expression, `person left of it`, ""
-    if it says the expression. relation, anchor: what the reference holds by, and the number, from 0, of the earlier round that it
-    refers to; "" and -1 without a reference.
+    if it says the expression. relation, anchor: what the reference holds by, and the number, from 0, of the earlier round that
+    it refers to; "" and -1 without a reference.
     """
 
     id: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stamp_data import rle as rles
-from stamp_data.build.scene import Box, Scene, Thing
+from stamp_data.build.scene import UNKNOWN, Box, Scene, Thing
 from stamp_data.frame import Seen
 from stamp_data.masks import RegionFault, paint
 from stamp_data.picture import Picture
@@ -25,8 +25,9 @@ def known(
     unclear: list[Target] = []
     for index, target in enumerate(annotation.targets):
         if len(target.instances) == 1 and index in made and _is_plain(target):
-            single[index] = target.instances[0]
-            things[target.instances[0]] = Thing(_name(target.categories), made[index].bbox)
+            name = single[index] = target.instances[0]
+            thing = Thing(_name(target.categories), made[index].bbox)
+            things[name] = thing if things.setdefault(name, thing) == thing else UNKNOWN
         elif target.regions or target.instances:
             unclear.append(target)
     for target in [*unclear, *annotation.others]:
@@ -37,7 +38,7 @@ def known(
 
 
 def _parts(target: Target) -> list[tuple[str, Sequence[Region], list[str]]]:
-    """(id, regions, categories) of each thing that a target is made of; without regions where it cannot be told which are its."""
+    """(id, regions, categories) of each thing that a target is made of; without regions where nobody can tell which are its."""
     names, regions, categories = target.instances or [f"target {target.id}"], target.regions, target.categories
     if len(names) == 1:
         return [(names[0], regions if _is_plain(target) else (), categories)]

@@ -197,7 +197,9 @@ class Renderer:
         """One dialogue per group of requests and pass; evaluation splits are never drawn twice."""
         passes = self.settings.passes if self.settings.split == "train" else 1
         return [
-            joiner.join(group, number, place) if joiner and len(group) > 1 else self._single(group[0], number, place, key)
+            joiner.join(group, number, place)
+            if joiner and len(group) > 1
+            else self._single(group[0], number, place, key)
             for number in range(passes)
             for group in groups
         ]

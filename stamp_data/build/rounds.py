@@ -1,7 +1,7 @@
 """Requests of one picture joined to dialogues of several rounds.
 
-Every draw is a function of (seed, record, request, pass), as that of a single dialogue: a round that refers to nothing says what
-the single dialogue would.
+Every draw is a function of (seed, record, request, pass), as that of a single dialogue: a round that refers to nothing says
+what the single dialogue would.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 from xxhash import xxh3_64_intdigest
@@ -44,12 +45,12 @@ def grouped(requests: Sequence[Request], settings: Settings, key: str) -> list[l
     ranked.sort(key=lambda one: one[0])  # stable
     count = -(-len(ranked) // most)
     bounds = [len(ranked) * number // count for number in range(count + 1)] if count else [0]
-    return [[one for _, one in ranked[start:end]] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [[one for _, one in ranked[start:end]] for start, end in pairwise(bounds)]
 
 
 class Joiner:
-    """Writes the dialogues of one record. scene: what its picture shows. things: by index of target, the id of the one thing that
-    it is; other targets are missing.
+    """Writes the dialogues of one record. scene: what its picture shows. things: by index of target, the id of the one thing
+    that it is; other targets are missing.
     """
 
     def __init__(self, settings: Settings, key: str, scene: Scene, things: dict[int, str]) -> None:

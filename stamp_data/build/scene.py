@@ -30,6 +30,9 @@ class Thing:
     box: Box | None
 
 
+UNKNOWN = Thing("", None)  # of which all is possible
+
+
 @dataclass(frozen=True)
 class Scene:
     """All that is known to be in a picture. width, height: of the stored picture. turned: viewers show it in another way."""
@@ -40,8 +43,8 @@ class Scene:
     turned: bool = False
 
     def relations(self, name: str, anchor_name: str) -> list[str]:
-        """What the thing of id `name` is to the one of id `anchor_name`, and nothing else that may be called the same is: `other`,
-        and SIDES.
+        """What the thing of id `name` is to the one of id `anchor_name`, and nothing else that may be called the same is:
+        `other`, and SIDES.
         """
         thing, anchor = self.things[name], self.things[anchor_name]
         if name == anchor_name or not thing.box or not anchor.box or not SPEAKABLE.fullmatch(thing.name):

@@ -72,7 +72,9 @@ class HuggingFace(Format):
                 "key": record.key,
                 "image": picture,
                 "record": msgspec.json.encode(record).decode(),
-                "expressions": list(dict.fromkeys(dialogue.expression for dialogue in record.dialogues)),
+                "expressions": list(
+                    dict.fromkeys(said for one in record.dialogues for said in one.expressions or [""])
+                ),
                 "labels": labels.tolist() if labels is not None else None,
             }
         )

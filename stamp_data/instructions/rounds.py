@@ -14,8 +14,8 @@ SPEAKABLE = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*")  # a name that can stand
 class RoundWording(msgspec.Struct, frozen=True):
     """The templates. `[class_name]` stands for a reference; `{name}`, `{anchor}` and `{ordinal}` for the parts of one.
 
-    relations: by the names that `stamp_data.build.scene` has. other_of_that_name: another way to say `other`, where the question
-    before named the thing. ordinals: of rounds, hence as many as a dialogue may have.
+    relations: by the names that `stamp_data.build.scene` has. other_of_that_name: another way to say `other`, where the
+    question before named the thing. ordinals: of rounds, hence as many as a dialogue may have.
     """
 
     about: tuple[str, ...]

@@ -136,7 +136,8 @@ def load_instances(
 ) -> Instances:
     """Read an instances file, keeping the images and annotations whose ids are in the containers; None keeps all.
 
-    others: all annotations of the images that are kept are kept too. encoding: a second one, for a file that is not UTF-8. StampError if the file as a whole is unreadable.
+    others: all annotations of the images that are kept are kept too. encoding: a second one, for a file that is not UTF-8.
+    StampError if the file as a whole is unreadable.
     """
     file = load_json(path, _File, encoding=encoding)
     found = Instances(name)

@@ -177,7 +177,7 @@ class ReferSource(Source):
         return target
 
     def _others(self, image_id: str, targets: list[Target]) -> list[Target]:
-        """What is annotated in an image besides the targets that are one thing each; crowds and what is broken without regions."""
+        """What is annotated in an image besides the targets that are one thing each; crowds and broken ones without regions."""
         single = {target.instances[0] for target in targets if len(target.instances) == 1}
         crowds = self.reading.crowd == "ignore"
         others = []
