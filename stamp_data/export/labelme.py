@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import Format, Place, image_name, single_round
+from stamp_data.export.base import PARTED, Format, Place, image_name, parted, single_round
 from stamp_data.export.outline import polygons
 from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
@@ -35,7 +35,10 @@ UNNAMED = "object"  # label of a target without a category
 
 class LabelMe(Format):
     name = "labelme"
-    notes = ("questions and answers around the expressions are left out: `stamp-data build labelme` draws them anew",)
+    notes = (
+        "questions and answers around the expressions are left out: `stamp-data build labelme` draws them anew",
+        PARTED,
+    )
 
     def begin(self, place: Place) -> None:
         self._folder = self.out / place.dataset / place.split
@@ -70,20 +73,25 @@ class LabelMe(Format):
             str, tuple[int, str]
         ] = {}  # by expression: its target, and the sentence that it was first drawn from
         for dialogue in record.dialogues:
-            loss = _loss(dialogue, held)
-            if loss:
-                self.tally.lose(loss[0], "dialogues", loss[1], record.key)
-                continue
-            self.tally.hold(dialogues=1)
-            number, sentence = dialogue.targets[0], _sentence(dialogue)
-            if dialogue.expression in held:
-                continue  # a further pass over the sentence, which the shape stands for
-            held[dialogue.expression] = number, sentence
-            target = record.targets[number]
-            if target.area:
-                shapes += self._areas(target.rle, _label(target), dialogue.expression, group=len(shapes))
+            losses = []
+            for one in parted(dialogue):
+                loss = _loss(one, held)
+                if loss:
+                    losses.append(loss)
+                    continue
+                number, sentence = one.targets[0], _sentence(one)
+                if one.expression in held:
+                    continue  # a further pass over the sentence, which the shape stands for
+                held[one.expression] = number, sentence
+                target = record.targets[number]
+                if target.area:
+                    shapes += self._areas(target.rle, _label(target), one.expression, group=len(shapes))
+                else:
+                    flags[f"{NO_TARGET}: {one.expression}"] = True
+            if losses:
+                self.tally.lose(losses[0][0], "dialogues", losses[0][1], record.key)
             else:
-                flags[f"{NO_TARGET}: {dialogue.expression}"] = True
+                self.tally.hold(dialogues=1)
         shown = {number for number, _ in held.values()}
         self.tally.hold(targets=len(shown))
         missing = len(record.targets) - len(shown)
