@@ -20,7 +20,7 @@ from stamp_data.annotate.change import KINDS, Change, applied, reverse
 from stamp_data.annotate.journal import Entry, Journal, Kind
 from stamp_data.files import UNDECODABLE, Stamp, read_plain, stamp
 from stamp_data.writing import json_text, write_atomic
-from stamp_schemas import StampError
+from stamp_schemas import RLE, StampError
 from stamp_schemas.annotated import ANNOTATED_SCHEMA, AnnotatedImage, ImageFile, Made
 from stamp_schemas.errors import first_line
 from stamp_schemas.extras import PROJECT
@@ -208,7 +208,7 @@ def load_document(path: Path) -> AnnotatedImage:
     return document
 
 
-def _check(mask: rle.RLE, image: ImageFile) -> None:
+def _check(mask: RLE, image: ImageFile) -> None:
     try:
         rle.checked_runs(image.height, image.width, mask.size, mask.counts)
     except (ValueError, OverflowError) as fault:

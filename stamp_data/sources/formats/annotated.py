@@ -52,9 +52,9 @@ def _things(document: AnnotatedImage) -> Iterator[Thing]:
         elif phrase.nothing:
             yield Thing(f"phrase {phrase.id}", [phrase.text])
         else:
-            for mask in phrase.masks:
-                said[mask].append(phrase.text)
-    open_phrases = {mask for phrase in document.phrases if phrase.status != "accepted" for mask in phrase.masks}
+            for name in phrase.masks:
+                said[name].append(phrase.text)
+    open_phrases = {name for phrase in document.phrases if phrase.status != "accepted" for name in phrase.masks}
     for mask in document.masks:
         phrases = [IGNORE] if mask.role == "ignore" else said[mask.id]
         if phrases or mask.id not in open_phrases:  # else its phrases have told why they are left out
