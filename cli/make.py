@@ -77,9 +77,10 @@ def build(
         list[str],
         typer.Argument(
             metavar="NAME…",
-            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data coco, labelme, refer (with "
-            "--name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, refcoco_parquet, reason_seg_parquet, lvis, "
-            "sa1b, sa2va, setcon, phrasecut, ade20k, coco_stuff, pascal_part; or `all` for whatever is under ROOT.",
+            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data annotations (of `annotate`), "
+            "coco, labelme, refer (with --name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, "
+            "refcoco_parquet, reason_seg_parquet, lvis, sa1b, sa2va, setcon, phrasecut, ade20k, coco_stuff, pascal_part; or "
+            "`all` for whatever is under ROOT.",
         ),
     ],
     root: Root,

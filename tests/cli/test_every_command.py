@@ -39,6 +39,7 @@ WRONG = {
     "stamp-data synth": "{world}",
     "stamp-data doctor": "nowhere",
     "stamp-data build": "refcoco --root nowhere --out out",
+    "stamp-data annotate": "nowhere",
     "stamp-data inspect": "nowhere",
     "stamp-data explain": "STP-X999",
     "stamp-data verify": "nowhere",
@@ -96,7 +97,7 @@ RIGHT = {
     "stamp-train plan show": "{recipe} --step 1 --set data.root={shards}",
     "stamp-train compare": "stamp-fine --recipe {recipe} --set data.root={shards} --dry-run",
 }
-TALKS = {"stamp-train chat"}  # and so has no end of its own
+TALKS = {"stamp-data annotate", "stamp-train chat"}  # and so has no end of its own
 WITHOUT_JSON = {"stamp-data synth", "stamp-data explain", *TALKS}
 
 
