@@ -14,7 +14,7 @@ import pytest
 
 from ..warm import warm
 
-COMMANDS = ("synth", "doctor", "build", "inspect", "explain", "verify", "export")
+COMMANDS = ("synth", "doctor", "build", "inspect", "explain", "verify", "export", "convert")
 HEAVY = {
     "torch",
     "transformers",
