@@ -14,7 +14,7 @@ import torch
 from stamp_train.recipes import resolve
 from stamp_train.train.machine import native_bfloat16, with_native_precision
 
-from ..runs import TIMEOUT, make_shards
+from ..runs import TIMEOUT, make_shards, write_recipe
 
 NO_UNITS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 """Keeps PyTorch and its libraries from units for bfloat16, as on most laptops."""
@@ -79,7 +79,7 @@ def test_nothing_is_computed_in_half_precision_where_that_is_emulated(tmp_path: 
     shards = make_shards(tmp_path, ("refcoco",))
     script = Path(__file__).parents[1] / "halves.py"
     done = subprocess.run(
-        [sys.executable, script, shards, tmp_path / "out"],
+        [sys.executable, script, write_recipe(tmp_path), shards, tmp_path / "out"],
         env={**os.environ, **NO_UNITS, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
