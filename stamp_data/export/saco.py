@@ -35,7 +35,7 @@ class SACo(PhraseFormat):
         self._split = place.split
         self._pictures = self.out / place.dataset / "images" / place.split
         self._pictures.mkdir(parents=True)
-        head = {
+        head: dict[str, object] = {
             "info": {
                 "description": place.manifest.name,
                 "url": place.manifest.homepage,

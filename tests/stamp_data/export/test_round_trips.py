@@ -30,6 +30,7 @@ from stamp_data.synth import synthesize
 from stamp_schemas import Annotation, Dialogue, ImageRef, Request, StampError, Target
 
 from ..making import ListSource, box, build, draw
+from ..test_pixels import oriented
 
 FAMILIES = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
 BUILT_AGAIN = ("coco", "labelme", "label_studio", "masks", "saco")
@@ -173,6 +174,24 @@ def test_families_are_read_out_of_parquet(family: str, shards: Path, tmp_path: P
                 assert np.array_equal(
                     np.array(row["labels"] or [], np.uint8), [] if loaded.labels is None else loaded.labels
                 )
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+@pytest.mark.parametrize("form", BUILT_AGAIN)
+def test_masks_of_turned_pictures_are_of_the_same_pixels(form: str, polygons: bool, tmp_path: Path) -> None:
+    """By EXIF: labelme and Label Studio mean the upright picture, the others the one that is stored."""
+    made = []
+    for number, orientation in enumerate((3, 5, 6, 8)):
+        name = draw(tmp_path / "raw", f"{number}.png", WIDTH, HEIGHT, number)
+        pixels = np.asarray(Image.open(tmp_path / "raw" / name))
+        (tmp_path / "raw" / name).write_bytes(oriented(pixels, "JPEG", orientation))
+        targets = [Target("a", [box(2, 3, 30, 12)]), Target("none")]
+        asked = [Request("0", "the dog", [0], ("tiny.json", "0")), Request("1", "a cow", [1], ("tiny.json", "1"))]
+        made.append(Annotation(str(number), ("tiny.json", "1"), ImageRef(name, WIDTH, HEIGHT), targets, asked))
+    folder = build(ListSource(tmp_path / "raw", made), tmp_path / "set")
+    report = export_sets([folder], form, tmp_path / "out", polygons=polygons)
+    again = [Path(one.place) for one in find_sets(built(tmp_path / "out", tmp_path / "again", form))]
+    assert said(again) == said([folder]) and not report.losses
 
 
 # --- whatever a source may say of one picture --------------------------------------------------------------------------
