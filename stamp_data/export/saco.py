@@ -4,8 +4,8 @@
     <set>/images/<split>/KEY.jpg
 
 Boxes and areas are shares of the picture, as there. An entry without annotations is a phrase that names nothing in the picture.
-A mask of several things is said to hold all pixels of its phrase, and not to be one instance (`is_instance_exhaustive` 0). SAM 3's evaluation
-wants a number for each phrase (`queried_category`).
+A mask of several things is said to hold all pixels of its phrase, and not to be one instance (`is_instance_exhaustive` 0).
+SAM 3's evaluation wants a number for each phrase (`queried_category`).
 """
 
 from __future__ import annotations
