@@ -14,6 +14,7 @@ from stamp_data.export.report import Tally
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_schemas import Manifest
 
+PARTED = "dialogues that were joined of several requests are written as those"
 STORED = "masks are of the pictures as stored, whatever their EXIF orientation"
 
 

@@ -12,12 +12,15 @@ has one such.
 
 from __future__ import annotations
 
+from itertools import chain
+
 from stamp_data import rle as rles
-from stamp_data.export.base import Format, Place, image_name
+from stamp_data.export.base import PARTED, Format, Place, image_name
 from stamp_data.export.outline import polygons
 from stamp_data.export.phrases import UNNAMED
 from stamp_data.export.report import counted
 from stamp_data.export.sections import JsonObject
+from stamp_data.export.texts import parted
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Record
 
@@ -29,6 +32,7 @@ class Coco(Format):
     notes = (
         "patch labels are left out: they follow from the masks",
         "questions and answers are kept in `refs`: `stamp-data build coco` draws them anew around the expressions",
+        PARTED,
     )
 
     def begin(self, place: Place) -> None:
@@ -55,7 +59,7 @@ class Coco(Format):
             size = {"width": record.image.width, "height": record.image.height}
             self._file.append("images", {"id": image_id, "file_name": name, **size, **source})
         ids = self._write_targets(record, image_id)
-        for dialogue in record.dialogues:
+        for dialogue in chain.from_iterable(map(parted, record.dialogues)):
             self._refs += 1
             entry: dict[str, object] = {"ref_id": self._refs, "image_id": image_id, "record": record.key}
             entry |= {"ann_ids": [ids[index] for index in dialogue.targets], "dialogue": dialogue.id}
@@ -66,7 +70,7 @@ class Coco(Format):
     def _write_targets(self, record: Record, image_id: int | None) -> list[int]:
         """Annotation id per target; targets are counted here."""
         expressions: dict[int, dict[str, None]] = {}
-        for dialogue in record.dialogues:
+        for dialogue in chain.from_iterable(map(parted, record.dialogues)):
             if len(dialogue.targets) == 1 and dialogue.expression:
                 expressions.setdefault(dialogue.targets[0], {})[dialogue.expression] = None
         ids = []

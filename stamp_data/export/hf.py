@@ -83,7 +83,9 @@ class HuggingFace(Format):
                 "key": record.key,
                 "image": picture,
                 "overlay": _overlay(loaded),
-                "expressions": list(dict.fromkeys(dialogue.expression for dialogue in record.dialogues)),
+                "expressions": list(
+                    dict.fromkeys(said for one in record.dialogues for said in one.expressions or [""])
+                ),
                 "record": msgspec.json.encode(record).decode(),
                 "labels": labels.tolist() if labels is not None else None,
             }

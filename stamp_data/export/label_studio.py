@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from stamp_data.export.base import JsonList, Place, image_name
+from stamp_data.export.base import PARTED, JsonList, Place, image_name
 from stamp_data.export.brush import painted
 from stamp_data.export.outline import polygons
 from stamp_data.export.phrases import IGNORE, UNNAMED, Page, PhraseFormat, label
@@ -43,6 +43,7 @@ class LabelStudio(PhraseFormat):
         "questions and answers around the expressions are left out: `stamp-data build label_studio` draws them anew",
         "of several categories of a target the first is kept",
         "Label Studio wants LOCAL_FILES_SERVING_ENABLED=true and, in LOCAL_FILES_DOCUMENT_ROOT, the set's folder",
+        PARTED,
     )
     place = "a region"
     upright = True

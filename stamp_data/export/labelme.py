@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import Place, image_name
+from stamp_data.export.base import PARTED, Place, image_name
 from stamp_data.export.outline import polygons
 from stamp_data.export.phrases import IGNORE, Page, PhraseFormat, label
 from stamp_data.pixels import encoded
@@ -29,7 +29,10 @@ NO_TARGET = "no_target"
 
 class LabelMe(PhraseFormat):
     name = "labelme"
-    notes = ("questions and answers around the expressions are left out: `stamp-data build labelme` draws them anew",)
+    notes = (
+        "questions and answers around the expressions are left out: `stamp-data build labelme` draws them anew",
+        PARTED,
+    )
     place = "a shape"
     upright = True
     reserved = ()

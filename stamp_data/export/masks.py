@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 import msgspec
 
-from stamp_data.export.base import STORED, Place, image_name
+from stamp_data.export.base import PARTED, STORED, Place, image_name
 from stamp_data.export.json_png import write_mask
 from stamp_data.export.phrases import IGNORE, Page, PhraseFormat
 from stamp_data.shards.reader import Loaded
@@ -27,6 +27,7 @@ class Masks(PhraseFormat):
         "questions and answers around the expressions are left out: `stamp-data build masks` draws them anew",
         "categories of targets are left out: a row has phrases",
         STORED,
+        PARTED,
     )
     place = "a row"
 

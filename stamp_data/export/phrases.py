@@ -14,7 +14,7 @@ import msgspec
 
 from stamp_data.export.base import Format, image_name
 from stamp_data.export.report import counted
-from stamp_data.export.texts import single_round
+from stamp_data.export.texts import parted, single_round
 from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
 from stamp_data.shards.reader import Loaded
@@ -75,20 +75,26 @@ class PhraseFormat(Format):
         """Put phrases to their targets, by expression: the target, and the sentence that it was first drawn from."""
         held: dict[str, tuple[int, str]] = {}
         for dialogue in record.dialogues:
-            if loss := self._loss(dialogue, held):
-                self.tally.lose(loss[0], "dialogues", loss[1], record.key)
-                continue
-            self.tally.hold(dialogues=1)
-            number = dialogue.targets[0]
-            if dialogue.expression in held:
-                continue  # a further pass over the sentence, which the phrase stands for
-            held[dialogue.expression] = number, _sentence(dialogue)
-            there = page.named.setdefault(number, []) if record.targets[number].area else page.nothing
-            there.append(dialogue.expression)
+            losses = [loss for one in parted(dialogue) if (loss := self._put(one, page, held))]
+            if losses:
+                self.tally.lose(losses[0][0], "dialogues", losses[0][1], record.key)
+            else:
+                self.tally.hold(dialogues=1)
         shown = {number for number, _ in held.values()}
         self.tally.hold(targets=len(shown))
         why = "only dialogues that cannot be held ask for them"
         self.tally.lose("in-lost-dialogues", "targets", why, record.key, len(record.targets) - len(shown))
+
+    def _put(self, dialogue: Dialogue, page: Page, held: dict[str, tuple[int, str]]) -> tuple[str, str] | None:
+        """Put one phrase to its target; (code, why) if it cannot be held."""
+        if loss := self._loss(dialogue, held):
+            return loss
+        number = dialogue.targets[0]
+        if dialogue.expression not in held:  # else a further pass over the sentence, which the phrase stands for
+            held[dialogue.expression] = number, _sentence(dialogue)
+            there = page.named.setdefault(number, []) if page.targets[number].area else page.nothing
+            there.append(dialogue.expression)
+        return None
 
     def _loss(self, dialogue: Dialogue, held: dict[str, tuple[int, str]]) -> tuple[str, str] | None:
         """(code, why) of a dialogue that no phrase can hold."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.export.texts import answers_in_words
+from stamp_data.export.texts import answers_in_words, parted
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
 
@@ -106,7 +106,7 @@ def counted(loaded: Loaded) -> dict[str, int]:
     targets = loaded.record.targets
     ignored = sum(target.ignore_rle is not None for target in targets)
     dialogues = loaded.record.dialogues
-    answers = sum(map(answers_in_words, dialogues))
+    answers = sum(answers_in_words(one) for dialogue in dialogues for one in parted(dialogue))
     things = (1, int(loaded.image is not None), len(dialogues), len(targets), ignored, answers)
     return dict(zip(Counts.__struct_fields__, things, strict=True))
 

@@ -11,7 +11,7 @@ SAM 3's evaluation wants a number for each phrase (`queried_category`).
 from __future__ import annotations
 
 from stamp_data import rle as rles
-from stamp_data.export.base import STORED, Place, image_name
+from stamp_data.export.base import PARTED, STORED, Place, image_name
 from stamp_data.export.outline import polygons
 from stamp_data.export.phrases import Page, PhraseFormat
 from stamp_data.export.sections import JsonObject
@@ -28,6 +28,7 @@ class SACo(PhraseFormat):
         "categories of targets are left out: all of SA-Co's are called object",
         "what several phrases name is written for each of them",
         STORED,
+        PARTED,
     )
     place = "a noun phrase"
     ignores = False

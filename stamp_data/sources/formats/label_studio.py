@@ -1,4 +1,4 @@
-"""Label Studio's JSON and JSON-MIN: brush, polygons, rectangles and ellipses, with the texts that belong to each region.
+"""Label Studio's JSON and JSON-MIN: brush, bitmasks, polygons, rectangles, ellipses, and the texts that belong to each region.
 
 A region's phrases are its texts (`<TextArea perRegion="true">`), else its labels. A text field called `no_target` holds
 phrases that name nothing in the picture. Of several people's annotations of a task one is read: the ground truth, else the
@@ -65,12 +65,14 @@ class _Words(msgspec.Struct):
     brushlabels: list[str] = []
     rectanglelabels: list[str] = []
     ellipselabels: list[str] = []
+    bitmasklabels: list[str] = []
     labels: list[str] = []
     text: list[str] | str = []
 
     @property
     def named(self) -> list[str]:
-        return self.polygonlabels + self.brushlabels + self.rectanglelabels + self.ellipselabels + self.labels
+        drawn = self.polygonlabels + self.brushlabels + self.bitmasklabels + self.rectanglelabels + self.ellipselabels
+        return drawn + self.labels
 
     @property
     def texts(self) -> list[str]:
@@ -80,6 +82,7 @@ class _Words(msgspec.Struct):
 class _Shape(msgspec.Struct, rename="camel"):
     points: list[tuple[float, float]] | None = None
     rle: list[int] | None = None
+    painted: str | None = msgspec.field(name="imageDataURL", default=None)
     x: float = 0.0
     y: float = 0.0
     width: float | None = None
@@ -227,6 +230,10 @@ def _segmentation(result: _Result, kind: str, width: int, height: int) -> msgspe
 
         painted.check_size(height, width)
         return painted.encoded(brush.decoded(shape.rle, height, width))
+    if shape.painted is not None:
+        from stamp_data.sources.formats import painted
+
+        return painted.of_data_url(shape.painted, height, width)
     across, down = width / 100, height / 100
     if shape.points is not None:
         return outlines.polygon([(x * across, y * down) for x, y in shape.points])
