@@ -11,6 +11,7 @@ MAKE, LOOK, TAKE = "Make", "Look and check", "Take elsewhere"
 COMMANDS: console.Commands = {
     "synth": (MAKE, "make", ("stamp-data synth playground", "stamp-data synth big --images 5000 --size 640x480")),
     "doctor": (MAKE, "make", ("stamp-data doctor playground/data", "stamp-data doctor playground/data --json")),
+    "annotate": (MAKE, "annotate", ("stamp-data annotate photos", "stamp-data annotate photos --out phrases --by Ada")),
     "build": (
         MAKE,
         "make",
@@ -43,6 +44,16 @@ COMMANDS: console.Commands = {
         (
             "stamp-data export shards/refcoco-unc/val --to coco --out refcoco-coco",
             "stamp-data export shards --to hf --out dataset",
+            "stamp-data export shards --to llama-factory --out data --allow-loss",
+        ),
+    ),
+    "convert": (
+        TAKE,
+        "convert",
+        (
+            "stamp-data convert annotations.xml pets-coco",
+            "stamp-data convert my/instances.json tasks --to label_studio --polygons",
+            "stamp-data convert shards/refcoco-unc table --to masks --allow-loss",
         ),
     ),
     "hub": (TAKE, "hub", ()),

@@ -77,9 +77,10 @@ def build(
         list[str],
         typer.Argument(
             metavar="NAME…",
-            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data coco, labelme, refer (with "
-            "--name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, refcoco_parquet, reason_seg_parquet, lvis, "
-            "sa1b, sa2va, setcon, phrasecut, ade20k, coco_stuff, pascal_part; or `all` for whatever is under ROOT.",
+            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data annotations (of `annotate`), "
+            "coco, labelme, refer (with --name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, "
+            "refcoco_parquet, reason_seg_parquet, lvis, sa1b, sa2va, setcon, phrasecut, ade20k, coco_stuff, pascal_part; or "
+            "`all` for whatever is under ROOT.",
         ),
     ],
     root: Root,
@@ -90,6 +91,9 @@ def build(
     split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
     name: Annotated[str, typer.Option(help="What `refer` is: the folder of your own set in REFER's format.")] = "",
     passes: Annotated[int, typer.Option(min=1, help="Draw each training expression this often (published: 2).")] = 1,
+    rounds: Annotated[
+        int, typer.Option(help="Join requests of a picture to dialogues of up to so many rounds; 1 joins none.")
+    ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the questions and answers drawn.")] = 0,
     wording: Annotated[
         Literal["paper", "published"], typer.Option(help="Questions and answers as in the paper or the published code.")
@@ -135,6 +139,7 @@ def build(
             own_name=name,
             seed=seed,
             passes=passes,
+            rounds=rounds,
             min_tokens=min_tokens,
             max_tokens=max_tokens,
             factor=factor,

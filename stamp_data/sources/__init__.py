@@ -9,6 +9,7 @@ from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
 from stamp_data.sources.formats.ade20k import ADE20K
 from stamp_data.sources.formats.coco_stuff import COCOStuff
+from stamp_data.sources.formats.annotated import Annotated
 from stamp_data.sources.formats.cvat import CVAT
 from stamp_data.sources.formats.label_studio import LabelStudio
 from stamp_data.sources.formats.lvis import LVIS
@@ -34,7 +35,7 @@ from stamp_schemas import StampError, UsageFault
 SOURCES: dict[str, type[Source]] = {
     source.dataset: source
     for source in (
-        RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF, GRefCOCO, ReasonSeg, LLaVA, COCO, LabelMe,
+        RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF, GRefCOCO, ReasonSeg, LLaVA, COCO, LabelMe, Annotated,
         LabelStudio, CVAT, MaskTable, YOLO, VIA, SACo, RefCOCOParquet, ReasonSegParquet, LVIS, SA1B, Sa2VA, SetCon, PhraseCut,
         ADE20K, COCOStuff, PascalPart,
     )

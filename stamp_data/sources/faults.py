@@ -29,6 +29,7 @@ REASONS: dict[str, str] = {
     "no-area": "the shape is a point or a line and covers no area",
     "no-phrase": "nothing says in words what the annotation shows",
     "no-picture": "a question points at a picture, and the record names none",
+    "not-accepted": "the phrase is new, proposed by a model, or needs work; what is accepted is built",
     "not-exhaustive": "the file says that the phrase names more in the picture than its masks show",
     "no-target": "no region of the record is a target",
     "other-media": "the record is about a film or a sound",

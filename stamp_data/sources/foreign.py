@@ -55,6 +55,7 @@ _SA_CO = "`stamp-data build saco --root FILE`; in COCO of your own it is called 
 _YOLO = "`stamp-data build yolo --root FOLDER`, with the names of its classes in data.yaml or classes.txt"
 
 FORMATS: tuple[Format, ...] = (
+    _json("stamp-data annotate", "schema phrases masks", "`stamp-data build annotations --root FOLDER`"),
     _json("SA-Co (SAM 3)", "text_input", _SA_CO),
     _json("SA-Co (SAM 3)", "noun_phrase", _SA_CO),
     _json("MDETR's grounding JSON", "tokens_positive", f"its phrases are parts of captions; {_OWN}"),

@@ -228,6 +228,15 @@ def setcon(root: Path) -> None:
     (root / "train.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "text": "no", "segments": []}))
 
 
+def annotations(root: Path) -> None:
+    mask = {"id": "m1", "rle": {"size": [48, 64], "counts": "hm2X2"}, "categories": ["cup"]}
+    said = {"id": "p1", "text": "it", "masks": ["m1"], "status": "accepted"}
+    nothing = {"id": "p2", "text": "no", "nothing": "absent", "status": "accepted"}
+    image = {"path": "a.jpg", "width": 64, "height": 48}
+    document = {"schema": "stamp.annotations/1", "image": image, "phrases": [said, nothing], "masks": [mask]}
+    write_json(root / "a.jpg.json", document)
+
+
 def phrasecut(root: Path) -> None:
     outline = [[[[1, 1], [9, 1], [9, 9]]]]
     write_json(root / "refer_train.json", [{"task_id": "7__1", "image_id": 7, "phrase": "cup", "Polygons": outline}])
@@ -325,6 +334,7 @@ READERS = [
     reader("LVIS", "lvis", lvis, "lvis_v1_train.json"),
     reader("SA-1B", "sa1b", sa1b, "sa_1.json"),
     reader("Sa2VA", "sa2va", sa2va, "train.json"),
+    reader("stamp-data annotate", "annotations", annotations, "a.jpg.json"),
     reader("SetCon", "setcon", setcon, "train.jsonl"),
     reader("PhraseCut", "phrasecut", phrasecut, "refer_train.json"),
     reader("masks, JSON lines", "masks", partial(masks, name="t.jsonl"), "t.jsonl"),
