@@ -24,6 +24,7 @@ from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
 from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
+from stamp_data.text import look
 from stamp_data.writing import json_text
 from stamp_schemas import RLE, Dialogue, Record, StampError, TargetInfo
 
@@ -71,7 +72,7 @@ class LabelMe(Format):
         flags: dict[str, bool] = {}
         held: dict[
             str, tuple[int, str]
-        ] = {}  # by expression: its target, and the sentence that it was first drawn from
+        ] = {}  # by the look of an expression: its target, and the sentence that it was first drawn from
         for dialogue in record.dialogues:
             losses = []
             for one in parted(dialogue):
@@ -80,9 +81,9 @@ class LabelMe(Format):
                     losses.append(loss)
                     continue
                 number, sentence = one.targets[0], _sentence(one)
-                if one.expression in held:
+                if look(one.expression) in held:
                     continue  # a further pass over the sentence, which the shape stands for
-                held[one.expression] = number, sentence
+                held[look(one.expression)] = number, sentence
                 target = record.targets[number]
                 if target.area:
                     shapes += self._areas(target.rle, _label(target), one.expression, group=len(shapes))
@@ -172,7 +173,7 @@ def _loss(dialogue: Dialogue, held: dict[str, tuple[int, str]]) -> tuple[str, st
     if len(dialogue.targets) != 1:
         return "several-masks", "a shape is one area, the expression asks for several"
     number = dialogue.targets[0]
-    first, sentence = held.get(dialogue.expression, (number, _sentence(dialogue)))
+    first, sentence = held.get(look(dialogue.expression), (number, _sentence(dialogue)))
     if first != number:
         return "same-words", "a phrase names all that bears it, and these words mean another target of the picture too"
     if sentence != _sentence(dialogue):
