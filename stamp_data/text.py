@@ -58,8 +58,8 @@ def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
 
 
 def look(text: str) -> str:
-    """What two texts have in common that look the same: composed (macOS writes `é` as two characters), and without what cannot be
-    seen at the ends.
+    """What two texts have in common that look the same: composed (macOS writes `é` as two characters), and without what cannot
+    be seen at the ends.
     """
     return unicodedata.normalize("NFC", text).strip(_UNSEEN)
 
