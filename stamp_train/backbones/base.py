@@ -39,7 +39,9 @@ def find(start: str) -> Path | None:
     if folder.is_dir():
         return folder
     if not _may_be_name(start):
-        raise UsageFault(f"{start}: no such folder", "give the folder of a model, its name on the Hugging Face hub, or tiny-base")
+        raise UsageFault(
+            f"{start}: no such folder", "give the folder of a model, its name on the Hugging Face hub, or tiny-base"
+        )
     try:
         return Path(snapshot_download(start, local_files_only=True))
     except LocalEntryNotFoundError:
