@@ -8,8 +8,8 @@ from pathlib import Path
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
 from stamp_data.sources.formats.ade20k import ADE20K
-from stamp_data.sources.formats.coco_stuff import COCOStuff
 from stamp_data.sources.formats.annotated import Annotated
+from stamp_data.sources.formats.coco_stuff import COCOStuff
 from stamp_data.sources.formats.cvat import CVAT
 from stamp_data.sources.formats.label_studio import LabelStudio
 from stamp_data.sources.formats.lvis import LVIS
