@@ -69,6 +69,7 @@ class _Words(msgspec.Struct):
     ellipselabels: list[str] = []
     bitmasklabels: list[str] = []
     labels: list[str] = []
+    choices: list[str] = []  # that are ticked
     text: list[str] | str = []
 
     @property
@@ -188,7 +189,7 @@ def _things(results: list[msgspec.Raw], page: Pictured) -> Iterator[Thing]:
             continue
         kind = result.type.lower()
         if result.from_name == NO_TARGET:
-            yield Thing(record, words.texts + words.named)
+            yield Thing(record, words.texts + words.choices + words.named)
         elif kind == "textarea":
             texts.setdefault(str(result.id), []).extend(words.texts)
         elif kind not in ("choices", "rating", "relation", "number", "taxonomy", "datetime"):

@@ -276,6 +276,16 @@ def test_bytes_that_changed_on_the_way(hub: tuple[str, Datasets], made: Path, tm
     )
 
 
+def test_names_that_lead_elsewhere_are_not_asked_for(hub: tuple[str, Datasets], made: Path, tmp_path: Path) -> None:
+    address, held = hub
+    inner = {f"../../../evil/{name}": data for name, data in tree(made).items()}
+    held.held[NAME] = {"main": {**inner, **{f"/evil/{name}": data for name, data in tree(made).items()}, **tree(made)}}
+    code, out, err = call(address, "hub", "pull", NAME, "-o", str(tmp_path / "a/b/out"), home=tmp_path / "home")
+    assert code == 0 and out.count("\n") == 1, err
+    assert tree(tmp_path / "a/b/out") == tree(made) and not list(tmp_path.rglob("evil"))
+    assert not any("evil" in name for name in held.calls)
+
+
 def test_files_that_the_hub_passes_over_are_missed(hub: tuple[str, Datasets], made: Path, tmp_path: Path) -> None:
     address, held = hub
     held.ignored.add("tiny/train/shard-000002.tar")

@@ -294,3 +294,10 @@ def test_bitmasks_that_are_none(tmp_path: Path) -> None:
     regions = [region(name, "bitmasklabels", name, imageDataURL=url) for name, url in bad.items()]
     found = said(tmp_path, task(1, region("m", "bitmasklabels", "cat", imageDataURL=data_url(good, "L")), *regions))
     assert found.phrases == ["cat"] and [reason for _, reason in found.reasons] == ["bad-shape"] * len(bad)
+
+
+def test_what_is_not_there_as_choices(tmp_path: Path) -> None:
+    """Of a closed list of things, as people count on in a hurry."""
+    ticked = {"id": "n", "type": "choices", "from_name": "no_target", "value": {"choices": ["a cow", "a dog"]}}
+    found = said(tmp_path, task(1, ticked))
+    assert found.phrases == ["a cow", "a dog"] and not found.rows and not found.mask("a cow").any()
