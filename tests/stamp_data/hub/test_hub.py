@@ -323,6 +323,9 @@ def test_raw_parquet_by_its_name_on_the_hub(hub: tuple[str, Datasets], tmp_path:
     manifest = read_manifest(found.parent)
     assert (manifest.name, manifest.totals.dialogues, manifest.totals.rejects) == ("refcoco_parquet/val", 2, 0)
     assert not any("huge.zip" in name for name in held.calls if name.startswith("GET"))
+    words_of_convert = ["convert", "hf:moondream/refcoco-m", str(tmp_path / "m-coco"), "-w", "1"]
+    code, said, err = call(address, *words_of_convert, home=tmp_path / "home")
+    assert code == 0 and "2 dialogues" in said, err
     words[3] = f"hf://datasets/moondream/refcoco-m@{held.commit('moondream/refcoco-m', 'main')}"
     before = len(held.calls)
     code, _, err = call(address, *words, home=tmp_path / "home")
