@@ -330,6 +330,12 @@ def test_raw_parquet_by_its_name_on_the_hub(hub: tuple[str, Datasets], tmp_path:
     before = len(held.calls)
     code, _, err = call(address, *words, home=tmp_path / "home")
     assert code == 0 and not any("resolve" in name for name in held.calls[before:]), "the cache has it"
+    shard = found.with_name("shard-000000.tar")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-600] + b"x" + whole[-599:])
+    again = ["verify", str(found.parent), "--repair", "--root", words[3], "-w", "1"]
+    code, _, err = call(address, *again, home=tmp_path / "home")
+    assert code == 0 and shard.read_bytes() == whole, err
 
 
 @pytest.mark.parametrize(
