@@ -153,7 +153,10 @@ def _task(raw: msgspec.Raw) -> _Task:
             }
             results.append({"type": kind, "from_name": name, "value": region, **size})
         if name == NO_TARGET and not regions:
-            results.append({"type": "textarea", "from_name": name, "value": {"text": said}})
+            words: object = (
+                said if bytes(said)[:1] == b"{" else {"text": said}
+            )  # several choices are an object of their own
+            results.append({"type": "textarea", "from_name": name, "value": words})
     texts = {
         name: decode_row(said, _TEXT, "bad-annotation") for name, said in fields.items() if bytes(said)[:1] == b'"'
     }
