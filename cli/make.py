@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +15,12 @@ from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
 if TYPE_CHECKING:
     from stamp_data.executors import Executor
 
-Root = Annotated[Path, typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.")]
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--root", "-r", help="Folder with refer_seg/, reason_seg/, …; your own data; or hf:OWNER/NAME, of Parquet."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Images = Annotated[
     list[Path] | None,
@@ -71,9 +77,10 @@ def build(
         list[str],
         typer.Argument(
             metavar="NAME…",
-            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data coco, labelme, refer (with "
-            "--name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, refcoco_parquet, reason_seg_parquet, lvis, "
-            "sa1b, sa2va, setcon, phrasecut; or `all` for whatever is under ROOT.",
+            help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data annotations (of `annotate`), "
+            "coco, labelme, refer (with --name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, "
+            "refcoco_parquet, reason_seg_parquet, lvis, sa1b, sa2va, setcon, phrasecut, ade20k, coco_stuff, pascal_part; or "
+            "`all` for whatever is under ROOT.",
         ),
     ],
     root: Root,
@@ -122,6 +129,7 @@ def build(
     try:
         from stamp_data.build.jobs import Job, run_job
 
+        root, follow_links = folder_of_root(root, names, follow_links)
         job = Job(
             names=tuple(names),
             root=root,
@@ -160,6 +168,18 @@ def build(
     say(f"Next: stamp-data inspect {out}")
 
 
+def folder_of_root(root: Path, names: Sequence[str], follow_links: bool) -> tuple[Path, bool]:
+    """The folder that a root stands for, and whether its files may be links that lead out of it."""
+    if not str(root).startswith("hf:"):
+        return root, follow_links
+    from stamp_data.hub.raw import located
+
+    say(f"{root}: asking the hub")
+    found = located(root, names, follow_links)
+    say(f"{root}: {found.folder}")
+    return found
+
+
 def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
     """Whoever runs the tasks; only what is asked for is imported."""
     from stamp_schemas import UsageFault
@@ -180,7 +200,7 @@ def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
 
 
 def doctor(
-    root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …")],
+    root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …; or hf:OWNER/NAME, of Parquet.")],
     images: Images = None,
     follow_links: FollowLinks = False,
     encoding: Encoding = "",
@@ -196,6 +216,7 @@ def doctor(
     from stamp_data.doctor import examine
     from stamp_data.sources import Reading
 
+    root, follow_links = folder_of_root(root, (), follow_links)
     with progress_bar() as report:
         report(0, 0, f"examining {root}")
         pictures = checked_images(images or ())

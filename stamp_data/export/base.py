@@ -11,8 +11,8 @@ from typing import ClassVar
 import msgspec
 
 from stamp_data.export.report import Tally
-from stamp_data.shards.reader import Loaded
-from stamp_schemas import Dialogue, Manifest
+from stamp_data.shards.reader import Loaded, ShardSet
+from stamp_schemas import Manifest
 
 PARTED = "dialogues that were joined of several requests are written as those"
 STORED = "masks are of the pictures as stored, whatever their EXIF orientation"
@@ -22,9 +22,13 @@ STORED = "masks are of the pictures as stored, whatever their EXIF orientation"
 class Place:
     """A set on its way out. dataset, split: its folders, safe as file names and unique together."""
 
-    manifest: Manifest
+    shards: ShardSet
     dataset: str
     split: str
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.shards.manifest
 
 
 class Format(ABC):
@@ -87,27 +91,3 @@ class JsonList:
 def image_name(loaded: Loaded) -> str:
     """File name of a record's picture: its key, and the extension of its real format."""
     return loaded.row.member_name("image")
-
-
-def parted(dialogue: Dialogue) -> list[Dialogue]:
-    """The dialogues of the requests that a dialogue was joined of, called as they would be without; else itself alone."""
-    if dialogue.rounds is msgspec.UNSET:
-        return [dialogue]
-    number = dialogue.id.rpartition("-p")[2]
-    picture = [part for part in dialogue.messages[0].content if part.type == "image"]
-    found, before = [], 0
-    for place, one in enumerate(dialogue.rounds):
-        question, answer = dialogue.messages[2 * place : 2 * place + 2]
-        asked = msgspec.structs.replace(question, content=question.content if not place else picture + question.content)
-        targets = dialogue.targets[before : before + answer.masks]
-        found.append(Dialogue(f"{one.id}-p{number}", one.expression, targets, [asked, answer], one.where))
-        before += answer.masks
-    return found
-
-
-def single_round(dialogue: Dialogue) -> tuple[str, str] | None:
-    """Question and answer of a dialogue that is just these two, else None."""
-    if [message.role for message in dialogue.messages] != ["user", "assistant"]:
-        return None
-    question, answer = ("".join(part.text for part in message.content) for message in dialogue.messages)
-    return question, answer

@@ -18,7 +18,9 @@ import msgspec
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import STORED, Format, JsonList, Place, image_name, single_round
+from stamp_data.export.base import STORED, Format, JsonList, Place, image_name
+from stamp_data.export.report import counted
+from stamp_data.export.texts import single_round
 from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Dialogue
@@ -48,7 +50,7 @@ class JsonPng(Format):
                 self.tally.lose("ignored-regions", "ignored", why, record.key)
         for dialogue in record.dialogues:
             self._items.append(_item(record.key, dialogue, image, masks))
-        self.tally.hold(records=1, pictures=int(image is not None), dialogues=len(record.dialogues), targets=len(masks))
+        self.tally.hold(**(counted(loaded) | {"ignored": 0}))
 
     def end(self) -> None:
         self._stack.close()

@@ -55,6 +55,7 @@ _SA_CO = "`stamp-data build saco --root FILE`; in COCO of your own it is called 
 _YOLO = "`stamp-data build yolo --root FOLDER`, with the names of its classes in data.yaml or classes.txt"
 
 FORMATS: tuple[Format, ...] = (
+    _json("stamp-data annotate", "schema phrases masks", "`stamp-data build annotations --root FOLDER`"),
     _json("SA-Co (SAM 3)", "text_input", _SA_CO),
     _json("SA-Co (SAM 3)", "noun_phrase", _SA_CO),
     _json("MDETR's grounding JSON", "tokens_positive", f"its phrases are parts of captions; {_OWN}"),
@@ -68,6 +69,7 @@ FORMATS: tuple[Format, ...] = (
     _json("Visual Genome", "objects image_id object_id", "its objects are boxes without masks; PhraseCut has masks for it"),
     _json("PhraseCut", "phrase Polygons", "`stamp-data build phrasecut --root FOLDER`"),
     _json("VIA", "shape_attributes", "`stamp-data build via --root FILE`"),
+    _json("VIA", "fid_list metadata view", "`stamp-data build via --root FILE`"),
     _json("Label Studio JSON", "data result", _LABEL_STUDIO),
     _json("VIA", "_via_img_metadata", "`stamp-data build via --root FILE`"),
     _json("Label Studio JSON-MIN", "polygonlabels", _LABEL_STUDIO),
@@ -95,9 +97,12 @@ FORMATS: tuple[Format, ...] = (
     Format("YOLO", _YOLO, ("*/labels/*.txt",)),
     Format("YOLO", _YOLO, ("**/classes.txt",)),
     Format("YOLO", _YOLO, ("data.yaml",)),
-    Format("COCO-Stuff's PNGs", "build its stuff_train2017.json with `stamp-data build coco`", ("stuffthingmaps/**/*.png",)),
-    Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("annotations/*/ADE_*.png",)),
-    Format("ADE20K", f"its PNGs hold classes; {_OWN}", ("**/ADE_*_seg.png",)),
+    Format("COCO-Stuff's PNGs", "`stamp-data build coco_stuff --root FOLDER`", ("stuffthingmaps*/**/*.png",)),
+    Format("COCO-Stuff's PNGs", "`stamp-data build coco_stuff --root FOLDER`", ("cocostuff/**/*.png",)),
+    Format("ADE20K", "`stamp-data build ade20k --root FOLDER`", ("annotations/*/ADE_*.png",)),
+    Format("ADE20K", "`stamp-data build ade20k --root FOLDER`", ("**/ADE_*_seg.png",)),
+    Format("Label Studio's brush as PNG", "nothing says of which pictures they are: export as JSON, which holds the masks too",
+           ("task-*-annotation-*.png",)),
     Format("gRefCOCO", "`stamp-data build grefcoco`", ("**/grefs(*).json",)),
     Format("Parquet", f"`stamp-data build refcoco_parquet` or `reason_seg_parquet`; else {_OWN}", ("**/*.parquet",)),
     Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", ("**/*.arrow",)),

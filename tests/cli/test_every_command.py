@@ -39,10 +39,14 @@ WRONG = {
     "stamp-data synth": "{world}",
     "stamp-data doctor": "nowhere",
     "stamp-data build": "refcoco --root nowhere --out out",
+    "stamp-data annotate": "nowhere",
     "stamp-data inspect": "nowhere",
     "stamp-data explain": "STP-X999",
     "stamp-data verify": "nowhere",
     "stamp-data export": "nowhere --to coco --out out",
+    "stamp-data convert": "nowhere out-coco",
+    "stamp-data hub push": "nowhere file://{world}/hub",
+    "stamp-data hub pull": "file:///nowhere --out out",
     "stamp-train recipes": "nowhere",
     "stamp-train run": "nowhere",
     "stamp-train codes": "nowhere.pth {shards}/refcoco-unc/val",
@@ -59,6 +63,9 @@ ALSO_WRONG = {
     "stamp-data inspect": "{world}/photo",
     "stamp-data verify": "{shards} --repair --root nowhere",
     "stamp-data export": "{world}/photo --to coco --out out",
+    "stamp-data convert": "{shards}/refcoco-unc/val out",
+    "stamp-data hub push": "{shards}/refcoco-unc/val not/a/name",
+    "stamp-data hub pull": "file://{world}/photo --out out",
     "stamp-train codes": "residual nowhere --out codec.safetensors",
     "stamp-train run": "tiny --dry-run --out {shards}/refcoco-unc/train/manifest.json/run",
     "stamp-train eval": "{world}/model nowhere",
@@ -77,6 +84,9 @@ RIGHT = {
     "stamp-data explain": "W003",
     "stamp-data verify": "{shards}/refcoco-unc/val -w 1",
     "stamp-data export": "{shards}/refcoco-unc/val --to coco --out out",
+    "stamp-data convert": "{world}/raw out-coco --from refcoco -w 1",
+    "stamp-data hub push": "{shards}/refcoco-unc/val file://{world}/hub",
+    "stamp-data hub pull": "file://{shards} --set refcoco-unc/val --out out",
     "stamp-train recipes": "",
     "stamp-train run": "{recipe} --set data.root={shards} --dry-run",
     "stamp-train codes": "residual {shards}/refcoco-unc/val --vocabulary 32 --out codec.safetensors",
@@ -87,7 +97,7 @@ RIGHT = {
     "stamp-train plan show": "{recipe} --step 1 --set data.root={shards}",
     "stamp-train compare": "stamp-fine --recipe {recipe} --set data.root={shards} --dry-run",
 }
-TALKS = {"stamp-train chat"}  # and so has no end of its own
+TALKS = {"stamp-data annotate", "stamp-train chat"}  # and so has no end of its own
 WITHOUT_JSON = {"stamp-data synth", "stamp-data explain", *TALKS}
 
 

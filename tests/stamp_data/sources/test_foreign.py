@@ -63,6 +63,7 @@ FOLDERS: dict[str, dict[str, Any]] = {
             "annotations": [{"id": 1, "image_id": 1, "caption": "two blocks"}],
         }
     },
+    "stamp-data annotate": {"a.jpg.json": {"schema": "stamp.annotations/1", "image": {}, "phrases": [], "masks": []}},
     "SetCon": {"train.jsonl": [{"image": "a.jpg", "text": "red", "masks": [], "segments": [{"label": "x", "mask_ids": []}]}]},
     "Sa2VA JSON": {"train.json": [{"image": "a.jpg", "mask": [[[1, 2, 3, 4, 5, 6]]], "text": ["red"]}]},
     "Visual Genome": {"region_descriptions.json": [{"id": 1, "regions": [{"region_id": 1, "phrase": "red", "x": 1}]}]},

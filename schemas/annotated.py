@@ -1,0 +1,109 @@
+"""A file of `stamp-data annotate`: what people said and drew of one picture (docs/annotate.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from stamp_schemas.record import RLE
+
+ANNOTATED_SCHEMA: Literal["stamp.annotations/1"] = "stamp.annotations/1"
+MOST = 1000  # phrases or masks of one picture
+
+Status = Literal["new", "proposed", "accepted", "needs work"]
+"""new: a person is at it. proposed: by a model, nobody has looked yet. Only what is accepted is built."""
+Reason = Literal["absent", "wrong attribute", "wrong relation", "other"]
+"""Why a phrase names nothing in the picture: no such thing; one, but not such; such, but not there; something else."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.-]+$")]
+Name = Annotated[str, Meta(max_length=200)]
+Said = Annotated[str, Meta(max_length=2_000)]
+Long = Annotated[str, Meta(max_length=32_000)]
+Side = Annotated[int, Meta(ge=1, le=1 << 30)]
+Links = Annotated[list[Id], Meta(max_length=MOST)]
+
+
+class Made(msgspec.Struct, omit_defaults=True):
+    """Who made a thing, and how.
+
+    by: annotator or model, at: of the last change, in UTC as ISO 8601, tool: with its version. seconds: of work.
+    """
+
+    by: Name = ""
+    at: Name = ""
+    tool: Name = ""
+    seconds: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+
+
+class Proposal(msgspec.Struct, omit_defaults=True):
+    """The mask as a model proposed it, whatever became of it."""
+
+    model: Name
+    rle: RLE
+    at: Name = ""
+
+
+class DrawnMask(msgspec.Struct, omit_defaults=True):
+    """Pixels of the upright picture. role: `ignore` for what counts neither for nor against anything in the picture."""
+
+    id: Id
+    rle: RLE
+    role: Literal["target", "ignore"] = "target"
+    categories: Annotated[list[Name], Meta(max_length=20)] = []
+    notes: Said = ""
+    made: Made = msgspec.field(default_factory=Made)
+    proposal: Proposal | None = None
+
+
+class SaidPhrase(msgspec.Struct, omit_defaults=True):
+    """A phrase and the masks that it names together. nothing: it names nothing in the picture, and why."""
+
+    id: Id
+    text: Said
+    masks: Links = []
+    nothing: Reason | None = None
+    status: Status = "new"
+    notes: Said = ""
+    made: Made = msgspec.field(default_factory=Made)
+
+    def __post_init__(self) -> None:
+        if len(set(self.masks)) < len(self.masks):
+            raise ValueError(f"phrase {self.id} names a mask twice")
+        if self.nothing and self.masks:
+            raise ValueError(f"phrase {self.id} names masks, and nothing")
+        if self.status == "accepted" and not (self.text.strip() and (self.nothing or self.masks)):
+            raise ValueError(f"phrase {self.id} is accepted without a text, or without masks or a reason for none")
+
+
+class ImageFile(msgspec.Struct):
+    """path: relative to the folder of pictures, with `/`. width, height: pixels of the upright picture."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=4_000)]
+    width: Side
+    height: Side
+
+
+class AnnotatedImage(msgspec.Struct, omit_defaults=True):
+    """One picture with all that is said of it. revision: how often it was changed."""
+
+    schema: Literal["stamp.annotations/1"]
+    image: ImageFile
+    revision: Annotated[int, Meta(ge=0)] = 0
+    phrases: Annotated[list[SaidPhrase], Meta(max_length=MOST)] = []
+    masks: Annotated[list[DrawnMask], Meta(max_length=MOST)] = []
+    notes: Long = ""
+
+    def __post_init__(self) -> None:
+        known = {mask.id for mask in self.masks}
+        for things in (self.phrases, self.masks):
+            if len({thing.id for thing in things}) < len(things):
+                raise ValueError("two things have the same id")
+        for mask in self.masks:
+            for rle in (mask.rle, mask.proposal.rle if mask.proposal else mask.rle):
+                if rle.size != (self.image.height, self.image.width):
+                    raise ValueError(f"mask {mask.id} is of another picture's size")
+        for phrase in self.phrases:
+            if missing := set(phrase.masks) - known:
+                raise ValueError(f"phrase {phrase.id} names mask {min(missing)}, which is not there")

@@ -1,0 +1,80 @@
+"""The pictures that are annotated: those below a folder, or one; as browsers show them, upright."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stamp_data.picture import Picture, check_picture, inside, read_bytes
+from stamp_data.pixels import decode_picture, encoded
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.finding import SUFFIXES, walk
+from stamp_data.sources.paths import image_path
+from stamp_schemas import StampError, UsageFault
+from stamp_schemas.annotated import ImageFile
+
+SHOWN = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
+QUALITY = 95  # of what is made for the browser; masks are drawn over it, and never cut from it
+
+
+class Images:
+    """The pictures by number, in the order of their names. skipped: names that no annotation could hold.
+
+    root: a folder or one picture. but: folders that are none of it. UsageFault if there is none.
+    """
+
+    def __init__(self, root: Path, but: tuple[Path, ...] = ()) -> None:
+        if not root.exists():
+            raise UsageFault(f"{root} does not exist", "IMAGES is a folder of pictures, or one picture")
+        self.root = (root.parent if root.is_file() else root).resolve()
+        found = [root.name] if root.is_file() else _below(self.root, [path.resolve() for path in but])
+        self.names = [name for name in found if _is_storable(name)]
+        self.skipped = [name for name in found if not _is_storable(name)]
+        if not self.names:
+            raise UsageFault(f"{root} holds no picture", f"pictures end in {', '.join(SUFFIXES)}")
+
+    def file(self, number: int) -> ImageFile:
+        """A picture's name and size. PictureFault if it cannot be read; StampError if there is none of this number."""
+        return self._read(number)[0]
+
+    def shown(self, number: int) -> tuple[bytes, str]:
+        """(bytes, media type) of a picture for the browser, upright; faults as `file`."""
+        _, picture = self._read(number)
+        if picture.orientation == 1 and picture.extension in SHOWN:
+            return picture.data, SHOWN[picture.extension]
+        upright = decode_picture(picture.data, self.names[number], upright=True)
+        return encoded(upright, "JPEG", quality=QUALITY), SHOWN["jpg"]
+
+    def bytes(self, number: int) -> bytes:
+        """A picture's file; faults as `file`."""
+        return self._read(number)[1].data
+
+    def _read(self, number: int) -> tuple[ImageFile, Picture]:
+        if not 0 <= number < len(self.names):
+            raise StampError(f"there is no picture {number}")
+        name = self.names[number]
+        try:
+            data, _ = read_bytes(inside(self.root, name), name)
+        except OSError as fault:
+            raise StampError(f"{name}: {fault.strerror}") from None
+        picture = check_picture(data, name)
+        sides = (picture.width, picture.height)
+        width, height = sides if picture.orientation < 5 else sides[::-1]
+        return ImageFile(name, width, height), picture
+
+
+def _below(root: Path, but: list[Path]) -> list[str]:
+    """Pictures below a folder, but not in these."""
+    return [
+        f"{folder}/{name}" if folder else name
+        for folder, names in walk(root)
+        if not any((root / folder).is_relative_to(path) for path in but if path != root)
+        for name in names
+        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    ]
+
+
+def _is_storable(name: str) -> bool:
+    try:
+        return image_path("", name) == name
+    except RecordFault:
+        return False

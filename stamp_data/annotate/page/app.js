@@ -1,0 +1,396 @@
+// Putting it together: one picture at a time, its buttons, its keys and its pen.
+
+import * as api from "./api.js";
+import { COMMANDS, OTHER_KEYS } from "./commands.js";
+import { byId, el, otherTheme, showKeys, toast } from "./dom.js";
+import { reasons, showPanel, showRows } from "./panel.js";
+import { Session } from "./session.js";
+import { Stage } from "./stage.js";
+import { Tools } from "./tools.js";
+
+const KEPT = "annotate"; // where a reloaded page finds its picture
+const WRITING = 800; // milliseconds without a key after which what is written is kept
+
+class Page {
+  constructor() {
+    this.session = new Session(() => this.fresh(), () => this.changed(), (text) => toast(text));
+    this.tools = new Tools(this.session, (text) => { toast(text); return null; });
+    this.stage = new Stage(this.session, (context, stage) => this.tools.draw(context, stage));
+    this.tools.stage = this.stage;
+    this.images = new Map(); // by index: pictures that are loaded or on their way
+    this.timer = 0;
+  }
+
+  /** Show a picture; once it is there, the next one is loaded. */
+  async go(index) {
+    const { session } = this;
+    if (index < 0 || index >= session.rows.length) return toast(index < 0 ? "This is the first picture." : "This is the last picture; u goes to one that is not done.");
+    const began = performance.now();
+    this.tools.cancel();
+    this.keepText();
+    byId("pictures").close();
+    this.stage.leave();
+    try {
+      const image = this.load(index);
+      await session.open(index);
+      await image.decode();
+      if (session.index !== index) return null;
+      this.stage.show(image, session.image);
+      session.changed();
+    } catch (fault) {
+      this.unshown(index, fault);
+    }
+    this.took = performance.now() - began;
+    sessionStorage.setItem(KEPT, String(index));
+    for (const other of this.images.keys()) if (Math.abs(other - index) > 1) this.images.delete(other);
+    if (index + 1 < session.rows.length) this.load(index + 1).decode().catch(() => null);
+    return null;
+  }
+
+  load(index) {
+    if (!this.images.has(index)) this.images.set(index, Object.assign(new Image(), { src: api.imageAddress(index) }));
+    return this.images.get(index);
+  }
+
+  unshown(index, fault) {
+    if (!(fault instanceof api.Refusal) && !(fault instanceof DOMException)) throw fault;
+    this.images.delete(index);
+    this.session.index = index;
+    const why = fault instanceof api.Refusal ? fault.message : "The browser cannot show this picture.";
+    this.session.document = null;
+    this.session.rows[index] = { ...this.session.rows[index], state: "damaged", fault: why };
+    byId("phrases").replaceChildren();
+    byId("masks").replaceChildren();
+    byId("fault").textContent = why;
+    byId("fault").hidden = false;
+    this.stage.paint();
+    this.marked();
+  }
+
+  fresh() {
+    byId("fault").hidden = true;
+  }
+
+  changed() {
+    showPanel(this);
+    this.marked();
+    this.stage.paint();
+  }
+
+  marked() {
+    const { session, tools } = this, row = session.rows[session.index];
+    byId("name").textContent = row?.name ?? "";
+    byId("place").textContent = `${session.index + 1} of ${session.rows.length} · ${row?.state ?? ""} · ${session.rows.filter((one) => one.state === "done").length} done`;
+    byId("state").textContent = { saved: "saved", saving: "saving…", conflict: "not saved", lost: "not saved" }[session.state];
+    byId("conflict").hidden = session.state !== "conflict" && session.state !== "lost";
+    byId("conflict-text").textContent = session.state === "conflict"
+      ? "This picture was changed elsewhere, in another tab perhaps. Your last change was not saved, and nothing was overwritten."
+      : "The server does not answer. Your last change was not saved.";
+    const pressed = { Brush: tools.name === "brush" && !tools.cut, Eraser: tools.name === "brush" && tools.cut, Polygon: tools.name === "polygon", Box: tools.name === "box",
+      Fill: tools.name === "fill", Hand: tools.name === "hand", "Cut off": tools.cut, "Hide masks": this.stage.hidden };
+    for (const [words, is] of Object.entries(pressed)) byId(buttonId(words)).setAttribute("aria-pressed", String(is));
+    byId(buttonId("Undo")).disabled = !session.undoable;
+    byId(buttonId("Redo")).disabled = !session.redoable;
+    byId("size").textContent = `${tools.size} px`;
+    byId("stage").dataset.tool = tools.name;
+  }
+
+  // Phrases
+
+  add(text) {
+    if (!text.trim() || !this.session.document) return;
+    const id = this.session.free("p");
+    Object.assign(this.session, { phrase: id, mask: null });
+    this.session.edit({ phrases: { [id]: { id, text: text.trim(), masks: [] } } });
+  }
+
+  retext(id, text) {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    const phrase = this.session.phrases.find((one) => one.id === id);
+    if (phrase && phrase.text !== text) this.session.edit({ phrases: { [id]: { ...phrase, text, status: "new" } } });
+  }
+
+  typing(id, text) {
+    clearTimeout(this.timer);
+    this.pending = () => this.retext(id, text);
+    this.timer = setTimeout(this.pending, WRITING);
+  }
+
+  /** Keep what is being written, now. */
+  keepText() {
+    if (this.timer) this.pending();
+  }
+
+  note(kind, id, values) {
+    const thing = this.session[kind].find((one) => one.id === id);
+    if (thing) this.session.edit({ [kind]: { [id]: { ...thing, ...values } } });
+  }
+
+  status(status) {
+    const said = this.session.said;
+    if (!said) return toast("Choose a phrase first, or write one (n).");
+    return this.session.edit({ phrases: { [said.id]: { ...said, status } } });
+  }
+
+  accept() {
+    this.keepText();
+    const { session } = this, said = session.said;
+    if (!said) return toast("Write a phrase first (n).");
+    if (!said.text.trim()) return toast("The phrase has no words.");
+    if (!said.nothing && !said.masks.length) return toast("Draw what it names, or say that it names nothing here (0).");
+    this.status("accepted");
+    const next = session.phrases.find((phrase) => phrase.status !== "accepted");
+    if (next) this.choose("phrase", next.id);
+    return null;
+  }
+
+  askNothing() {
+    if (!this.session.said) return toast("Write the phrase first (n).");
+    const dialog = byId("nothing");
+    byId("nothing-text").textContent = `“${this.session.said.text}” names nothing here:`;
+    dialog.showModal();
+    return null;
+  }
+
+  nothing(reason) {
+    byId("nothing").close();
+    const said = this.session.said;
+    this.session.mask = null;
+    this.session.edit({ phrases: { [said.id]: { ...said, masks: [], nothing: reason, status: "new" } } });
+  }
+
+  removePhrase() {
+    const said = this.session.said;
+    if (!said) return;
+    this.session.phrase = null;
+    this.session.edit({ phrases: { [said.id]: null } });
+  }
+
+  // Masks
+
+  link(id) {
+    const said = this.session.said;
+    if (!id || !said) return toast("Linking takes a phrase and a mask: choose both.");
+    const masks = said.masks.includes(id) ? said.masks.filter((one) => one !== id) : [...said.masks, id];
+    return this.session.edit({ phrases: { [said.id]: { ...said, masks, nothing: undefined, status: "new" } } });
+  }
+
+  reshape(shape) {
+    const mask = this.session.drawn, { height, width } = this.session.image;
+    return mask ? this.tools.put(shape(this.session.runs(mask), height, width)) : toast("Choose a mask first.");
+  }
+
+  /** The current mask with the one after it, by union or subtraction. */
+  combine(how) {
+    const { session } = this, place = session.masks.findIndex((mask) => mask.id === session.mask);
+    if (place < 0 || session.masks.length < 2) return toast("This takes two masks: the current one, and the one after it in the list.");
+    const other = session.masks[(place + 1) % session.masks.length];
+    return this.tools.put(how(session.runs(session.drawn), session.runs(other)));
+  }
+
+  ignore() {
+    const mask = this.session.drawn;
+    if (!mask) return toast("Choose a mask first.");
+    return this.note("masks", mask.id, { role: mask.role === "ignore" ? "target" : "ignore" });
+  }
+
+  /** Make a phrase or a mask (or none) the current one. */
+  choose(what, id) {
+    const { session } = this;
+    if (session[what] === id || !session.document) return;
+    session[what] = id;
+    if (what === "phrase" && !session.said?.masks.includes(session.mask)) session.mask = session.said?.masks[0] ?? null;
+    this.changed();
+  }
+
+  turn(kind, what, by) {
+    const things = this.session[kind];
+    if (!things.length) return;
+    const place = things.findIndex((thing) => thing.id === this.session[what]);
+    this.choose(what, things[(Math.max(place, by > 0 ? -1 : 0) + by + things.length) % things.length].id);
+  }
+
+  // Tools, view and page
+
+  tool(name, cut = this.tools.cut) {
+    this.tools.cut = cut;
+    this.tools.choose(name);
+    this.marked();
+  }
+
+  resize(size) {
+    this.tools.size = size ?? this.tools.size;
+    this.marked();
+    this.stage.sketch();
+  }
+
+  hide() {
+    this.stage.hidden = !this.stage.hidden;
+    this.changed();
+  }
+
+  unfinished() {
+    const { rows, index } = this.session;
+    const order = rows.map((_, i) => (index + 1 + i) % rows.length);
+    return order.find((i) => rows[i].state !== "done" && rows[i].state !== "damaged") ?? rows.length;
+  }
+
+  showList() {
+    byId("find").value = "";
+    showRows(this);
+    byId("pictures").showModal();
+  }
+
+  theme() {
+    const root = document.documentElement.dataset;
+    root.theme = otherTheme(root.theme);
+  }
+
+  help() { showKeys([...COMMANDS.map(([key, words]) => [key, words]), ...OTHER_KEYS]); }
+
+  focus(id) {
+    const input = byId(id);
+    input?.focus();
+    input?.select();
+  }
+
+  pen() {
+    const at = this.stage.cursor ?? this.stage.step(0, 0);
+    if (this.tools.down && this.tools.name !== "polygon") return this.tools.lift();
+    this.tools.move(at);
+    this.tools.press(at);
+    if (this.tools.name === "polygon" || this.tools.name === "fill") this.tools.lift();
+    return null;
+  }
+
+  arrow(key, event) {
+    const far = event.altKey ? 1 : Math.max(1, Math.round(4 / this.stage.scale)) * (event.shiftKey ? 10 : 1);
+    const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+    this.tools.move(this.stage.step(x * far, y * far));
+  }
+}
+
+const buttonId = (words) => `do-${words.toLowerCase().replace(/[^a-z]+/g, "-")}`;
+const KEYS = new Map(COMMANDS.map(([key, , , work]) => [key, work]));
+
+function onKey(page, event) {
+  const writing = event.target.matches("input:not([type=checkbox]), textarea");
+  if (event.isComposing || event.ctrlKey || event.metaKey) return;
+  if (event.target.id === "find") {
+    if (event.key === "Enter") document.querySelector("#rows button")?.click();
+    return;
+  }
+  if (writing && (event.key === "Escape" || event.key === "Enter")) {
+    if (event.target.id === "new-phrase" && event.key === "Enter") {
+      page.add(event.target.value);
+      event.target.value = "";
+    }
+    event.target.blur();
+    byId("stage").focus({ preventScroll: true });
+    event.preventDefault();
+    return;
+  }
+  const open = document.querySelector("dialog[open]");
+  if (open?.id === "nothing" && /^[1-4]$/.test(event.key)) {
+    page.nothing(reasons[Number(event.key) - 1][0]);
+    event.preventDefault();
+    return;
+  }
+  if (writing || (open && !(event.key === "?" && open.id === "keys"))) return;
+  const onButton = event.target.matches("button, [type=checkbox]") && (event.key === "Enter" || event.key === " ");
+  if (onButton || (event.altKey && !event.key.startsWith("Arrow"))) return;
+  if (event.key.startsWith("Arrow")) page.arrow(event.key, event);
+  else if (event.key === " ") page.pen();
+  else if (/^[1-9]$/.test(event.key)) page.link(page.session.masks[Number(event.key) - 1]?.id);
+  else if (KEYS.has(event.key)) KEYS.get(event.key)(page);
+  else return;
+  event.preventDefault();
+}
+
+/** Mouse, touch and stylus: one draws, the middle or right button or two fingers move the view. */
+function listenToPointers(page) {
+  const box = byId("stage"), fingers = new Map();
+  const at = (event) => {
+    const frame = box.getBoundingClientRect();
+    return { x: event.clientX - frame.left, y: event.clientY - frame.top };
+  };
+  const inPicture = (event) => {
+    const { x, y } = at(event);
+    return page.stage.inPicture(x, y);
+  };
+  let pulling = null;
+  box.addEventListener("pointerdown", (event) => {
+    box.focus({ preventScroll: true });
+    box.setPointerCapture(event.pointerId);
+    fingers.set(event.pointerId, at(event));
+    page.stage.cursor = null;
+    if (fingers.size === 2) page.tools.cancel();
+    else if (event.button > 0 || page.tools.name === "hand") pulling = at(event);
+    else if (fingers.size === 1) page.tools.press(inPicture(event));
+    event.preventDefault();
+  });
+  box.addEventListener("pointermove", (event) => {
+    const before = fingers.get(event.pointerId), now = at(event);
+    if (fingers.size === 2 && before) {
+      const other = [...fingers].find(([id]) => id !== event.pointerId)[1];
+      const length = (one) => Math.hypot(one.x - other.x, one.y - other.y) || 1;
+      page.stage.pan((now.x - before.x) / 2, (now.y - before.y) / 2);
+      page.stage.zoom(length(now) / length(before), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
+    } else if (pulling) {
+      page.stage.pan(now.x - pulling.x, now.y - pulling.y);
+      pulling = now;
+    } else {
+      for (const one of event.getCoalescedEvents?.() ?? []) page.tools.move(inPicture(one));
+      page.tools.move(inPicture(event));
+    }
+    if (before) fingers.set(event.pointerId, now);
+  });
+  const end = (event) => {
+    fingers.delete(event.pointerId);
+    if (pulling) pulling = null;
+    else if (event.type === "pointerup") page.tools.lift();
+    else page.tools.cancel();
+  };
+  box.addEventListener("pointerup", end);
+  box.addEventListener("pointercancel", end);
+  box.addEventListener("contextmenu", (event) => event.preventDefault());
+  box.addEventListener("wheel", (event) => {
+    page.stage.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), at(event));
+    event.preventDefault();
+  }, { passive: false });
+}
+
+function listen(page) {
+  for (const [key, words, group, work] of COMMANDS) {
+    byId(`group-${group}`).append(el("button", { id: buttonId(words), class: "action", title: `${words} (${key})`, onclick: () => work(page) }, words, " ", el("kbd", { "aria-hidden": "true" }, key)));
+  }
+  byId("reasons").append(...reasons.map(([reason, words], i) => el("button", { class: "action", onclick: () => page.nothing(reason) }, `${words} `, el("kbd", {}, String(i + 1)))));
+  byId("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    page.add(byId("new-phrase").value);
+    byId("new-phrase").value = "";
+  });
+  byId("find").addEventListener("input", (event) => showRows(page, event.target.value));
+  byId("close-list").addEventListener("click", () => byId("pictures").close());
+  byId("close-nothing").addEventListener("click", () => byId("nothing").close());
+  byId("reload").addEventListener("click", () => page.session.reload());
+  byId("opacity").addEventListener("input", (event) => {
+    page.stage.opacity = event.target.value / 100;
+    page.stage.paint();
+  });
+  document.addEventListener("keydown", (event) => onKey(page, event));
+  document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && showPanel(page)));
+  window.addEventListener("pagehide", () => page.keepText());
+  listenToPointers(page);
+}
+
+const page = new Page();
+listen(page);
+await page.session.begin();
+byId("by").textContent = page.session.by;
+const kept = Number(sessionStorage.getItem(KEPT) ?? -1);
+await page.go(kept >= 0 && kept < page.session.rows.length ? kept : page.unfinished() % page.session.rows.length);
+byId("stage").focus({ preventScroll: true });
+window.annotate = page; // for whoever looks on from the console
+document.body.dataset.ready = "";

@@ -1,0 +1,143 @@
+// The picture that is annotated, what is said of it, and how that is kept: each change is shown at once, and sent in order.
+
+import * as api from "./api.js";
+import { decode } from "./runs.js";
+
+const IDLE = 60; // seconds without a change that still count as work
+
+/** fresh: called when there is another document; changed: when something of it is; told: with what is to be said. */
+export class Session {
+  constructor(fresh, changed, told) {
+    Object.assign(this, { fresh, changed, told, rows: [], index: -1, document: null, phrase: null, mask: null, undoable: false, redoable: false, state: "saved" });
+    this.sending = Promise.resolve();
+    this.waiting = 0;
+    this.since = 0;
+    this.runsOf = new Map(); // by mask id: {counts, runs}
+  }
+
+  async begin() {
+    const { by, folder, images } = await api.list();
+    Object.assign(this, { by, folder, rows: images });
+  }
+
+  get image() { return this.document.image; }
+  get phrases() { return this.document.phrases; }
+  get masks() { return this.document.masks; }
+  get said() { return this.phrases.find((phrase) => phrase.id === this.phrase) ?? null; }
+  get drawn() { return this.masks.find((mask) => mask.id === this.mask) ?? null; }
+
+  /** Whether a change was not kept, so that none may follow before what is there was seen. */
+  get stopped() { return this.state === "conflict" || this.state === "lost"; }
+
+  /** Show a picture's annotations; what is still to be sent is sent first. */
+  async open(index) {
+    await this.sending;
+    this.index = index;
+    this.document = this.phrase = this.mask = null;
+    const saved = await api.open(index);
+    if (this.index === index) this.show(saved, true);
+  }
+
+  show(saved, isNew = false) {
+    const { document } = saved;
+    this.document = { ...document, phrases: document.phrases ?? [], masks: document.masks ?? [] };
+    for (const phrase of this.phrases) phrase.masks ??= [];
+    this.took(saved);
+    this.state = "saved";
+    this.waiting = 0;
+    this.since = Date.now();
+    if (!this.said) this.phrase = (this.phrases.find((phrase) => phrase.status !== "accepted") ?? this.phrases[0])?.id ?? null;
+    if (!this.drawn) this.mask = this.said?.masks[0] ?? null;
+    if (isNew) this.fresh();
+    this.changed();
+  }
+
+  took({ revision, undo, redo, row }) {
+    this.document.revision = revision;
+    this.undoable = undo;
+    this.redoable = redo;
+    this.rows[this.index] = row;
+  }
+
+  runs(mask) {
+    const kept = this.runsOf.get(mask.id);
+    if (kept?.counts === mask.rle.counts) return kept.runs;
+    const runs = decode(mask.rle);
+    this.runsOf.set(mask.id, { counts: mask.rle.counts, runs });
+    return runs;
+  }
+
+  /** A name that nothing has: "p4" or "m4". */
+  free(letter) {
+    const numbers = (letter === "p" ? this.phrases : this.masks).map((thing) => Number(thing.id.replace(/^\D+/, "")) || 0);
+    return `${letter}${Math.max(0, ...numbers) + 1}`;
+  }
+
+  /** Things by id as they are to be, null for what is to go; shown now, kept as soon as the server has it. */
+  edit(change) {
+    const index = this.index;
+    if (!this.document || this.stopped) return;
+    this.count(change);
+    for (const kind of ["phrases", "masks"]) {
+      for (const [id, thing] of Object.entries(change[kind] ?? {})) put(this.document[kind], id, thing);
+    }
+    this.waiting += 1;
+    this.state = "saving";
+    this.undoable = true;
+    this.redoable = false;
+    this.changed();
+    this.sending = this.sending.then(async () => {
+      if (this.index !== index || this.stopped) return;
+      await this.attempt(async () => this.took(await api.edit(index, this.document.revision, change)));
+      this.waiting -= 1;
+      if (!this.waiting && this.state === "saving") this.state = "saved";
+      this.changed();
+    });
+  }
+
+  /** Seconds of work since the last change go to the first thing of this one. */
+  count(change) {
+    const now = Date.now(), seconds = Math.round(Math.min((now - this.since) / 1000, IDLE) * 10) / 10;
+    const first = Object.values({ ...change.masks, ...change.phrases }).find((thing) => thing);
+    for (const thing of Object.values({ ...change.masks, ...change.phrases })) if (thing) thing.made = { by: this.by, seconds: thing === first ? seconds : 0 };
+    this.since = now;
+  }
+
+  /** Do something with the server; what it refuses is said, and what it has is shown. */
+  async attempt(work) {
+    try {
+      await work();
+    } catch (fault) {
+      if (!(fault instanceof api.Refusal)) throw fault;
+      this.state = fault.conflict ? "conflict" : "lost";
+      this.waiting = 0;
+      this.told(fault.message);
+      if (!fault.conflict && !fault.lost) this.show(await api.open(this.index));
+    }
+  }
+
+  undo() { return this.move("undoable", api.undo); }
+  redo() { return this.move("redoable", api.redo); }
+
+  move(possible, ask) {
+    this.sending = this.sending.then(async () => {
+      if (this.document && this[possible] && !this.stopped) await this.attempt(async () => this.show(await ask(this.index, this.document.revision)));
+    });
+    return this.sending;
+  }
+
+  /** Forget what this page has, and show what is there. */
+  async reload() {
+    this.state = "saved";
+    this.waiting = 0;
+    await this.sending;
+    await this.attempt(async () => this.show(await api.open(this.index)));
+  }
+}
+
+function put(things, id, thing) {
+  const place = things.findIndex((one) => one.id === id);
+  if (thing === null) things.splice(place, place < 0 ? 0 : 1);
+  else if (place < 0) things.push(thing);
+  else things[place] = thing;
+}

@@ -1,0 +1,164 @@
+// Tools: what a pen does that is put down, moved and lifted at places of the picture. Mouse, touch and keys all are such a pen.
+
+import { area, encode, hole, part, union, without } from "./runs.js";
+import { box, polygon, stroke } from "./shapes.js";
+
+const FEWEST = 3; // corners of a polygon
+const NEAR = 10; // screen pixels from its first corner, at which a polygon is closed
+
+export class Tools {
+  /** told: called with what is to be said. */
+  constructor(session, told) {
+    Object.assign(this, { session, told, stage: null, name: "brush", cut: false, size: 20, points: [], down: false, hover: null });
+  }
+
+  get image() { return this.session.image; }
+
+  choose(name) {
+    this.cancel();
+    this.name = name;
+    this.stage.sketch();
+  }
+
+  /** Give up what is not finished. Whether there was anything. */
+  cancel() {
+    const busy = this.points.length > 0;
+    this.points = [];
+    this.down = false;
+    this.stage?.sketch();
+    return busy;
+  }
+
+  press(at) {
+    if (!this.session.document) return;
+    this.down = true;
+    if (this.name === "fill") this.fill(at);
+    else if (this.name === "polygon") this.corner(at);
+    else this.points = [at];
+    this.stage.sketch();
+  }
+
+  move(at) {
+    this.hover = at;
+    if (this.down && this.name === "brush") this.points.push(at);
+    if (this.down && this.name === "box") this.points[1] = at;
+    this.stage.sketch();
+  }
+
+  lift() {
+    if (!this.down) return;
+    this.down = false;
+    const { points, image: { height, width } } = this;
+    if (this.name === "brush" && points.length) this.apply(stroke(points, this.size / 2, height, width));
+    if (this.name === "box" && points.length > 1) this.apply(box(points[0], points[1], height, width));
+    if (this.name !== "polygon") this.points = [];
+    this.stage.sketch();
+  }
+
+  corner(at) {
+    const [first] = this.points;
+    const closes = first && this.points.length >= FEWEST && Math.hypot(at.x - first.x, at.y - first.y) * this.stage.scale < NEAR;
+    if (closes) this.close();
+    else this.points.push(at);
+  }
+
+  /** Close the polygon. Whether there was one. */
+  close() {
+    if (this.name !== "polygon" || !this.points.length) return false;
+    const { points, image: { height, width } } = this;
+    if (points.length < FEWEST) {
+      this.told("A polygon has three corners or more.");
+      return true;
+    }
+    this.points = [];
+    this.apply(polygon(points, height, width));
+    return true;
+  }
+
+  fill(at) {
+    const mask = this.session.drawn, { height, width } = this.image;
+    if (!mask) return this.told("Fill fills a hole of a mask, or cuts a part of it off: choose a mask first.");
+    const [x, y] = [Math.floor(at.x), Math.floor(at.y)];
+    if (x < 0 || y < 0 || x >= width || y >= height) return null;
+    const runs = this.session.runs(mask);
+    const found = this.cut ? part(runs, x, y, height) : hole(runs, x, y, height, width);
+    if (found.length) return this.apply(found);
+    return this.told(this.cut ? "There is nothing of this mask here." : "This is no hole of the mask: it reaches the edge, or is painted.");
+  }
+
+  /** Add what was drawn to the current mask, or cut it off; without a mask it is a new one, which the current phrase names. */
+  apply(runs) {
+    const mask = this.session.drawn;
+    if (!mask && this.cut) return this.told("There is no mask to cut from: choose one, or draw first.");
+    const before = mask ? this.session.runs(mask) : [];
+    return this.put(this.cut ? without(before, runs) : union(before, runs));
+  }
+
+  /** Have the current mask, or a new one, be of these runs. */
+  put(runs) {
+    const { session, image: { height, width } } = this, mask = session.drawn;
+    if (!area(runs)) {
+      if (!mask) return null;
+      this.told("Nothing is left of the mask, so it is gone; undo brings it back.");
+      return this.remove(mask.id);
+    }
+    const rle = encode(runs, height, width);
+    if (mask) return session.edit({ masks: { [mask.id]: { ...mask, rle } }, phrases: this.reopened(mask.id) });
+    const id = session.free("m"), said = session.said;
+    session.mask = id;
+    const phrases = said ? { [said.id]: { ...said, masks: [...said.masks, id], nothing: undefined, status: "new" } } : {};
+    return session.edit({ masks: { [id]: { id, rle } }, phrases });
+  }
+
+  /** Phrases whose mask changes are no longer accepted. */
+  reopened(id) {
+    const named = this.session.phrases.filter((phrase) => phrase.status === "accepted" && phrase.masks.includes(id));
+    return Object.fromEntries(named.map((phrase) => [phrase.id, { ...phrase, status: "new" }]));
+  }
+
+  remove(id) {
+    const { session } = this, named = session.phrases.filter((phrase) => phrase.masks.includes(id));
+    const phrases = Object.fromEntries(named.map((phrase) => [
+      phrase.id, { ...phrase, masks: phrase.masks.filter((one) => one !== id), status: "new" },
+    ]));
+    if (session.mask === id) session.mask = null;
+    return session.edit({ masks: { [id]: null }, phrases });
+  }
+
+  /** Draw what is not finished. */
+  draw(context, { scale }) {
+    const colour = this.cut ? "#ff5470" : "#3ddc84", { points, hover } = this;
+    context.strokeStyle = context.fillStyle = colour;
+    context.lineJoin = context.lineCap = "round";
+    if (this.name === "brush") this.drawBrush(context, scale);
+    context.lineWidth = 2 / scale;
+    if (this.name === "box" && points.length > 1) {
+      context.strokeRect(points[0].x, points[0].y, points[1].x - points[0].x, points[1].y - points[0].y);
+    }
+    if (this.name === "polygon" && points.length) {
+      context.beginPath();
+      for (const point of [...points, ...(hover ? [hover] : [])]) context.lineTo(point.x, point.y);
+      context.stroke();
+      for (const point of points) context.fillRect(point.x - 3 / scale, point.y - 3 / scale, 6 / scale, 6 / scale);
+    }
+  }
+
+  drawBrush(context, scale) {
+    const { points, hover } = this;
+    if (points.length) {
+      context.globalAlpha = 0.5;
+      context.lineWidth = this.size;
+      context.beginPath();
+      context.moveTo(points[0].x, points[0].y);
+      for (const point of points) context.lineTo(point.x, point.y);
+      context.stroke();
+      context.globalAlpha = 1;
+    }
+    if (hover) {
+      context.lineWidth = 1.5 / scale;
+      context.beginPath();
+      context.arc(hover.x, hover.y, this.size / 2, 0, 2 * Math.PI);
+      context.stroke();
+    }
+  }
+}

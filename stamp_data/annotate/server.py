@@ -1,0 +1,154 @@
+"""`annotate`: pictures and what is said of them as a local page, see `stamp_data.web.guard` for who may ask.
+
+Pictures are asked for by number, never by a path; what is sent is bounded, and whatever it says is checked by the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Literal
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from stamp_data.annotate import page
+from stamp_data.annotate.change import Change
+from stamp_data.annotate.images import Images
+from stamp_data.annotate.store import Conflict, Opened, Store
+from stamp_data.web.answers import body, json_answer, refused
+from stamp_data.web.server import LoopbackServer
+from stamp_schemas import StampError
+from stamp_schemas.annotated import AnnotatedImage, ImageFile
+
+Move = Callable[[ImageFile, int], Opened]
+MOST_SENT = 64 * 2**20  # bytes of one change
+State = Literal["untouched", "begun", "done", "needs work", "damaged"]
+
+
+class Row(msgspec.Struct):
+    """A picture in the list. phrases, accepted: how many. fault: why it cannot be opened."""
+
+    name: str
+    state: State
+    phrases: int = 0
+    accepted: int = 0
+    fault: str = ""
+
+
+class Sent(msgspec.Struct):
+    """A change as the page sends it, and the revision that it was made of."""
+
+    revision: int
+    change: Change
+
+
+class Saved(msgspec.Struct):
+    """What became of a change. document: only where the page does not know it. undo, redo: whether there is anything to."""
+
+    revision: int
+    undo: bool
+    redo: bool
+    row: Row
+    document: AnnotatedImage | None = None
+
+
+class AnnotatePage:
+    """The page, and what its scripts ask for."""
+
+    def __init__(self, images: Images, store: Store) -> None:
+        self.images, self.store = images, store
+
+    def routes(self) -> list[Route]:
+        """What can be asked of the server."""
+        return [
+            Route("/", self._file),
+            Route("/api/list", self._list),
+            Route("/api/open", self._open),
+            Route("/api/image", self._image),
+            Route("/api/edit", self._edit, methods=["POST"]),
+            Route("/api/undo", self._undo, methods=["POST"]),
+            Route("/api/redo", self._redo, methods=["POST"]),
+            Route("/{name}", self._file),
+        ]
+
+    def _file(self, request: Request) -> Response:
+        name = request.path_params.get("name", page.ENTRY)
+        if name not in page.FILES:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        data, kind = page.read(name)
+        return Response(data, media_type=kind)
+
+    def _list(self, _request: Request) -> Response:
+        rows = [self._row(name) for name in self.images.names]
+        return json_answer({"by": self.store.by, "folder": str(self.store.folder), "images": rows})
+
+    def _open(self, request: Request) -> Response:
+        opened = self.store.open(self.images.file(_number(request)))
+        return json_answer(self._saved(opened, whole=True))
+
+    def _image(self, request: Request) -> Response:
+        data, kind = self.images.shown(_number(request))
+        return Response(data, headers={"Cache-Control": "private, max-age=3600"}, media_type=kind)
+
+    async def _edit(self, request: Request) -> Response:
+        sent = msgspec.json.decode(await body(request, MOST_SENT), type=Sent)
+        return await run_in_threadpool(self._edited, _number(request), sent)
+
+    def _edited(self, number: int, sent: Sent) -> Response:
+        try:
+            opened = self.store.change(self.images.file(number), sent.revision, sent.change)
+        except Conflict as fault:
+            return refused(HTTPStatus.CONFLICT, str(fault))
+        return json_answer(self._saved(opened))
+
+    def _undo(self, request: Request) -> Response:
+        return self._moved(request, self.store.undo)
+
+    def _redo(self, request: Request) -> Response:
+        return self._moved(request, self.store.redo)
+
+    def _moved(self, request: Request, move: Move) -> Response:
+        revision = int(request.query_params.get("revision", ""))
+        try:
+            opened = move(self.images.file(_number(request)), revision)
+        except Conflict as fault:
+            return refused(HTTPStatus.CONFLICT, str(fault))
+        return json_answer(self._saved(opened, whole=True))
+
+    def _saved(self, opened: Opened, whole: bool = False) -> Saved:
+        journal, document = opened.journal, opened.document
+        undo, redo = journal.undoable is not None, journal.redoable is not None
+        row = _row_of(document.image.path, document)
+        return Saved(document.revision, undo, redo, row, document if whole else None)
+
+    def _row(self, name: str) -> Row:
+        try:
+            return _row_of(name, self.store.peek(name))
+        except StampError as fault:
+            return Row(name, "damaged", fault=str(fault))
+
+
+def _row_of(name: str, document: AnnotatedImage | None) -> Row:
+    statuses = [phrase.status for phrase in document.phrases] if document else []
+    accepted = statuses.count("accepted")
+    if "needs work" in statuses:
+        state: State = "needs work"
+    elif statuses:
+        state = "done" if accepted == len(statuses) else "begun"
+    else:
+        state = "begun" if document and (document.masks or document.notes) else "untouched"
+    return Row(name, state, len(statuses), accepted)
+
+
+def _number(request: Request) -> int:
+    return int(request.query_params.get("image", ""))
+
+
+def open_server(images: Images, store: Store, port: int = 0) -> LoopbackServer:
+    """The server of the page, see `LoopbackServer`."""
+    return LoopbackServer(AnnotatePage(images, store).routes(), page.POLICY, lambda: None, port)

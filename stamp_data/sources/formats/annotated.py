@@ -1,0 +1,62 @@
+"""Folders of `stamp-data annotate` (docs/annotate.md): a file for each picture; what is accepted is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import SMALL_LIMIT, decode, read_buffer
+from stamp_schemas.annotated import AnnotatedImage
+
+FOLDER = "annotations"  # as the command calls it, in the pictures' own folder
+
+
+class Annotated(FormatSource):
+    dataset = "annotations"
+    frame = "upright"
+    format = "stamp-data annotate"
+    marks = (b'"stamp.annotations/1"',)
+    one_each = True
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        root = self.root.resolve()
+        beside = (root.parent,) if root.name == FOLDER else ()
+        return (*super().roots, *beside)
+
+    def folder_of(self, path: Path) -> str:  # noqa: ARG002 - wherever the file lies, its picture's path is the whole one
+        return ""
+
+    def read(self, path: Path) -> AnnotatedImage:
+        return decode(read_buffer(path, SMALL_LIMIT), path, AnnotatedImage)
+
+    def pictures(self, document: AnnotatedImage, path: Path, rejects: RejectLog) -> Iterator[Pictured]:  # noqa: ARG002
+        image = document.image
+        yield Pictured("picture", [image.path], list(_things(document)), image.width, image.height)
+
+
+def _things(document: AnnotatedImage) -> Iterator[Thing]:
+    """The masks with the accepted phrases that name them, and phrases that name nothing."""
+    from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
+
+    said: dict[str, list[str]] = {mask.id: [] for mask in document.masks}
+    for phrase in document.phrases:
+        if phrase.status != "accepted":
+            fault = RecordFault("not-accepted", f"it is {phrase.status}")
+            yield Thing(f"phrase {phrase.id}", [], fault=fault)
+        elif phrase.nothing:
+            yield Thing(f"phrase {phrase.id}", [phrase.text])
+        else:
+            for name in phrase.masks:
+                said[name].append(phrase.text)
+    open_phrases = {name for phrase in document.phrases if phrase.status != "accepted" for name in phrase.masks}
+    for mask in document.masks:
+        phrases = [IGNORE] if mask.role == "ignore" else said[mask.id]
+        if phrases or mask.id not in open_phrases:  # else its phrases have told why they are left out
+            segmentation = msgspec.Raw(msgspec.json.encode(mask.rle))
+            yield Thing(f"mask {mask.id}", phrases, segmentation, mask.id, mask.categories)

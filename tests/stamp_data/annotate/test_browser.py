@@ -1,0 +1,333 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stamp_data import rle
+from stamp_data.annotate.store import load_document
+from stamp_schemas.annotated import AnnotatedImage
+
+from .making import put_images
+from .serving import Served, Watched
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script> & 'the cup'"
+SIZE = (160, 120)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    running = Served(put_images(tmp_path / "photos", "a.png", "b.png", "c.png", size=SIZE))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def watched(chromium: Any, served: Served) -> Iterator[Watched]:
+    watched = Watched(chromium, served.address)
+    yield watched
+    watched.close()
+
+
+def pixels(document: AnnotatedImage, place: int = 0) -> Any:
+    return rle.decode(document.masks[place].rle).astype(bool)
+
+
+def boxed(left: int, top: int, right: int, bottom: int) -> Any:
+    """Pixels [left, right) × [top, bottom)."""
+    mask = np.zeros(SIZE[::-1], bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_a_whole_session_by_keyboard_alone(watched: Watched, served: Served) -> None:
+    watched.page.keyboard.press("n")
+    watched.page.keyboard.type("the red cup? No: 1 blue box")  # what is written is no command
+    watched.keys("Enter", "r")
+    watched.page.evaluate("annotate.stage.cursor = {x: 20.5, y: 30.5}")
+    watched.keys("Space", *["Alt+ArrowRight"] * 9, *["Alt+ArrowDown"] * 4, "Space")
+    watched.saved()
+    assert np.array_equal(pixels(served.document()), boxed(20, 30, 30, 35))
+    watched.keys("e", *["["] * 9, "Space", "Alt+ArrowUp", "Space", "Enter")
+    watched.saved()
+    document = served.document()
+    assert pixels(document).sum() == 50 - 2 and document.phrases[0].status == "accepted"
+    watched.say("a cow")
+    watched.keys("0", "2", "Enter")
+    watched.saved()
+    assert served.document().phrases[1].nothing == "wrong attribute"
+    watched.say("both of them")
+    watched.keys("1", "w", "k", "t")
+    watched.page.keyboard.type("no cow at all")
+    watched.keys("Enter", "Enter")
+    watched.saved()
+    phrases = served.document().phrases
+    assert [(phrase.text, phrase.status, phrase.masks) for phrase in phrases] == [
+        ("the red cup? No: 1 blue box", "accepted", ["m1"]),
+        ("no cow at all", "accepted", []),
+        ("both of them", "needs work", ["m1"]),
+    ]
+    watched.keys("z", "z", "z", "y")
+    watched.page.evaluate("annotate.session.sending")
+    assert served.document().phrases[1].text == "a cow"
+    watched.keys("d")
+    watched.wait("document.querySelector('#name').textContent === 'b.png'")
+    watched.keys("u")
+    watched.wait("document.querySelector('#name').textContent === 'c.png'")
+    watched.keys("g")
+    assert watched.page.locator("#rows button").count() == 3
+    watched.keys("Escape", "?")
+    assert watched.page.locator("#keys dt").count() > 35
+    watched.keys("Escape")
+
+
+def test_every_key_is_a_button_with_words(watched: Watched) -> None:
+    buttons = watched.page.evaluate(
+        "[...document.querySelectorAll('[id^=do-]')].map((one) => [one.id, one.innerText.trim(), one.title])"
+    )
+    commands = watched.page.evaluate(
+        "import('./commands.js').then(({COMMANDS}) => COMMANDS.map(([key, words]) => [key, words]))"
+    )
+    assert len(buttons) == len(commands) == len({key for key, _ in commands}) == len({one[0] for one in buttons})
+    assert {title for _, _, title in buttons} == {f"{words} ({key})" for key, words in commands}
+    assert all(words for _, words, _ in buttons)
+
+
+def test_drawing_with_the_mouse(watched: Watched, served: Served) -> None:
+    watched.say("it")
+    watched.keys("p")
+    for corner in ((20, 20), (100, 20), (100, 80), (20, 80)):
+        watched.pen(corner)
+    watched.pen((20, 20))  # closes it
+    watched.saved()
+    assert np.array_equal(pixels(served.document()), boxed(20, 20, 100, 80))
+    watched.keys("r", "x")
+    watched.pen((40.5, 40.5), (59.5, 59.5))  # a hole
+    watched.saved()
+    holed = boxed(20, 20, 100, 80) & ~boxed(40, 40, 60, 60)
+    assert np.array_equal(pixels(served.document()), holed)
+    watched.keys("x")
+    watched.pen((120.5, 90.5), (129.5, 99.5))  # a second part
+    watched.saved()
+    assert np.array_equal(pixels(served.document()), holed | boxed(120, 90, 130, 100))
+    watched.keys("f")
+    watched.pen((50, 50))
+    watched.saved()
+    assert np.array_equal(pixels(served.document()), boxed(20, 20, 100, 80) | boxed(120, 90, 130, 100))
+    watched.keys("x")
+    watched.pen((125, 95))  # cuts the part off
+    watched.saved()
+    assert np.array_equal(pixels(served.document()), boxed(20, 20, 100, 80))
+    watched.keys("}", "x", "b")
+    watched.saved()
+    assert pixels(served.document()).sum() == 80 * 60 + 2 * (80 + 60)
+    watched.keys("m")
+    watched.pen((30, 100), (60, 100))
+    watched.saved()
+    document = served.document()
+    assert document.phrases[0].masks == ["m1", "m2"]
+    assert 30 * 20 < pixels(document, 1).sum() < 52 * 20
+    watched.keys(",", "+")
+    watched.saved()
+    assert pixels(served.document())[100, 45]
+    watched.keys("\\")
+    watched.saved()
+    assert not pixels(served.document())[100, 45]
+    watched.keys("Delete")
+    watched.saved()
+    assert [mask.id for mask in served.document().masks] == ["m2"]
+
+
+def test_undo_goes_on_after_a_reload(watched: Watched, served: Served) -> None:
+    watched.say("it")
+    watched.keys("r")
+    watched.pen((10.5, 10.5), (20.5, 20.5))
+    watched.pen((50.5, 50.5), (60.5, 60.5))
+    watched.saved()
+    watched.open()
+    assert served.document().phrases[0].text == "it"
+    watched.keys("z")
+    watched.wait("annotate.session.redoable")
+    assert pixels(served.document()).sum() == 121
+    watched.open()
+    watched.keys("y")
+    watched.wait("!annotate.session.redoable")
+    assert pixels(served.document()).sum() == 242
+
+
+def test_two_tabs_conflict_visibly_and_nothing_is_overwritten(chromium: Any, watched: Watched, served: Served) -> None:
+    watched.say("it")
+    watched.saved()
+    other = Watched(chromium, served.address)
+    other.say("that")
+    other.saved()
+    watched.say("lost")
+    watched.wait("!document.querySelector('#conflict').hidden")
+    assert "another tab" in watched.page.inner_text("#conflict")
+    watched.say("also lost")
+    watched.page.wait_for_timeout(50)
+    assert [phrase.text for phrase in served.document().phrases] == ["it", "that"]
+    watched.page.click("#reload")
+    watched.wait("document.querySelector('#conflict').hidden")
+    watched.say("now")
+    watched.saved()
+    assert [phrase.text for phrase in served.document().phrases] == ["it", "that", "now"]
+    other.close()
+    assert any("409" in line for line in watched.complaints)  # which the browser notes by itself
+    watched.complaints.clear()
+
+
+def test_hostile_texts_and_names_are_only_texts(chromium: Any, tmp_path: Path) -> None:
+    name = '<img src=x onerror=alert(1)>&".png'
+    served = Served(put_images(tmp_path / "photos", name, size=SIZE))
+    watched = Watched(chromium, served.address)
+    watched.say(HOSTILE)
+    watched.keys("0", "1", "g")
+    assert watched.page.input_value("#text-p1") == HOSTILE
+    assert watched.page.inner_text("#name") == name == watched.page.inner_text("#rows .name")
+    assert watched.page.evaluate("window.hacked") is None
+    watched.close()
+    assert served.document(name).phrases[0].text == HOSTILE
+    served.close()
+
+
+def test_a_damaged_file_is_named_and_the_next_picture_opens(chromium: Any, served: Served) -> None:
+    served.folder.mkdir()
+    (served.folder / "a.png.json").write_text("{")
+    watched = Watched(chromium, served.address)
+    assert watched.page.inner_text("#name") == "b.png"  # the first that can be done
+    watched.keys("a")
+    watched.wait("!document.querySelector('#fault').hidden")
+    assert "a.png.json: damaged" in watched.page.inner_text("#fault")
+    watched.say("nothing comes of it")
+    watched.keys("d")
+    watched.wait("document.querySelector('#fault').hidden")
+    watched.say("it")
+    watched.saved()
+    assert served.document("b.png").phrases[0].text == "it" and (served.folder / "a.png.json").read_text() == "{"
+    watched.complaints.clear()  # the browser notes the 422
+    watched.close()
+
+
+def test_narrow_and_dark_with_touch(chromium: Any, served: Served) -> None:
+    context = chromium.new_context(viewport={"width": 400, "height": 800}, has_touch=True, color_scheme="dark")
+    watched = Watched(_Pages(context), served.address)
+    page = watched.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 16, 21)"
+    page.fill("#new-phrase", "it")
+    page.click("#composer button")
+    frame = page.locator("#stage").bounding_box()
+    scale = page.evaluate("annotate.stage.scale")
+    page.touchscreen.tap(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
+    watched.saved()
+    assert pixels(served.document())[60, 80]
+    pinch = """([x, y]) => {
+      const box = document.querySelector("#stage");
+      box.setPointerCapture = () => null;
+      const say = (type, pointerId, across) => box.dispatchEvent(
+        new PointerEvent(type, { pointerId, pointerType: "touch", clientX: x + across, clientY: y, bubbles: true }));
+      say("pointerdown", 11, -20);
+      say("pointerdown", 12, 20);
+      say("pointermove", 12, 60);
+      say("pointerup", 12, 60);
+      say("pointerup", 11, -20);
+    }"""
+    page.evaluate(pinch, [frame["x"] + 200, frame["y"] + 150])
+    assert page.evaluate("annotate.stage.scale") == pytest.approx(2 * scale)
+    watched.saved()
+    assert len(served.document().masks) == 1  # two fingers draw nothing
+    watched.close()
+    context.close()
+
+
+class _Pages:
+    """A context as a browser that opens pages in it."""
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+
+    def new_page(self, **_options: Any) -> Any:
+        return self.context.new_page()
+
+
+def start(root: Path) -> tuple[subprocess.Popen[str], str]:
+    running = subprocess.Popen(
+        [sys.executable, "-c", "from stamp_cli.data import main; main()", "annotate", str(root)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    return running, running.stderr.readline().strip()
+
+
+def test_kill_9_of_the_server_between_two_accepts(chromium: Any, tmp_path: Path) -> None:
+    root = put_images(tmp_path / "photos", "a.png", size=SIZE)
+    running, address = start(root)
+    watched = Watched(chromium, address)
+    watched.say("first")
+    watched.keys("0", "1", "Enter")
+    watched.saved()
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate()
+    watched.say("second")
+    watched.wait("!document.querySelector('#conflict').hidden")
+    assert "does not answer" in watched.page.inner_text("#conflict")
+    watched.page.close()
+    phrases = load_document(root / "annotations/a.png.json").phrases
+    assert [(phrase.text, phrase.status) for phrase in phrases] == [("first", "accepted")]
+    running, address = start(root)
+    watched = Watched(chromium, address)
+    assert watched.page.input_value("#text-p1") == "first"
+    watched.say("second")
+    watched.keys("0", "1", "Enter")
+    watched.saved()
+    watched.close()
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=20)
+    assert len(load_document(root / "annotations/a.png.json").phrases) == 2
+
+
+def test_twelve_megapixels_and_a_thousand_pictures(
+    chromium: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Times are printed, not asserted: they are of whatever machine this runs on."""
+    root = put_images(tmp_path / "photos", *(f"{number:04}.jpg" for number in range(1000)))
+    noise = np.random.default_rng(0).integers(0, 255, (75, 100, 3), np.uint8)
+    for name in ("0000.jpg", "0001.jpg"):
+        Image.fromarray(noise).resize((4000, 3000)).save(root / name)
+    served = Served(root)
+    watched = Watched(chromium, served.address)
+    watched.say("it")
+    watched.page.evaluate("annotate.tools.size = 200; annotate.stage.frames = []")
+    watched.pen(*((500 + 50 * step, 500 + 30 * step + 400 * (step % 2)) for step in range(60)))
+    frames = watched.page.evaluate("annotate.stage.frames")
+    watched.saved()
+    assert served.document("0000.jpg").masks
+    watched.page.wait_for_timeout(500)  # the next picture is loaded meanwhile
+    watched.keys("d")
+    watched.wait("document.querySelector('#name').textContent === '0001.jpg' && annotate.took > 0")
+    watched.keys("g")
+    assert watched.page.locator("#rows button").count() == 1000
+    watched.page.fill("#find", "0777")
+    watched.page.click("#rows button")
+    watched.wait("document.querySelector('#name').textContent === '0777.jpg'")
+    gaps = np.diff(frames)
+    with capsys.disabled():
+        print(
+            f"\n4,000 × 3,000 pixels: median {np.median(gaps):.1f} ms, 95 % {np.percentile(gaps, 95):.1f} ms between frames "
+            f"of a stroke; next picture after {watched.page.evaluate('annotate.took'):.0f} ms"
+        )
+    watched.close()
+    served.close()
