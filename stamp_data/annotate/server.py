@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stamp_data.annotate import page
+from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.store import Conflict, Opened, Store
@@ -24,9 +26,12 @@ from stamp_data.web.answers import body, json_answer, refused
 from stamp_data.web.server import LoopbackServer
 from stamp_schemas import StampError
 from stamp_schemas.annotated import AnnotatedImage, ImageFile
+from stamp_schemas.extras import lacking_module
 
 Move = Callable[[ImageFile, int], Opened]
 MOST_SENT = 64 * 2**20  # bytes of one change
+MOST_ASKED = 2**16  # bytes of one question
+MOST_PLACES = 100  # in it
 State = Literal["untouched", "begun", "done", "needs work", "damaged"]
 
 
@@ -45,6 +50,13 @@ class Sent(msgspec.Struct):
 
     revision: int
     change: Change
+
+
+class Asked(msgspec.Struct):
+    """What the page wants help with: a key of `assist.WITHOUT_WEIGHTS`, and places of the picture."""
+
+    tool: str
+    places: Annotated[list[Place], Meta(max_length=MOST_PLACES)]
 
 
 class Saved(msgspec.Struct):
@@ -73,6 +85,7 @@ class AnnotatePage:
             Route("/api/edit", self._edit, methods=["POST"]),
             Route("/api/undo", self._undo, methods=["POST"]),
             Route("/api/redo", self._redo, methods=["POST"]),
+            Route("/api/suggest", self._suggest, methods=["POST"]),
             Route("/{name}", self._file),
         ]
 
@@ -119,6 +132,18 @@ class AnnotatePage:
         except Conflict as fault:
             return refused(HTTPStatus.CONFLICT, str(fault))
         return json_answer(self._saved(opened, whole=True))
+
+    async def _suggest(self, request: Request) -> Response:
+        asked = msgspec.json.decode(await body(request, MOST_ASKED), type=Asked)
+        return await run_in_threadpool(self._suggested, _number(request), asked)
+
+    def _suggested(self, number: int, asked: Asked) -> Response:
+        if asked.tool not in WITHOUT_WEIGHTS:
+            raise StampError(f"nothing here is called {asked.tool[:40]!r}")
+        try:
+            return json_answer(WITHOUT_WEIGHTS[asked.tool](self.images.pixels(number), asked.places))
+        except ModuleNotFoundError as fault:
+            raise lacking_module(fault) or fault from None
 
     def _saved(self, opened: Opened, whole: bool = False) -> Saved:
         journal, document = opened.journal, opened.document

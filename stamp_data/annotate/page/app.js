@@ -87,7 +87,7 @@ class Page {
       ? "This picture was changed elsewhere, in another tab perhaps. Your last change was not saved, and nothing was overwritten."
       : "The server does not answer. Your last change was not saved.";
     const pressed = { Brush: tools.name === "brush" && !tools.cut, Eraser: tools.name === "brush" && tools.cut, Polygon: tools.name === "polygon", Box: tools.name === "box",
-      Fill: tools.name === "fill", Hand: tools.name === "hand", "Cut off": tools.cut, "Hide masks": this.stage.hidden };
+      Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", Hand: tools.name === "hand", "Cut off": tools.cut, "Hide masks": this.stage.hidden };
     for (const [words, is] of Object.entries(pressed)) byId(buttonId(words)).setAttribute("aria-pressed", String(is));
     byId(buttonId("Undo")).disabled = !session.undoable;
     byId(buttonId("Redo")).disabled = !session.redoable;
@@ -257,10 +257,10 @@ class Page {
 
   pen() {
     const at = this.stage.cursor ?? this.stage.step(0, 0);
-    if (this.tools.down && this.tools.name !== "polygon") return this.tools.lift();
+    if (this.tools.down) return this.tools.lift();
     this.tools.move(at);
     this.tools.press(at);
-    if (this.tools.name === "polygon" || this.tools.name === "fill") this.tools.lift();
+    if (this.tools.clicks) this.tools.lift();
     return null;
   }
 
