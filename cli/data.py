@@ -19,6 +19,7 @@ COMMANDS: console.Commands = {
             "stamp-data build refcoco --root playground/data --out shards",
             "stamp-data build all --root playground/data --out shards --passes 2",
             "stamp-data build coco --root my/instances.json --out shards",
+            "stamp-data build refcoco_parquet --root hf:jxu124/refcoco --images train2014 --out shards",
         ),
     ),
     "inspect": (
@@ -43,8 +44,19 @@ COMMANDS: console.Commands = {
         (
             "stamp-data export shards/refcoco-unc/val --to coco --out refcoco-coco",
             "stamp-data export shards --to hf --out dataset",
+            "stamp-data export shards --to llama-factory --out data --allow-loss",
         ),
     ),
+    "convert": (
+        TAKE,
+        "convert",
+        (
+            "stamp-data convert annotations.xml pets-coco",
+            "stamp-data convert my/instances.json tasks --to label_studio --polygons",
+            "stamp-data convert shards/refcoco-unc table --to masks --allow-loss",
+        ),
+    ),
+    "hub": (TAKE, "hub", ()),
 }
 """Command -> (panel of the help, module, examples)."""
 ABOUT = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +15,12 @@ from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
 if TYPE_CHECKING:
     from stamp_data.executors import Executor
 
-Root = Annotated[Path, typer.Option("--root", "-r", help="Folder with refer_seg/, reason_seg/, …; or your own data.")]
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--root", "-r", help="Folder with refer_seg/, reason_seg/, …; your own data; or hf:OWNER/NAME, of Parquet."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Images = Annotated[
     list[Path] | None,
@@ -73,7 +79,8 @@ def build(
             metavar="NAME…",
             help="refcoco refcoco+ refcocog refclef grefcoco reason_seg llava; for your own data annotations (of `annotate`), "
             "coco, labelme, refer (with --name), label_studio, cvat, masks (PNG and a table), yolo, via, saco, "
-            "refcoco_parquet, reason_seg_parquet, lvis, sa1b, sa2va, setcon, phrasecut; or `all` for whatever is under ROOT.",
+            "refcoco_parquet, reason_seg_parquet, lvis, sa1b, sa2va, setcon, phrasecut, ade20k, coco_stuff, pascal_part; or "
+            "`all` for whatever is under ROOT.",
         ),
     ],
     root: Root,
@@ -84,6 +91,9 @@ def build(
     split_by: Annotated[str, typer.Option(help="unc, google, umd or berkeley; the usual one if not given.")] = "",
     name: Annotated[str, typer.Option(help="What `refer` is: the folder of your own set in REFER's format.")] = "",
     passes: Annotated[int, typer.Option(min=1, help="Draw each training expression this often (published: 2).")] = 1,
+    rounds: Annotated[
+        int, typer.Option(help="Join requests of a picture to dialogues of up to so many rounds; 1 joins none.")
+    ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the questions and answers drawn.")] = 0,
     wording: Annotated[
         Literal["paper", "published"], typer.Option(help="Questions and answers as in the paper or the published code.")
@@ -119,6 +129,7 @@ def build(
     try:
         from stamp_data.build.jobs import Job, run_job
 
+        root, follow_links = folder_of_root(root, names, follow_links)
         job = Job(
             names=tuple(names),
             root=root,
@@ -128,6 +139,7 @@ def build(
             own_name=name,
             seed=seed,
             passes=passes,
+            rounds=rounds,
             min_tokens=min_tokens,
             max_tokens=max_tokens,
             factor=factor,
@@ -156,6 +168,18 @@ def build(
     say(f"Next: stamp-data inspect {out}")
 
 
+def folder_of_root(root: Path, names: Sequence[str], follow_links: bool) -> tuple[Path, bool]:
+    """The folder that a root stands for, and whether its files may be links that lead out of it."""
+    if not str(root).startswith("hf:"):
+        return root, follow_links
+    from stamp_data.hub.raw import located
+
+    say(f"{root}: asking the hub")
+    found = located(root, names, follow_links)
+    say(f"{root}: {found.folder}")
+    return found
+
+
 def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
     """Whoever runs the tasks; only what is asked for is imported."""
     from stamp_schemas import UsageFault
@@ -176,7 +200,7 @@ def _executor(kind: str, workers: int | None, slurm: str) -> Executor:
 
 
 def doctor(
-    root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …")],
+    root: Annotated[Path, typer.Argument(help="Folder with refer_seg/, reason_seg/, …; or hf:OWNER/NAME, of Parquet.")],
     images: Images = None,
     follow_links: FollowLinks = False,
     encoding: Encoding = "",
@@ -192,6 +216,7 @@ def doctor(
     from stamp_data.doctor import examine
     from stamp_data.sources import Reading
 
+    root, follow_links = folder_of_root(root, (), follow_links)
     with progress_bar() as report:
         report(0, 0, f"examining {root}")
         pictures = checked_images(images or ())

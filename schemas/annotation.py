@@ -99,7 +99,11 @@ class Turn(msgspec.Struct):
 
 
 class Annotation(msgspec.Struct, omit_defaults=True):
-    """One record to be: a picture (or none), its targets, and either requests or one ready-made conversation."""
+    """One record to be: a picture (or none), its targets, and either requests or one ready-made conversation.
+
+    others: what else is known to be in the picture, as one target each, without regions where those cannot be used. Given only
+    where it is asked for (`Reading.others`).
+    """
 
     id: str
     where: Where
@@ -107,6 +111,7 @@ class Annotation(msgspec.Struct, omit_defaults=True):
     targets: list[Target] = []
     requests: list[Request] = []
     conversation: list[Turn] = []
+    others: list[Target] = []
 
     @property
     def expressions(self) -> int:

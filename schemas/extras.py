@@ -9,7 +9,7 @@ from stamp_schemas.errors import UsageFault
 PROJECT = "stamp-seg"
 EXTRAS = {
     "accelerate": "train",
-    "huggingface_hub": "train",
+    "huggingface_hub": "hub",
     "peft": "train",
     "safetensors": "train",
     "torch": "train",

@@ -25,7 +25,8 @@ class Settings(msgspec.Struct, frozen=True):
     min_tokens, max_tokens: bounds of merged patches per picture. factor: their side in pixels, unset where it is the usual
     28, as in sets of earlier versions; see `pixels_per_patch`. passes: how often each training expression is drawn.
     shard_records: most records in one shard. tokenizer: digest of the tokenizer files, "" if none counted tokens.
-    encoding: of raw JSON files that are not UTF-8, "" if none may be. crowd: what COCO's `iscrowd` means.
+    encoding: of raw JSON files that are not UTF-8, "" if none may be. crowd: what COCO's `iscrowd` means. rounds: most requests
+    of a picture that are joined to one dialogue, unset where each has its own; see `most_rounds`.
     """
 
     dataset: str
@@ -41,6 +42,12 @@ class Settings(msgspec.Struct, frozen=True):
     encoding: str = ""
     crowd: Crowd = "ignore"
     factor: Positive | msgspec.UnsetType = msgspec.UNSET
+    rounds: Positive | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def most_rounds(self) -> int:
+        """Of a dialogue that is made of requests; 1 where none are joined."""
+        return 1 if self.rounds is msgspec.UNSET else self.rounds
 
     @property
     def pixels_per_patch(self) -> int:

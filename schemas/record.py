@@ -74,11 +74,38 @@ class Message(msgspec.Struct):
     role: Literal["system", "user", "assistant"]
     content: list[Content]
 
+    @property
+    def masks(self) -> int:
+        """How many it asks for, of the assistant: one per `<|seg|>`."""
+        return sum([content.text.count(SEG) for content in self.content]) if self.role == "assistant" else 0
+
+
+class Round(msgspec.Struct, omit_defaults=True):
+    """One question of a dialogue that a build has joined, with its answer: the request that it was.
+
+    id, expression, where: of that request. reference: what the question says instead of the expression, `person left of it`, ""
+    if it says the expression. relation, anchor: what the reference holds by, and the number, from 0, of the earlier round that
+    it refers to; "" and -1 without a reference.
+    """
+
+    id: str
+    expression: str
+    where: Origin = msgspec.UNSET
+    reference: str = ""
+    relation: str = ""
+    anchor: int = -1
+
+    @property
+    def said(self) -> str:
+        """How the question calls what is to be found."""
+        return self.reference or self.expression
+
 
 class Dialogue(msgspec.Struct):
     """targets: one index into the record's targets per `<|seg|>` in the assistant's turns, in order of appearance.
 
-    where: what bears the expression or the conversation.
+    expression: "" in conversations and in dialogues of several rounds, whose expressions the rounds have. where: what bears the
+    expression or the conversation. rounds: of a dialogue that was joined of several requests, one per answer; else unset.
     """
 
     id: str
@@ -86,6 +113,19 @@ class Dialogue(msgspec.Struct):
     targets: list[int]
     messages: list[Message]
     where: Origin = msgspec.UNSET
+    rounds: list[Round] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def expressions(self) -> list[str]:
+        """Of all its rounds, as the data set has them; none of a conversation."""
+        if self.rounds is msgspec.UNSET:
+            return [self.expression] if self.expression else []
+        return [one.expression for one in self.rounds]
+
+    def said(self, answer: int) -> str:
+        """How the question before answer number `answer`, from 0, calls what is to be found; "" in a conversation."""
+        rounds = [] if self.rounds is msgspec.UNSET else self.rounds
+        return rounds[answer].said if answer < len(rounds) else self.expression
 
     @property
     def masks(self) -> int:

@@ -12,6 +12,7 @@ from stamp_data.build.plan import SetFault
 from stamp_data.build.split import Built, Progress, build_split, describe_inputs
 from stamp_data.build.tokens import tokenizer_digest
 from stamp_data.executors import Executor
+from stamp_data.instructions.rounds import round_wording
 from stamp_data.shards.manifest import REJECTS
 from stamp_data.shards.rejects import RejectLog, by_reason, reject_order, rejects_bytes
 from stamp_data.sources import SOURCES, open_source
@@ -39,6 +40,7 @@ class Job(msgspec.Struct, frozen=True):
     own_name: str = ""
     seed: int = 0
     passes: int = 1
+    rounds: int = 1
     min_tokens: int = 1024
     max_tokens: int = 1280
     factor: int = PATCH
@@ -71,7 +73,8 @@ def open_sources(job: Job) -> list[Source]:
     """The sources that a job names, opened; `all` stands for whatever is there. Nothing is parsed yet."""
     if not job.root.exists():
         raise UsageFault(f"{job.root}: no such folder", "--root is the folder that holds refer_seg/, reason_seg/, …")
-    reading = Reading(checked_encoding(job.encoding), job.crowd, checked_images(job.images), job.follow_links)
+    encoding, images = checked_encoding(job.encoding), checked_images(job.images)
+    reading = Reading(encoding, job.crowd, images, job.follow_links, others=job.rounds > 1)
     if "all" not in job.names:
         return [open_source(name, job.root, job.split_by, reading, job.own_name) for name in job.names]
     found = find_datasets(job.root)
@@ -96,6 +99,9 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
         raise UsageFault(f"merged patches of {job.factor} pixels", f"known: {', '.join(map(str, FACTORS))}")
     if min(job.passes, job.shard_records) < 1:
         raise UsageFault(f"{job.passes} passes and {job.shard_records} records per shard", "at least one of each")
+    most = len(round_wording().ordinals)
+    if not 1 <= job.rounds <= most:
+        raise UsageFault(f"{job.rounds} rounds in a dialogue", f"1 to {most} are possible; 1 joins none")
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
     faults: list[StampError] = []
     missing = set(job.splits)
@@ -126,6 +132,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                 encoding=job.encoding,
                 crowd=job.crowd,
                 factor=msgspec.UNSET if job.factor == PATCH else job.factor,
+                rounds=msgspec.UNSET if job.rounds == 1 else job.rounds,
             )
             label = f"{source.name}/{split}"
 

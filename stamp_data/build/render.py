@@ -11,7 +11,9 @@ import msgspec
 
 from stamp_data import rle as rles
 from stamp_data.build.images import RawImages, told
+from stamp_data.build.known import known
 from stamp_data.build.plan import Planned
+from stamp_data.build.rounds import Joiner, grouped
 from stamp_data.frame import Seen, seen
 from stamp_data.grid import grid_of, rle_coverages
 from stamp_data.instructions import draw
@@ -104,12 +106,12 @@ class Renderer:
         if annotation.conversation:
             record.dialogues = self._conversation(annotation, rejects)
         else:
-            assert view is not None and grid is not None, "a source gave requests without a picture"
-            labels = self._add_requests(record, annotation, view, grid, rejects)
+            assert picture is not None and view is not None and grid is not None, "requests without a picture"
+            labels = self._add_requests(record, annotation, picture, view, grid, rejects)
         return Rendered(record, picture, labels) if record.dialogues else None
 
     def _add_requests(
-        self, record: Record, annotation: Annotation, view: Seen, grid: Grid, rejects: RejectLog
+        self, record: Record, annotation: Annotation, picture: Picture, view: Seen, grid: Grid, rejects: RejectLog
     ) -> UInt8 | None:
         """Put the dialogues of the requests into the record, with the targets that they need; returns their labels."""
         if view.note and annotation.image:
@@ -129,7 +131,10 @@ class Renderer:
         for index in place:
             asking = [request.where for request in kept if index in request.targets]
             made[index].where = _origin(annotation.targets[index], asking)
-        record.dialogues = self._dialogues(kept, place, record.key)
+        groups, joiner = grouped(kept, self.settings, record.key), None
+        if any(len(group) > 1 for group in groups):
+            joiner = Joiner(self.settings, record.key, *known(annotation, picture, view, made))
+        record.dialogues = self._dialogues(groups, place, record.key, joiner)
         masks, ignores = [target.rle for target in record.targets], [target.ignore_rle for target in record.targets]
         return rle_coverages(masks, grid, ignores) if masks else None
 
@@ -186,22 +191,28 @@ class Renderer:
             rejects.add(*request.where, "target-refused", f"{request.text[:80]!r}: {why}", expressions=1)
         return not why
 
-    def _dialogues(self, requests: list[Request], place: dict[int, int], key: str) -> list[Dialogue]:
-        """One dialogue per request and pass; evaluation splits are never drawn twice."""
-        settings = self.settings
-        passes = settings.passes if settings.split == "train" else 1
-        dialogues = []
-        for number in range(passes):
-            for request in requests:
-                name = f"{request.id}-p{number}"
-                question, answer = draw(request, key, name, settings.seed, settings.wording)
-                messages = [
-                    Message("user", [Content("image"), Content("text", question)]),
-                    Message("assistant", [Content("text", answer)]),
-                ]
-                asked = [place[i] for i in request.targets]
-                dialogues.append(Dialogue(name, request.text, asked, messages, [*request.where]))
-        return dialogues
+    def _dialogues(
+        self, groups: list[list[Request]], place: dict[int, int], key: str, joiner: Joiner | None
+    ) -> list[Dialogue]:
+        """One dialogue per group of requests and pass; evaluation splits are never drawn twice."""
+        passes = self.settings.passes if self.settings.split == "train" else 1
+        return [
+            joiner.join(group, number, place)
+            if joiner and len(group) > 1
+            else self._single(group[0], number, place, key)
+            for number in range(passes)
+            for group in groups
+        ]
+
+    def _single(self, request: Request, number: int, place: dict[int, int], key: str) -> Dialogue:
+        """The dialogue of one request in pass `number`."""
+        name = f"{request.id}-p{number}"
+        question, answer = draw(request, key, name, self.settings.seed, self.settings.wording)
+        messages = [
+            Message("user", [Content("image"), Content("text", question)]),
+            Message("assistant", [Content("text", answer)]),
+        ]
+        return Dialogue(name, request.text, [place[i] for i in request.targets], messages, [*request.where])
 
     def _conversation(self, annotation: Annotation, rejects: RejectLog) -> list[Dialogue]:
         messages = []

@@ -169,7 +169,7 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
 
 
 def _difference(there: Config, asked: Config) -> str:
-    old, new = ({"factor": PATCH, **msgspec.to_builtins(one.settings)} for one in (there, asked))
+    old, new = ({"factor": PATCH, "rounds": 1, **msgspec.to_builtins(one.settings)} for one in (there, asked))
     changed = [f"{name} {old[name]!r}, now {new[name]!r}" for name in new if old[name] != new[name]]
     before = {item.path: item.digest for item in there.inputs}
     changed += [f"{item.path} has changed" for item in asked.inputs if before.get(item.path) != item.digest]

@@ -74,7 +74,7 @@ def examine(root: Path, tokenizer: Path | None = None, reading: Reading = AS_USU
     if not root.is_dir():
         raise UsageFault(f"{root} is no folder", "name the folder that holds the downloads")
     own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
-    kinds = [kind for kind in (*SOURCES.values(), *own) if not _is_of_another(kind, root)]
+    kinds = [kind for kind in (*SOURCES.values(), *own) if not is_of_another(kind, root)]
     reports = [report for kind in kinds for report in examine_dataset(kind, root, reading)]
     report = Report(str(root), reports, environment(root, tokenizer))
     if report.nothing and (form := recognise(root)):
@@ -82,7 +82,7 @@ def examine(root: Path, tokenizer: Path | None = None, reading: Reading = AS_USU
     return report
 
 
-def _is_of_another(kind: type[Source], root: Path) -> bool:
+def is_of_another(kind: type[Source], root: Path) -> bool:
     """Whether all files that look like a format that is known by their place are of formats that are known by their keys."""
     if not kind.own or issubclass(kind, FormatSource) or not kind.find(root):
         return False

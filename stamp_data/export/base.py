@@ -11,9 +11,10 @@ from typing import ClassVar
 import msgspec
 
 from stamp_data.export.report import Tally
-from stamp_data.shards.reader import Loaded
-from stamp_schemas import Dialogue, Manifest
+from stamp_data.shards.reader import Loaded, ShardSet
+from stamp_schemas import Manifest
 
+PARTED = "dialogues that were joined of several requests are written as those"
 STORED = "masks are of the pictures as stored, whatever their EXIF orientation"
 
 
@@ -21,9 +22,13 @@ STORED = "masks are of the pictures as stored, whatever their EXIF orientation"
 class Place:
     """A set on its way out. dataset, split: its folders, safe as file names and unique together."""
 
-    manifest: Manifest
+    shards: ShardSet
     dataset: str
     split: str
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.shards.manifest
 
 
 class Format(ABC):
@@ -86,11 +91,3 @@ class JsonList:
 def image_name(loaded: Loaded) -> str:
     """File name of a record's picture: its key, and the extension of its real format."""
     return loaded.row.member_name("image")
-
-
-def single_round(dialogue: Dialogue) -> tuple[str, str] | None:
-    """Question and answer of a dialogue that is just these two, else None."""
-    if [message.role for message in dialogue.messages] != ["user", "assistant"]:
-        return None
-    question, answer = ("".join(part.text for part in message.content) for message in dialogue.messages)
-    return question, answer

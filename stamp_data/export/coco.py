@@ -12,20 +12,19 @@ has one such.
 
 from __future__ import annotations
 
-import shutil
-from contextlib import ExitStack
-
-import msgspec
+from itertools import chain
 
 from stamp_data import rle as rles
-from stamp_data.export.base import Format, JsonList, Place, image_name
+from stamp_data.export.base import PARTED, Format, Place, image_name
 from stamp_data.export.outline import polygons
+from stamp_data.export.phrases import UNNAMED
+from stamp_data.export.report import counted
+from stamp_data.export.sections import JsonObject
+from stamp_data.export.texts import parted
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Record
 
 NO_TARGET = -1  # as in gRefCOCO
-UNNAMED = "object"  # category of a target without one
-_SECTIONS = ("images", "annotations", "refs")
 
 
 class Coco(Format):
@@ -33,20 +32,21 @@ class Coco(Format):
     notes = (
         "patch labels are left out: they follow from the masks",
         "questions and answers are kept in `refs`: `stamp-data build coco` draws them anew around the expressions",
+        PARTED,
     )
 
     def begin(self, place: Place) -> None:
-        self._manifest = place.manifest
-        self._file = self.out / place.dataset / "annotations" / f"instances_{place.split}.json"
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        manifest = place.manifest
+        head: dict[str, object] = {
+            "info": {"description": manifest.name, "url": manifest.homepage, "digest": manifest.digest},
+            "licenses": [{"id": 1, "name": manifest.licence, "url": manifest.homepage}],
+        }
+        path = self.out / place.dataset / "annotations" / f"instances_{place.split}.json"
+        self._file = JsonObject(path, head, ("images", "annotations", "refs"))
         self._pictures = self.out / place.dataset / "images" / place.split
         self._pictures.mkdir(parents=True)
         self._categories: dict[str, int] = {}
         self._images = self._annotations = self._refs = 0
-        self._stack = ExitStack()
-        self._lists = {
-            name: self._stack.enter_context(JsonList(self._file.with_suffix(f".{name}"))) for name in _SECTIONS
-        }
 
     def add(self, loaded: Loaded) -> None:
         record, image_id = loaded.record, None
@@ -57,19 +57,20 @@ class Coco(Format):
             image_id = self._images
             source = {"record": record.key, "source_id": record.source.image_id, "source_file": record.image.file_name}
             size = {"width": record.image.width, "height": record.image.height}
-            self._lists["images"].append({"id": image_id, "file_name": name, **size, **source})
+            self._file.append("images", {"id": image_id, "file_name": name, **size, **source})
         ids = self._write_targets(record, image_id)
-        for dialogue in record.dialogues:
+        for dialogue in chain.from_iterable(map(parted, record.dialogues)):
             self._refs += 1
             entry: dict[str, object] = {"ref_id": self._refs, "image_id": image_id, "record": record.key}
             entry |= {"ann_ids": [ids[index] for index in dialogue.targets], "dialogue": dialogue.id}
-            self._lists["refs"].append(entry | {"expression": dialogue.expression, "messages": dialogue.messages})
-        self.tally.hold(records=1, pictures=int(image_id is not None), dialogues=len(record.dialogues))
+            self._file.append("refs", entry | {"expression": dialogue.expression, "messages": dialogue.messages})
+        kept = counted(loaded) | {"targets": 0, "ignored": 0}  # which are counted as they are written
+        self.tally.hold(**kept)
 
     def _write_targets(self, record: Record, image_id: int | None) -> list[int]:
         """Annotation id per target; targets are counted here."""
         expressions: dict[int, dict[str, None]] = {}
-        for dialogue in record.dialogues:
+        for dialogue in chain.from_iterable(map(parted, record.dialogues)):
             if len(dialogue.targets) == 1 and dialogue.expression:
                 expressions.setdefault(dialogue.targets[0], {})[dialogue.expression] = None
         ids = []
@@ -105,25 +106,9 @@ class Coco(Format):
             "bbox": rles.bbox(mask),
             "iscrowd": crowd,
         }
-        self._lists["annotations"].append(entry | more)
+        self._file.append("annotations", entry | more)
         return self._annotations
 
     def end(self) -> None:
-        """Join the sections to one object."""
-        self._stack.close()
-        manifest = self._manifest
-        info = {"description": manifest.name, "url": manifest.homepage, "digest": manifest.digest}
-        head = {
-            "info": info,
-            "licenses": [{"id": 1, "name": manifest.licence, "url": manifest.homepage}],
-            "categories": [{"id": number, "name": name} for name, number in self._categories.items()],
-        }
-        with self._file.open("wb") as file:
-            file.write(msgspec.json.encode(head).removesuffix(b"}"))
-            for name in _SECTIONS:
-                part = self._lists[name].path
-                file.write(f',\n"{name}": '.encode())
-                with part.open("rb") as section:
-                    shutil.copyfileobj(section, file)
-                part.unlink()
-            file.write(b"}\n")
+        self._file.head["categories"] = [{"id": number, "name": name} for name, number in self._categories.items()]
+        self._file.close()

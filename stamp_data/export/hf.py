@@ -3,8 +3,9 @@
     README.md                                   one configuration per set, its splits
     <set>/<split>-00000-of-00047.parquet        one file per shard
 
-Columns: `key`; `image`, an Image feature with the original bytes, null for text-only conversations; `record`, the record
-as in the shard, JSON; `expressions`, those in it, for searching; `labels`, the patch labels, null without targets.
+Columns: `key`; `image`, an Image feature with the original bytes, null for text-only conversations; `overlay`, the picture
+with its masks drawn over it, small, which is what the hub's viewer shows of them, null where there is none; `expressions`,
+those in it, for searching; `record`, the record as in the shard, JSON; `labels`, the patch labels, null without targets.
 """
 
 from __future__ import annotations
@@ -17,27 +18,37 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stamp_data import rle as rles
+from stamp_data.draw.overlay import Layer, overlaid
+from stamp_data.draw.palette import colours, rgb
 from stamp_data.export.base import STORED, Format, Place, image_name
 from stamp_data.export.report import Tally, counted
+from stamp_data.picture import PictureFault
+from stamp_data.pixels import encoded, thumbnail
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
 
+SIDE = 512  # pixels of an overlay at most
+QUALITY = 80  # of its JPEG
 ROWS = 64  # per row group: a reader that wants one picture reads this many
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")  # what means something else in a pattern for files; splits are stricter
 _LABELS = pa.list_(pa.list_(pa.list_(pa.uint8())))
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _COLUMNS = {
     "key": pa.string(),
-    "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-    "record": pa.string(),
+    "image": _PICTURE,
+    "overlay": _PICTURE,
     "expressions": pa.list_(pa.string()),
+    "record": pa.string(),
     "labels": _LABELS,
 }
 _FEATURES: dict[str, Any] = {  # lists as lists: a notation that every version of `datasets` understands
     "key": {"dtype": "string", "_type": "Value"},
     "image": {"_type": "Image"},
-    "record": {"dtype": "string", "_type": "Value"},
+    "overlay": {"_type": "Image"},
     "expressions": [{"dtype": "string", "_type": "Value"}],
+    "record": {"dtype": "string", "_type": "Value"},
     "labels": [[[{"dtype": "uint8", "_type": "Value"}]]],
 }
 _METADATA = {b"huggingface": msgspec.json.encode({"info": {"features": _FEATURES}})}
@@ -59,7 +70,7 @@ class HuggingFace(Format):
         if (dataset, split) in ((other.dataset, other.split) for other in self._places):
             raise StampError(f"{place.manifest.name}: Hugging Face datasets take its name for that of another set")
         (self.out / dataset).mkdir(exist_ok=True)
-        self._places.append(Place(place.manifest, dataset, split))
+        self._places.append(Place(place.shards, dataset, split))
         self._shard, self._files = "", 0
 
     def add(self, loaded: Loaded) -> None:
@@ -71,8 +82,11 @@ class HuggingFace(Format):
             {
                 "key": record.key,
                 "image": picture,
+                "overlay": _overlay(loaded),
+                "expressions": list(
+                    dict.fromkeys(said for one in record.dialogues for said in one.expressions or [""])
+                ),
                 "record": msgspec.json.encode(record).decode(),
-                "expressions": list(dict.fromkeys(dialogue.expression for dialogue in record.dialogues)),
                 "labels": labels.tolist() if labels is not None else None,
             }
         )
@@ -124,3 +138,19 @@ class HuggingFace(Format):
             )
             lines.append(f"- {manifest.name}: {counts}; {manifest.licence}; {manifest.homepage}; {manifest.digest}")
         (self.out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _overlay(loaded: Loaded) -> dict[str, Any] | None:
+    """The picture, small, with its masks in their colours; None where there is no mask."""
+    targets = [target for target in loaded.record.targets if target.area]
+    if loaded.image is None or not targets:
+        return None
+    name = image_name(loaded)
+    try:
+        picture = thumbnail(loaded.image, name, SIDE)
+    except PictureFault as fault:
+        raise StampError(fault.message, "stamp-data verify says what else is damaged") from None
+    tints = map(rgb, colours([target.id for target in targets]))
+    layers = [Layer(rles.decode(target.rle), tint) for target, tint in zip(targets, tints, strict=True)]
+    drawn = encoded(overlaid(picture, layers, "mask"), "JPEG", quality=QUALITY)
+    return {"bytes": drawn, "path": f"{loaded.row.key}-overlay.jpg"}

@@ -5,7 +5,8 @@
     <set>/<split>/masks/KEY-0.png  mask of target 0 at full size, 0 or 255
 
 An item's `messages`, `images` and `masks` are what a vision-language fine-tuning dataset holds; `question` and `answer` are
-the same texts once more, for programs that know one round only. Paths are relative to the exported folder.
+the same texts once more, for programs that know one round only; an item that was joined of several requests has the
+`expressions` of all. Paths are relative to the exported folder.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import STORED, Format, JsonList, Place, image_name, single_round
+from stamp_data.export.base import STORED, Format, JsonList, Place, image_name
+from stamp_data.export.report import counted
+from stamp_data.export.texts import single_round
 from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Dialogue
@@ -46,7 +50,7 @@ class JsonPng(Format):
                 self.tally.lose("ignored-regions", "ignored", why, record.key)
         for dialogue in record.dialogues:
             self._items.append(_item(record.key, dialogue, image, masks))
-        self.tally.hold(records=1, pictures=int(image is not None), dialogues=len(record.dialogues), targets=len(masks))
+        self.tally.hold(**(counted(loaded) | {"ignored": 0}))
 
     def end(self) -> None:
         self._stack.close()
@@ -60,6 +64,8 @@ def _item(key: str, dialogue: Dialogue, image: str | None, masks: list[str]) -> 
         "expression": dialogue.expression,
         "messages": dialogue.messages,
     }
+    if dialogue.rounds is not msgspec.UNSET:
+        item["expressions"] = dialogue.expressions
     texts = single_round(dialogue)
     if texts is not None:
         item["question"], item["answer"] = texts

@@ -3,105 +3,64 @@
     <set>/<split>/KEY.json, KEY.jpg
 
 A shape has one text and one area; it stands for every pass over its expression. That an expression means nothing in the
-picture is a flag of the picture, `no_target: EXPRESSION`. There is no place for several masks in one answer, or for
-conversations; these are losses, and so are words that mean something else in the same picture, since a phrase there names
-all that bears it. What is to be ignored is a shape labelled `__ignore__`, labelme's own word, and can only be kept where it
-is the same for every target of the picture.
+picture is a flag of the picture, `no_target: EXPRESSION`. What is to be ignored is a shape labelled `__ignore__`, and can
+only be kept where it is the same for every target of the picture.
 """
 
 from __future__ import annotations
 
 import base64
 
-import msgspec
 import numpy as np
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import Format, Place, image_name, single_round
+from stamp_data.export.base import PARTED, Place, image_name
 from stamp_data.export.outline import polygons
-from stamp_data.frame import UPRIGHT, turned, upright_size
-from stamp_data.picture import PictureFault, check_picture
+from stamp_data.export.phrases import IGNORE, Page, PhraseFormat, label
 from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
 from stamp_data.writing import json_text
-from stamp_schemas import RLE, Dialogue, Record, StampError, TargetInfo
+from stamp_schemas import RLE
 
 VERSION = "5.5.0"  # of labelme, whose files these are like
-IGNORE = "__ignore__"
 NO_TARGET = "no_target"
-UNNAMED = "object"  # label of a target without a category
 
 
-class LabelMe(Format):
+class LabelMe(PhraseFormat):
     name = "labelme"
-    notes = ("questions and answers around the expressions are left out: `stamp-data build labelme` draws them anew",)
+    notes = (
+        "questions and answers around the expressions are left out: `stamp-data build labelme` draws them anew",
+        PARTED,
+    )
+    place = "a shape"
+    upright = True
+    reserved = ()
 
     def begin(self, place: Place) -> None:
         self._folder = self.out / place.dataset / place.split
         self._folder.mkdir(parents=True)
 
-    def add(self, loaded: Loaded) -> None:
-        record = _as_shown(loaded)
-        if loaded.image is None or record.image is None:
-            why = "labelme files belong to pictures"
-            self.tally.lose("text-only", "records", why, record.key)
-            self.tally.lose("text-only", "dialogues", why, record.key, len(record.dialogues))
-            return
-        shapes, flags = self._shapes(record)
+    def write(self, page: Page, loaded: Loaded) -> None:
         content: dict[str, object] = {
             "version": VERSION,
-            "flags": flags,
-            "shapes": shapes,
+            "flags": {f"{NO_TARGET}: {phrase}": True for phrase in page.nothing},
+            "shapes": self._shapes(page),
             "imagePath": image_name(loaded),
             "imageData": None,
-            "imageHeight": record.image.height,
-            "imageWidth": record.image.width,
+            "imageHeight": page.image.height,
+            "imageWidth": page.image.width,
         }
-        (self._folder / image_name(loaded)).write_bytes(loaded.image)
-        (self._folder / f"{record.key}.json").write_bytes(json_text(content))
-        self.tally.hold(records=1, pictures=1)
+        (self._folder / image_name(loaded)).write_bytes(loaded.image or b"")
+        (self._folder / f"{page.key}.json").write_bytes(json_text(content))
 
-    def _shapes(self, record: Record) -> tuple[list[dict[str, object]], dict[str, bool]]:
-        """Shapes of what is there, flags of what is not."""
+    def _shapes(self, page: Page) -> list[dict[str, object]]:
         shapes: list[dict[str, object]] = []
-        flags: dict[str, bool] = {}
-        held: dict[
-            str, tuple[int, str]
-        ] = {}  # by expression: its target, and the sentence that it was first drawn from
-        for dialogue in record.dialogues:
-            loss = _loss(dialogue, held)
-            if loss:
-                self.tally.lose(loss[0], "dialogues", loss[1], record.key)
-                continue
-            self.tally.hold(dialogues=1)
-            number, sentence = dialogue.targets[0], _sentence(dialogue)
-            if dialogue.expression in held:
-                continue  # a further pass over the sentence, which the shape stands for
-            held[dialogue.expression] = number, sentence
-            target = record.targets[number]
-            if target.area:
-                shapes += self._areas(target.rle, _label(target), dialogue.expression, group=len(shapes))
-            else:
-                flags[f"{NO_TARGET}: {dialogue.expression}"] = True
-        shown = {number for number, _ in held.values()}
-        self.tally.hold(targets=len(shown))
-        missing = len(record.targets) - len(shown)
-        self.tally.lose(
-            "in-lost-dialogues", "targets", "only dialogues that cannot be held ask for them", record.key, missing
-        )
-        return shapes + self._ignored(record), flags
-
-    def _ignored(self, record: Record) -> list[dict[str, object]]:
-        masks = {target.ignore_rle.counts if target.ignore_rle else None for target in record.targets}
-        count = sum(target.ignore_rle is not None for target in record.targets)
-        shared = record.targets[0].ignore_rle if len(masks) == 1 and record.targets else None
-        if shared is not None:
-            self.tally.hold(ignored=count)
-            return self._areas(shared, IGNORE, "", group=-1)
-        why = "an ignored shape counts for every target of its picture"
-        self.tally.lose("ignored-per-target", "ignored", why, record.key, count)
-        return []
+        for number, phrases in page.named.items():
+            target = page.targets[number]
+            for phrase in phrases:
+                shapes += self._areas(target.rle, label(target), phrase, group=len(shapes))
+        return shapes + (self._areas(page.ignored, IGNORE, "", group=-1) if page.ignored else [])
 
     def _areas(self, mask: RLE, label: str, description: str, group: int) -> list[dict[str, object]]:
         """Shapes of one mask; `group` joins them if it takes several."""
@@ -120,56 +79,6 @@ class LabelMe(Format):
             }
             for ring in rings
         ]
-
-
-def _as_shown(loaded: Loaded) -> Record:
-    """The record in the frame of its upright picture, which is what labelme shows and means."""
-    record = loaded.record
-    if loaded.image is None or record.image is None:
-        return record
-    name = image_name(loaded)
-    try:
-        picture = check_picture(loaded.image, name)
-    except PictureFault as fault:
-        raise StampError(fault.message, "stamp-data verify says what else is damaged") from None
-    if picture.orientation == 1:
-        return record
-    targets = [_upright(target, picture.orientation) for target in record.targets]
-    width, height = upright_size(picture)
-    image = msgspec.structs.replace(record.image, width=width, height=height)
-    return msgspec.structs.replace(record, image=image, targets=targets)
-
-
-def _upright(target: TargetInfo, orientation: int) -> TargetInfo:
-    rle = turned(target.rle, UPRIGHT, orientation)
-    ignore = turned(target.ignore_rle, UPRIGHT, orientation) if target.ignore_rle else None
-    return msgspec.structs.replace(target, rle=rle, ignore_rle=ignore)
-
-
-def _sentence(dialogue: Dialogue) -> str:
-    """Which sentence of the source a dialogue was drawn from; passes over the same one differ in the end of their ids."""
-    return dialogue.id.rpartition("-p")[0]
-
-
-def _label(target: TargetInfo) -> str:
-    """Its first category, unless labelme would take that for a mark of what is to be ignored."""
-    first = target.categories[0] if target.categories else UNNAMED
-    return UNNAMED if first.strip() == IGNORE else first
-
-
-def _loss(dialogue: Dialogue, held: dict[str, tuple[int, str]]) -> tuple[str, str] | None:
-    """(code, why) of a dialogue that no shape can hold."""
-    if single_round(dialogue) is None or not dialogue.expression:
-        return "conversation", "a shape has a text, not turns"
-    if len(dialogue.targets) != 1:
-        return "several-masks", "a shape is one area, the expression asks for several"
-    number = dialogue.targets[0]
-    first, sentence = held.get(dialogue.expression, (number, _sentence(dialogue)))
-    if first != number:
-        return "same-words", "a phrase names all that bears it, and these words mean another target of the picture too"
-    if sentence != _sentence(dialogue):
-        return "repeated", "the same words for the same target once more"
-    return None
 
 
 def _cutout(mask: RLE) -> dict[str, object]:

@@ -6,18 +6,24 @@ from pathlib import Path
 
 import msgspec
 
+from stamp_data.export.texts import answers_in_words, parted
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
 
+LOSSES = "losses.jsonl"
+"""The file of an export that names its losses, one a line, as `rejects.jsonl` of a build; not there if there are none."""
+_SUMMED_UP = ("records", "pictures", "dialogues", "targets")
+
 
 class Counts(msgspec.Struct):
-    """ignored: targets of which some region counts neither for nor against."""
+    """ignored: targets of which some region counts neither for nor against. answers: those in words, as explanations are."""
 
     records: int = 0
     pictures: int = 0
     dialogues: int = 0
     targets: int = 0
     ignored: int = 0
+    answers: int = 0
 
 
 class Loss(msgspec.Struct):
@@ -46,9 +52,13 @@ class ExportReport(msgspec.Struct):
 
     def summary(self) -> str:
         """One line for the terminal."""
-        counts = ", ".join(f"{getattr(self.written, name):,} {name}" for name in Counts.__struct_fields__[:-1])
+        counts = ", ".join(f"{getattr(self.written, name):,} {name}" for name in _SUMMED_UP)
         lost = f"; not held: {'; '.join(map(str, self.losses))}" if self.losses else ""
         return f"{self.folder}: {counts} as {self.format}{lost}"
+
+    def lines(self) -> bytes:
+        """The losses as JSON lines."""
+        return msgspec.json.Encoder().encode_lines(self.losses)
 
 
 class Tally:
@@ -95,7 +105,9 @@ def counted(loaded: Loaded) -> dict[str, int]:
     """What a record consists of, by the fields of `Counts`."""
     targets = loaded.record.targets
     ignored = sum(target.ignore_rle is not None for target in targets)
-    things = (1, int(loaded.image is not None), len(loaded.record.dialogues), len(targets), ignored)
+    dialogues = loaded.record.dialogues
+    answers = sum(answers_in_words(one) for dialogue in dialogues for one in parted(dialogue))
+    things = (1, int(loaded.image is not None), len(dialogues), len(targets), ignored, answers)
     return dict(zip(Counts.__struct_fields__, things, strict=True))
 
 

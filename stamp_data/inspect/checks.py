@@ -113,8 +113,8 @@ def _looks_clean(stats: RecordStats) -> bool:
 
 def _texts(dialogue: Dialogue) -> Iterator[tuple[str, str]]:
     """(what it is, text) of all that must be plain text; the `<|seg|>` of answers are taken out."""
-    if dialogue.expression or dialogue.targets:
-        yield "expression", dialogue.expression
+    if dialogue.expressions or dialogue.targets:
+        yield from (("expression", text) for text in dialogue.expressions or [""])
     for message in dialogue.messages:
         for content in message.content:
             if content.type == "text":

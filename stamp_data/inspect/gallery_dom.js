@@ -25,7 +25,7 @@ async function copy(text) {
   toast(`Copied ${text}`, 1800);
 }
 
-const KINDS = { single: "one target", multi: "several targets", no_target: "no target", chat: "conversation" };
+const KINDS = { single: "one target", multi: "several targets", no_target: "no target", rounds: "several rounds", chat: "conversation" };
 
 /** A flag's code as a badge, with its meaning as the tooltip. */
 function flagBadge(code) {

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+import msgspec
 import numpy as np
 
 from stamp_data import rle as rles
@@ -38,9 +39,10 @@ class TargetStats:
 
 @dataclass(frozen=True, slots=True)
 class DialogueStats:
-    """kind: single, multi, no_target, or chat where nothing is to be segmented. area: summed over its targets, 0–1.
+    """kind: single, multi, no_target, rounds where several requests were joined, or chat where nothing is to be segmented.
 
-    text: the expression, of a chat the first question. text_tokens: counted, or estimated from characters.
+    area: summed over its targets, 0–1. text: the expression, or those of all rounds; of a chat the first question.
+    text_tokens: counted, or estimated from characters.
     masks: `<|seg|>` in the answers. iou: lowest of its targets with a mask; 1 if none has one. twin: the dialogue of an
     earlier pass that says the same, itself if there is none.
     """
@@ -120,12 +122,13 @@ class RecordStats:
             aim = aims.get(wanted) or aims.setdefault(wanted, self._aim(wanted))
             targets, kind, area, patches, iou = aim
             masks, chars = dialogue.masks, row.text_chars[index]
+            kind = kind if dialogue.rounds is msgspec.UNSET else "rounds"
             tokens = float(row.text_tokens[index]) if row.text_tokens else chars / CHARACTERS_PER_TOKEN
             found.append(
                 DialogueStats(
                     index=index,
                     kind=kind if targets or masks else "chat",
-                    text=dialogue.expression or _said(dialogue, "user"),
+                    text="; ".join(dialogue.expressions) or _said(dialogue, "user"),
                     targets=targets,
                     turns=len(dialogue.messages),
                     masks=masks,

@@ -80,7 +80,7 @@ class Group(msgspec.Struct):
 
     mask_area: share of the picture, 0–1, per target with a mask; foreground_patches and quantisation_iou likewise.
     text: per dialogue, in the unit of `Sampling.text_unit`. text_tokens, total_tokens: estimated where not counted.
-    flags: findings per severity.
+    flags: findings per severity. rounds: dialogues by how many rounds they were joined of; empty where none were.
     """
 
     set: str
@@ -102,6 +102,7 @@ class Group(msgspec.Struct):
     foreground_patches: Spread
     quantisation_iou: Spread
     flags: dict[str, int]
+    rounds: dict[int, int] = {}
 
 
 class Statistics(msgspec.Struct):

@@ -118,7 +118,9 @@ def _notes(report: InspectReport) -> Text:
         "characters": "text in characters; totals take 4 characters for a token (`build --tokenizer DIR` counts them)",
         "mixed": "text in tokens, partly estimated as characters / 4",
     }
-    note = f"{words[unit]}; means per dialogue; {report.sampling.pictures} pictures decoded"
+    rounds = [f"{count:,} of {number} rounds" for number, count in report.statistics.all.rounds.items()]
+    joined = f"dialogues joined: {', '.join(rounds)}; " if rounds else ""
+    note = f"{joined}{words[unit]}; means per dialogue; {report.sampling.pictures} pictures decoded"
     return Text(note, style="dim", overflow="ellipsis", no_wrap=True)
 
 

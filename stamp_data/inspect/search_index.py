@@ -149,6 +149,6 @@ def _search_text(stats: RecordStats) -> str:
     for target in record.targets:
         texts += [target.id, *target.categories]
     for dialogue in record.dialogues:
-        texts.append(dialogue.expression)
+        texts += dialogue.expressions
         texts += [content.text for message in dialogue.messages for content in message.content]
     return "\n".join(dict.fromkeys(texts)).lower()

@@ -23,7 +23,8 @@ DIGITS = 6  # kept in the report; enough for any reader, few enough to be the sa
 @dataclass
 class Tally:
     """Numbers of one set (or of all). values: by the name that the report has for them, one entry per record, dialogue or
-    target; texts: records by the unit of their texts; flags: findings by severity.
+    target; texts: records by the unit of their texts; flags: findings by severity; rounds: joined
+    dialogues by the number of their rounds.
     """
 
     records: int = 0
@@ -31,6 +32,7 @@ class Tally:
     kinds: Counter[str] = field(default_factory=Counter)
     texts: Counter[Literal["tokens", "characters"]] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
+    rounds: Counter[int] = field(default_factory=Counter)
     values: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, stats: RecordStats, dialogues: list[DialogueStats], findings: list[Finding]) -> None:
@@ -42,6 +44,8 @@ class Tally:
             values["image_tokens"].append(stats.row.image_tokens)
         for dialogue in dialogues:
             self.kinds[dialogue.kind] += 1
+            if dialogue.kind == "rounds":
+                self.rounds[dialogue.turns // 2] += 1
             values["turns"].append(dialogue.turns)
             values["characters"].append(dialogue.chars)
             values["tokens"].append(dialogue.text_tokens)
@@ -65,6 +69,7 @@ class Tally:
             whole.kinds += one.kinds
             whole.texts += one.texts
             whole.flags += one.flags
+            whole.rounds += one.rounds
             for name, values in one.values.items():
                 whole.values[name] += values
         return whole
@@ -104,6 +109,7 @@ def _group(name: str, source: str, split_by: str, split: str, tally: Tally) -> G
         text_tokens=_spread(values["tokens"]),
         **{name: _spread(values[name]) for name in _SPREADS},
         flags={severity: tally.flags[severity] for severity in SEVERITIES},
+        rounds=dict(sorted(tally.rounds.items())),
     )
 
 

@@ -6,6 +6,7 @@ and on however many workers the records are built.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -43,15 +44,19 @@ def wording(name: str) -> Wording:
     return msgspec.json.decode(Path(__file__).with_name(f"{name}.json").read_bytes(), type=Wording)
 
 
-def draw(request: Request, key: str, dialogue_id: str, seed: int, name: str) -> tuple[str, str]:
+def draw(
+    request: Request, key: str, dialogue_id: str, seed: int, name: str, questions: Sequence[str] = ()
+) -> tuple[str, str]:
     """Question and answer for one dialogue. The answer holds one `<|seg|>` per target of the request.
 
+    questions: templates to draw from instead of those of its form.
     Both draws come from one 64-bit hash of (seed, key, dialogue id): low and high half, reduced modulo the number of
     templates (bias below 3e-9).
     """
     templates: Templates = getattr(wording(name), request.form)
     number = xxh3_64_intdigest(f"{seed}/{key}/{dialogue_id}".encode())
-    question = templates.questions[(number & 0xFFFFFFFF) % len(templates.questions)]
+    questions = questions or templates.questions
+    question = questions[(number & 0xFFFFFFFF) % len(questions)]
     answer = templates.answers[(number >> 32) % len(templates.answers)]
     texts = request.text, request.answer, len(request.targets)
     return _fill(question, *texts), _fill(answer, *texts)

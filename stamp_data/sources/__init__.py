@@ -7,11 +7,14 @@ from pathlib import Path
 
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.coco import COCO
+from stamp_data.sources.formats.ade20k import ADE20K
 from stamp_data.sources.formats.annotated import Annotated
+from stamp_data.sources.formats.coco_stuff import COCOStuff
 from stamp_data.sources.formats.cvat import CVAT
 from stamp_data.sources.formats.label_studio import LabelStudio
 from stamp_data.sources.formats.lvis import LVIS
 from stamp_data.sources.formats.mask_table import MaskTable
+from stamp_data.sources.formats.pascal_part import PascalPart
 from stamp_data.sources.formats.phrasecut import PhraseCut
 from stamp_data.sources.formats.reasonseg_parquet import ReasonSegParquet
 from stamp_data.sources.formats.refcoco_parquet import RefCOCOParquet
@@ -34,6 +37,7 @@ SOURCES: dict[str, type[Source]] = {
     for source in (
         RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF, GRefCOCO, ReasonSeg, LLaVA, COCO, LabelMe, Annotated,
         LabelStudio, CVAT, MaskTable, YOLO, VIA, SACo, RefCOCOParquet, ReasonSegParquet, LVIS, SA1B, Sa2VA, SetCon, PhraseCut,
+        ADE20K, COCOStuff, PascalPart,
     )
 }  # fmt: skip
 

@@ -29,13 +29,15 @@ class Reading(msgspec.Struct, frozen=True):
     encoding: of JSON files that are not UTF-8; "" refuses them, except for ReasonSeg's, which then are cp1252. crowd: what
     COCO's `iscrowd` 1 means: `ignore`, as in COCO's own files, neither for nor against; `instance`, no more than that the
     mask is an RLE, as in files of CVAT. images: folders that pictures are looked for in first. follow_links: pictures may
-    lie behind links that lead out of the root and of these folders.
+    lie behind links that lead out of the root and of these folders. others: annotations also tell of things that nothing refers
+    to, where a format has such.
     """
 
     encoding: str = ""
     crowd: Crowd = "ignore"
     images: tuple[Path, ...] = ()
     follow_links: bool = False
+    others: bool = False
 
 
 AS_USUAL = Reading()

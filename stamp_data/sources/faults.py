@@ -32,7 +32,7 @@ REASONS: dict[str, str] = {
     "not-accepted": "the phrase is new, proposed by a model, or needs work; what is accepted is built",
     "not-exhaustive": "the file says that the phrase names more in the picture than its masks show",
     "no-target": "no region of the record is a target",
-    "other-media": "the conversation is about a film or a sound",
+    "other-media": "the record is about a film or a sound",
     "picture-renamed": "the picture that the file names is not there, and the one beside the file was taken",
     "path-escape": "the image's path is absolute, leaves the root or is no file name at all",
     "picture-missing": "the picture that belongs to the record is not on disk",

@@ -52,6 +52,7 @@ class Instances:
         self.telling: set[str] = set()
         self.broken = RejectLog()
         self._places: dict[str, list[int]] = {}
+        self._of_image: dict[str, list[int]] | None = None
         self._twice: dict[str, str] = {}
 
     def image(self, image_id: str) -> ImageRow:
@@ -90,6 +91,14 @@ class Instances:
             raise RecordFault(fault.reason, f"annotation {annotation_id}: {fault.detail}")
         return first
 
+    def in_image(self, image_id: str) -> list[int]:
+        """Where the annotations of an image are, as far as they were kept."""
+        if self._of_image is None:
+            self._of_image = {}
+            for position, row in self.annotations.items():
+                self._of_image.setdefault(numbers.name(row.image_id), []).append(position)
+        return self._of_image.get(image_id, [])
+
     def category(self, row: AnnotationRow) -> list[str]:
         """Name of the annotation's category as a list of one, or of none if the file does not name it."""
         name = self.categories.get(str(row.category_id))
@@ -122,10 +131,13 @@ def load_instances(
     images: Container[str] | None = None,
     annotations: Container[str] | None = None,
     encoding: str = "",
+    *,
+    others: bool = False,
 ) -> Instances:
     """Read an instances file, keeping the images and annotations whose ids are in the containers; None keeps all.
 
-    encoding: a second one, for a file that is not UTF-8. StampError if the file as a whole is unreadable.
+    others: all annotations of the images that are kept are kept too. encoding: a second one, for a file that is not UTF-8.
+    StampError if the file as a whole is unreadable.
     """
     file = load_json(path, _File, encoding=encoding)
     found = Instances(name)
@@ -149,12 +161,14 @@ def load_instances(
             found.categories[identity] = ""  # nobody knows which of them is meant
             found.broken.add(name, f"categories[{position}]", "duplicate-id", f"another name for category {identity}")
     for position, raw in numbered(file.annotations):
-        _read_annotation(raw, position, found, annotations)
+        _read_annotation(raw, position, found, annotations, others)
     _read_refs(file.refs if annotations is None else [], found)
     return found
 
 
-def _read_annotation(raw: msgspec.Raw, position: int, found: Instances, wanted: Container[str] | None) -> None:
+def _read_annotation(
+    raw: msgspec.Raw, position: int, found: Instances, wanted: Container[str] | None, others: bool
+) -> None:
     unsaid: list[RecordFault] = []
     unread: list[RecordFault] = []
     try:
@@ -162,7 +176,8 @@ def _read_annotation(raw: msgspec.Raw, position: int, found: Instances, wanted: 
     except RecordFault as why:
         found.broken.add(found.name, f"annotations[{position}]", why.reason, why.detail)
         return
-    if wanted is not None and str(row.id) not in wanted:
+    is_other = others and numbers.name(row.image_id) in found.images
+    if wanted is not None and str(row.id) not in wanted and not is_other:
         return
     if wanted is None and all(said is None for said in (row.expression, row.expressions, row.caption)):
         found.telling.update(telling_keys(raw))

@@ -95,7 +95,12 @@ class ReferSource(Source):
         with _no_collection():
             images, annotations = self._refs.wanted()
             self._instances = load_instances(
-                instances_path, self.instances_file, images, annotations, self.reading.encoding
+                instances_path,
+                self.instances_file,
+                images,
+                annotations,
+                self.reading.encoding,
+                others=self.reading.others,
             )
 
     def load_splits(self) -> None:
@@ -157,6 +162,8 @@ class ReferSource(Source):
                 annotation.targets.append(target)
             annotation.requests.extend(self._requests(ref, places[target.id]))
         make_unique(annotation.requests)
+        if self.reading.others:
+            annotation.others = self._others(image_id, annotation.targets)
         return annotation if annotation.requests else None
 
     def _target(self, ref: Reference) -> Target:
@@ -168,6 +175,21 @@ class ReferSource(Source):
             target.regions.append(Region(row.segmentation, (self.instances_file, f"annotation {name}")))
             target.categories.extend(self._instances.category(row))
         return target
+
+    def _others(self, image_id: str, targets: list[Target]) -> list[Target]:
+        """What is annotated in an image besides the targets that are one thing each; crowds and broken ones without regions."""
+        single = {target.instances[0] for target in targets if len(target.instances) == 1}
+        crowds = self.reading.crowd == "ignore"
+        others = []
+        for position in self._instances.in_image(image_id):
+            row = self._instances.annotations[position]
+            name = f"n{position}" if row.id is None else str(row.id)
+            if name in single:
+                continue
+            is_known = position not in self._instances.faulty and not (row.iscrowd and crowds)
+            regions = [Region(row.segmentation, (self.instances_file, f"annotation {name}"))] if is_known else []
+            others.append(Target(name, regions, [name], self._instances.category(row)))
+        return others
 
     def _requests(self, ref: Reference, place: int) -> list[Request]:
         file, record = self.refs_file, f"ref {ref.id} sentence"

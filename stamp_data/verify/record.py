@@ -172,7 +172,8 @@ class RecordCheck:
         if wrong:
             self._note("target-index", f"{name}: target {wrong[0]} of {len(record.targets)}")
         pictures = masks = 0
-        texts = [("expression", dialogue.expression)]
+        said = [dialogue.said(answer) for answer in range(len(dialogue.expressions))]
+        texts = [("expression", text) for text in dict.fromkeys([dialogue.expression, *dialogue.expressions, *said])]
         for message in dialogue.messages:
             for content in message.content:
                 pictures += content.type == "image"
@@ -183,6 +184,9 @@ class RecordCheck:
                     masks += 1
                 else:
                     self._note("control-token", f"{name}: {token[:80]} in {place}")
+        answers = sum(message.role == "assistant" for message in dialogue.messages)
+        if not _has_rounds(dialogue, answers):
+            self._note("record-differs", f"{name}: its rounds are not those of its {answers} answers")
         if masks != len(dialogue.targets):
             self._note("seg-count", f"{name}: {masks} {SEG} for {len(dialogue.targets)} targets")
         if pictures != (record.image is not None):
@@ -204,6 +208,14 @@ class RecordCheck:
             self._note("index-differs", f"tokens were {'' if counted else 'not '}counted, the index says otherwise")
         if tokens is not None and len(tokens) != len(record.dialogues):
             self._note("index-differs", f"token counts of {len(tokens)} dialogues, it has {len(record.dialogues)}")
+
+
+def _has_rounds(dialogue: Dialogue, answers: int) -> bool:
+    """Whether a dialogue that was joined has a round for each answer, and each refers to none but an earlier one."""
+    if dialogue.rounds is msgspec.UNSET:
+        return True
+    referring = [bool(one.reference) == (0 <= one.anchor < number) for number, one in enumerate(dialogue.rounds)]
+    return len(dialogue.rounds) == answers and all(referring)
 
 
 def _rle_problem(mask: RLE, height: int, width: int) -> str:

@@ -24,18 +24,18 @@ def right_tokens(
     """
     tokens = []
     left = list(masks)
-    for message in dialogue.messages:
-        if message.role == "assistant":
-            text = "".join(part.text for part in message.content)
-            own, left = left[: text.count(SEG)], left[text.count(SEG) :]
-            said = _ids(text, own, chat)
-            others = [
-                _ids(one, own, chat)
-                for one in alternatives(text, "answers", dialogue.expression, len(dialogue.targets), wording)
-            ]
-            for place, token in enumerate(said):
-                going_on = (other[place] for other in others if len(other) > place and other[:place] == said[:place])
-                tokens.append((token, frozenset([token, *going_on])))
+    answers = (message for message in dialogue.messages if message.role == "assistant")
+    for number, message in enumerate(answers):
+        text = "".join(part.text for part in message.content)
+        own, left = left[: text.count(SEG)], left[text.count(SEG) :]
+        said = _ids(text, own, chat)
+        others = [
+            _ids(one, own, chat)
+            for one in alternatives(text, "answers", dialogue.said(number), text.count(SEG), wording)
+        ]
+        for place, token in enumerate(said):
+            going_on = (other[place] for other in others if len(other) > place and other[:place] == said[:place])
+            tokens.append((token, frozenset([token, *going_on])))
     return tokens
 
 

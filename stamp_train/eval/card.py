@@ -18,7 +18,10 @@ _VERSIONS = ("stamp-seg", "torch", "transformers", "pillow", "numpy")
 
 
 class SetCard(msgspec.Struct, frozen=True):
-    """A shard set: its dialogues that ask for masks (cases), the pictures that they are about, and how a build drew them."""
+    """A shard set: its answers that hold masks (cases), the pictures that they are about, and how a build drew them.
+
+    rounds: most that a dialogue was joined of, 1 where none was.
+    """
 
     name: str
     dataset: str
@@ -29,6 +32,7 @@ class SetCard(msgspec.Struct, frozen=True):
     pictures: int
     wording: str
     seed: int
+    rounds: int = 1
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +118,8 @@ def set_card(one: CaseSet) -> SetCard:
     """What the card says of a set."""
     built, cases, pictures = one.manifest.settings, len(one), len(one.rows)
     where = built.dataset, built.split_by, built.split
-    return SetCard(one.name, *where, one.manifest.digest, cases, pictures, built.wording, built.seed)
+    digest = one.manifest.digest
+    return SetCard(one.name, *where, digest, cases, pictures, built.wording, built.seed, built.most_rounds)
 
 
 def checkpoint_digest(folder: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -42,9 +43,10 @@ class Truth:
 class Case:
     """One question about a picture.
 
-    id: `RECORD/DIALOGUE`, and `/TURN` for later answers of a dialogue. expression: what is to be found, as the data set has it.
-    messages: all that comes before the answer, as `ChatEncoder.encode` takes it. begin: the true answer up to its last
-    `<|seg|>`. truths: for each `<|seg|>` of the true answer.
+    id: `RECORD/DIALOGUE`, and `/TURN` for later answers of a dialogue. expression: what is to be found, as the question has it.
+    messages: all that comes before the answer, true answers to earlier questions included, as `ChatEncoder.encode` takes it.
+    begin: the true answer up to its last `<|seg|>`. truths: for each `<|seg|>` of the true answer. round: in a dialogue that a
+    build has joined, from 1; else 0.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Case:
     messages: list[dict[str, Any]]
     begin: str
     truths: list[Truth]
+    round: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ class CaseSet:
         return self.manifest.name
 
     def count(self, row: IndexRow) -> int:
-        """Dialogues of a record that ask for masks."""
-        return len(self.asking(row))
+        """Cases of a record as far as the index tells: no more than masks, nor than answers."""
+        return sum(max(min(row.masks[number], row.turns[number] // 2), 1) for number in self.asking(row))
 
     def __len__(self) -> int:
         return sum(map(self.count, self.rows))
@@ -115,9 +118,9 @@ class CaseSet:
         record, wording = self.shards.record(row), self.manifest.settings.wording
         chosen = [record.dialogues[number] for number in self.asking(row)]
         return {
-            case: frozenset([answer, *alternatives(answer, "answers", one.expression, answer.count(SEG), wording)])
+            case: frozenset([answer, *alternatives(answer, "answers", said, answer.count(SEG), wording)])
             for one in chosen
-            for case, _, answer in _answers(record, one)
+            for case, _, said, answer in _answers(record, one)
         }
 
     def close(self) -> None:
@@ -133,27 +136,29 @@ class CaseSet:
     def _cases(self, record: Record, dialogue: Dialogue) -> Iterator[Case]:
         """ValueError or IndexError for targets that the record does not have, or that do not fit its picture."""
         before = 0
-        for case, turn, answer in _answers(record, dialogue):
+        is_joined = dialogue.rounds is not msgspec.UNSET
+        for number, (case, turn, said, answer) in enumerate(_answers(record, dialogue)):
             segs = answer.count(SEG)
-            asked = self._asked(dialogue, dialogue.messages[:turn])
+            asked = self._asked(said, dialogue.messages[:turn])
             targets = dialogue.targets[before : before + segs]
             yield Case(
                 id=case,
-                expression=dialogue.expression,
+                expression=said,
                 messages=[_plain(one) for one in asked],
                 begin=answer[: answer.rindex(SEG) + len(SEG)],
                 truths=[_truth(record, target) for target in targets],
+                round=number + 1 if is_joined else 0,
             )
             before += segs
         if not before or before != len(dialogue.targets):
             raise ValueError(f"dialogue {dialogue.id} has {len(dialogue.targets)} targets, its answers {before} {SEG}")
 
-    def _asked(self, dialogue: Dialogue, messages: list[Message]) -> list[Message]:
+    def _asked(self, said: str, messages: list[Message]) -> list[Message]:
         """The messages before an answer; with fixed prompts a lone question is worded anew."""
-        if self.prompting == "record" or len(messages) != 1 or not dialogue.expression:
+        if self.prompting == "record" or len(messages) != 1 or not said:
             return messages
         question = _text(messages[0])
-        known = alternatives(question, "questions", dialogue.expression, 1, self.manifest.settings.wording)
+        known = alternatives(question, "questions", said, 1, self.manifest.settings.wording)
         return [Message(messages[0].role, [Content("image"), Content("text", known[0] if known else question)])]
 
 
@@ -178,13 +183,16 @@ def open_sets(
     return scored, without
 
 
-def _answers(record: Record, dialogue: Dialogue) -> Iterator[tuple[str, int, str]]:
-    """The answers of a dialogue that hold `<|seg|>`, each a case: its id, its place among the messages, its text."""
+def _answers(record: Record, dialogue: Dialogue) -> Iterator[tuple[str, int, str, str]]:
+    """The answers of a dialogue that hold `<|seg|>`, each a case: its id, its place among the messages, what the question calls
+    what is to be found, its text.
+    """
     first = True
-    for turn, message in enumerate(dialogue.messages):
+    turns = [(turn, message) for turn, message in enumerate(dialogue.messages) if message.role == "assistant"]
+    for number, (turn, message) in enumerate(turns):
         answer = _text(message)
-        if message.role == "assistant" and SEG in answer:
-            yield f"{record.key}/{dialogue.id}" + ("" if first else f"/{turn}"), turn, answer
+        if SEG in answer:
+            yield f"{record.key}/{dialogue.id}" + ("" if first else f"/{turn}"), turn, dialogue.said(number), answer
             first = False
 
 

@@ -40,7 +40,8 @@ class SetResult(msgspec.Struct):
     """Scores of one set, such as `refcoco-unc/val`.
 
     cases: sentences scored; masks: true masks scored, at least one a sentence; damaged: cases not scored. scores: variant ->
-    convention -> metric -> ratio; flags: variant -> how many cases raise which flag.
+    convention -> metric -> ratio; flags: variant -> how many cases raise which flag. rounds: scores of each round of dialogues
+    that a build has joined, by its number from 1.
     """
 
     name: str
@@ -53,6 +54,7 @@ class SetResult(msgspec.Struct):
     damaged: int
     scores: dict[str, dict[str, Metrics]]
     flags: dict[str, dict[str, int]]
+    rounds: dict[int, dict[str, dict[str, Metrics]]] = {}
 
 
 class Results(msgspec.Struct):
@@ -72,9 +74,8 @@ def make_results(card: Card, lines: Sequence[Line]) -> Results:
     sets = []
     for one in card.settings.sets:
         scored = [line for line in lines if line.score and line.set == one.name]
-        variants: dict[str, list[Line]] = {}  # in order of appearance
-        for line in scored:
-            variants.setdefault(line.variant, []).append(line)
+        variants = _variants(scored)
+        rounds = sorted({line.round for line in scored if line.round})
         sets.append(
             SetResult(
                 **{name: getattr(one, name) for name in ("name", "dataset", "split_by", "split", "digest")},
@@ -83,10 +84,23 @@ def make_results(card: Card, lines: Sequence[Line]) -> Results:
                 damaged=sum(name == one.name for name, _ in damaged),
                 scores={variant: _scores(some) for variant, some in variants.items()},
                 flags={variant: _flags(some) for variant, some in variants.items()},
+                rounds={number: _round_scores(scored, number) for number in rounds},
             )
         )
     faults = [Damage(name, case, fault) for (name, case), fault in damaged.items()]
     return Results(RESULTS_SCHEMA, card, rules, sets, faults)
+
+
+def _variants(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Lines by variant, in order of appearance."""
+    variants: dict[str, list[Line]] = {}
+    for line in lines:
+        variants.setdefault(line.variant, []).append(line)
+    return variants
+
+
+def _round_scores(lines: Iterable[Line], number: int) -> dict[str, dict[str, Metrics]]:
+    return {name: _scores(some) for name, some in _variants(line for line in lines if line.round == number).items()}
 
 
 def _scores(lines: Iterable[Line]) -> dict[str, Metrics]:

@@ -30,7 +30,7 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     whole numbers that every convention makes its metrics of, None for a damaged case, whose `fault` says why. flags: `no_seg`
     (no mask in the answer), `several_masks`, `fewer_masks` (than the case has true ones), `cut_off` (the answer hit its
     limit), `unrefined` (the refiner gave up), `damaged` (not scored). size: height and width of the picture; counts: the
-    predicted mask, compressed COCO run lengths.
+    predicted mask, compressed COCO run lengths. round: as of `Case`.
     """
 
     set: str
@@ -46,6 +46,7 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     fault: str = ""
     size: tuple[int, int] = (0, 0)
     counts: str = ""
+    round: int = 0
 
     def mask(self) -> Mask:
         """The predicted mask, bool [height, width] of the picture."""
@@ -101,6 +102,7 @@ class Scorer:
                 flags=[flag for flag, raised in flags.items() if raised],
                 size=(mask.shape[0], mask.shape[1]),
                 counts=rles.encode(mask.astype(np.uint8)).counts,
+                round=case.round,
             )
 
 

@@ -88,13 +88,17 @@ def paper_rows(results: Results, table: PublishedTable, convention: str) -> list
 
 def score_rows(results: Results, convention: str, width: int = WHOLE) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of a table of every metric of every set and variant, per cent; without Pr@ where there is no room."""
-    found = [(one, variant, scores[convention]) for one in results.sets for variant, scores in one.scores.items()]
-    names = [name for name in CONVENTIONS[convention].formulas if any(name in metrics for _, _, metrics in found)]
+    found = []
+    for one in results.sets:
+        found += [(one.name, variant, f"{one.cases:,}", scores[convention]) for variant, scores in one.scores.items()]
+        for number, variants in one.rounds.items():
+            found += [(f"  round {number}", variant, "", scores[convention]) for variant, scores in variants.items()]
+    names = [name for name in CONVENTIONS[convention].formulas if any(name in metrics for *_, metrics in found)]
     if width < NARROW:
         names = [name for name in names if not name.startswith("pr@")]
     rows = [
-        [one.name, variant, f"{one.cases:,}", *(percent(_hundredfold(metrics.get(name))) for name in names)]
-        for one, variant, metrics in found
+        [title, variant, cases, *(percent(_hundredfold(metrics.get(name))) for name in names)]
+        for title, variant, cases, metrics in found
     ]
     return ["Set", "Variant", "Cases", *(_TITLES.get(name, name.title()) for name in names)], rows
 
@@ -110,9 +114,11 @@ def _difference(one: SetCard) -> str:
     dataset = published_data().get(one.dataset)
     known = (dataset and dataset.count(one.split_by, one.split)) or Counts()
     counts = (("sentences", one.cases, known.sentences), ("pictures", one.pictures, known.images))
-    return ", ".join(
+    joined = [f"dialogues of up to {one.rounds} rounds"] if one.rounds > 1 else []
+    others = [
         f"{found:,} {what} (published {wanted:,})" for what, found, wanted in counts if wanted and wanted != found
-    )
+    ]
+    return ", ".join(joined + others)
 
 
 def own_table(results: Results, convention: str, width: int) -> Table:
@@ -120,7 +126,7 @@ def own_table(results: Results, convention: str, width: int) -> Table:
     heads, cells = score_rows(results, convention, width)
     drawn = _table(f"Per cent, by the convention `{convention}`", heads)
     for before, line in zip([*cells[:1], *cells], cells, strict=False):
-        if before[0] != line[0]:
+        if before[0] != line[0] and not line[0].startswith(" "):
             drawn.add_section()
         drawn.add_row(*line)
     return drawn

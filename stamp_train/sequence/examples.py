@@ -24,13 +24,14 @@ class DialogueExample:
     """One conversation about an image, or about none.
 
     name: for messages, such as the record's key and the dialogue's id. messages: `role` and `content`, see
-    `ChatEncoder.encode`. labels: for each `<|seg|>` in order, what its method learns. expression: what they are of.
+    `ChatEncoder.encode`. labels: for each `<|seg|>` in order, what its method learns. expressions: for each of these, what it
+    is of; may be missing.
     """
 
     name: str
     messages: Sequence[Message]
     labels: Sequence[NDArray[np.uint8]] = ()
-    expression: str = ""
+    expressions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

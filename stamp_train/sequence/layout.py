@@ -14,6 +14,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,7 +62,8 @@ class Layout:
 
     def masks_in_words(self, example: DialogueExample) -> list[str]:
         """What stands for each `<|seg|>` of a dialogue; empty where that is a token."""
-        texts = (self.method.write(label, example.expression) for label in example.labels)
+        of = chain(example.expressions, repeat(""))
+        texts = (self.method.write(label, expression) for label, expression in zip(example.labels, of, strict=False))
         return [text for text in texts if text is not None]
 
     def __call__(self, images: Sequence[ImageExample]) -> PackedBatch:

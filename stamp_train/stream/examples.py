@@ -74,7 +74,9 @@ class ExampleMaker:
 
 def _example(record: Record, dialogue: Dialogue, labels: Mapping[int, Label]) -> DialogueExample:
     learned = [labels[target] for target in dialogue.targets if labels]
-    return DialogueExample(f"{record.key}/{dialogue.id}", _messages(dialogue), learned, dialogue.expression)
+    answers = [turn for turn in dialogue.messages if turn.role == "assistant"]
+    said = [dialogue.said(number) for number, turn in enumerate(answers) for _ in range(turn.masks)]
+    return DialogueExample(f"{record.key}/{dialogue.id}", _messages(dialogue), learned, said)
 
 
 def _messages(dialogue: Dialogue) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("synth", "doctor", "build", "inspect", "explain", "verify", "export")
+COMMANDS = ("synth", "doctor", "build", "inspect", "explain", "verify", "export", "convert")
 HEAVY = {
     "torch",
     "transformers",

@@ -127,6 +127,13 @@ def label_studio_min(root: Path) -> None:
     )
 
 
+def label_studio_bitmask(root: Path) -> None:
+    url = "data:image/png;base64," + base64_png(np.eye(8, dtype=np.uint8))
+    value = {"imageDataURL": url, "bitmasklabels": ["cat"]}
+    result = {"id": "m", "type": "bitmasklabels", "value": value, "original_width": 8, "original_height": 8}
+    write_json(root / "export.json", [{"id": 1, "data": {"image": "a.jpg"}, "annotations": [{"result": [result]}]}])
+
+
 def cvat(root: Path) -> None:
     shapes = (
         '<polygon label="cup" points="1,1;9,1;9,9"><attribute name="expression">left</attribute></polygon>'
@@ -146,6 +153,47 @@ def via(root: Path) -> None:
     regions = [{"shape_attributes": shape, "region_attributes": {"name": "cup"}} for shape in shapes]
     entry = {"filename": "a.jpg", "size": 9, "regions": regions, "file_attributes": {"no_target": "a cow;a dog"}}
     write_json(root / "via.json", {"_via_img_metadata": {"a.jpg9": entry}})
+
+
+def via3(root: Path) -> None:
+    pieces = [[7, 1, 1, 9, 1, 9, 9], [9, 1, 1, 9, 1, 9, 9], [8, 1, 5, 9, 5, 5, 1, 5, 9], []]
+    held = {
+        "attribute": {
+            "1": {"aname": "phrase", "type": 1},
+            "2": {"aname": "no_target", "type": 4, "options": {"0": "a cow"}},
+        },
+        "file": {"1": {"fid": "1", "fname": "a.jpg", "type": 2, "loc": 1, "src": ""}},
+        "view": {"1": {"fid_list": ["1"]}},
+        "metadata": {
+            f"1_{n}": {"vid": "1", "xy": xy, "av": {"1": "cup"} if xy else {"2": "0"}} for n, xy in enumerate(pieces)
+        },
+    }
+    write_json(root / "via.json", {"project": {"pid": "_"}, "config": {}, **held})
+
+
+def scene_parse(root: Path) -> None:
+    (root / "annotations/training").mkdir(parents=True)
+    Image.fromarray(np.eye(9, dtype=np.uint8) * 3).save(root / "annotations/training/ADE_train_1.png")
+    (root / "objectInfo150.txt").write_text("Idx\tName\n3\ttree\n")
+
+
+def ade20k(root: Path) -> None:
+    objects = [{"name": "tree, wood", "name_ndx": 2563}, {"name": "café", "name_ndx": 3}]
+    write_json(root / "ADE_train_1.json", {"annotation": {"filename": "a.jpg", "object": objects}})
+    Image.fromarray(np.dstack([np.eye(9, dtype=np.uint8) * value for value in (100, 3, 7)])).save(
+        root / "ADE_train_1_seg.png"
+    )
+
+
+def coco_stuff(root: Path) -> None:
+    (root / "train2017").mkdir()
+    Image.fromarray(np.eye(9, dtype=np.uint8) * 117).save(root / "train2017/000000000009.png")
+
+
+def pascal_part(root: Path) -> None:
+    categories = [{"id": 1, "name": "aeroplane:body"}, {"id": 2, "name": "dog:head"}]
+    entries = [annotation(1, 1), annotation(2, 1, category_id=2)]
+    write_json(root / "train.json", instances([image(1)], entries) | {"categories": categories})
 
 
 def saco(root: Path) -> None:
@@ -272,8 +320,16 @@ READERS = [
     reader("own data, labelme", "labelme", labelme, "a.json"),
     reader("Label Studio", "label_studio", label_studio, "export.json"),
     reader("Label Studio, small", "label_studio", label_studio_min, "min.json"),
+    reader("Label Studio, bitmask", "label_studio", label_studio_bitmask, "export.json"),
     reader("CVAT", "cvat", cvat, "annotations.xml"),
     reader("VIA", "via", via, "via.json"),
+    reader("VIA 3", "via", via3, "via.json"),
+    reader("SceneParse", "ade20k", scene_parse, "annotations/training/ADE_train_1.png"),
+    reader("SceneParse, names", "ade20k", scene_parse, "objectInfo150.txt"),
+    reader("ADE20K", "ade20k", ade20k, "ADE_train_1.json"),
+    reader("ADE20K, the map", "ade20k", ade20k, "ADE_train_1_seg.png"),
+    reader("COCO-Stuff", "coco_stuff", coco_stuff, "train2017/000000000009.png"),
+    reader("PASCAL-Part", "pascal_part", pascal_part, "train.json"),
     reader("SA-Co", "saco", saco, "gold.json"),
     reader("LVIS", "lvis", lvis, "lvis_v1_train.json"),
     reader("SA-1B", "sa1b", sa1b, "sa_1.json"),

@@ -13,10 +13,12 @@ from stamp_data.synth.phrases import (
     Beside,
     Condition,
     Extreme,
+    Form,
     Kind,
     Part,
     Query,
     Side,
+    describe,
     kinds_absent,
     kinds_present,
     members,
@@ -24,7 +26,7 @@ from stamp_data.synth.phrases import (
 )
 from stamp_data.synth.scene import COLOURS, Scene
 from stamp_data.synth.shapes import SHAPES
-from stamp_data.synth.wording import noun, short, with_article
+from stamp_data.synth.wording import long, noun, several, short, with_article
 
 CENTRE = 0.08  # of width and height, from the middle: beyond doubt at the centre
 NEIGHBOURS = 0.05  # of the picture's width or height: least distance of what is listed in order
@@ -54,6 +56,10 @@ def kind_of(form: str) -> str:
     """What a form is about."""
     return form.partition("/")[0]
 
+
+_REFERRED: tuple[tuple[Form, ...], ...] = (
+    ("kind",), ("kind",), ("side",), ("place",), ("place",), ("size",), ("corner",), ("beside",), ("beside",),
+)  # fmt: skip
 
 Asked = Iterator[tuple[str, str]]
 
@@ -201,6 +207,37 @@ def _description(scene: Scene, _: np.random.Generator) -> Asked:
             yield f"What is in the picture {words}?", ", ".join(noun(Kind(t.colour, t.shape)) for t in order)
 
 
+def _reference(scene: Scene, rng: np.random.Generator) -> Asked:
+    """What a phrase means, after it is said again: a sentence has to be followed to its end, whatever words choose."""
+    for thing in range(len(scene.things)):
+        for speak in (short, short, long):
+            query = describe(scene, thing, rng, _REFERRED, brief=bool(rng.random() < 0.5))
+            if query is not None:
+                sided = any(isinstance(c, Part) and not (c.vertical and c.horizontal) for c in query.conditions)
+                phrase = (short if sided else speak)(query, rng)  # long sentences speak of no sides
+                yield _said(phrase, _portrait(scene, thing), rng)
+    for kind in kinds_present(scene):
+        things = sorted(members(scene, kind), key=lambda thing: scene.things[thing].centre[0])
+        if len(things) > 1:
+            yield _said(several(Query(kind), len(things), rng), " and ".join(_portrait(scene, t) for t in things), rng)
+    absent = kinds_absent(scene)
+    for number in rng.permutation(len(absent))[:2].tolist():
+        yield _said(short(Query(absent[number]), rng), "none", rng)
+
+
+def _said(phrase: str, answer: str, rng: np.random.Generator) -> tuple[str, str]:
+    if rng.random() < 0.5:
+        return f"Describe {phrase}.", f"{phrase}: {answer}"
+    return f"Find {phrase}.", f"Here is {phrase}: {answer}"
+
+
+def _portrait(scene: Scene, thing: int) -> str:
+    """Color, shape, and place where it has one of nine."""
+    words = noun(Kind(scene.things[thing].colour, scene.things[thing].shape))
+    where = place(scene, thing)
+    return f"{words}, {where}" if where else words
+
+
 _ASKERS: dict[str, Callable[[Scene, np.random.Generator], Asked]] = {
     "colour": _colour,
     "shape": _shape,
@@ -215,5 +252,6 @@ _ASKERS: dict[str, Callable[[Scene, np.random.Generator], Asked]] = {
     "relation/is": _is_beside,
     "absence": _absence,
     "description": _description,
+    "reference": _reference,
 }
 FORMS = tuple(_ASKERS)

@@ -125,7 +125,8 @@ class Learner:
         for optimizer, state in zip(self.optimizers, stored["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.step, self.seconds, self.all_asked = stored["step"], stored["seconds"], stored["all_asked"]
-        self.share = np.array(stored["share"])
+        known = stored["share"]
+        self.share[: len(known)] = known  # forms that are new since then come last
 
     def _note(self, forms: np.ndarray[Any, Any], correct: np.ndarray[Any, Any]) -> None:
         for form in np.unique(forms).tolist():

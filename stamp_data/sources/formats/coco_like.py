@@ -48,6 +48,11 @@ class _OfImage(msgspec.Struct):
     image_id: Id
 
 
+class _Category(msgspec.Struct):
+    id: Id
+    name: str
+
+
 @dataclass
 class Page(Generic[Entry]):
     """An image with its annotations and, of each, the thing without its phrases. spoilt: why one of them cannot be read."""
@@ -65,6 +70,16 @@ def holds(path: Path, marks: Sequence[bytes]) -> bool:
     return is_object and all(data.find(mark) >= 0 for mark in marks)
 
 
+class Phrases(dict[str, str]):
+    """The phrases of categories by their ids."""
+
+    def named(self, category: Id | None) -> list[str]:
+        """The phrase of a category, none if it has no name."""
+        said = None if category is None else self.get(numbers.name(category))
+        return [said] if said else []
+
+
+_CATEGORY = msgspec.json.Decoder(_Category)
 _ROW = msgspec.json.Decoder(Row)
 _OF_IMAGE = msgspec.json.Decoder(_OfImage)
 
@@ -105,6 +120,29 @@ def pages(file: CocoFile, decoder: msgspec.json.Decoder[Entry], name: str, rejec
     for identity, entries in held.items():
         for _, thing in entries:
             rejects.add(name, thing.record, "image-missing", f"image {identity} is not there, or cannot be used")
+
+
+def phrases_of(file: CocoFile, name: str, rejects: RejectLog) -> Phrases:
+    """What the categories are called: `baseball_bat` a baseball bat, a part `dog:head` the head of the dog.
+
+    What tells like names apart in LVIS, `mouse_(computer_equipment)`, is kept. Sets of parts, as PACO, have no like names, and
+    lose it: nobody says `the wheel of the car (automobile)`; LISA reads them so. name: how rows call the file.
+    """
+    found: list[_Category] = []
+    for position, raw in enumerate(file.categories):
+        try:
+            found.append(decode_row(raw, _CATEGORY, "bad-annotation"))
+        except RecordFault as fault:
+            rejects.add(name, f"categories[{position}]", fault.reason, fault.detail)
+    has_parts = any(":" in category.name for category in found)
+    return Phrases({numbers.name(one.id): _phrase(one.name, plain=has_parts) for one in found})
+
+
+def _phrase(name: str, plain: bool) -> str:
+    thing, colon, part = (
+        (side.partition("_(")[0] if plain else side).replace("_", " ") for side in name.strip().partition(":")
+    )
+    return f"the {part} of the {thing}" if colon else thing
 
 
 def _spoil(raw: msgspec.Raw, fault: RecordFault, spoilt: dict[str, RecordFault]) -> None:

@@ -1,8 +1,9 @@
-"""Label Studio's JSON and JSON-MIN: brush, polygons, rectangles and ellipses, with the texts that belong to each region.
+"""Label Studio's JSON and JSON-MIN: brush, bitmasks, polygons, rectangles, ellipses, and the texts that belong to each region.
 
 A region's phrases are its texts (`<TextArea perRegion="true">`), else its labels. A text field called `no_target` holds
 phrases that name nothing in the picture. Of several people's annotations of a task one is read: the ground truth, else the
-last that was not skipped; predictions are not read. Coordinates are percents of the picture as people saw it.
+last that was not skipped; predictions are not read, but for those of our own export in a task that was in no Label Studio
+yet. Coordinates are percents of the picture as people saw it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from stamp_data.sources.formats import outlines
 from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
 from stamp_data.sources.jsonfile import decode_row, load_json, read_buffer
 
+OURS = "stamp-data export"
+"""`model_version` of predictions that are masks of a shard set."""
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 _MIN = b'"original_width"'  # of every region, also in JSON-MIN, which has neither of the marks
 _IMAGE_KEYS = ("image", "img", "image_url", "picture", "url")
@@ -34,11 +37,16 @@ class _Annotation(msgspec.Struct):
     ground_truth: bool | None = False
 
 
+class _Prediction(_Annotation):
+    model_version: str | None = None
+
+
 class _Task(msgspec.Struct):
     data: dict[str, object]
     id: int | str | None = None
     annotations: list[_Annotation] | None = None
     completions: list[_Annotation] | None = None  # as they were called until version 1.0
+    predictions: msgspec.Raw = msgspec.Raw(b"[]")  # looked at only where nobody has said anything yet
     file_upload: str | None = None
 
 
@@ -57,12 +65,15 @@ class _Words(msgspec.Struct):
     brushlabels: list[str] = []
     rectanglelabels: list[str] = []
     ellipselabels: list[str] = []
+    bitmasklabels: list[str] = []
     labels: list[str] = []
+    choices: list[str] = []  # that are ticked
     text: list[str] | str = []
 
     @property
     def named(self) -> list[str]:
-        return self.polygonlabels + self.brushlabels + self.rectanglelabels + self.ellipselabels + self.labels
+        drawn = self.polygonlabels + self.brushlabels + self.bitmasklabels + self.rectanglelabels + self.ellipselabels
+        return drawn + self.labels
 
     @property
     def texts(self) -> list[str]:
@@ -72,6 +83,7 @@ class _Words(msgspec.Struct):
 class _Shape(msgspec.Struct, rename="camel"):
     points: list[tuple[float, float]] | None = None
     rle: list[int] | None = None
+    painted: str | None = msgspec.field(name="imageDataURL", default=None)
     x: float = 0.0
     y: float = 0.0
     width: float | None = None
@@ -81,6 +93,7 @@ class _Shape(msgspec.Struct, rename="camel"):
     rotation: float = 0.0
 
 
+_PREDICTION = msgspec.json.Decoder(_Prediction)
 _TASK = msgspec.json.Decoder(_Task)
 _RESULT = msgspec.json.Decoder(_Result)
 _WORDS = msgspec.json.Decoder(_Words)
@@ -108,11 +121,11 @@ class LabelStudio(FormatSource):
         for position, raw in enumerate(document):
             try:
                 task = _task(raw)
+                done = _said(task)
             except RecordFault as fault:
                 rejects.add(self.name_of(path), f"[{position}]", fault.reason, fault.detail)
                 continue
             record = f"[{position}]" if task.id is None else f"task {task.id}"
-            done = [one for one in task.annotations or task.completions or [] if not one.was_cancelled]
             if done:
                 chosen = next((one for one in done if one.ground_truth), done[-1])
                 page = Pictured(record, _names(task), [])
@@ -146,6 +159,17 @@ def _task(raw: msgspec.Raw) -> _Task:
     return _Task(dict(texts), identity if identity.isdecimal() else texts.get("id"), [done])
 
 
+def _said(task: _Task) -> list[_Annotation]:
+    """What people said, those who skipped the task left out; of a task for import that we exported, what that says."""
+    if task.annotations is None and task.completions is None:
+        told = (
+            decode_row(raw, _PREDICTION, "bad-annotation")
+            for raw in decode_row(task.predictions, _LIST, "bad-annotation")
+        )
+        return [one for one in told if one.model_version == OURS]
+    return [one for one in task.annotations or task.completions or [] if not one.was_cancelled]
+
+
 def _things(results: list[msgspec.Raw], page: Pictured) -> Iterator[Thing]:
     """One thing per region, which several results may be about: its outline, its labels, its texts.
 
@@ -164,7 +188,7 @@ def _things(results: list[msgspec.Raw], page: Pictured) -> Iterator[Thing]:
             continue
         kind = result.type.lower()
         if result.from_name == NO_TARGET:
-            yield Thing(record, words.texts + words.named)
+            yield Thing(record, words.texts + words.choices + words.named)
         elif kind == "textarea":
             texts.setdefault(str(result.id), []).extend(words.texts)
         elif kind not in ("choices", "rating", "relation", "number", "taxonomy", "datetime"):
@@ -207,6 +231,10 @@ def _segmentation(result: _Result, kind: str, width: int, height: int) -> msgspe
 
         painted.check_size(height, width)
         return painted.encoded(brush.decoded(shape.rle, height, width))
+    if shape.painted is not None:
+        from stamp_data.sources.formats import painted
+
+        return painted.of_data_url(shape.painted, height, width)
     across, down = width / 100, height / 100
     if shape.points is not None:
         return outlines.polygon([(x * across, y * down) for x, y in shape.points])

@@ -14,9 +14,9 @@ import msgspec
 from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, holds, pages
+from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, Phrases, holds, pages, phrases_of
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import decode_row, load_json
+from stamp_data.sources.jsonfile import load_json
 
 
 class _Image(msgspec.Struct):
@@ -34,18 +34,7 @@ class _Image(msgspec.Struct):
         return self.file_name or "/".join(self.coco_url.split("/")[-2:])
 
 
-class _Category(msgspec.Struct):
-    id: Id
-    name: str
-
-    @property
-    def phrase(self) -> str:
-        thing, colon, part = self.name.replace("_", " ").partition(":")
-        return f"the {part} of the {thing}" if colon else thing
-
-
 _IMAGE = msgspec.json.Decoder(_Image)
-_CATEGORY = msgspec.json.Decoder(_Category)
 
 
 class LVIS(FormatSource):
@@ -56,6 +45,10 @@ class LVIS(FormatSource):
     format = "LVIS"
     marks = (b'"images"', b'"neg_category_ids"')
 
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return (*super().usual_folders, "coco")
+
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         return holds(path, cls.marks)
@@ -65,13 +58,7 @@ class LVIS(FormatSource):
 
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         name = self.name_of(path)
-        phrases: dict[str, str] = {}
-        for position, raw in enumerate(document.categories):
-            try:
-                category = decode_row(raw, _CATEGORY, "bad-annotation")
-                phrases[numbers.name(category.id)] = category.phrase
-            except RecordFault as fault:
-                rejects.add(name, f"categories[{position}]", fault.reason, fault.detail)
+        phrases = phrases_of(document, name, rejects)
         for page in pages(document, _IMAGE, name, rejects):
             image = page.image
             names = [image.name] if image.name else []
@@ -80,20 +67,16 @@ class LVIS(FormatSource):
             yield Pictured(page.record, names, things, image.width or None, image.height or None, id=identity)
 
 
-def _said(page: Page[_Image], phrases: dict[str, str]) -> Iterator[Thing]:
-    def named(category: Id | None) -> list[str]:
-        said = None if category is None else phrases.get(numbers.name(category))
-        return [said] if said else []
-
+def _said(page: Page[_Image], phrases: Phrases) -> Iterator[Thing]:
     if page.spoilt:
-        every = {text for row, _ in page.entries for text in named(row.category_id)}
+        every = {text for row, _ in page.entries for text in phrases.named(row.category_id)}
         yield Thing(page.record, sorted(every), fault=page.spoilt)
         return
     for row, thing in page.entries:
-        thing.phrases = thing.categories = named(row.category_id)
+        thing.phrases = thing.categories = phrases.named(row.category_id)
         yield thing
     for category in page.image.not_exhaustive_category_ids:
         why = RecordFault("not-exhaustive", "not_exhaustive_category_ids names it")
-        yield Thing(f"{page.record} not_exhaustive_category_ids", named(category), fault=why)
+        yield Thing(f"{page.record} not_exhaustive_category_ids", phrases.named(category), fault=why)
     for category in page.image.neg_category_ids:
-        yield Thing(f"{page.record} neg_category_ids", named(category))
+        yield Thing(f"{page.record} neg_category_ids", phrases.named(category))

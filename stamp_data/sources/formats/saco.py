@@ -39,7 +39,8 @@ class _Image(msgspec.Struct):
     @property
     def lacks(self) -> bool:
         """Whether more of the picture is of its phrase than the masks say."""
-        return self.is_pixel_exhaustive in (0, False) and not self.is_instance_exhaustive
+        told = [said for said in (self.is_pixel_exhaustive, self.is_instance_exhaustive) if said is not None]
+        return bool(told) and not any(told)
 
 
 _IMAGE = msgspec.json.Decoder(_Image)

@@ -1,4 +1,4 @@
-"""VGG Image Annotator (VIA 1 and 2): its project, its annotations as JSON, and as CSV.
+"""VGG Image Annotator: projects of VIA 1, 2 and 3, and the annotations of the first two as JSON and as CSV.
 
 A region's phrases are its attributes whose names begin with `expression`, `phrase`, `caption`, `description` or `text`, else
 those called `name`, `label`, `class`, `category` or `type`, else its only attribute. What names nothing in the picture is a
@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats import outlines
-from stamp_data.sources.formats.core import NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.formats import outlines, via3
+from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
 from stamp_data.sources.formats.tables import header, rows
-from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, load_json
+from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, load_json, read_buffer
 from stamp_schemas import StampError
 
 _TELLING = ("expression", "phrase", "caption", "description", "text")
@@ -35,29 +36,14 @@ class _Region(msgspec.Struct):
 
 class _File(msgspec.Struct):
     filename: str
+    names: list[str] = []  # of VIA 3
     regions: list[msgspec.Raw] | dict[str, msgspec.Raw] = []
     file_attributes: _Words = {}
 
 
-class _Shape(msgspec.Struct):
-    name: str
-    all_points_x: list[float] = []
-    all_points_y: list[float] = []
-    x: float = 0.0
-    y: float = 0.0
-    width: float = 0.0
-    height: float = 0.0
-    cx: float = 0.0
-    cy: float = 0.0
-    r: float = 0.0
-    rx: float = 0.0
-    ry: float = 0.0
-    theta: float = 0.0
-
-
 _REGION = msgspec.json.Decoder(_Region)
 _FILE = msgspec.json.Decoder(_File)
-_SHAPE = msgspec.json.Decoder(_Shape)
+_SHAPE = msgspec.json.Decoder(via3.Shape)
 _WORDS = msgspec.json.Decoder(_Words)
 
 
@@ -73,13 +59,16 @@ class VIA(FormatSource):
     def is_mine(cls, path: Path) -> bool:
         if path.suffix.lower() == ".csv":
             return set(_CSV) <= set(header(path))
-        return super().is_mine(path)
+        return super().is_mine(path) or all(read_buffer(path).find(mark, 0, HEAD) >= 0 for mark in via3.MARKS)
 
-    def read(self, path: Path) -> list[tuple[str, msgspec.Raw]]:
-        """(place, entry of a picture) of all; of a CSV, of every row."""
+    def read(self, path: Path) -> list[tuple[str, msgspec.Raw]] | via3.Project:
+        """(place, entry of a picture) of all; of a CSV, of every row; a project of VIA 3 as it is."""
+        encoding = self.reading.encoding
         if path.suffix.lower() == ".csv":
-            return list(_rows(path, self.reading.encoding))
-        held = load_json(path, dict[str, msgspec.Raw], encoding=self.reading.encoding)
+            return list(_rows(path, encoding))
+        held = load_json(path, dict[str, msgspec.Raw], encoding=encoding)
+        if {"metadata", "view"} <= held.keys():
+            return load_json(path, via3.Project, encoding=encoding)
         if "_via_img_metadata" in held:
             try:
                 held = decode_row(held["_via_img_metadata"], _ENTRIES, "bad-annotation")
@@ -87,19 +76,29 @@ class VIA(FormatSource):
                 raise StampError(f"{path}: _via_img_metadata: {fault.detail}", OTHER_FORMAT) from None
         return list(held.items())
 
-    def pictures(self, document: list[tuple[str, msgspec.Raw]], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        for record, raw in document:
+    def pictures(
+        self, document: list[tuple[str, msgspec.Raw]] | via3.Project, path: Path, rejects: RejectLog
+    ) -> Iterator[Pictured]:
+        name = self.name_of(path)
+        entries = via3.entries(document, name, rejects) if isinstance(document, via3.Project) else document
+        for record, raw in entries:
             try:
                 file = decode_row(raw, _FILE, "bad-annotation")
             except RecordFault as fault:
-                rejects.add(self.name_of(path), record, fault.reason, fault.detail)
+                rejects.add(name, record, fault.reason, fault.detail)
                 continue
-            regions = file.regions.values() if isinstance(file.regions, dict) else file.regions
-            things = [_thing(one, f"{record} regions[{number}]") for number, one in enumerate(regions)]
+            regions = file.regions if isinstance(file.regions, dict) else dict(enumerate(file.regions))
+            things = [_thing(one, f"{record} regions[{key}]") for key, one in regions.items()]
             nothing = [text.strip() for text in _texts(file.file_attributes.get(NO_TARGET)) if text.strip()]
             if nothing:
                 things.append(Thing(f"{record} file_attributes", nothing))
-            yield Pictured(record, [file.filename], things)
+            yield Pictured(record, _called(file.names or [file.filename]), things)
+
+
+def _called(names: list[str]) -> list[str]:
+    """What a picture may be called here: of an address, the name at its end."""
+    bases = [urlsplit(name).path.rpartition("/")[2] for name in names if "://" in name]
+    return [name for name in dict.fromkeys([*names, *map(unquote, bases)]) if name]
 
 
 _ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -148,7 +147,7 @@ def _texts(value: object) -> list[str]:
     return []
 
 
-def _segmentation(shape: _Shape) -> msgspec.Raw:
+def _segmentation(shape: via3.Shape) -> msgspec.Raw:
     if shape.name in _NO_AREA:
         raise RecordFault("no-area", f"a {shape.name}")
     if shape.name in ("polygon", "polyshape"):

@@ -97,14 +97,16 @@ PLAIN = Annotation("plain", ("tiny.json", "plain"), conversation=[Turn("user", "
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(asked() | talked(), min_size=1, max_size=6), st.integers(1, 3))
-def test_anything_a_source_yields_is_read_back_or_accounted_for(annotations: list[Annotation], passes: int) -> None:
+@given(st.lists(asked() | talked(), min_size=1, max_size=6), st.integers(1, 3), st.integers(1, 4))
+def test_anything_a_source_yields_is_read_back_or_accounted_for(
+    annotations: list[Annotation], passes: int, rounds: int
+) -> None:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place) / "data"
         source = ListSource(root, [*annotations, PLAIN])
         for name, data in PICTURES.items():
             (root / name).write_bytes(data)
-        folder = build(source, Path(place) / "out", passes=passes)
+        folder = build(source, Path(place) / "out", passes=passes, rounds=rounds)
         with ShardSet(folder) as shards:
             records = list(shards)
             check_tars(folder, records)
@@ -112,9 +114,14 @@ def test_anything_a_source_yields_is_read_back_or_accounted_for(annotations: lis
             check_record(loaded)
         asked_for = [one for one in annotations if one.requests]
         spoken = len(annotations) - len(asked_for) + 1
-        kept = sum(len(one.record.dialogues) // (passes if one.row.targets else 1) for one in records)
+        kept = sum(_requests(one.record) // (passes if one.row.targets else 1) for one in records)
         lost = sum(row.expressions for row in read_rejects(folder / "rejects.jsonl")) - 1  # ListSource's own
         assert kept + lost == sum(len(one.requests) for one in asked_for) + spoken
+
+
+def _requests(record: Record) -> int:
+    """Of how many requests and conversations its dialogues are made."""
+    return sum(1 if one.rounds is msgspec.UNSET else len(one.rounds) for one in record.dialogues)
 
 
 def check_record(loaded: Loaded) -> None:

@@ -98,6 +98,7 @@ OTHER = {
     "encoding": "gbk",
     "crowd": "instance",
     "factor": 32,
+    "rounds": 3,
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stamp_data.export import FORMATS, export_sets
+from stamp_data.export import FORMATS, LOSSES, Loss, export_sets
 from stamp_data.export.base import Format, Place
 from stamp_data.shards.index import IndexRow, write_index
 from stamp_data.shards.manifest import manifest_bytes, read_manifest, set_digest, with_checksum
@@ -17,13 +17,16 @@ from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_data.shards.row import MEMBERS, placed
 from stamp_data.shards.writer import ShardWriter
 from stamp_schemas import Record, StampError, UsageFault
+from stamp_schemas.record import Round
 
 from ..making import tree
 
 ALL = sorted(FORMATS)
+DIALOGUES = {"ms-swift", "llama-factory", "openai"}  # formats that lose every mask
+MASKS = [to for to in ALL if to not in DIALOGUES]
 
 
-@pytest.mark.parametrize("to", ALL)
+@pytest.mark.parametrize("to", MASKS)
 def test_what_can_be_held_is_held(simple: Path, tmp_path: Path, to: str) -> None:
     seen: list[tuple[int, int, str]] = []
     report = export_sets([simple], to, tmp_path / "new" / "out", progress=lambda *state: seen.append(state))
@@ -31,6 +34,7 @@ def test_what_can_be_held_is_held(simple: Path, tmp_path: Path, to: str) -> None
     assert (report.found.records, report.found.dialogues, report.found.targets) == (9, 18, 18)
     assert seen[-1] == (9, 9, "exporting tiny/train")
     assert "9 records" in report.summary() and "not held" not in report.summary()
+    assert not (tmp_path / "new/out" / LOSSES).exists()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
 
 
@@ -41,7 +45,14 @@ def test_the_same_twice(mixed: Path, tmp_path: Path, to: str) -> None:
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
-@pytest.mark.parametrize(("to", "losses"), [("labelme", "several-masks"), ("json-png", "ignored-regions")])
+@pytest.mark.parametrize(
+    ("to", "losses"),
+    [
+        ("labelme", "several-masks"), ("label_studio", "several-masks"), ("masks", "several-masks"),
+        ("saco", "ignored-regions"), ("json-png", "ignored-regions"),
+        ("openai", "masks"), ("ms-swift", "masks"), ("llama-factory", "masks"),
+    ],
+)  # fmt: skip
 def test_a_loss_is_named_and_nothing_written_unless_it_is_allowed(
     mixed: Path, tmp_path: Path, to: str, losses: str
 ) -> None:
@@ -57,9 +68,11 @@ def test_a_loss_is_named_and_nothing_written_unless_it_is_allowed(
     with ShardSet(mixed) as shards:
         for loss in report.losses:
             assert shards.find(loss.example)
+    lines = (tmp_path / "out" / LOSSES).read_text(encoding="utf-8").splitlines()
+    assert [msgspec.json.decode(line, type=Loss) for line in lines] == report.losses
 
 
-@pytest.mark.parametrize("to", ["coco", "hf"])
+@pytest.mark.parametrize("to", ["coco", "hf", "energon"])
 def test_some_formats_hold_everything(mixed: Path, tmp_path: Path, to: str) -> None:
     report = export_sets([mixed], to, tmp_path / "out")
     assert report.found == report.written and report.found.ignored and not report.losses
@@ -175,23 +188,31 @@ def points_beyond(_: IndexRow, record: Record) -> None:
     record.dialogues[0].targets = [99]
 
 
+def asks_for_more(_: IndexRow, record: Record) -> None:
+    record.dialogues[0].targets = []
+
+
+def lacks_a_round(_: IndexRow, record: Record) -> None:
+    record.dialogues[0].rounds = [Round("0", "the dog", ["tiny.json", "1"])] * 2
+
+
 def has_no_runs(_: IndexRow, record: Record) -> None:
     record.targets[0].rle.counts = "0"
 
 
 @pytest.mark.parametrize("to", ALL)
-@pytest.mark.parametrize("change", [leads_out, is_a_program, points_beyond, has_no_runs])
+@pytest.mark.parametrize("change", [leads_out, is_a_program, points_beyond, asks_for_more, lacks_a_round, has_no_runs])
 def test_a_forged_record_is_refused_and_nothing_is_written_anywhere(
     simple: Path, tmp_path: Path, to: str, change: Callable[[IndexRow, Record], None]
 ) -> None:
     folder = tmp_path / "set"
     shutil.copytree(simple, folder)
     forge(folder, lambda *_: None)
-    export_sets([folder], to, tmp_path / "whole")
+    export_sets([folder], to, tmp_path / "whole", allow_loss=True)
     before = tree(tmp_path)
     forge(folder, change)
     with pytest.raises(StampError, match="set: ") as caught:
-        export_sets([folder], to, tmp_path / "a" / "b" / "out")
+        export_sets([folder], to, tmp_path / "a" / "b" / "out", allow_loss=True)
     assert "verify" in caught.value.hint
     assert {name for name in tree(tmp_path) if not name.startswith("set/")} == {
         name for name in before if not name.startswith("set/")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from stamp_data import rle as rles
 from stamp_data.export import export_sets
 from stamp_data.shards.reader import ShardSet
 
@@ -71,6 +72,22 @@ def test_datasets_opens_the_folder(datasets: Any, exported: Path, mixed: Path) -
             assert isinstance(row["image"], Image.Image)
             assert row["image"].size == (size["width"], size["height"])
     assert datasets.load_dataset(str(exported), "other", split="train").num_rows == 3
+
+
+def test_the_overlay_shows_the_masks(datasets: Any, exported: Path, mixed: Path) -> None:
+    """Inside of a mask it has another colour than the picture, outside the picture's."""
+    dataset = datasets.load_dataset(str(exported), "tiny", split="train")
+    assert isinstance(dataset.features["overlay"], datasets.Image)
+    with ShardSet(mixed) as shards:
+        for row, loaded in zip(dataset, shards, strict=True):
+            masks = [rles.decode(target.rle) for target in loaded.record.targets if target.area]
+            assert (row["overlay"] is None) == (not masks)
+            if masks:
+                plain, drawn = (np.asarray(row[name].convert("RGB"), int) for name in ("image", "overlay"))
+                away = np.abs(plain - drawn).sum(axis=2)
+                inside = np.any(masks, axis=0)
+                near = np.asarray(Image.fromarray(inside).filter(ImageFilter.MaxFilter(9)))
+                assert away[inside].mean() > 60 > 20 > away[~near].mean()
 
 
 def test_datasets_streams_the_parquet_alone(datasets: Any, exported: Path, mixed: Path) -> None:

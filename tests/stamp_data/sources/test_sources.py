@@ -21,7 +21,8 @@ def test_the_families_are_all_there() -> None:
     published = ["refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava"]
     own = ["coco", "labelme", "annotations", "label_studio", "cvat", "masks", "yolo", "via", "saco"]
     others = ["refcoco_parquet", "reason_seg_parquet", "lvis", "sa1b", "sa2va", "setcon", "phrasecut"]
-    assert list(SOURCES) == [*published, *own, *others]
+    semantic = ["ade20k", "coco_stuff", "pascal_part"]
+    assert list(SOURCES) == [*published, *own, *others, *semantic]
     assert all(kind.licence for kind in SOURCES.values())
 
 

@@ -100,7 +100,7 @@ def example(method: Method, of: Record, grid: tuple[int, int], seed: int = 0) ->
                 for message in one.messages
             ],
             [method.label(of, target, grid, None) for target in one.targets],
-            one.expression,
+            [one.expression] * len(one.targets),
         )
         for one in of.dialogues
     ]

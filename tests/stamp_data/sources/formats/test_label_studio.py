@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -257,3 +259,45 @@ def test_a_real_export(real_data: Path, tmp_path: Path) -> None:
     drawn = Image.new("1", (640, 426))
     ImageDraw.Draw(drawn).polygon(points, fill=1)
     assert np.mean(found.mask("Airplane") != np.asarray(drawn)) < 0.01
+
+
+def data_url(pixels: Any, mode: str) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "L", "1", "black"])
+def test_bitmasks(kind: str, tmp_path: Path) -> None:
+    """PNGs in the JSON: painted in a colour on nothing, also in black, or white on black."""
+    painted = np.random.default_rng(3).random((HEIGHT, WIDTH)) > 0.6
+    if kind in ("RGBA", "black"):
+        colour = [0, 0, 0] if kind == "black" else [90, 0, 30]
+        url = data_url(np.dstack([*(painted * value for value in colour), painted * 128]).astype(np.uint8), "RGBA")
+    else:
+        url = data_url((painted * 255).astype(np.uint8), kind)
+    found = said(tmp_path, task(1, region("m", "bitmasklabels", "cat", imageDataURL=url)))
+    assert found.phrases == ["cat"] and not found.rows and np.array_equal(found.mask("cat"), painted)
+
+
+def test_bitmasks_that_are_none(tmp_path: Path) -> None:
+    good = np.ones((HEIGHT, WIDTH), np.uint8) * 255
+    bad = {
+        "empty": data_url(good * 0, "L"),
+        "unpainted": data_url(np.zeros((HEIGHT, WIDTH, 4), np.uint8), "RGBA"),
+        "other size": data_url(good[:40], "L"),
+        "no PNG": "data:image/png;base64,AAAA",
+        "no base64": "data:image/png;base64,&&&",
+        "an address": "http://example.org/mask.png",
+        "a photograph": "data:image/jpeg;base64,AAAA",
+    }
+    regions = [region(name, "bitmasklabels", name, imageDataURL=url) for name, url in bad.items()]
+    found = said(tmp_path, task(1, region("m", "bitmasklabels", "cat", imageDataURL=data_url(good, "L")), *regions))
+    assert found.phrases == ["cat"] and [reason for _, reason in found.reasons] == ["bad-shape"] * len(bad)
+
+
+def test_what_is_not_there_as_choices(tmp_path: Path) -> None:
+    """Of a closed list of things, as people count on in a hurry."""
+    ticked = {"id": "n", "type": "choices", "from_name": "no_target", "value": {"choices": ["a cow", "a dog"]}}
+    found = said(tmp_path, task(1, ticked))
+    assert found.phrases == ["a cow", "a dog"] and not found.rows and not found.mask("a cow").any()

@@ -1,0 +1,59 @@
+"""PASCAL-Part as VLPart converts it and LISA reads it: COCO's layout, with parts as categories, on pictures of VOC 2010.
+
+The phrase of a category, `dog:head`, is `the head of the dog`, of all heads of dogs in the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from stamp_data.shards.rejects import RejectLog
+from stamp_data.sources.formats.coco_like import CocoFile, Id, holds, pages, phrases_of
+from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import load_json
+
+
+class _Image(msgspec.Struct):
+    id: Id
+    file_name: str
+    width: int | None = None
+    height: int | None = None
+
+
+_IMAGE = msgspec.json.Decoder(_Image)
+
+
+class PascalPart(FormatSource):
+    dataset = "pascal_part"
+    licence = "that of PASCAL-Part; pictures: PASCAL VOC 2010, under their Flickr licences"
+    homepage = "https://roozbehm.info/pascal-parts/pascal-parts.html"
+    format = "PASCAL-Part"
+    marks = (b'"images"', b'"annotations"', b'"aeroplane:')
+
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        return holds(path, cls.marks)
+
+    @property
+    def usual_folders(self) -> tuple[str, ...]:
+        return (*super().usual_folders, "VOCdevkit/VOC2010/JPEGImages", "VOC2010/JPEGImages", "JPEGImages")
+
+    def read(self, path: Path) -> CocoFile:
+        return load_json(path, CocoFile, encoding=self.reading.encoding)
+
+    def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
+        name = self.name_of(path)
+        phrases = phrases_of(document, name, rejects)
+        for page in pages(document, _IMAGE, name, rejects):
+            image = page.image
+            if page.spoilt:
+                every = {text for row, _ in page.entries for text in phrases.named(row.category_id)}
+                things = [Thing(page.record, sorted(every), fault=page.spoilt)]
+            else:
+                for row, thing in page.entries:
+                    thing.phrases = thing.categories = phrases.named(row.category_id)
+                things = [thing for _, thing in page.entries]
+            yield Pictured(page.record, [image.file_name], things, image.width or None, image.height or None)

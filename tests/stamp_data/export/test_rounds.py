@@ -1,0 +1,69 @@
+"""Joined dialogues on their way out: where a format has no rounds, each comes out as the requests that it was joined of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from stamp_data.export import export_sets
+from stamp_data.shards.reader import ShardSet
+from stamp_data.synth import synthesize
+
+from ..raw import build
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """gRefCOCO's train split, as it is and joined."""
+    root = tmp_path_factory.mktemp("rounds")
+    synthesize(root / "raw", images=24, size=(96, 64), seed=5)
+    folders = [root / str(rounds) / "grefcoco-unc/train" for rounds in (1, 3)]
+    for folder, rounds in zip(folders, (1, 3), strict=True):
+        build(root / "raw", folder.parents[1], "grefcoco", splits=("train",), rounds=rounds, passes=2)
+    return folders[0], folders[1]
+
+
+def exported(folder: Path, form: str, out: Path) -> dict[str, Any]:
+    """The JSON files of an export by name."""
+    export_sets([folder], form, out, allow_loss=True)
+    return {path.relative_to(out).as_posix(): json.loads(path.read_text()) for path in sorted(out.rglob("*.json"))}
+
+
+def sorted_items(found: Any, *left_out: str) -> list[str]:
+    return sorted(json.dumps({key: one[key] for key in one if key not in left_out}, sort_keys=True) for one in found)
+
+
+def test_coco_has_the_same_phrases_and_dialogues_ask_for_the_same(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    ((name, alone),) = exported(sets[0], "coco", tmp_path / "alone").items()
+    joined = exported(sets[1], "coco", tmp_path / "joined")[name]
+    assert sorted_items(joined["refs"], "ref_id", "messages") == sorted_items(alone["refs"], "ref_id", "messages")
+    for one in [*joined["annotations"], *alone["annotations"]]:
+        one["expressions"].sort()
+    assert joined["annotations"] == alone["annotations"]
+    assert all(ref["messages"][0]["content"][0]["type"] == "image" for ref in joined["refs"])
+
+
+def test_labelme_has_the_same_shapes(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    alone, joined = (exported(folder, "labelme", tmp_path / folder.parts[-3]) for folder in sets)
+    assert alone.keys() == joined.keys()
+    for name, file in alone.items():
+        assert sorted_items(joined[name]["shapes"], "group_id") == sorted_items(file["shapes"], "group_id")
+        assert joined[name]["flags"] == file["flags"]
+
+
+def test_json_and_hugging_face_keep_the_rounds(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    with ShardSet(sets[1]) as shards:
+        joined = [one for loaded in shards for one in loaded.record.dialogues if one.rounds is not msgspec.UNSET]
+    (items,) = exported(sets[1], "json-png", tmp_path / "png").values()
+    found = [one for one in items if "expressions" in one]
+    assert [one["expressions"] for one in found] == [one.expressions for one in joined]
+    assert [len(one["masks"]) for one in found] == [len(one.targets) for one in joined]
+    export_sets([sets[1]], "hf", tmp_path / "hf")
+    rows = [row for path in (tmp_path / "hf").rglob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    said = {expression for row in rows for expression in row["expressions"]}
+    assert {expression for one in joined for expression in one.expressions} <= said
