@@ -44,3 +44,8 @@ export const imageAddress = (image) => address("image", { image });
 export const suggest = (image, tool, places) => ask(address("suggest", { image }), {
   method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ tool, places }),
 });
+
+/** What is to be said of phrases as they are written, and a mask in the model's labels; see `hints.py`. */
+export const hints = (image, phrases, mask) => ask(address("hints", { image }), {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ phrases, mask: mask ?? "" }),
+});

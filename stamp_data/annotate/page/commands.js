@@ -41,6 +41,7 @@ export const COMMANDS = [
   ["-", "Zoom out", "view", (page) => page.stage.zoom(0.8)],
   ["v", "Whole picture", "view", (page) => page.stage.fit()],
   ["V", "One to one", "view", (page) => page.stage.zoom(1 / page.stage.scale)],
+  ["P", "Patches", "view", (page) => page.patches()],
   ["o", "Hide masks", "view", (page) => page.hide()],
   ["z", "Undo", "page", (page) => page.session.undo()],
   ["y", "Redo", "page", (page) => page.session.redo()],
