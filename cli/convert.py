@@ -10,14 +10,16 @@ import typer
 
 from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
 from stamp_cli.export import AllowLoss, Polygons
-from stamp_cli.make import Crowds, Encoding, FollowLinks, Images, Json, Workers
+from stamp_cli.make import Crowds, Encoding, FollowLinks, Images, Json, Workers, folder_of_root
 
 if TYPE_CHECKING:
     from stamp_data.executors import Executor
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="A", help="Raw data, a file or a folder; or shard sets.")],
+    source: Annotated[
+        str, typer.Argument(metavar="A", help="Raw data, a file, a folder or hf:OWNER/NAME; or shard sets.")
+    ],
     out: Annotated[
         Path, typer.Argument(metavar="B", help="New folder; its name may speak of the format, as pets-coco.")
     ],
@@ -46,6 +48,9 @@ def convert(
     from stamp_data.executors.local import LocalExecutor, usable_cores
 
     gc.disable()  # as in `build`
+    if source.startswith("hf:"):
+        folder, follow_links = folder_of_root(Path(source), [origin] if origin else [], follow_links)
+        source = str(folder)
     job = Job((), Path(), Path(), tuple(split or ()), encoding=encoding, crowd=crowd, images=tuple(images or ()),
               follow_links=follow_links)  # fmt: skip
     way = Way(job, origin, to, polygons, allow_loss, shards)

@@ -129,7 +129,7 @@ def build(
     try:
         from stamp_data.build.jobs import Job, run_job
 
-        root, follow_links = _located(root, names, follow_links)
+        root, follow_links = folder_of_root(root, names, follow_links)
         job = Job(
             names=tuple(names),
             root=root,
@@ -168,7 +168,7 @@ def build(
     say(f"Next: stamp-data inspect {out}")
 
 
-def _located(root: Path, names: Sequence[str], follow_links: bool) -> tuple[Path, bool]:
+def folder_of_root(root: Path, names: Sequence[str], follow_links: bool) -> tuple[Path, bool]:
     """The folder that a root stands for, and whether its files may be links that lead out of it."""
     if not str(root).startswith("hf:"):
         return root, follow_links
@@ -216,7 +216,7 @@ def doctor(
     from stamp_data.doctor import examine
     from stamp_data.sources import Reading
 
-    root, follow_links = _located(root, (), follow_links)
+    root, follow_links = folder_of_root(root, (), follow_links)
     with progress_bar() as report:
         report(0, 0, f"examining {root}")
         pictures = checked_images(images or ())

@@ -13,6 +13,8 @@ MOST_NESTED = 8  # tokens within tokens within tokens; more is an attack, and wo
 CONTROL_TOKEN = re.compile(r"<\|[^<>|]*\|>|\[class_name\]|\{sent\}|\{answer\}|<image>|<video>", re.IGNORECASE)
 """What must never stand in an expression or a message, besides the `<|seg|>` of our own answers."""
 
+_UNSEEN = "\u00ad\u200b\u200e\u200f\u2060 "  # without width, besides spaces
+
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
@@ -50,9 +52,16 @@ def clean(text: str, limit: int, *, one_line: bool) -> tuple[str, list[str]]:
     elif removed:
         text = re.sub(r"[ \t]+", " ", text)
     text = text.strip()
-    if not text:
+    if not look(text):
         raise TextFault("empty-text", "no text" if not removed else f"no text besides {', '.join(removed[:5])}")
     return text, removed
+
+
+def look(text: str) -> str:
+    """What two texts have in common that look the same: composed (macOS writes `é` as two characters), and without what cannot
+    be seen at the ends.
+    """
+    return unicodedata.normalize("NFC", text).strip(_UNSEEN)
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -138,6 +138,8 @@ def _check(loaded: Loaded, place: str) -> None:
             raise ValueError("a dialogue points at a target that is not there")
         if any(one.masks != len(one.targets) for one in record.dialogues):
             raise ValueError("a dialogue asks for another number of masks than it names")
+        if any(one.rounds and len(one.messages) != 2 * len(one.rounds) for one in record.dialogues):
+            raise ValueError("a dialogue has not two messages to each of its rounds")
     except (ValueError, OverflowError) as fault:
         hint = f"`stamp-data verify {place}` names every fault"
         raise StampError(f"{place}: {row.key[:100]!r}: {fault}", hint) from None

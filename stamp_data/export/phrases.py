@@ -18,6 +18,7 @@ from stamp_data.export.texts import parted, single_round
 from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
 from stamp_data.shards.reader import Loaded
+from stamp_data.text import look
 from stamp_schemas import RLE, Dialogue, ImageInfo, Record, StampError, TargetInfo
 
 IGNORE = "__ignore__"
@@ -72,7 +73,7 @@ class PhraseFormat(Format):
         self.tally.hold(records=1, pictures=1)
 
     def _name(self, page: Page, record: Record) -> None:
-        """Put phrases to their targets, by expression: the target, and the sentence that it was first drawn from."""
+        """Put phrases to their targets, by how their words look: the target, and the sentence that it was first drawn from."""
         held: dict[str, tuple[int, str]] = {}
         for dialogue in record.dialogues:
             losses = [loss for one in parted(dialogue) if (loss := self._put(one, page, held))]
@@ -90,8 +91,8 @@ class PhraseFormat(Format):
         if loss := self._loss(dialogue, held):
             return loss
         number = dialogue.targets[0]
-        if dialogue.expression not in held:  # else a further pass over the sentence, which the phrase stands for
-            held[dialogue.expression] = number, _sentence(dialogue)
+        if look(dialogue.expression) not in held:  # else a further pass over the sentence, which the phrase stands for
+            held[look(dialogue.expression)] = number, _sentence(dialogue)
             there = page.named.setdefault(number, []) if page.targets[number].area else page.nothing
             there.append(dialogue.expression)
         return None
@@ -105,7 +106,7 @@ class PhraseFormat(Format):
         if dialogue.expression in self.reserved:
             return "reserved-words", "the expression would mean something else there"
         number = dialogue.targets[0]
-        first, sentence = held.get(dialogue.expression, (number, _sentence(dialogue)))
+        first, sentence = held.get(look(dialogue.expression), (number, _sentence(dialogue)))
         if first != number:
             why = "a phrase names all that bears it, and these words mean another target of the picture too"
             return "same-words", why

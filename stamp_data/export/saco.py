@@ -5,6 +5,7 @@
 
 Boxes and areas are shares of the picture, as there. An entry without annotations is a phrase that names nothing in the picture.
 A mask of several things is said to hold all pixels of its phrase, and not to be one instance (`is_instance_exhaustive` 0).
+SAM 3's evaluation wants a number for each phrase (`queried_category`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ class SACo(PhraseFormat):
     notes = (
         "questions and answers around the expressions are left out: `stamp-data build saco` draws them anew",
         "categories of targets are left out: all of SA-Co's are called object",
-        "what several phrases name is written for each of them",
         STORED,
         PARTED,
     )
@@ -36,7 +36,7 @@ class SACo(PhraseFormat):
         self._split = place.split
         self._pictures = self.out / place.dataset / "images" / place.split
         self._pictures.mkdir(parents=True)
-        head = {
+        head: dict[str, object] = {
             "info": {
                 "description": place.manifest.name,
                 "url": place.manifest.homepage,
@@ -47,6 +47,7 @@ class SACo(PhraseFormat):
         }
         path = self.out / place.dataset / "annotations" / f"{place.split}.json"
         self._file = JsonObject(path, head, ("images", "annotations"))
+        self._queried: dict[str, int] = {}
         self._images = self._annotations = 0
 
     def write(self, page: Page, loaded: Loaded) -> None:
@@ -64,7 +65,10 @@ class SACo(PhraseFormat):
         alone = int(target is None or len(target.instances) <= 1)
         image = {"id": self._images, "file_name": f"images/{self._split}/{name}", "text_input": phrase}
         size = {"width": width, "height": height}
-        self._file.append("images", image | size | {"is_instance_exhaustive": alone, "is_pixel_exhaustive": 1})
+        queried = {"queried_category": str(self._queried.setdefault(phrase, len(self._queried)))}
+        self._file.append(
+            "images", image | size | queried | {"is_instance_exhaustive": alone, "is_pixel_exhaustive": 1}
+        )
         if target is None:
             return
         self._annotations += 1
@@ -78,6 +82,7 @@ class SACo(PhraseFormat):
             "bbox": [x / width, y / height, across / width, down / height],
             "iscrowd": 0,
             "source": "manual",
+            "target": target.id,
         }
         self._file.append("annotations", entry)
 

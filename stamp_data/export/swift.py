@@ -21,7 +21,7 @@ class Swift(ChatFormat):
         f"{STORED}, and so are their boxes",
         "ms-swift finds the pictures with ROOT_IMAGE_DIR set to the exported folder",
     )
-    reserved = ("<audio>", BOX, "<ref-object>")
+    reserved = (BOX, "<ref-object>", "<audio>", "<cot-process>", "<start-image>")
     why = "a dialogue there has texts, pictures and boxes: of each mask its box is kept"
 
     def item(self, dialogue: Dialogue, record: Record, image: str) -> dict[str, object]:

@@ -12,6 +12,8 @@ from typing import Any
 from stamp_data.files import BLOCK, open_plain
 from stamp_data.hub.places import Hub, Progress
 from stamp_data.shards.stores.base import brief
+from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.paths import image_path
 from stamp_schemas import StampError, UsageFault
 
 TOGETHER = 16  # files that are sent before the next ones are looked at
@@ -52,7 +54,8 @@ class HuggingFaceHub(Hub):
     def _tree(self) -> dict[str, Any]:
         with told(self.name):
             tree = self._api.list_repo_tree(self.name, recursive=True, revision=self._commit, repo_type="dataset")
-            return {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}  # folders have none
+            files = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}  # folders have none
+        return {name: entry for name, entry in files.items() if _leads_nowhere(name)}
 
     def files(self) -> dict[str, int]:
         return {name: int(entry.size) for name, entry in self._tree.items()}
@@ -98,6 +101,14 @@ class HuggingFaceHub(Hub):
             )
         self.__dict__["_commit"] = str(done.oid)
         del self._tree
+
+
+def _leads_nowhere(name: str) -> bool:
+    """Whether a file of that name stays in the folder that it is put into; the client leaves that to the server."""
+    try:
+        return image_path("", name) == name
+    except RecordFault:
+        return False
 
 
 def valid_name(name: str) -> None:

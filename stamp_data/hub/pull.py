@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from stamp_data.files import TEXT_LIMIT, file_digest, read_plain
 from stamp_data.hub.places import Hub, Progress, open_hub
-from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, WIDS, parse_manifest, set_digest
+from stamp_data.shards.manifest import MANIFEST
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.paths import image_path
+from stamp_data.verify.sets import check_manifest
 from stamp_data.writing import hold, write_atomic
 from stamp_schemas import Manifest, StampError, UsageFault
 
@@ -66,19 +67,15 @@ def _pull_set(hub: Hub, folder: str, there: dict[str, int], out: Path, progress:
     where = f"{hub}/{folder}"
     if there[f"{inner}{MANIFEST}"] > TEXT_LIMIT:
         raise StampError(f"{where}/{MANIFEST}: {there[f'{inner}{MANIFEST}']:,} bytes", "is it the right file?")
-    data = read_plain(hub.fetch(f"{inner}{MANIFEST}", out / STAGE))
-    manifest = parse_manifest(data, where, checked=True)
+    got = hub.fetch(f"{inner}{MANIFEST}", out / STAGE)
+    manifest, faults = check_manifest(got.parent)
+    if manifest is None or faults:
+        raise StampError(f"{where}/{faults[0]}", "pull again; if it stays, it has to be pushed anew")
+    data = read_plain(got)
     target = out / _safe_name(manifest, where)
-    digests = _digests(manifest, where)
+    digests = {entry.path: entry.digest for entry in manifest.shards} | manifest.files
     _check_free(target, data)
-    if lacking := [name for name in digests if f"{inner}{name}" not in there]:
-        raise StampError(f"{where}: lacks {lacking[0]}", "its push is not done: the same push goes on")
-    for entry in manifest.shards:
-        if there[f"{inner}{entry.path}"] != entry.bytes:
-            found = there[f"{inner}{entry.path}"]
-            raise StampError(
-                f"{where}/{entry.path}: {found:,} bytes, the manifest says {entry.bytes:,}", "push it anew"
-            )
+    _check_there(manifest, digests, {name.removeprefix(inner): size for name, size in there.items()}, where)
     pulled = Pulled(str(target), manifest.name, manifest.digest, 0, 0, 0)
     for done, (name, digest) in enumerate(digests.items()):
         progress(done, len(digests), f"{manifest.name}: fetching")
@@ -110,25 +107,21 @@ def _fetch(hub: Hub, name: str, digest: str, path: Path, stage: Path) -> None:
 
 
 def _safe_name(manifest: Manifest, where: str) -> str:
-    """Where a set goes, relative to the folder of all: as its settings call it, and nowhere else."""
+    """Where a set goes, relative to the folder of all: as it is called, and nowhere else."""
     try:
-        name = image_path("", manifest.settings.name)
+        return image_path("", manifest.name)
     except RecordFault as fault:
-        raise StampError(
-            f"{where}/{MANIFEST}: a set of that name is not pulled: {fault.detail}", "who made it?"
-        ) from None
-    if name != manifest.name:
-        raise StampError(
-            f"{where}/{MANIFEST}: is called {manifest.name[:99]!r}, its settings say {name!r}", "push it anew"
-        )
-    return name
+        raise StampError(f"{where}/{MANIFEST}: no set of that name is pulled: {fault.detail}", "who made it?") from None
 
 
-def _digests(manifest: Manifest, where: str) -> dict[str, str]:
-    """The digests of all files but the manifest."""
-    if set(manifest.files) != {INDEX, WIDS, REJECTS} or manifest.digest != set_digest(manifest.shards):
-        raise StampError(f"{where}/{MANIFEST}: does not name the files of a set", "push it anew")
-    return {entry.path: entry.digest for entry in manifest.shards} | manifest.files
+def _check_there(manifest: Manifest, names: Iterable[str], there: Mapping[str, int], where: str) -> None:
+    """StampError for a set of which a file is missing, or a shard of another size. there: bytes of files by their names."""
+    if lacking := [name for name in names if name not in there]:
+        raise StampError(f"{where}: lacks {lacking[0]}", "its push is not done: the same push goes on")
+    for entry in manifest.shards:
+        if (found := there[entry.path]) != entry.bytes:
+            detail = f"{found:,} bytes, the manifest says {entry.bytes:,}"
+            raise StampError(f"{where}/{entry.path}: {detail}", "it has to be pushed anew")
 
 
 def _check_free(target: Path, data: bytes) -> None:

@@ -101,9 +101,9 @@ class _Record(msgspec.Struct):
 
     @property
     def pictures(self) -> list[str]:
-        """Names of all its pictures; those that a turn repeats count once."""
-        keys = [[value] if isinstance(value, str) else value or [] for value in (self.image, self.images)]
-        names = [name for one in keys for name in one if name]
+        """Names of all its pictures; those that a turn, or the other key, repeats count once."""
+        one, other = ([value] if isinstance(value, str) else value or [] for value in (self.image, self.images))
+        names = [name for name in (one if one == other else one + other) if name]
         parts = [part.path for turn in self.turns for part in turn.parts if part.path]
         return names + [path for path in parts if path not in names]
 

@@ -1,7 +1,7 @@
 """Pictures of one's own: things that are called the same are asked for together, since the words name them all.
 
-Phrases are cleaned before they are compared. A phrase of which any region cannot be used is lost as a whole: the mask
-would lack what the words name.
+Phrases are cleaned before they are compared, and compared as they look. A phrase of which any region cannot be used is lost as
+a whole: the mask would lack what the words name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.refer import NOTHING, make_unique
-from stamp_data.text import EXPRESSION_LIMIT, TextFault, clean
+from stamp_data.text import EXPRESSION_LIMIT, TextFault, clean, look
 from stamp_schemas import Region, Request, Target
 from stamp_schemas.annotation import Where
 
@@ -37,7 +37,7 @@ class Naming:
         self.file = file
         self.record = record
         self.rejects = rejects
-        self._named: dict[str, Named] = {}
+        self._named: dict[str, Named] = {}  # by the look of the phrase, as _lost
         self._lost: set[str] = set()
         self._everywhere: list[Region] = []
 
@@ -73,13 +73,13 @@ class Naming:
         """A record cannot be used, and the phrases that it bears are lost with it; one row names both."""
         quoted = ", ".join(repr(phrase[:QUOTED]) for phrase in phrases)
         detail = f"{fault.detail}; lost with it: {quoted}" if phrases else fault.detail
-        lost = set(phrases) - self._lost
+        lost = set(map(look, phrases)) - self._lost
         self._lost |= lost
         self.rejects.add(self.file, record, fault.reason, detail, expressions=len(lost))
 
     def result(self) -> list[Named]:
         """What is left, with reject rows for phrases that cannot be used."""
-        return [named for phrase, named in self._named.items() if phrase not in self._lost and self._is_usable(named)]
+        return [named for looks, named in self._named.items() if looks not in self._lost and self._is_usable(named)]
 
     def ask(self) -> tuple[list[Target], list[Request]]:
         """One request per phrase; phrases that name the same instances share a target, called by the instances' ids."""
@@ -99,7 +99,7 @@ class Naming:
         return targets, requests
 
     def _of(self, phrase: str) -> Named:
-        return self._named.setdefault(phrase, Named(phrase))
+        return self._named.setdefault(look(phrase), Named(phrase))
 
     def _place(self, named: Named) -> Where:
         """The one record that bears the phrase, else the picture's."""

@@ -17,7 +17,7 @@ from stamp_schemas import StampError
 
 USUAL_ORDER = ("train", "val", "test", "testA", "testB", "testC")
 NO_TARGET = "-1"
-_SEVERAL = re.compile(r"test([A-C](?:,?[A-C])+)", re.ASCII)
+_SEVERAL = re.compile(r"test([A-C](?:(?:, ?)?(?:test)?[A-C])+)", re.ASCII)
 _TEXTS, _LISTS = (str, bytes), (list, tuple)  # a union would be made anew with every look
 NAME_LIMIT = 200  # characters of an id or a split's name
 

@@ -1,4 +1,5 @@
-"""Base models: folders, names on the Hugging Face hub, and what an adapter remembers of the one that it was trained on."""
+"""Base models: folders, names on the Hugging Face hub or of the package, and what an adapter remembers of the one that it was
+trained on."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import msgspec
 from stamp_data.writing import json_text
 from stamp_schemas import StampError, UsageFault
 from stamp_train.backbones.folder import digest
+from stamp_train.backbones.packaged import packaged
 
 RECORD = "base.json"  # beside an adapter's weights
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
@@ -18,8 +20,8 @@ _FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 class Base(msgspec.Struct, frozen=True):
     """The model that an adapter belongs to, and what else it takes to open it again.
 
-    start: absolute path or hub name. digest: see `stamp_train.backbones.folder`. stamp: the settings that config.json has under
-    that name. dtype: of the layers. Adapters of earlier versions do not say the last two.
+    start: absolute path, or a name: of the hub or of the package. digest: see `stamp_train.backbones.folder`. stamp: the
+    settings that config.json has under that name. dtype: of the layers. Adapters of earlier versions do not say the last two.
     """
 
     start: str
@@ -34,11 +36,13 @@ def find(start: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    folder = Path(start).expanduser()
+    folder = packaged(start) or Path(start).expanduser()
     if folder.is_dir():
         return folder
     if not _may_be_name(start):
-        raise UsageFault(f"{start}: no such folder", "give the folder of a model, or its name on the Hugging Face hub")
+        raise UsageFault(
+            f"{start}: no such folder", "give the folder of a model, its name on the Hugging Face hub, or tiny-base"
+        )
     try:
         return Path(snapshot_download(start, local_files_only=True))
     except LocalEntryNotFoundError:
@@ -51,7 +55,7 @@ def fetch(start: str) -> Path:
     from huggingface_hub import snapshot_download
 
     folder = find(start)
-    if folder is not None and folder == Path(start).expanduser():
+    if folder is not None and folder in (packaged(start), Path(start).expanduser()):
         return folder
     try:
         return Path(snapshot_download(start, allow_patterns=_FILES))

@@ -19,6 +19,7 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from stamp_schemas import StampError, UsageFault
+from stamp_train.backbones.packaged import packaged
 
 RECIPE, DEEPSPEED, LOG, EVALUATIONS = "recipe.yaml", "deepspeed.json", "log.jsonl", "evaluations.jsonl"
 CHECKPOINTS, FINAL = "checkpoints", "final"
@@ -63,10 +64,12 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The folder that holds the weights: `path` itself or, in the folder of a run, its finished model or newest checkpoint.
+    """The folder that holds the weights: `path` itself or, in the folder of a run, its finished model or newest checkpoint; or
+    what comes with the package under that name.
 
     UsageFault: there is none.
     """
+    path = packaged(path) or path
     if not path.is_dir():
         raise UsageFault(f"{path}: no such checkpoint folder", "give the folder of a checkpoint or of a run")
     for folder in (path, path / FINAL, *reversed(find(path / CHECKPOINTS))):

@@ -17,6 +17,7 @@ from stamp_data.build.seal import mended, unseal
 from stamp_data.build.split import describe_inputs
 from stamp_data.build.task import run_task
 from stamp_data.files import file_digest
+from stamp_data.hub import pull
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.reading import StatsReader
 from stamp_data.inspect.record_stats import RecordStats
@@ -122,6 +123,26 @@ def read_record(path: Path) -> str:
 
 
 # --- files ---------------------------------------------------------------------------------------------------------------
+
+
+def on_a_hub(root: Path) -> Path:
+    """The set in a folder in place of a hub; its manifest is what is damaged."""
+    folder = root / "hub/tiny/train"
+    folder.mkdir(parents=True)
+    return copy(folder, MANIFEST)
+
+
+def read_from_hub(path: Path) -> str:
+    """Pulled whole or refused, and never a manifest beside what is not its own."""
+    hub = path.parents[2]
+    out = hub.with_name("out")
+    shutil.rmtree(out, ignore_errors=True)
+    try:
+        for one in pull(f"file://{hub}", out):
+            assert not verify_set(one.folder, labels=False)
+    finally:
+        assert {file.name for file in hub.parent.iterdir()} <= {"hub", "out"}
+    return WHOLE
 
 
 def check_tar(path: Path, rows: list[IndexRow] | None, *, labels: bool) -> str:
@@ -253,6 +274,7 @@ READERS: list[Reader] = [
         file_of_set(f"set, {name} damaged", name, read_set, BYTES, 25)
         for name in (INDEX, MANIFEST, REJECTS, WIDS, SHARD)
     ),
+    Reader("set on a hub", on_a_hub, read_from_hub, TEXT, 100),
     Reader("task", write_task, read_task, TEXT, 200),
     Reader("receipt", write_receipt, read_a_receipt, TEXT, 200),
     Reader("stopped build", write_state, go_on, TEXT, 25),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean, printable
+from stamp_data.text import EXPRESSION_LIMIT, TURN_LIMIT, TextFault, clean, look, printable
 
 from .raw import Raw, build_one, texts
 
@@ -60,7 +60,7 @@ def test_no_token_survives_and_cleaning_again_changes_nothing(text: str, one_lin
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1))
 def test_ordinary_text_is_kept_word_for_word(text: str) -> None:
-    if not text.strip() or re.search(r"[<>{}\[\]|\ufeff]", text):
+    if not look(text) or re.search(r"[<>{}\[\]|\ufeff]", text):
         return
     assert clean(text, TURN_LIMIT, one_line=False) == (text.strip(), [])
 
@@ -148,3 +148,9 @@ def test_a_terminal_obeys_nothing_printable() -> None:
     hostile = "a\x1b[2J\x9b1m\x07\r\n\tb\u202e\u200f\u2028\udcff é 漢\xa0."
     assert printable(hostile, "\n\t") == "a�[2J�1m��\n\tb���� é 漢\xa0."
     assert "\n" not in printable(hostile) and printable(printable(hostile)) == printable(hostile)
+
+
+@pytest.mark.parametrize("text", ["\u200b", " \u200b\u00a0", "\u00ad", "\u200e\u200f"])
+def test_a_text_that_nobody_can_see_is_none(text: str) -> None:
+    with pytest.raises(TextFault, match="no text"):
+        clean(text, TURN_LIMIT, one_line=True)

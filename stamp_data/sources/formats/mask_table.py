@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,6 +49,7 @@ COLUMNS = {
     "split": ("split", "subset"),
 }
 FOLDER = "masks"
+LINES = 64  # of JSON lines that are looked at to see what they are
 _LINE = msgspec.json.Decoder(dict[str, object])
 
 
@@ -74,8 +76,8 @@ class MaskTable(FormatSource):
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
-        names = _first_keys(path) if path.suffix.lower() == ".jsonl" else header(path)
-        return _columns(names).keys() >= {"picture", "mask", "phrase"}
+        rows_of = _first_keys(path) if path.suffix.lower() == ".jsonl" else [header(path)]
+        return any(_columns(names).keys() >= {"picture", "mask", "phrase"} for names in rows_of)
 
     @property
     def inputs(self) -> list[Path]:
@@ -157,11 +159,13 @@ def _json_rows(path: Path, encoding: str) -> Iterator[tuple[str, Mapping[str, ob
             raise StampError(f"{path}: line {number}: {fault}", OTHER_FORMAT) from None
 
 
-def _first_keys(path: Path) -> list[str]:
-    try:
-        return list(_LINE.decode(bytes(read_buffer(path)[: 1 << 20]).removeprefix(BOM).lstrip().partition(b"\n")[0]))
-    except UNDECODABLE:
-        return []
+def _first_keys(path: Path) -> Iterator[list[str]]:
+    """The keys of the first lines: some rows may leave the mask out."""
+    for line in islice(bytes(read_buffer(path)[: 1 << 20]).removeprefix(BOM).lstrip().split(b"\n"), LINES):
+        try:
+            yield list(_LINE.decode(line))
+        except UNDECODABLE:
+            return
 
 
 def _columns(names: Iterable[str]) -> dict[str, str]:

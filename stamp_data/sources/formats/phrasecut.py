@@ -1,6 +1,7 @@
 """PhraseCut (VGPhraseCut): tasks of a phrase and the polygons of all that it names, on pictures of Visual Genome.
 
-`refer_<split>.json`, with pictures called `<image_id>.jpg`. A task's phrase names all its instances; sizes are the pictures'.
+`refer_<split>.json`, with pictures called `<image_id>.jpg`. A task's phrase names all its instances, and nothing in the picture
+if the list of them is empty.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class PhraseCut(FormatSource):
             thing = Thing(record, [task.phrase])
             try:
                 parts = decode_row(task.polygons, _POLYGONS, "bad-shape")
-                thing.segmentation = outlines.polygons(outline for instance in parts for outline in instance)
+                if parts:
+                    thing.segmentation = outlines.polygons(outline for instance in parts for outline in instance)
             except RecordFault as fault:
                 thing.fault = fault
             identity = numbers.name(task.image_id)

@@ -39,7 +39,8 @@ class _Image(msgspec.Struct):
     @property
     def lacks(self) -> bool:
         """Whether more of the picture is of its phrase than the masks say."""
-        return self.is_pixel_exhaustive in (0, False) and not self.is_instance_exhaustive
+        told = [said for said in (self.is_pixel_exhaustive, self.is_instance_exhaustive) if said is not None]
+        return bool(told) and not any(told)
 
 
 _IMAGE = msgspec.json.Decoder(_Image)
@@ -79,4 +80,5 @@ def _said(page: Page[_Image]) -> list[Thing]:
         return [Thing(page.record, image.phrases, fault=why)]
     for row, thing in page.entries:
         thing.phrases = [row.noun_phrase] if row.noun_phrase else image.phrases
+        thing.instance = row.target if isinstance(row.target, str) else thing.instance
     return [thing for _, thing in page.entries] or [Thing(page.record, image.phrases)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT, as_utf8, read
 from stamp_schemas import StampError
 
 _HEAD = 1 << 16  # bytes
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _REMARK = "#"  # that VIA 1 puts before the names of the columns
 BEYOND = "\0beyond"
 """What cells are called that follow the last column: mostly the rest of a text with a comma that has no quotes."""
@@ -18,9 +20,11 @@ BEYOND = "\0beyond"
 
 def header(path: Path) -> list[str]:
     """Names of the columns, [] if there are none; StampError if the file cannot be read."""
-    head = bytes(read_buffer(path)[:_HEAD]).partition(b"\n")[0]
+    head = bytes(read_buffer(path)[:_HEAD])
     try:
-        line = head.decode("utf-8-sig").removeprefix(_REMARK)
+        # as spreadsheets write "Unicode text"; whoever reads the rows is told which encoding to name
+        text = head.decode("utf-16", "ignore") if head[:2] in _UTF16 else head.partition(b"\n")[0].decode("utf-8-sig")
+        line = text.partition("\n")[0].removeprefix(_REMARK)
         return next(csv.reader([line], delimiter=_delimiter(line)), [])
     except (UnicodeDecodeError, csv.Error):
         return []
@@ -33,6 +37,9 @@ def rows(path: Path, encoding: str = "") -> Iterator[tuple[str, dict[str, str]]]
     delimiter = _delimiter(text.partition("\n")[0])
     reader = csv.DictReader(io.StringIO(text, newline=""), restkey=BEYOND, delimiter=delimiter, strict=True)
     try:
+        names = [name.strip() for name in reader.fieldnames or ()]
+        if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
+            raise StampError(f"{path}: several columns are called {twice[0][:40]!r}", "rename all but one of them")
         for row in reader:
             cells = {name: cell for name, cell in row.items() if isinstance(cell, str)}
             beyond = "".join(row.get(BEYOND) or []).strip()

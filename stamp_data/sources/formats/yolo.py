@@ -122,7 +122,7 @@ class YOLO(FormatSource):
 
     def read(self, path: Path) -> list[str]:
         try:
-            return read_plain(path, SMALL_LIMIT).decode("ascii").splitlines()
+            return read_plain(path, SMALL_LIMIT).decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as fault:
             raise StampError(f"{path} cannot be read: {fault}", OTHER_FORMAT) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ def test_dog_names_both_dogs(case: str, made: Made, tmp_path: Path) -> None:
     found, rejects = built(made(case), tmp_path / "out", case.partition("-")[0])
     assert list(found) == ["dog"] and not rejects
     assert (found["dog"][0] == blocks(LEFT, RIGHT)).all()
+
+
+@pytest.mark.parametrize("label", ["caf\u00e9", "cafe\u0301 ", "cafe\u0301\u200b", "\u200ecaf\u00e9"])
+def test_labels_that_look_the_same_are_the_same(label: str, made: Made, tmp_path: Path) -> None:
+    root = made("labelme-trailing-space")
+    path = next(root.glob("*.json"))
+    file = json.loads(path.read_text(encoding="utf-8"))
+    for shape, name in zip(file["shapes"], ("caf\u00e9", label), strict=True):
+        shape["label"] = name
+    path.write_text(json.dumps(file), encoding="utf-8")
+    found, rejects = built(root, tmp_path / "out", "labelme")
+    assert list(found) == ["caf\u00e9"] and not rejects
+    assert (found["caf\u00e9"][0] == blocks(LEFT, RIGHT)).all()
 
 
 @pytest.mark.parametrize(("crowd", "area", "ignored"), [("ignore", 3500, 3200), ("instance", 6700, 0)])

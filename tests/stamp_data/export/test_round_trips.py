@@ -1,13 +1,15 @@
 """Out and in again: every dialogue comes back with its picture, split, phrase, masks and ignored regions, or is counted.
 
-Formats that `build` reads are built again; JSON + PNG and Hugging Face's Parquet are read by the description of their layout.
+Formats that `build` reads are built again; the others of masks are read by the description of their layout.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from stamp_data.synth import synthesize
 from stamp_schemas import Annotation, Dialogue, ImageRef, Request, StampError, Target
 
 from ..making import ListSource, box, build, draw
+from ..test_pixels import oriented
 
 FAMILIES = ("refcoco", "refcoco+", "refcocog", "refclef", "grefcoco", "reason_seg", "llava")
 BUILT_AGAIN = ("coco", "labelme", "label_studio", "masks", "saco")
@@ -136,12 +139,16 @@ def test_families_are_built_again(form: str, family: str, shards: Path, tmp_path
 def test_families_are_read_out_of_json_and_png(family: str, shards: Path, tmp_path: Path) -> None:
     folders = sets_of(shards, family)
     report = export_sets(folders, "json-png", tmp_path / "out", allow_loss=True)
-    assert {loss.code for loss in report.losses} <= {"ignored-regions"} and not lost(report, "dialogues")
+    check_json_png(folders, tmp_path / "out", report)
+    assert bool(lost(report, "ignored")) == (family == "reason_seg")
+
+
+def check_json_png(folders: list[Path], out: Path, report: ExportReport) -> None:
+    """By the description of the layout."""
+    assert {loss.code for loss in report.losses} <= {"ignored-regions"}
     ignored = 0
     for folder in folders:
-        items = {
-            one["id"]: one for one in json.loads(next((tmp_path / "out").glob(f"*/{folder.name}.json")).read_text())
-        }
+        items = {one["id"]: one for one in json.loads(next(out.glob(f"*/{folder.name}.json")).read_text())}
         with ShardSet(folder) as records:
             for loaded in records:
                 ignored += sum(target.ignore_rle is not None for target in loaded.record.targets)
@@ -150,21 +157,26 @@ def test_families_are_read_out_of_json_and_png(family: str, shards: Path, tmp_pa
                     assert (item["expression"], item["messages"]) == (
                         dialogue.expression, msgspec.to_builtins(dialogue.messages),
                     )  # fmt: skip
-                    pictures = [(tmp_path / "out" / path).read_bytes() for path in item["images"]]
+                    pictures = [(out / path).read_bytes() for path in item["images"]]
                     assert pictures == ([loaded.image] if loaded.image else [])
-                    masks = [np.asarray(Image.open(tmp_path / "out" / path)) // 255 for path in item["masks"]]
+                    masks = [np.asarray(Image.open(out / path)) // 255 for path in item["masks"]]
                     expected = [rles.decode(loaded.record.targets[number].rle) for number in dialogue.targets]
                     assert all(map(np.array_equal, masks, expected)) and len(masks) == len(expected)
         assert not items
-    assert lost(report, "ignored") == ignored and bool(ignored) == (family == "reason_seg")
+    assert lost(report, "ignored") == ignored
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_are_read_out_of_parquet(family: str, shards: Path, tmp_path: Path) -> None:
     folders = sets_of(shards, family)
-    assert not export_sets(folders, "hf", tmp_path / "out").losses
+    check_parquet(folders, tmp_path / "out", export_sets(folders, "hf", tmp_path / "out"))
+
+
+def check_parquet(folders: list[Path], out: Path, report: ExportReport) -> None:
+    """By its columns."""
+    assert not report.losses
     for folder in folders:
-        paths = sorted((tmp_path / "out").glob(f"*/{folder.name}-*.parquet"))
+        paths = sorted(out.glob(f"*/{folder.name}-*.parquet"))
         rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
         with ShardSet(folder) as records:
             for row, loaded in zip(rows, records, strict=True):
@@ -173,6 +185,43 @@ def test_families_are_read_out_of_parquet(family: str, shards: Path, tmp_path: P
                 assert np.array_equal(
                     np.array(row["labels"] or [], np.uint8), [] if loaded.labels is None else loaded.labels
                 )
+
+
+def check_tars(folders: list[Path], out: Path, report: ExportReport) -> None:
+    """By tar alone, at the places that the side files give."""
+    assert not report.losses
+    for folder in folders:
+        with ShardSet(folder) as records:
+            expected = {loaded.row.key: records.member(loaded.row, "json") for loaded in records}
+        found = {}
+        for path in out.glob(f"*/{folder.name}/*.tar"):
+            begins = np.fromfile(path.with_suffix(".tar.idx"), "<u8")
+            for begin, end in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True):
+                with tarfile.open(fileobj=io.BytesIO(path.read_bytes()[begin:end])) as tar:
+                    members = {member.name.split(".", 1)[1]: tar.extractfile(member) for member in tar}
+                record = members["json"]
+                assert record is not None
+                data = record.read()
+                found[json.loads(data)["key"]] = data
+        assert found == expected
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+@pytest.mark.parametrize("form", BUILT_AGAIN)
+def test_masks_of_turned_pictures_are_of_the_same_pixels(form: str, polygons: bool, tmp_path: Path) -> None:
+    """By EXIF: labelme and Label Studio mean the upright picture, the others the one that is stored."""
+    made = []
+    for number, orientation in enumerate((3, 5, 6, 8)):
+        name = draw(tmp_path / "raw", f"{number}.png", WIDTH, HEIGHT, number)
+        pixels = np.asarray(Image.open(tmp_path / "raw" / name))
+        (tmp_path / "raw" / name).write_bytes(oriented(pixels, "JPEG", orientation))
+        targets = [Target("a", [box(2, 3, 30, 12)]), Target("none")]
+        asked = [Request("0", "the dog", [0], ("tiny.json", "0")), Request("1", "a cow", [1], ("tiny.json", "1"))]
+        made.append(Annotation(str(number), ("tiny.json", "1"), ImageRef(name, WIDTH, HEIGHT), targets, asked))
+    folder = build(ListSource(tmp_path / "raw", made), tmp_path / "set")
+    report = export_sets([folder], form, tmp_path / "out", polygons=polygons)
+    again = [Path(one.place) for one in find_sets(built(tmp_path / "out", tmp_path / "again", form))]
+    assert said(again) == said([folder]) and not report.losses
 
 
 # --- whatever a source may say of one picture --------------------------------------------------------------------------
@@ -234,3 +283,22 @@ def test_any_page_is_built_again(
     if form == "coco":
         assert without_ignored(again) == without_ignored(first)
         assert {loss.code for loss in report.losses} <= {"ignored-per-empty-mask"}
+
+
+@pytest.mark.parametrize(
+    ("form", "check"), [("json-png", check_json_png), ("hf", check_parquet), ("energon", check_tars)]
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None, derandomize=True)
+@given(made=st.lists(pages(), min_size=1, max_size=3))
+def test_any_page_is_read_by_the_layout(
+    form: str,
+    check: Callable[[list[Path], Path, ExportReport], None],
+    pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    made: list[Annotation],
+) -> None:
+    for number, page in enumerate(made):
+        page.id, page.image = str(number), ImageRef(f"images/{number}.png", WIDTH, HEIGHT)
+    tmp_path = tmp_path_factory.mktemp("page")
+    folder = build(ListSource(pictures, made), tmp_path / "set", passes=2)
+    check([folder], tmp_path / "out", export_sets([folder], form, tmp_path / "out", allow_loss=True))

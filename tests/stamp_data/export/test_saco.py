@@ -46,6 +46,8 @@ def test_entries(exported: tuple[Path, Any], records: dict[str, Loaded]) -> None
             scale = (width, height, width, height)
             assert np.allclose(np.multiply(annotation["bbox"], scale), target.bbox)
     assert kinds == {(0, 1, 1), (1, 1, 1)}
+    numbers = {(image["text_input"], int(image["queried_category"])) for image in coco.imgs.values()}
+    assert len(numbers) == len({text for text, _ in numbers}) == len({number for _, number in numbers}) > 1
 
 
 def test_a_mask_of_several_things_is_not_one_instance(tmp_path: Path) -> None:

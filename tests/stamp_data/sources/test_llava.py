@@ -103,6 +103,7 @@ def told(*contents: Any) -> list[Json]:
     [
         {"images": ["p/a.jpg"], "conversations": talk("<image>what?", "that")},
         {"images": "p/a.jpg", "conversations": talk("<image>what?", "that"), "videos": [], "video": None},
+        {"image": "p/a.jpg", "images": ["p/a.jpg"], "conversations": talk("<image>what?", "that")},
         {"images": ["p/a.jpg"], "messages": told("<image>what?", "that")},
         {"image": "p/a.jpg", "conversations": told("<image>\nwhat?", "that")},
         {"messages": told([{"type": "image", "image": "p/a.jpg"}, {"type": "text", "text": "what?"}], "that")},

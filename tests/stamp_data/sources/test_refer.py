@@ -44,6 +44,8 @@ def test_a_split_holds_its_own_references_only(tmp_path: Path) -> None:
     ("name", "splits"),
     [
         ("testA,B", ["testA", "testB"]),
+        ("testA,testB", ["testA", "testB"]),
+        ("testB, testC", ["testB", "testC"]),
         ("testAB", ["testA", "testB"]),
         ("testC,A,B", ["testA", "testB", "testC"]),
         ("testA", ["testA"]),

@@ -108,6 +108,7 @@ def test_what_saco_cannot_use_is_told(tmp_path: Path) -> None:
     images = [
         pair(1, "good", "a.jpg"),
         pair(2, "half", "a.jpg", is_instance_exhaustive=0, is_pixel_exhaustive=0),
+        pair(11, "half, as one key tells", "a.jpg", is_instance_exhaustive=0, is_pixel_exhaustive=None),
         pair(3, "spoilt", "a.jpg"),
         pair(4, "maskless", "a.jpg"),
         pair(5, "wrong size", "a.jpg"),
@@ -128,13 +129,14 @@ def test_what_saco_cannot_use_is_told(tmp_path: Path) -> None:
     told = {row.record: row.reason for row in found.rows}
     wanted = {
         "image 2": "not-exhaustive",
+        "image 11": "not-exhaustive",
         "image 3": "bad-annotation",
         "annotation 4": "bad-segmentation",
         "annotation 5": "target-refused",
         "image 6": "path-escape",
-        "images[6]": "duplicate-id",
+        "images[7]": "duplicate-id",
         "image 8": "bad-image",
-        "images[9]": "bad-image",
+        "images[10]": "bad-image",
         "annotation 6": "image-missing",
         "annotation 9": "no-phrase",
         "annotations[2]": "bad-annotation",

@@ -239,3 +239,29 @@ def test_palettes_say_what_is_black_and_what_is_seen(tmp_path: Path) -> None:
     found = Said(root, tmp_path / "out", "masks")
     assert np.array_equal(found.mask("the white"), ONE) and np.array_equal(found.mask("the seen"), ONE)
     assert not found.rows
+
+
+def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    """With a byte-order mark and CRLF; as "Unicode text", which is UTF-16; and with a column twice."""
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    save(root / "a.png", ONE)
+    text = 'image,mask,phrase\r\na.jpg,a.png,"la tasse à café, bleue"\r\n'
+    (root / "t.csv").write_text("\ufeff" + text, encoding="utf-8", newline="")
+    assert Said(root, tmp_path / "out", "masks").phrases == ["la tasse à café, bleue"]
+    (root / "t.csv").write_text(text, encoding="utf-16", newline="")
+    with refused("t.csv: not UTF-8"):
+        Said(root, tmp_path / "out2", "masks")
+    assert Said(root, tmp_path / "out3", "masks", encoding="utf-16").phrases == ["la tasse à café, bleue"]
+    (root / "t.csv").write_text("image,mask,phrase,phrase\na.jpg,a.png,one,two\n")
+    with refused("several columns are called 'phrase'"):
+        Said(root, tmp_path / "out4", "masks")
+
+
+def test_lines_of_which_the_first_lacks_the_mask(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put(root, "a.jpg")
+    save(root / "a.png", ONE)
+    jsonl(root / "t.jsonl", {"image": "a.jpg", "phrase": "x"}, {"image": "a.jpg", "mask": "a.png", "phrase": "y"})
+    found = Said(root, tmp_path / "out", "masks")
+    assert found.phrases == ["y"] and found.reasons == [("line 1", "bad-annotation")]

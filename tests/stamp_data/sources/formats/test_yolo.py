@@ -138,3 +138,11 @@ def test_lists_and_folders_of_pictures_tell_the_splits(tmp_path: Path) -> None:
     (root / "lists/some.txt").unlink()
     with refused("data.yaml names '../lists/some.txt', which is not there"):
         Said(root, tmp_path / "again", "yolo")
+
+
+def test_files_as_windows_writes_them(tmp_path: Path) -> None:
+    put(tmp_path / "data", "images/a.jpg")
+    (tmp_path / "data/labels").mkdir()
+    (tmp_path / "data/classes.txt").write_bytes("\ufeffcar\r\n".encode())
+    (tmp_path / "data/labels/a.txt").write_bytes("\ufeff0 0.125 0.166 0.625 0.166 0.625 0.666\r\n".encode())
+    assert Said(tmp_path / "data", tmp_path / "out", "yolo").phrases == ["car"]
