@@ -20,6 +20,7 @@ EXTRAS = {
     "fsspec": "remote",
     "lmms_eval": "lmms",
     "ray": "ray",
+    "cv2": "annotate",
     "anyio": "pages",
     "starlette": "pages",
     "uvicorn": "pages",

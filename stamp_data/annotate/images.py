@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from stamp_data.files import Stamp, stamp
 from stamp_data.picture import Picture, check_picture, inside, read_bytes
 from stamp_data.pixels import decode_picture, encoded
 from stamp_data.sources.faults import RecordFault
@@ -13,7 +18,11 @@ from stamp_schemas import StampError, UsageFault
 from stamp_schemas.annotated import ImageFile
 
 SHOWN = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
+KEPT = 2  # decoded pictures, of at most 240 MB each
 QUALITY = 95  # of what is made for the browser; masks are drawn over it, and never cut from it
+
+
+UInt8 = npt.NDArray[np.uint8]
 
 
 class Images:
@@ -29,6 +38,7 @@ class Images:
         found = [root.name] if root.is_file() else _below(self.root, [path.resolve() for path in but])
         self.names = [name for name in found if _is_storable(name)]
         self.skipped = [name for name in found if not _is_storable(name)]
+        self._decoded = lru_cache(maxsize=KEPT)(self._decode)
         if not self.names:
             raise UsageFault(f"{root} holds no picture", f"pictures end in {', '.join(SUFFIXES)}")
 
@@ -44,9 +54,16 @@ class Images:
         upright = decode_picture(picture.data, self.names[number], upright=True)
         return encoded(upright, "JPEG", quality=QUALITY), SHOWN["jpg"]
 
-    def bytes(self, number: int) -> bytes:
-        """A picture's file; faults as `file`."""
-        return self._read(number)[1].data
+    def pixels(self, number: int) -> UInt8:
+        """A picture, upright, uint8 [height, width, 3]; the last few are kept. Faults as `file`."""
+        if not 0 <= number < len(self.names):
+            raise StampError(f"there is no picture {number}")
+        path = f"{self.root}/{self.names[number]}"
+        return self._decoded(number, stamp(path))
+
+    def _decode(self, number: int, _: Stamp) -> UInt8:
+        data = self._read(number)[1].data
+        return np.asarray(decode_picture(data, self.names[number], upright=True))
 
     def _read(self, number: int) -> tuple[ImageFile, Picture]:
         if not 0 <= number < len(self.names):

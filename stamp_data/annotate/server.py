@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,16 +18,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stamp_data.annotate import page
+from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place
 from stamp_data.annotate.change import Change
+from stamp_data.annotate.hints import Model, hints
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.store import Conflict, Opened, Store
 from stamp_data.web.answers import body, json_answer, refused
 from stamp_data.web.server import LoopbackServer
 from stamp_schemas import StampError
-from stamp_schemas.annotated import AnnotatedImage, ImageFile
+from stamp_schemas.annotated import MOST, AnnotatedImage, ImageFile, SaidPhrase
+from stamp_schemas.extras import lacking_module
 
 Move = Callable[[ImageFile, int], Opened]
+USUAL = Model()
 MOST_SENT = 64 * 2**20  # bytes of one change
+MOST_ASKED = 2**16  # bytes of one question
+MOST_PLACES = 100  # in it
 State = Literal["untouched", "begun", "done", "needs work", "damaged"]
 
 
@@ -47,6 +54,20 @@ class Sent(msgspec.Struct):
     change: Change
 
 
+class Written(msgspec.Struct):
+    """Phrases as they are being written, and the mask that is chosen."""
+
+    phrases: Annotated[list[SaidPhrase], Meta(max_length=MOST)]
+    mask: str = ""
+
+
+class Asked(msgspec.Struct):
+    """What the page wants help with: a key of `assist.WITHOUT_WEIGHTS`, and places of the picture."""
+
+    tool: str
+    places: Annotated[list[Place], Meta(max_length=MOST_PLACES)]
+
+
 class Saved(msgspec.Struct):
     """What became of a change. document: only where the page does not know it. undo, redo: whether there is anything to."""
 
@@ -60,8 +81,8 @@ class Saved(msgspec.Struct):
 class AnnotatePage:
     """The page, and what its scripts ask for."""
 
-    def __init__(self, images: Images, store: Store) -> None:
-        self.images, self.store = images, store
+    def __init__(self, images: Images, store: Store, model: Model = USUAL) -> None:
+        self.images, self.store, self.model = images, store, model
 
     def routes(self) -> list[Route]:
         """What can be asked of the server."""
@@ -73,6 +94,8 @@ class AnnotatePage:
             Route("/api/edit", self._edit, methods=["POST"]),
             Route("/api/undo", self._undo, methods=["POST"]),
             Route("/api/redo", self._redo, methods=["POST"]),
+            Route("/api/hints", self._hints, methods=["POST"]),
+            Route("/api/suggest", self._suggest, methods=["POST"]),
             Route("/{name}", self._file),
         ]
 
@@ -120,6 +143,26 @@ class AnnotatePage:
             return refused(HTTPStatus.CONFLICT, str(fault))
         return json_answer(self._saved(opened, whole=True))
 
+    async def _hints(self, request: Request) -> Response:
+        written = msgspec.json.decode(await body(request, MOST_SENT), type=Written)
+        return await run_in_threadpool(self._hinted, _number(request), written)
+
+    def _hinted(self, number: int, written: Written) -> Response:
+        document = self.store.open(self.images.file(number)).document
+        return json_answer(hints(document, written.phrases, written.mask, self.model))
+
+    async def _suggest(self, request: Request) -> Response:
+        asked = msgspec.json.decode(await body(request, MOST_ASKED), type=Asked)
+        return await run_in_threadpool(self._suggested, _number(request), asked)
+
+    def _suggested(self, number: int, asked: Asked) -> Response:
+        if asked.tool not in WITHOUT_WEIGHTS:
+            raise StampError(f"nothing here is called {asked.tool[:40]!r}")
+        try:
+            return json_answer(WITHOUT_WEIGHTS[asked.tool](self.images.pixels(number), asked.places))
+        except ModuleNotFoundError as fault:
+            raise lacking_module(fault) or fault from None
+
     def _saved(self, opened: Opened, whole: bool = False) -> Saved:
         journal, document = opened.journal, opened.document
         undo, redo = journal.undoable is not None, journal.redoable is not None
@@ -149,6 +192,6 @@ def _number(request: Request) -> int:
     return int(request.query_params.get("image", ""))
 
 
-def open_server(images: Images, store: Store, port: int = 0) -> LoopbackServer:
-    """The server of the page, see `LoopbackServer`."""
-    return LoopbackServer(AnnotatePage(images, store).routes(), page.POLICY, lambda: None, port)
+def open_server(images: Images, store: Store, port: int = 0, model: Model = USUAL) -> LoopbackServer:
+    """The server of the page, see `LoopbackServer`. model: that is to learn from what is said."""
+    return LoopbackServer(AnnotatePage(images, store, model).routes(), page.POLICY, lambda: None, port)

@@ -39,3 +39,13 @@ export const edit = (image, revision, change) => ask(address("edit", { image }),
 export const undo = (image, revision) => ask(address("undo", { image, revision }), { method: "POST" });
 export const redo = (image, revision) => ask(address("redo", { image, revision }), { method: "POST" });
 export const imageAddress = (image) => address("image", { image });
+
+/** Help with drawing: {masks: [{size, counts}], path: [[x, y]], model} for a tool of `assist.py` and places [x, y]. */
+export const suggest = (image, tool, places) => ask(address("suggest", { image }), {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ tool, places }),
+});
+
+/** What is to be said of phrases as they are written, and a mask in the model's labels; see `hints.py`. */
+export const hints = (image, phrases, mask) => ask(address("hints", { image }), {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ phrases, mask: mask ?? "" }),
+});

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { COMMANDS, OTHER_KEYS } from "./commands.js";
 import { byId, el, otherTheme, showKeys, toast } from "./dom.js";
+import { Hints } from "./hints.js";
 import { reasons, showPanel, showRows } from "./panel.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
@@ -17,6 +18,9 @@ class Page {
     this.tools = new Tools(this.session, (text) => { toast(text); return null; });
     this.stage = new Stage(this.session, (context, stage) => this.tools.draw(context, stage));
     this.tools.stage = this.stage;
+    this.hints = new Hints(this.session);
+    this.hints.paint = () => this.stage.paint();
+    this.stage.under = (context, stage) => this.hints.draw(context, stage);
     this.images = new Map(); // by index: pictures that are loaded or on their way
     this.timer = 0;
   }
@@ -68,12 +72,15 @@ class Page {
   }
 
   fresh() {
+    this.hints.forget();
     byId("fault").hidden = true;
   }
 
   changed() {
     showPanel(this);
     this.marked();
+    this.hints.show();
+    this.hints.ask();
     this.stage.paint();
   }
 
@@ -87,7 +94,7 @@ class Page {
       ? "This picture was changed elsewhere, in another tab perhaps. Your last change was not saved, and nothing was overwritten."
       : "The server does not answer. Your last change was not saved.";
     const pressed = { Brush: tools.name === "brush" && !tools.cut, Eraser: tools.name === "brush" && tools.cut, Polygon: tools.name === "polygon", Box: tools.name === "box",
-      Fill: tools.name === "fill", Hand: tools.name === "hand", "Cut off": tools.cut, "Hide masks": this.stage.hidden };
+      Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", Hand: tools.name === "hand", "Cut off": tools.cut, Patches: this.hints.shown, "Hide masks": this.stage.hidden };
     for (const [words, is] of Object.entries(pressed)) byId(buttonId(words)).setAttribute("aria-pressed", String(is));
     byId(buttonId("Undo")).disabled = !session.undoable;
     byId(buttonId("Redo")).disabled = !session.redoable;
@@ -107,11 +114,13 @@ class Page {
   retext(id, text) {
     clearTimeout(this.timer);
     this.timer = 0;
+    delete this.hints.written[id];
     const phrase = this.session.phrases.find((one) => one.id === id);
     if (phrase && phrase.text !== text) this.session.edit({ phrases: { [id]: { ...phrase, text, status: "new" } } });
   }
 
   typing(id, text) {
+    this.hints.ask({ [id]: text });
     clearTimeout(this.timer);
     this.pending = () => this.retext(id, text);
     this.timer = setTimeout(this.pending, WRITING);
@@ -225,6 +234,11 @@ class Page {
     this.stage.sketch();
   }
 
+  patches() {
+    this.hints.shown = !this.hints.shown;
+    this.changed();
+  }
+
   hide() {
     this.stage.hidden = !this.stage.hidden;
     this.changed();
@@ -257,10 +271,10 @@ class Page {
 
   pen() {
     const at = this.stage.cursor ?? this.stage.step(0, 0);
-    if (this.tools.down && this.tools.name !== "polygon") return this.tools.lift();
+    if (this.tools.down) return this.tools.lift();
     this.tools.move(at);
     this.tools.press(at);
-    if (this.tools.name === "polygon" || this.tools.name === "fill") this.tools.lift();
+    if (this.tools.clicks) this.tools.lift();
     return null;
   }
 
@@ -380,7 +394,7 @@ function listen(page) {
     page.stage.paint();
   });
   document.addEventListener("keydown", (event) => onKey(page, event));
-  document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && showPanel(page)));
+  document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && page.changed()));
   window.addEventListener("pagehide", () => page.keepText());
   listenToPointers(page);
 }

@@ -36,6 +36,7 @@ function phraseRow(page, phrase) {
       }, String(number(id)))),
       !phrase.nothing && !phrase.masks.length ? el("span", { class: "quiet" }, "no mask yet") : null,
       phrase.made?.by ? el("span", { class: "quiet" }, phrase.made.by) : null),
+    el("div", { class: "hints", id: `hints-${phrase.id}` }),
     current ? el("input", {
       id: `notes-${phrase.id}`, class: "notes", value: phrase.notes ?? "", maxlength: 2000, placeholder: "Notes", "aria-label": "Notes on the phrase",
       autocomplete: "off", onchange: (event) => page.note("phrases", phrase.id, { notes: event.target.value }),

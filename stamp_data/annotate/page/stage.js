@@ -139,6 +139,7 @@ export class Stage {
       this.masks.stroke(path);
     }
     this.masks.globalAlpha = 1;
+    this.under?.(this.masks, this);
     masks.forEach((mask, i) => this.label(mask, i + 1));
   }
 

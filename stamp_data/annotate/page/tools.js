@@ -1,6 +1,7 @@
 // Tools: what a pen does that is put down, moved and lifted at places of the picture. Mouse, touch and keys all are such a pen.
 
-import { area, encode, hole, part, union, without } from "./runs.js";
+import * as api from "./api.js";
+import { area, decode, encode, hole, part, union, without } from "./runs.js";
 import { box, polygon, stroke } from "./shapes.js";
 
 const FEWEST = 3; // corners of a polygon
@@ -9,13 +10,19 @@ const NEAR = 10; // screen pixels from its first corner, at which a polygon is c
 export class Tools {
   /** told: called with what is to be said. */
   constructor(session, told) {
-    Object.assign(this, { session, told, stage: null, name: "brush", cut: false, size: 20, points: [], down: false, hover: null });
+    Object.assign(this, { session, told, stage: null, name: "brush", cut: false, size: 20, points: [], ways: [], way: [], asking: false, down: false, hover: null });
   }
 
   get image() { return this.session.image; }
 
+  /** Whether the tool takes single places, and not a pull from one to another. */
+  get clicks() { return ["polygon", "edge", "fill", "alike"].includes(this.name); }
+  get cornered() { return this.name === "polygon" || this.name === "edge"; }
+  get boxed() { return this.name === "box" || this.name === "in box"; }
+
   choose(name) {
     this.cancel();
+    this.asking = false;
     this.name = name;
     this.stage.sketch();
   }
@@ -23,8 +30,7 @@ export class Tools {
   /** Give up what is not finished. Whether there was anything. */
   cancel() {
     const busy = this.points.length > 0;
-    this.points = [];
-    this.down = false;
+    Object.assign(this, { points: [], ways: [], way: [], down: false });
     this.stage?.sketch();
     return busy;
   }
@@ -33,7 +39,8 @@ export class Tools {
     if (!this.session.document) return;
     this.down = true;
     if (this.name === "fill") this.fill(at);
-    else if (this.name === "polygon") this.corner(at);
+    else if (this.name === "alike") this.suggest("alike", [at]);
+    else if (this.cornered) this.corner(at);
     else this.points = [at];
     this.stage.sketch();
   }
@@ -41,7 +48,8 @@ export class Tools {
   move(at) {
     this.hover = at;
     if (this.down && this.name === "brush") this.points.push(at);
-    if (this.down && this.name === "box") this.points[1] = at;
+    if (this.down && this.boxed) this.points[1] = at;
+    if (this.name === "edge" && this.points.length) this.preview(at);
     this.stage.sketch();
   }
 
@@ -51,28 +59,84 @@ export class Tools {
     const { points, image: { height, width } } = this;
     if (this.name === "brush" && points.length) this.apply(stroke(points, this.size / 2, height, width));
     if (this.name === "box" && points.length > 1) this.apply(box(points[0], points[1], height, width));
-    if (this.name !== "polygon") this.points = [];
+    if (this.name === "in box" && points.length > 1) this.suggest("in box", points);
+    if (!this.cornered) this.points = [];
     this.stage.sketch();
   }
 
   corner(at) {
     const [first] = this.points;
     const closes = first && this.points.length >= FEWEST && Math.hypot(at.x - first.x, at.y - first.y) * this.stage.scale < NEAR;
-    if (closes) this.close();
-    else this.points.push(at);
+    if (closes) return this.close();
+    if (first && this.name === "edge") this.ways.push(this.follow(this.points.at(-1), at));
+    this.way = [];
+    this.points.push(at);
+    return null;
   }
 
-  /** Close the polygon. Whether there was one. */
+  /** Close the polygon, or the way of the scissors. Whether there was one. */
   close() {
-    if (this.name !== "polygon" || !this.points.length) return false;
+    if (!this.cornered || !this.points.length) return false;
     const { points, image: { height, width } } = this;
     if (points.length < FEWEST) {
       this.told("A polygon has three corners or more.");
       return true;
     }
-    this.points = [];
-    this.apply(polygon(points, height, width));
+    const ways = this.name === "edge" ? [...this.ways, this.follow(points.at(-1), points[0])] : [];
+    this.cancel();
+    if (!ways.length) this.apply(polygon(points, height, width));
+    else this.look(() => Promise.all(ways.map((way) => way.found)), (found) => this.apply(polygon(found.flat(), height, width)));
     return true;
+  }
+
+  /** Ask the server for a mask, and apply it. */
+  suggest(tool, points) {
+    this.look(() => api.suggest(this.session.index, tool, points.map(({ x, y }) => [x, y])), ({ masks }) => this.apply(decode(masks[0])));
+  }
+
+  /** A way along an edge: `path` is straight until the way is `found`. */
+  follow(from, to) {
+    const way = { path: [to], found: this.edge(from, to) };
+    way.found.then((path) => { way.path = path; this.stage.sketch(); }, () => null); // a fault is told when the way is closed
+    return way;
+  }
+
+  /** Places along an edge from one to another, without the first. */
+  async edge(from, to) {
+    const { path } = await api.suggest(this.session.index, "edge", [[from.x, from.y], [to.x, to.y]]);
+    return path.slice(1).map(([x, y]) => ({ x, y }));
+  }
+
+  /** The way that a corner here would take, as soon as the server has time for it. */
+  async preview(at) {
+    if (this.asking) return;
+    this.asking = true;
+    const from = this.points.at(-1);
+    const way = await this.edge(from, at).catch(() => null);
+    this.asking = way === null; // no more of it before the tool is chosen again
+    if (way && this.points.at(-1) === from) this.way = [from, ...way];
+    this.stage.sketch();
+  }
+
+  /** Wait for the server, and use what it says for what was current when it was asked. */
+  async look(ask, use) {
+    const { session } = this, { index, mask, phrase } = session, cut = this.cut, box = this.stage.box;
+    box.toggleAttribute("data-looking", true);
+    try {
+      const found = await ask();
+      if (session.index !== index) return;
+      if (session.phrase !== phrase) Object.assign(session, { mask, phrase });
+      else session.mask = mask ?? session.mask;
+      const before = this.cut;
+      this.cut = cut;
+      use(found);
+      this.cut = before;
+    } catch (fault) {
+      if (!(fault instanceof api.Refusal)) throw fault;
+      this.told(fault.message);
+    } finally {
+      box.toggleAttribute("data-looking", false);
+    }
   }
 
   fill(at) {
@@ -132,12 +196,12 @@ export class Tools {
     context.lineJoin = context.lineCap = "round";
     if (this.name === "brush") this.drawBrush(context, scale);
     context.lineWidth = 2 / scale;
-    if (this.name === "box" && points.length > 1) {
+    if (this.boxed && points.length > 1) {
       context.strokeRect(points[0].x, points[0].y, points[1].x - points[0].x, points[1].y - points[0].y);
     }
-    if (this.name === "polygon" && points.length) {
+    if (this.cornered && points.length) {
       context.beginPath();
-      for (const point of [...points, ...(hover ? [hover] : [])]) context.lineTo(point.x, point.y);
+      for (const point of this.name === "edge" ? [points[0], ...this.ways.flatMap((way) => way.path), ...this.way] : [...points, hover ?? points[0]]) context.lineTo(point.x, point.y);
       context.stroke();
       for (const point of points) context.fillRect(point.x - 3 / scale, point.y - 3 / scale, 6 / scale, 6 / scale);
     }

@@ -23,7 +23,7 @@ class Served:
         self.folder = root / "annotations"
         self.server = open_server(Images(root, (self.folder,)), Store(self.folder, "Ada"), **options)
         self.address = self.server.address
-        self._thread = threading.Thread(target=self.server.run)
+        self._thread = threading.Thread(target=self.server.run, daemon=True)
         self._thread.start()
 
     def ask(self, place: str, value: Any = None, **headers: str) -> tuple[int, Any]:
