@@ -48,6 +48,17 @@ def test_coco_has_the_same_phrases_and_dialogues_ask_for_the_same(sets: tuple[Pa
     assert all(ref["messages"][0]["content"][0]["type"] == "image" for ref in joined["refs"])
 
 
+@pytest.mark.parametrize("form", ["coco", "labelme"])
+def test_an_answer_that_refers_to_a_mask_is_no_answer_in_words(
+    form: str, sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    report = export_sets([sets[1]], form, tmp_path / "out", allow_loss=True)
+    with ShardSet(sets[1]) as shards:
+        rounds = [one.rounds for loaded in shards for one in loaded.record.dialogues if one.rounds is not msgspec.UNSET]
+    assert any(one.reference for some in rounds for one in some)
+    assert not [loss for loss in report.losses if loss.what == "answers"]
+
+
 def test_labelme_has_the_same_shapes(sets: tuple[Path, Path], tmp_path: Path) -> None:
     alone, joined = (exported(folder, "labelme", tmp_path / folder.parts[-3]) for folder in sets)
     assert alone.keys() == joined.keys()
