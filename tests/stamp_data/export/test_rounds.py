@@ -21,7 +21,7 @@ from ..raw import build
 def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """gRefCOCO's train split, as it is and joined."""
     root = tmp_path_factory.mktemp("rounds")
-    synthesize(root / "raw", images=24, size=(96, 64), seed=5)
+    synthesize(root / "raw", images=60, size=(128, 96), seed=5)
     folders = [root / str(rounds) / "grefcoco-unc/train" for rounds in (1, 3)]
     for folder, rounds in zip(folders, (1, 3), strict=True):
         build(root / "raw", folder.parents[1], "grefcoco", splits=("train",), rounds=rounds, passes=2)
