@@ -8,18 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import panels, say
+from stamp_cli.console import hide_loading_bars, only_for, panels, say
+from stamp_cli.make import Json
+from stamp_schemas import UsageFault
 
 if TYPE_CHECKING:
+    from stamp_data.annotate.server import Proposer
     from stamp_data.build.tokens import TokenCounter
 
-(MODEL,) = panels("The model that is to learn from it")
-FOLDER = "annotations"
+ASK, MODEL = panels("A model to ask", "The model that is to learn from it")
+FOLDER, STATS = "annotations", "stats"
 TOLD = 3  # names
 
 
 def annotate(
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder of pictures, or one picture.")],
+    context: typer.Context,
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="A folder of pictures, or one picture; or `stats`, of FOLDERS.")
+    ],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDERS]", help="Of `stats`: one folder of annotations, or two.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -27,17 +36,30 @@ def annotate(
         ),
     ] = None,
     by: Annotated[str, typer.Option(help="Who annotates; your name on this machine if not given.")] = "",
+    predict: Annotated[
+        Path | None, ASK(help="A checkpoint that proposes masks for phrases: folder of a model, or of a training run.")
+    ] = None,
+    device: Annotated[str, ASK(help="Of --predict: auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …")] = "auto",
     min_tokens: Annotated[int, MODEL(min=1, help="Fewest merged patches per picture.")] = 1024,
     max_tokens: Annotated[int, MODEL(min=1, help="Most merged patches per picture.")] = 1280,
     factor: Annotated[int, MODEL(help="Pixels per merged patch: 28 for Qwen2-VL and 2.5, 32 for Qwen3-VL.")] = 28,
     side: Annotated[int, MODEL(min=1, max=28, help="Labels along a patch's side.")] = 4,
     tokenizer: Annotated[Path | None, MODEL(help="Folder of a tokenizer that counts tokens; else estimated.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any.")] = 0,
+    json: Json = False,
 ) -> None:
     """Say what is in pictures and draw what you say, on a page of this machine; `build annotations` reads what comes of it.
 
     Every change is kept at once, and can be taken back, also after a restart.
     """
+    only_for(context, "`stats`", str(images) == STATS, "json")
+    only_for(context, "--predict", predict is not None, "device")
+    if str(images) == STATS:
+        from stamp_cli.annotate_stats import show_stats
+
+        return show_stats(folders or [], json)
+    if folders:
+        raise UsageFault(f"{folders[0]}: one folder of pictures at a time", "`stats` takes several of annotations")
     from stamp_data.web.server import open_port  # where the extra for it is missing, that is told before any work,
 
     open_port(port).close()  # and so is a port that is taken
@@ -56,8 +78,20 @@ def annotate(
         say(f"{len(found.skipped)} pictures are passed over, since no file can hold their names: {names}")
     folder.mkdir(parents=True, exist_ok=True)
     with hold(folder, "`annotate`"):
-        server = open_server(found, Store(folder, by or _user()), port, model)
+        proposer = None if predict is None else _proposer(predict, device)
+        server = open_server(found, Store(folder, by or _user()), port, model, proposer)
         server.run(lambda address: say(f"{address}\n{len(found.names)} pictures; Ctrl-C ends it. {_next(own, folder)}"))
+    return None
+
+
+def _proposer(checkpoint: Path, device: str) -> Proposer:
+    """The model behind `--predict`; stamp_data knows it as a function."""
+    from stamp_data.annotate.server import Proposer
+    from stamp_train.predict import Segmenter
+    from stamp_train.predict.proposals import Proposer as Asked
+
+    hide_loading_bars()
+    return Proposer(str(checkpoint), Asked(Segmenter.from_pretrained(checkpoint, device)))
 
 
 def _counter(tokenizer: Path | None) -> TokenCounter | None:
