@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stamp_cli.console import only_for, print_json, progress_bar, say
-from stamp_cli.make import FollowLinks, Images, Json, Workers
+from stamp_cli.make import FollowLinks, Images, Json, Workers, folder_of_root
 
 if TYPE_CHECKING:
     from stamp_data.verify import Fault
@@ -43,6 +43,8 @@ def verify(
     only_for(context, "--repair", repair, "root", "tokenizer")
     if repair and root is None:
         raise UsageFault("--repair needs --root", "the folder of the raw data that the set was built from")
+    if root is not None:
+        root, follow_links = folder_of_root(root, (), follow_links)
     if root is not None and not root.exists():
         raise UsageFault(f"--root {root}: no such folder")
     if repair and is_url(path):

@@ -49,8 +49,8 @@ class Shape(Part, frozen=True):
 class Model(Part, frozen=True):
     """The network that is trained.
 
-    start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count; `tiny-base` comes with the
-    package. preset: begin at
+    start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count; `tiny-base` comes
+    with the package. preset: begin at
     random weights of that size instead, or of `shape`. tokenizer: of a preset, folder or name; if empty, one of `vocabulary`
     tokens is trained on the texts of the stages, or every byte is a token if that is 0. freeze_vision: the vision tower keeps
     its weights. attention: see `stamp_train.attention.BACKENDS`.

@@ -59,6 +59,14 @@ class Way:
     allow_loss: bool = False
     shards: Path | None = None
 
+    @property
+    def of_builds(self) -> list[str]:
+        """The options that are given and mean something to a build only."""
+        job = self.job
+        said = (job.splits, job.images, job.encoding, job.follow_links, job.crowd != "ignore", self.shards)
+        names = ("--split", "--images", "--encoding", "--follow-links", "--crowd", "--shards")
+        return [name for name, value in zip(names, said, strict=True) if value]
+
 
 def convert(source: str, out: Path, way: Way, executor: Callable[[], Executor], progress: Progress) -> Converted:
     """Write what lies at `source`, raw data or shard sets, to the new folder `out`.
@@ -70,6 +78,8 @@ def convert(source: str, out: Path, way: Way, executor: Callable[[], Executor], 
     check_call(to, out)
     origin = way.origin or origin_of(source)
     if origin == SHARDS:
+        if given := way.of_builds:
+            raise UsageFault(f"{given[0]} is for raw data, and {source} holds shard sets", "leave it out")
         return Converted(origin, 0, _exported(list(find_sets(source)), to, out, way, [], progress))
     hidden = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.shards")
     job = msgspec.structs.replace(way.job, names=(origin,), root=Path(source), out=way.shards or hidden)

@@ -18,6 +18,7 @@ T = TypeVar("T")
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what comes of decoding something else
 BLOCK = 1 << 20  # bytes hashed at a time
 TEXT_LIMIT = 1 << 30  # bytes of a file that is read as a whole; the manifest of a million shards has a third of it
+INDEX_LIMIT = 1 << 36  # bytes of an index; of a hundred million records it has a third
 SHARD_LIMIT = 1 << 40  # bytes; a sparse file may claim to be of any size, and would be read for years
 
 
@@ -67,10 +68,10 @@ def read_struct(path: Path, kind: type[T], limit: int = TEXT_LIMIT, hint: str = 
         raise StampError(f"{path}: damaged: {fault}", hint) from None
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path, limit: int = SHARD_LIMIT) -> str:
     """BLAKE3 of a file, hex; see `open_plain`."""
     digest = blake3()
-    with open_plain(path) as file:
+    with open_plain(path, limit) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()

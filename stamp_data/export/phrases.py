@@ -73,7 +73,7 @@ class PhraseFormat(Format):
         self.tally.hold(records=1, pictures=1)
 
     def _name(self, page: Page, record: Record) -> None:
-        """Put phrases to their targets, by the look of an expression: the target, and the sentence that it was first drawn from."""
+        """Put phrases to their targets, by how their words look: the target, and the sentence that it was first drawn from."""
         held: dict[str, tuple[int, str]] = {}
         for dialogue in record.dialogues:
             losses = [loss for one in parted(dialogue) if (loss := self._put(one, page, held))]

@@ -26,7 +26,6 @@ class SACo(PhraseFormat):
     notes = (
         "questions and answers around the expressions are left out: `stamp-data build saco` draws them anew",
         "categories of targets are left out: all of SA-Co's are called object",
-        "what several phrases name is written for each of them",
         STORED,
         PARTED,
     )
@@ -83,6 +82,7 @@ class SACo(PhraseFormat):
             "bbox": [x / width, y / height, across / width, down / height],
             "iscrowd": 0,
             "source": "manual",
+            "target": target.id,
         }
         self._file.append("annotations", entry)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +26,7 @@ from stamp_data.shards.stores import LocalStore
 from stamp_data.verify import verify_set
 from stamp_schemas import Manifest, StampError, UsageFault
 
+NAMED = 8  # files of which a note tells
 _LISTS = (INDEX, WIDS, REJECTS)
 
 
@@ -76,7 +77,7 @@ def push(
     kept = {name for name, path in files.items() if there.get(name) == path.stat().st_size and hub.same(name, path)}
     gone = [name for name in there if name not in files and _is_of(name, sets)]
     sending = {name: path for name, path in files.items() if name not in kept}
-    notes = [_licences(sets.values())]
+    notes = [_licences(sets.values()), *_left(sets.values())]
     with TemporaryDirectory(prefix="stamp-push-") as stage:
         readme = Path(stage) / "card"
         if _may_write_card(hub, there, Path(stage)):
@@ -133,6 +134,14 @@ def _is_of(name: str, sets: Iterable[str]) -> bool:
 def _licences(folders: Iterable[Path]) -> str:
     said = dict.fromkeys(read_manifest(folder).licence for folder in folders)
     return f"licences of the sources: {'; '.join(said)}"
+
+
+def _left(folders: Iterable[Path]) -> Iterator[str]:
+    """What lies beside the files of a set, such as codes of its masks, and is not sent."""
+    for folder in folders:
+        others = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - set(_files(folder))
+        if others:
+            yield f"{folder}: no part of the set, and not sent: {', '.join(sorted(others)[:NAMED])}"
 
 
 def _may_write_card(hub: Hub, there: dict[str, int], stage: Path) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from stamp_data.build.split import Progress
 from stamp_data.executors.local import LocalExecutor
-from stamp_data.files import file_digest, read_plain
+from stamp_data.files import INDEX_LIMIT, TEXT_LIMIT, file_digest, read_plain
 from stamp_data.shards.index import DAMAGE, IndexRow, read_table, typed
 from stamp_data.shards.manifest import (
     CHANGED,
@@ -201,7 +201,7 @@ def _check_lists(folder: Path, manifest: Manifest | None) -> list[Fault]:
 
 def _has_digest(path: Path, manifest: Manifest | None, faults: FaultList) -> bool:
     try:
-        digest = file_digest(path)
+        digest = file_digest(path, INDEX_LIMIT if path.name == INDEX else TEXT_LIMIT)
     except FileNotFoundError:
         faults.add("file-missing", "no such file")
         return False

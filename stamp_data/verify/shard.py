@@ -6,6 +6,7 @@ have. A shard that no index describes is walked by its own headers, as far as th
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tarfile
@@ -239,7 +240,23 @@ def _check_end(file: BinaryIO, place: int, size: int, faults: FaultList) -> None
 
 
 def _only_zeros(file: BinaryIO, place: int, size: int) -> bool:
-    return not any(_read(file, offset, CHUNK).strip(b"\0") for offset in range(place, size, CHUNK))
+    """Whether nothing else follows. What a sparse file has not stored is not read: it may claim to be of any size."""
+    while (place := _stored(file, place, size)) < size:
+        if _read(file, place, CHUNK).strip(b"\0"):
+            return False
+        place += CHUNK
+    return True
+
+
+def _stored(file: BinaryIO, place: int, size: int) -> int:
+    """The first byte from `place` on that a file has stored, `size` if there is none."""
+    before = os.lseek(file.fileno(), 0, os.SEEK_CUR)
+    try:
+        return os.lseek(file.fileno(), place, os.SEEK_DATA)
+    except OSError as fault:
+        return size if fault.errno == errno.ENXIO else place
+    finally:
+        os.lseek(file.fileno(), before, os.SEEK_SET)  # where its buffer takes it to be
 
 
 def _read(file: BinaryIO, place: int, length: int) -> bytes:

@@ -1,4 +1,5 @@
-"""Base models: folders, those that come with the package, names on the Hugging Face hub, and what an adapter remembers of the one that it was trained on."""
+"""Base models: folders, names on the Hugging Face hub or of the package, and what an adapter remembers of the one that it was
+trained on."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 class Base(msgspec.Struct, frozen=True):
     """The model that an adapter belongs to, and what else it takes to open it again.
 
-    start: absolute path, or a name: of the hub or of the package. digest: see `stamp_train.backbones.folder`. stamp: the settings that config.json has under
-    that name. dtype: of the layers. Adapters of earlier versions do not say the last two.
+    start: absolute path, or a name: of the hub or of the package. digest: see `stamp_train.backbones.folder`. stamp: the
+    settings that config.json has under that name. dtype: of the layers. Adapters of earlier versions do not say the last two.
     """
 
     start: str

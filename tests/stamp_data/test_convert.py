@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from stamp_data.build.jobs import Job
@@ -70,6 +71,11 @@ def test_shard_sets_go_out_as_they_are(pets: Path, tmp_path: Path) -> None:
     go(pets, tmp_path / "a-coco", shards=tmp_path / "kept")
     done = go(tmp_path / "kept", tmp_path / "b-coco")
     assert done.origin == "shards"
+    with pytest.raises(UsageFault, match=r"--shards is for raw data"):
+        go(tmp_path / "kept", tmp_path / "c-coco", shards=tmp_path / "more")
+    split = Way(msgspec.structs.replace(JOB, splits=("val",)))
+    with pytest.raises(UsageFault, match=r"--split is for raw data"):
+        convert(str(tmp_path / "kept"), tmp_path / "c-coco", split, lambda: LocalExecutor(1), lambda *_: None)
     (tmp_path / "a-coco/rejects.jsonl").unlink()
     assert tree(tmp_path / "a-coco") == tree(tmp_path / "b-coco")
 

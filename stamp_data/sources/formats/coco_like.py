@@ -35,13 +35,14 @@ class CocoFile(msgspec.Struct):
 
 
 class Row(msgspec.Struct):
-    """An entry of `annotations`."""
+    """An entry of `annotations`. target: of our own export, which writes a target once for each phrase that names it."""
 
     image_id: Id
     id: Id | None = None
     segmentation: msgspec.Raw = ABSENT
     category_id: Id | None = None
     noun_phrase: str | None = None
+    target: object = None
 
 
 class _OfImage(msgspec.Struct):

@@ -28,6 +28,7 @@ from stamp_data.sources.split_words import WORD, split_of_folders
 from stamp_schemas import Annotation, ImageRef, Region, StampError
 
 FOLDERS, FILES = 200, 64  # of a root, that are looked at to see whether it holds anything of a format
+ALIKE = 8  # files of one folder that are looked at, where each picture has one
 HEAD = 64 << 20  # bytes of a file that marks are looked for in: its first entry, which may be painted
 LONGEST_SIDE = 1 << 30  # pixels
 NO_TARGET = "no_target"
@@ -103,7 +104,7 @@ class FormatSource(Source):
     def find(cls, root: Path) -> list[str]:
         if not root.exists():
             return []
-        for path in islice(_files(root, cls.suffixes, FOLDERS), FILES):
+        for path in islice(_files(root, cls.suffixes, FOLDERS, each=ALIKE if cls.one_each else None), FILES):
             with suppress(StampError):
                 if cls.is_mine(path):
                     return [""]
@@ -261,14 +262,20 @@ class FormatSource(Source):
 
 
 def _files(
-    root: Path, suffixes: Sequence[str], folders: int | None = None, follow_links: bool = False
+    root: Path,
+    suffixes: Sequence[str],
+    folders: int | None = None,
+    follow_links: bool = False,
+    each: int | None = None,
 ) -> Iterator[Path]:
-    """Files with these suffixes at or below a root, in the order of their names; of so many folders, of all if None."""
+    """Files with these suffixes at or below a root, in the order of their names; of so many folders, of all if None; so many
+    of each."""
     if root.is_file():
         yield from [root] if root.suffix.lower() in suffixes else []
         return
     for folder, names in islice(walk(root, follow_links), folders):
-        yield from (root / folder / name for name in names if name.lower().endswith(tuple(suffixes)))
+        found = (root / folder / name for name in names if name.lower().endswith(tuple(suffixes)))
+        yield from islice(found, each)
 
 
 def _instance(thing: Thing, shapes: dict[str, bytes]) -> str:

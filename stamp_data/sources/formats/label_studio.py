@@ -37,8 +37,10 @@ class _Annotation(msgspec.Struct):
     ground_truth: bool | None = False
 
 
-class _Prediction(_Annotation):
-    model_version: str | None = None
+class _Versioned(msgspec.Struct):
+    """A prediction, as far as is looked at to see whose it is."""
+
+    model_version: object = None
 
 
 class _Task(msgspec.Struct):
@@ -93,7 +95,8 @@ class _Shape(msgspec.Struct, rename="camel"):
     rotation: float = 0.0
 
 
-_PREDICTION = msgspec.json.Decoder(_Prediction)
+_VERSION = msgspec.json.Decoder(_Versioned)
+_ANNOTATION = msgspec.json.Decoder(_Annotation)
 _TASK = msgspec.json.Decoder(_Task)
 _RESULT = msgspec.json.Decoder(_Result)
 _WORDS = msgspec.json.Decoder(_Words)
@@ -150,7 +153,10 @@ def _task(raw: msgspec.Raw) -> _Task:
             }
             results.append({"type": kind, "from_name": name, "value": region, **size})
         if name == NO_TARGET and not regions:
-            results.append({"type": "textarea", "from_name": name, "value": {"text": said}})
+            words: object = (
+                said if bytes(said)[:1] == b"{" else {"text": said}
+            )  # several choices are an object of their own
+            results.append({"type": "textarea", "from_name": name, "value": words})
     texts = {
         name: decode_row(said, _TEXT, "bad-annotation") for name, said in fields.items() if bytes(said)[:1] == b'"'
     }
@@ -162,11 +168,9 @@ def _task(raw: msgspec.Raw) -> _Task:
 def _said(task: _Task) -> list[_Annotation]:
     """What people said, those who skipped the task left out; of a task for import that we exported, what that says."""
     if task.annotations is None and task.completions is None:
-        told = (
-            decode_row(raw, _PREDICTION, "bad-annotation")
-            for raw in decode_row(task.predictions, _LIST, "bad-annotation")
-        )
-        return [one for one in told if one.model_version == OURS]
+        told = decode_row(task.predictions, _LIST, "bad-annotation") if bytes(task.predictions)[:1] == b"[" else []
+        ours = (raw for raw in told if bytes(raw)[:1] == b"{" and _VERSION.decode(raw).model_version == OURS)
+        return [decode_row(raw, _ANNOTATION, "bad-annotation") for raw in ours]
     return [one for one in task.annotations or task.completions or [] if not one.was_cancelled]
 
 

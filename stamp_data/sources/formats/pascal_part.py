@@ -15,6 +15,8 @@ from stamp_data.sources.formats.coco_like import CocoFile, Id, holds, pages, phr
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
 from stamp_data.sources.jsonfile import load_json
 
+FOLDER = "VOCdevkit/VOC2010/JPEGImages"  # of pictures, beside the file, as LISA has it
+
 
 class _Image(msgspec.Struct):
     id: Id
@@ -39,7 +41,7 @@ class PascalPart(FormatSource):
 
     @property
     def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, "VOCdevkit/VOC2010/JPEGImages", "VOC2010/JPEGImages", "JPEGImages")
+        return (*super().usual_folders, FOLDER, "VOC2010/JPEGImages", "JPEGImages")
 
     def read(self, path: Path) -> CocoFile:
         return load_json(path, CocoFile, encoding=self.reading.encoding)
@@ -56,4 +58,5 @@ class PascalPart(FormatSource):
                 for row, thing in page.entries:
                     thing.phrases = thing.categories = phrases.named(row.category_id)
                 things = [thing for _, thing in page.entries]
-            yield Pictured(page.record, [image.file_name], things, image.width or None, image.height or None)
+            names = [f"{FOLDER}/{image.file_name}", image.file_name]
+            yield Pictured(page.record, names, things, image.width or None, image.height or None)

@@ -1,7 +1,7 @@
 """PhraseCut (VGPhraseCut): tasks of a phrase and the polygons of all that it names, on pictures of Visual Genome.
 
-`refer_<split>.json`, with pictures called `<image_id>.jpg`. A task's phrase names all its instances, and nothing in the picture if
-the list of them is empty, which those of PhraseCut itself never are.
+`refer_<split>.json`, with pictures called `<image_id>.jpg`. A task's phrase names all its instances, and nothing in the picture
+if the list of them is empty.
 """
 
 from __future__ import annotations

@@ -80,4 +80,5 @@ def _said(page: Page[_Image]) -> list[Thing]:
         return [Thing(page.record, image.phrases, fault=why)]
     for row, thing in page.entries:
         thing.phrases = [row.noun_phrase] if row.noun_phrase else image.phrases
+        thing.instance = row.target if isinstance(row.target, str) else thing.instance
     return [thing for _, thing in page.entries] or [Thing(page.record, image.phrases)]

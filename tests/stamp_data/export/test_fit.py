@@ -60,7 +60,7 @@ def targets(folder: Path) -> int:
     return total
 
 
-@pytest.mark.parametrize("form", ["coco", "labelme", "label_studio", "masks"])
+@pytest.mark.parametrize("form", ["coco", "labelme", "label_studio", "masks", "saco"])
 def test_a_set_comes_back_with_its_splits_and_targets(form: str, shards: Path, tmp_path: Path) -> None:
     sets = find_sets(shards / "refcoco+-unc")
     report = export_sets(sets, form, tmp_path / "out")

@@ -101,9 +101,11 @@ def test_only_our_own_predictions_are_read_and_only_until_someone_annotates(simp
     tasks[2]["annotations"] = [
         {"result": [{"from_name": "no_target", "type": "textarea", "value": {"text": ["a cow"]}}]}
     ]
-    tasks[3]["predictions"] = [{"model_version": 7}]
+    tasks[3]["predictions"][0]["result"] = 7
+    tasks[4]["predictions"] = [7, {"model_version": 7, "result": 7}]
+    tasks[5]["predictions"] = None
     path.write_text(json.dumps(tasks), encoding="utf-8")
     found = Said(tmp_path / "out", tmp_path / "again", "label_studio")
-    assert found.records == {"train": len(tasks) - 3}
+    assert found.records == {"train": len(tasks) - 5}
     assert [row.reason for row in found.rows] == ["bad-annotation"]
     assert not found.mask("a cow").any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,14 @@ def test_another_set_of_that_name_replaces_it_there_and_not_here(made: Path, tmp
         list(pull(place, tmp_path / "out"))
     list(pull(place, tmp_path / "new"))
     assert tree(tmp_path / "new") == tree(tmp_path / "fewer")
+
+
+def test_what_lies_beside_a_set_is_told_of(made: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    (copy / "tiny/train/codes.parquet").touch()
+    done = push(copy, f"file://{tmp_path}/hub")
+    assert "not sent: codes.parquet" in done.notes[1] and not list((tmp_path / "hub").rglob("codes*"))
 
 
 def test_files_that_are_none_of_the_set_stay(made: Path, tmp_path: Path) -> None:
@@ -330,6 +339,12 @@ def test_raw_parquet_by_its_name_on_the_hub(hub: tuple[str, Datasets], tmp_path:
     before = len(held.calls)
     code, _, err = call(address, *words, home=tmp_path / "home")
     assert code == 0 and not any("resolve" in name for name in held.calls[before:]), "the cache has it"
+    shard = found.with_name("shard-000000.tar")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-600] + b"x" + whole[-599:])
+    again = ["verify", str(found.parent), "--repair", "--root", words[3], "-w", "1"]
+    code, _, err = call(address, *again, home=tmp_path / "home")
+    assert code == 0 and shard.read_bytes() == whole, err
 
 
 @pytest.mark.parametrize(

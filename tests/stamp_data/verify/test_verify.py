@@ -709,3 +709,18 @@ def test_index_rows_follow_from_the_shard_alone(pristine: Path) -> None:
         for row in derived:
             row.foreground = float(np.float32(row.foreground))
         assert derived == stored
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "code"),
+    [
+        ("wids.json", 2 << 30, "file-unreadable"),
+        ("rejects.jsonl", 2 << 30, "file-unreadable"),
+        ("index.parquet", 1 << 38, "file-unreadable"),
+        ("shard-000001.tar", 1 << 39, "tar-padding"),
+    ],
+)
+def test_a_sparse_file_is_not_read_to_its_end(folder: Path, name: str, size: int, code: str) -> None:
+    """Within the bounds of a shard: to hash or to read so many zeros takes minutes."""
+    os.truncate(folder / name, size)
+    assert (name, code) in {(fault.shard, fault.code) for fault in verify_set(folder)}

@@ -301,3 +301,10 @@ def test_what_is_not_there_as_choices(tmp_path: Path) -> None:
     ticked = {"id": "n", "type": "choices", "from_name": "no_target", "value": {"choices": ["a cow", "a dog"]}}
     found = said(tmp_path, task(1, ticked))
     assert found.phrases == ["a cow", "a dog"] and not found.rows and not found.mask("a cow").any()
+
+
+@pytest.mark.parametrize("told", ["a cow", ["a cow"], {"choices": ["a cow"]}])
+def test_what_is_not_there_in_the_small_export(told: Any, tmp_path: Path) -> None:
+    shape = {"points": percents(TRIANGLE), "polygonlabels": ["car"], **SIZE}
+    found = said(tmp_path, {"image": "a.jpg", "id": 1, "label": [shape], "no_target": told})
+    assert found.phrases == ["a cow", "car"] and not found.rows and not found.mask("a cow").any()

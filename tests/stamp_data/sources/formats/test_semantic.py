@@ -188,6 +188,28 @@ def test_pascal_part(tmp_path: Path) -> None:
     assert {row.reason for row in found.rows} == {"no-phrase", "empty-segmentation", "target-refused"}
 
 
+def test_the_folder_of_lisa(tmp_path: Path) -> None:
+    """All of its sets below one root, each with its pictures where LISA has them; there are many maps of the first."""
+    for number in range(70):
+        save(tmp_path / f"ade20k/annotations/training/ADE_train_{number}.png", blocks(1, 2)[:8, :8])
+    put(tmp_path, "ade20k/images/training/ADE_train_1.jpg", size=(8, 8))
+    put(tmp_path, "cocostuff/train2017/000000000001.jpg", "coco/train2017/000000000002.jpg")
+    save(tmp_path / "cocostuff/train2017/000000000001.png", blocks(0, 1, 2))
+    paco = {"file_name": "train2017/000000000002.jpg", "neg_category_ids": [], "not_exhaustive_category_ids": []}
+    categories = [{"id": 1, "name": "dog:head"}]
+    held = instances([image(1, **paco)], [annotation(1, 1)]) | {"categories": categories}
+    write_json(tmp_path / "vlpart/paco/annotations/paco_lvis_v1_train.json", held)
+    held = instances([image(1, file_name="2008_000008.jpg")], [annotation(1, 1)]) | {"categories": PARTS}
+    write_json(tmp_path / "vlpart/pascal_part/train.json", held)
+    put(tmp_path, "vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages/2008_000008.jpg", "other/2008_000008.jpg")
+    reports = {one.dataset: one for one in examine(tmp_path).datasets if one.state != "absent"}
+    assert reports.keys() == {"ade20k", "coco_stuff", "lvis", "pascal_part"}
+    assert all(report.state == "ready" for report in reports.values())
+    for name in ("coco_stuff", "lvis", "pascal_part"):
+        (split,) = reports[name].splits
+        assert (split.opened, split.unusable, split.findings) == (1, 0, []), name
+
+
 def test_the_doctor_examines_them(tmp_path: Path) -> None:
     put(tmp_path, "ade20k/images/validation/ADE_val_1.jpg", "coco/val2017/000000000001.jpg")
     save(tmp_path / "ade20k/annotations/validation/ADE_val_1.png", blocks(1, 2))
