@@ -10,15 +10,19 @@ import typer
 
 from stamp_cli.console import hide_loading_bars, only_for, panels, say
 from stamp_cli.make import Json
-from stamp_schemas import UsageFault
+from stamp_schemas import StampError, UsageFault
 
 if TYPE_CHECKING:
+    from stamp_data.annotate.hints import Model
+    from stamp_data.annotate.images import Images
     from stamp_data.annotate.server import Proposer
+    from stamp_data.annotate.store import Store
     from stamp_data.build.tokens import TokenCounter
 
-ASK, MODEL = panels("A model to ask", "The model that is to learn from it")
+REVIEW, ASK, MODEL = panels("Review of what is there", "A model to ask", "The model that is to learn from it")
 FOLDER, STATS = "annotations", "stats"
 TOLD = 3  # names
+LONGEST = 200  # characters of who made something
 
 
 def annotate(
@@ -36,6 +40,13 @@ def annotate(
         ),
     ] = None,
     by: Annotated[str, typer.Option(help="Who annotates; your name on this machine if not given.")] = "",
+    begin: Annotated[
+        list[str] | None,
+        REVIEW("--from", help="Built sets: what they say of the same pictures is proposed, where nothing is said yet."),
+    ] = None,
+    flagged_only: Annotated[
+        bool, REVIEW("--flagged", help="Only pictures of which `inspect` would flag something, as they are now.")
+    ] = False,
     predict: Annotated[
         Path | None, ASK(help="A checkpoint that proposes masks for phrases: folder of a model, or of a training run.")
     ] = None,
@@ -78,10 +89,35 @@ def annotate(
         say(f"{len(found.skipped)} pictures are passed over, since no file can hold their names: {names}")
     folder.mkdir(parents=True, exist_ok=True)
     with hold(folder, "`annotate`"):
+        store = Store(folder, by or _user())
+        if begin:
+            _begin(begin, found, folder)
+        if flagged_only:
+            _keep_flagged(found, store, model)
         proposer = None if predict is None else _proposer(predict, device)
-        server = open_server(found, Store(folder, by or _user()), port, model, proposer)
+        server = open_server(found, store, port, model, proposer)
         server.run(lambda address: say(f"{address}\n{len(found.names)} pictures; Ctrl-C ends it. {_next(own, folder)}"))
     return None
+
+
+def _begin(sets: list[str], images: Images, folder: Path) -> None:
+    from stamp_data.annotate.begin import begin_from
+    from stamp_data.annotate.store import Store
+
+    told = begin_from(sets, images, Store(folder, ", ".join(sets)[-LONGEST:]))
+    say(f"{told.known} of {len(images.names)} pictures are in these sets; {told.begun} were begun from them")
+
+
+def _keep_flagged(images: Images, store: Store, model: Model) -> None:
+    from stamp_data.annotate.begin import flagged
+
+    count = len(images.names)
+    images.only(flagged(images, store, model))
+    if not images.names:
+        raise StampError(
+            f"nothing is flagged in what is said of {count} pictures", "leave --flagged out to see them all"
+        )
+    say(f"{len(images.names)} of {count} pictures have flags")
 
 
 def _proposer(checkpoint: Path, device: str) -> Proposer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,6 +54,18 @@ class Images:
             return picture.data, SHOWN[picture.extension]
         upright = decode_picture(picture.data, self.names[number], upright=True)
         return encoded(upright, "JPEG", quality=QUALITY), SHOWN["jpg"]
+
+    def orientation(self, number: int) -> int:
+        """By which EXIF turns a picture upright, 1 if it lies so; faults as `file`."""
+        return self._read(number)[1].orientation
+
+    def bytes(self, number: int) -> bytes:
+        """A picture's file; faults as `file`."""
+        return self._read(number)[1].data
+
+    def only(self, names: Collection[str]) -> None:
+        """Leave out all others."""
+        self.names = [name for name in self.names if name in names]
 
     def pixels(self, number: int) -> UInt8:
         """A picture, upright, uint8 [height, width, 3]; the last few are kept. Faults as `file`."""

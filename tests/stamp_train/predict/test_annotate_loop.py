@@ -106,7 +106,7 @@ def test_the_walk(truth: tuple[Path, Truth], tmp_path: Path, capsys: pytest.Capt
     (built,) = _build("annotations", folder, tmp_path / "shards", photos)
     assert built.manifest.totals.records == SCENES
     rates = []
-    for steps in (1, 40):
+    for steps in (1, 80):
         recipe = tmp_path / f"recipe-{steps}.yaml"
         recipe.write_text(RECIPE.replace("STEPS", str(steps)), encoding="utf-8")
         run = tmp_path / f"after-{steps}"
