@@ -21,7 +21,7 @@ from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location
 from stamp_schemas import RLE, Dialogue, Record, StampError, TargetInfo
-from stamp_schemas.annotated import DrawnMask, Proposal, Reason, SaidPhrase
+from stamp_schemas.annotated import DrawnMask, ImageFile, Proposal, Reason, SaidPhrase
 from stamp_schemas.record import SEG
 
 
@@ -45,10 +45,17 @@ def begin_from(places: Sequence[Location], images: Images, store: Store) -> Begu
                     draft.add(records.record(row), records.name)
     told = Begun(len(drafts))
     for number, draft in sorted(drafts.items()):
-        if store.peek(images.names[number]) is None:
+        if _is_untouched(images.file(number), store):
             store.change(images.file(number), 0, draft.change())
             told.begun += 1
     return told
+
+
+def _is_untouched(image: ImageFile, store: Store) -> bool:
+    try:
+        return store.open(image).document.revision == 0
+    except StampError:  # a damaged file, which is named when its picture is opened
+        return False
 
 
 def flagged(images: Images, store: Store, model: Model) -> list[str]:

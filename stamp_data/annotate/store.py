@@ -29,7 +29,7 @@ SUFFIX = ".json"
 JOURNALS = ".journal"
 LIMIT = 1 << 30  # bytes of a file
 LONGEST = 200  # bytes of a picture's name that can be that of files; those of writers are longer
-HINT = "mend the file, or take it away to begin anew; its journal lies in .journal"
+HINT = "mend the file, or take it away: what its journal knows is done again"
 
 
 class Conflict(StampError):
