@@ -15,7 +15,7 @@ from stamp_schemas import StampError, UsageFault
 if TYPE_CHECKING:
     from stamp_data.annotate.hints import Model
     from stamp_data.annotate.images import Images
-    from stamp_data.annotate.server import Proposer
+    from stamp_data.annotate.server import Clicker, Proposer
     from stamp_data.annotate.store import Store
     from stamp_data.build.tokens import TokenCounter
 
@@ -50,7 +50,13 @@ def annotate(
     predict: Annotated[
         Path | None, ASK(help="A checkpoint that proposes masks for phrases: folder of a model, or of a training run.")
     ] = None,
-    device: Annotated[str, ASK(help="Of --predict: auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …")] = "auto",
+    assist: Annotated[
+        str,
+        ASK(help="sam=PATH: SAM finds what is pointed at: an official file, a Hugging Face folder, or a cached model."),
+    ] = "",
+    device: Annotated[
+        str, ASK(help="Of --predict and --assist: auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …")
+    ] = "auto",
     min_tokens: Annotated[int, MODEL(min=1, help="Fewest merged patches per picture.")] = 1024,
     max_tokens: Annotated[int, MODEL(min=1, help="Most merged patches per picture.")] = 1280,
     factor: Annotated[int, MODEL(help="Pixels per merged patch: 28 for Qwen2-VL and 2.5, 32 for Qwen3-VL.")] = 28,
@@ -64,7 +70,7 @@ def annotate(
     Every change is kept at once, and can be taken back, also after a restart.
     """
     only_for(context, "`stats`", str(images) == STATS, "json")
-    only_for(context, "--predict", predict is not None, "device")
+    only_for(context, "--predict and --assist", bool(predict or assist), "device")
     if str(images) == STATS:
         from stamp_cli.annotate_stats import show_stats
 
@@ -76,7 +82,7 @@ def annotate(
     open_port(port).close()  # and so is a port that is taken
     from stamp_data.annotate.hints import Model
     from stamp_data.annotate.images import Images
-    from stamp_data.annotate.server import open_server
+    from stamp_data.annotate.server import Models, open_server
     from stamp_data.annotate.store import Store
     from stamp_data.writing import hold
 
@@ -95,7 +101,8 @@ def annotate(
         if flagged_only:
             _keep_flagged(found, store, model)
         proposer = None if predict is None else _proposer(predict, device)
-        server = open_server(found, store, port, model, proposer)
+        models = Models(proposer, _clicker(assist, device) if assist else None)
+        server = open_server(found, store, port, model, models)
         server.run(lambda address: say(f"{address}\n{len(found.names)} pictures; Ctrl-C ends it. {_next(own, folder)}"))
     return None
 
@@ -128,6 +135,15 @@ def _proposer(checkpoint: Path, device: str) -> Proposer:
 
     hide_loading_bars()
     return Proposer(str(checkpoint), Asked(Segmenter.from_pretrained(checkpoint, device)))
+
+
+def _clicker(spec: str, device: str) -> Clicker:
+    from stamp_data.annotate.server import Clicker
+    from stamp_train.predict.clicks import open_clicks
+    from stamp_train.predict.opening import pick_device
+
+    hide_loading_bars()
+    return Clicker(spec, open_clicks(spec, pick_device(device)))
 
 
 def _counter(tokenizer: Path | None) -> TokenCounter | None:

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from stamp_data import rle
 from stamp_data.annotate import page
-from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place, UInt8
+from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place, Suggestion, UInt8
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.hints import Model, hints
 from stamp_data.annotate.images import Images
@@ -76,6 +76,27 @@ class Proposer(NamedTuple):
     propose: Callable[[UInt8, Sequence[str]], Sequence[npt.NDArray[np.bool_] | None]]
 
 
+class Clicker(NamedTuple):
+    """A model that is asked for what somebody points at. name: as it is kept.
+
+    find: the upright picture, uint8 [height, width, 3], places inside, places outside, two corners of a box or none -> masks,
+    bool [height, width], the best first.
+    """
+
+    name: str
+    find: Callable[[UInt8, Sequence[Place], Sequence[Place], Sequence[Place]], Sequence[npt.NDArray[np.bool_]]]
+
+
+class Models(NamedTuple):
+    """What can be asked besides what needs no weights."""
+
+    proposer: Proposer | None = None
+    clicker: Clicker | None = None
+
+
+NO_MODELS = Models()
+
+
 class Named(msgspec.Struct):
     """Phrases that want masks."""
 
@@ -83,10 +104,14 @@ class Named(msgspec.Struct):
 
 
 class Asked(msgspec.Struct):
-    """What the page wants help with: a key of `assist.WITHOUT_WEIGHTS`, and places of the picture."""
+    """What the page wants help with: a key of `assist.WITHOUT_WEIGHTS` and places of the picture; or `points`, with places that
+    are not to be in it, and two corners of a box.
+    """
 
     tool: str
     places: Annotated[list[Place], Meta(max_length=MOST_PLACES)]
+    outside: Annotated[list[Place], Meta(max_length=MOST_PLACES)] = []
+    box: Annotated[list[Place], Meta(max_length=2)] = []
 
 
 class Saved(msgspec.Struct):
@@ -102,8 +127,9 @@ class Saved(msgspec.Struct):
 class AnnotatePage:
     """The page, and what its scripts ask for."""
 
-    def __init__(self, images: Images, store: Store, model: Model = USUAL, proposer: Proposer | None = None) -> None:
-        self.images, self.store, self.model, self.proposer = images, store, model, proposer
+    def __init__(self, images: Images, store: Store, model: Model = USUAL, models: Models = NO_MODELS) -> None:
+        self.images, self.store, self.model = images, store, model
+        self.proposer, self.clicker = models
         self._proposing = Lock()
 
     def routes(self) -> list[Route]:
@@ -193,12 +219,25 @@ class AnnotatePage:
         return await run_in_threadpool(self._suggested, _number(request), asked)
 
     def _suggested(self, number: int, asked: Asked) -> Response:
+        if asked.tool == "points":
+            return self._clicked(number, asked)
         if asked.tool not in WITHOUT_WEIGHTS:
             raise StampError(f"nothing here is called {asked.tool[:40]!r}")
         try:
             return json_answer(WITHOUT_WEIGHTS[asked.tool](self.images.pixels(number), asked.places))
         except ModuleNotFoundError as fault:
             raise lacking_module(fault) or fault from None
+
+    def _clicked(self, number: int, asked: Asked) -> Response:
+        if self.clicker is None:
+            raise StampError("there is no SAM to ask", "start with --assist sam=PATH")
+        if len(asked.box) == 1 or not (asked.places or asked.box):
+            raise StampError("this takes a place that is inside, or a box")
+        pixels = self.images.pixels(number)
+        with self._proposing:
+            masks = self.clicker.find(pixels, asked.places, asked.outside, asked.box)
+        found = [rle.encode(mask.astype(np.uint8)) for mask in masks if mask.any()]
+        return json_answer(Suggestion(found, model=self.clicker.name))
 
     def _saved(self, opened: Opened, whole: bool = False) -> Saved:
         journal, document = opened.journal, opened.document
@@ -230,7 +269,7 @@ def _number(request: Request) -> int:
 
 
 def open_server(
-    images: Images, store: Store, port: int = 0, model: Model = USUAL, proposer: Proposer | None = None
+    images: Images, store: Store, port: int = 0, model: Model = USUAL, models: Models = NO_MODELS
 ) -> LoopbackServer:
-    """The server of the page, see `LoopbackServer`. model: that is to learn from it; proposer: that is asked for masks."""
-    return LoopbackServer(AnnotatePage(images, store, model, proposer).routes(), page.POLICY, lambda: None, port)
+    """The server of the page, see `LoopbackServer`. model: that is to learn from it; models: that are asked."""
+    return LoopbackServer(AnnotatePage(images, store, model, models).routes(), page.POLICY, lambda: None, port)

@@ -46,8 +46,8 @@ export const propose = (image, phrases) => ask(address("propose", { image }), {
 });
 
 /** Help with drawing: {masks: [{size, counts}], path: [[x, y]], model} for a tool of `assist.py` and places [x, y]. */
-export const suggest = (image, tool, places) => ask(address("suggest", { image }), {
-  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ tool, places }),
+export const suggest = (image, tool, places, more = {}) => ask(address("suggest", { image }), {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ tool, places, ...more }),
 });
 
 /** What is to be said of phrases as they are written, and a mask in the model's labels; see `hints.py`. */

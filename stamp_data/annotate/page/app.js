@@ -94,7 +94,7 @@ class Page {
       ? "This picture was changed elsewhere, in another tab perhaps. Your last change was not saved, and nothing was overwritten."
       : "The server does not answer. Your last change was not saved.";
     const pressed = { Brush: tools.name === "brush" && !tools.cut, Eraser: tools.name === "brush" && tools.cut, Polygon: tools.name === "polygon", Box: tools.name === "box",
-      Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", Hand: tools.name === "hand", "Cut off": tools.cut, Patches: this.hints.shown, "Hide masks": this.stage.hidden };
+      Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", "Points (SAM)": tools.name === "points", Hand: tools.name === "hand", "Cut off": tools.cut, Patches: this.hints.shown, "Hide masks": this.stage.hidden };
     for (const [words, is] of Object.entries(pressed)) byId(buttonId(words)).setAttribute("aria-pressed", String(is));
     byId(buttonId("Undo")).disabled = !session.undoable;
     byId(buttonId("Redo")).disabled = !session.redoable;
@@ -260,7 +260,8 @@ class Page {
 
   tool(name, cut = this.tools.cut) {
     this.tools.cut = cut;
-    this.tools.choose(name);
+    if (name !== this.tools.name) this.tools.choose(name);
+    this.stage.sketch();
     this.marked();
   }
 

@@ -34,6 +34,8 @@ export const COMMANDS = [
   ["c", "Thing in a box", "tool", (page) => page.tool("in box")],
   ["S", "Superpixel", "tool", (page) => page.tool("alike")],
   ["s", "Scissors", "tool", (page) => page.tool("edge")],
+  ["G", "Points (SAM)", "tool", (page) => page.tool("points", false)],
+  [";", "Other proposal", "tool", (page) => page.tools.other()],
   ["h", "Hand", "tool", (page) => page.tool("hand")],
   ["x", "Cut off", "tool", (page) => page.tool(page.tools.name, !page.tools.cut)],
   ["[", "Smaller brush", "tool", (page) => page.resize(SIZES.findLast((size) => size < page.tools.size))],
