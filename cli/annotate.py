@@ -8,18 +8,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import panels, say
+from stamp_cli.console import hide_loading_bars, only_for, panels, say
+from stamp_cli.make import Json
+from stamp_schemas import StampError, UsageFault
 
 if TYPE_CHECKING:
+    from stamp_data.annotate.hints import Model
+    from stamp_data.annotate.images import Images
+    from stamp_data.annotate.server import Clicker, Proposer
+    from stamp_data.annotate.store import Store
     from stamp_data.build.tokens import TokenCounter
 
-(MODEL,) = panels("The model that is to learn from it")
-FOLDER = "annotations"
+REVIEW, ASK, MODEL = panels("Review of what is there", "A model to ask", "The model that is to learn from it")
+FOLDER, STATS = "annotations", "stats"
 TOLD = 3  # names
+LONGEST = 200  # characters of who made something
 
 
 def annotate(
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder of pictures, or one picture.")],
+    context: typer.Context,
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="A folder of pictures, or one picture; or `stats`, of FOLDERS.")
+    ],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDERS]", help="Of `stats`: one folder of annotations, or two.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -27,23 +40,49 @@ def annotate(
         ),
     ] = None,
     by: Annotated[str, typer.Option(help="Who annotates; your name on this machine if not given.")] = "",
+    begin: Annotated[
+        list[str] | None,
+        REVIEW("--from", help="Built sets: what they say of the same pictures is proposed, where nothing is said yet."),
+    ] = None,
+    flagged_only: Annotated[
+        bool, REVIEW("--flagged", help="Only pictures of which `inspect` would flag something, as they are now.")
+    ] = False,
+    predict: Annotated[
+        Path | None, ASK(help="A checkpoint that proposes masks for phrases: folder of a model, or of a training run.")
+    ] = None,
+    assist: Annotated[
+        str,
+        ASK(help="sam=PATH: SAM finds what is pointed at: an official file, a Hugging Face folder, or a cached model."),
+    ] = "",
+    device: Annotated[
+        str, ASK(help="Of --predict and --assist: auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …")
+    ] = "auto",
     min_tokens: Annotated[int, MODEL(min=1, help="Fewest merged patches per picture.")] = 1024,
     max_tokens: Annotated[int, MODEL(min=1, help="Most merged patches per picture.")] = 1280,
     factor: Annotated[int, MODEL(help="Pixels per merged patch: 28 for Qwen2-VL and 2.5, 32 for Qwen3-VL.")] = 28,
     side: Annotated[int, MODEL(min=1, max=28, help="Labels along a patch's side.")] = 4,
     tokenizer: Annotated[Path | None, MODEL(help="Folder of a tokenizer that counts tokens; else estimated.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any.")] = 0,
+    json: Json = False,
 ) -> None:
     """Say what is in pictures and draw what you say, on a page of this machine; `build annotations` reads what comes of it.
 
     Every change is kept at once, and can be taken back, also after a restart.
     """
+    only_for(context, "`stats`", str(images) == STATS, "json")
+    only_for(context, "--predict and --assist", bool(predict or assist), "device")
+    if str(images) == STATS:
+        from stamp_cli.annotate_stats import show_stats
+
+        return show_stats(folders or [], json)
+    if folders:
+        raise UsageFault(f"{folders[0]}: one folder of pictures at a time", "`stats` takes several of annotations")
     from stamp_data.web.server import open_port  # where the extra for it is missing, that is told before any work,
 
     open_port(port).close()  # and so is a port that is taken
     from stamp_data.annotate.hints import Model
     from stamp_data.annotate.images import Images
-    from stamp_data.annotate.server import open_server
+    from stamp_data.annotate.server import Models, open_server
     from stamp_data.annotate.store import Store
     from stamp_data.writing import hold
 
@@ -56,8 +95,55 @@ def annotate(
         say(f"{len(found.skipped)} pictures are passed over, since no file can hold their names: {names}")
     folder.mkdir(parents=True, exist_ok=True)
     with hold(folder, "`annotate`"):
-        server = open_server(found, Store(folder, by or _user()), port, model)
+        store = Store(folder, by or _user())
+        if begin:
+            _begin(begin, found, folder)
+        if flagged_only:
+            _keep_flagged(found, store, model)
+        proposer = None if predict is None else _proposer(predict, device)
+        models = Models(proposer, _clicker(assist, device) if assist else None)
+        server = open_server(found, store, port, model, models)
         server.run(lambda address: say(f"{address}\n{len(found.names)} pictures; Ctrl-C ends it. {_next(own, folder)}"))
+    return None
+
+
+def _begin(sets: list[str], images: Images, folder: Path) -> None:
+    from stamp_data.annotate.begin import begin_from
+    from stamp_data.annotate.store import Store
+
+    told = begin_from(sets, images, Store(folder, ", ".join(sets)[-LONGEST:]))
+    say(f"{told.known} of {len(images.names)} pictures are in these sets; {told.begun} were begun from them")
+
+
+def _keep_flagged(images: Images, store: Store, model: Model) -> None:
+    from stamp_data.annotate.begin import flagged
+
+    count = len(images.names)
+    images.only(flagged(images, store, model))
+    if not images.names:
+        raise StampError(
+            f"nothing is flagged in what is said of {count} pictures", "leave --flagged out to see them all"
+        )
+    say(f"{len(images.names)} of {count} pictures have flags")
+
+
+def _proposer(checkpoint: Path, device: str) -> Proposer:
+    """The model behind `--predict`; stamp_data knows it as a function."""
+    from stamp_data.annotate.server import Proposer
+    from stamp_train.predict import Segmenter
+    from stamp_train.predict.proposals import Proposer as Asked
+
+    hide_loading_bars()
+    return Proposer(str(checkpoint), Asked(Segmenter.from_pretrained(checkpoint, device)))
+
+
+def _clicker(spec: str, device: str) -> Clicker:
+    from stamp_data.annotate.server import Clicker
+    from stamp_train.predict.clicks import open_clicks
+    from stamp_train.predict.opening import pick_device
+
+    hide_loading_bars()
+    return Clicker(spec, open_clicks(spec, pick_device(device)))
 
 
 def _counter(tokenizer: Path | None) -> TokenCounter | None:

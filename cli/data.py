@@ -11,7 +11,15 @@ MAKE, LOOK, TAKE = "Make", "Look and check", "Take elsewhere"
 COMMANDS: console.Commands = {
     "synth": (MAKE, "make", ("stamp-data synth playground", "stamp-data synth big --images 5000 --size 640x480")),
     "doctor": (MAKE, "make", ("stamp-data doctor playground/data", "stamp-data doctor playground/data --json")),
-    "annotate": (MAKE, "annotate", ("stamp-data annotate photos", "stamp-data annotate photos --out phrases --by Ada")),
+    "annotate": (
+        MAKE,
+        "annotate",
+        (
+            "stamp-data annotate photos",
+            "stamp-data annotate photos --out phrases --by Ada --predict run",
+            "stamp-data annotate stats photos/annotations",
+        ),
+    ),
     "build": (
         MAKE,
         "make",

@@ -46,11 +46,15 @@ class Proposal(msgspec.Struct, omit_defaults=True):
 
 
 class DrawnMask(msgspec.Struct, omit_defaults=True):
-    """Pixels of the upright picture. role: `ignore` for what counts neither for nor against anything in the picture."""
+    """Pixels of the upright picture.
+
+    role: `ignore` for what counts neither for nor against anything in the picture, `rejected` for a proposal that somebody
+    refused, which is kept to be counted.
+    """
 
     id: Id
     rle: RLE
-    role: Literal["target", "ignore"] = "target"
+    role: Literal["target", "ignore", "rejected"] = "target"
     categories: Annotated[list[Name], Meta(max_length=20)] = []
     notes: Said = ""
     made: Made = msgspec.field(default_factory=Made)
@@ -104,6 +108,7 @@ class AnnotatedImage(msgspec.Struct, omit_defaults=True):
             for rle in (mask.rle, mask.proposal.rle if mask.proposal else mask.rle):
                 if rle.size != (self.image.height, self.image.width):
                     raise ValueError(f"mask {mask.id} is of another picture's size")
+        known -= {mask.id for mask in self.masks if mask.role == "rejected"}
         for phrase in self.phrases:
             if missing := set(phrase.masks) - known:
                 raise ValueError(f"phrase {phrase.id} names mask {min(missing)}, which is not there")

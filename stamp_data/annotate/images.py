@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,13 +39,14 @@ class Images:
         found = [root.name] if root.is_file() else _below(self.root, [path.resolve() for path in but])
         self.names = [name for name in found if _is_storable(name)]
         self.skipped = [name for name in found if not _is_storable(name)]
+        self._measured = lru_cache(maxsize=1000)(self._measure)  # a size is asked for with every change
         self._decoded = lru_cache(maxsize=KEPT)(self._decode)
         if not self.names:
             raise UsageFault(f"{root} holds no picture", f"pictures end in {', '.join(SUFFIXES)}")
 
     def file(self, number: int) -> ImageFile:
         """A picture's name and size. PictureFault if it cannot be read; StampError if there is none of this number."""
-        return self._read(number)[0]
+        return self._measured(number, self._stamp(number))
 
     def shown(self, number: int) -> tuple[bytes, str]:
         """(bytes, media type) of a picture for the browser, upright; faults as `file`."""
@@ -54,20 +56,36 @@ class Images:
         upright = decode_picture(picture.data, self.names[number], upright=True)
         return encoded(upright, "JPEG", quality=QUALITY), SHOWN["jpg"]
 
+    def orientation(self, number: int) -> int:
+        """By which EXIF turns a picture upright, 1 if it lies so; faults as `file`."""
+        return self._read(number)[1].orientation
+
+    def bytes(self, number: int) -> bytes:
+        """A picture's file; faults as `file`."""
+        return self._read(number)[1].data
+
+    def only(self, names: Collection[str]) -> None:
+        """Leave out all others."""
+        self.names = [name for name in self.names if name in names]
+
     def pixels(self, number: int) -> UInt8:
         """A picture, upright, uint8 [height, width, 3]; the last few are kept. Faults as `file`."""
+        return self._decoded(number, self._stamp(number))
+
+    def _stamp(self, number: int) -> Stamp:
         if not 0 <= number < len(self.names):
             raise StampError(f"there is no picture {number}")
-        path = f"{self.root}/{self.names[number]}"
-        return self._decoded(number, stamp(path))
+        return stamp(f"{self.root}/{self.names[number]}")
+
+    def _measure(self, number: int, _: Stamp) -> ImageFile:
+        return self._read(number)[0]
 
     def _decode(self, number: int, _: Stamp) -> UInt8:
         data = self._read(number)[1].data
         return np.asarray(decode_picture(data, self.names[number], upright=True))
 
     def _read(self, number: int) -> tuple[ImageFile, Picture]:
-        if not 0 <= number < len(self.names):
-            raise StampError(f"there is no picture {number}")
+        self._stamp(number)
         name = self.names[number]
         try:
             data, _ = read_bytes(inside(self.root, name), name)

@@ -10,10 +10,12 @@ import msgspec
 
 from stamp_data.annotate.change import Change
 from stamp_data.files import UNDECODABLE, read_plain
+from stamp_data.writing import sync, write_atomic
 from stamp_schemas.errors import naming
 
 Kind = Literal["edit", "undo", "redo"]
-LIMIT = 256 << 20  # bytes that are read
+LIMIT = 1 << 30  # bytes that are read
+MOST = 1000  # lines; beyond them the older ones go when the file is opened next
 KEPT = 200  # changes that can be taken back
 
 
@@ -39,6 +41,9 @@ class Journal:
         self.entries = _entries(path)
         self._undone: list[Entry] = []
         self._done: list[Entry] = []
+        if len(self.entries) > MOST:
+            self.entries = self.entries[-KEPT:]
+            write_atomic(path, b"".join(map(_line, self.entries)))
         for entry in self.entries:
             self._take(entry)
 
@@ -59,7 +64,7 @@ class Journal:
         with naming(self.path), self.path.open("ab") as file:
             start = file.tell()
             try:
-                file.write(msgspec.json.encode(entry) + b"\n")
+                file.write(_line(entry))
                 file.flush()
                 if entry.change.accepts:
                     os.fsync(file.fileno())
@@ -67,13 +72,14 @@ class Journal:
                 os.ftruncate(file.fileno(), start)  # half a line would spoil the next
                 raise
         if is_new and entry.change.accepts:
-            _sync_folder(self.path.parent)
+            sync(self.path.parent)
         self.entries.append(entry)
         self._take(entry)
 
     def forget(self) -> None:
-        """Begin anew: what it says is of another document than the one that is there."""
-        self.path.unlink(missing_ok=True)
+        """Begin anew, since it is of another document than the one that is there; what there was is kept beside it."""
+        if self.path.exists():
+            self.path.replace(self.path.with_name(f"{self.path.name}.old"))
         self.entries, self._done, self._undone = [], [], []
 
     def _take(self, entry: Entry) -> None:
@@ -87,12 +93,8 @@ class Journal:
         del self._done[:-KEPT]
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _line(entry: Entry) -> bytes:
+    return msgspec.json.encode(entry) + b"\n"
 
 
 def _entries(path: Path) -> list[Entry]:

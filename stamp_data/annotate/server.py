@@ -5,11 +5,14 @@ Pictures are asked for by number, never by a path; what is sent is bounded, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Annotated, Literal
+from threading import Lock
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -17,8 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stamp_data import rle
 from stamp_data.annotate import page
-from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place
+from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place, Suggestion, UInt8
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.hints import Model, hints
 from stamp_data.annotate.images import Images
@@ -26,7 +30,7 @@ from stamp_data.annotate.store import Conflict, Opened, Store
 from stamp_data.web.answers import body, json_answer, refused
 from stamp_data.web.server import LoopbackServer
 from stamp_schemas import StampError
-from stamp_schemas.annotated import MOST, AnnotatedImage, ImageFile, SaidPhrase
+from stamp_schemas.annotated import MOST, AnnotatedImage, ImageFile, Said, SaidPhrase
 from stamp_schemas.extras import lacking_module
 
 Move = Callable[[ImageFile, int], Opened]
@@ -61,11 +65,53 @@ class Written(msgspec.Struct):
     mask: str = ""
 
 
+class Proposer(NamedTuple):
+    """A model that is asked for masks. name: as it is kept with them.
+
+    propose: the upright picture, uint8 [height, width, 3], and phrases -> for each a mask, bool [height, width], or None
+    where it sees nothing.
+    """
+
+    name: str
+    propose: Callable[[UInt8, Sequence[str]], Sequence[npt.NDArray[np.bool_] | None]]
+
+
+class Clicker(NamedTuple):
+    """A model that is asked for what somebody points at. name: as it is kept.
+
+    find: the upright picture, uint8 [height, width, 3], places inside, places outside, two corners of a box or none -> masks,
+    bool [height, width], the best first.
+    """
+
+    name: str
+    find: Callable[[UInt8, Sequence[Place], Sequence[Place], Sequence[Place]], Sequence[npt.NDArray[np.bool_]]]
+
+
+class Models(NamedTuple):
+    """What can be asked besides what needs no weights."""
+
+    proposer: Proposer | None = None
+    clicker: Clicker | None = None
+
+
+NO_MODELS = Models()
+
+
+class Named(msgspec.Struct):
+    """Phrases that want masks."""
+
+    phrases: Annotated[list[Said], Meta(min_length=1, max_length=MOST_PLACES)]
+
+
 class Asked(msgspec.Struct):
-    """What the page wants help with: a key of `assist.WITHOUT_WEIGHTS`, and places of the picture."""
+    """What the page wants help with: a key of `assist.WITHOUT_WEIGHTS` and places of the picture; or `points`, with places that
+    are not to be in it, and two corners of a box.
+    """
 
     tool: str
     places: Annotated[list[Place], Meta(max_length=MOST_PLACES)]
+    outside: Annotated[list[Place], Meta(max_length=MOST_PLACES)] = []
+    box: Annotated[list[Place], Meta(max_length=2)] = []
 
 
 class Saved(msgspec.Struct):
@@ -81,8 +127,10 @@ class Saved(msgspec.Struct):
 class AnnotatePage:
     """The page, and what its scripts ask for."""
 
-    def __init__(self, images: Images, store: Store, model: Model = USUAL) -> None:
+    def __init__(self, images: Images, store: Store, model: Model = USUAL, models: Models = NO_MODELS) -> None:
         self.images, self.store, self.model = images, store, model
+        self.proposer, self.clicker = models
+        self._proposing = Lock()
 
     def routes(self) -> list[Route]:
         """What can be asked of the server."""
@@ -94,6 +142,7 @@ class AnnotatePage:
             Route("/api/edit", self._edit, methods=["POST"]),
             Route("/api/undo", self._undo, methods=["POST"]),
             Route("/api/redo", self._redo, methods=["POST"]),
+            Route("/api/propose", self._propose, methods=["POST"]),
             Route("/api/hints", self._hints, methods=["POST"]),
             Route("/api/suggest", self._suggest, methods=["POST"]),
             Route("/{name}", self._file),
@@ -108,7 +157,8 @@ class AnnotatePage:
 
     def _list(self, _request: Request) -> Response:
         rows = [self._row(name) for name in self.images.names]
-        return json_answer({"by": self.store.by, "folder": str(self.store.folder), "images": rows})
+        model = self.proposer.name if self.proposer else ""
+        return json_answer({"by": self.store.by, "model": model, "folder": str(self.store.folder), "images": rows})
 
     def _open(self, request: Request) -> Response:
         opened = self.store.open(self.images.file(_number(request)))
@@ -143,6 +193,19 @@ class AnnotatePage:
             return refused(HTTPStatus.CONFLICT, str(fault))
         return json_answer(self._saved(opened, whole=True))
 
+    async def _propose(self, request: Request) -> Response:
+        named = msgspec.json.decode(await body(request, MOST_SENT), type=Named)
+        return await run_in_threadpool(self._proposed, _number(request), named.phrases)
+
+    def _proposed(self, number: int, phrases: list[str]) -> Response:
+        if self.proposer is None:
+            raise StampError("there is no model to ask", "start with --predict CHECKPOINT")
+        pixels = self.images.pixels(number)
+        with self._proposing:
+            masks = self.proposer.propose(pixels, phrases)
+        found = [None if mask is None else rle.encode(mask.astype(np.uint8)) for mask in masks]
+        return json_answer({"model": self.proposer.name, "masks": found})
+
     async def _hints(self, request: Request) -> Response:
         written = msgspec.json.decode(await body(request, MOST_SENT), type=Written)
         return await run_in_threadpool(self._hinted, _number(request), written)
@@ -156,12 +219,25 @@ class AnnotatePage:
         return await run_in_threadpool(self._suggested, _number(request), asked)
 
     def _suggested(self, number: int, asked: Asked) -> Response:
+        if asked.tool == "points":
+            return self._clicked(number, asked)
         if asked.tool not in WITHOUT_WEIGHTS:
             raise StampError(f"nothing here is called {asked.tool[:40]!r}")
         try:
             return json_answer(WITHOUT_WEIGHTS[asked.tool](self.images.pixels(number), asked.places))
         except ModuleNotFoundError as fault:
             raise lacking_module(fault) or fault from None
+
+    def _clicked(self, number: int, asked: Asked) -> Response:
+        if self.clicker is None:
+            raise StampError("there is no SAM to ask", "start with --assist sam=PATH")
+        if len(asked.box) == 1 or not (asked.places or asked.box):
+            raise StampError("this takes a place that is inside, or a box")
+        pixels = self.images.pixels(number)
+        with self._proposing:
+            masks = self.clicker.find(pixels, asked.places, asked.outside, asked.box)
+        found = [rle.encode(mask.astype(np.uint8)) for mask in masks if mask.any()]
+        return json_answer(Suggestion(found, model=self.clicker.name))
 
     def _saved(self, opened: Opened, whole: bool = False) -> Saved:
         journal, document = opened.journal, opened.document
@@ -192,6 +268,8 @@ def _number(request: Request) -> int:
     return int(request.query_params.get("image", ""))
 
 
-def open_server(images: Images, store: Store, port: int = 0, model: Model = USUAL) -> LoopbackServer:
-    """The server of the page, see `LoopbackServer`. model: that is to learn from what is said."""
-    return LoopbackServer(AnnotatePage(images, store, model).routes(), page.POLICY, lambda: None, port)
+def open_server(
+    images: Images, store: Store, port: int = 0, model: Model = USUAL, models: Models = NO_MODELS
+) -> LoopbackServer:
+    """The server of the page, see `LoopbackServer`. model: that is to learn from it; models: that are asked."""
+    return LoopbackServer(AnnotatePage(images, store, model, models).routes(), page.POLICY, lambda: None, port)

@@ -21,7 +21,7 @@ from stamp_data.annotate.journal import Entry, Journal, Kind
 from stamp_data.files import UNDECODABLE, Stamp, read_plain, stamp
 from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import RLE, StampError
-from stamp_schemas.annotated import ANNOTATED_SCHEMA, AnnotatedImage, ImageFile, Made
+from stamp_schemas.annotated import ANNOTATED_SCHEMA, AnnotatedImage, DrawnMask, ImageFile, Made, SaidPhrase
 from stamp_schemas.errors import first_line
 from stamp_schemas.extras import PROJECT
 
@@ -29,7 +29,7 @@ SUFFIX = ".json"
 JOURNALS = ".journal"
 LIMIT = 1 << 30  # bytes of a file
 LONGEST = 200  # bytes of a picture's name that can be that of files; those of writers are longer
-HINT = "mend the file, or take it away to begin anew; its journal lies in .journal"
+HINT = "mend the file, or take it away: what its journal knows is done again"
 
 
 class Conflict(StampError):
@@ -149,7 +149,7 @@ class Store:
 
     def _do(self, opened: Opened, kind: Kind, change: Change, back: Change) -> Opened:
         for mask in filter(None, change.masks.values()):
-            _check(mask.rle, opened.document.image)
+            _check_mask(mask, opened.document.image)
         try:
             after = applied(opened.document, change)
         except (ValueError, msgspec.MsgspecError) as fault:
@@ -186,7 +186,7 @@ class Store:
             signed[kind] = {}
             for name, thing in getattr(change, kind).items():
                 spent = before.get(name, 0.0) + thing.made.seconds if thing else 0.0
-                made = Made(self.by, _now(), self._tool, round(spent, 1))
+                made = Made(_author(thing) or self.by, _now(), self._tool, round(spent, 1))
                 signed[kind][name] = thing and msgspec.structs.replace(thing, made=made)
         return msgspec.structs.replace(change, **signed)
 
@@ -196,9 +196,7 @@ def load_document(path: Path) -> AnnotatedImage:
     try:
         document = msgspec.json.decode(read_plain(path, LIMIT), type=AnnotatedImage)
         for mask in document.masks:
-            _check(mask.rle, document.image)
-            if mask.proposal:
-                _check(mask.proposal.rle, document.image)
+            _check_mask(mask, document.image)
     except UNDECODABLE as fault:
         raise StampError(f"{path}: damaged: {first_line(fault)}", HINT) from None
     except OSError as fault:
@@ -208,11 +206,22 @@ def load_document(path: Path) -> AnnotatedImage:
     return document
 
 
+def _check_mask(mask: DrawnMask, image: ImageFile) -> None:
+    for one in (mask.rle, mask.proposal.rle) if mask.proposal else (mask.rle,):
+        _check(one, image)
+
+
 def _check(mask: RLE, image: ImageFile) -> None:
     try:
         rle.checked_runs(image.height, image.width, mask.size, mask.counts)
     except (ValueError, OverflowError) as fault:
         raise StampError(f"a mask cannot be read: {fault}") from None
+
+
+def _author(thing: SaidPhrase | DrawnMask | None) -> str:
+    """The model whose proposal a mask still is, else ""."""
+    proposal = thing.proposal if isinstance(thing, DrawnMask) else None
+    return proposal.model if proposal and isinstance(thing, DrawnMask) and thing.rle == proposal.rle else ""
 
 
 def _now() -> str:

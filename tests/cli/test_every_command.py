@@ -15,6 +15,9 @@ from PIL import Image
 
 from stamp_cli import data, train
 from stamp_cli.console import run
+from stamp_data.annotate.change import Change
+from stamp_data.annotate.store import Store
+from stamp_schemas.annotated import ImageFile
 
 from ..stamp_train.eval.made_sets import save_lively
 from ..stamp_train.runs import make_shards, write_recipe
@@ -80,6 +83,7 @@ RIGHT = {
     "stamp-data synth": "scenes --images 20 --size 96x64",
     "stamp-data doctor": "{world}/raw",
     "stamp-data build": "refcoco --root {world}/raw --out out --min-tokens 4 --max-tokens 16 -w 1",
+    "stamp-data annotate": "stats {world}/said",
     "stamp-data inspect": "{shards}",
     "stamp-data explain": "W003",
     "stamp-data verify": "{shards}/refcoco-unc/val -w 1",
@@ -97,7 +101,7 @@ RIGHT = {
     "stamp-train plan show": "{recipe} --step 1 --set data.root={shards}",
     "stamp-train compare": "stamp-fine --recipe {recipe} --set data.root={shards} --dry-run",
 }
-TALKS = {"stamp-data annotate", "stamp-train chat"}  # and so has no end of its own
+TALKS = {"stamp-train chat"}  # and so has no end of its own
 WITHOUT_JSON = {"stamp-data synth", "stamp-data explain", *TALKS}
 
 
@@ -109,6 +113,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     save_lively(root / "model")
     (root / "photo").mkdir()
     Image.new("RGB", (96, 64), "red").save(root / "photo/a.png")
+    Store(root / "said").change(ImageFile("a.png", 96, 64), 0, Change())
     (root / "run").mkdir()
     save_lively(root / "run/final")
     (root / "run/recipe.yaml").write_text("# tiny, resolved\n")

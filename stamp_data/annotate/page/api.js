@@ -40,9 +40,14 @@ export const undo = (image, revision) => ask(address("undo", { image, revision }
 export const redo = (image, revision) => ask(address("redo", { image, revision }), { method: "POST" });
 export const imageAddress = (image) => address("image", { image });
 
+/** Masks that the model proposes for phrases: {model, masks: [{size, counts} or null]}. */
+export const propose = (image, phrases) => ask(address("propose", { image }), {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ phrases }),
+});
+
 /** Help with drawing: {masks: [{size, counts}], path: [[x, y]], model} for a tool of `assist.py` and places [x, y]. */
-export const suggest = (image, tool, places) => ask(address("suggest", { image }), {
-  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ tool, places }),
+export const suggest = (image, tool, places, more = {}) => ask(address("suggest", { image }), {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ tool, places, ...more }),
 });
 
 /** What is to be said of phrases as they are written, and a mask in the model's labels; see `hints.py`. */

@@ -94,7 +94,7 @@ class Page {
       ? "This picture was changed elsewhere, in another tab perhaps. Your last change was not saved, and nothing was overwritten."
       : "The server does not answer. Your last change was not saved.";
     const pressed = { Brush: tools.name === "brush" && !tools.cut, Eraser: tools.name === "brush" && tools.cut, Polygon: tools.name === "polygon", Box: tools.name === "box",
-      Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", Hand: tools.name === "hand", "Cut off": tools.cut, Patches: this.hints.shown, "Hide masks": this.stage.hidden };
+      Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", "Points (SAM)": tools.name === "points", Hand: tools.name === "hand", "Cut off": tools.cut, Patches: this.hints.shown, "Hide masks": this.stage.hidden };
     for (const [words, is] of Object.entries(pressed)) byId(buttonId(words)).setAttribute("aria-pressed", String(is));
     byId(buttonId("Undo")).disabled = !session.undoable;
     byId(buttonId("Redo")).disabled = !session.redoable;
@@ -152,6 +152,42 @@ class Page {
     const next = session.phrases.find((phrase) => phrase.status !== "accepted");
     if (next) this.choose("phrase", next.id);
     return null;
+  }
+
+  /** Have the model propose masks for phrases that have none; what people drew stays as it is. */
+  propose() {
+    this.keepText();
+    const { session } = this, open = session.phrases.filter((phrase) => phrase.text.trim() && !phrase.masks.length && !phrase.nothing && phrase.status !== "accepted");
+    if (!session.model) return toast("There is no model to ask: start the command with --predict CHECKPOINT.");
+    if (!open.length) return toast("Every phrase has a mask, or names nothing.");
+    return this.tools.look(() => api.propose(session.index, open.map((phrase) => phrase.text)), ({ model, masks }) => {
+      const change = { phrases: {}, masks: {} };
+      let number = Number(session.free("m").slice(1));
+      open.forEach((asked, i) => {
+        const phrase = session.phrases.find((one) => one.id === asked.id && one.text === asked.text && !one.masks.length && !one.nothing);
+        if (!phrase || !masks[i]) return;
+        const id = `m${number++}`;
+        change.masks[id] = { id, rle: masks[i], proposal: { model, rle: masks[i] } };
+        change.phrases[phrase.id] = { ...phrase, masks: [id], status: "proposed" };
+      });
+      const count = Object.keys(change.masks).length;
+      toast(`${model} proposes ${count} of ${open.length} masks: accept (Enter), draw on, or reject (R).`);
+      if (!count) return;
+      session.edit(change);
+      session.phrase = null;
+      this.choose("phrase", Object.keys(change.phrases)[0]);
+    });
+  }
+
+  reject() {
+    const { session } = this, said = session.said, proposed = session.masks.filter((mask) => mask.proposal && said?.masks.includes(mask.id));
+    if (!proposed.length) return toast("Choose a phrase for which a model proposed a mask.");
+    const gone = proposed.map((mask) => mask.id);
+    const named = session.phrases.filter((phrase) => phrase.masks.some((id) => gone.includes(id)));
+    const masks = Object.fromEntries(proposed.map((mask) => [mask.id, { ...mask, role: "rejected" }]));
+    const phrases = Object.fromEntries(named.map((phrase) => [phrase.id, { ...phrase, masks: phrase.masks.filter((id) => !gone.includes(id)), status: "new" }]));
+    session.mask = null;
+    return session.edit({ masks, phrases });
   }
 
   askNothing() {
@@ -224,7 +260,8 @@ class Page {
 
   tool(name, cut = this.tools.cut) {
     this.tools.cut = cut;
-    this.tools.choose(name);
+    if (name !== this.tools.name) this.tools.choose(name);
+    this.stage.sketch();
     this.marked();
   }
 

@@ -49,7 +49,7 @@ function maskRow(page, mask, i) {
   const phrases = session.phrases.filter((phrase) => phrase.masks.includes(mask.id)).length;
   return el("li", { class: "row mask", "data-id": mask.id, "aria-current": current ? "true" : null, onclick: () => page.choose("mask", mask.id) },
     el("button", { class: "chip", css: { "--colour": colour(mask.id) }, title: "Choose this mask", "aria-pressed": String(current) }, String(i + 1)),
-    el("span", { class: "quiet" }, `${pixels.toLocaleString("en")} px (${ratio} %) · ${phrases === 1 ? "1 phrase" : `${phrases} phrases`}${mask.role === "ignore" ? " · ignored" : ""}`),
+    el("span", { class: "quiet" }, `${pixels.toLocaleString("en")} px (${ratio} %) · ${phrases === 1 ? "1 phrase" : `${phrases} phrases`}${mask.role === "ignore" ? " · ignored" : ""}${mask.proposal ? ` · ${mask.proposal.rle.counts === mask.rle.counts ? "as" : "after what"} ${mask.proposal.model} proposed` : ""}`),
     session.said ? el("label", { class: "link", onclick: (event) => event.stopPropagation() },
       el("input", { type: "checkbox", checked: named, onchange: () => page.link(mask.id) }), " named") : null,
     current ? el("input", {

@@ -16,13 +16,13 @@ export class Session {
   }
 
   async begin() {
-    const { by, folder, images } = await api.list();
-    Object.assign(this, { by, folder, rows: images });
+    const { by, folder, model, images } = await api.list();
+    Object.assign(this, { by, folder, model, rows: images });
   }
 
   get image() { return this.document.image; }
   get phrases() { return this.document.phrases; }
-  get masks() { return this.document.masks; }
+  get masks() { return this.document.masks.filter((mask) => mask.role !== "rejected"); }
   get said() { return this.phrases.find((phrase) => phrase.id === this.phrase) ?? null; }
   get drawn() { return this.masks.find((mask) => mask.id === this.mask) ?? null; }
 
@@ -69,7 +69,7 @@ export class Session {
 
   /** A name that nothing has: "p4" or "m4". */
   free(letter) {
-    const numbers = (letter === "p" ? this.phrases : this.masks).map((thing) => Number(thing.id.replace(/^\D+/, "")) || 0);
+    const numbers = (letter === "p" ? this.phrases : this.document.masks).map((thing) => Number(thing.id.replace(/^\D+/, "")) || 0);
     return `${letter}${Math.max(0, ...numbers) + 1}`;
   }
 

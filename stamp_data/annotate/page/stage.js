@@ -136,7 +136,9 @@ export class Stage {
       this.masks.fill(path, "evenodd");
       this.masks.globalAlpha = named ? 1 : 0.45;
       this.masks.lineWidth = (mask.id === current ? 3 : 1.5) / this.scale;
+      this.masks.setLineDash(mask.proposal?.rle.counts === mask.rle.counts ? [6 / this.scale, 4 / this.scale] : []);
       this.masks.stroke(path);
+      this.masks.setLineDash([]);
     }
     this.masks.globalAlpha = 1;
     this.under?.(this.masks, this);

@@ -1,6 +1,7 @@
 // Tools: what a pen does that is put down, moved and lifted at places of the picture. Mouse, touch and keys all are such a pen.
 
 import * as api from "./api.js";
+import { outline } from "./outline.js";
 import { area, decode, encode, hole, part, union, without } from "./runs.js";
 import { box, polygon, stroke } from "./shapes.js";
 
@@ -10,7 +11,7 @@ const NEAR = 10; // screen pixels from its first corner, at which a polygon is c
 export class Tools {
   /** told: called with what is to be said. */
   constructor(session, told) {
-    Object.assign(this, { session, told, stage: null, name: "brush", cut: false, size: 20, points: [], ways: [], way: [], asking: false, down: false, hover: null });
+    Object.assign(this, { session, told, stage: null, name: "brush", cut: false, size: 20, points: [], ways: [], way: [], seen: null, asking: false, down: false, hover: null });
   }
 
   get image() { return this.session.image; }
@@ -24,13 +25,12 @@ export class Tools {
     this.cancel();
     this.asking = false;
     this.name = name;
-    this.stage.sketch();
   }
 
   /** Give up what is not finished. Whether there was anything. */
   cancel() {
-    const busy = this.points.length > 0;
-    Object.assign(this, { points: [], ways: [], way: [], down: false });
+    const busy = this.points.length > 0 || this.seen !== null;
+    Object.assign(this, { points: [], ways: [], way: [], down: false, seen: null });
     this.stage?.sketch();
     return busy;
   }
@@ -48,7 +48,7 @@ export class Tools {
   move(at) {
     this.hover = at;
     if (this.down && this.name === "brush") this.points.push(at);
-    if (this.down && this.boxed) this.points[1] = at;
+    if (this.down && (this.boxed || this.name === "points")) this.points[1] = at;
     if (this.name === "edge" && this.points.length) this.preview(at);
     this.stage.sketch();
   }
@@ -60,6 +60,7 @@ export class Tools {
     if (this.name === "brush" && points.length) this.apply(stroke(points, this.size / 2, height, width));
     if (this.name === "box" && points.length > 1) this.apply(box(points[0], points[1], height, width));
     if (this.name === "in box" && points.length > 1) this.suggest("in box", points);
+    if (this.name === "points" && points.length) this.point(points);
     if (!this.cornered) this.points = [];
     this.stage.sketch();
   }
@@ -76,6 +77,7 @@ export class Tools {
 
   /** Close the polygon, or the way of the scissors. Whether there was one. */
   close() {
+    if (this.seen) return this.take();
     if (!this.cornered || !this.points.length) return false;
     const { points, image: { height, width } } = this;
     if (points.length < FEWEST) {
@@ -92,6 +94,40 @@ export class Tools {
   /** Ask the server for a mask, and apply it. */
   suggest(tool, points) {
     this.look(() => api.suggest(this.session.index, tool, points.map(({ x, y }) => [x, y])), ({ masks }) => this.apply(decode(masks[0])));
+  }
+
+  /** Point at something: a click is a place inside, or outside while things are cut off; a pull is a box. */
+  point([from, to = from]) {
+    const seen = this.seen ?? { inside: [], outside: [], box: [], masks: [], chosen: 0 };
+    const isBox = Math.hypot(to.x - from.x, to.y - from.y) * this.stage.scale > NEAR;
+    if (isBox) seen.box = [[from.x, from.y], [to.x, to.y]];
+    else (this.cut ? seen.outside : seen.inside).push([from.x, from.y]);
+    if (!seen.inside.length && !seen.box.length) return this.told("Point at the thing first, then at what is not of it.");
+    this.seen = seen;
+    const { inside, outside, box } = seen;
+    return this.look(() => api.suggest(this.session.index, "points", inside, { outside, box }), ({ masks, model }) => {
+      if (this.seen !== seen) return;
+      Object.assign(seen, { model, chosen: 0, masks: masks.map((mask) => ({ mask, path: outline(decode(mask), this.image.height) })) });
+      if (!masks.length) this.told("It finds nothing here.");
+      this.stage.sketch();
+    });
+  }
+
+  /** The next of the proposals. */
+  other() {
+    if (!this.seen?.masks.length) return this.told("Point at something first (G); this shows the other proposals for it.");
+    this.seen.chosen = (this.seen.chosen + 1) % this.seen.masks.length;
+    return this.stage.sketch();
+  }
+
+  /** Take the proposal that is shown: the current mask gets it, or it is a new one. True. */
+  take() {
+    const { model, masks, chosen } = this.seen, found = masks[chosen]?.mask;
+    this.cancel();
+    if (!found) return true;
+    const mask = this.session.drawn;
+    this.put(mask ? union(this.session.runs(mask), decode(found)) : decode(found), mask ? {} : { proposal: { model, rle: found } });
+    return true;
   }
 
   /** A way along an edge: `path` is straight until the way is `found`. */
@@ -158,8 +194,8 @@ export class Tools {
     return this.put(this.cut ? without(before, runs) : union(before, runs));
   }
 
-  /** Have the current mask, or a new one, be of these runs. */
-  put(runs) {
+  /** Have the current mask, or a new one, be of these runs. more: of a new one. */
+  put(runs, more = {}) {
     const { session, image: { height, width } } = this, mask = session.drawn;
     if (!area(runs)) {
       if (!mask) return null;
@@ -171,7 +207,7 @@ export class Tools {
     const id = session.free("m"), said = session.said;
     session.mask = id;
     const phrases = said ? { [said.id]: { ...said, masks: [...said.masks, id], nothing: undefined, status: "new" } } : {};
-    return session.edit({ masks: { [id]: { id, rle } }, phrases });
+    return session.edit({ masks: { [id]: { id, rle, ...more } }, phrases });
   }
 
   /** Phrases whose mask changes are no longer accepted. */
@@ -195,8 +231,9 @@ export class Tools {
     context.strokeStyle = context.fillStyle = colour;
     context.lineJoin = context.lineCap = "round";
     if (this.name === "brush") this.drawBrush(context, scale);
+    if (this.seen) this.drawSeen(context, scale);
     context.lineWidth = 2 / scale;
-    if (this.boxed && points.length > 1) {
+    if ((this.boxed || this.name === "points") && points.length > 1) {
       context.strokeRect(points[0].x, points[0].y, points[1].x - points[0].x, points[1].y - points[0].y);
     }
     if (this.cornered && points.length) {
@@ -204,6 +241,19 @@ export class Tools {
       for (const point of this.name === "edge" ? [points[0], ...this.ways.flatMap((way) => way.path), ...this.way] : [...points, hover ?? points[0]]) context.lineTo(point.x, point.y);
       context.stroke();
       for (const point of points) context.fillRect(point.x - 3 / scale, point.y - 3 / scale, 6 / scale, 6 / scale);
+    }
+  }
+
+  drawSeen(context, scale) {
+    const { inside, outside, masks, chosen } = this.seen;
+    if (masks[chosen]) {
+      context.globalAlpha = 0.45;
+      context.fill(masks[chosen].path, "evenodd");
+      context.globalAlpha = 1;
+    }
+    for (const [places, colour] of [[inside, "#3ddc84"], [outside, "#ff5470"]]) {
+      context.fillStyle = colour;
+      for (const [x, y] of places) context.fillRect(x - 4 / scale, y - 4 / scale, 8 / scale, 8 / scale);
     }
   }
 

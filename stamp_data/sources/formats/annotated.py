@@ -56,6 +56,8 @@ def _things(document: AnnotatedImage) -> Iterator[Thing]:
                 said[name].append(phrase.text)
     open_phrases = {name for phrase in document.phrases if phrase.status != "accepted" for name in phrase.masks}
     for mask in document.masks:
+        if mask.role == "rejected":
+            continue
         phrases = [IGNORE] if mask.role == "ignore" else said[mask.id]
         if phrases or mask.id not in open_phrases:  # else its phrases have told why they are left out
             segmentation = msgspec.Raw(msgspec.json.encode(mask.rle))

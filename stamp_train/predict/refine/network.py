@@ -33,23 +33,30 @@ class Sam:
 
     @torch.inference_mode()
     def predict(
-        self, embedding: Tensor, priors: Tensor, points: Tensor, labels: Tensor, boxes: Tensor | None, multimask: bool
+        self,
+        embedding: Tensor,
+        priors: Tensor | None,
+        points: Tensor,
+        labels: Tensor,
+        boxes: Tensor | None,
+        multimask: bool,
     ) -> tuple[Tensor, Tensor]:
         """Masks for B prompts about one picture, on the CPU: logits, float32 [B, 1 or 3, prior_side, prior_side], and predicted
         IoU, float32 [B, 1 or 3].
 
-        priors: logits, float32 [B, prior_side, prior_side]. points: float32 [B, n, 2], (x, y) in the input's pixels; labels:
-        int64 [B, n], 1 inside, 0 outside. boxes: float32 [B, 4], (x, y) of two corners, or None. multimask: three masks each.
+        priors: logits, float32 [B, prior_side, prior_side], or None. points: float32 [B, n, 2], (x, y) in the input's pixels;
+        labels: int64 [B, n], 1 inside, 0 outside. boxes: float32 [B, 4], (x, y) of two corners, or None. multimask: three masks
+        each.
         """
         device = self._model.device
         # Prompts go along the batch dimension: transformers would add the mask prompts of one image's prompts all to one
         # embedding if they were given along that of its points.
         output = self._model(
-            image_embeddings=embedding.expand(len(priors), -1, -1, -1),
+            image_embeddings=embedding.expand(len(points), -1, -1, -1),
             input_points=points[:, None].to(device) if points.shape[1] else None,
             input_labels=labels[:, None].to(device) if points.shape[1] else None,
             input_boxes=None if boxes is None else boxes[:, None].to(device),
-            input_masks=priors[:, None].to(device),
+            input_masks=None if priors is None else priors[:, None].to(device),
             multimask_output=multimask,
         )
         return output.pred_masks[:, 0].float().cpu(), output.iou_scores[:, 0].float().cpu()

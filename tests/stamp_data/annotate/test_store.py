@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stamp_data import rle
+from stamp_data.annotate import journal
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.store import Conflict, Store, load_document
 from stamp_schemas import StampError
@@ -102,8 +103,8 @@ def test_a_damaged_file_blocks_its_own_picture_and_is_named(tmp_path: Path) -> N
 def test_a_line_that_was_not_written_to_its_end_is_dropped(tmp_path: Path) -> None:
     Store(tmp_path).change(image(), 0, drawn())
     Store(tmp_path).change(image(), 1, Change({"p2": said("p2", "left")}))
-    journal = tmp_path / ".journal/a.jpg.jsonl"
-    journal.write_bytes(journal.read_bytes() + journal.read_bytes()[:77])
+    lines = tmp_path / ".journal/a.jpg.jsonl"
+    lines.write_bytes(lines.read_bytes() + lines.read_bytes()[:77])
     store = Store(tmp_path)
     assert store.undo(image(), 2).document.revision == 3
     assert [phrase.id for phrase in store.open(image()).document.phrases] == ["p1"]
@@ -128,6 +129,20 @@ def test_a_file_that_was_changed_by_hand_stands(tmp_path: Path) -> None:
     (tmp_path / "a.jpg.json").write_bytes(msgspec.json.encode(by_hand))
     assert store.open(image()).document == by_hand
     assert store.undo(image(), 9).document == by_hand  # the journal is of another document
+    assert (tmp_path / ".journal/a.jpg.jsonl.old").exists()
+
+
+def test_a_long_journal_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MOST", 20)
+    monkeypatch.setattr(journal, "KEPT", 5)
+    store = Store(tmp_path)
+    for revision in range(21):
+        store.change(image(), revision, Change({"p1": said(text=str(revision), masks=())}))
+    store = Store(tmp_path)
+    for back in range(7):
+        document = store.undo(image(), store.open(image()).document.revision).document
+        assert document.phrases[0].text == str(max(20 - back - 1, 15))
+    assert len((tmp_path / ".journal/a.jpg.jsonl").read_bytes().splitlines()) == 5 + 5
 
 
 def test_names_of_any_length_and_kind(tmp_path: Path) -> None:

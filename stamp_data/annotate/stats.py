@@ -1,0 +1,171 @@
+"""What annotating took, what became of proposals, and how far two annotators agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean, median
+
+import msgspec
+
+from stamp_data import rle
+from stamp_data.annotate.store import SUFFIX, load_document
+from stamp_data.inspect.record_stats import normalised
+from stamp_data.sources.finding import walk
+from stamp_schemas import RLE, StampError, UsageFault
+from stamp_schemas.annotated import AnnotatedImage, SaidPhrase
+
+AGREED = 0.5  # IoU from which two masks are of the same thing
+
+
+class Proposals(msgspec.Struct):
+    """Of one model. unchanged, fixed: accepted, as proposed or after changes. open: not decided.
+
+    iou: of what was fixed with what was proposed, on average; None without any.
+    """
+
+    unchanged: int
+    fixed: int
+    rejected: int
+    open: int
+    iou: float | None
+
+    @property
+    def rate(self) -> float | None:
+        """The part of decided proposals that was accepted unchanged."""
+        decided = self.unchanged + self.fixed + self.rejected
+        return self.unchanged / decided if decided else None
+
+
+class AnnotateStats(msgspec.Struct):
+    """Of one folder. statuses: phrases by status. nothing: accepted phrases that name nothing. masks: all but rejected ones.
+
+    seconds_per_mask, seconds_per_phrase: of work, median over those that took any; None without. by: accepted phrases by
+    annotator. damaged: files that cannot be read, with why.
+    """
+
+    folder: str
+    images: int
+    statuses: dict[str, int]
+    nothing: int
+    masks: int
+    seconds: float
+    seconds_per_mask: float | None
+    seconds_per_phrase: float | None
+    by: dict[str, int]
+    proposals: dict[str, Proposals]
+    damaged: list[str]
+
+
+class Agreement(msgspec.Struct):
+    """Of two folders, over accepted phrases that say the same of the same picture.
+
+    iou: mean; where both name nothing 1, where one does 0. agreed: the part with an IoU of at least one half.
+    """
+
+    phrases: int
+    iou: float | None
+    agreed: float | None
+    only_first: int
+    only_second: int
+
+
+def annotate_stats(folder: Path) -> AnnotateStats:
+    """Statistics of a folder of annotations. UsageFault if it holds none."""
+    damaged: list[str] = []
+    documents = list(_documents(folder, damaged))
+    phrases = [phrase for document in documents for phrase in document.phrases]
+    masks = [mask for document in documents for mask in document.masks if mask.role != "rejected"]
+    accepted = [phrase for phrase in phrases if phrase.status == "accepted"]
+    return AnnotateStats(
+        str(folder),
+        len(documents),
+        _counted([phrase.status for phrase in phrases]),
+        sum(phrase.nothing is not None for phrase in accepted),
+        len(masks),
+        round(sum([one.made.seconds for one in phrases] + [one.made.seconds for one in masks]), 1),
+        _median([mask.made.seconds for mask in masks]),
+        _median([phrase.made.seconds for phrase in phrases]),
+        _counted([phrase.made.by for phrase in accepted]),
+        _proposals(documents),
+        damaged,
+    )
+
+
+def agreement(first: Path, second: Path) -> Agreement:
+    """How far two folders of the same pictures say the same; faults as `annotate_stats`."""
+    one, other = (dict(_accepted(folder)) for folder in (first, second))
+    shared = sorted(one.keys() & other.keys())
+    ious = [_iou(one[key], other[key]) for key in shared]
+    agreed = mean(iou >= AGREED for iou in ious) if ious else None
+    return Agreement(
+        len(shared), mean(ious) if ious else None, agreed, len(one) - len(shared), len(other) - len(shared)
+    )
+
+
+def _documents(folder: Path, damaged: list[str]) -> Iterator[AnnotatedImage]:
+    if not folder.is_dir():
+        raise UsageFault(f"{folder} is no folder", "name a folder that `annotate` wrote")
+    found = False
+    for inner, names in walk(folder):
+        for path in (folder / inner / name for name in names if name.endswith(SUFFIX)):
+            try:
+                document = load_document(path)
+            except StampError as fault:
+                damaged.append(str(fault))
+                continue
+            found = True
+            yield document
+    if not found and not damaged:
+        raise UsageFault(f"{folder} holds no annotations", "name a folder that `annotate` wrote")
+
+
+def _proposals(documents: list[AnnotatedImage]) -> dict[str, Proposals]:
+    counts: dict[str, Proposals] = {}
+    fixed: dict[str, list[float]] = {}
+    for document in documents:
+        accepted = {name for phrase in document.phrases if phrase.status == "accepted" for name in phrase.masks}
+        for mask in document.masks:
+            if mask.proposal is None:
+                continue
+            of = counts.setdefault(mask.proposal.model, Proposals(0, 0, 0, 0, None))
+            if mask.role == "rejected":
+                of.rejected += 1
+            elif mask.id not in accepted:
+                of.open += 1
+            elif mask.rle == mask.proposal.rle:
+                of.unchanged += 1
+            else:
+                of.fixed += 1
+                fixed.setdefault(mask.proposal.model, []).append(rle.iou(mask.rle, mask.proposal.rle))
+    for model, ious in fixed.items():
+        counts[model].iou = mean(ious)
+    return counts
+
+
+def _accepted(folder: Path) -> Iterator[tuple[tuple[str, str], RLE]]:
+    """The mask of each accepted phrase by picture and words, of what is named by several the last."""
+    for document in _documents(folder, []):
+        masks = {mask.id: mask.rle for mask in document.masks}
+        for phrase in document.phrases:
+            if phrase.status == "accepted":
+                yield (document.image.path, normalised(phrase.text)), _named(phrase, masks, document)
+
+
+def _named(phrase: SaidPhrase, masks: dict[str, RLE], document: AnnotatedImage) -> RLE:
+    if phrase.nothing:
+        return rle.empty(document.image.height, document.image.width)
+    return rle.union([masks[name] for name in phrase.masks])
+
+
+def _iou(one: RLE, other: RLE) -> float:
+    return rle.iou(one, other) if one.size == other.size else 0.0
+
+
+def _median(seconds: list[float]) -> float | None:
+    taken = [one for one in seconds if one]
+    return round(median(taken), 1) if taken else None
+
+
+def _counted(names: list[str]) -> dict[str, int]:
+    return {name: names.count(name) for name in sorted(set(names))}
