@@ -110,7 +110,6 @@ def test_the_other_process_names_the_one_that_hangs(hangs: int, asleep: bool, sh
         "stages.0.steps=100000",
         "saving.every=2",
     )
-<<<<<<< HEAD
     changes = [word for setting in settings for word in ("--set", setting)]
     environment = {**os.environ, "ASLEEP": str(hangs if asleep else "none")}
     arguments = ("run", write_recipe(tmp_path), *changes, "--out", out, "--processes", 1)
@@ -124,41 +123,6 @@ def test_the_other_process_names_the_one_that_hangs(hangs: int, asleep: bool, sh
         os.kill(bad, signal.SIGSTOP)
     good = running.wait(TIMEOUT)  # the first to end; whoever is left is killed then
     said, seconds = good.stderr, time.monotonic() - began
-||||||| 701db6a
-    plain = [*plain, "--set", "stages.0.steps=100000", "--set", "saving.every=2"]
-    port = free_port()
-    sleepy = [plain[0], "-c", SLEEPY, *plain[3:]]
-    running = [start(sleepy if asleep and rank == hangs else plain, rank, port) for rank in range(2)]
-    bad, good = running[hangs], running[1 - hangs]
-    try:
-        until = time.monotonic() + TIMEOUT
-        while not (out / "log.jsonl").exists() or len(log_of(out)) < 3:
-            assert good.poll() is None and time.monotonic() < until, good.communicate()
-            time.sleep(0.01)
-        began = time.monotonic()
-        if not asleep:
-            bad.send_signal(signal.SIGSTOP)
-        _, said = good.communicate(timeout=TIMEOUT)
-        seconds = time.monotonic() - began
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-=======
-    changes = [word for setting in settings for word in ("--set", setting)]
-    environment = {**os.environ, "ASLEEP": str(hangs if asleep else "none")}
-    arguments = ("run", write_recipe(tmp_path), *changes, "--out", out, "--processes", 1)
-    running = warm.start("python", script, *arguments, processes=2, environment=environment)
-    until = time.monotonic() + TIMEOUT
-    while not (out / "log.jsonl").exists() or len(log_of(out)) < 3:
-        assert not running.ended and time.monotonic() < until
-        time.sleep(0.01)
-    began, bad = time.monotonic(), running.pids[hangs]
-    if not asleep:
-        os.kill(bad, signal.SIGSTOP)
-    good = running.wait(TIMEOUT)  # the first to end; whoever is left is killed then
-    said, seconds = good.stderr, time.monotonic() - began
->>>>>>> main
     assert good.returncode == 1, said
     assert PATIENCE - 1 < seconds < 30
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]

@@ -92,7 +92,6 @@ def workers(launcher: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text("ascii").split()]
 
 
-<<<<<<< HEAD
 def wait_for_rows(out: Path, steps: int, ended: Callable[[], object], said: Callable[[], object]) -> None:
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
@@ -100,16 +99,6 @@ def wait_for_rows(out: Path, steps: int, ended: Callable[[], object], said: Call
         time.sleep(0.005)
 
 
-||||||| 701db6a
-=======
-def wait_for_rows(out: Path, steps: int, ended: Callable[[], object]) -> None:
-    until = time.monotonic() + TIMEOUT
-    while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
-        assert not ended() and time.monotonic() < until
-        time.sleep(0.005)
-
-
->>>>>>> main
 def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
     """Do something to a run once it has logged so many steps; its exit code, what it said, seconds that it still took."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -120,23 +109,13 @@ def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], No
         text=True,
         env=environment,
     )
-<<<<<<< HEAD
     wait_for_rows(out, steps, lambda: process.poll() is not None, process.communicate)
-||||||| 701db6a
-    until = time.monotonic() + TIMEOUT
-    while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
-        assert process.poll() is None and time.monotonic() < until, process.communicate()
-        time.sleep(0.005)
-=======
-    wait_for_rows(out, steps, lambda: process.poll() is not None)
->>>>>>> main
     began = time.monotonic()
     act(process.pid)
     _, said = process.communicate(timeout=TIMEOUT)
     return process.returncode, said, time.monotonic() - began
 
 
-<<<<<<< HEAD
 def disturb_alone(run: Running, out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
     """As `disturb`, of a run in one process that has no launcher."""
     wait_for_rows(out, steps, lambda: run.ended, lambda: run.wait(1))
@@ -146,18 +125,6 @@ def disturb_alone(run: Running, out: Path, steps: int, act: Callable[[int], None
     return done.returncode, done.stderr, time.monotonic() - began
 
 
-||||||| 701db6a
-=======
-def disturb_alone(run: Running, out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
-    """As `disturb`, of a run in one process that has no launcher."""
-    wait_for_rows(out, steps, lambda: run.ended)
-    began = time.monotonic()
-    act(run.pids[0])
-    done = run.wait(TIMEOUT)
-    return done.returncode, done.stderr, time.monotonic() - began
-
-
->>>>>>> main
 def checkpoint_of(out: Path) -> list[str]:
     return [f"step-{len(log_of(out)):06d}"]
 
