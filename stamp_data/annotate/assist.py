@@ -171,7 +171,9 @@ def _superpixels(same: _Same) -> npt.NDArray[np.int32]:
             inner = cell[len(cell) // 4 : -(len(cell) // 4) or None, cell.shape[1] // 4 : -(cell.shape[1] // 4) or None]
             y, x = np.unravel_index(int(inner.argmin()), inner.shape)
             seeds[top + len(cell) // 4 + y, left + cell.shape[1] // 4 + x] = next(numbers)
-    framed = cv2.copyMakeBorder(small, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # watersheds take what touches an edge for none's
+    framed = cv2.copyMakeBorder(
+        small, 1, 1, 1, 1, cv2.BORDER_REPLICATE
+    )  # watersheds take what touches an edge for none's
     labels: npt.NDArray[np.int32] = cv2.watershed(framed, np.pad(seeds, 1))[1:-1, 1:-1]
     while (borders := labels <= 0).any():  # the lines between them go to a neighbour
         labels = np.where(
