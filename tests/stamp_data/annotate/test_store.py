@@ -262,7 +262,7 @@ def test_a_line_that_is_not_surely_on_the_disk_is_taken_back(tmp_path: Path, mon
 def test_a_file_that_could_not_be_written_is_made_when_the_picture_is_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path, data: bytes) -> None:
+    def fail(path: Path, _data: bytes) -> None:
         raise OSError(errno.ENOSPC, "no space left", str(path))
 
     store = Store(tmp_path)
