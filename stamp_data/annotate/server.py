@@ -100,7 +100,7 @@ NO_MODELS = Models()
 class Named(msgspec.Struct):
     """Phrases that want masks."""
 
-    phrases: Annotated[list[Said], Meta(min_length=1, max_length=MOST_PLACES)]
+    phrases: Annotated[list[Said], Meta(min_length=1, max_length=MOST)]
 
 
 class Asked(msgspec.Struct):
