@@ -30,7 +30,7 @@ demo: setup
 	cat demo/results.json
 
 test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The tests of numbers: whoever adds such a file adds it here. The variables keep PyTorch and its libraries to AVX2.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
@@ -38,7 +38,7 @@ NUMERIC := $(addprefix tests/stamp_train/,attention backbones generation methods
 	train/test_engines.py train/test_loop.py train/test_optimizer.py train/test_precision.py train/test_tiny.py \
 	predict/test_segmenter.py predict/test_opening.py predict/test_refine_sam.py predict/test_clicks.py eval/test_evaluator.py)
 test-avx2: setup
-	$(AVX2) $(BIN)/python -m pytest -n auto $(NUMERIC)
+	$(AVX2) $(BIN)/python -m pytest -n auto --dist worksteal $(NUMERIC)
 
 # The least versions of what opens and trains models; everything else as in constraints.txt.
 OLDEST := .venv-oldest

@@ -49,9 +49,7 @@ def _options(
 
 
 class _Command(TyperCommand):
-    """Refuses what is given as an empty word: a path that is none would be taken for the current folder, anything else for
-    not being given. It is mostly a variable of a shell that is not set.
-    """
+    """Refuses what is given as an empty word, mostly an unset variable: a path that is none would be the current folder."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))

@@ -179,10 +179,7 @@ def _kinds(learnt: Learnt | None, rule: str | None, side: int | None) -> list[Re
 
 
 def _name(checkpoint: Path | None, learnt: str) -> str:
-    """Of the folder of an evaluation that has been given none: `tiny-final` for runs/tiny/final.
-
-    learnt: the recipe or model whose labels are scored, "" if none is named: `labels-stamp-2b`.
-    """
+    """Of the folder of an evaluation that was given none: `tiny-final` for runs/tiny/final, `labels-stamp-2b` for labels."""
     if checkpoint is None:
         return "-".join(["labels", *([Path(learnt).resolve().name] if learnt else [])])
     return "-".join(checkpoint.resolve().parts[-2:])

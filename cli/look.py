@@ -114,8 +114,7 @@ def _repair(
     from stamp_data.verify import repair
 
     settings = read_manifest(folder, checked=False).settings
-    reading = Reading(settings.encoding, settings.crowd, *pictures)
-    source = open_source(settings.dataset, root, settings.split_by, reading)
+    source = open_source(settings.dataset, root, settings.split_by, Reading.of(settings, *pictures))
     source.load()
     executor = LocalExecutor(processes)
     try:

@@ -123,10 +123,7 @@ def run(
 def _resolved(
     recipe: str, overrides: Sequence[str], out: Path | None, resume: str, base: str, *, begins: bool
 ) -> tuple[Resolved, Path, list[str]]:
-    """What a run goes by, its folder, and what is to be said of both: looked at here, so that a wrong call is told once.
-
-    begins: whether the folder is going to be used.
-    """
+    """What a run goes by, its folder, and what is to be said of both; `begins`: whether the folder is going to be used."""
     from stamp_schemas import UsageFault
     from stamp_train.recipes import resolve
 
@@ -163,10 +160,7 @@ def _dry_run(resolved: Resolved, device: str, devices: int | None, json: bool) -
 
 
 def _find_start(out: Path, resume: str, *, whole: bool = False) -> Path | None:
-    """As asked for; but what was started anew by a scheduler goes on from its own checkpoints, if it has any.
-
-    whole: read it all, and pass over what is damaged.
-    """
+    """As asked for; but what a scheduler started anew goes on from its own checkpoints. whole: pass over damaged ones."""
     from stamp_train.train.folder import CHECKPOINTS, find
     from stamp_train.train.resume import find_start, find_whole
 

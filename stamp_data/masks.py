@@ -152,12 +152,7 @@ def _loose_part(value: object) -> Part:
 
 
 def _polygon_note(polygon: list[float], height: int, width: int) -> tuple[str, str] | None:
-    """(reason, detail) of a polygon that covers nothing of the picture, or of which a part was cut off (`CLIPPED`).
-
-    RegionFault if it would cover something, but nobody can say what. pycocotools takes four numbers for a box and
-    allocates by coordinate, so both are kept from it. Parts outside the frame are cut off by its rasteriser; polygons
-    that lie a whole frame away are taken for damage.
-    """
+    """(reason, detail) of a polygon that covers nothing or is cut off (`CLIPPED`); RegionFault if nobody can say what it is."""
     if len(polygon) < 2 * MIN_POINTS:
         return DEGENERATE, f"{len(polygon)} coordinates; a polygon needs 3 points or more"
     if len(polygon) % 2:

@@ -1,7 +1,7 @@
 """Commands as real processes that need not import for seconds: children of one process that has imported all that they take.
 
-A child has an environment, a folder, files and signals of its own, and ends as any Python does. What is about starting,
-importing or killing a command starts it as users do.
+A child has an environment, a folder, files and signals of its own, and ends as any Python does. What is about starting or
+importing a command starts it as users do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def serve():
                 os.environ.update(request["environment"], **more)
                 return request
             children.add(child)
+            print(child, file=open(request["pids"], "a"), flush=True)
         while children:
             child, status = os.wait()
             children.discard(child)
@@ -66,6 +68,7 @@ class Warm:
 
     def __init__(self) -> None:
         self._server: subprocess.Popen[str] | None = None
+        self._busy = False
 
     def run(
         self,
@@ -80,30 +83,40 @@ class Warm:
 
         processes: that train together, as torchrun would start them. The exit code is that of the first one to fail.
         """
-        command = list(map(str, arguments))
-        with tempfile.TemporaryDirectory() as kept:
-            files = {name: Path(kept, name) for name in ("stdin", "stdout", "stderr")}
-            for name, file in files.items():
-                file.write_text(said if name == "stdin" else "", encoding="utf-8")
-            request = {
-                "arguments": command,
-                "folder": str(cwd or Path.cwd()),
-                "environment": {"OMP_NUM_THREADS": "1", **environment},
-                "environments": _ranks(processes) if processes > 1 else [{}],
-                **{name: str(file) for name, file in files.items()},
-            }
-            code = self._ask(json.dumps(request), timeout)
-            out, err = (files[name].read_text(encoding="utf-8") for name in ("stdout", "stderr"))
-        if code is None:
-            raise subprocess.TimeoutExpired(command, timeout, out, err)
-        return subprocess.CompletedProcess(command, int(code), out, err)
+        return self.start(*arguments, cwd=cwd, environment=environment, processes=processes, said=said).wait(timeout)
 
-    def _ask(self, request: str, timeout: float) -> object:
+    def start(
+        self,
+        *arguments: object,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] = os.environ,
+        processes: int = 1,
+        said: str = "",
+    ) -> Running:
+        """As `run`, without waiting for its end. What a failed test has left at work is ended first."""
+        if self._busy:
+            self.close()
+        kept = tempfile.TemporaryDirectory()
+        running = Running(self, list(map(str, arguments)), kept)
+        for name in ("stdin", "stdout", "stderr", "pids"):
+            Path(kept.name, name).write_text(said if name == "stdin" else "", encoding="utf-8")
+        request = {
+            "arguments": running.command,
+            "folder": str(cwd or Path.cwd()),
+            "environment": {"OMP_NUM_THREADS": "1", **environment},
+            "environments": _ranks(processes) if processes > 1 else [{}],
+            **{name: str(Path(kept.name, name)) for name in ("stdin", "stdout", "stderr", "pids")},
+        }
         server = self._started()
+        self._busy = True
         assert server.stdin is not None
-        server.stdin.write(request + "\n")
+        server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()
-        return self._answer(server, timeout)
+        until = time.monotonic() + READY
+        while len(running.pids) < processes:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        return running
 
     def _started(self) -> subprocess.Popen[str]:
         if self._server is None or self._server.poll() is not None:
@@ -119,6 +132,12 @@ class Warm:
             assert self._answer(self._server, READY) == "ready"
         return self._server
 
+    def answer(self, timeout: float) -> object:
+        """How what is at work ends; None, and the end of it all, if that does not come in time."""
+        found = self._answer(self._started(), timeout)
+        self._busy = False
+        return found
+
     def _answer(self, server: subprocess.Popen[str], timeout: float) -> object:
         """None, and the end of all its children, if it does not come in time."""
         assert server.stdout is not None
@@ -128,10 +147,40 @@ class Warm:
         return json.loads(server.stdout.readline())
 
     def close(self) -> None:
-        server, self._server = self._server, None
+        server, self._server, self._busy = self._server, None, False
         if server is not None and server.poll() is None:
             os.killpg(server.pid, signal.SIGKILL)
             server.communicate()
+
+
+class Running:
+    """A command at work."""
+
+    def __init__(self, server: Warm, command: list[str], kept: tempfile.TemporaryDirectory[str]) -> None:
+        self.command = command
+        self._server, self._kept = server, kept
+
+    @property
+    def pids(self) -> list[int]:
+        """Of its processes, in the order of their ranks."""
+        return [int(line) for line in self._said("pids").split("\n")[:-1]]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the first process has, or cannot be helped any more."""
+        return not Path(f"/proc/{self.pids[0]}").exists()
+
+    def wait(self, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Its end; TimeoutExpired, and the end of all that the server has started, if it does not come."""
+        code = self._server.answer(timeout)
+        out, err = map(self._said, ("stdout", "stderr"))
+        self._kept.cleanup()
+        if code is None:
+            raise subprocess.TimeoutExpired(self.command, timeout, out, err)
+        return subprocess.CompletedProcess(self.command, int(str(code)), out, err)
+
+    def _said(self, name: str) -> str:
+        return Path(self._kept.name, name).read_text(encoding="utf-8")
 
 
 def _ranks(processes: int) -> list[dict[str, str]]:

@@ -177,10 +177,7 @@ def _difference(there: Config, asked: Config) -> str:
 
 
 def _prepare(folder: Path, config: Config, stale: set[str]) -> None:
-    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards are kept.
-
-    stale: shards that cannot be kept.
-    """
+    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards (not `stale`) are kept."""
     work = folder / WORK
     work.mkdir(exist_ok=True)
     for left in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:

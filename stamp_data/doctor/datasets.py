@@ -16,6 +16,7 @@ from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_schemas import Annotation, Settings, StampError
 
 SAMPLE = 8  # records made per split
+_NOTHING = "nothing-usable"  # code of a split that a build would find no record in
 _LOOKED_AT, _NAMED = 1_000, 8  # files of a folder, and those that are named
 Level = Literal["ok", "warning", "error"]
 
@@ -46,7 +47,8 @@ class SplitReport(msgspec.Struct):
 class DatasetReport(msgspec.Struct):
     """One dataset, split one way.
 
-    state: `ready` can be built; `broken` has a file that cannot be read; `half` lacks a file; `absent` has none.
+    state: `ready` can be built; `broken` has a file that cannot be read, or nothing that can be used; `half` lacks a file;
+    `absent` has none.
     downloads: what is to be got. there: what of it is there, where it is not ready.
     """
 
@@ -130,6 +132,8 @@ def _examined(source: Source, whole: bool) -> DatasetReport:
             report.findings.append(Finding("error", "unreadable", fault.message, fault.hint))
         return report
     report.splits = [_split(source, split, whole) for split in source.splits()]
+    if report.splits and all(any(one.code == _NOTHING for one in split.findings) for split in report.splits):
+        report.state = "broken"
     known = published().get(source.dataset)
     for split in known.counts.get(source.split_by, {}) if known else {}:
         if split not in source.splits():
@@ -171,7 +175,7 @@ def _split(source: Source, split: str, whole: bool) -> SplitReport:
         if not report.counts.images and not report.counts.sentences:
             detail = "a build would find no usable record"
             report.findings.append(
-                Finding("error", "nothing-usable", detail, "see what it refuses, or if it is the right file")
+                Finding("error", _NOTHING, detail, "see what it refuses, or if it is the right file")
             )
     if counts := source.counts(split):
         report.counts = Counts(*counts)

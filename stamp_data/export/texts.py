@@ -11,7 +11,10 @@ from stamp_schemas import Dialogue, Wording
 
 
 def parted(dialogue: Dialogue) -> list[Dialogue]:
-    """The dialogues of the requests that a dialogue was joined of, called as they would be without; else itself alone."""
+    """The dialogues of the requests that a dialogue was joined of, called as they would be without; else itself alone.
+
+    One that refers to an earlier mask keeps its round, which has what is said in place of the expression.
+    """
     if dialogue.rounds is msgspec.UNSET:
         return [dialogue]
     number = dialogue.id.rpartition("-p")[2]
@@ -21,7 +24,8 @@ def parted(dialogue: Dialogue) -> list[Dialogue]:
         question, answer = dialogue.messages[2 * place : 2 * place + 2]
         asked = msgspec.structs.replace(question, content=question.content if not place else picture + question.content)
         targets = dialogue.targets[before : before + answer.masks]
-        found.append(Dialogue(f"{one.id}-p{number}", one.expression, targets, [asked, answer], one.where))
+        said = [one] if one.reference else msgspec.UNSET
+        found.append(Dialogue(f"{one.id}-p{number}", one.expression, targets, [asked, answer], one.where, said))
         before += answer.masks
     return found
 
@@ -40,7 +44,6 @@ def answers_in_words(dialogue: Dialogue) -> bool:
     if texts is None or not dialogue.expression:
         return False
     drawn = (
-        alternatives(texts[1], "answers", dialogue.expression, len(dialogue.targets), name)
-        for name in get_args(Wording)
+        alternatives(texts[1], "answers", dialogue.said(0), len(dialogue.targets), name) for name in get_args(Wording)
     )
     return not any(drawn)

@@ -179,10 +179,7 @@ class SetIndex:
             )
 
     def _damage(self, shard: int, row: int, offset: int, header: bytes) -> Exception:
-        """What it means that a member's bytes are not those of the index.
-
-        If the tar's own header names another record, index and tar are of two builds, and nothing more should be read.
-        """
+        """What other bytes than the index says mean: where the tar's header names another record, the two are of two builds."""
         key = self.key(shard, row)
         name = header[:100].rstrip(b"\0").decode("ascii", "replace")
         if not name.startswith(f"{key}."):

@@ -15,7 +15,7 @@ from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import Finder
 from stamp_data.sources.paths import image_path, inner_path
-from stamp_schemas import Annotation, ImageRef
+from stamp_schemas import Annotation, ImageRef, Settings
 from stamp_schemas.annotation import Frame
 from stamp_schemas.manifest import Crowd
 
@@ -38,6 +38,11 @@ class Reading(msgspec.Struct, frozen=True):
     images: tuple[Path, ...] = ()
     follow_links: bool = False
     others: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings, images: tuple[Path, ...] = (), follow_links: bool = False) -> Reading:
+        """As a build of these settings reads."""
+        return cls(settings.encoding, settings.crowd, images, follow_links, others=settings.most_rounds > 1)
 
 
 AS_USUAL = Reading()

@@ -57,10 +57,7 @@ def parts(geometry: Any) -> list[Any]:
 
 
 def _segmentation(visible: Any, plane: Plane, compressed: bool) -> list[list[float]] | Json:
-    """Polygons [[x, y, x, y, ...], ...]; run lengths where there is a hole, which COCO's polygons cannot express.
-
-    Both ways of writing run lengths that occur in the wild are used: a string, and plain counts.
-    """
+    """Polygons [[x, y, x, y, ...], ...]; run lengths, as text or plain counts, where there is a hole, which they cannot say."""
     polygons = parts(visible)
     if not any(polygon.interiors for polygon in polygons):
         return [np.round(np.asarray(p.exterior.coords)[:-1, :2], 2).ravel().tolist() for p in polygons]

@@ -116,10 +116,7 @@ def _check_origin(folder: Path, manifest: Manifest, source: Source, tokenizer: P
 
 
 def _check_settings(folder: Path, manifest: Manifest, source: Source) -> None:
-    """StampError unless the settings, of a manifest that cannot be trusted, are those that the shards were made with.
-
-    A task's digest holds the settings: where they are right, the plan has the task of at least one shard.
-    """
+    """StampError unless a task's digest, which holds the settings, shows that shards were made with the manifest's."""
     tasks = {entry.path: entry.task for entry in manifest.shards}
     with TemporaryDirectory(prefix=".", dir=folder) as scratch:
         heads = plan_tasks(source, manifest.settings, RejectLog(), Path(scratch))

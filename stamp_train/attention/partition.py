@@ -85,8 +85,7 @@ def partition(structure: AttentionStructure) -> Partition:
 
 
 def _piece_starts(document: Ints, branch: Ints, block: Ints, order: Ints, looks: Ints, shown: Ints) -> Ints:
-    """Cuts where anything but the order changes, where text steps back, around text of one order, and where a mask block's
-    history ends."""
+    """Cuts where anything but order changes, text steps back, around text of one order, where a mask block's history ends."""
     changes = np.zeros(len(document), dtype=bool)
     changes[0] = True
     for fact in (document, branch, block, looks, shown):
@@ -126,10 +125,7 @@ def _segments(pieces: list[_Piece]) -> list[Segment]:
 
 
 def _of_text(members: list[_Piece], history: list[_Piece], pieces: list[_Piece]) -> list[Segment]:
-    """Stretches of the text of a branch, the last of a history, which end where tokens look ahead, and those that do.
-
-    Text of one order is a stretch of its own, which is seen without any mask.
-    """
+    """Stretches of the text of a branch, the last of a history, which end where tokens look ahead; one order needs no mask."""
     found = []
     for (looks, together), group in groupby(members, key=lambda one: (one.looks, one.together and one.number + 1)):
         stretch = list(group)

@@ -159,10 +159,7 @@ def launch(arguments: Sequence[str], group: Group) -> int:
 
 
 class _Agent(LocalElasticAgent):
-    """Passes on the signals that ask a run to stop, and waits for it to have stopped.
-
-    started: whether there have been processes. code: after a signal, the exit code if these ended as they should.
-    """
+    """Passes on the signals that ask a run to stop, and waits. code: after a signal, of processes that ended as they should."""
 
     started = False
     code: int | None = None
@@ -202,11 +199,7 @@ class _Agent(LocalElasticAgent):
 
 
 def _wait(pids: Sequence[int], kill: Callable[[], None]) -> set[int | None]:
-    """How children end that were asked to, each as `_end_of` says.
-
-    Those that write a checkpoint take whatever time they need, and end together. One that ends otherwise leaves others waiting
-    for it, perhaps in C++ where no signal is handled (when they first meet): these are killed.
-    """
+    """How children end that were asked to, each as `_end_of` says; if one ends otherwise, those that wait for it are killed."""
     until = math.inf
     while _RUNNING in (ends := {_end_of(pid) for pid in pids}):
         now = time.monotonic()

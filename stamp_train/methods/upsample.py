@@ -69,14 +69,7 @@ def to_mask(logits: Tensor, height: int, width: int, method: str = BILINEAR, ima
 
 
 def _guided(cells: Tensor, colours: Tensor) -> Tensor:
-    """A fast guided filter (He and Sun, arXiv:1505.00996), and what it lost given back.
-
-    Around every cell the mask is taken for a linear function of colour. The function is fitted to 3x3 cells, their colours
-    against their probabilities, for a cell's probability is the mean of the mask in it; its coefficients, interpolated, are
-    applied to the pixels' own colours. What a cell's mean then lacks is added to it once, so that small things whose colours
-    are not theirs alone do not vanish. bench/oracle.py compares with `bilinear`. Cells, float32 [h, w], and colours, float32
-    [3, height, width], are 0 to 1; so is the result, float32 [height, width].
-    """
+    """A fast guided filter (He and Sun, arXiv:1505.00996) of cells [h, w] along colours [3, height, width], all 0 to 1."""
     (h, w), (height, width) = cells.shape, colours.shape[1:]
     squares = (colours[:, None] * colours).reshape(9, height, width)
     means = F.adaptive_avg_pool2d(torch.cat([colours, squares]), (h, w))
@@ -87,6 +80,7 @@ def _guided(cells: Tensor, colours: Tensor) -> Tensor:
     offset = share - (slope * colour).sum(0)
     fit = _between_centres(_around(torch.cat([slope, offset[None]])), height, width)
     filtered = ((fit[:3] * colours).sum(0) + fit[3]).clamp(0, 1)
+    # What a cell's mean lacks is given back once, or small things whose colours are not theirs alone would vanish.
     lost = cells - F.adaptive_avg_pool2d(filtered[None], (h, w))[0]
     return (filtered + _between_centres(lost[None], height, width)[0]).clamp(0, 1)
 

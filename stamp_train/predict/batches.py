@@ -123,10 +123,7 @@ class Batcher:
     def _generate(
         self, jobs: Sequence[Job], options: GenerationOptions, from_the_start: bool = False
     ) -> dict[int, Answer]:
-        """Answers by the number of their job, by one call of the generator.
-
-        from_the_start: without what messages say the answer begins with.
-        """
+        """Answers by the number of their job. from_the_start: without what messages say the answer begins with."""
         groups: dict[Hashable, list[Job]] = {}
         for job in jobs:
             groups.setdefault(job.key, []).append(job)

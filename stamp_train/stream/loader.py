@@ -153,10 +153,7 @@ class StreamLoader:
                 yield self._finish(pending.popleft())
 
     def _wants_more(self, pending: Collection[_Pending]) -> bool:
-        """Whether to begin another step: `ahead` records beyond the first step are enough, and so are `ahead` steps.
-
-        A rank has no records in a step of fewer dialogues than ranks, so records alone would set no bound.
-        """
+        """Whether to begin another step: `ahead` records beyond the first step are enough, and so are `ahead` steps."""
         beyond = list(pending)[1:]
         return not pending or max(sum(step.records for step in beyond), len(beyond)) < self.options.ahead
 

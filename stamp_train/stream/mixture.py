@@ -79,12 +79,7 @@ class MixedOrder:
         return heapq.merge(*(order.walk(at) for order, at in zip(self.orders, begin, strict=True)), key=due)
 
     def _near(self, start: int) -> tuple[int, list[int]]:
-        """A position of the stream, at most `start` and little less, and where each set stands there.
-
-        Were dialogues drawn one by one as they are due, each set's count at any position would follow by arithmetic. The
-        groups that begin before those counts come before all others, but may run past them, so the search steps back by
-        as much as they do.
-        """
+        """A position of the stream, at most `start` and little less, and where each set stands there."""
         aim = start
         while True:
             counts = self._counts(max(aim, 0))
@@ -94,7 +89,7 @@ class MixedOrder:
             position = sum(begin)
             if position <= start:
                 return position, begin
-            aim -= position - start
+            aim -= position - start  # groups that begin before their place may run past it
 
     def _counts(self, total: int) -> list[int]:
         """Dialogues of each set among the first `total` that are due."""

@@ -105,10 +105,7 @@ def _within(number: int, length: GroupTokens, budget: int) -> list[_Part]:
 
 
 def _fill(parts: Sequence[_Part], world: int, budget: int, *, cut: bool) -> list[list[_Part]]:
-    """The parts in the fewest bins, a multiple of `world`, that hold them within the budget; the fullest bin first.
-
-    cut: whether parts may be cut further.
-    """
+    """The parts, which may be `cut` further, in the fewest bins within the budget, a multiple of `world`; the fullest first."""
     limit = max([budget, *(part.tokens for part in parts)])
     rounds = max(-(-sum(part.tokens for part in parts) // (limit * world)), 1)
     while True:

@@ -53,10 +53,7 @@ def distribute(accelerator: Accelerator, network: Any, recipe: Recipe) -> Any:
 
 
 def _shard(network: Any, accelerator: Accelerator, *, reshard: bool) -> None:
-    """Cut every weight along its first dimension. A layer's are gathered when it runs, embeddings and heads for the whole step.
-
-    reshard: layers let go of them after their forward pass, and gather them again for the backward pass.
-    """
+    """Cut every weight along its first dimension. reshard: layers gather theirs once more for the backward pass."""
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     half = accelerator.mixed_precision == "bf16"
     # Gradients of ranks are summed in float32, as in DDP.

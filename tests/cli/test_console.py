@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ..warm import warm
+
 COMMANDS = ("synth", "doctor", "build", "inspect", "explain", "verify", "export", "convert")
 HEAVY = {
     "torch",
@@ -173,7 +175,7 @@ def test_a_port_that_is_taken_is_told_before_any_work(program: str, arguments: l
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         filled = [one.replace("{picture}", str(tmp_path / "picture.png")) for one in arguments]
-        done = stamp(*filled, "--port", port, program=program)
+        done = warm.run(f"stamp-{program}", *filled, "--port", port)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: port {port} cannot be opened"), done.stderr
 

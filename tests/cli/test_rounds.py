@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,18 @@ def test_inspect_and_verify_tell_of_rounds(shards: Path) -> None:
     rounds = {int(number): count for number, count in report["statistics"]["all"]["rounds"].items()}
     assert rounds == {number: counts.count(number) for number in sorted(set(counts)) if number > 1}
     assert "no fault" in call("stamp-data", "verify", shards)
+
+
+def test_a_repair_knows_what_the_build_knew(shards: Path, tmp_path: Path) -> None:
+    """Also of things that nothing refers to: without them, other references would be drawn."""
+    good = shards / "rounds/refcocog-umd/train"
+    folder = Path(shutil.copytree(good, tmp_path / "refcocog-umd/train"))
+    data = bytearray((folder / "shard-000000.tar").read_bytes())
+    data[3000] ^= 1
+    (folder / "shard-000000.tar").write_bytes(data)
+    told = call("stamp-data", "verify", folder, "--repair", "--root", shards.parent / "raw")
+    assert "as it was before the damage" in told
+    assert (folder / "shard-000000.tar").read_bytes() == (good / "shard-000000.tar").read_bytes()
 
 
 def test_a_run_learns_from_rounds(run: Path) -> None:

@@ -291,5 +291,7 @@ def test_what_is_no_name_is_not_looked_for_elsewhere(tmp_path: Path, name: str) 
     with pytest.raises(StampError) as fault:
         build(tmp_path / "raw", tmp_path / "out", "coco")
     assert "--images" not in str(fault.value)
-    findings = examine(tmp_path / "raw").findings
+    report = examine(tmp_path / "raw")
+    findings = report.findings
+    assert [one.state for one in report.datasets if one.dataset == "coco"] == ["broken"]
     assert [one.code for one in findings if one.level == "error"] == ["nothing-usable"]

@@ -16,7 +16,7 @@ from stamp_train.eval.heldout import held_out_score
 from stamp_train.recipes import Resolved
 from stamp_train.train.loop import Run
 
-from ..warm import warm
+from ..warm import Running, warm
 
 TIMEOUT = 300  # seconds
 RECIPE = """
@@ -69,7 +69,12 @@ def _arguments(recipe: Path, shards: Path, out: Path, *more: str) -> list[str]:
 
 def train(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
     """Run to the end, in processes that are there already; `command` is how users start them."""
-    return warm.run("stamp-train", *_arguments(recipe, shards, out, *more), processes=processes, timeout=TIMEOUT)
+    return begin(recipe, shards, out, *more, processes=processes).wait(TIMEOUT)
+
+
+def begin(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> Running:
+    """As `train`, but for waiting: to disturb it."""
+    return warm.start("stamp-train", *_arguments(recipe, shards, out, *more), processes=processes)
 
 
 def run(resolved: Resolved, out: Path, start: Path | None = None, **more: Any) -> dict[str, float]:

@@ -221,10 +221,7 @@ class FormatSource(Source):
         return Annotation(identity, (file, page.record), image, targets, requests) if requests else None
 
     def _image(self, page: Pictured, document: Path) -> ImageRef:
-        """The first of a picture's names that is there, else the picture in the document, else the first name that could be.
-
-        RecordFault if none could.
-        """
+        """The first name that is there, else the picture in the document, else the first possible name; RecordFault if none."""
         if not page.names:
             raise RecordFault("picture-missing", "nothing says which picture it is")
         if any(side is not None and not 0 < side < LONGEST_SIDE for side in (page.width, page.height)):
@@ -279,10 +276,7 @@ def _files(
 
 
 def _instance(thing: Thing, shapes: dict[str, bytes]) -> str:
-    """The id of a thing in its picture, another one than the file's where a thing of another shape has that.
-
-    shapes: segmentations by the ids that are taken. Tools number things anew in each entry, and several may be of one picture.
-    """
+    """The id of a thing in its picture: not the file's where a thing of another shape has that, since tools count anew."""
     said = thing.instance or thing.record
     shape = bytes(thing.segmentation or b"")
     names = chain([said], (f"{said}.{number}" for number in count(2)))

@@ -175,10 +175,7 @@ def _said(task: _Task) -> list[_Annotation]:
 
 
 def _things(results: list[msgspec.Raw], page: Pictured) -> Iterator[Thing]:
-    """One thing per region, which several results may be about: its outline, its labels, its texts.
-
-    page: gets the size that the regions say, since percents of another picture would be other pixels.
-    """
+    """One thing per region, which several results may be about; `page` gets the size that the regions say."""
     task = page.record
     found: dict[str, Thing] = {}
     texts: dict[str, list[str]] = {}

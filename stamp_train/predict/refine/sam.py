@@ -86,10 +86,7 @@ class SamRefiner:
 
 
 def _best(low: Tensor, iou: Tensor, asked: Tensor, frame: Frame) -> Tensor:
-    """Of several proposals, that with the highest predicted IoU times IoU with the mask asked about: [B, side, side].
-
-    SAM knows how good a mask is, but not whether the part or the whole was meant.
-    """
+    """Of several proposals, that with the highest predicted IoU times IoU with the mask asked about: [B, side, side]."""
     if low.shape[1] == 1:
         return low[:, 0]
     proposed, meant = (low > 0) & frame.inside, (asked > 0)[:, None] & frame.inside

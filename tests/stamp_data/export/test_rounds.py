@@ -21,7 +21,7 @@ from ..raw import build
 def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """gRefCOCO's train split, as it is and joined."""
     root = tmp_path_factory.mktemp("rounds")
-    synthesize(root / "raw", images=24, size=(96, 64), seed=5)
+    synthesize(root / "raw", images=60, size=(128, 96), seed=5)
     folders = [root / str(rounds) / "grefcoco-unc/train" for rounds in (1, 3)]
     for folder, rounds in zip(folders, (1, 3), strict=True):
         build(root / "raw", folder.parents[1], "grefcoco", splits=("train",), rounds=rounds, passes=2)
@@ -46,6 +46,17 @@ def test_coco_has_the_same_phrases_and_dialogues_ask_for_the_same(sets: tuple[Pa
         one["expressions"].sort()
     assert joined["annotations"] == alone["annotations"]
     assert all(ref["messages"][0]["content"][0]["type"] == "image" for ref in joined["refs"])
+
+
+@pytest.mark.parametrize("form", ["coco", "labelme"])
+def test_an_answer_that_refers_to_a_mask_is_no_answer_in_words(
+    form: str, sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    report = export_sets([sets[1]], form, tmp_path / "out", allow_loss=True)
+    with ShardSet(sets[1]) as shards:
+        rounds = [one.rounds for loaded in shards for one in loaded.record.dialogues if one.rounds is not msgspec.UNSET]
+    assert any(one.reference for some in rounds for one in some)
+    assert not [loss for loss in report.losses if loss.what == "answers"]
 
 
 def test_labelme_has_the_same_shapes(sets: tuple[Path, Path], tmp_path: Path) -> None:

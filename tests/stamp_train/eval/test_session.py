@@ -302,7 +302,7 @@ def test_a_damaged_journal_and_a_disk_that_refuses(shards: Path, tmp_path: Path)
 def test_a_worker_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told which; the others are ended."""
     with pytest.raises(StampError, match=r"process [12] of 2 ended with exit code 2"):
-        run_workers(2, ["eval", "no-shards"])
+        run_workers(2, ["eval", "--no-such-option"])
     program = (
         "import os, signal, time; os.environ['RANK'] == '1' and os.kill(os.getpid(), signal.SIGKILL); time.sleep(600)"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,7 +15,8 @@ import pytest
 from stamp_train.launch import heartbeat
 from stamp_train.launch.heartbeat import Overview, Post
 
-from ..runs import TIMEOUT, command, log_of, write_recipe
+from ...warm import warm
+from ..runs import TIMEOUT, log_of, write_recipe
 
 PATIENCE = 6.0
 
@@ -78,34 +78,20 @@ def test_who_is_behind_one_that_has_stopped_is_not_named(stopped: int) -> None:
 
 # --- real processes ---------------------------------------------------------------------------------------------------
 
-# Reads a batch for ever, once it has taken three steps. Its threads live on.
+# Of one of the processes: reads a batch for ever, once it has taken three steps. Its threads live on.
 SLEEPY = """
-import sys, time
+import os, sys, time
 from stamp_train.train.loop import Run
 step = Run._step
 def slow(self, *given):
     if self.progress.step == 3:
         time.sleep(1000)
     return step(self, *given)
-Run._step = slow
+if os.environ["RANK"] == os.environ["ASLEEP"]:
+    Run._step = slow
 from stamp_cli.train import main
 main()
 """
-
-
-def start(arguments: list[str], rank: int, port: int) -> subprocess.Popen[str]:
-    """One of two processes as torchrun would start it, without anyone who looks after them."""
-    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    variables |= {name: str(value) for name, value in group.items()}
-    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @pytest.mark.slow
@@ -115,34 +101,33 @@ def free_port() -> int:
     ids=["stopped", "the one that holds the store is stopped", "its main thread waits between two collectives"],
 )
 def test_the_other_process_names_the_one_that_hangs(hangs: int, asleep: bool, shards: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    plain = command(
-        write_recipe(tmp_path), shards, out, "--set", f"patience={PATIENCE:g}", "--set", "evaluation.sets=[]"
+    out, script = tmp_path / "run", tmp_path / "sleepy.py"
+    script.write_text(SLEEPY, encoding="utf-8")
+    settings = (
+        f"data.root={shards}",
+        f"patience={PATIENCE:g}",
+        "evaluation.sets=[]",
+        "stages.0.steps=100000",
+        "saving.every=2",
     )
-    plain = [*plain, "--set", "stages.0.steps=100000", "--set", "saving.every=2"]
-    port = free_port()
-    sleepy = [plain[0], "-c", SLEEPY, *plain[3:]]
-    running = [start(sleepy if asleep and rank == hangs else plain, rank, port) for rank in range(2)]
-    bad, good = running[hangs], running[1 - hangs]
-    try:
-        until = time.monotonic() + TIMEOUT
-        while not (out / "log.jsonl").exists() or len(log_of(out)) < 3:
-            assert good.poll() is None and time.monotonic() < until, good.communicate()
-            time.sleep(0.01)
-        began = time.monotonic()
-        if not asleep:
-            bad.send_signal(signal.SIGSTOP)
-        _, said = good.communicate(timeout=TIMEOUT)
-        seconds = time.monotonic() - began
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
+    changes = [word for setting in settings for word in ("--set", setting)]
+    environment = {**os.environ, "ASLEEP": str(hangs if asleep else "none")}
+    arguments = ("run", write_recipe(tmp_path), *changes, "--out", out, "--processes", 1)
+    running = warm.start("python", script, *arguments, processes=2, environment=environment)
+    until = time.monotonic() + TIMEOUT
+    while not (out / "log.jsonl").exists() or len(log_of(out)) < 3:
+        assert not running.ended and time.monotonic() < until, running.wait(1)
+        time.sleep(0.01)
+    began, bad = time.monotonic(), running.pids[hangs]
+    if not asleep:
+        os.kill(bad, signal.SIGSTOP)
+    good = running.wait(TIMEOUT)  # the first to end; whoever is left is killed then
+    said, seconds = good.stderr, time.monotonic() - began
     assert good.returncode == 1, said
     assert PATIENCE - 1 < seconds < 30
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     why = "the others wait for it, since" if asleep else "nothing was heard of it for"
-    assert line.startswith(f"error: process {hangs} of the run (pid {bad.pid} on {socket.gethostname()}) hangs: {why} ")
+    assert line.startswith(f"error: process {hangs} of the run (pid {bad} on {socket.gethostname()}) hangs: {why} ")
     assert "Traceback" not in said
 
 

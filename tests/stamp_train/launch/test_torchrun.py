@@ -17,7 +17,8 @@ from stamp_train.launch.signals import ONE_PRESS
 from stamp_train.launch.torchrun import Group, find_group
 from stamp_train.train.folder import find
 
-from ..runs import TIMEOUT, command, log_of, train, write_recipe
+from ...warm import Running
+from ..runs import TIMEOUT, begin, command, log_of, train, write_recipe
 
 LONG = ("--set", "stages.0.steps=100000", "--set", "saving.every=100000", "--set", "evaluation.sets=[]")
 
@@ -91,6 +92,13 @@ def workers(launcher: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text("ascii").split()]
 
 
+def wait_for_rows(out: Path, steps: int, ended: Callable[[], object], said: Callable[[], object]) -> None:
+    until = time.monotonic() + TIMEOUT
+    while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
+        assert not ended() and time.monotonic() < until, said()
+        time.sleep(0.005)
+
+
 def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
     """Do something to a run once it has logged so many steps; its exit code, what it said, seconds that it still took."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -101,14 +109,20 @@ def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], No
         text=True,
         env=environment,
     )
-    until = time.monotonic() + TIMEOUT
-    while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
-        assert process.poll() is None and time.monotonic() < until, process.communicate()
-        time.sleep(0.005)
+    wait_for_rows(out, steps, lambda: process.poll() is not None, process.communicate)
     began = time.monotonic()
     act(process.pid)
     _, said = process.communicate(timeout=TIMEOUT)
     return process.returncode, said, time.monotonic() - began
+
+
+def disturb_alone(run: Running, out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
+    """As `disturb`, of a run in one process that has no launcher."""
+    wait_for_rows(out, steps, lambda: run.ended, lambda: run.wait(1))
+    began = time.monotonic()
+    act(run.pids[0])
+    done = run.wait(TIMEOUT)
+    return done.returncode, done.stderr, time.monotonic() - began
 
 
 def checkpoint_of(out: Path) -> list[str]:
@@ -118,13 +132,14 @@ def checkpoint_of(out: Path) -> list[str]:
 @pytest.mark.slow
 def test_one_process_that_is_asked_to_stop_says_how_to_go_on(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = command(write_recipe(tmp_path), shards, out, *LONG)
-    code, said, _ = disturb(arguments, out, 2, lambda pid: os.kill(pid, signal.SIGTERM))
+    asked = write_recipe(tmp_path), shards, out, *LONG
+    code, said, _ = disturb_alone(begin(*asked), out, 2, lambda pid: os.kill(pid, signal.SIGTERM))
     assert code == 75
     assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)
     assert f"stopped as asked after step {len(log_of(out))}; --resume auto goes on from {out}/checkpoints/" in said
     before = len(log_of(out))
-    code, said, _ = disturb([*arguments, "--resume", "auto"], out, before + 1, lambda pid: os.kill(pid, signal.SIGINT))
+    again = begin(*asked, "--resume", "auto")
+    code, said, _ = disturb_alone(again, out, before + 1, lambda pid: os.kill(pid, signal.SIGINT))
     assert code == 130
     assert said.count("stopping after this step, with a checkpoint; Ctrl-C again stops at once") == 1
     assert f"stopped as asked after step {len(log_of(out))}; --resume auto goes on from {out}/checkpoints/" in said

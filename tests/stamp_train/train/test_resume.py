@@ -17,7 +17,8 @@ from stamp_data.writing import hold
 from stamp_train.train.checksums import find_faults
 from stamp_train.train.folder import find
 
-from ..runs import TIMEOUT, command, log_of, make_shards, train, write_recipe
+from ...warm import Running
+from ..runs import TIMEOUT, begin, command, log_of, make_shards, train, write_recipe
 
 pytestmark = pytest.mark.slow
 WEIGHTS = "final/model.safetensors"
@@ -37,28 +38,22 @@ def undisturbed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def kill_after(arguments: list[str], out: Path, steps: int) -> None:
-    """Start a run, and kill it without warning once it has logged so many steps."""
-    process = subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+def kill_after(run: Running, out: Path, steps: int) -> None:
+    """Kill a run without warning once it has logged so many steps."""
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
-        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
-        assert time.monotonic() < until
+        assert not run.ended and time.monotonic() < until, run.wait(1)
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    os.kill(run.pids[0], signal.SIGKILL)
+    assert run.wait().returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_killed_run_ends_in_the_same_bits(seed: int, shards: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Killed twice at random steps, of which one may lie in each stage; whatever was half written is no hindrance."""
     recipe, out = write_recipe(tmp_path), tmp_path / "run"
-    arguments = command(recipe, shards, out, "--resume", "auto")
     for steps in sorted(random.Random(seed).sample(range(2, 10), 2)):
-        kill_after(arguments, out, steps)
+        kill_after(begin(recipe, shards, out, "--resume", "auto"), out, steps)
     done = train(recipe, shards, out, "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert log_of(out) == log_of(undisturbed)
@@ -133,6 +128,8 @@ def test_beside_a_run_without_a_checkpoint_nothing_is_said_to_begin_anew(
     (out / "log.jsonl").write_text('{"step": 1}\n')
 
     def call(*more: str) -> subprocess.CompletedProcess[str]:
+        if processes == 1:
+            return train(recipe, shards, out, "--resume", "auto", *more)
         arguments = command(recipe, shards, out, "--resume", "auto", *more, processes=processes)
         return subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT, check=False)
 

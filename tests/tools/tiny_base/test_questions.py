@@ -163,11 +163,44 @@ def test_descriptions_name_everything_in_order(pictures: list[Picture]) -> None:
         assert question.answer == ", ".join(" ".join(picture.names[i]) for i in order)
 
 
+def test_a_phrase_is_said_again_and_then_what_it_means(pictures: list[Picture]) -> None:
+    plain = 0
+    for picture, question in _check(pictures, "reference"):
+        phrase = re.fullmatch(r"(?:Describe|Find) (.*)\.", question.text)
+        assert phrase, question.text
+        said, meant = question.answer.removeprefix("Here is ").split(": ")
+        assert said == phrase[1]
+        found = [] if meant == "none" else [picture.named(name) for name in meant.split(" and ")]
+        assert all(found)
+        named = picture.named(said)
+        assert all(set(things) <= set(named) for things in found)
+        if re.fullmatch(
+            rf"(?:the |all |all the |both |every one of the |the (?:two|three|four|five|six|seven) )?{_NAME}", said
+        ):
+            plain += 1
+            colours_and_shapes = sorted(picture.names[thing] for thing in named)
+            assert sorted(picture.names[things[0]] for things in found) == colours_and_shapes
+    assert plain > 20
+
+
+def test_a_portrait_says_where_a_thing_is(pictures: list[Picture]) -> None:
+    said = 0
+    for picture, question in _check(pictures, "reference"):
+        meant, _, where = question.answer.rpartition(": ")[2].partition(", ")
+        things = picture.named(meant) if meant != "none" else []
+        if len(things) == 1 and where and " and " not in question.answer:
+            said += 1
+            across, down = picture.xs[things[0]] / SIZE[0], picture.ys[things[0]] / SIZE[1]
+            assert ("left" in where) == (across < 1 / 3) and ("right" in where) == (across > 2 / 3)
+            assert ("top" in where) == (down < 1 / 3) and ("bottom" in where) == (down > 2 / 3)
+    assert said > 20
+
+
 def test_a_question_is_asked_once_and_every_form_is_tested(pictures: list[Picture]) -> None:
     for picture in pictures:
         texts = [question.text for question in picture.questions]
         assert len(texts) == len(set(texts))
     assert {question.form for picture in pictures for question in picture.questions} == set(FORMS)
     assert {kind_of(form) for form in FORMS} == {
-        "colour", "shape", "place", "size", "count", "relation", "absence", "description",
+        "colour", "shape", "place", "size", "count", "relation", "absence", "description", "reference",
     }  # fmt: skip
