@@ -88,6 +88,7 @@ def test_two_tabs(served: Served) -> None:
         ("api/edit?image=0", {"revision": 0, "change": {"phrases": {"../x": {"id": "../x", "text": ""}}}}, 400),
         ("api/edit?image=0", b"{", 400),
         ("api/edit?image=0", b'{"revision": 0, "change": {"phrases": ' + b"[" * 2000, 400),
+        ("api/suggest?image=0", {"tool": "alike", "places": [[1e308, 0]]}, 400),
         ("api/edit?image=9", EDIT, 422),
         ("api/edit?image=-1", EDIT, 422),
         ("api/edit?image=../a", EDIT, 400),
