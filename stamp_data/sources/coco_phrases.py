@@ -57,7 +57,7 @@ class CocoPhrases:
         self._listed_again = {name for name, times in names.items() if times > 1}
 
     def read(self, image_id: str, page: Page) -> tuple[list[Target], list[Request], list[Target]]:
-        """Targets, requests and others of one picture, as of `Annotation`; no request, and rows in `rejects`, if nothing is left."""
+        """Targets, requests and others, as of `Annotation`; no request, and rows in `rejects`, if nothing is left."""
         naming = Naming(self.instances.name, f"image {image_id}", self.rejects)
         own = _OwnRefs(self, image_id, page)
         for position in page.annotations:

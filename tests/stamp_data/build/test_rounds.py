@@ -380,12 +380,19 @@ def as_coco(data: Path, number: int, corners: dict[str, list[list[float]]]) -> N
     path.write_bytes(msgspec.json.encode(file))
 
 
-@pytest.mark.parametrize(("name", "write"), [("labelme", as_labelme), ("label_studio", as_label_studio), ("coco", as_coco)])
+@pytest.mark.parametrize(
+    ("name", "write"), [("labelme", as_labelme), ("label_studio", as_label_studio), ("coco", as_coco)]
+)
 def test_a_thing_of_ones_own_data_that_cannot_be_used_could_be_anywhere(
     name: str, write: Callable[[Path, int, dict[str, list[list[float]]]], None], tmp_path: Path
 ) -> None:
     whole = {
-        place: [[x0 * WIDTH, y0 * HEIGHT], [x1 * WIDTH, y0 * HEIGHT], [x1 * WIDTH, y1 * HEIGHT], [x0 * WIDTH, y1 * HEIGHT]]
+        place: [
+            [x0 * WIDTH, y0 * HEIGHT],
+            [x1 * WIDTH, y0 * HEIGHT],
+            [x1 * WIDTH, y1 * HEIGHT],
+            [x0 * WIDTH, y1 * HEIGHT],
+        ]
         for place, (x0, y0, x1, y1) in SHARES.items()
     }
     said = []
