@@ -161,9 +161,13 @@ class FormatSource(Source):
         return relative(path, self.root)
 
     def folder_of(self, path: Path) -> str:
-        """The folder, relative to the root, that the pictures' names of a document are relative to; not `annotations`."""
+        """The folder, relative to the root, that the pictures' names of a document are relative to.
+
+        Not `annotations`, unless `images` lie in it: then it is a set that is called so.
+        """
         parent = path.parent
-        folder = relative(parent.parent if parent.name == "annotations" and parent != self.root else parent, self.root)
+        is_beside = parent.name == "annotations" and parent != self.root and not (parent / "images").is_dir()
+        folder = relative(parent.parent if is_beside else parent, self.root)
         return "" if folder == "." else folder
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
