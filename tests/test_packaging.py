@@ -25,8 +25,13 @@ def test_every_package_of_the_tree_is_named_in_pyproject() -> None:
 
 
 def test_every_data_file_is_packaged() -> None:
-    patterns = {pattern.lstrip("*") for pattern in PROJECT["tool"]["setuptools"]["package-data"]["*"]}
-    kinds = {path.suffix or path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()}
+    told = dict(PROJECT["tool"]["setuptools"]["package-data"])
+    patterns = {pattern.lstrip("*") for pattern in told.pop("*")}
+    of_packages = {
+        path for name, globs in told.items() for glob in globs for path in ROOT.joinpath(*name.split(".")).glob(glob)
+    }
+    files = {path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()} - of_packages
+    kinds = {path.suffix or path.name for path in files}
     assert kinds - {".py", ".pyc"} <= patterns | {".typed"}
 
 

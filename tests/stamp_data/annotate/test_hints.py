@@ -119,13 +119,11 @@ def test_on_the_page(chromium: Any, tmp_path: Path) -> None:
     watched.keys("t")
     watched.page.keyboard.type("It!")
     watched.wait("document.querySelector('#hints-p2').textContent.includes('STP-W002')")  # it is still being written
-    seen = "document.querySelector('#masks-canvas').toDataURL()"
     watched.keys("Enter")
     watched.saved()
-    watched.page.wait_for_timeout(400)
-    before = watched.page.evaluate(seen)
+    watched.wait("annotate.hints.known?.patches")
+    watched.page.evaluate("window.before = document.querySelector('#masks-canvas').toDataURL()")
     watched.keys("P")
-    watched.page.wait_for_timeout(200)
-    assert watched.page.evaluate(seen) != before
+    watched.wait("document.querySelector('#masks-canvas').toDataURL() !== window.before")
     watched.close()
     served.close()

@@ -116,7 +116,7 @@ def test_the_other_process_names_the_one_that_hangs(hangs: int, asleep: bool, sh
     running = warm.start("python", script, *arguments, processes=2, environment=environment)
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or len(log_of(out)) < 3:
-        assert not running.ended and time.monotonic() < until
+        assert not running.ended and time.monotonic() < until, running.wait(1)
         time.sleep(0.01)
     began, bad = time.monotonic(), running.pids[hangs]
     if not asleep:

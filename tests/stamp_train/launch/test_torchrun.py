@@ -92,10 +92,10 @@ def workers(launcher: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text("ascii").split()]
 
 
-def wait_for_rows(out: Path, steps: int, ended: Callable[[], object]) -> None:
+def wait_for_rows(out: Path, steps: int, ended: Callable[[], object], said: Callable[[], object]) -> None:
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
-        assert not ended() and time.monotonic() < until
+        assert not ended() and time.monotonic() < until, said()
         time.sleep(0.005)
 
 
@@ -109,7 +109,7 @@ def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], No
         text=True,
         env=environment,
     )
-    wait_for_rows(out, steps, lambda: process.poll() is not None)
+    wait_for_rows(out, steps, lambda: process.poll() is not None, process.communicate)
     began = time.monotonic()
     act(process.pid)
     _, said = process.communicate(timeout=TIMEOUT)
@@ -118,7 +118,7 @@ def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], No
 
 def disturb_alone(run: Running, out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
     """As `disturb`, of a run in one process that has no launcher."""
-    wait_for_rows(out, steps, lambda: run.ended)
+    wait_for_rows(out, steps, lambda: run.ended, lambda: run.wait(1))
     began = time.monotonic()
     act(run.pids[0])
     done = run.wait(TIMEOUT)

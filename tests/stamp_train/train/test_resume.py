@@ -42,7 +42,7 @@ def kill_after(run: Running, out: Path, steps: int) -> None:
     """Kill a run without warning once it has logged so many steps."""
     until = time.monotonic() + TIMEOUT
     while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
-        assert not run.ended and time.monotonic() < until
+        assert not run.ended and time.monotonic() < until, run.wait(1)
         time.sleep(0.005)
     os.kill(run.pids[0], signal.SIGKILL)
     assert run.wait().returncode == -signal.SIGKILL
