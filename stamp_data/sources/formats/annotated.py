@@ -35,7 +35,12 @@ class Annotated(FormatSource):
     def read(self, path: Path) -> AnnotatedImage:
         return decode(read_buffer(path, SMALL_LIMIT), path, AnnotatedImage)
 
-    def pictures(self, document: AnnotatedImage, path: Path, rejects: RejectLog) -> Iterator[Pictured]:  # noqa: ARG002
+    def pictures(
+        self,
+        document: AnnotatedImage,
+        path: Path,  # noqa: ARG002 - the document names its picture
+        rejects: RejectLog,  # noqa: ARG002 - faults stand with the things
+    ) -> Iterator[Pictured]:
         image = document.image
         yield Pictured("picture", [image.path], list(_things(document)), image.width, image.height)
 
