@@ -143,7 +143,8 @@ def _clicker(spec: str, device: str) -> Clicker:
     from stamp_train.predict.opening import pick_device
 
     hide_loading_bars()
-    return Clicker(spec, open_clicks(spec, pick_device(device)))
+    clicks = open_clicks(spec, pick_device(device))
+    return Clicker(spec, clicks, clicks.prepare)
 
 
 def _counter(tokenizer: Path | None) -> TokenCounter | None:

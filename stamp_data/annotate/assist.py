@@ -10,17 +10,19 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import count
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from stamp_data import rle
 from stamp_schemas import RLE, StampError
 
 UInt8 = npt.NDArray[np.uint8]
-Place = tuple[float, float]
+Coordinate = Annotated[float, Meta(ge=-1e9, le=1e9)]  # what is far larger could not be reckoned with
+Place = tuple[Coordinate, Coordinate]
 CUT_SIDE = 384  # pixels of the part that GrabCut looks at
 CUT_ROUNDS = 3
 EDGE_SIDE = 640  # of the part that an edge is looked for in
@@ -169,7 +171,10 @@ def _superpixels(same: _Same) -> npt.NDArray[np.int32]:
             inner = cell[len(cell) // 4 : -(len(cell) // 4) or None, cell.shape[1] // 4 : -(cell.shape[1] // 4) or None]
             y, x = np.unravel_index(int(inner.argmin()), inner.shape)
             seeds[top + len(cell) // 4 + y, left + cell.shape[1] // 4 + x] = next(numbers)
-    labels: npt.NDArray[np.int32] = cv2.watershed(small, seeds)
+    framed = cv2.copyMakeBorder(
+        small, 1, 1, 1, 1, cv2.BORDER_REPLICATE
+    )  # watersheds take what touches an edge for none's
+    labels: npt.NDArray[np.int32] = cv2.watershed(framed, np.pad(seeds, 1))[1:-1, 1:-1]
     while (borders := labels <= 0).any():  # the lines between them go to a neighbour
         labels = np.where(
             borders, cv2.dilate(np.maximum(labels, 0).astype(np.float32), np.ones((3, 3))).astype(np.int32), labels

@@ -46,23 +46,24 @@ class Images:
 
     def file(self, number: int) -> ImageFile:
         """A picture's name and size. PictureFault if it cannot be read; StampError if there is none of this number."""
-        return self._measured(number, self._stamp(number))
+        return self._measured(*self._named(number))
 
     def shown(self, number: int) -> tuple[bytes, str]:
         """(bytes, media type) of a picture for the browser, upright; faults as `file`."""
-        _, picture = self._read(number)
+        name = self._name(number)
+        _, picture = self._read(name)
         if picture.orientation == 1 and picture.extension in SHOWN:
             return picture.data, SHOWN[picture.extension]
-        upright = decode_picture(picture.data, self.names[number], upright=True)
+        upright = decode_picture(picture.data, name, upright=True)
         return encoded(upright, "JPEG", quality=QUALITY), SHOWN["jpg"]
 
     def orientation(self, number: int) -> int:
         """By which EXIF turns a picture upright, 1 if it lies so; faults as `file`."""
-        return self._read(number)[1].orientation
+        return self._read(self._name(number))[1].orientation
 
     def bytes(self, number: int) -> bytes:
         """A picture's file; faults as `file`."""
-        return self._read(number)[1].data
+        return self._read(self._name(number))[1].data
 
     def only(self, names: Collection[str]) -> None:
         """Leave out all others."""
@@ -70,23 +71,26 @@ class Images:
 
     def pixels(self, number: int) -> UInt8:
         """A picture, upright, uint8 [height, width, 3]; the last few are kept. Faults as `file`."""
-        return self._decoded(number, self._stamp(number))
+        return self._decoded(*self._named(number))
 
-    def _stamp(self, number: int) -> Stamp:
+    def _name(self, number: int) -> str:
         if not 0 <= number < len(self.names):
             raise StampError(f"there is no picture {number}")
-        return stamp(f"{self.root}/{self.names[number]}")
+        return self.names[number]
 
-    def _measure(self, number: int, _: Stamp) -> ImageFile:
-        return self._read(number)[0]
+    def _named(self, number: int) -> tuple[str, Stamp]:
+        """What a picture is kept by: its number changes where others are left out."""
+        name = self._name(number)
+        return name, stamp(f"{self.root}/{name}")
 
-    def _decode(self, number: int, _: Stamp) -> UInt8:
-        data = self._read(number)[1].data
-        return np.asarray(decode_picture(data, self.names[number], upright=True))
+    def _measure(self, name: str, _: Stamp) -> ImageFile:
+        return self._read(name)[0]
 
-    def _read(self, number: int) -> tuple[ImageFile, Picture]:
-        self._stamp(number)
-        name = self.names[number]
+    def _decode(self, name: str, _: Stamp) -> UInt8:
+        data = self._read(name)[1].data
+        return np.asarray(decode_picture(data, name, upright=True))
+
+    def _read(self, name: str) -> tuple[ImageFile, Picture]:
         try:
             data, _ = read_bytes(inside(self.root, name), name)
         except OSError as fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -34,11 +35,15 @@ _ENTRY = msgspec.json.Decoder(Entry)
 
 
 class Journal:
-    """The lines of one file, which need not be there yet. A line that was not written to its end is dropped."""
+    """The lines of one file, which need not be there yet. A line that was not written to its end is dropped.
 
-    def __init__(self, path: Path) -> None:
+    folder: that the file is to lie below. entries: that were read. OSError if it cannot be read.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
         self.path = path
         self.entries = _entries(path)
+        self._unsynced = [*takewhile(lambda parent: parent != folder, path.parents), folder]
         self._undone: list[Entry] = []
         self._done: list[Entry] = []
         if len(self.entries) > MOST:
@@ -59,7 +64,6 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Write a line; when it says that something is accepted, it is on the disk before this returns. OSError if not."""
-        is_new = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with naming(self.path), self.path.open("ab") as file:
             start = file.tell()
@@ -68,12 +72,10 @@ class Journal:
                 file.flush()
                 if entry.change.accepts:
                     os.fsync(file.fileno())
+                    self._sync_folders()
             except OSError:
                 os.ftruncate(file.fileno(), start)  # half a line would spoil the next
                 raise
-        if is_new and entry.change.accepts:
-            sync(self.path.parent)
-        self.entries.append(entry)
         self._take(entry)
 
     def forget(self) -> None:
@@ -81,6 +83,12 @@ class Journal:
         if self.path.exists():
             self.path.replace(self.path.with_name(f"{self.path.name}.old"))
         self.entries, self._done, self._undone = [], [], []
+
+    def _sync_folders(self) -> None:
+        """Have the file's name on the disk too, once: whichever line was its first."""
+        for folder in self._unsynced:
+            sync(folder)
+        self._unsynced = []
 
     def _take(self, entry: Entry) -> None:
         if entry.kind == "undo" and self._done:

@@ -6,6 +6,7 @@ Pictures are asked for by number, never by a path; what is sent is bounded, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from threading import Lock
 from typing import Annotated, Literal, NamedTuple
@@ -80,11 +81,12 @@ class Clicker(NamedTuple):
     """A model that is asked for what somebody points at. name: as it is kept.
 
     find: the upright picture, uint8 [height, width, 3], places inside, places outside, two corners of a box or none -> masks,
-    bool [height, width], the best first.
+    bool [height, width], the best first. prepare: does ahead what a first question about a picture would wait for.
     """
 
     name: str
     find: Callable[[UInt8, Sequence[Place], Sequence[Place], Sequence[Place]], Sequence[npt.NDArray[np.bool_]]]
+    prepare: Callable[[UInt8], None] = lambda _: None
 
 
 class Models(NamedTuple):
@@ -100,7 +102,7 @@ NO_MODELS = Models()
 class Named(msgspec.Struct):
     """Phrases that want masks."""
 
-    phrases: Annotated[list[Said], Meta(min_length=1, max_length=MOST_PLACES)]
+    phrases: Annotated[list[Said], Meta(min_length=1, max_length=MOST)]
 
 
 class Asked(msgspec.Struct):
@@ -131,6 +133,11 @@ class AnnotatePage:
         self.images, self.store, self.model = images, store, model
         self.proposer, self.clicker = models
         self._proposing = Lock()
+        self._ahead, self._shown = ThreadPoolExecutor(1), -1
+
+    def close(self) -> None:
+        """Look at no more pictures ahead."""
+        self._ahead.shutdown(wait=False, cancel_futures=True)
 
     def routes(self) -> list[Route]:
         """What can be asked of the server."""
@@ -161,8 +168,19 @@ class AnnotatePage:
         return json_answer({"by": self.store.by, "model": model, "folder": str(self.store.folder), "images": rows})
 
     def _open(self, request: Request) -> Response:
-        opened = self.store.open(self.images.file(_number(request)))
+        self._shown = _number(request)
+        opened = self.store.open(self.images.file(self._shown))
+        for number in (self._shown, self._shown + 1) if self.clicker else ():
+            self._ahead.submit(self._prepare, number)
         return json_answer(self._saved(opened, whole=True))
+
+    def _prepare(self, number: int) -> None:
+        """Have SAM look at a picture, unless the page has gone on meanwhile. What is at fault is told when it is asked for."""
+        if self.clicker is None or not 0 <= number - self._shown <= 1 or number >= len(self.images.names):
+            return
+        pixels = self.images.pixels(number)
+        with self._proposing:
+            self.clicker.prepare(pixels)
 
     def _image(self, request: Request) -> Response:
         data, kind = self.images.shown(_number(request))
@@ -272,4 +290,5 @@ def open_server(
     images: Images, store: Store, port: int = 0, model: Model = USUAL, models: Models = NO_MODELS
 ) -> LoopbackServer:
     """The server of the page, see `LoopbackServer`. model: that is to learn from it; models: that are asked."""
-    return LoopbackServer(AnnotatePage(images, store, model, models).routes(), page.POLICY, lambda: None, port)
+    served = AnnotatePage(images, store, model, models)
+    return LoopbackServer(served.routes(), page.POLICY, served.close, port)

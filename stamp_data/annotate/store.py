@@ -28,6 +28,7 @@ from stamp_schemas.extras import PROJECT
 SUFFIX = ".json"
 JOURNALS = ".journal"
 LIMIT = 1 << 30  # bytes of a file
+KEPT = 8  # pictures whose changes are in memory
 LONGEST = 200  # bytes of a picture's name that can be that of files; those of writers are longer
 HINT = "mend the file, or take it away: what its journal knows is done again"
 
@@ -125,9 +126,16 @@ class Store:
         if (document.image.width, document.image.height) != (image.width, image.height):
             size = f"{document.image.width}×{document.image.height}"
             raise StampError(f"{path}: of a picture of {size} pixels; it has {image.width}×{image.height} now", HINT)
-        opened = Opened(path, Journal(self._place(self.folder / JOURNALS, image.path, ".jsonl")), document)
+        try:
+            journal = Journal(self._place(self.folder / JOURNALS, image.path, ".jsonl"), self.folder)
+        except OSError as fault:
+            raise StampError(f"{fault.filename}: {fault.strerror}") from None
+        opened = Opened(path, journal, document)
         self._recover(opened)
+        journal.entries.clear()  # what can be taken back is kept apart
         self._opened[image.path] = opened
+        if len(self._opened) > KEPT:
+            del self._opened[next(iter(self._opened))]
         return opened
 
     def _recover(self, opened: Opened) -> None:
@@ -167,6 +175,9 @@ class Store:
             opened.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(opened.path, json_text(opened.document))
         except OSError as fault:
+            self._opened.pop(
+                opened.document.image.path, None
+            )  # so that it is made from the journal when it is opened next
             raise StampError(
                 f"saved in the journal alone: {fault.strerror}: {fault.filename}", "make room, and load the page again"
             ) from None

@@ -72,7 +72,8 @@ def examine(root: Path, tokenizer: Path | None = None, reading: Reading = AS_USU
     there is no root.
     """
     if not root.is_dir():
-        raise UsageFault(f"{root} is no folder", "name the folder that holds the downloads")
+        folder = "name the folder that it lies in" if root.exists() else "name the folder that holds the downloads"
+        raise UsageFault(f"{root} is no folder", folder)
     own = [own_set(name, root) for name in own_sets(root, tuple(SOURCES))]
     kinds = [kind for kind in (*SOURCES.values(), *own) if not is_of_another(kind, root)]
     reports = [report for kind in kinds for report in examine_dataset(kind, root, reading)]

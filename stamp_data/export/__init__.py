@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
+
 from stamp_data import rle as rles
 from stamp_data.build.split import Progress
 from stamp_data.export.base import Format, Place
@@ -138,7 +140,7 @@ def _check(loaded: Loaded, place: str) -> None:
             raise ValueError("a dialogue points at a target that is not there")
         if any(one.masks != len(one.targets) for one in record.dialogues):
             raise ValueError("a dialogue asks for another number of masks than it names")
-        if any(one.rounds and len(one.messages) != 2 * len(one.rounds) for one in record.dialogues):
+        if any(len(one.messages) != 2 * len(one.rounds) for one in record.dialogues if one.rounds is not msgspec.UNSET):
             raise ValueError("a dialogue has not two messages to each of its rounds")
     except (ValueError, OverflowError) as fault:
         hint = f"`stamp-data verify {place}` names every fault"

@@ -86,7 +86,7 @@ def _yaml(value: object) -> bytes:
 
 def _link(shard: Path, place: Path) -> None:
     try:
-        os.link(shard, place)
+        os.link(shard.resolve(), place)  # of a link, as the hub's cache has them, what it leads to
     except OSError:  # another file system, or one without links
         shutil.copyfile(shard, place)
 

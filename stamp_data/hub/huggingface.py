@@ -55,7 +55,7 @@ class HuggingFaceHub(Hub):
         with told(self.name):
             tree = self._api.list_repo_tree(self.name, recursive=True, revision=self._commit, repo_type="dataset")
             files = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}  # folders have none
-        return {name: entry for name, entry in files.items() if _leads_nowhere(name)}
+        return {name: entry for name, entry in files.items() if _stays_inside(name)}
 
     def files(self) -> dict[str, int]:
         return {name: int(entry.size) for name, entry in self._tree.items()}
@@ -103,8 +103,8 @@ class HuggingFaceHub(Hub):
         del self._tree
 
 
-def _leads_nowhere(name: str) -> bool:
-    """Whether a file of that name stays in the folder that it is put into; the client leaves that to the server."""
+def _stays_inside(name: str) -> bool:
+    """Whether a file of that name stays in the folder that it is put into; the client trusts the server in that."""
     try:
         return image_path("", name) == name
     except RecordFault:

@@ -90,7 +90,7 @@ class COCO(Source):
         pictures = self._pictures(path, split, instances)
         reader = CocoPhrases(instances, rejects, crowds=self.reading.crowd == "ignore")
         for image_id, page in by_picture(instances, rejects).items():
-            targets, requests = reader.read(image_id, page)
+            targets, requests, others = reader.read(image_id, page)
             record = f"image {image_id}"
             try:
                 image = instances.image(image_id)
@@ -99,7 +99,8 @@ class COCO(Source):
                 rejects.add(instances.name, record, fault.reason, fault.detail, expressions=len(requests))
                 continue
             if requests:
-                yield Annotation(image_id, (instances.name, record), reference, targets, requests)
+                others = others if self.reading.others else []
+                yield Annotation(image_id, (instances.name, record), reference, targets, requests, others=others)
         reader.tell_of_crowds()
 
     def _pictures(self, path: Path, split: str, instances: Instances) -> str:

@@ -56,8 +56,8 @@ class CocoPhrases:
         names = Counter(row.file_name for row in instances.images.values())
         self._listed_again = {name for name, times in names.items() if times > 1}
 
-    def read(self, image_id: str, page: Page) -> tuple[list[Target], list[Request]]:
-        """Targets and requests of one picture; [] and [] with rows in `rejects` if nothing is left."""
+    def read(self, image_id: str, page: Page) -> tuple[list[Target], list[Request], list[Target]]:
+        """Targets, requests and others, as of `Annotation`; no request, and rows in `rejects`, if nothing is left."""
         naming = Naming(self.instances.name, f"image {image_id}", self.rejects)
         own = _OwnRefs(self, image_id, page)
         for position in page.annotations:
@@ -66,9 +66,10 @@ class CocoPhrases:
                 self._take(position, row, image_id, naming)
         targets, requests = naming.ask()
         own.add(targets, requests)
+        others = naming.others(targets) + own.others()
         make_unique(requests)
         make_unique(targets)
-        return targets, requests
+        return targets, requests, others
 
     def tell_of_crowds(self) -> None:
         """One row for all of them: where iscrowd means no more than an RLE, phrases now lack a part."""
@@ -102,6 +103,7 @@ class CocoPhrases:
         record = self.record(position)
         phrases = naming.clean(self._phrases(position, row, image_id), record)
         if not phrases:
+            naming.pass_over(record)
             return
         if row.no_target:
             if position not in self.instances.faulty and bytes(row.segmentation) not in EMPTY:
@@ -185,6 +187,10 @@ class _OwnRefs:
                         targets.append(target)
                 asked = [places[one] for one in ids]
                 requests.append(Request("-".join(ids), phrase, asked, (self._reader.instances.name, record)))
+
+    def others(self) -> list[Target]:
+        """What dialogues ask for that cannot be used."""
+        return self._naming.others([])
 
     def _target(self, identity: str) -> Target:
         ignored = self._regions(self._ignored.get(identity, []), "ignore")

@@ -111,8 +111,9 @@ class LabelMe(Source):
             naming = Naming(*where, rejects)
             name_shapes(file, naming)
             targets, requests = naming.ask()
+            others = naming.others(targets) if self.reading.others else []
             if requests:
-                yield Annotation(storable(_stem(name)), where, image, targets, requests)
+                yield Annotation(storable(_stem(name)), where, image, targets, requests, others=others)
 
     def _image(self, file: LabelmeFile, name: str, rejects: RejectLog) -> ImageRef:
         """The picture of a file. RecordFault if it claims to have no size, or lies outside of the root."""

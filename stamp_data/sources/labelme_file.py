@@ -156,6 +156,7 @@ def _instances(file: LabelmeFile, naming: Naming) -> dict[str, list[_Member]]:
             shape, fault = _shape(raw)
         except RecordFault as why:
             naming.rejects.add(naming.file, _record(position), why.reason, why.detail, expressions=1)
+            naming.pass_over(_record(position))
             continue
         key = str(position)
         if shape.group_id is not None:

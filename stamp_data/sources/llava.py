@@ -132,7 +132,7 @@ class LLaVA(Source):
     def inputs(self) -> list[Path]:
         path = self.root / self.file
         if not path.is_file():
-            raise StampError(f"{path} does not exist", "see stamp-data doctor")
+            raise StampError(f"{path} does not exist", "name the file itself, or put it there")
         return [path]
 
     @property

@@ -40,13 +40,15 @@ class Naming:
         self._named: dict[str, Named] = {}  # by the look of the phrase, as _lost
         self._lost: set[str] = set()
         self._everywhere: list[Region] = []
+        self._told: dict[str, Target] = {}  # what the file tells of, by instance or record
 
     def clean(self, texts: list[str], record: str) -> list[str]:
         """The distinct usable phrases among `texts` as they will be said, with reject rows for what is taken out."""
         return list(dict.fromkeys(phrase for text in texts if (phrase := self._clean(text, record))))
 
     def add(self, phrases: list[str], regions: list[Region], instance: str, categories: list[str]) -> None:
-        """Phrases, cleaned, that name an instance with these regions."""
+        """Phrases, cleaned, that name an instance with these regions; none if it has no usable one."""
+        self._told.setdefault(instance, Target(instance, regions, [instance], categories))
         for phrase in phrases:
             named = self._of(phrase)
             if instance in named.instances:  # the same thing was called so before
@@ -57,6 +59,7 @@ class Naming:
 
     def ignore(self, phrases: list[str], region: Region) -> None:
         """A region that counts neither for nor against what the phrases name."""
+        self.pass_over(region.where[1])
         for phrase in phrases:
             self._of(phrase).ignored.append(region)
 
@@ -76,6 +79,16 @@ class Naming:
         lost = set(map(look, phrases)) - self._lost
         self._lost |= lost
         self.rejects.add(self.file, record, fault.reason, detail, expressions=len(lost))
+        self.pass_over(record)
+
+    def pass_over(self, record: str) -> None:
+        """Nobody knows what a record shows, or where: there may be anything anywhere (see `others`)."""
+        self._told[f"unclear {record}"] = Target(record, [], [f"unclear {record}"])
+
+    def others(self, targets: list[Target]) -> list[Target]:
+        """What the file tells of besides the instances of `targets`, as `Annotation.others` has it."""
+        named = {name for target in targets for name in target.instances}
+        return [other for name, other in self._told.items() if name not in named]
 
     def result(self) -> list[Named]:
         """What is left, with reject rows for phrases that cannot be used."""

@@ -50,6 +50,11 @@ class SamClicks:
         order = iou[0].argsort(descending=True)
         return [(frame.restored(low[0, number][None])[0] > 0).numpy() for number in order]
 
+    def prepare(self, pixels: NDArray[np.uint8]) -> None:
+        """Look at a picture before anybody asks about it."""
+        height, width, _ = pixels.shape
+        self._embed(pixels, Frame(height, width, self._network.image_size, self._network.prior_side))
+
     def _embed(self, pixels: NDArray[np.uint8], frame: Frame) -> Tensor:
         key = f"{blake3(np.ascontiguousarray(pixels).data).hexdigest()} {frame.height}"
         if key not in self._embeddings:

@@ -225,7 +225,9 @@ def sa2va(root: Path) -> None:
 def setcon(root: Path) -> None:
     masks = [annotation(1, 1)["segmentation"], {"size": [48, 64], "counts": [3000, 72]}]
     line = {"image": "a.jpg", "text": "it", "masks": masks, "segments": [{"label": "x", "mask_ids": [0, 1]}]}
-    (root / "train.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "text": "no", "segments": []}))
+    (root / "train.jsonl").write_text(
+        json.dumps(line) + "\n" + json.dumps({**line, "text": "no", "masks": [], "segments": []})
+    )
 
 
 def annotations(root: Path) -> None:

@@ -41,12 +41,6 @@ def build_network(recipe: Recipe, tokenizer: Any, projection: Tensor | None = No
     return network
 
 
-def projection_of(network: Any) -> Tensor:
-    """The projection of patches: [width, 1176]."""
-    weight: Tensor = network.model.visual.patch_embed.proj.weight
-    return weight.flatten(1)
-
-
 class Projected(nn.Module):
     """Stands in for the tower's projection where patches have been through it already."""
 

@@ -92,7 +92,7 @@ class Page {
     byId("conflict").hidden = session.state !== "conflict" && session.state !== "lost";
     byId("conflict-text").textContent = session.state === "conflict"
       ? "This picture was changed elsewhere, in another tab perhaps. Your last change was not saved, and nothing was overwritten."
-      : "The server does not answer. Your last change was not saved.";
+      : `Your last change was not saved: ${session.why}`;
     const pressed = { Brush: tools.name === "brush" && !tools.cut, Eraser: tools.name === "brush" && tools.cut, Polygon: tools.name === "polygon", Box: tools.name === "box",
       Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", "Points (SAM)": tools.name === "points", Hand: tools.name === "hand", "Cut off": tools.cut, Patches: this.hints.shown, "Hide masks": this.stage.hidden };
     for (const [words, is] of Object.entries(pressed)) byId(buttonId(words)).setAttribute("aria-pressed", String(is));

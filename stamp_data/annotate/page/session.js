@@ -8,7 +8,7 @@ const IDLE = 60; // seconds without a change that still count as work
 /** fresh: called when there is another document; changed: when something of it is; told: with what is to be said. */
 export class Session {
   constructor(fresh, changed, told) {
-    Object.assign(this, { fresh, changed, told, rows: [], index: -1, document: null, phrase: null, mask: null, undoable: false, redoable: false, state: "saved" });
+    Object.assign(this, { fresh, changed, told, rows: [], index: -1, document: null, phrase: null, mask: null, undoable: false, redoable: false, state: "saved", why: "" });
     this.sending = Promise.resolve();
     this.waiting = 0;
     this.since = 0;
@@ -31,7 +31,7 @@ export class Session {
 
   /** Show a picture's annotations; what is still to be sent is sent first. */
   async open(index) {
-    await this.sending;
+    for (let sent = null; sent !== this.sending;) await (sent = this.sending); // more may be said meanwhile
     this.index = index;
     this.document = this.phrase = this.mask = null;
     const saved = await api.open(index);
@@ -73,6 +73,13 @@ export class Session {
     return `${letter}${Math.max(0, ...numbers) + 1}`;
   }
 
+  /** Do this after all that was begun before, whatever became of that. */
+  inTurn(work) {
+    const done = this.sending.then(work);
+    this.sending = done.catch(() => null);
+    return done;
+  }
+
   /** Things by id as they are to be, null for what is to go; shown now, kept as soon as the server has it. */
   edit(change) {
     const index = this.index;
@@ -86,7 +93,7 @@ export class Session {
     this.undoable = true;
     this.redoable = false;
     this.changed();
-    this.sending = this.sending.then(async () => {
+    this.inTurn(async () => {
       if (this.index !== index || this.stopped) return;
       await this.attempt(async () => this.took(await api.edit(index, this.document.revision, change)));
       this.waiting -= 1;
@@ -103,7 +110,7 @@ export class Session {
     this.since = now;
   }
 
-  /** Do something with the server; what it refuses is said, and what it has is shown. */
+  /** Do something with the server; what it refuses is said, and what it has is shown, if it has it. */
   async attempt(work) {
     try {
       await work();
@@ -111,8 +118,11 @@ export class Session {
       if (!(fault instanceof api.Refusal)) throw fault;
       this.state = fault.conflict ? "conflict" : "lost";
       this.waiting = 0;
+      this.why = fault.message;
       this.told(fault.message);
-      if (!fault.conflict && !fault.lost) this.show(await api.open(this.index));
+      if (fault.conflict || fault.lost) return;
+      const saved = await api.open(this.index).catch((other) => { this.why = other.message; });
+      if (saved) this.show(saved);
     }
   }
 
@@ -120,10 +130,9 @@ export class Session {
   redo() { return this.move("redoable", api.redo); }
 
   move(possible, ask) {
-    this.sending = this.sending.then(async () => {
+    return this.inTurn(async () => {
       if (this.document && this[possible] && !this.stopped) await this.attempt(async () => this.show(await ask(this.index, this.document.revision)));
     });
-    return this.sending;
   }
 
   /** Forget what this page has, and show what is there. */

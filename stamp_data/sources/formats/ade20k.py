@@ -22,7 +22,7 @@ from stamp_data.sources.paths import relative
 from stamp_schemas import StampError
 
 _NAMED = "objectInfo150.txt"
-_MAP = re.compile(r"ADE_\w+?_\d+\.png")
+_MAP = re.compile(r"ADE_[a-z]+_\d+\.png")
 _MARKS = (b'"annotation"', b'"name_ndx"')
 _OLDER = "cp1252"  # in which some names of the whole set are written
 

@@ -35,7 +35,12 @@ class Annotated(FormatSource):
     def read(self, path: Path) -> AnnotatedImage:
         return decode(read_buffer(path, SMALL_LIMIT), path, AnnotatedImage)
 
-    def pictures(self, document: AnnotatedImage, path: Path, rejects: RejectLog) -> Iterator[Pictured]:  # noqa: ARG002
+    def pictures(
+        self,
+        document: AnnotatedImage,
+        path: Path,  # noqa: ARG002 - the document names its picture
+        rejects: RejectLog,  # noqa: ARG002 - faults stand with the things
+    ) -> Iterator[Pictured]:
         image = document.image
         yield Pictured("picture", [image.path], list(_things(document)), image.width, image.height)
 
@@ -45,12 +50,16 @@ def _things(document: AnnotatedImage) -> Iterator[Thing]:
     from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
 
     said: dict[str, list[str]] = {mask.id: [] for mask in document.masks}
+    ignored = {mask.id for mask in document.masks if mask.role == "ignore"}
     for phrase in document.phrases:
         if phrase.status != "accepted":
             fault = RecordFault("not-accepted", f"it is {phrase.status}")
             yield Thing(f"phrase {phrase.id}", [], fault=fault)
         elif phrase.nothing:
             yield Thing(f"phrase {phrase.id}", [phrase.text])
+        elif ignored.issuperset(phrase.masks):
+            fault = RecordFault("no-target", "it names only what is to be ignored")
+            yield Thing(f"phrase {phrase.id}", [phrase.text], fault=fault)
         else:
             for name in phrase.masks:
                 said[name].append(phrase.text)

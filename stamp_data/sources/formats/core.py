@@ -161,9 +161,13 @@ class FormatSource(Source):
         return relative(path, self.root)
 
     def folder_of(self, path: Path) -> str:
-        """The folder, relative to the root, that the pictures' names of a document are relative to; not `annotations`."""
+        """The folder, relative to the root, that the pictures' names of a document are relative to.
+
+        Not `annotations`, unless `images` lie in it: then it is a set that is called so.
+        """
         parent = path.parent
-        folder = relative(parent.parent if parent.name == "annotations" and parent != self.root else parent, self.root)
+        is_beside = parent.name == "annotations" and parent != self.root and not (parent / "images").is_dir()
+        folder = relative(parent.parent if is_beside else parent, self.root)
         return "" if folder == "." else folder
 
     def annotations(self, split: str, rejects: RejectLog) -> Iterator[Annotation]:
@@ -203,10 +207,13 @@ class FormatSource(Source):
             if not thing.phrases:
                 why = thing.fault or RecordFault("no-phrase", "nothing says in words what it shows")
                 rejects.add(file, thing.record, why.reason, why.detail)
+                naming.pass_over(thing.record)
                 continue
             phrases = naming.clean(thing.phrases, thing.record)
             region = Region(thing.segmentation or msgspec.Raw(), (file, thing.record))
-            if thing.fault and phrases:
+            if not phrases:
+                naming.pass_over(thing.record)
+            elif thing.fault:
                 naming.lose(phrases, thing.record, thing.fault)
             elif thing.segmentation is None:
                 naming.add_nothing(phrases, thing.record)
@@ -218,7 +225,9 @@ class FormatSource(Source):
         for request in requests:
             request.form = "question" if request.text.endswith("?") else request.form
         identity = storable(page.id or page.names[0])
-        return Annotation(identity, (file, page.record), image, targets, requests) if requests else None
+        others = naming.others(targets) if self.reading.others else []
+        where = file, page.record
+        return Annotation(identity, where, image, targets, requests, others=others) if requests else None
 
     def _image(self, page: Pictured, document: Path) -> ImageRef:
         """The first name that is there, else the picture in the document, else the first possible name; RecordFault if none."""

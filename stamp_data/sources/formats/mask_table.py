@@ -24,7 +24,7 @@ from stamp_data.sources.finding import Finder
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
 from stamp_data.sources.formats.tables import BEYOND, header, rows
 from stamp_data.sources.jsonfile import BOM, OTHER_FORMAT, as_utf8, read_buffer
-from stamp_data.sources.paths import image_path
+from stamp_data.sources.paths import image_path, relative
 from stamp_schemas import StampError
 
 if TYPE_CHECKING:
@@ -139,11 +139,11 @@ class MaskTable(FormatSource):
 
     def _mask_path(self, row: _Row, table: Path) -> str:
         """Where the mask of a row lies, relative to the root; "" if there is none, or it is nowhere in the root."""
-        folder = self.folder_of(table)
-        inner = f"{folder}/{FOLDER}" if folder else FOLDER
+        folders = dict.fromkeys((self.folder_of(table), relative(table.parent, self.root).removeprefix(".")))
+        wheres = [where for folder in folders for where in (folder, f"{folder}/{FOLDER}".lstrip("/"))]
         try:
             name = row.text("mask")
-            places = [image_path(where, name, up=True) for where in (folder, inner)] if name else []
+            places = [image_path(where, name, up=True) for where in wheres] if name else []
         except RecordFault:
             return ""
         return next((place for place in places if (self.root / place).is_file()), places[0] if places else "")

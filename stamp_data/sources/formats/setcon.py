@@ -74,6 +74,8 @@ class SetCon(FormatSource):
 def _union(held: _Line) -> msgspec.Raw | None:
     """All masks that segments refer to as one segmentation; None if they refer to none."""
     wanted = dict.fromkeys(place for segment in held.segments for place in segment.mask_ids)
+    if held.masks and not held.segments:
+        raise RecordFault("bad-annotation", f"no segment says which of its {len(held.masks)} masks are meant")
     parts: list[msgspec.Raw] = []
     for place in wanted:
         if not 0 <= place < len(held.masks):

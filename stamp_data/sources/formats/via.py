@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -97,7 +98,10 @@ class VIA(FormatSource):
 
 def _called(names: list[str]) -> list[str]:
     """What a picture may be called here: of an address, the name at its end."""
-    bases = [urlsplit(name).path.rpartition("/")[2] for name in names if "://" in name]
+    bases: list[str] = []
+    for name in names:
+        with suppress(ValueError):  # an address that is none
+            bases += [urlsplit(name).path.rpartition("/")[2]] if "://" in name else []
     return [name for name in dict.fromkeys([*names, *map(unquote, bases)]) if name]
 
 

@@ -66,6 +66,12 @@ def test_superpixels_keep_to_edges(height: int, width: int) -> None:
         assist.alike(pixels, [(-1.0, 3.0)])
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 3), (2, 60), (9, 3000)])
+def test_superpixels_of_the_thinnest_pictures(height: int, width: int) -> None:
+    found = rle.decode(assist.alike(scene(height, width)[0], [(0.5, 0.5)]).masks[0])
+    assert found[0, 0] == 1 and found.sum() <= height * 200
+
+
 @pytest.mark.parametrize(("height", "width"), [(120, 160), (1500, 2000)])
 def test_scissors_follow_the_edge(height: int, width: int) -> None:
     pixels, _ = scene(height, width)

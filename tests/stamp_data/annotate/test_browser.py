@@ -188,6 +188,27 @@ def test_two_tabs_conflict_visibly_and_nothing_is_overwritten(chromium: Any, wat
     watched.complaints.clear()
 
 
+def test_what_is_said_while_a_picture_is_left_is_kept(watched: Watched, served: Served) -> None:
+    watched.page.evaluate(
+        "async () => { annotate.add('first'); const going = annotate.go(1); annotate.add('second'); await going; }"
+    )
+    assert [phrase.text for phrase in served.document().phrases] == ["first", "second"]
+    assert watched.page.inner_text("#name") == "b.png"
+
+
+def test_a_picture_that_is_taken_away_does_not_stop_the_others(watched: Watched, served: Served) -> None:
+    (served.folder.parent / "a.png").unlink()
+    watched.say("nothing comes of it")
+    watched.wait("!document.querySelector('#conflict').hidden")
+    assert "a.png: no such file" in watched.page.inner_text("#conflict")
+    watched.keys("d")
+    watched.wait("document.querySelector('#name').textContent === 'b.png'")
+    watched.say("it")
+    watched.saved()
+    assert served.document("b.png").phrases[0].text == "it"
+    watched.complaints.clear()  # the browser notes the 422
+
+
 def test_hostile_texts_and_names_are_only_texts(chromium: Any, tmp_path: Path) -> None:
     name = '<img src=x onerror=alert(1)>&".png'
     served = Served(put_images(tmp_path / "photos", name, size=SIZE))

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from stamp_data.annotate.assist import UInt8
 from stamp_data.annotate.images import Images
+from stamp_data.annotate.server import Clicker, Models
 from stamp_schemas import UsageFault
 
 from .making import HEIGHT, WIDTH, box, put_images
@@ -49,6 +51,23 @@ def test_pictures_and_what_is_said_of_them(served: Served) -> None:
     assert served.ask("api/list")[1]["images"][1]["accepted"] == 1
 
 
+def test_sam_looks_at_the_picture_that_is_shown_and_at_the_next_one(tmp_path: Path) -> None:
+    seen: list[int] = []
+    told = threading.Event()
+
+    def prepare(pixels: UInt8) -> None:
+        seen.append(int(pixels[0, 0, 1]))
+        if len(seen) == 2:
+            told.set()
+
+    root = put_images(tmp_path / "photos", "a.png", "b.png", "c.png", "d.png")
+    clicker = Clicker("sam=x", lambda *_: [], prepare)
+    served = Served(root, models=Models(clicker=clicker))
+    assert served.ask("api/open?image=1")[0] == 200
+    assert told.wait(10) and seen == [40, 80]  # greens of the second and third
+    served.close()
+
+
 def test_two_tabs(served: Served) -> None:
     assert served.ask("api/edit?image=0", EDIT)[0] == 200
     status, refusal = served.ask("api/edit?image=0", EDIT)
@@ -69,6 +88,8 @@ def test_two_tabs(served: Served) -> None:
         ("api/edit?image=0", {"revision": 0, "change": {"phrases": {"../x": {"id": "../x", "text": ""}}}}, 400),
         ("api/edit?image=0", b"{", 400),
         ("api/edit?image=0", b'{"revision": 0, "change": {"phrases": ' + b"[" * 2000, 400),
+        ("api/suggest?image=0", {"tool": "alike", "places": [[1e308, 0]]}, 400),
+        ("api/propose?image=0", {"phrases": ["it"] * 1000}, 422),  # a picture may have as many; there is no model here
         ("api/edit?image=9", EDIT, 422),
         ("api/edit?image=-1", EDIT, 422),
         ("api/edit?image=../a", EDIT, 400),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from hypothesis import strategies as st
 
 from stamp_data import rle
 from stamp_data.annotate import journal
+from stamp_data.annotate import store as store_module
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.store import Conflict, Store, load_document
 from stamp_schemas import StampError
@@ -229,6 +233,53 @@ def test_kill_9_between_accepts_loses_nothing_that_was_answered(tmp_path: Path) 
         assert document.revision in (answered, answered + 1)  # what was under way may be there, as a whole
         assert [phrase.id for phrase in document.phrases] == [f"p{number}" for number in range(document.revision)]
         assert load_document(tmp_path / "a.jpg.json") == document
+
+
+def test_what_is_accepted_is_on_the_disk_with_its_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(journal, "sync", synced.append)
+    store = Store(tmp_path)
+    store.change(image("sub/a.jpg"), 0, Change({"p1": said(masks=())}))
+    assert not synced
+    store.change(image("sub/a.jpg"), 1, drawn())
+    assert synced == [tmp_path / ".journal/sub", tmp_path / ".journal", tmp_path]
+
+
+def test_a_line_that_is_not_surely_on_the_disk_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "input/output error", str(path))
+
+    store = Store(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "sync", fail)
+        with pytest.raises(StampError, match="nothing was saved"):
+            store.change(image(), 0, drawn())
+    store.change(image(), 0, Change({"p2": said("p2", masks=())}))
+    (tmp_path / "a.jpg.json").unlink()
+    assert [phrase.id for phrase in Store(tmp_path).open(image()).document.phrases] == ["p2"]
+
+
+def test_a_file_that_could_not_be_written_is_made_when_the_picture_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+
+    store = Store(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "write_atomic", fail)
+        with pytest.raises(StampError, match="saved in the journal alone"):
+            store.change(image(), 0, drawn())
+    assert store.open(image()).document == load_document(tmp_path / "a.jpg.json")
+
+
+def test_pictures_that_were_left_long_ago_take_no_memory(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = weakref.ref(store.open(image()))
+    for number in range(20):
+        store.open(image(f"{number}.jpg"))
+    gc.collect()
+    assert first() is None
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) -> None:

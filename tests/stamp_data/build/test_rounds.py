@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,74 @@ def test_annotations_that_nothing_refers_to_are_known(tmp_path: Path) -> None:
     assert "other" in said[0]
     assert "other" not in said[1]
     assert said[2] == {""}  # a crowd of cups may be anywhere
+
+
+SHARES = {"left": (0.05, 0.2, 0.25, 0.8), "right": (0.7, 0.2, 0.9, 0.8)}
+BROKEN = [[1.0, 2.0], [3.0, 4.0]]  # a line
+
+
+def as_labelme(data: Path, number: int, corners: dict[str, list[list[float]]]) -> None:
+    shapes = [
+        {"label": "dog", "description": f"the {name} one", "points": points, "shape_type": "polygon"}
+        for name, points in corners.items()
+    ]
+    content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"{number}.jpg", "imageData": None,
+               "imageHeight": HEIGHT, "imageWidth": WIDTH}  # fmt: skip
+    (data / f"{number}.json").write_text(msgspec.json.encode(content).decode())
+
+
+def as_label_studio(data: Path, number: int, corners: dict[str, list[list[float]]]) -> None:
+    results: list[dict[str, Any]] = []
+    for name, points in corners.items():
+        percents = [[x * 100 / WIDTH, y * 100 / HEIGHT] for x, y in points]
+        one = {"id": name, "from_name": "x", "to_name": "i", "original_width": WIDTH, "original_height": HEIGHT}
+        results.append(one | {"type": "polygonlabels", "value": {"points": percents, "polygonlabels": ["dog"]}})
+        results.append(one | {"type": "textarea", "value": {"text": [f"the {name} one"]}})
+    task = {"id": number, "data": {"image": f"{number}.jpg"}, "annotations": [{"result": results}]}
+    (data / f"{number}.json").write_text(msgspec.json.encode([task]).decode())
+
+
+def as_coco(data: Path, number: int, corners: dict[str, list[list[float]]]) -> None:
+    path = data / "instances.json"
+    empty = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "dog"}]}
+    file = msgspec.json.decode(path.read_bytes()) if path.exists() else empty
+    file["images"].append({"id": number, "file_name": f"{number}.jpg", "width": WIDTH, "height": HEIGHT})
+    for name, points in corners.items():
+        flat = [[value for point in points for value in point]]
+        one = {"id": len(file["annotations"]) + 1, "image_id": number, "category_id": 1, "segmentation": flat}
+        file["annotations"].append(one | {"expression": f"the {name} one"})
+    path.write_bytes(msgspec.json.encode(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("labelme", as_labelme), ("label_studio", as_label_studio), ("coco", as_coco)]
+)
+def test_a_thing_of_ones_own_data_that_cannot_be_used_could_be_anywhere(
+    name: str, write: Callable[[Path, int, dict[str, list[list[float]]]], None], tmp_path: Path
+) -> None:
+    whole = {
+        place: [
+            [x0 * WIDTH, y0 * HEIGHT],
+            [x1 * WIDTH, y0 * HEIGHT],
+            [x1 * WIDTH, y1 * HEIGHT],
+            [x0 * WIDTH, y1 * HEIGHT],
+        ]
+        for place, (x0, y0, x1, y1) in SHARES.items()
+    }
+    said = []
+    for case, more in (("two", {}), ("broken", {"third": BROKEN})):
+        data = tmp_path / case
+        data.mkdir()
+        for number in range(1, 9):
+            (data / f"{number}.jpg").write_bytes(PICTURE)
+            write(data, number, whole | more)
+        (built,) = build(data, tmp_path / f"out-{case}", name, rounds=2)
+        records, rejects = read_set(built.folder)
+        assert bool(rejects) == bool(more)
+        assert all(len(talk.expressions) == 2 for loaded in records for talk in loaded.record.dialogues)
+        said.append({one.relation for loaded in records for talk in loaded.record.dialogues for one in rounds_of(talk)})
+    assert "other" in said[0]
+    assert said[1] == {""}  # the third may be the other one, and anywhere
 
 
 def test_bytes_are_equal_for_any_workers_and_one_round_is_no_setting(tmp_path: Path) -> None:

@@ -152,6 +152,10 @@ def test_each_download_is_listed_once(stamp_data: Command, tmp_path: Path) -> No
 def test_no_root(tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match="is no folder"):
         examine(tmp_path / "nowhere")
+    (tmp_path / "instances.json").touch()
+    with pytest.raises(UsageFault, match="is no folder") as fault:
+        examine(tmp_path / "instances.json")
+    assert fault.value.hint == "name the folder that it lies in"
 
 
 def test_the_report_can_be_printed_as_json(tmp_path: Path) -> None:

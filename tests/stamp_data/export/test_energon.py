@@ -35,6 +35,18 @@ def test_shards_are_listed_and_linked(mixed: Path, tmp_path: Path) -> None:
         assert (folder / name).samefile(mixed / Path(name).name)
 
 
+def test_what_links_lead_to_is_linked(mixed: Path, tmp_path: Path) -> None:
+    """As in the hub's cache, where relative links lead to the bytes."""
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for path in mixed.iterdir():
+        (linked / path.name).symlink_to(os.path.relpath(path, linked))
+    export_sets([linked], "energon", tmp_path / "a/b/out")
+    for path in (tmp_path / "a/b/out/tiny/train").glob("*.tar"):
+        assert not path.is_symlink()
+        assert path.samefile(mixed / path.name)
+
+
 def test_the_index_says_where_samples_begin(mixed: Path, tmp_path: Path) -> None:
     """As Energon's own preparation finds it with tarfile: the first header of each key, and what follows the last member."""
     export_sets([mixed], "energon", tmp_path / "out")

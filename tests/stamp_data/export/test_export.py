@@ -196,12 +196,19 @@ def lacks_a_round(_: IndexRow, record: Record) -> None:
     record.dialogues[0].rounds = [Round("0", "the dog", ["tiny.json", "1"])] * 2
 
 
+def is_joined_of_nothing(_: IndexRow, record: Record) -> None:
+    record.dialogues[0].rounds = []
+
+
 def has_no_runs(_: IndexRow, record: Record) -> None:
     record.targets[0].rle.counts = "0"
 
 
 @pytest.mark.parametrize("to", ALL)
-@pytest.mark.parametrize("change", [leads_out, is_a_program, points_beyond, asks_for_more, lacks_a_round, has_no_runs])
+@pytest.mark.parametrize(
+    "change",
+    [leads_out, is_a_program, points_beyond, asks_for_more, lacks_a_round, is_joined_of_nothing, has_no_runs],
+)
 def test_a_forged_record_is_refused_and_nothing_is_written_anywhere(
     simple: Path, tmp_path: Path, to: str, change: Callable[[IndexRow, Record], None]
 ) -> None:

@@ -40,6 +40,7 @@ def test_boxes_and_what_is_kept() -> None:
     clicks, looked = SamClicks(network), []
     embed = network.embed
     network.embed = lambda given: looked.append(1) or embed(given)  # type: ignore[func-returns-value,method-assign]
+    clicks.prepare(pixels)
     boxed = clicks(pixels, [], [], [(50.0, 40.0), (10.0, 5.0)])
     again = clicks(pixels, [], [], [(10.0, 5.0), (50.0, 40.0)])
     assert all(np.array_equal(one, other) for one, other in zip(boxed, again, strict=True))

@@ -48,6 +48,16 @@ def test_what_is_accepted_is_built_and_the_rest_is_a_row(tmp_path: Path) -> None
     assert [row for row in found.reasons if row[1] != "control-token"] == reasons
 
 
+def test_a_phrase_for_what_is_ignored_is_a_row(tmp_path: Path) -> None:
+    root = annotate(tmp_path / "data", "a.jpg")
+    masks = {"m2": mask("m2", (50, 0, 60, 9), role="ignore")}
+    phrases = {"p2": said("p2", "the crowd", ("m2",), status="accepted")}
+    Store(root / "annotations").change(image(), 1, Change(dict(phrases), dict(masks)))
+    found = Said(root, tmp_path / "out", "annotations")
+    assert found.phrases == ["the red cup"]
+    assert [(row.record, row.reason, row.expressions) for row in found.rows] == [("phrase p2", "no-target", 1)]
+
+
 def test_pictures_are_found_from_either_folder(tmp_path: Path) -> None:
     root = annotate(tmp_path / "data", "a.jpg", "sub/b.png")
     for place in (root, root / "annotations"):

@@ -113,12 +113,13 @@ def test_what_setcon_cannot_use_is_told(tmp_path: Path) -> None:
     car = [polygon(CORNERS)]
     lines = [
         *(set_of("good", car, [0]), set_of("beyond", car, [1]), set_of("before", car, [-1]), set_of("odd", ["x"], [0])),
-        *(set_of(3, car, [0]), '{"image"\n', "\n", set_of("away", car, [0], image="../a.jpg")),
+        *(set_of(3, car, [0]), '{"image"\n', "\n", set_of("away", car, [0], image="../a.jpg"), set_of("unsaid", car)),
     ]
     found = Said(write_lines(root / "mine.jsonl", *lines), tmp_path / "out", "setcon")
     assert found.phrases == ["good"] and found.reasons == [
         ("line 2", "bad-annotation"), ("line 3", "bad-annotation"), ("line 4", "bad-segmentation"),
         ("line 5", "bad-annotation"), ("line 6", "bad-annotation"), ("line 8", "path-escape"),
+        ("line 9", "bad-annotation"),
     ]  # fmt: skip
 
 

@@ -47,6 +47,17 @@ def test_a_mask_per_phrase(mode: str, tmp_path: Path) -> None:
     assert np.array_equal(found.mask("the left one", "b"), TWO) and not found.mask("a unicorn").any()
 
 
+@pytest.mark.parametrize("images", ["annotations/images", "images"])
+def test_a_folder_called_annotations(images: str, tmp_path: Path) -> None:
+    """Pictures and masks are found in it, as in the export of a set of that name; pictures also beside it, as COCO's are."""
+    root = tmp_path / "data"
+    put(root, f"{images}/a.jpg")
+    save(root / "annotations/masks/a.png", ONE)
+    jsonl(root / "annotations/train.jsonl", {"image": "images/a.jpg", "mask": "masks/a.png", "phrase": "it"})
+    found = Said(root, tmp_path / "out", "masks")
+    assert not found.rows and np.array_equal(found.mask("it"), ONE)
+
+
 def test_indexed_and_coloured_masks(tmp_path: Path) -> None:
     root = tmp_path / "data"
     put(root, "a.jpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,16 @@ def whole(root: Path, objects: list[Any], classes: npt.NDArray[np.int32], name: 
     save(root / f"{name}_seg.png", np.dstack((classes // 256 * 10, classes % 256, instances_of)).astype(np.uint8))
     held = {"annotation": {"filename": f"{name}.jpg", "imsize": [HEIGHT, WIDTH, 3], "object": objects}}
     (root / f"{name}.json").write_bytes(json.dumps(held, ensure_ascii=False).encode("cp1252"))
+
+
+def test_maps_of_parts_are_no_maps_wherever_the_set_lies(tmp_path: Path) -> None:
+    root = tmp_path / "annotations/ADE"
+    root.mkdir(parents=True)
+    whole(root, [{"name": "sky", "name_ndx": 5}], blocks(0, 5).astype(np.int32))
+    shutil.copy(root / "ADE_train_00000001_seg.png", root / "ADE_train_00000001_parts_1.png")
+    found = Said(tmp_path, tmp_path / "out", "ade20k")
+    assert found.phrases == ["sky"]
+    assert found.reasons == []
 
 
 def test_the_whole_set(tmp_path: Path) -> None:

@@ -95,6 +95,14 @@ def test_pictures_of_several_views_and_addresses(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_an_address_that_is_none_costs_its_picture_alone(tmp_path: Path) -> None:
+    files = {"1": file("", src="http://[bad/a.jpg"), "2": file("b.jpg")}
+    box = [2, 1, 1, 9, 9]
+    found = said(tmp_path, project(piece(box, 1, _1="car"), piece(box, 2, _1="cup"), files=files), "b.jpg")
+    assert found.phrases == ["cup"]
+    assert [record for record, _ in found.reasons] == ["view 1"]
+
+
 def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     files = {"1": file("a.jpg"), "2": file("film.mp4", type=4), "3": {"fname": 3}}
     views = {
