@@ -77,13 +77,13 @@ def _split(image: Element) -> str:
 
 def _thing(shape: Element, record: str, height: int, width: int) -> Thing | None:
     """What a shape says; None for a tag that is not about words."""
-    said = {one.get("name", ""): (one.text or "").strip() for one in shape.iterfind("attribute")}
+    said = [(one.get("name", ""), (one.text or "").strip()) for one in shape.iterfind("attribute")]
     label = shape.get("label", "").strip()
-    texts = [text for name, text in said.items() if name.lower().startswith(_TELLING) and text]
+    texts = [text for name, text in said if name.lower().startswith(_TELLING) and text]
     if shape.tag == "tag":
         return Thing(record, texts) if label == NO_TARGET else None
     phrases = texts or ([label] if label else [])
-    if said.get(NO_TARGET, "").lower() == "true":
+    if any(name == NO_TARGET and text.lower() == "true" for name, text in said):
         return Thing(record, phrases)
     thing = Thing(record, phrases, categories=[label] if label else [])
     try:

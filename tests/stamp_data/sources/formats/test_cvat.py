@@ -71,6 +71,13 @@ def test_polygons_boxes_ellipses_and_masks(tmp_path: Path) -> None:
     assert np.mean(found.mask("oval") != np.asarray(drawn)) < 0.03
 
 
+def test_attributes_of_one_name_are_all_said(tmp_path: Path) -> None:
+    twice = polygon("car", CORNERS, expression="left car").replace("</polygon>", "")
+    twice += '<attribute name="expression">the red one</attribute></polygon>'
+    found = said(tmp_path, image(0, twice))
+    assert found.phrases == ["left car", "the red one"] and not found.rows
+
+
 def test_attributes_are_phrases_and_labels_where_there_are_none(tmp_path: Path) -> None:
     shapes = [
         polygon("car", CORNERS, expression="the red car", expression_2="left car", color="red"),
