@@ -16,7 +16,6 @@ from typing import ClassVar
 import msgspec
 
 from stamp_data.export.base import Format, Place, image_name
-from stamp_data.export.report import counted
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import Content, Dialogue, Record
 
@@ -53,7 +52,7 @@ class ChatFormat(Format):
                 continue
             self._file.write(msgspec.json.encode(self.item(dialogue, record, image)) + b"\n")
             self.tally.hold(dialogues=1)
-        kept = counted(loaded)
+        kept = self.counted(loaded)
         self.tally.hold(**(kept | {"dialogues": 0, "targets": 0, "ignored": 0}))
         for what in ("targets", "ignored"):
             self.tally.lose("masks", what, self.why, record.key, kept[what])

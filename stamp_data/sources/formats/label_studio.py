@@ -172,7 +172,9 @@ def _said(task: _Task) -> list[_Annotation]:
     """What people said, those who skipped the task left out; of a task for import that we exported, what that says."""
     if task.annotations is None and task.completions is None:
         told = decode_row(task.predictions, _LIST, "bad-annotation") if bytes(task.predictions)[:1] == b"[" else []
-        ours = (raw for raw in told if bytes(raw)[:1] == b"{" and decode_row(raw, _VERSION, "bad-annotation").model_version == OURS)
+        entries = [raw for raw in told if bytes(raw)[:1] == b"{"]
+        versions = [decode_row(raw, _VERSION, "bad-annotation").model_version for raw in entries]
+        ours = (raw for raw, version in zip(entries, versions, strict=True) if version == OURS)
         return [decode_row(raw, _ANNOTATION, "bad-annotation") for raw in ours]
     return [one for one in task.annotations or task.completions or [] if not one.was_cancelled]
 
@@ -195,7 +197,7 @@ def _things(results: list[msgspec.Raw], page: Pictured, pictures: list[str]) -> 
         except RecordFault as fault:
             yield Thing(record, [], fault=fault)
     areas = {result.to_name for _, result, _ in told if result.type.lower() not in ("textarea", *_SAID)}
-    others = (areas if len(areas) > 1 else set()).union(pictures[1:]).difference(pictures[:1])
+    others = (areas if len(areas) > 1 else set()).union(pictures[1:]).difference(pictures[:1], [""])
     for record, result, words in told:
         kind = result.type.lower()
         if result.to_name in others or result.item_index:

@@ -151,7 +151,9 @@ def test_labelme_phrases_groups_and_ignored(tmp_path: Path) -> None:
 
 
 def test_every_description_of_a_group_is_a_phrase_of_it(tmp_path: Path) -> None:
-    shapes = [shape("cup", group_id=1, description=text) for text in ("the left cup", "", "one in blue", "the left cup")]
+    shapes = [
+        shape("cup", group_id=1, description=text) for text in ("the left cup", "", "one in blue", "the left cup")
+    ]
     write_json(tmp_path / "a.json", labelme(shapes))
     (record,), rejects = read("labelme", tmp_path)
     assert [(r.text, r.targets) for r in record.requests] == [("the left cup", [0]), ("one in blue", [0])]

@@ -195,7 +195,9 @@ def test_regions_of_another_picture_of_the_task_are_told(other: Json, tmp_path: 
     shapes = [region(name, "polygonlabels", name, points=percents(CORNERS)) for name in ("car", "cup")]
     data = {"image": "a.jpg", "second": "b.jpg"}
     nothing = text("n", "a cow", field="no_target") | other
-    found = said(tmp_path, {**task(1, shapes[0], shapes[1] | other, nothing), "data": data}, pictures=("a.jpg", "b.jpg"))
+    found = said(
+        tmp_path, {**task(1, shapes[0], shapes[1] | other, nothing), "data": data}, pictures=("a.jpg", "b.jpg")
+    )
     assert found.phrases == ["car"]
     assert found.reasons == [("task 1 result[1]", "unused-entry"), ("task 1 result[2]", "unused-entry")]
 
