@@ -254,9 +254,8 @@ def test_a_broken_labelme_file_is_rows(tmp_path: Path, value: Json, expected: li
 
 def test_labelme_is_found_by_what_its_files_say(tmp_path: Path) -> None:
     write_json(tmp_path / "other.json", {"text": [], "shapes": []})
-    write_json(tmp_path / "deep/er/a.json", labelme([]))
     assert LabelMe.find(tmp_path) == [] and LabelMe.find(tmp_path / "other.json") == []
-    write_json(tmp_path / "cam1/a.json", labelme([]))
+    write_json(tmp_path / "cam1/day2/a.json", labelme([]))
     assert LabelMe.find(tmp_path) == [""] and LabelMe.find(tmp_path / "cam1") == [""]
     with pytest.raises(StampError, match="holds no JSON file"):
         open_source("labelme", write_json(tmp_path / "none/a.txt", {}).parent)
