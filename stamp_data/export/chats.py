@@ -3,8 +3,8 @@
     <set>/<split>.jsonl (or .json)
     <set>/images/<split>/KEY.jpg   the original bytes
 
-None of them has a place for masks. Texts stay as they are, `<|seg|>` where a mask is; `nothing` stands for a mask of nothing, so
-that an answer still says that there is no such thing. Paths are relative to the exported folder.
+None of them has a place for masks. Texts stay as they are, `<|seg|>` where a mask is; `nothing` stands for a mask of nothing,
+so that an answer still says that there is no such thing. Paths are relative to the exported folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ChatFormat(Format):
 
     @abstractmethod
     def item(self, dialogue: Dialogue, record: Record, image: str) -> dict[str, object]:
-        """One dialogue, whose `<|seg|>` are of masks that are there. image: path of the picture, "" for a conversation without."""
+        """One dialogue, whose `<|seg|>` are of masks that are there. image: path of the picture, "" where there is none."""
 
     def begin(self, place: Place) -> None:
         self.path = f"{place.dataset}/{place.split}.jsonl"
