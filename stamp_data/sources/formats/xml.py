@@ -62,7 +62,7 @@ def _said(data: bytes) -> str:
     declared = _DECLARED.match(data)
     name = declared[1].decode() if declared else ""
     try:
-        _ = name and b"".decode(name)
+        _ = name and b"x".decode(name)
         return name
-    except (LookupError, UnicodeError):  # UnicodeError: `undefined`, which is the name of one
+    except (LookupError, UnicodeError):  # none that is known, or none of texts made of bytes
         return ""
