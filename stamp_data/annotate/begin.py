@@ -40,7 +40,7 @@ def begin_from(places: Sequence[Location], images: Images, store: Store) -> Begu
     for place in find_sets(*places):
         with ShardSet(place) as records:
             for row in records.rows:
-                if (number := numbers.get(row.image_xxh3)) is not None:
+                for number in numbers.get(row.image_xxh3, ()):
                     draft = drafts.setdefault(number, _Draft(images.orientation(number)))
                     draft.add(records.record(row), records.name)
     told = Begun(len(drafts))
@@ -71,12 +71,14 @@ def _is_flagged(name: str, store: Store, model: Model) -> bool:
         return True  # what cannot be read is to be seen
 
 
-def _by_digest(images: Images) -> dict[int, int]:
-    """Number of a picture by the hash of its bytes; one that cannot be read is left out, and says why when it is opened."""
-    found = {}
+def _by_digest(images: Images) -> dict[int, list[int]]:
+    """Numbers of pictures by the hash of their bytes, which several may share; one that cannot be read is left out, and says
+    why when it is opened.
+    """
+    found: dict[int, list[int]] = {}
     for number in range(len(images.names)):
         try:
-            found[xxh3_64_intdigest(images.bytes(number))] = number
+            found.setdefault(xxh3_64_intdigest(images.bytes(number)), []).append(number)
         except StampError:
             continue
     return found
