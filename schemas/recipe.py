@@ -145,8 +145,8 @@ class Batch(Part, frozen=True):
 class Optimizer(Part, frozen=True):
     """How weights are moved. A stage begins a new schedule.
 
-    learning_rate, betas, weight_decay: as of AdamW. schedule: after the warm-up, falling to 0 or staying. kind: `adamw`, or `muon`
-    for all matrices of the layers and AdamW for the rest: small networks from random weights learn in fewer steps.
+    learning_rate, betas, weight_decay: as of AdamW. schedule: after the warm-up, falling to 0 or staying. kind: `adamw`, or
+    `muon` for all matrices of the layers and AdamW for the rest: small networks from random weights learn in fewer steps.
     adamw_ratio: of the latter's learning rate to `learning_rate`. clip: largest norm of the gradient. warmup: fraction of each
     stage's steps.
     """
