@@ -84,7 +84,7 @@ $(VENV)/.docs: $(STAMP)
 
 docs: setup $(VENV)/.docs  ## checks every link, command and number of the documentation, and builds site/
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 reference: setup  ## docs/reference/ anew, from the code
 	$(BIN)/python -m tools.reference

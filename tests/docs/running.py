@@ -31,7 +31,6 @@ NOT_RUN = {
     "--processes 8": "eight GPUs; two processes are tests/stamp_train/train/test_engines.py",
     "--web": "serves until Ctrl-C; tests/stamp_train/predict/test_chat_web.py",
     "stamp-data annotate photos": "serves until Ctrl-C; tests/stamp_data/annotate, and what it leaves is made by `prepare`",
-    "python3 -m": "sets up another environment",
 }
 """Part of a line -> why it is left out."""
 
@@ -42,7 +41,7 @@ ADDED = {
     "stamp-data verify": "--workers 1",
     "stamp-train run tiny": "--set stages.0.steps=1 --set stages.1.steps=1 --set batch.dialogues=6 --set evaluation.records=2",
     "stamp-train run stamp-2b": "--set model.start= --set model.preset=tiny",  # no published weights are at hand
-    "stamp-train run own.yaml": "--set stages.0.epochs=0 --set stages.0.steps=2 --set data.min_tokens=4 --set data.max_tokens=16",
+    "stamp-train run own.yaml": "--set stages.0.epochs=0.1 --set data.min_tokens=4 --set data.max_tokens=16",
     "--launcher slurm": "--print-script",  # there is no Slurm
     "stamp-train predict": "--max-new-tokens 4",
     "stamp-train chat": "--max-new-tokens 4",

@@ -20,7 +20,7 @@ from ..conftest import ROOT
 from ..stamp_train.test_rooms import FOLDERS
 
 PAGE = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-ENTRIES = [entry for entry in re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)]
+ENTRIES: list[str] = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
 HOLE = "…"
 NEEDS_NONE = {
     "stamp_data/annotate/": "shown on the page, where one clicked",
@@ -100,7 +100,9 @@ def matches(entry: str, message: str) -> bool:
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_an_entry_is_of_a_message(entry: str) -> None:
-    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "cli").glob("*.py")) if entry in PRINTED else ""
+    code = (
+        "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "cli").glob("*.py")) if entry in PRINTED else ""
+    )
     assert any(matches(entry, one.message) for one in MESSAGES) or (entry in PRINTED and entry in code)
 
 
