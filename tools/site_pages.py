@@ -1,4 +1,4 @@
-"""MkDocs: pages that lie at the root, where GitHub looks for them, are pages of the site too, and links between both are kept."""
+"""MkDocs: pages that lie at the root, where GitHub looks for them, are pages of the site too, and links are kept."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ PREPARED: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "README.md": (downloads, ("refcoco-val.html", "runs/tiny/final", "predictions/masks")),
     "docs/first-hour/downloads.md": (
         downloads,
-        ("refcoco-val.html", "small.png", "evaluations", "predictions/overlays"),
+        ("refcoco-val.html", "smallest.png", "evaluations", "predictions/overlays"),
     ),
     "docs/first-hour/cluster.md": (cluster, ("runs/tiny/checkpoints", "my-model/README.md")),
     "docs/first-hour/pictures.md": (own_pictures, ("annotated.html", "own/final", "after/page.html", "my-model")),

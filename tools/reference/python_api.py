@@ -111,7 +111,7 @@ def _marked(parameters: list[inspect.Parameter]) -> list[inspect.Parameter | str
 def _parameter(one: inspect.Parameter | str) -> str:
     if isinstance(one, str):
         return one
-    stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+    stars = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
     kind = "" if one.annotation is one.empty else f": {_type(one.annotation)}"
     return f"{stars}{one.name}{kind}{_default(one)}"
 
