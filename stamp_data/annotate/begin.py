@@ -74,7 +74,7 @@ def flagged(images: Images, store: Store, model: Model) -> list[str]:
     return [name for name in images.names if _is_flagged(name, store, model)]
 
 
-def _records(place: str, numbers: dict[int, int], images: Images, told: Begun) -> Iterator[_Found]:
+def _records(place: str, numbers: dict[int, list[int]], images: Images, told: Begun) -> Iterator[_Found]:
     from stamp_data.convert import SHARDS, origin_of  # what reads all formats takes a while to load
 
     said = _NAMED.fullmatch(place)
@@ -91,7 +91,7 @@ def _records(place: str, numbers: dict[int, int], images: Images, told: Begun) -
         yield from _of_files(name, Path(place), images, told.rejects)
 
 
-def _of_sets(place: str, numbers: dict[int, int]) -> Iterator[_Found]:
+def _of_sets(place: str, numbers: dict[int, list[int]]) -> Iterator[_Found]:
     for store in find_sets(place):
         with ShardSet(store) as records:
             for row in records.rows:
