@@ -72,17 +72,11 @@ const COMMANDS = {
 };
 
 function onKey(event) {
-  const typing = event.target.closest?.("input:not([type=range]), textarea, select");
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (typing) {
-    if (event.key === "Escape") typing.blur();
-    return;
-  }
-  if (byId("keys").open && event.key !== "?") return;
-  const command = COMMANDS[event.key];
-  if (!command) return;
+  if (isWriting(event.target) && event.key === "Escape") return event.target.blur();
+  const command = COMMANDS[commandKey(event)];
+  if (!command) return null;
   event.preventDefault();
-  command();
+  return command();
 }
 
 function onState(changed) {
@@ -103,7 +97,6 @@ async function start() {
   readHash();
   applyTheme();
   byId("title").textContent = DATA.title;
-  document.title = `${DATA.title} · STAMP`;
   byId("headline").textContent = DATA.headline;
   byId("notice").textContent = DATA.notice;
   byId("notice").hidden = !DATA.notice;

@@ -13,7 +13,7 @@ function swatches(record, dialogue) {
   if (!dialogue.targets.length) return null;
   const marks = [...new Set(dialogue.targets)].map((index) => {
     const target = record.targets[index];
-    return target.path ? el("i", { class: "swatch", css: { background: target.colour } }) : el("i", { class: "swatch none", title: "no target" });
+    return target.path ? el("i", { class: "swatch", css: { "--colour": target.colour } }) : el("i", { class: "swatch none", title: "no target" });
   });
   return el("span", { class: "swatches" }, ...marks);
 }

@@ -44,17 +44,11 @@ class FileSource {
 
 class ServerSource {
   async query(filters, cursor, count) {
-    return this.ask("api/records", { ...filters, cursor, count });
+    return askJson("api/records", { ...filters, cursor, count }, { cache: "no-store" });
   }
 
   async find(set, key) {
-    return (await this.ask("api/record", { set, key })).record;
-  }
-
-  async ask(path, query) {
-    const answer = await fetch(`${path}?${new URLSearchParams(query)}`, { cache: "no-store" });
-    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-    return answer.json();
+    return (await askJson("api/record", { set, key }, { cache: "no-store" })).record;
   }
 }
 

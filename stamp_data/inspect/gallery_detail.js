@@ -87,8 +87,8 @@ function stage(record) {
   };
   detail.frame.addEventListener("mousemove", follow);
   const legend = el("span", { class: "legend" },
-    el("i", { class: "swatch", css: { background: DATA.colours.missed } }), "missed by the patches",
-    el("i", { class: "swatch", css: { background: DATA.colours.extra } }), "added by them");
+    el("i", { class: "swatch", css: { "--colour": DATA.colours.missed } }), "missed by the patches",
+    el("i", { class: "swatch", css: { "--colour": DATA.colours.extra } }), "added by them");
   box.append(
     el("div", { class: "canvas" }, detail.frame),
     el("div", { class: "controls" },
@@ -111,9 +111,9 @@ function panel(record) {
   return el("aside", { class: "panel" },
     el("header", {},
       el("div", { class: "nav" },
-        el("button", { class: "icon", title: "Previous (k)", "aria-label": "Previous record", onclick: () => neighbour(-1) }, "‹"),
-        el("button", { class: "icon", title: "Next (j)", "aria-label": "Next record", onclick: () => neighbour(1) }, "›"),
-        el("button", { class: "icon close", title: "Close (Esc)", "aria-label": "Close", onclick: closeDetail }, "×")),
+        el("button", { class: "action", title: "Previous (k)", "aria-label": "Previous record", onclick: () => neighbour(-1) }, "‹"),
+        el("button", { class: "action", title: "Next (j)", "aria-label": "Next record", onclick: () => neighbour(1) }, "›"),
+        el("button", { class: "action close", title: "Close (Esc)", "aria-label": "Close", onclick: closeDetail }, "×")),
       el("div", { class: "key" }, el("code", {}, record.key),
         el("button", { class: "link", id: "copy", title: "Copy the key (y)", onclick: () => copy(record.key) }, "Copy")),
       el("p", { class: "facts" }, ...facts.filter(Boolean).map((fact) => el("span", {}, fact)))),

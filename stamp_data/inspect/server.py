@@ -130,7 +130,7 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
         Route("/api/record", record),
         Route("/api/picture", picture),
     ]
-    policy = gallery.page.policy(served=True) + "; frame-ancestors 'none'"
+    policy = f"{gallery.page.policy}; frame-ancestors 'none'"
     return LoopbackServer(routes, policy, gallery.close, port, THREADS)
 
 

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { COMMANDS, OTHER_KEYS } from "./commands.js";
-import { byId, el, otherTheme, showKeys, toast } from "./dom.js";
+import { byId, el, showKeys, toast } from "./dom.js";
 import { Hints } from "./hints.js";
 import { reasons, showPanel, showRows } from "./panel.js";
 import { Session } from "./session.js";
@@ -291,11 +291,6 @@ class Page {
     byId("find").value = "";
     showRows(this);
     byId("pictures").showModal();
-  }
-
-  theme() {
-    const root = document.documentElement.dataset;
-    root.theme = otherTheme(root.theme);
   }
 
   help() { showKeys([...COMMANDS.map(([key, words]) => [key, words]), ...OTHER_KEYS]); }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,37 +10,19 @@ from typing import Any
 
 import pytest
 
+from ...browsing import Watched as WatchedPage
 from .chatting import Served, scene
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script> & 'the circle'"
 
 
-class Watched:
-    """A page that remembers every complaint and every request."""
+class Watched(WatchedPage):
+    """A page of a conversation."""
 
     def __init__(self, browser: Any, served: Served, **options: Any) -> None:
         self.served = served
-        self.page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
-        self.page.set_default_timeout(20_000)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda fault: self.complaints.append(str(fault)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(served.address)
-        self.page.wait_for_selector("body[data-ready]")
-
-    def count(self, selector: str) -> int:
-        return int(self.page.locator(selector).count())
-
-    def wait(self, condition: str) -> None:
-        """Until a JavaScript condition holds. (Playwright's own waiting evaluates strings, which the policy forbids.)"""
-        deadline = time.monotonic() + 20
-        while not self.page.evaluate(condition):
-            assert time.monotonic() < deadline, f"still not: {condition}"
-            self.page.wait_for_timeout(15)
+        super().__init__(browser, served.address, **options)
 
     def ask(self, text: str) -> None:
         """Ask, and wait until the answer is there."""
@@ -52,11 +33,6 @@ class Watched:
 
     def outlined(self) -> int:
         return self.count("#overlay path")
-
-    def close(self) -> None:
-        self.page.close()
-        assert self.complaints == []
-        assert all(url.startswith((self.served.address, "data:")) for url in self.requests)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 // Putting it together: one conversation per page, its buttons and its keys.
 
 import * as api from "./api.js";
-import { byId, el, otherTheme, showKeys, toast } from "./dom.js";
+import { byId, commandKey, el, showKeys, switchTheme, toast } from "./dom.js";
 import * as stage from "./stage.js";
 import { Answering, markChips, showRounds } from "./talk.js";
 
@@ -57,7 +57,7 @@ async function attempt(work) {
   } catch (fault) {
     if (!(fault instanceof api.Refusal)) throw fault;
     toast(fault.message);
-    if (fault.gone) begin(await api.open());
+    if (fault.status === 410) begin(await api.open());
     return null;
   }
 }
@@ -118,11 +118,6 @@ async function undo() {
 
 const press = (button) => button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
 
-function toggleTheme() {
-  const root = document.documentElement.dataset;
-  root.theme = otherTheme(root.theme);
-}
-
 /** The question's box is as high as its text, within bounds that the style sheet sets. */
 function grow() {
   const box = byId("question");
@@ -132,18 +127,18 @@ function grow() {
 
 const COMMANDS = {
   "/": () => byId("question").focus(), a: stage.toggleAll, m: () => press(byId("force")), z: undo,
-  s: () => byId("save").click(), o: () => byId("open").click(), t: toggleTheme, "?": () => showKeys(KEYS),
+  s: () => byId("save").click(), o: () => byId("open").click(), t: () => switchTheme(), "?": () => showKeys(KEYS),
 };
 
 function onKey(event) {
   const writing = event.target === byId("question");
   if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = commandKey(event);
   if (event.key === "Escape" && page.answering) attempt(() => api.stop(page.chat));
   else if (event.key === "Escape" && writing) byId("question").blur();
   else if (event.key === "Enter" && writing && !event.shiftKey) send();
-  else if (writing || (byId("keys").open && event.key !== "?")) return;
-  else if (/^[1-9]$/.test(event.key)) stage.toggleMask(Number(event.key));
-  else if (COMMANDS[event.key]) COMMANDS[event.key]();
+  else if (/^[1-9]$/.test(key)) stage.toggleMask(Number(key));
+  else if (COMMANDS[key]) COMMANDS[key]();
   else return;
   event.preventDefault();
 }
@@ -155,7 +150,7 @@ function listen() {
   byId("open").addEventListener("click", () => byId("file").click());
   byId("file").addEventListener("change", (event) => { open(event.target.files[0]); event.target.value = ""; });
   byId("undo").addEventListener("click", undo);
-  byId("theme").addEventListener("click", toggleTheme);
+  byId("theme").addEventListener("click", () => switchTheme());
   byId("help").addEventListener("click", () => showKeys(KEYS));
   byId("masks").addEventListener("click", stage.toggleAll);
   byId("force").addEventListener("click", (event) => press(event.currentTarget));
