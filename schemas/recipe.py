@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from stamp_schemas.choices import Upsampling
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -174,10 +176,6 @@ class Stage(Part, frozen=True):
     def __post_init__(self) -> None:
         if (self.epochs > 0) == (self.steps > 0):
             raise ValueError("give either `epochs` or `steps`; the other is 0")
-
-
-Upsampling = Literal["bilinear", "published", "guided"]
-"""How masks are brought to the picture's size, see `stamp_train.methods.upsample`."""
 
 
 class Evaluation(Part, frozen=True):

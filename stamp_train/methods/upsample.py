@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stamp_schemas import UsageFault
-from stamp_schemas.recipe import Upsampling
+from stamp_schemas.choices import Upsampling
 from stamp_train.sequence.errors import StampModelError
 
 BILINEAR, PUBLISHED, GUIDED = METHODS = get_args(Upsampling)
