@@ -27,6 +27,10 @@ class FileSource {
     return this.rows.find(({ record }) => record.key === key && (!set || record.set === set))?.record ?? null;
   }
 
+  async numbers(filters) {
+    return this.filtered(filters).map((row) => row.numbers);
+  }
+
   filtered(filters) {
     const words = filters.q.toLowerCase().split(/\s+/).filter(Boolean);
     return this.rows.filter(({ facets, text }) =>
@@ -45,6 +49,10 @@ class FileSource {
 class ServerSource {
   async query(filters, cursor, count) {
     return askJson("api/records", { ...filters, cursor, count }, { cache: "no-store" });
+  }
+
+  async numbers(filters) {
+    return askJson("api/numbers", filters, { cache: "no-store" });
   }
 
   async find(set, key) {

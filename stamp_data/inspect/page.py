@@ -15,7 +15,7 @@ from stamp_data.inspect.search_index import Entry
 from stamp_data.web.document import filled, inline_policy, joined, one_file, script_safe, shared, text_of
 
 HERE = "stamp_data.inspect"
-SHARED = ("dom.js", "ask.js")
+SHARED = ("dom.js", "ask.js", "view.js", "masks.js")
 SCRIPTS = (
     "gallery_dom.js",
     "gallery_state.js",
