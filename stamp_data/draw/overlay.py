@@ -18,7 +18,7 @@ from stamp_schemas import Grid
 from stamp_schemas.record import FULL, IGNORE
 
 FILL = 0.16  # opacity of a mask: the colours that expressions speak of stay visible
-BOTH = 0.7  # opacity of the stripes where several masks lie
+BOTH = 0.5  # opacity of the stripes where several masks lie
 STRIPE = 4  # pixels: width of a stripe
 SHADE = 0.75  # opacity of a patch that is wholly covered
 LINE = 0.28  # opacity of grid lines

@@ -32,7 +32,7 @@ function stripes({ width, height }, [one, other]) {
     svg("defs", {},
       svg("pattern", { id: `stripes-${id}`, width: side, height: side, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, bar(one.colour, 0), bar(other.colour, side / 2)),
       svg("clipPath", { id: `within-${id}` }, svg("path", { d: one.path, "clip-rule": "evenodd" }))),
-    svg("path", { d: other.path, "fill-rule": "evenodd", fill: `url(#stripes-${id})`, "fill-opacity": 0.7, "clip-path": `url(#within-${id})`, class: "both" }),
+    svg("path", { d: other.path, "fill-rule": "evenodd", fill: `url(#stripes-${id})`, "fill-opacity": 0.45, "clip-path": `url(#within-${id})`, class: "both" }),
   ];
 }
 

@@ -37,7 +37,7 @@ export class View {
   pan(x, y) {
     this.x += x;
     this.y += y;
-    this.whole = false;
+    this.whole &&= !x && !y;
     this.moved();
   }
 

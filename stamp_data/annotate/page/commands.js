@@ -45,7 +45,7 @@ export const COMMANDS = [
   ["=", "Zoom in", "view", (page) => page.stage.zoom(1.25)],
   ["-", "Zoom out", "view", (page) => page.stage.zoom(0.8)],
   ["v", "Whole picture", "view", (page) => page.stage.fit()],
-  ["V", "One to one", "view", (page) => page.stage.zoom(1 / page.stage.scale)],
+  ["V", "One to one", "view", (page) => page.stage.oneToOne()],
   ["P", "Patches", "view", (page) => page.patches()],
   ["o", "Hide masks", "view", (page) => page.hide()],
   ["z", "Undo", "page", (page) => page.session.undo()],
