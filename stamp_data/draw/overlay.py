@@ -19,6 +19,7 @@ from stamp_schemas.record import FULL, IGNORE
 
 FILL = 0.16  # opacity of a mask: the colours that expressions speak of stay visible
 BOTH = 0.5  # opacity of the stripes where several masks lie
+HALO = 0.6  # opacity of the white along an outline
 STRIPE = 4  # pixels: width of a stripe
 SHADE = 0.75  # opacity of a patch that is wholly covered
 LINE = 0.28  # opacity of grid lines
@@ -59,7 +60,9 @@ def overlaid(picture: Image.Image, targets: list[Layer], overlay: Overlay) -> Im
         _stripe(canvas, targets, masks)
     for target, mask in zip(targets, masks, strict=True):
         if overlay in ("mask", "contour"):
-            _blend(canvas, target.colour, contour(mask).astype(np.float32))
+            line = contour(mask)
+            _blend(canvas, (255, 255, 255), HALO * (contour(line) & ~line))
+            _blend(canvas, target.colour, line.astype(np.float32))
         if overlay in ("grid28", "grid14"):
             labels = target.labels if overlay == "grid28" else _finer(target)
             _blend(canvas, target.colour, SHADE * _shade(labels, canvas))

@@ -38,7 +38,7 @@ function recounted(histogram, values) {
   const name = histogram.name !== "text" ? histogram.name : DATA.report.sampling.text_unit === "characters" ? "characters" : "tokens";
   for (const value of values[name] ?? []) {
     const next = edges.findIndex((edge) => edge > value);
-    if (value >= edges[0]) counts[next < 0 ? counts.length - 1 : Math.max(0, next - 1)] += 1;
+    if (value > 0 || histogram.scale !== "log") counts[next < 0 ? counts.length - 1 : Math.max(0, next - 1)] += 1;
   }
   return { ...histogram, counts, all: histogram.counts };
 }

@@ -11,7 +11,7 @@ import msgspec
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.selection import Selected, Selection, select
-from stamp_data.inspect.statistics import Tally
+from stamp_data.inspect.statistics import DIGITS, Tally
 from stamp_data.shards.stores import Location
 
 _PATIENCE = 0.5  # seconds
@@ -85,7 +85,7 @@ def entry(selected: Selected) -> Entry:
     )
     tally = Tally()
     tally.add(stats, dialogues, [])
-    values = {name: [round(value, 4) for value in found] for name, found in tally.values.items()}
+    values = {name: [round(value, DIGITS) for value in found] for name, found in tally.values.items()}
     numbers = Numbers(dict(tally.kinds), tally.targets, values)
     return Entry(_facets(settings.dataset, settings.split, kinds, codes), sorts, numbers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,8 +117,10 @@ def _row(shapes: Sequence[float], width: int) -> list[Place]:
     inner = width - GAP * (len(shapes) - 1)
     height = min(inner / sum(shapes), TALLEST)
     edges = np.rint(np.cumsum([0.0, *shapes]) * height).astype(int).tolist()
-    pairs = zip(edges, edges[1:], strict=False)
-    return [Place(GAP + left + GAP * number, right - left, round(height)) for number, (left, right) in enumerate(pairs)]
+    return [
+        Place(GAP + left + GAP * number, right - left, round(height))
+        for number, (left, right) in enumerate(pairwise(edges))
+    ]
 
 
 def _shape(selected: Selected) -> float:

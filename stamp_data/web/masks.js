@@ -17,7 +17,7 @@ export const shape = (mask, props) => svg("path", { d: mask.path, "fill-rule": "
 
 /** Draw masks {path, colour, index}. pairs: of indices, of masks that share pixels. */
 export function drawOutlined(layer, masks, opacity, pairs = []) {
-  for (const mask of masks) layer.append(shape(mask, { fill: "none", class: "halo" }));
+  for (const mask of masks) layer.append(shape(mask, { fill: "none", class: "halo", "data-target": null, "data-of": mask.index }));
   for (const mask of masks) layer.append(shape(mask, { fill: mask.colour, "fill-opacity": opacity, stroke: mask.colour, class: "edge" }));
   const known = new Map(masks.map((mask) => [mask.index, mask]));
   const shared = pairs.map((pair) => pair.map((index) => known.get(index))).filter(([one, other]) => one && other);
@@ -43,5 +43,7 @@ export const allPairs = (masks) => masks.flatMap((one, i) => masks.slice(i + 1).
 export function isolate(layer, index = "") {
   const alone = index !== "" && index !== null;
   layer.classList.toggle("isolated", alone);
-  for (const path of layer.querySelectorAll("[data-target]")) path.classList.toggle("faint", alone && path.dataset.target !== String(index));
+  for (const path of layer.querySelectorAll("[data-target], [data-of]")) {
+    path.classList.toggle("faint", alone && (path.dataset.target ?? path.dataset.of) !== String(index));
+  }
 }

@@ -187,7 +187,7 @@ def test_opacity_and_copy(watched: Watched) -> None:
     page = watched.page
     page.click(".card >> nth=1")
     page.fill("#detail input[type=range]", "80")
-    watched.wait("document.querySelector('#detail .overlay path').getAttribute('fill-opacity') === '0.8'")
+    watched.wait("document.querySelector('#detail .overlay .edge').getAttribute('fill-opacity') === '0.8'")
     assert "opacity=80" in watched.hash
     page.click("#copy")
     watched.wait("document.querySelector('#toast').textContent === 'Copied r01'")
