@@ -32,7 +32,7 @@ class Watched(WatchedPage):
         self.wait(f"document.querySelectorAll('article .note').length === {rounds + 1}")
 
     def outlined(self) -> int:
-        return self.count("#overlay path")
+        return self.count("#overlay .edge")
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +62,13 @@ def test_rounds_with_masks(watched: Watched) -> None:
     assert watched.count("article") == 2
     assert watched.count("button.chip") == watched.outlined() == 2
     chips = page.locator("button.chip")
-    fills = page.evaluate("[...document.querySelectorAll('#overlay path')].map((path) => path.getAttribute('fill'))")
+    fills = page.evaluate("[...document.querySelectorAll('#overlay .edge')].map((path) => path.getAttribute('fill'))")
     assert len(set(fills)) == 2
     chips.nth(0).click()
     assert watched.outlined() == 1
     assert chips.nth(0).get_attribute("aria-pressed") == "false"
     page.fill("#opacity", "80")
-    assert page.get_attribute("#overlay path", "fill-opacity") == "0.8"
+    assert page.get_attribute("#overlay .edge", "fill-opacity") == "0.8"
     watched.ask("the square")  # its masks are shown, the older ones no longer
     assert watched.count("button.chip") == 4
     assert watched.outlined() == 2
@@ -233,6 +233,25 @@ def test_no_width_scrolls_sideways(width: int, scheme: str, chromium: Any, serve
     assert frame["width"] > 150
     assert question["y"] + question["height"] <= 760
     watched.close()
+
+
+def test_the_picture_is_zoomed_and_a_mask_under_the_pointer_stands_alone(watched: Watched) -> None:
+    page = watched.page
+    page.click("#force")
+    watched.ask("the circle")
+    assert 0 < float(page.get_attribute("#overlay .edge", "fill-opacity")) < 0.25
+    page.hover("button.chip >> nth=0")
+    watched.wait("document.querySelectorAll('#overlay .edge.faint').length === 1")
+    page.hover("#facts")
+    width = page.locator("#frame").bounding_box()["width"]
+    page.keyboard.press("Escape")
+    watched.keys("=")
+    assert page.locator("#frame").bounding_box()["width"] == pytest.approx(1.25 * width, abs=0.05)
+    page.hover("#canvas")
+    page.mouse.wheel(0, -900)
+    assert watched.count("#frame.pixels") == 1
+    watched.keys("v")
+    assert page.locator("#frame").bounding_box()["width"] == pytest.approx(width, abs=0.05)
 
 
 def test_a_server_that_does_not_answer_is_said(watched: Watched) -> None:

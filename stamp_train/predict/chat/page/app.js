@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { byId, commandKey, el, showKeys, switchTheme, toast } from "./dom.js";
 import * as stage from "./stage.js";
+import { viewKeys } from "./view.js";
 import { Answering, markChips, showRounds } from "./talk.js";
 
 const KEPT = "chat"; // where a reloaded page finds its conversation
@@ -10,9 +11,10 @@ const EXAMPLES = ["What is in this picture?", "Please segment the largest object
 const KEYS = [
   ["Enter", "send"], ["Shift Enter", "a new line"], ["Esc", "stop the answer; leave the question"], ["/", "to the question"],
   ["1 … 9", "show or hide the mask of that number"], ["a", "show or hide all masks"], ["m", "force a mask"],
-  ["z", "take back the last question"], ["s", "save as JSON"], ["o", "another picture"], ["t", "dark or light"], ["?", "these keys"],
+  ["z", "take back the last question"], ["s", "save as JSON"], ["o", "another picture"], ["t", "dark or light"],
 ];
 
+const VIEW = viewKeys(() => stage.viewer);
 const page = { chat: "", rounds: [], answering: false };
 
 function show(state) {
@@ -127,8 +129,11 @@ function grow() {
 
 const COMMANDS = {
   "/": () => byId("question").focus(), a: stage.toggleAll, m: () => press(byId("force")), z: undo,
-  s: () => byId("save").click(), o: () => byId("open").click(), t: () => switchTheme(), "?": () => showKeys(KEYS),
+  s: () => byId("save").click(), o: () => byId("open").click(), t: () => switchTheme(), "?": () => help(),
+  ...Object.fromEntries(Object.entries(VIEW).map(([key, [work]]) => [key, work])),
 };
+
+const help = () => showKeys([...KEYS, ...Object.entries(VIEW).map(([key, [, words]]) => [key, words]), ["?", "these keys"]]);
 
 function onKey(event) {
   const writing = event.target === byId("question");
@@ -151,7 +156,7 @@ function listen() {
   byId("file").addEventListener("change", (event) => { open(event.target.files[0]); event.target.value = ""; });
   byId("undo").addEventListener("click", undo);
   byId("theme").addEventListener("click", () => switchTheme());
-  byId("help").addEventListener("click", () => showKeys(KEYS));
+  byId("help").addEventListener("click", help);
   byId("masks").addEventListener("click", stage.toggleAll);
   byId("force").addEventListener("click", (event) => press(event.currentTarget));
   byId("opacity").addEventListener("input", (event) => stage.setOpacity(event.target.value / 100));
