@@ -161,8 +161,8 @@ def _proposer(checkpoint: Path, device: str) -> Proposer:
 
 def _clicker(spec: str, device: str) -> Clicker:
     from stamp_data.annotate.server import Clicker
-    from stamp_train.predict.clicks import open_clicks
     from stamp_train.predict.opening import pick_device
+    from stamp_train.predict.pointing import open_clicks
 
     hide_loading_bars()
     clicks = open_clicks(spec, pick_device(device))

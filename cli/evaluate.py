@@ -12,7 +12,7 @@ import typer
 from stamp_cli.console import hide_loading_bars, only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_cli.predict import Base
-from stamp_schemas.recipe import Upsampling
+from stamp_schemas.choices import Upsampling
 from stamp_train.launch import is_worker
 
 if TYPE_CHECKING:

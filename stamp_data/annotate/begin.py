@@ -58,7 +58,7 @@ def begin_from(places: Sequence[str], images: Images, store: Store) -> Begun:
     told = Begun()
     for place in places:
         for found in _records(place, numbers, images, told):
-            if (number := numbers.get(found.digest)) is not None:
+            for number in numbers.get(found.digest, ()):
                 draft = drafts.setdefault(number, Draft(images.orientation(number)))
                 draft.add(found.record, found.name, found.of_set)
     told.known = len(drafts)
@@ -74,7 +74,7 @@ def flagged(images: Images, store: Store, model: Model) -> list[str]:
     return [name for name in images.names if _is_flagged(name, store, model)]
 
 
-def _records(place: str, numbers: dict[int, int], images: Images, told: Begun) -> Iterator[_Found]:
+def _records(place: str, numbers: dict[int, list[int]], images: Images, told: Begun) -> Iterator[_Found]:
     from stamp_data.convert import SHARDS, origin_of  # what reads all formats takes a while to load
 
     said = _NAMED.fullmatch(place)
@@ -91,7 +91,7 @@ def _records(place: str, numbers: dict[int, int], images: Images, told: Begun) -
         yield from _of_files(name, Path(place), images, told.rejects)
 
 
-def _of_sets(place: str, numbers: dict[int, int]) -> Iterator[_Found]:
+def _of_sets(place: str, numbers: dict[int, list[int]]) -> Iterator[_Found]:
     for store in find_sets(place):
         with ShardSet(store) as records:
             for row in records.rows:
@@ -133,12 +133,14 @@ def _is_flagged(name: str, store: Store, model: Model) -> bool:
         return True  # what cannot be read is to be seen
 
 
-def _by_digest(images: Images) -> dict[int, int]:
-    """Number of a picture by the hash of its bytes; one that cannot be read is left out, and says why when it is opened."""
-    found = {}
+def _by_digest(images: Images) -> dict[int, list[int]]:
+    """Numbers of pictures by the hash of their bytes, which several may share; one that cannot be read is left out, and says
+    why when it is opened.
+    """
+    found: dict[int, list[int]] = {}
     for number in range(len(images.names)):
         try:
-            found[xxh3_64_intdigest(images.bytes(number))] = number
+            found.setdefault(xxh3_64_intdigest(images.bytes(number)), []).append(number)
         except StampError:
             continue
     return found
