@@ -11,6 +11,7 @@ from stamp_schemas.record import RLE
 
 ANNOTATED_SCHEMA: Literal["stamp.annotations/1"] = "stamp.annotations/1"
 MOST = 1000  # phrases or masks of one picture
+FILE_LIMIT = 1 << 30  # bytes of a file
 
 Status = Literal["new", "proposed", "accepted", "needs work"]
 """new: a person is at it. proposed: by a model, nobody has looked yet. Only what is accepted is built."""
