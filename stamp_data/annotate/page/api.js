@@ -45,6 +45,9 @@ export const propose = (image, phrases) => ask(address("propose", { image }), {
   method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ phrases }),
 });
 
+/** What the model sees and draws: {model, phrases, masks, undrawn}; the last says how many more it names. */
+export const describe = (image) => ask(address("describe", { image }), { method: "POST" });
+
 /** Help with drawing: {masks: [{size, counts}], path: [[x, y]], model} for a tool of `assist.py` and places [x, y]. */
 export const suggest = (image, tool, places, more = {}) => ask(address("suggest", { image }), {
   method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ tool, places, ...more }),

@@ -13,7 +13,7 @@ export const colour = (id) => COLOURS[(Number(id.replace(/^\D+/, "")) || 0) % CO
 export class Stage {
   /** draw: called with (context, stage) to draw what is not yet a mask. */
   constructor(session, draw) {
-    Object.assign(this, { session, draw, scale: 1, x: 0, y: 0, width: 0, height: 0, hidden: false, opacity: 0.4, asked: false, cursor: null, frames: [] });
+    Object.assign(this, { session, draw, scale: 1, x: 0, y: 0, width: 0, height: 0, hidden: false, bare: false, opacity: 0.4, asked: false, cursor: null, frames: [] });
     this.box = byId("stage");
     this.image = byId("image");
     this.masks = byId("masks-canvas").getContext("2d");
@@ -133,7 +133,7 @@ export class Stage {
       const named = !said || said.masks.includes(mask.id), path = this.path(mask);
       this.masks.fillStyle = this.masks.strokeStyle = mask.role === "ignore" ? "#8a8a8a" : colour(mask.id);
       this.masks.globalAlpha = named ? this.opacity : this.opacity * 0.3;
-      this.masks.fill(path, "evenodd");
+      if (!this.bare) this.masks.fill(path, "evenodd");
       this.masks.globalAlpha = named ? 1 : 0.45;
       this.masks.lineWidth = (mask.id === current ? 3 : 1.5) / this.scale;
       this.masks.setLineDash(mask.proposal?.rle.counts === mask.rle.counts ? [6 / this.scale, 4 / this.scale] : []);
