@@ -21,7 +21,15 @@ from stamp_data.annotate.journal import Entry, Journal, Kind
 from stamp_data.files import MISSING, UNDECODABLE, Stamp, read_plain, stamp
 from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import RLE, StampError
-from stamp_schemas.annotated import ANNOTATED_SCHEMA, AnnotatedImage, DrawnMask, ImageFile, Made, SaidPhrase
+from stamp_schemas.annotated import (
+    ANNOTATED_SCHEMA,
+    AnnotatedImage,
+    DrawnMask,
+    ImageFile,
+    Made,
+    SaidDialogue,
+    SaidPhrase,
+)
 from stamp_schemas.errors import first_line
 from stamp_schemas.extras import PROJECT
 
@@ -223,9 +231,9 @@ def _check(mask: RLE, image: ImageFile) -> None:
         raise StampError(f"a mask cannot be read: {fault}") from None
 
 
-def _author(thing: SaidPhrase | DrawnMask | None) -> str:
+def _author(thing: SaidPhrase | DrawnMask | SaidDialogue | None) -> str:
     """The model that proposed a mask which nobody changed, or worded a phrase that nobody has looked at; else ""."""
-    if thing is None or thing.proposal is None:
+    if thing is None or isinstance(thing, SaidDialogue) or thing.proposal is None:
         return ""
     if isinstance(thing, DrawnMask):
         return thing.proposal.model if thing.rle == thing.proposal.rle else ""
