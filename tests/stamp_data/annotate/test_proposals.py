@@ -119,11 +119,12 @@ def test_the_model_beside_what_a_person_drew(chromium: Any, tmp_path: Path) -> N
     assert known.asked == [["at 50"]] and served.document() == before
     pressed = "document.querySelector('#do-model-beside-mine').getAttribute('aria-pressed')"
     assert watched.page.evaluate(pressed) == "true"
-    colour = """([x, y]) => {
+    colours = """([xs, y]) => {
       const { stage } = annotate, at = (place, off) => Math.round(window.devicePixelRatio * (off + place * stage.scale));
-      return [...stage.masks.getImageData(at(x, stage.x), at(y, stage.y), 1, 1).data.slice(0, 3)];
+      const row = stage.masks.getImageData(0, at(y, stage.y), stage.masks.canvas.width, 1).data;
+      return xs.map((x) => [...row.slice(4 * at(x, stage.x), 4 * at(x, stage.x) + 3)]);
     }"""
-    found = [watched.page.evaluate(colour, [x, 24]) for x in (55, 65, 76)]
+    found = watched.page.evaluate(colours, [[55, 65, 76], 24])
     assert [max(range(3), key=one.__getitem__) for one in found] == [0, 1, 2]  # the model's, both, mine
     watched.page.click("#do-model-beside-mine")
     watched.wait(f"{facts} === '' && {pressed} === 'false'")
