@@ -71,6 +71,7 @@ class Page {
     this.session.rows[index] = { ...this.session.rows[index], state: "damaged", fault: why };
     byId("phrases").replaceChildren();
     byId("masks").replaceChildren();
+    byId("notes").value = "";
     byId("fault").textContent = why;
     byId("fault").hidden = false;
     this.stage.paint();
@@ -346,6 +347,7 @@ function listen(page) {
     page.add(byId("new-phrase").value);
     byId("new-phrase").value = "";
   });
+  byId("notes").addEventListener("change", (event) => page.session.edit({ notes: event.target.value }));
   byId("find").addEventListener("input", (event) => showRows(page, event.target.value));
   byId("close-list").addEventListener("click", () => byId("pictures").close());
   byId("close-nothing").addEventListener("click", () => byId("nothing").close());
