@@ -67,8 +67,19 @@ class DrawnMask(msgspec.Struct, omit_defaults=True):
     proposal: Proposal | None = None
 
 
+class ProposedText(msgspec.Struct, omit_defaults=True):
+    """A phrase as a model worded it, whatever became of it."""
+
+    model: Name
+    text: Said
+    at: Name = ""
+
+
 class SaidPhrase(msgspec.Struct, omit_defaults=True):
-    """A phrase and the masks that it names together. nothing: it names nothing in the picture, and why."""
+    """A phrase and the masks that it names together. nothing: it names nothing in the picture, and why.
+
+    proposal: of a phrase that no person thought of.
+    """
 
     id: Id
     text: Said
@@ -77,6 +88,7 @@ class SaidPhrase(msgspec.Struct, omit_defaults=True):
     status: Status = "new"
     notes: Said = ""
     made: Made = msgspec.field(default_factory=Made)
+    proposal: ProposedText | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.masks)) < len(self.masks):

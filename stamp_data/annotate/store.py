@@ -232,9 +232,12 @@ def _check(mask: RLE, image: ImageFile) -> None:
 
 
 def _author(thing: SaidPhrase | DrawnMask | SaidDialogue | None) -> str:
-    """The model whose proposal a mask still is, else ""."""
-    proposal = thing.proposal if isinstance(thing, DrawnMask) else None
-    return proposal.model if proposal and isinstance(thing, DrawnMask) and thing.rle == proposal.rle else ""
+    """The model that proposed a mask which nobody changed, or worded a phrase that nobody has looked at; else ""."""
+    if thing is None or isinstance(thing, SaidDialogue) or thing.proposal is None:
+        return ""
+    if isinstance(thing, DrawnMask):
+        return thing.proposal.model if thing.rle == thing.proposal.rle else ""
+    return thing.proposal.model if thing.status == "proposed" else ""
 
 
 def _now() -> str:

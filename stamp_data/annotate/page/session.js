@@ -80,7 +80,7 @@ export class Session {
     return done;
   }
 
-  /** Things by id as they are to be, null for what is to go; shown now, kept as soon as the server has it. */
+  /** Things by id as they are to be, null for what is to go, or the picture's notes; shown now, kept as soon as the server has it. */
   edit(change) {
     const index = this.index;
     if (!this.document || this.stopped) return;
@@ -88,6 +88,7 @@ export class Session {
     for (const kind of ["phrases", "masks"]) {
       for (const [id, thing] of Object.entries(change[kind] ?? {})) put(this.document[kind], id, thing);
     }
+    if (change.notes !== undefined) this.document.notes = change.notes;
     this.waiting += 1;
     this.state = "saving";
     this.undoable = true;
