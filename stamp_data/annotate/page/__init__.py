@@ -15,8 +15,8 @@ TYPES = {
 }
 SHARED = ("page.css", "dom.js")
 FILES = (
-    *SHARED, ENTRY, "annotate.css", "api.js", "app.js", "commands.js", "hints.js", "outline.js", "panel.js", "runs.js",
-    "session.js", "shapes.js", "stage.js", "tools.js",
+    *SHARED, ENTRY, "annotate.css", "api.js", "app.js", "commands.js", "dialogues.js", "hints.js", "outline.js", "panel.js",
+    "runs.js", "session.js", "shapes.js", "stage.js", "tools.js",
 )  # fmt: skip
 POLICY = "; ".join(
     (
