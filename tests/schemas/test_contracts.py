@@ -34,7 +34,6 @@ from stamp_schemas import (
     json_schema,
 )
 
-
 MADE: dict[str, Any] = {
     "annotations": {
         "schema": "stamp.annotations/1",
