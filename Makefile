@@ -33,7 +33,7 @@ test: setup  ## all tests
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 NUMERIC := $(addprefix tests/stamp_train/,attention backbones generation methods sequence publish/test_export.py \
 	train/test_engines.py train/test_loop.py train/test_optimizer.py train/test_precision.py train/test_tiny.py \
-	predict/test_segmenter.py predict/test_opening.py predict/test_refine_sam.py predict/test_clicks.py eval/test_evaluator.py)
+	predict/test_segmenter.py predict/test_opening.py predict/test_refine_sam.py predict/pointing eval/test_evaluator.py)
 test-avx2: setup  ## what computes, again as on a processor with AVX2 and without units for bfloat16
 	$(AVX2) $(BIN)/python -m pytest -n auto --dist worksteal $(NUMERIC)
 

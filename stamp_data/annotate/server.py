@@ -16,24 +16,25 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from stamp_data import rle
-from stamp_data.annotate import page
 from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place, Suggestion, UInt8
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.hints import Model, hints
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.store import Conflict, Opened, Store
+from stamp_data.files import Stamp
 from stamp_data.web.answers import body, json_answer, refused
+from stamp_data.web.files import POLICY, PageFiles
 from stamp_data.web.server import LoopbackServer
 from stamp_schemas import StampError
 from stamp_schemas.annotated import MOST, AnnotatedImage, ImageFile, Said, SaidPhrase
 from stamp_schemas.extras import lacking_module
 
+FILES = PageFiles("stamp_data.annotate.page", "STAMP annotate")
 Move = Callable[[ImageFile, int], Opened]
 USUAL = Model()
 MOST_SENT = 64 * 2**20  # bytes of one change
@@ -133,6 +134,7 @@ class AnnotatePage:
         self.images, self.store, self.model = images, store, model
         self.proposer, self.clicker = models
         self._proposing = Lock()
+        self._rows: dict[str, tuple[Stamp, Row]] = {}  # a list of 1,000 pictures reads only the files that have changed
         self._ahead, self._shown = ThreadPoolExecutor(1), -1
 
     def close(self) -> None:
@@ -142,7 +144,6 @@ class AnnotatePage:
     def routes(self) -> list[Route]:
         """What can be asked of the server."""
         return [
-            Route("/", self._file),
             Route("/api/list", self._list),
             Route("/api/open", self._open),
             Route("/api/image", self._image),
@@ -152,15 +153,8 @@ class AnnotatePage:
             Route("/api/propose", self._propose, methods=["POST"]),
             Route("/api/hints", self._hints, methods=["POST"]),
             Route("/api/suggest", self._suggest, methods=["POST"]),
-            Route("/{name}", self._file),
+            *FILES.routes(),
         ]
-
-    def _file(self, request: Request) -> Response:
-        name = request.path_params.get("name", page.ENTRY)
-        if name not in page.FILES:
-            raise HTTPException(HTTPStatus.NOT_FOUND)
-        data, kind = page.read(name)
-        return Response(data, media_type=kind)
 
     def _list(self, _request: Request) -> Response:
         rows = [self._row(name) for name in self.images.names]
@@ -264,6 +258,13 @@ class AnnotatePage:
         return Saved(document.revision, undo, redo, row, document if whole else None)
 
     def _row(self, name: str) -> Row:
+        seen = self.store.seen(name)
+        kept = self._rows.get(name)
+        if kept is None or kept[0] != seen:
+            kept = self._rows[name] = seen, self._read_row(name)
+        return kept[1]
+
+    def _read_row(self, name: str) -> Row:
         try:
             return _row_of(name, self.store.peek(name))
         except StampError as fault:
@@ -291,4 +292,4 @@ def open_server(
 ) -> LoopbackServer:
     """The server of the page, see `LoopbackServer`. model: that is to learn from it; models: that are asked."""
     served = AnnotatePage(images, store, model, models)
-    return LoopbackServer(served.routes(), page.POLICY, served.close, port)
+    return LoopbackServer(served.routes(), POLICY, served.close, port)

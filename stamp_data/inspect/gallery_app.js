@@ -1,9 +1,9 @@
 // Putting it together: toolbar, keys, and who redraws when the state changes.
 
 const KEYS = [
-  ["j / k", "next / previous record"], ["Enter", "open the record"], ["Esc", "close"],
+  ["j / k, → / ←", "next / previous record"], ["Enter", "open the record"], ["Esc", "close"],
   ...MODES.map((mode) => [mode.key, `overlay: ${mode.name.toLowerCase()}`]),
-  ["f", "flagged records only"], ["/", "search"], ["y", "copy the key"], ["t", "dark or light"], ["?", "these keys"],
+  ...Object.entries(viewKeys(() => null)).map(([key, [, words]]) => [key, words]), ["f", "flagged records only"], ["/", "search"], ["y", "copy the key"], ["t", "dark or light"], ["?", "these keys"],
 ];
 
 /** Buttons of the overlay modes. group: tells several sets of buttons apart. */
@@ -66,29 +66,29 @@ const COMMANDS = {
   f: () => change({ flagged: state.flagged ? "" : "1" }),
   y: () => { const record = detail.record ?? grid.records[grid.current]; if (record) copy(record.key); },
   t: toggleTheme,
+  ArrowRight: () => COMMANDS.j(), ArrowLeft: () => COMMANDS.k(),
+  ...Object.fromEntries(Object.entries(viewKeys(() => detail.viewer)).map(([key, [work]]) => [key, work])),
   "?": () => showKeys(KEYS),
   "/": () => { if (detail.record) closeDetail(); byId("search").focus(); byId("search").select(); },
   ...Object.fromEntries(MODES.map((mode) => [mode.key, () => change({ view: mode.id })])),
 };
 
 function onKey(event) {
-  const typing = event.target.closest?.("input:not([type=range]), textarea, select");
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (typing) {
-    if (event.key === "Escape") typing.blur();
-    return;
-  }
-  if (byId("keys").open && event.key !== "?") return;
-  const command = COMMANDS[event.key];
-  if (!command) return;
+  if (isWriting(event.target) && event.key === "Escape") return event.target.blur();
+  const command = COMMANDS[commandKey(event)];
+  if (!command) return null;
   event.preventDefault();
-  command();
+  return command();
 }
 
 function onState(changed) {
   const has = (...names) => names.some((name) => changed.has(name));
   if (has("theme")) applyTheme();
-  if (has(...FILTERS)) { markFilters(); reload(); }
+  if (has(...FILTERS)) {
+    markFilters();
+    reload();
+    drawStatistics();
+  }
   if (has("view", "opacity")) {
     markModes();
     redrawCards();
@@ -103,11 +103,9 @@ async function start() {
   readHash();
   applyTheme();
   byId("title").textContent = DATA.title;
-  document.title = `${DATA.title} · STAMP`;
   byId("headline").textContent = DATA.headline;
   byId("notice").textContent = DATA.notice;
   byId("notice").hidden = !DATA.notice;
-  replace(byId("figures"), ...statisticsPanel(DATA.report));
   byId("stats").open = state.stats === "open";
   byId("stats").addEventListener("toggle", () => change({ stats: byId("stats").open ? "open" : "closed" }));
   drawFilters();
@@ -131,6 +129,7 @@ async function start() {
   });
   onChange(onState);
   await reload();
+  await drawStatistics();
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) more(); }, { rootMargin: "800px" })
     .observe(byId("sentinel"));
   if (state.key) showDetail();

@@ -22,7 +22,7 @@ const SORTS = [
 ];
 
 const DEFAULTS = {
-  q: "", source: "", split: "", kind: "", flag: "", flagged: "", sort: "", view: "mask", opacity: "45", theme: "", stats: "open",
+  q: "", source: "", split: "", kind: "", flag: "", flagged: "", sort: "", view: "mask", opacity: "16", theme: "", stats: matchMedia("(min-width: 721px)").matches ? "open" : "closed",
   set: "", key: "", d: "",
 };
 

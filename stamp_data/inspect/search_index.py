@@ -11,6 +11,7 @@ import msgspec
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.selection import Selected, Selection, select
+from stamp_data.inspect.statistics import DIGITS, Tally
 from stamp_data.shards.stores import Location
 
 _PATIENCE = 0.5  # seconds
@@ -36,11 +37,20 @@ class Sorts(msgspec.Struct, frozen=True):
     flags: tuple[float, float]
 
 
+class Numbers(msgspec.Struct, frozen=True):
+    """A record's share of the statistics. kinds: dialogues by kind; values: as of `Tally`."""
+
+    kinds: dict[str, int]
+    targets: int
+    values: dict[str, list[float]]
+
+
 class Entry(msgspec.Struct, frozen=True):
-    """What a page that holds its records filters and sorts one by, besides its texts."""
+    """What a page that holds its records filters and sorts one by, besides its texts, and what it counts."""
 
     facets: Facets
     sorts: Sorts
+    numbers: Numbers
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -73,7 +83,11 @@ def entry(selected: Selected) -> Entry:
         dialogues=_range([len({dialogue.twin for dialogue in dialogues})]),
         flags=_range([len(stats.findings)]),
     )
-    return Entry(_facets(settings.dataset, settings.split, kinds, codes), sorts)
+    tally = Tally()
+    tally.add(stats, dialogues, [])
+    values = {name: [round(value, DIGITS) for value in found] for name, found in tally.values.items()}
+    numbers = Numbers(dict(tally.kinds), tally.targets, values)
+    return Entry(_facets(settings.dataset, settings.split, kinds, codes), sorts, numbers)
 
 
 @lru_cache(maxsize=4096)
@@ -117,16 +131,23 @@ class SearchIndex:
 
     def find(self, query: Query) -> list[int]:
         """Numbers of the records so far that fit, in the order asked for."""
+        return [number for number, _ in self._found(query)]
+
+    def numbers(self, query: Query) -> list[Numbers]:
+        """What the statistics count of the records so far that fit."""
+        return [one.numbers for _, one in self._found(query)]
+
+    def _found(self, query: Query) -> list[tuple[int, Entry]]:
         words = query.q.lower().split()
         found = [
-            (number, one.sorts)
+            (number, one)
             for number, text, one in self._entries[: len(self._entries)]
             if query.fits(one.facets) and all(word in text for word in words)
         ]
         column, falling = query.sort.removeprefix("-"), query.sort.startswith("-")
         if column in Sorts.__struct_fields__:
-            found.sort(key=lambda pair: getattr(pair[1], column)[falling], reverse=falling)
-        return [number for number, _ in found]
+            found.sort(key=lambda pair: getattr(pair[1].sorts, column)[falling], reverse=falling)
+        return found
 
     def _gather(self) -> None:
         try:

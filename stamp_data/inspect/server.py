@@ -111,6 +111,9 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
         cursor, count = int(values.pop("cursor", "0")), int(values.pop("count", "48"))
         return json_answer(gallery.records(msgspec.convert(values, Query), cursor, count))
 
+    def numbers(request: Request) -> Response:
+        return json_answer(gallery.index.numbers(msgspec.convert(dict(request.query_params), Query)))
+
     def record(request: Request) -> Response:
         return json_answer({"record": gallery.record(_number(request))})
 
@@ -128,9 +131,10 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
         Route("/", page),
         Route("/api/records", records),
         Route("/api/record", record),
+        Route("/api/numbers", numbers),
         Route("/api/picture", picture),
     ]
-    policy = gallery.page.policy(served=True) + "; frame-ancestors 'none'"
+    policy = f"{gallery.page.policy}; frame-ancestors 'none'"
     return LoopbackServer(routes, policy, gallery.close, port, THREADS)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from xxhash import xxh3_64_intdigest
 
 from stamp_data.draw.outline import mask_path
 from stamp_data.pixels import data_uri
-from stamp_data.web import source_hash
+from stamp_data.web.document import text_of
+from stamp_data.web.reports import Row, facts, report, table
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError
 from stamp_train.eval.cases import CaseSet
@@ -36,29 +36,21 @@ def write_page(
     sets: that were evaluated, open. convention: of the numbers in the tables. seed: of the random choice.
     """
     worst, others = choose([line for line in lines if line.score], seed)
-    style = resources.files("stamp_train.eval").joinpath("page.css").read_text("utf-8")
-    policy = f"default-src 'none'; img-src data:; style-src {source_hash(style)}; base-uri 'none'; form-action 'none'"
     readers = {one.name: one for one in sets}
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Evaluation of {escape(results.card.settings.checkpoint)}</title>",
-        f"<style>{style}</style></head><body>",
-        f"<h1>Evaluation of {escape(results.card.settings.checkpoint)}</h1>",
+    body = [
         *_tables(results, convention),
         '<p><span class="key-truth">– – true outline</span> · <span class="key-drawn">▬ predicted mask</span></p>',
         f'<h2>The {len(worst)} worst</h2><div class="cases">',
         *(_figure(line, readers[line.set]) for line in worst),
         f'</div><h2>{len(others)} others, drawn at random</h2><div class="cases">',
         *(_figure(line, readers[line.set]) for line in others),
-        "</div><h2>How the numbers were made</h2>",
+        "</div>",
         *_card(results),
-        "</body></html>\n",
     ]
+    title = f"Evaluation of {results.card.settings.checkpoint}"
+    page = report(title, ", ".join(one.name for one in sets), body, text_of("stamp_train.eval", "page.css"))
     with writing(folder / PAGE):
-        write_atomic(folder / PAGE, "\n".join(parts).encode())
+        write_atomic(folder / PAGE, page.encode())
     return len(worst) + len(others)
 
 
@@ -109,49 +101,20 @@ def _picture(line: Line, source: CaseSet) -> tuple[str, str]:
 def _tables(results: Results, convention: str) -> Iterator[str]:
     yield f"<h2>All metrics by the convention {escape(convention)}, per cent</h2>"
     heads, scores = score_rows(results, convention)
-    yield _table(heads, [("", list(group)) for _, group in groupby(map(_plain, scores), key=lambda row: row[1][0])])
-    for table in published().tables:
-        rows = paper_rows(results, table, convention)
+    yield table(heads, [("", list(map(Row, group))) for _, group in groupby(scores, key=lambda cells: cells[0])])
+    for one in published().tables:
+        rows = paper_rows(results, one, convention)
         if rows:
-            yield f"<h2>Table {table.number}. {escape(table.title)}</h2>"
+            yield f"<h2>Table {one.number}. {escape(one.title)}</h2>"
             groups = groupby(rows, key=lambda row: row.group)
-            yield _table(table.heads, [(name, [(row.own, row_cells(row)) for row in group]) for name, group in groups])
+            yield table(one.heads, [(name, [Row(row_cells(row), row.own) for row in group]) for name, group in groups])
             note = f"Per cent. Own rows by the convention {convention}; others: {published().source}"
             yield f'<p class="quiet">{escape(note)}</p>'
 
 
-Cells = tuple[bool, Sequence[str]]
-"""A row, and whether it is to stand out."""
-
-
-def _plain(cells: Sequence[str]) -> Cells:
-    return False, cells
-
-
-def _table(heads: Sequence[str], groups: Sequence[tuple[str, Sequence[Cells]]]) -> str:
-    """Rows in groups, each a body of the table, with its name above if it has one."""
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    bodies = "".join(_body(name, rows, len(heads)) for name, rows in groups)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>'
-
-
-def _body(name: str, rows: Sequence[Cells], columns: int) -> str:
-    title = f'<tr><td class="quiet" colspan="{columns}">{escape(name)}</td></tr>' if name else ""
-    lines = "".join(
-        f"<tr{' class=own' if own else ''}>" + "".join(f"<td>{escape(text)}</td>" for text in cells) + "</tr>"
-        for own, cells in rows
-    )
-    return f"<tbody>{title}{lines}</tbody>"
-
-
 def _card(results: Results) -> Iterator[str]:
-    facts = msgspec.to_builtins(results.card)
-    facts |= {f"model {name}": value for name, value in (facts.pop("model") or {}).items()}
-    facts |= facts.pop("settings")
-    yield "<dl>"
-    for name, value in facts.items():
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        yield f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(text)}</dd>"
-    for damage in results.damaged:
-        yield f"<dt>damaged</dt><dd>{escape(f'{damage.set} {damage.id}: {damage.fault}')}</dd>"
-    yield "</dl>"
+    told = msgspec.to_builtins(results.card)
+    told |= {f"model {name}": value for name, value in (told.pop("model") or {}).items()}
+    told |= told.pop("settings")
+    damaged = [("damaged", f"{damage.set} {damage.id}: {damage.fault}") for damage in results.damaged]
+    return facts(told, damaged)

@@ -2,12 +2,13 @@
 
 import * as api from "./api.js";
 import { COMMANDS, OTHER_KEYS } from "./commands.js";
-import { byId, el, otherTheme, showKeys, toast } from "./dom.js";
+import { byId, el, showKeys, toast } from "./dom.js";
 import { Hints } from "./hints.js";
 import { reasons, showPanel, showRows } from "./panel.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
+import { listen as listenToPointers } from "./view.js";
 
 const KEPT = "annotate"; // where a reloaded page finds its picture
 const WRITING = 800; // milliseconds without a key after which what is written is kept
@@ -293,11 +294,6 @@ class Page {
     byId("pictures").showModal();
   }
 
-  theme() {
-    const root = document.documentElement.dataset;
-    root.theme = otherTheme(root.theme);
-  }
-
   help() { showKeys([...COMMANDS.map(([key, words]) => [key, words]), ...OTHER_KEYS]); }
 
   focus(id) {
@@ -359,58 +355,14 @@ function onKey(page, event) {
   event.preventDefault();
 }
 
-/** Mouse, touch and stylus: one draws, the middle or right button or two fingers move the view. */
-function listenToPointers(page) {
-  const box = byId("stage"), fingers = new Map();
-  const at = (event) => {
-    const frame = box.getBoundingClientRect();
-    return { x: event.clientX - frame.left, y: event.clientY - frame.top };
-  };
-  const inPicture = (event) => {
-    const { x, y } = at(event);
-    return page.stage.inPicture(x, y);
-  };
-  let pulling = null;
-  box.addEventListener("pointerdown", (event) => {
-    box.focus({ preventScroll: true });
-    box.setPointerCapture(event.pointerId);
-    fingers.set(event.pointerId, at(event));
+/** The pen that draws; the view is moved by `view.js`. */
+const penOf = (page) => ({
+  press: (at) => {
     page.stage.cursor = null;
-    if (fingers.size === 2) page.tools.cancel();
-    else if (event.button > 0 || page.tools.name === "hand") pulling = at(event);
-    else if (fingers.size === 1) page.tools.press(inPicture(event));
-    event.preventDefault();
-  });
-  box.addEventListener("pointermove", (event) => {
-    const before = fingers.get(event.pointerId), now = at(event);
-    if (fingers.size === 2 && before) {
-      const other = [...fingers].find(([id]) => id !== event.pointerId)[1];
-      const length = (one) => Math.hypot(one.x - other.x, one.y - other.y) || 1;
-      page.stage.pan((now.x - before.x) / 2, (now.y - before.y) / 2);
-      page.stage.zoom(length(now) / length(before), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
-    } else if (pulling) {
-      page.stage.pan(now.x - pulling.x, now.y - pulling.y);
-      pulling = now;
-    } else {
-      for (const one of event.getCoalescedEvents?.() ?? []) page.tools.move(inPicture(one));
-      page.tools.move(inPicture(event));
-    }
-    if (before) fingers.set(event.pointerId, now);
-  });
-  const end = (event) => {
-    fingers.delete(event.pointerId);
-    if (pulling) pulling = null;
-    else if (event.type === "pointerup") page.tools.lift();
-    else page.tools.cancel();
-  };
-  box.addEventListener("pointerup", end);
-  box.addEventListener("pointercancel", end);
-  box.addEventListener("contextmenu", (event) => event.preventDefault());
-  box.addEventListener("wheel", (event) => {
-    page.stage.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), at(event));
-    event.preventDefault();
-  }, { passive: false });
-}
+    page.tools.press(at);
+  },
+  move: (at) => page.tools.move(at), lift: () => page.tools.lift(), cancel: () => page.tools.cancel(), pulls: () => page.tools.name === "hand",
+});
 
 function listen(page) {
   for (const [key, words, group, work] of COMMANDS) {
@@ -433,7 +385,11 @@ function listen(page) {
   document.addEventListener("keydown", (event) => onKey(page, event));
   document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && page.changed()));
   window.addEventListener("pagehide", () => page.keepText());
-  listenToPointers(page);
+  window.addEventListener("beforeunload", (event) => {
+    page.keepText();
+    if (page.session.state !== "saved") event.preventDefault(); // the browser asks whether to leave
+  });
+  listenToPointers(page.stage.box, page.stage, penOf(page));
 }
 
 const page = new Page();

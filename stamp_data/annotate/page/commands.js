@@ -1,5 +1,6 @@
 // Everything that can be done, once: its key, the words on its button, and what it does. `?` shows this table.
 
+import { switchTheme } from "./dom.js";
 import { grown, shrunk, union, without } from "./runs.js";
 
 const SIZES = [1, 2, 3, 5, 8, 12, 20, 32, 50, 80, 120, 200, 320];
@@ -44,7 +45,7 @@ export const COMMANDS = [
   ["=", "Zoom in", "view", (page) => page.stage.zoom(1.25)],
   ["-", "Zoom out", "view", (page) => page.stage.zoom(0.8)],
   ["v", "Whole picture", "view", (page) => page.stage.fit()],
-  ["V", "One to one", "view", (page) => page.stage.zoom(1 / page.stage.scale)],
+  ["V", "One to one", "view", (page) => page.stage.oneToOne()],
   ["P", "Patches", "view", (page) => page.patches()],
   ["o", "Hide masks", "view", (page) => page.hide()],
   ["z", "Undo", "page", (page) => page.session.undo()],
@@ -53,7 +54,7 @@ export const COMMANDS = [
   ["a", "Picture before", "page", (page) => page.go(page.session.index - 1)],
   ["u", "Next unfinished", "page", (page) => page.go(page.unfinished())],
   ["g", "List of pictures", "page", (page) => page.showList()],
-  ["q", "Dark or light", "page", (page) => page.theme()],
+  ["q", "Dark or light", "page", () => switchTheme()],
   ["?", "Keys", "page", (page) => page.help()],
 ];
 

@@ -116,11 +116,11 @@ export class Session {
       await work();
     } catch (fault) {
       if (!(fault instanceof api.Refusal)) throw fault;
-      this.state = fault.conflict ? "conflict" : "lost";
+      this.state = fault.status === 409 ? "conflict" : "lost";
       this.waiting = 0;
       this.why = fault.message;
       this.told(fault.message);
-      if (fault.conflict || fault.lost) return;
+      if (fault.status === 409 || fault.status === 0) return;
       const saved = await api.open(this.index).catch((other) => { this.why = other.message; });
       if (saved) this.show(saved);
     }

@@ -15,14 +15,15 @@ from starlette.routing import Route
 
 from stamp_data.pixels import decode_picture
 from stamp_data.web.answers import Lines, body, json_answer
+from stamp_data.web.files import POLICY, PageFiles
 from stamp_data.web.server import LoopbackServer
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
-from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import Conversation, Conversations
 from stamp_train.predict.chat.transcript import transcript
 from stamp_train.predict.chat.views import MaskView, State, early_mask, view
 
+FILES = PageFiles("stamp_train.predict.chat.page", "STAMP chat")
 MOST_UPLOADED = 64 * 2**20  # bytes of a picture
 MOST_ASKED = 2**18  # bytes of a question
 PATIENCE = 30.0  # seconds that a page which was reloaded waits for its answer to stop
@@ -54,7 +55,6 @@ class ChatPage:
     def routes(self) -> list[Route]:
         """What can be asked of the server."""
         return [
-            Route("/", self._file),
             Route("/api/open", self._open, methods=["POST"]),
             Route("/api/state", self._resume),
             Route("/api/picture", self._picture),
@@ -62,15 +62,8 @@ class ChatPage:
             Route("/api/say", self._say, methods=["POST"]),
             Route("/api/stop", self._stop, methods=["POST"]),
             Route("/api/undo", self._undo, methods=["POST"]),
-            Route("/{name}", self._file),
+            *FILES.routes(),
         ]
-
-    def _file(self, request: Request) -> Response:
-        name = request.path_params.get("name", page.ENTRY)
-        if name not in page.FILES:
-            raise HTTPException(HTTPStatus.NOT_FOUND)
-        data, kind = page.read(name)
-        return Response(data, media_type=kind)
 
     async def _open(self, request: Request) -> Response:
         data, name = await body(request, MOST_UPLOADED), request.query_params.get("name", "")
@@ -157,4 +150,4 @@ def _turn(conversation: Conversation, patience: float = 0.0) -> Iterator[None]:
 
 def open_server(conversations: Conversations, port: int = 0) -> LoopbackServer:
     """The server of the page, see `LoopbackServer`; at its end it closes the conversations."""
-    return LoopbackServer(ChatPage(conversations).routes(), page.POLICY, conversations.close, port)
+    return LoopbackServer(ChatPage(conversations).routes(), POLICY, conversations.close, port)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,37 +10,19 @@ from typing import Any
 
 import pytest
 
+from ...browsing import Watched as WatchedPage
 from .chatting import Served, scene
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script> & 'the circle'"
 
 
-class Watched:
-    """A page that remembers every complaint and every request."""
+class Watched(WatchedPage):
+    """A page of a conversation."""
 
     def __init__(self, browser: Any, served: Served, **options: Any) -> None:
         self.served = served
-        self.page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
-        self.page.set_default_timeout(20_000)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda fault: self.complaints.append(str(fault)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(served.address)
-        self.page.wait_for_selector("body[data-ready]")
-
-    def count(self, selector: str) -> int:
-        return int(self.page.locator(selector).count())
-
-    def wait(self, condition: str) -> None:
-        """Until a JavaScript condition holds. (Playwright's own waiting evaluates strings, which the policy forbids.)"""
-        deadline = time.monotonic() + 20
-        while not self.page.evaluate(condition):
-            assert time.monotonic() < deadline, f"still not: {condition}"
-            self.page.wait_for_timeout(15)
+        super().__init__(browser, served.address, **options)
 
     def ask(self, text: str) -> None:
         """Ask, and wait until the answer is there."""
@@ -51,12 +32,7 @@ class Watched:
         self.wait(f"document.querySelectorAll('article .note').length === {rounds + 1}")
 
     def outlined(self) -> int:
-        return self.count("#overlay path")
-
-    def close(self) -> None:
-        self.page.close()
-        assert self.complaints == []
-        assert all(url.startswith((self.served.address, "data:")) for url in self.requests)
+        return self.count("#overlay .edge")
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +62,13 @@ def test_rounds_with_masks(watched: Watched) -> None:
     assert watched.count("article") == 2
     assert watched.count("button.chip") == watched.outlined() == 2
     chips = page.locator("button.chip")
-    fills = page.evaluate("[...document.querySelectorAll('#overlay path')].map((path) => path.getAttribute('fill'))")
+    fills = page.evaluate("[...document.querySelectorAll('#overlay .edge')].map((path) => path.getAttribute('fill'))")
     assert len(set(fills)) == 2
     chips.nth(0).click()
     assert watched.outlined() == 1
     assert chips.nth(0).get_attribute("aria-pressed") == "false"
     page.fill("#opacity", "80")
-    assert page.get_attribute("#overlay path", "fill-opacity") == "0.8"
+    assert page.get_attribute("#overlay .edge", "fill-opacity") == "0.8"
     watched.ask("the square")  # its masks are shown, the older ones no longer
     assert watched.count("button.chip") == 4
     assert watched.outlined() == 2
@@ -257,6 +233,25 @@ def test_no_width_scrolls_sideways(width: int, scheme: str, chromium: Any, serve
     assert frame["width"] > 150
     assert question["y"] + question["height"] <= 760
     watched.close()
+
+
+def test_the_picture_is_zoomed_and_a_mask_under_the_pointer_stands_alone(watched: Watched) -> None:
+    page = watched.page
+    page.click("#force")
+    watched.ask("the circle")
+    assert 0 < float(page.get_attribute("#overlay .edge", "fill-opacity")) < 0.25
+    page.hover("button.chip >> nth=0")
+    watched.wait("document.querySelectorAll('#overlay .edge.faint').length === 1")
+    page.hover("#facts")
+    width = page.locator("#frame").bounding_box()["width"]
+    page.keyboard.press("Escape")
+    watched.keys("=")
+    assert page.locator("#frame").bounding_box()["width"] == pytest.approx(1.25 * width, abs=0.05)
+    page.hover("#canvas")
+    page.mouse.wheel(0, -900)
+    assert watched.count("#frame.pixels") == 1
+    watched.keys("v")
+    assert page.locator("#frame").bounding_box()["width"] == pytest.approx(width, abs=0.05)
 
 
 def test_a_server_that_does_not_answer_is_said(watched: Watched) -> None:

@@ -1,8 +1,9 @@
 // Putting it together: one conversation per page, its buttons and its keys.
 
 import * as api from "./api.js";
-import { byId, el, otherTheme, showKeys, toast } from "./dom.js";
+import { byId, commandKey, el, showKeys, switchTheme, toast } from "./dom.js";
 import * as stage from "./stage.js";
+import { viewKeys } from "./view.js";
 import { Answering, markChips, showRounds } from "./talk.js";
 
 const KEPT = "chat"; // where a reloaded page finds its conversation
@@ -10,9 +11,10 @@ const EXAMPLES = ["What is in this picture?", "Please segment the largest object
 const KEYS = [
   ["Enter", "send"], ["Shift Enter", "a new line"], ["Esc", "stop the answer; leave the question"], ["/", "to the question"],
   ["1 … 9", "show or hide the mask of that number"], ["a", "show or hide all masks"], ["m", "force a mask"],
-  ["z", "take back the last question"], ["s", "save as JSON"], ["o", "another picture"], ["t", "dark or light"], ["?", "these keys"],
+  ["z", "take back the last question"], ["s", "save as JSON"], ["o", "another picture"], ["t", "dark or light"],
 ];
 
+const VIEW = viewKeys(() => stage.viewer);
 const page = { chat: "", rounds: [], answering: false };
 
 function show(state) {
@@ -57,7 +59,7 @@ async function attempt(work) {
   } catch (fault) {
     if (!(fault instanceof api.Refusal)) throw fault;
     toast(fault.message);
-    if (fault.gone) begin(await api.open());
+    if (fault.status === 410) begin(await api.open());
     return null;
   }
 }
@@ -118,11 +120,6 @@ async function undo() {
 
 const press = (button) => button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
 
-function toggleTheme() {
-  const root = document.documentElement.dataset;
-  root.theme = otherTheme(root.theme);
-}
-
 /** The question's box is as high as its text, within bounds that the style sheet sets. */
 function grow() {
   const box = byId("question");
@@ -132,18 +129,21 @@ function grow() {
 
 const COMMANDS = {
   "/": () => byId("question").focus(), a: stage.toggleAll, m: () => press(byId("force")), z: undo,
-  s: () => byId("save").click(), o: () => byId("open").click(), t: toggleTheme, "?": () => showKeys(KEYS),
+  s: () => byId("save").click(), o: () => byId("open").click(), t: () => switchTheme(), "?": () => help(),
+  ...Object.fromEntries(Object.entries(VIEW).map(([key, [work]]) => [key, work])),
 };
+
+const help = () => showKeys([...KEYS, ...Object.entries(VIEW).map(([key, [, words]]) => [key, words]), ["?", "these keys"]]);
 
 function onKey(event) {
   const writing = event.target === byId("question");
   if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = commandKey(event);
   if (event.key === "Escape" && page.answering) attempt(() => api.stop(page.chat));
   else if (event.key === "Escape" && writing) byId("question").blur();
   else if (event.key === "Enter" && writing && !event.shiftKey) send();
-  else if (writing || (byId("keys").open && event.key !== "?")) return;
-  else if (/^[1-9]$/.test(event.key)) stage.toggleMask(Number(event.key));
-  else if (COMMANDS[event.key]) COMMANDS[event.key]();
+  else if (/^[1-9]$/.test(key)) stage.toggleMask(Number(key));
+  else if (COMMANDS[key]) COMMANDS[key]();
   else return;
   event.preventDefault();
 }
@@ -155,8 +155,8 @@ function listen() {
   byId("open").addEventListener("click", () => byId("file").click());
   byId("file").addEventListener("change", (event) => { open(event.target.files[0]); event.target.value = ""; });
   byId("undo").addEventListener("click", undo);
-  byId("theme").addEventListener("click", toggleTheme);
-  byId("help").addEventListener("click", () => showKeys(KEYS));
+  byId("theme").addEventListener("click", () => switchTheme());
+  byId("help").addEventListener("click", help);
   byId("masks").addEventListener("click", stage.toggleAll);
   byId("force").addEventListener("click", (event) => press(event.currentTarget));
   byId("opacity").addEventListener("input", (event) => stage.setOpacity(event.target.value / 100));
