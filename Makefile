@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test test-avx2 test-oldest test-4.57 lint bench fuzz clean
+.PHONY: setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz clean
 
 setup: $(STAMP)
 
@@ -29,7 +29,13 @@ demo: setup
 	$(BIN)/stamp-train eval demo/run demo/shards/refcoco-unc/val --upsampling guided --out demo/evaluation
 	cat demo/results.json
 
-test: setup
+# What the test of pages for everybody asks: for tests alone, and of no copy here. Without npm or a network that test is skipped.
+AXE := .axe
+axe: $(AXE)/node_modules/axe-core/axe.min.js
+$(AXE)/node_modules/axe-core/axe.min.js:
+	@npm install --prefix $(AXE) --no-save --no-audit --no-fund --silent axe-core@4.14.1 || echo "no axe-core: there is no npm or no network, and the test that needs it is skipped"
+
+test: setup axe
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The tests of numbers: whoever adds such a file adds it here. The variables keep PyTorch and its libraries to AVX2.
@@ -81,4 +87,4 @@ fuzz: setup
 	$(BIN)/python -m tests.fuzz
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(OLDER) demo build *.egg-info
+	rm -rf $(VENV) $(AXE) $(OLDEST) $(OLDER) demo build *.egg-info
