@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stamp_data.build.tokens import TokenCounter
 
 REVIEW, ASK, MODEL = panels("Review of what is there", "A model to ask", "The model that is to learn from it")
-FOLDER, STATS = "annotations", "stats"
+FOLDER, STATS, PATCH = "annotations", "stats", "patch"
 TOLD = 3  # names
 LONGEST = 200  # characters of who made something
 
@@ -28,21 +28,32 @@ LONGEST = 200  # characters of who made something
 def annotate(
     context: typer.Context,
     images: Annotated[
-        Path, typer.Argument(metavar="IMAGES", help="A folder of pictures, or one picture; or `stats`, of FOLDERS.")
+        Path,
+        typer.Argument(
+            metavar="IMAGES", help="A folder of pictures, or one picture; or `stats` or `patch`, of FOLDERS."
+        ),
     ],
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDERS]", help="Of `stats`: one folder of annotations, or two.")
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDERS]", help="Of `stats`: one folder of annotations, or two; of `patch`: one."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of the annotations; IMAGES/annotations if not given. What is there goes on."
+            "--out",
+            "-o",
+            help="Folder of the annotations; IMAGES/annotations if not given. What is there goes on. Of `patch`: the file.",
         ),
     ] = None,
     by: Annotated[str, typer.Option(help="Who annotates; your name on this machine if not given.")] = "",
     begin: Annotated[
         list[str] | None,
-        REVIEW("--from", help="Built sets: what they say of the same pictures is proposed, where nothing is said yet."),
+        REVIEW(
+            "--from",
+            metavar="SETS|FILE",
+            help="Built sets, or whatever `build` reads (NAME=PATH where its format is unclear): what they say of the same "
+            "pictures is proposed, where nothing is said yet.",
+        ),
     ] = None,
     flagged_only: Annotated[
         bool, REVIEW("--flagged", help="Only pictures of which `inspect` would flag something, as they are now.")
@@ -69,12 +80,16 @@ def annotate(
 
     Every change is kept at once, and can be taken back, also after a restart.
     """
-    only_for(context, "`stats`", str(images) == STATS, "json")
+    only_for(context, "`stats` and `patch`", str(images) in (STATS, PATCH), "json")
     only_for(context, "--predict and --assist", bool(predict or assist), "device")
     if str(images) == STATS:
         from stamp_cli.annotate_stats import show_stats
 
         return show_stats(folders or [], json)
+    if str(images) == PATCH:
+        from stamp_cli.annotate_patch import save_patch
+
+        return save_patch(folders or [], out, json)
     if folders:
         raise UsageFault(f"{folders[0]}: one folder of pictures at a time", "`stats` takes several of annotations")
     from stamp_data.web.server import open_port  # where the extra for it is missing, that is told before any work,
@@ -110,9 +125,16 @@ def annotate(
 def _begin(sets: list[str], images: Images, folder: Path) -> None:
     from stamp_data.annotate.begin import begin_from
     from stamp_data.annotate.store import Store
+    from stamp_data.shards.rejects import by_reason
 
     told = begin_from(sets, images, Store(folder, ", ".join(sets)[-LONGEST:]))
-    say(f"{told.known} of {len(images.names)} pictures are in these sets; {told.begun} were begun from them")
+    where = ", ".join(sets)
+    say(f"{told.known} of {len(images.names)} pictures are in {where}; {told.begun} were begun from there")
+    if refused := by_reason(told.rejects.rows):
+        first = next(row for row in told.rejects.rows if row.action == "dropped")
+        say(f"not usable: {refused}; the first is {first.record} of {first.file}: {first.detail}")
+    if told.sets:
+        say(f"what is changed goes into a patch: stamp-data annotate patch {folder} --out fixes.jsonl")
 
 
 def _keep_flagged(images: Images, store: Store, model: Model) -> None:
@@ -139,8 +161,8 @@ def _proposer(checkpoint: Path, device: str) -> Proposer:
 
 def _clicker(spec: str, device: str) -> Clicker:
     from stamp_data.annotate.server import Clicker
-    from stamp_train.predict.clicks import open_clicks
     from stamp_train.predict.opening import pick_device
+    from stamp_train.predict.pointing import open_clicks
 
     hide_loading_bars()
     clicks = open_clicks(spec, pick_device(device))

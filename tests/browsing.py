@@ -45,10 +45,14 @@ class Watched:
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda fault: self.complaints.append(str(fault)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        self.page.on("dialog", self.on_dialog)
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.address = address
         self.open()
+
+    def on_dialog(self, dialog: Any) -> None:
+        self.complaints.append(f"dialog: {dialog.type} {dialog.message}")
+        dialog.accept()
 
     def open(self, fragment: str = "") -> None:
         self.page.goto("about:blank")

@@ -26,6 +26,7 @@ from stamp_data.annotate.change import Change
 from stamp_data.annotate.hints import Model, hints
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.store import Conflict, Opened, Store
+from stamp_data.files import Stamp
 from stamp_data.web.answers import body, json_answer, refused
 from stamp_data.web.files import POLICY, PageFiles
 from stamp_data.web.server import LoopbackServer
@@ -133,6 +134,7 @@ class AnnotatePage:
         self.images, self.store, self.model = images, store, model
         self.proposer, self.clicker = models
         self._proposing = Lock()
+        self._rows: dict[str, tuple[Stamp, Row]] = {}  # a list of 1,000 pictures reads only the files that have changed
         self._ahead, self._shown = ThreadPoolExecutor(1), -1
 
     def close(self) -> None:
@@ -256,6 +258,13 @@ class AnnotatePage:
         return Saved(document.revision, undo, redo, row, document if whole else None)
 
     def _row(self, name: str) -> Row:
+        seen = self.store.seen(name)
+        kept = self._rows.get(name)
+        if kept is None or kept[0] != seen:
+            kept = self._rows[name] = seen, self._read_row(name)
+        return kept[1]
+
+    def _read_row(self, name: str) -> Row:
         try:
             return _row_of(name, self.store.peek(name))
         except StampError as fault:

@@ -73,13 +73,13 @@ class Agreement(msgspec.Struct):
 def annotate_stats(folder: Path) -> AnnotateStats:
     """Statistics of a folder of annotations. UsageFault if it holds none."""
     damaged: list[str] = []
-    documents = list(_documents(folder, damaged))
-    phrases = [phrase for document in documents for phrase in document.phrases]
-    masks = [mask for document in documents for mask in document.masks if mask.role != "rejected"]
+    found = list(documents(folder, damaged))
+    phrases = [phrase for document in found for phrase in document.phrases]
+    masks = [mask for document in found for mask in document.masks if mask.role != "rejected"]
     accepted = [phrase for phrase in phrases if phrase.status == "accepted"]
     return AnnotateStats(
         str(folder),
-        len(documents),
+        len(found),
         _counted([phrase.status for phrase in phrases]),
         sum(phrase.nothing is not None for phrase in accepted),
         len(masks),
@@ -87,7 +87,7 @@ def annotate_stats(folder: Path) -> AnnotateStats:
         _median([mask.made.seconds for mask in masks]),
         _median([phrase.made.seconds for phrase in phrases]),
         _counted([phrase.made.by for phrase in accepted]),
-        _proposals(documents),
+        _proposals(found),
         damaged,
     )
 
@@ -103,7 +103,8 @@ def agreement(first: Path, second: Path) -> Agreement:
     )
 
 
-def _documents(folder: Path, damaged: list[str]) -> Iterator[AnnotatedImage]:
+def documents(folder: Path, damaged: list[str]) -> Iterator[AnnotatedImage]:
+    """The files of a folder of annotations; what cannot be read is told in `damaged`. UsageFault if it holds none."""
     if not folder.is_dir():
         raise UsageFault(f"{folder} is no folder", "name a folder that `annotate` wrote")
     found = False
@@ -120,10 +121,10 @@ def _documents(folder: Path, damaged: list[str]) -> Iterator[AnnotatedImage]:
         raise UsageFault(f"{folder} holds no annotations", "name a folder that `annotate` wrote")
 
 
-def _proposals(documents: list[AnnotatedImage]) -> dict[str, Proposals]:
+def _proposals(found: list[AnnotatedImage]) -> dict[str, Proposals]:
     counts: dict[str, Proposals] = {}
     fixed: dict[str, list[float]] = {}
-    for document in documents:
+    for document in found:
         accepted = {name for phrase in document.phrases if phrase.status == "accepted" for name in phrase.masks}
         for mask in document.masks:
             if mask.proposal is None:
@@ -145,7 +146,7 @@ def _proposals(documents: list[AnnotatedImage]) -> dict[str, Proposals]:
 
 def _accepted(folder: Path) -> Iterator[tuple[tuple[str, str], RLE]]:
     """The mask of each accepted phrase by picture and words, of what is named by several the last."""
-    for document in _documents(folder, []):
+    for document in documents(folder, []):
         masks = {mask.id: mask.rle for mask in document.masks}
         for phrase in document.phrases:
             if phrase.status == "accepted":

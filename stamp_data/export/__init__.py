@@ -113,7 +113,7 @@ def _write(places: Sequence[Location], writer: Format, keep: Callable[[Loaded], 
             for loaded in one:
                 if keep(loaded):
                     _check(loaded, one.place)
-                    writer.tally.meet(loaded)
+                    writer.tally.meet(**writer.counted(loaded))
                     writer.add(loaded)
                 done += 1
                 progress(done, total, f"exporting {name}")

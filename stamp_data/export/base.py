@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import msgspec
 
-from stamp_data.export.report import Tally
+from stamp_data.export.report import Tally, counted
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_schemas import Manifest
 
@@ -34,11 +34,13 @@ class Place:
 class Format(ABC):
     """Writes into `out`, an empty folder; a new instance for every export.
 
-    polygons: outlines instead of pixels where the format has both. notes: what it never holds of any set.
+    polygons: outlines instead of pixels where the format has both. notes: what it never holds of any set. by_request: it has
+    no rounds, and writes a joined dialogue as the requests that it was joined of, each of which counts.
     """
 
     name: ClassVar[str]
     notes: ClassVar[tuple[str, ...]] = ()
+    by_request: ClassVar[bool] = False
 
     def __init__(self, out: Path, tally: Tally, polygons: bool) -> None:
         self.out = out
@@ -52,6 +54,10 @@ class Format(ABC):
     @abstractmethod
     def add(self, loaded: Loaded) -> None:
         """Write one record; every part of it is held or lost in the tally."""
+
+    def counted(self, loaded: Loaded) -> dict[str, int]:
+        """What a record consists of, by the fields of `Counts`."""
+        return counted(loaded, self.by_request)
 
     def end(self) -> None:
         """No more records of the set."""

@@ -18,7 +18,6 @@ from stamp_data import rle as rles
 from stamp_data.export.base import PARTED, Format, Place, image_name
 from stamp_data.export.outline import polygons
 from stamp_data.export.phrases import UNNAMED
-from stamp_data.export.report import counted
 from stamp_data.export.sections import JsonObject
 from stamp_data.export.texts import parted
 from stamp_data.shards.reader import Loaded
@@ -29,6 +28,7 @@ NO_TARGET = -1  # as in gRefCOCO
 
 class Coco(Format):
     name = "coco"
+    by_request = True
     notes = (
         "patch labels are left out: they follow from the masks",
         "questions and answers are kept in `refs`: `stamp-data build coco` draws them anew around the expressions",
@@ -64,7 +64,7 @@ class Coco(Format):
             entry: dict[str, object] = {"ref_id": self._refs, "image_id": image_id, "record": record.key}
             entry |= {"ann_ids": [ids[index] for index in dialogue.targets], "dialogue": dialogue.id}
             self._file.append("refs", entry | {"expression": dialogue.expression, "messages": dialogue.messages})
-        kept = counted(loaded) | {"targets": 0, "ignored": 0}  # which are counted as they are written
+        kept = self.counted(loaded) | {"targets": 0, "ignored": 0}  # which are counted as they are written
         self.tally.hold(**kept)
 
     def _write_targets(self, record: Record, image_id: int | None) -> list[int]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.export.base import Format, Place
-from stamp_data.export.report import Tally, counted
+from stamp_data.export.report import Tally
 from stamp_data.shards import tar
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.reader import Loaded
@@ -49,7 +49,7 @@ class Energon(Format):
 
     def add(self, loaded: Loaded) -> None:
         self._kept.add(loaded.row.key)
-        self.tally.hold(**counted(loaded))
+        self.tally.hold(**self.counted(loaded))
 
     def end(self) -> None:
         """Link the shards of the set, and note what is in each."""

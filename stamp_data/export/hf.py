@@ -22,7 +22,7 @@ from stamp_data import rle as rles
 from stamp_data.draw.overlay import Layer, overlaid
 from stamp_data.draw.palette import colours, rgb
 from stamp_data.export.base import STORED, Format, Place, image_name
-from stamp_data.export.report import Tally, counted
+from stamp_data.export.report import Tally
 from stamp_data.picture import PictureFault
 from stamp_data.pixels import encoded, thumbnail
 from stamp_data.shards.reader import Loaded
@@ -92,7 +92,7 @@ class HuggingFace(Format):
         )
         if len(self._rows) == ROWS:
             self._flush()
-        self.tally.hold(**counted(loaded))
+        self.tally.hold(**self.counted(loaded))
 
     def _next_file(self, shard: str) -> None:
         self._close_file()

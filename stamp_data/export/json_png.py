@@ -19,7 +19,6 @@ from PIL import Image
 
 from stamp_data import rle as rles
 from stamp_data.export.base import STORED, Format, JsonList, Place, image_name
-from stamp_data.export.report import counted
 from stamp_data.export.texts import single_round
 from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
@@ -50,7 +49,7 @@ class JsonPng(Format):
                 self.tally.lose("ignored-regions", "ignored", why, record.key)
         for dialogue in record.dialogues:
             self._items.append(_item(record.key, dialogue, image, masks))
-        self.tally.hold(**(counted(loaded) | {"ignored": 0}))
+        self.tally.hold(**(self.counted(loaded) | {"ignored": 0}))
 
     def end(self) -> None:
         self._stack.close()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import ClassVar
 
 import msgspec
 
 from stamp_data.export.base import Format, image_name
-from stamp_data.export.report import counted
 from stamp_data.export.texts import parted, single_round
 from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
@@ -49,6 +49,7 @@ class PhraseFormat(Format):
     """
 
     place: ClassVar[str]
+    by_request = True
     upright: ClassVar[bool] = False
     ignores: ClassVar[bool] = True
     reserved: ClassVar[tuple[str, ...]] = (IGNORE,)
@@ -59,12 +60,12 @@ class PhraseFormat(Format):
 
     def add(self, loaded: Loaded) -> None:
         record = _as_shown(loaded) if self.upright else loaded.record
-        answers = counted(loaded)["answers"]
+        answers = self.counted(loaded)["answers"]
         self.tally.lose("answers", "answers", "a phrase has no answer around it", record.key, answers)
         if loaded.image is None or record.image is None:
             why = f"{self.place} belongs to a picture"
             self.tally.lose("text-only", "records", why, record.key)
-            self.tally.lose("text-only", "dialogues", why, record.key, len(record.dialogues))
+            self.tally.lose("text-only", "dialogues", why, record.key, self.counted(loaded)["dialogues"])
             return
         page = Page(record.key, record.image, record.targets)
         self._name(page, record)
@@ -75,10 +76,9 @@ class PhraseFormat(Format):
     def _name(self, page: Page, record: Record) -> None:
         """Put phrases to their targets, by how their words look: the target, and the sentence that it was first drawn from."""
         held: dict[str, tuple[int, str]] = {}
-        for dialogue in record.dialogues:
-            losses = [loss for one in parted(dialogue) if (loss := self._put(one, page, held))]
-            if losses:
-                self.tally.lose(losses[0][0], "dialogues", losses[0][1], record.key)
+        for dialogue in chain.from_iterable(map(parted, record.dialogues)):
+            if loss := self._put(dialogue, page, held):
+                self.tally.lose(loss[0], "dialogues", loss[1], record.key)
             else:
                 self.tally.hold(dialogues=1)
         shown = {number for number, _ in held.values()}

@@ -16,7 +16,10 @@ _SUMMED_UP = ("records", "pictures", "dialogues", "targets")
 
 
 class Counts(msgspec.Struct):
-    """ignored: targets of which some region counts neither for nor against. answers: those in words, as explanations are."""
+    """dialogues: those of the set, or, for a format without rounds, the requests that they were joined of.
+
+    ignored: targets of which some region counts neither for nor against. answers: those in words, as explanations are.
+    """
 
     records: int = 0
     pictures: int = 0
@@ -69,9 +72,9 @@ class Tally:
         self.written = Counts()
         self._losses: dict[tuple[str, str], Loss] = {}
 
-    def meet(self, loaded: Loaded) -> None:
-        """Count a record in."""
-        _add(self.found, **counted(loaded))
+    def meet(self, **counts: int) -> None:
+        """Count things in, as they are found; by the fields of `Counts`."""
+        _add(self.found, **counts)
 
     def hold(self, **counts: int) -> None:
         """Count things out, as they are written; by the fields of `Counts`."""
@@ -101,13 +104,13 @@ class Tally:
             raise StampError(f"the format cannot hold {listed}", "--allow-loss exports the rest; nothing was written")
 
 
-def counted(loaded: Loaded) -> dict[str, int]:
-    """What a record consists of, by the fields of `Counts`."""
+def counted(loaded: Loaded, by_request: bool) -> dict[str, int]:
+    """What a record consists of, by the fields of `Counts`. by_request: joined dialogues count as what they were joined of."""
     targets = loaded.record.targets
     ignored = sum(target.ignore_rle is not None for target in targets)
-    dialogues = loaded.record.dialogues
-    answers = sum(answers_in_words(one) for dialogue in dialogues for one in parted(dialogue))
-    things = (1, int(loaded.image is not None), len(dialogues), len(targets), ignored, answers)
+    requests = [one for dialogue in loaded.record.dialogues for one in parted(dialogue)]
+    dialogues = len(requests if by_request else loaded.record.dialogues)
+    things = (1, int(loaded.image is not None), dialogues, len(targets), ignored, sum(map(answers_in_words, requests)))
     return dict(zip(Counts.__struct_fields__, things, strict=True))
 
 

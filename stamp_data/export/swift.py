@@ -1,6 +1,6 @@
 """Dialogues for ms-swift: `messages` and `images`, and the boxes of masks as `objects`, with `<bbox>` for each `<|seg|>`.
 
-Boxes are [left, top, right, bottom] in pixels (`bbox_type` real). A mask of nothing has none: `nothing` stands there.
+Boxes are [left, top, right, bottom] in pixels (`bbox_type` real).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from stamp_data.export.chats import ChatFormat, joined
 from stamp_schemas import Dialogue, Record
 from stamp_schemas.record import SEG
 
-BOX, NOTHING = "<bbox>", "nothing"
+BOX = "<bbox>"
 
 
 class Swift(ChatFormat):
@@ -29,10 +29,7 @@ class Swift(ChatFormat):
         boxes: list[list[float]] = []
 
         def boxed(_: re.Match[str]) -> str:
-            target = record.targets[next(asked)]
-            if not target.area:
-                return NOTHING
-            x, y, width, height = target.bbox
+            x, y, width, height = record.targets[next(asked)].bbox
             boxes.append([x, y, x + width, y + height])
             return BOX
 

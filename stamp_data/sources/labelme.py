@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from stamp_data.sources.labelme_file import LabelmeFile
 
 SUFFIX = ".json"
-_LOOKED_AT = (3, 30, 1 << 18)  # files per folder, folders, bytes per file, to see whether a folder is one of labelme's
+_LOOKED_AT = (3, 200, 1 << 18)  # files per folder, folders, bytes per file, to see whether a folder is one of labelme's
 
 
 class LabelMe(Source):
@@ -44,9 +45,11 @@ class LabelMe(Source):
     def find(cls, root: Path) -> list[str]:
         if not root.is_dir():
             return []
-        folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())[: _LOOKED_AT[1]]]
-        files = [path for folder in folders for path in _some_files(folder)]
-        return [""] if any(map(_is_labelme, files)) else []
+        for folder, names in islice(walk(root), _LOOKED_AT[1]):
+            some = islice((name for name in names if name.lower().endswith(SUFFIX)), _LOOKED_AT[0])
+            if any(_is_labelme(root / folder / name) for name in some):
+                return [""]
+        return []
 
     @property
     def usual_folders(self) -> tuple[str, ...]:
@@ -155,13 +158,6 @@ def _stem(name: str) -> str:
 
 def _split(name: str) -> str:
     return split_of_folders(name, "train")
-
-
-def _some_files(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.glob("*.[jJ][sS][oO][nN]"))[: _LOOKED_AT[0]]
-    except OSError:  # a folder that may not be looked into
-        return []
 
 
 def _is_labelme(path: Path) -> bool:

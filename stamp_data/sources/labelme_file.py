@@ -1,7 +1,7 @@
 """What one labelme file says: its shapes as regions, and the phrases that name them.
 
-Phrases are a shape's `description`, else its `label`. Shapes of one `group_id` and label are one instance, as
-are shapes of one label and the very same area, which bear a phrase each; all instances of
+Phrases are a shape's `description`, else its `label`. Shapes of one `group_id` and label are one instance with the
+descriptions of all; so are shapes of one label and the very same area, which bear a phrase each; all instances of
 a picture that share a phrase form one target, since the phrase names them all. Lines and points cover no area and are
 refused. What is labelled `__ignore__`, labelme's own word for it, counts neither for nor against any target of its picture.
 
@@ -113,8 +113,8 @@ def name_shapes(file: LabelmeFile, naming: Naming) -> None:
         if label.strip() == IGNORE:
             _ignore(members, file, naming)
             continue
-        said = next((text for _, shape, _ in members if (text := (shape.description or "").strip())), label)
-        phrases = naming.clean([said], _record(members[0][0]))
+        said = dict.fromkeys(text for _, shape, _ in members if (text := (shape.description or "").strip()))
+        phrases = naming.clean(list(said) or [label], _record(members[0][0]))
         if any(shape.is_nothing for _, shape, _ in members):
             naming.add_nothing(phrases, _record(members[0][0]))
             continue

@@ -63,7 +63,11 @@ def check_method(method: str) -> None:
 
 
 def to_mask(logits: Tensor, height: int, width: int, method: str = BILINEAR, image: Picture | None = None) -> Mask:
-    """The mask at the picture's size, bool [height, width]: where `probabilities` (same arguments) are above 0.5."""
+    """The mask at the picture's size, bool [height, width]: where `probabilities` (same arguments) are above 0.5.
+
+    >>> to_mask(torch.tensor([[4.0, -4.0]]), 1, 4)
+    array([[ True,  True, False, False]])
+    """
     mask: Mask = (probabilities(logits, height, width, method, image) > 0.5).cpu().numpy()
     return mask
 

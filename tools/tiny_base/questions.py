@@ -30,6 +30,7 @@ from stamp_data.synth.wording import long, noun, several, short, with_article
 
 CENTRE = 0.08  # of width and height, from the middle: beyond doubt at the centre
 NEIGHBOURS = 0.05  # of the picture's width or height: least distance of what is listed in order
+_CLEAR = 0.1  # of a part: least distance of a thing's edge from where the next one begins
 _TRIES = 16  # for what is asked by a condition: not every one has one answer
 _WORDS: dict[Side, str] = {"left": "to the left of", "right": "to the right of", "top": "above", "bottom": "below"}
 _OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
@@ -225,6 +226,22 @@ def _reference(scene: Scene, rng: np.random.Generator) -> Asked:
         yield _said(short(Query(absent[number]), rng), "none", rng)
 
 
+def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
+    """From which to which of the parts that a side of the picture is cut into a thing reaches; not where it just touches one."""
+    for thing, drawn in enumerate(scene.things):
+        left, top, right, bottom = drawn.visible.bounds
+        spans = (
+            ("from left to right", left, right, scene.width, 8),
+            ("from top to bottom", top, bottom, scene.height, 6),
+        )
+        for words, low, high, extent, parts in spans:
+            first, last = low / extent * parts, high / extent * parts
+            query = describe(scene, thing, rng, _REFERRED, brief=bool(rng.random() < 0.5))
+            if query is None or any(abs(edge - round(edge)) < _CLEAR for edge in (first, last)):
+                continue
+            yield f"Where is {short(query, rng)} {words}?", f"{int(first) + 1} to {int(last) + 1}"
+
+
 def _said(phrase: str, answer: str, rng: np.random.Generator) -> tuple[str, str]:
     if rng.random() < 0.5:
         return f"Describe {phrase}.", f"{phrase}: {answer}"
@@ -253,5 +270,6 @@ _ASKERS: dict[str, Callable[[Scene, np.random.Generator], Asked]] = {
     "absence": _absence,
     "description": _description,
     "reference": _reference,
+    "extent": _extent,
 }
 FORMS = tuple(_ASKERS)

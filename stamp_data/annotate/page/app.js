@@ -385,6 +385,10 @@ function listen(page) {
   document.addEventListener("keydown", (event) => onKey(page, event));
   document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && page.changed()));
   window.addEventListener("pagehide", () => page.keepText());
+  window.addEventListener("beforeunload", (event) => {
+    page.keepText();
+    if (page.session.state !== "saved") event.preventDefault(); // the browser asks whether to leave
+  });
   listenToPointers(page.stage.box, page.stage, penOf(page));
 }
 

@@ -22,6 +22,7 @@ from stamp_data.sources.paths import relative
 from stamp_schemas import StampError
 
 _NAMED = "objectInfo150.txt"
+_MAPS = "annotations"  # SceneParse's folder of maps, beside that of pictures
 _MAP = re.compile(r"ADE_[a-z]+_\d+\.png")
 _MARKS = (b'"annotation"', b'"name_ndx"')
 _OLDER = "cp1252"  # in which some names of the whole set are written
@@ -52,9 +53,15 @@ class ADE20K(SemanticSource):
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         if path.suffix == ".png":
-            return bool(_MAP.fullmatch(path.name)) and "annotations" in path.parts[:-1]
+            return bool(_MAP.fullmatch(path.name)) and _MAPS in path.absolute().parts[:-1]
         data = read_buffer(path) if path.name.startswith("ADE_") else b""
         return all(data.find(mark) >= 0 for mark in _MARKS)
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Also the folder that holds both, where the root is of maps alone."""
+        root = self.root.resolve()
+        return (*super().roots, *(one.parent for one in (root, root.parent) if one.name == _MAPS))
 
     @property
     def inputs(self) -> list[Path]:
@@ -81,11 +88,12 @@ class ADE20K(SemanticSource):
         return ClassMap(pixels, {one.name_ndx: _first(one.name) for one in held.annotation.objects})
 
     def picture_names(self, path: Path) -> list[str]:
-        beside = relative(path.with_suffix(".jpg"), self.root)
         if path.suffix == ".json":
-            return [beside]
-        head, _, tail = f"/{beside}".rpartition("/annotations/")
-        return [f"{head}/images/{tail}".lstrip("/")]
+            return [relative(path.with_suffix(".jpg"), self.root)]
+        head, _, tail = path.absolute().with_suffix(".jpg").as_posix().rpartition(f"/{_MAPS}/")
+        home, root = Path(head), self.root.absolute()
+        inner = home.relative_to(root) if home.is_relative_to(root) else Path()
+        return [(inner / "images" / tail).as_posix()]
 
 
 def _map_of(path: Path) -> Path:

@@ -129,14 +129,17 @@ def phrases_of(file: CocoFile, name: str, rejects: RejectLog) -> Phrases:
     What tells like names apart in LVIS, `mouse_(computer_equipment)`, is kept. Sets of parts, as PACO, have no like names, and
     lose it: nobody says `the wheel of the car (automobile)`; LISA reads them so. name: how rows call the file.
     """
-    found: list[_Category] = []
+    found: dict[str, str | None] = {}
     for position, raw in enumerate(file.categories):
         try:
-            found.append(decode_row(raw, _CATEGORY, "bad-annotation"))
+            one = decode_row(raw, _CATEGORY, "bad-annotation")
+            if found.setdefault(numbers.name(one.id), one.name) != one.name:
+                found[numbers.name(one.id)] = None  # nobody knows which is meant
+                raise RecordFault("duplicate-id", f"another category has the id {numbers.name(one.id)}")
         except RecordFault as fault:
             rejects.add(name, f"categories[{position}]", fault.reason, fault.detail)
-    has_parts = any(":" in category.name for category in found)
-    return Phrases({numbers.name(one.id): _phrase(one.name, plain=has_parts) for one in found})
+    has_parts = any(":" in said for said in found.values() if said)
+    return Phrases({identity: _phrase(said, plain=has_parts) for identity, said in found.items() if said})
 
 
 def _phrase(name: str, plain: bool) -> str:

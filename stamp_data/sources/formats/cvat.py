@@ -17,8 +17,8 @@ from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats import outlines
-from stamp_data.sources.formats.core import NO_TARGET, FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import OTHER_FORMAT
+from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import OTHER_FORMAT, read_buffer
 from stamp_data.sources.split_words import WORD
 from stamp_schemas import StampError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _TELLING = ("expression", "phrase", "caption", "description", "text")
+_MARK = "<annotations"  # also of videos, which `read` refuses by name
 _NO_AREA = ("polyline", "points", "cuboid", "skeleton")
 _SHAPES = ("polygon", "box", "ellipse", "mask", "tag", *_NO_AREA)
 
@@ -36,7 +37,11 @@ class CVAT(FormatSource):
     frame = "upright"
     format = "CVAT XML"
     suffixes = (".xml",)
-    marks = (b"<annotations",)  # also of videos, which `read` refuses by name
+
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        data = read_buffer(path)
+        return any(data.find(_MARK.encode(encoding), 0, HEAD) >= 0 for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 
     def read(self, path: Path) -> Element:
         from stamp_data.sources.formats.xml import load_xml  # most builds are of no XML
@@ -77,13 +82,13 @@ def _split(image: Element) -> str:
 
 def _thing(shape: Element, record: str, height: int, width: int) -> Thing | None:
     """What a shape says; None for a tag that is not about words."""
-    said = {one.get("name", ""): (one.text or "").strip() for one in shape.iterfind("attribute")}
+    said = [(one.get("name", ""), (one.text or "").strip()) for one in shape.iterfind("attribute")]
     label = shape.get("label", "").strip()
-    texts = [text for name, text in said.items() if name.lower().startswith(_TELLING) and text]
+    texts = [text for name, text in said if name.lower().startswith(_TELLING) and text]
     if shape.tag == "tag":
         return Thing(record, texts) if label == NO_TARGET else None
     phrases = texts or ([label] if label else [])
-    if said.get(NO_TARGET, "").lower() == "true":
+    if any(name == NO_TARGET and text.lower() == "true" for name, text in said):
         return Thing(record, phrases)
     thing = Thing(record, phrases, categories=[label] if label else [])
     try:

@@ -28,6 +28,7 @@ OURS = "stamp-data export"
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 _MIN = b'"original_width"'  # of every region, also in JSON-MIN, which has neither of the marks
 _IMAGE_KEYS = ("image", "img", "image_url", "picture", "url")
+_SAID = ("choices", "rating", "relation", "number", "taxonomy", "datetime")  # of a region or a task, and no area
 _NO_AREA = ("keypoint", "keypointlabels", "vector", "vectorlabels")
 
 
@@ -57,6 +58,8 @@ class _Result(msgspec.Struct):
     type: str = ""
     id: str | int | None = None
     from_name: str = ""
+    to_name: str = ""
+    item_index: object = 0  # of pictures that are shown as pages
     original_width: object = None
     original_height: object = None
     image_rotation: object = 0
@@ -132,7 +135,7 @@ class LabelStudio(FormatSource):
             if done:
                 chosen = next((one for one in done if one.ground_truth), done[-1])
                 page = Pictured(record, _names(task), [])
-                page.things = list(_things(chosen.result, page))
+                page.things = list(_things(chosen.result, page, list(_pictures(task))))
                 yield page
 
 
@@ -169,35 +172,46 @@ def _said(task: _Task) -> list[_Annotation]:
     """What people said, those who skipped the task left out; of a task for import that we exported, what that says."""
     if task.annotations is None and task.completions is None:
         told = decode_row(task.predictions, _LIST, "bad-annotation") if bytes(task.predictions)[:1] == b"[" else []
-        ours = (raw for raw in told if bytes(raw)[:1] == b"{" and _VERSION.decode(raw).model_version == OURS)
+        entries = [raw for raw in told if bytes(raw)[:1] == b"{"]
+        versions = [decode_row(raw, _VERSION, "bad-annotation").model_version for raw in entries]
+        ours = (raw for raw, version in zip(entries, versions, strict=True) if version == OURS)
         return [decode_row(raw, _ANNOTATION, "bad-annotation") for raw in ours]
     return [one for one in task.annotations or task.completions or [] if not one.was_cancelled]
 
 
-def _things(results: list[msgspec.Raw], page: Pictured) -> Iterator[Thing]:
-    """One thing per region, which several results may be about; `page` gets the size that the regions say."""
+def _things(results: list[msgspec.Raw], page: Pictured, pictures: list[str]) -> Iterator[Thing]:
+    """One thing per region, which several results may be about; `page` gets the size that the regions say.
+
+    pictures: fields of the task that hold any, the one that is read first.
+    """
     task = page.record
     found: dict[str, Thing] = {}
+    drawn: dict[str, _Shape] = {}
     texts: dict[str, list[str]] = {}
+    told: list[tuple[str, _Result, _Words]] = []
     for position, raw in enumerate(results):
         record = f"{task} result[{position}]"
         try:
             result = decode_row(raw, _RESULT, "bad-annotation")
-            words = decode_row(result.value, _WORDS, "bad-sentence")
+            told.append((record, result, decode_row(result.value, _WORDS, "bad-sentence")))
         except RecordFault as fault:
             yield Thing(record, [], fault=fault)
-            continue
+    areas = {result.to_name for _, result, _ in told if result.type.lower() not in ("textarea", *_SAID)}
+    others = (areas if len(areas) > 1 else set()).union(pictures[1:]).difference(pictures[:1], [""])
+    for record, result, words in told:
         kind = result.type.lower()
-        if result.from_name == NO_TARGET:
+        if result.to_name in others or result.item_index:
+            fault = RecordFault("unused-entry", "it belongs to another picture of the task, of which the first is read")
+            yield Thing(record, [], fault=fault)
+        elif result.from_name == NO_TARGET:
             yield Thing(record, words.texts + words.choices + words.named)
         elif kind == "textarea":
             texts.setdefault(str(result.id), []).extend(words.texts)
-        elif kind not in ("choices", "rating", "relation", "number", "taxonomy", "datetime"):
+        elif kind not in _SAID:
             key = record if result.id is None else str(result.id)
             thing = found.setdefault(key, Thing(record, [], instance=key))
             thing.categories += [name for name in words.named if name not in thing.categories]
-            if thing.segmentation is None and thing.fault is None:
-                _draw(thing, result, kind, page)
+            _draw(thing, result, page, drawn)
     for key, thing in found.items():
         thing.phrases = texts.pop(key, []) or thing.categories
         yield thing
@@ -205,8 +219,15 @@ def _things(results: list[msgspec.Raw], page: Pictured) -> Iterator[Thing]:
         yield Thing(f"{task} text {key}", [], fault=RecordFault("unused-entry", "a text that belongs to no region"))
 
 
-def _draw(thing: Thing, result: _Result, kind: str, page: Pictured) -> None:
+def _draw(thing: Thing, result: _Result, page: Pictured, drawn: dict[str, _Shape]) -> None:
+    """drawn: the shapes by their ids: a region's labels have it once more."""
     try:
+        shape = decode_row(result.value, _SHAPE, "bad-shape")
+        before = drawn.setdefault(thing.instance, shape)
+        if before != shape != _Shape():
+            raise RecordFault("duplicate-id", "several regions of another shape each have its id")
+        if thing.segmentation is not None or thing.fault:
+            return
         width, height = numbers.whole(result.original_width), numbers.whole(result.original_height)
         if page.width is None:
             page.width, page.height = width, height
@@ -214,19 +235,18 @@ def _draw(thing: Thing, result: _Result, kind: str, page: Pictured) -> None:
             raise RecordFault(
                 "bad-image", f"another region says {page.width}×{page.height}, this one {width}×{height} pixels"
             )
-        thing.segmentation = _segmentation(result, kind, width, height)
+        thing.segmentation = _segmentation(shape, result, width, height)
     except RecordFault as fault:
         thing.fault = fault
     except ValueError:
         thing.fault = RecordFault("bad-shape", "original_width and original_height are no sizes in pixels")
 
 
-def _segmentation(result: _Result, kind: str, width: int, height: int) -> msgspec.Raw:
-    shape = decode_row(result.value, _SHAPE, "bad-shape")
+def _segmentation(shape: _Shape, result: _Result, width: int, height: int) -> msgspec.Raw:
     if result.image_rotation:
         raise RecordFault("bad-shape", "the picture was turned in Label Studio: turn the file itself")
-    if kind in _NO_AREA:
-        raise RecordFault("no-area", f"{kind} {result.id}")
+    if result.type.lower() in _NO_AREA:
+        raise RecordFault("no-area", f"{result.type.lower()} {result.id}")
     if shape.rle is not None:
         from stamp_data.sources.formats import brush, painted  # numpy, which a listing of datasets does without
 
@@ -248,11 +268,16 @@ def _segmentation(result: _Result, kind: str, width: int, height: int) -> msgspe
     raise RecordFault("bad-shape", f"nothing that is known is drawn by type {result.type[:40]!r}")
 
 
+def _pictures(task: _Task) -> dict[str, str]:
+    """The fields of a task that hold a picture, the likeliest first."""
+    texts = {key: value for key, value in task.data.items() if isinstance(value, str)}
+    named = [key for key, text in texts.items() if text.lower().endswith(SUFFIXES)]
+    return {key: texts[key] for key in (*_IMAGE_KEYS, *named) if key in texts}
+
+
 def _names(task: _Task) -> list[str]:
     """What the picture may be called here: as the task says, then by its base name, then as it was before it was uploaded."""
-    texts = {key: value for key, value in task.data.items() if isinstance(value, str)}
-    given = [texts[key] for key in _IMAGE_KEYS if key in texts]
-    given += [text for text in texts.values() if text.lower().endswith(SUFFIXES) and text not in given]
+    given = list(_pictures(task).values())
     names = [name for text in (*given[:1], task.file_upload or "") for name in _called(text)]
     return list(dict.fromkeys(names))
 

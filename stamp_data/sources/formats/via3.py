@@ -133,17 +133,14 @@ def _attributes(project: Project, name: str, rejects: RejectLog) -> Iterator[tup
 
 def _add(entry: Entry, key: str, piece: _Piece, attributes: dict[str, _Attribute]) -> None:
     """Put a piece into the entry of its view."""
-    said: dict[str, str] = {}
+    said: dict[str, str] = {} if piece.xy else entry.file_attributes
     for identity, value in piece.av.items():
         attribute = attributes.get(identity)
         if attribute and (text := _text(attribute, value)):
-            said[attribute.aname] = text
+            before = said.get(attribute.aname)  # names are not unique, and pieces of one picture have the same
+            said[attribute.aname] = f"{before};{text}" if before else text
     if piece.xy:
         entry.regions[key] = {"shape_attributes": _shape(piece.xy), "region_attributes": said}
-        return
-    for attribute_name, text in said.items():
-        before = entry.file_attributes.get(attribute_name)
-        entry.file_attributes[attribute_name] = f"{before};{text}" if before else text
 
 
 def _text(attribute: _Attribute, value: str) -> str:

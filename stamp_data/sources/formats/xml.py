@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -12,14 +14,17 @@ from stamp_schemas import StampError
 
 LIMIT = 1 << 30  # bytes
 DEEPEST = 64  # elements within each other
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([A-Za-z][\w.-]{0,40})["']""")
 
 
 def load_xml(path: Path, encoding: str = "") -> Element:
-    """The outermost element. encoding: of a file that is not UTF-8, whatever the file itself says.
+    """The outermost element. encoding: of a file that is not UTF-8; what it says itself, if not given.
 
     StampError for a file that is missing, too large, no XML, nested too deeply, or has a document type.
     """
-    data = bytes(as_utf8(read_buffer(path, LIMIT), path, encoding))
+    data = bytes(read_buffer(path, LIMIT))
+    data = bytes(as_utf8(data, path, encoding or _said(data)))
     builder = TreeBuilder()
     parser = expat.ParserCreate("utf-8")
     depth = 0
@@ -48,3 +53,16 @@ def load_xml(path: Path, encoding: str = "") -> Element:
     except expat.ExpatError as fault:
         raise StampError(f"{path}: XML is damaged: {fault}", WHOLE) from None
     return builder.close()
+
+
+def _said(data: bytes) -> str:
+    """The encoding that a file says it is in, "" if it says none that is known."""
+    if data[:2] in _UTF16:
+        return "utf-16"
+    declared = _DECLARED.match(data)
+    name = declared[1].decode() if declared else ""
+    try:
+        _ = name and b"x".decode(name)
+        return name
+    except (LookupError, UnicodeError):  # none that is known, or none of texts made of bytes
+        return ""

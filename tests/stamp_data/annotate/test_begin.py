@@ -96,6 +96,16 @@ def test_what_is_there_already_stays(sets: Path, tmp_path: Path) -> None:
         begin_from([str(tmp_path / "photos")], images, store)
 
 
+def test_pictures_of_the_same_bytes_are_all_begun(sets: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "twice.png").write_bytes((photos / "other-a.png").read_bytes())
+    images, store = Images(photos), Store(tmp_path / "out")
+    assert (told := begin_from([str(sets)], images, store)).known == told.begun == 3
+    one, other = store.peek("other-a.png"), store.peek("twice.png")
+    assert one is not None and other is not None and len(one.phrases) == 4
+    assert [(said.text, said.masks) for said in one.phrases] == [(said.text, said.masks) for said in other.phrases]
+
+
 def test_flagged_pictures_alone(tmp_path: Path) -> None:
     root = put_images(tmp_path / "photos", "a.png", "b.png", "c.png", "d.png")
     store = Store(root / "annotations")

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,25 @@ def test_undo_goes_on_after_a_reload(watched: Watched, served: Served) -> None:
     watched.keys("y")
     watched.wait("!annotate.session.redoable")
     assert pixels(served.document()).sum() == 242
+
+
+def test_who_leaves_while_something_is_not_saved_is_asked(watched: Watched, served: Served) -> None:
+    page, held, asked = watched.page, [], []
+    page.remove_listener("dialog", watched.on_dialog)
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.route("**/api/edit*", lambda route: held.append(route))  # no bound method: Playwright marks it
+    watched.say("it")
+    watched.wait("document.querySelector('#state').textContent === 'saving…'")
+    page.evaluate("void location.reload()")
+    deadline = time.monotonic() + 20
+    while not asked and time.monotonic() < deadline:
+        page.wait_for_timeout(15)
+    assert asked == ["beforeunload"] and watched.page.evaluate("annotate.session.waiting") == 1
+    held.pop().continue_()
+    watched.saved()
+    assert served.document().phrases[0].text == "it"
+    watched.open()  # nobody is asked, as nothing is open
+    assert asked == ["beforeunload"]
 
 
 def test_two_tabs_conflict_visibly_and_nothing_is_overwritten(chromium: Any, watched: Watched, served: Served) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from stamp_data.annotate import store
 from stamp_data.annotate.assist import UInt8
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.server import Clicker, Models
+from stamp_data.annotate.store import load_document
 from stamp_schemas import UsageFault
 
 from .making import HEIGHT, WIDTH, box, put_images
@@ -49,6 +51,19 @@ def test_pictures_and_what_is_said_of_them(served: Served) -> None:
     status, opened = served.ask("api/redo?image=1&revision=2", b"")
     assert opened["document"]["phrases"][0]["text"] == "the red cup"
     assert served.ask("api/list")[1]["images"][1]["accepted"] == 1
+
+
+def test_the_list_reads_only_files_that_have_changed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.ask("api/edit?image=0", EDIT)
+    read: list[str] = []
+    monkeypatch.setattr(store, "load_document", lambda path: (read.append(path.name), load_document(path))[1])
+    for _ in range(2):
+        assert served.ask("api/list")[1]["images"][0]["state"] == "done"
+    assert read == ["a.png.json"]
+    served.ask("api/undo?image=0&revision=1", b"")
+    assert served.ask("api/list")[1]["images"][0]["state"] == "untouched" and len(read) == 2
+    (served.folder / "a.png.json").unlink()
+    assert served.ask("api/list")[1]["images"][0]["state"] == "untouched" and len(read) == 2
 
 
 def test_sam_looks_at_the_picture_that_is_shown_and_at_the_next_one(tmp_path: Path) -> None:

@@ -228,3 +228,14 @@ def test_it_reads_as_a_build_is_told_to(tmp_path: Path) -> None:
     assert "refused" in codes(about(examine(tmp_path), "labelme"))
     read = about(examine(tmp_path, reading=Reading(encoding="gbk")), "labelme")
     assert not codes(read) and read.splits[0].counts.sentences == 1
+
+
+def test_labelme_files_are_found_in_the_folders_of_folders(tmp_path: Path) -> None:
+    """As `export --to labelme` writes them: SET/SPLIT/KEY.json."""
+    shape = {"label": "cup", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}
+    folder = tmp_path / "pets/val"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+    Image.new("RGB", (64, 48)).save(folder / "a.png")
+    report = about(examine(tmp_path), "labelme")
+    assert report.state == "ready" and [split.split for split in report.splits] == ["val"]

@@ -49,12 +49,14 @@ def expected(loaded: Loaded, dialogue: Dialogue, form: str) -> Talk:
     targets = iter(dialogue.targets)
     for turn in dialogue.messages:
         text = "".join(part.text if part.type == "text" else "<image>" for part in turn.content)
-        while form == "ms-swift" and turn.role == "assistant" and SEG in text:
+        before, *parts = text.split(SEG) if turn.role == "assistant" else [text]
+        for part in parts:
             target = loaded.record.targets[next(targets)]
             x, y, width, height = target.bbox
-            boxes += [(x, y, x + width, y + height)] if target.area else []
-            text = text.replace(SEG, "<bbox>" if target.area else "nothing", 1)
-        turns.append((turn.role, text))
+            boxes += [(x, y, x + width, y + height)] if target.area and form == "ms-swift" else []
+            there = "<bbox>" if form == "ms-swift" else SEG
+            before += (there if target.area else "nothing") + part
+        turns.append((turn.role, before))
     shown = any("<image>" in text for _, text in turns)
     return (loaded.image or b"") if shown else b"", tuple(turns), tuple(boxes)
 

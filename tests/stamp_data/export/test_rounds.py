@@ -13,7 +13,10 @@ import pytest
 from stamp_data.export import export_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.synth import synthesize
+from stamp_schemas import Annotation, ImageRef, Request, Target
 
+from ..making import ListSource, box, draw
+from ..making import build as make
 from ..raw import build
 
 
@@ -78,3 +81,37 @@ def test_json_and_hugging_face_keep_the_rounds(sets: tuple[Path, Path], tmp_path
     rows = [row for path in (tmp_path / "hf").rglob("*.parquet") for row in pq.read_table(path).to_pylist()]
     said = {expression for row in rows for expression in row["expressions"]}
     assert {expression for one in joined for expression in one.expressions} <= said
+
+
+@pytest.mark.parametrize("form", ["coco", "labelme", "label_studio", "masks", "saco"])
+def test_what_is_lost_is_counted_by_the_requests(form: str, sets: tuple[Path, Path], tmp_path: Path) -> None:
+    """In both sets the same phrases are held and lost, whatever they are joined with."""
+    reports = [export_sets([one], form, tmp_path / one.parts[-3], allow_loss=True) for one in sets]
+    found = [[getattr(one, what) for what in ("found", "written")] for one in reports]
+    assert found[0] == found[1]
+    assert [(loss.code, loss.what, loss.count) for loss in reports[0].losses] == [
+        (loss.code, loss.what, loss.count) for loss in reports[1].losses
+    ]
+
+
+def test_of_a_joined_dialogue_one_part_may_be_lost(tmp_path: Path) -> None:
+    """The words of two requests mean two masks; the others go out."""
+    targets = [Target("left", [box(0, 0, 9, 9)], ["1"]), Target("right", [box(20, 0, 29, 9)], ["2"])]
+    requests = [
+        Request(str(number), text, [target], ("tiny.json", "x"))
+        for number, (text, target) in enumerate([("a dog", 0), ("a dog", 1), ("a cat", 1), ("a cow", 0)])
+    ]
+    picture = ImageRef(draw(tmp_path / "raw", "a.png", 40, 30, 1))
+    folder = make(
+        ListSource(tmp_path / "raw", [Annotation("1", ("tiny.json", "x"), picture, targets, requests)]),
+        tmp_path / "sets",
+        rounds=4,
+    )
+    with ShardSet(folder) as shards:
+        assert [len(one.rounds) for loaded in shards for one in loaded.record.dialogues] == [4]
+    report = export_sets([folder], "masks", tmp_path / "out", allow_loss=True)
+    (lost,) = [json.loads(line) for line in (tmp_path / "out/losses.jsonl").read_text().splitlines()]
+    assert (lost["code"], lost["what"], lost["count"]) == ("same-words", "dialogues", 1)
+    assert (report.found.dialogues, report.written.dialogues) == (4, 3) and " 3 dialogues, " in report.summary()
+    rows = [json.loads(line) for line in (tmp_path / "out/tiny/train.jsonl").read_text().splitlines()]
+    assert sum(len(row["phrase"]) for row in rows) == 3

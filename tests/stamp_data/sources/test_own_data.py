@@ -150,6 +150,16 @@ def test_labelme_phrases_groups_and_ignored(tmp_path: Path) -> None:
     assert record.targets[1].categories == ["plate"]
 
 
+def test_every_description_of_a_group_is_a_phrase_of_it(tmp_path: Path) -> None:
+    shapes = [
+        shape("cup", group_id=1, description=text) for text in ("the left cup", "", "one in blue", "the left cup")
+    ]
+    write_json(tmp_path / "a.json", labelme(shapes))
+    (record,), rejects = read("labelme", tmp_path)
+    assert [(r.text, r.targets) for r in record.requests] == [("the left cup", [0]), ("one in blue", [0])]
+    assert len(record.targets[0].regions) == len(shapes) and not rejects
+
+
 @pytest.mark.parametrize("size", [(60.0, 40.0), ("60", "40")])
 def test_labelme_numbers_may_be_whole_floats_or_texts(tmp_path: Path, size: tuple[object, object]) -> None:
     cup = shape("cup", [["1", "1"], ["9", 1.0], [9, "9.5"]], group_id=1.0)  # type: ignore[list-item]
@@ -244,9 +254,8 @@ def test_a_broken_labelme_file_is_rows(tmp_path: Path, value: Json, expected: li
 
 def test_labelme_is_found_by_what_its_files_say(tmp_path: Path) -> None:
     write_json(tmp_path / "other.json", {"text": [], "shapes": []})
-    write_json(tmp_path / "deep/er/a.json", labelme([]))
     assert LabelMe.find(tmp_path) == [] and LabelMe.find(tmp_path / "other.json") == []
-    write_json(tmp_path / "cam1/a.json", labelme([]))
+    write_json(tmp_path / "cam1/day2/a.json", labelme([]))
     assert LabelMe.find(tmp_path) == [""] and LabelMe.find(tmp_path / "cam1") == [""]
     with pytest.raises(StampError, match="holds no JSON file"):
         open_source("labelme", write_json(tmp_path / "none/a.txt", {}).parent)

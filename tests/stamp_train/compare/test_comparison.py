@@ -45,7 +45,9 @@ class Links(HTMLParser):
         self.asked: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.asked += [value or "" for name, value in attrs if name in ("src", "href") and value not in ("data:,", "#content")]
+        self.asked += [
+            value or "" for name, value in attrs if name in ("src", "href") and value not in ("data:,", "#content")
+        ]
 
 
 def call(world: Path, *more: str) -> list[str]:

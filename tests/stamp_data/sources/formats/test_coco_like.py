@@ -181,6 +181,19 @@ def test_paco_names_parts(tmp_path: Path) -> None:
     assert found.phrases == ["dog", "the inner body of the mug"] and not found.rows
 
 
+def test_a_category_that_has_two_names_is_told(tmp_path: Path) -> None:
+    """Nobody knows which of them an annotation means."""
+    put(tmp_path / "data", "a.jpg")
+    held = lvis([photo(7, file_name="a.jpg")], [])
+    held["categories"] = [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 1, "name": "cow"}]
+    held["annotations"] = [
+        {"id": number, "image_id": 7, "category_id": number, "segmentation": polygon(CORNERS)} for number in (1, 2)
+    ]
+    found = Said(write_json(tmp_path / "data/l.json", held), tmp_path / "out", "lvis")
+    assert found.phrases == ["cat"]
+    assert found.reasons == [("annotation 1", "no-phrase"), ("categories[2]", "duplicate-id")]
+
+
 @pytest.mark.parametrize("name", ["saco", "lvis"])
 @pytest.mark.parametrize("content", [b"", b"[", b'{"images": 3}', b'{"annotations": []}'])
 def test_a_file_that_is_none_ends_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:

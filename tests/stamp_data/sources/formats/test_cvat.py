@@ -71,6 +71,33 @@ def test_polygons_boxes_ellipses_and_masks(tmp_path: Path) -> None:
     assert np.mean(found.mask("oval") != np.asarray(drawn)) < 0.03
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "windows-1251", "gbk"])
+def test_a_file_in_the_encoding_that_it_says(encoding: str, tmp_path: Path) -> None:
+    """As XML has it: by a byte-order mark, or in its first line."""
+    root = tmp_path / "data"
+    put(root, "images/a.jpg")
+    path = write(root, image(0, polygon("кружка", CORNERS)), head=f'<?xml version="1.0" encoding="{encoding}"?>')
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path.joinpath("annotations.xml").write_bytes((mark + path.joinpath("annotations.xml").read_text()).encode(encoding))
+    assert Said(root, tmp_path / "out", "cvat").phrases == ["кружка"]
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "zip", "undefined", "utf-8"])
+def test_an_encoding_that_is_none_ends_in_one_line(encoding: str, tmp_path: Path) -> None:
+    root = write(tmp_path, image(0), head=f'<?xml version="1.0" encoding="{encoding}"?>')
+    path = root / "annotations.xml"
+    path.write_bytes(path.read_bytes().replace(b"a.jpg", b"\xff.jpg"))
+    with refused("annotations.xml"):
+        Said(path, tmp_path / "out", "cvat")
+
+
+def test_attributes_of_one_name_are_all_said(tmp_path: Path) -> None:
+    twice = polygon("car", CORNERS, expression="left car").replace("</polygon>", "")
+    twice += '<attribute name="expression">the red one</attribute></polygon>'
+    found = said(tmp_path, image(0, twice))
+    assert found.phrases == ["left car", "the red one"] and not found.rows
+
+
 def test_attributes_are_phrases_and_labels_where_there_are_none(tmp_path: Path) -> None:
     shapes = [
         polygon("car", CORNERS, expression="the red car", expression_2="left car", color="red"),

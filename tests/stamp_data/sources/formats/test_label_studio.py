@@ -189,6 +189,27 @@ def test_pictures_are_found_by_what_is_left_of_their_names(data: Json, picture: 
     assert found.phrases == ["cup"] and not found.rows
 
 
+@pytest.mark.parametrize("other", [{"to_name": "second"}, {"item_index": 1}])
+def test_regions_of_another_picture_of_the_task_are_told(other: Json, tmp_path: Path) -> None:
+    """A task may show several pictures; the first is read."""
+    shapes = [region(name, "polygonlabels", name, points=percents(CORNERS)) for name in ("car", "cup")]
+    data = {"image": "a.jpg", "second": "b.jpg"}
+    nothing = text("n", "a cow", field="no_target") | other
+    found = said(
+        tmp_path, {**task(1, shapes[0], shapes[1] | other, nothing), "data": data}, pictures=("a.jpg", "b.jpg")
+    )
+    assert found.phrases == ["car"]
+    assert found.reasons == [("task 1 result[1]", "unused-entry"), ("task 1 result[2]", "unused-entry")]
+
+
+def test_two_areas_of_one_id_are_told(tmp_path: Path) -> None:
+    """Tools that write tasks for import do not all count regions; Label Studio shows the first of them."""
+    shapes = [region("same", "polygonlabels", "car", points=percents(points)) for points in (CORNERS, TRIANGLE)]
+    good = region("other", "polygonlabels", "cup", points=percents(CORNERS))
+    found = said(tmp_path, task(1, *shapes, good))
+    assert found.phrases == ["cup"] and found.reasons == [("task 1 result[0]", "duplicate-id")]
+
+
 def test_relations_between_regions_are_passed_over(tmp_path: Path) -> None:
     arrow = {"from_id": "g", "to_id": "g", "type": "relation", "direction": "right", "labels": ["left of"]}
     found = said(tmp_path, task(1, region("g", "polygonlabels", "car", points=percents(CORNERS)), arrow))

@@ -88,6 +88,21 @@ def test_splits_and_names_of_scene_parse(tmp_path: Path) -> None:
         Said(root, tmp_path / "again", "ade20k")
 
 
+@pytest.mark.parametrize("root", ["annotations", "annotations/training", "annotations/training/ADE_train_1.png"])
+@pytest.mark.parametrize("is_here", [False, True])
+def test_pictures_beside_the_maps_that_the_root_names(
+    root: str, is_here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "images/training/ADE_train_1.jpg")
+    save(tmp_path / "annotations/training/ADE_train_1.png", blocks(1, 2))
+    given = tmp_path / root
+    if is_here and given.is_dir():
+        monkeypatch.chdir(given)
+        given = Path()
+    found = Said(given, tmp_path / "out", "ade20k")
+    assert found.phrases == ["building", "wall"] and not found.rows and found.records == {"train": 1}
+
+
 def whole(root: Path, objects: list[Any], classes: npt.NDArray[np.int32], name: str = "ADE_train_00000001") -> None:
     """A picture of the whole set. classes: [height, width] numbers of classes."""
     put(root, f"{name}.jpg")

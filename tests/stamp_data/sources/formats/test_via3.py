@@ -82,6 +82,14 @@ def test_phrases_choices_and_nothing(tmp_path: Path) -> None:
     assert np.array_equal(found.mask("left car"), polygon_mask(CORNERS)) and not found.mask("a cow").any()
 
 
+def test_attributes_of_one_name_are_all_said(tmp_path: Path) -> None:
+    """Their ids tell them apart, in a region and in a piece about the whole picture."""
+    content = project(piece([7, *flat(CORNERS)], _1="left car", _4="the red one"), piece([], _3="a cow", _5="a dog"))
+    more = {"4": ATTRIBUTES["1"] | {"desc": "once more"}, "5": ATTRIBUTES["3"]}
+    found = said(tmp_path, content | {"attribute": ATTRIBUTES | more})
+    assert found.phrases == ["a cow", "a dog", "left car", "the red one"] and not found.rows
+
+
 def test_pictures_of_several_views_and_addresses(tmp_path: Path) -> None:
     files = {
         "1": file("a.jpg"),
