@@ -44,7 +44,7 @@ class Links(HTMLParser):
         super().__init__()
         self.asked: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - of the parser
         self.asked += [
             value or "" for name, value in attrs if name in ("src", "href") and value not in ("data:,", "#content")
         ]
