@@ -126,16 +126,18 @@ def test_chat(chromium: Any, axe: Path, talking: Running) -> None:
 
 def test_the_page_of_an_evaluation(chromium: Any, axe: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from stamp_train.eval.page import write_page
+    from stamp_train.eval.page import read_against, write_page
     from stamp_train.eval.session import Session
 
-    from .stamp_train.eval.made_sets import make_shards
     from .stamp_train.eval.test_session import labels_of
+    from .stamp_train.runs import make_shards
 
     session = Session(labels_of(make_shards(tmp_path / "shards"), tmp_path / "out"))
     session.work(lambda *_: None)
-    write_page(tmp_path / "out", *session.results(), session.sets, "stamp")
-    assert faults(chromium, axe, (tmp_path / "out/page.html").as_uri(), press("?")) == []
+    session.results()
+    write_page(tmp_path / "out", *session.results(), session.sets, "stamp", against=read_against(tmp_path / "out"))
+    acts = (click(".case"), press("j"), press("Escape"), press("?"))
+    assert faults(chromium, axe, (tmp_path / "out/page.html").as_uri(), *acts) == []
 
 
 def test_the_page_of_a_comparison(chromium: Any, axe: Path, tmp_path: Path) -> None:
