@@ -33,9 +33,9 @@ class Answered(msgspec.Struct):
 
 
 class CaseView(msgspec.Struct):
-    """A mask of a case. kind: `none`, `one`, or `several` where the answer has more. area: share of the picture that the true mask
-    has; words: of the expression. picture: number of it, -1 where the record cannot be read any more. truth: SVG path. place: of
-    the set. own, other: what this evaluation says, and what one does that it is compared with.
+    """A mask of a case. kind: `none`, `one`, or `several` where the answer has more. area: of the true mask, as a share of the
+    picture; words: of the expression. picture: number of it, -1 where the record cannot be read any more. truth: SVG path.
+    place: of the set. own, other: what this evaluation says, and what one does that it is compared with.
     """
 
     set: str

@@ -50,8 +50,8 @@ def write_page(
 ) -> int:
     """Write `page.html` into the folder of an evaluation; how many masks it shows, which are some of the first variant's.
 
-    sets: that were evaluated, open. convention: of the numbers in the tables. seed: of the random choice. UsageFault if `against`
-    has scored none of these cases.
+    sets: that were evaluated, open. convention: of the numbers in the tables. seed: of the random choice. UsageFault if
+    `against` has scored none of these cases.
     """
     scored = [line for line in lines if line.score]
     worst, others = choose(scored, seed)

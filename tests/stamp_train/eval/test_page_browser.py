@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from stamp_schemas import UsageFault
@@ -33,10 +34,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line]]:
     for number, line in enumerate(lines):
         line.iou = round(0.05 + 0.9 * number / len(lines), 3)
         line.flags = ["no_seg"] if number == 2 else []
-    other = [
-        Line(**{**{name: getattr(line, name) for name in Line.__struct_fields__}, "iou": max(0.0, line.iou - 0.05)})
-        for line in lines
-    ]
+    other = [msgspec.structs.replace(line, iou=max(0.0, line.iou - 0.05)) for line in lines]
     other[0].iou = 0.5
     (home / "other").mkdir()
     write_results(home / "other", results, other)
