@@ -25,10 +25,11 @@ IOUS = "[...document.querySelectorAll('.case b')].map((node) => Number(node.text
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line]]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line], Path]:
     """An evaluation beside one that is a little worse in every case but the first."""
     home = tmp_path_factory.mktemp("page")
-    session = Session(labels_of(make_shards(home / "shards"), home / "out"))
+    shards = make_shards(home / "shards")
+    session = Session(labels_of(shards, home / "out"))
     session.work(lambda *_: None)
     results, lines = session.results()
     for number, line in enumerate(lines):
@@ -39,17 +40,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line]]:
     (home / "other").mkdir()
     write_results(home / "other", results, other)
     write_page(home / "out", results, lines, session.sets, "stamp", against=read_against(home / "other"))
-    return home, lines
+    return home, lines, shards
 
 
 @pytest.fixture
-def watched(chromium: Any, world: tuple[Path, list[Line]]) -> Iterator[Watched]:
+def watched(chromium: Any, world: tuple[Path, list[Line], Path]) -> Iterator[Watched]:
     watched = Watched(chromium, (world[0] / "out/page.html").as_uri())
     yield watched
     watched.close()
 
 
-def test_cases_are_sorted_and_filtered(watched: Watched, world: tuple[Path, list[Line]]) -> None:
+def test_cases_are_sorted_and_filtered(watched: Watched, world: tuple[Path, list[Line], Path]) -> None:
     page, lines = watched.page, world[1]
     ious = sorted(line.iou for line in lines)
     assert page.evaluate(IOUS) == pytest.approx(ious)
@@ -80,7 +81,9 @@ def test_cases_are_sorted_and_filtered(watched: Watched, world: tuple[Path, list
     assert watched.count(".case") == counts[first]
 
 
-def test_a_case_is_shown_large_with_both_masks_and_the_other(watched: Watched, world: tuple[Path, list[Line]]) -> None:
+def test_a_case_is_shown_large_with_both_masks_and_the_other(
+    watched: Watched, world: tuple[Path, list[Line], Path]
+) -> None:
     page, lines = watched.page, world[1]
     assert page.inner_text("table >> nth=0").count("this evaluation") == 1  # one's own comes first
     page.click(".case >> nth=0")
@@ -99,7 +102,7 @@ def test_a_case_is_shown_large_with_both_masks_and_the_other(watched: Watched, w
     watched.keys("j")
     watched.wait(f"document.querySelector('#large b').textContent === '{lines[1].iou:.3f}'")
     commands = page.evaluate("[...document.querySelectorAll('#large .command')].map((node) => node.value)")
-    assert f"--key {lines[1].id.partition('/')[0]}" in commands[0] and str(world[0] / "shards") in commands[0]
+    assert f"--key {lines[1].id.partition('/')[0]}" in commands[0] and str(world[2]) in commands[0]
     with page.expect_download() as download:
         page.click("#large .toggle:has-text('List of')")
     (row,) = map(json.loads, Path(download.value.path()).read_text().splitlines())
@@ -108,8 +111,8 @@ def test_a_case_is_shown_large_with_both_masks_and_the_other(watched: Watched, w
     watched.wait("document.activeElement.className === 'case'")
 
 
-def test_another_evaluation_has_to_be_of_these_cases(world: tuple[Path, list[Line]], tmp_path: Path) -> None:
-    session = Session(labels_of(world[0] / "shards", world[0] / "out"))
+def test_another_evaluation_has_to_be_of_these_cases(world: tuple[Path, list[Line], Path], tmp_path: Path) -> None:
+    session = Session(labels_of(world[2], world[0] / "out"))
     results, lines = session.results()
     for line in (strange := read_lines(world[0] / "other/cases.jsonl")):
         line.id = f"no-{line.id}"
