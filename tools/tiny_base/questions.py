@@ -233,7 +233,10 @@ def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
     """From which to which of the parts that a side of the picture is cut into a thing reaches; not where it just touches one."""
     for thing, drawn in enumerate(scene.things):
         left, top, right, bottom = drawn.visible.bounds
-        spans = (("from left to right", left, right, scene.width, 8), ("from top to bottom", top, bottom, scene.height, 6))
+        spans = (
+            ("from left to right", left, right, scene.width, 8),
+            ("from top to bottom", top, bottom, scene.height, 6),
+        )
         for words, low, high, extent, parts in spans:
             first, last = low / extent * parts, high / extent * parts
             query = describe(scene, thing, rng, _REFERRED, brief=bool(rng.random() < 0.5))
