@@ -75,7 +75,7 @@ def test_a_fork_says_what_is_other_than_where_it_comes_from(tmp_path: Path) -> N
     ("overrides", "told"),
     [
         (("method.head=patch",), "method.head: fine -> patch"),
-        (("model.shape.layers=2",), "model.shape.layers: 3 -> 2"),
+        (("model.tuning=lora",), "model.tuning: full -> lora"),
         (("method={name: text4seg}",), "method.name: stamp -> text4seg"),
     ],
 )
