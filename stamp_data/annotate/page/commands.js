@@ -1,5 +1,7 @@
 // Everything that can be done, once: its key, the words on its button, and what it does. `?` shows this table.
 
+import { switchTheme } from "./dom.js";
+import { describe, propose, reject } from "./proposals.js";
 import { grown, shrunk, union, without } from "./runs.js";
 
 const SIZES = [1, 2, 3, 5, 8, 12, 20, 32, 50, 80, 120, 200, 320];
@@ -10,8 +12,9 @@ export const COMMANDS = [
   ["t", "Edit text", "phrase", (page) => page.session.phrase && page.focus(`text-${page.session.phrase}`)],
   ["0", "Nothing here…", "phrase", (page) => page.askNothing()],
   ["Enter", "Accept", "phrase", (page) => page.tools.close() || page.accept()],
-  ["*", "Ask the model", "phrase", (page) => page.propose()],
-  ["R", "Reject proposal", "phrase", (page) => page.reject()],
+  ["*", "Ask the model", "phrase", propose],
+  ["N", "Phrases by the model", "phrase", describe],
+  ["R", "Reject proposal", "phrase", reject],
   ["w", "Needs work", "phrase", (page) => page.status("needs work")],
   ["j", "Next phrase", "phrase", (page) => page.turn("phrases", "phrase", 1)],
   ["k", "Phrase before", "phrase", (page) => page.turn("phrases", "phrase", -1)],
@@ -55,8 +58,9 @@ export const COMMANDS = [
   ["=", "Zoom in", "view", (page) => page.stage.zoom(1.25)],
   ["-", "Zoom out", "view", (page) => page.stage.zoom(0.8)],
   ["v", "Whole picture", "view", (page) => page.stage.fit()],
-  ["V", "One to one", "view", (page) => page.stage.zoom(1 / page.stage.scale)],
+  ["V", "One to one", "view", (page) => page.stage.oneToOne()],
   ["P", "Patches", "view", (page) => page.patches()],
+  ["M", "Model beside mine", "view", (page) => page.compare.toggle(page)],
   ["o", "Hide masks", "view", (page) => page.hide()],
   ["z", "Undo", "page", (page) => page.session.undo()],
   ["y", "Redo", "page", (page) => page.session.redo()],
@@ -64,7 +68,7 @@ export const COMMANDS = [
   ["a", "Picture before", "page", (page) => page.go(page.session.index - 1)],
   ["u", "Next unfinished", "page", (page) => page.go(page.unfinished())],
   ["g", "List of pictures", "page", (page) => page.showList()],
-  ["q", "Dark or light", "page", (page) => page.theme()],
+  ["q", "Dark or light", "page", () => switchTheme()],
   ["?", "Keys", "page", (page) => page.help()],
 ];
 

@@ -81,7 +81,7 @@ export class Session {
     return done;
   }
 
-  /** Things by id as they are to be, null for what is to go; shown now, kept as soon as the server has it. */
+  /** Things by id as they are to be, null for what is to go, or the picture's notes; shown now, kept as soon as the server has it. */
   edit(change) {
     const index = this.index;
     if (!this.document || this.stopped) return;
@@ -89,6 +89,7 @@ export class Session {
     for (const kind of ["phrases", "masks", "dialogues"]) {
       for (const [id, thing] of Object.entries(change[kind] ?? {})) put(this.document[kind], id, thing);
     }
+    if (change.notes !== undefined) this.document.notes = change.notes;
     this.waiting += 1;
     this.state = "saving";
     this.undoable = true;
@@ -118,11 +119,11 @@ export class Session {
       await work();
     } catch (fault) {
       if (!(fault instanceof api.Refusal)) throw fault;
-      this.state = fault.conflict ? "conflict" : "lost";
+      this.state = fault.status === 409 ? "conflict" : "lost";
       this.waiting = 0;
       this.why = fault.message;
       this.told(fault.message);
-      if (fault.conflict || fault.lost) return;
+      if (fault.status === 409 || fault.status === 0) return;
       const saved = await api.open(this.index).catch((other) => { this.why = other.message; });
       if (saved) this.show(saved);
     }

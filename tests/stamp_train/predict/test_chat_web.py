@@ -9,7 +9,6 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,9 +22,8 @@ from stamp_train.backbones.presets import build_preset
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.methods.embedding.settings import EmbeddingSettings
 from stamp_train.predict import Segmenter
-from stamp_train.predict.chat import page
 from stamp_train.predict.chat.conversations import MOST_HELD
-from stamp_train.predict.chat.server import MOST_ASKED, MOST_UPLOADED, open_server
+from stamp_train.predict.chat.server import FILES, MOST_ASKED, MOST_UPLOADED, open_server
 
 from .chatting import Served, events, scene, tiny_segmenter
 
@@ -68,11 +66,10 @@ def test_the_page_loads_nothing_from_elsewhere(served: Served) -> None:
 
 
 def test_every_file_of_the_page_is_served_and_no_other(served: Served) -> None:
-    there = {path.name for path in Path(page.__file__).parent.iterdir() if path.is_file() and path.suffix != ".py"}
-    assert there | set(page.SHARED) == set(page.FILES)
-    for name in page.FILES:
+    assert {"app.js", "chat.css", "page.css", "dom.js"} <= FILES.names.keys()
+    for name in FILES.names:
         assert served.status(name) == 200
-    for name in ("__init__.py", "../server.py", "page/app.js", "api/", "api/say"):
+    for name in ("__init__.py", "index.html", "shell.html", "../server.py", "page/app.js", "api/", "api/say"):
         assert served.status(name) == 404
 
 
