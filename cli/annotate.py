@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 REVIEW, ASK, MODEL = panels("Review of what is there", "A model to ask", "The model that is to learn from it")
 FOLDER, STATS, PATCH = "annotations", "stats", "patch"
+SEEN = ".seen"  # within a folder of annotations
 TOLD = 3  # names
 LONGEST = 200  # characters of who made something
 
@@ -59,11 +60,13 @@ def annotate(
         bool, REVIEW("--flagged", help="Only pictures of which `inspect` would flag something, as they are now.")
     ] = False,
     predict: Annotated[
-        Path | None, ASK(help="A checkpoint that proposes masks for phrases: folder of a model, or of a training run.")
+        Path | None, ASK(help="A checkpoint that proposes masks, and phrases: folder of a model, or of a training run.")
     ] = None,
     assist: Annotated[
         str,
-        ASK(help="sam=PATH: SAM finds what is pointed at: an official file, a Hugging Face folder, or a cached model."),
+        ASK(
+            help="sam=PATH: SAM or SAM 2 finds what is pointed at; a Hugging Face folder, a cached model, or an official file."
+        ),
     ] = "",
     device: Annotated[
         str, ASK(help="Of --predict and --assist: auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …")
@@ -116,7 +119,7 @@ def annotate(
         if flagged_only:
             _keep_flagged(found, store, model)
         proposer = None if predict is None else _proposer(predict, device)
-        models = Models(proposer, _clicker(assist, device) if assist else None)
+        models = Models(proposer, _clicker(assist, device, folder) if assist else None)
         server = open_server(found, store, port, model, models)
         server.run(lambda address: say(f"{address}\n{len(found.names)} pictures; Ctrl-C ends it. {_next(own, folder)}"))
     return None
@@ -153,23 +156,25 @@ def _keep_flagged(images: Images, store: Store, model: Model) -> None:
 
 
 def _proposer(checkpoint: Path, device: str) -> Proposer:
-    """The model behind `--predict`; stamp_data knows it as a function."""
+    """The model behind `--predict`; stamp_data knows it as functions."""
     from stamp_data.annotate.server import Proposer
     from stamp_train.predict import Segmenter
     from stamp_train.predict.proposals import Proposer as Asked
 
     hide_loading_bars()
-    return Proposer(str(checkpoint), Asked(Segmenter.from_pretrained(checkpoint, device)))
+    asked = Asked(Segmenter.from_pretrained(checkpoint, device))
+    return Proposer(str(checkpoint)[-LONGEST:], asked, asked.describe)
 
 
-def _clicker(spec: str, device: str) -> Clicker:
+def _clicker(spec: str, device: str, folder: Path) -> Clicker:
+    """The model behind `--assist`. folder: of the annotations, where it is kept what the model sees in pictures."""
     from stamp_data.annotate.server import Clicker
     from stamp_train.predict.opening import pick_device
-    from stamp_train.predict.pointing import open_clicks
+    from stamp_train.predict.pointing import Embeddings, open_clicks
 
     hide_loading_bars()
-    clicks = open_clicks(spec, pick_device(device))
-    return Clicker(spec, clicks, clicks.prepare)
+    clicks = open_clicks(spec, pick_device(device), Embeddings(folder / SEEN))
+    return Clicker(spec[-LONGEST:], clicks, clicks.prepare)
 
 
 def _counter(tokenizer: Path | None) -> TokenCounter | None:

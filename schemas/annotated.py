@@ -14,6 +14,7 @@ from stamp_schemas.record import RLE
 ANNOTATED_SCHEMA: Literal["stamp.annotations/1"] = "stamp.annotations/1"
 MOST = 1000  # phrases, masks or dialogues of one picture
 MOST_TURNS = 100
+FILE_LIMIT = 1 << 30  # bytes of a file
 LINK = re.compile(r"\[([^\[\]]*)\]\(([\w.-]{1,64})\)")
 """In an answer: `[words](p1)`, words of the answer that stand for what phrase p1 names."""
 
@@ -66,8 +67,19 @@ class DrawnMask(msgspec.Struct, omit_defaults=True):
     proposal: Proposal | None = None
 
 
+class ProposedText(msgspec.Struct, omit_defaults=True):
+    """A phrase as a model worded it, whatever became of it."""
+
+    model: Name
+    text: Said
+    at: Name = ""
+
+
 class SaidPhrase(msgspec.Struct, omit_defaults=True):
-    """A phrase and the masks that it names together. nothing: it names nothing in the picture, and why."""
+    """A phrase and the masks that it names together. nothing: it names nothing in the picture, and why.
+
+    proposal: of a phrase that no person thought of.
+    """
 
     id: Id
     text: Said
@@ -76,6 +88,7 @@ class SaidPhrase(msgspec.Struct, omit_defaults=True):
     status: Status = "new"
     notes: Said = ""
     made: Made = msgspec.field(default_factory=Made)
+    proposal: ProposedText | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.masks)) < len(self.masks):

@@ -45,7 +45,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class _Found:
-    """A record of a picture. digest: xxh3-64 of the picture's bytes. name: what says so. of_set: the set's name, if it is one."""
+    """A record of a picture. digest: xxh3-64 of the picture's bytes. name: what says so. of_set: the set's name."""
 
     digest: int
     record: Record

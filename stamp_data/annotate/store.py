@@ -23,6 +23,7 @@ from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import RLE, StampError
 from stamp_schemas.annotated import (
     ANNOTATED_SCHEMA,
+    FILE_LIMIT,
     AnnotatedImage,
     DrawnMask,
     ImageFile,
@@ -35,7 +36,6 @@ from stamp_schemas.extras import PROJECT
 
 SUFFIX = ".json"
 JOURNALS = ".journal"
-LIMIT = 1 << 30  # bytes of a file
 KEPT = 8  # pictures whose changes are in memory
 LONGEST = 200  # bytes of a picture's name that can be that of files; those of writers are longer
 HINT = "mend the file, or take it away: what its journal knows is done again"
@@ -207,7 +207,7 @@ class Store:
 def load_document(path: Path) -> AnnotatedImage:
     """A file of annotations, with masks that are proven to be good; StampError names the file and the fault."""
     try:
-        document = msgspec.json.decode(read_plain(path, LIMIT), type=AnnotatedImage)
+        document = msgspec.json.decode(read_plain(path, FILE_LIMIT), type=AnnotatedImage)
         for mask in document.masks:
             _check_mask(mask, document.image)
     except UNDECODABLE as fault:
@@ -232,9 +232,12 @@ def _check(mask: RLE, image: ImageFile) -> None:
 
 
 def _author(thing: SaidPhrase | DrawnMask | SaidDialogue | None) -> str:
-    """The model whose proposal a mask still is, else ""."""
-    proposal = thing.proposal if isinstance(thing, DrawnMask) else None
-    return proposal.model if proposal and isinstance(thing, DrawnMask) and thing.rle == proposal.rle else ""
+    """The model that proposed a mask which nobody changed, or worded a phrase that nobody has looked at; else ""."""
+    if thing is None or isinstance(thing, SaidDialogue) or thing.proposal is None:
+        return ""
+    if isinstance(thing, DrawnMask):
+        return thing.proposal.model if thing.rle == thing.proposal.rle else ""
+    return thing.proposal.model if thing.status == "proposed" else ""
 
 
 def _now() -> str:

@@ -39,8 +39,8 @@ class SetFault(StampError):
 class Planned(msgspec.Struct):
     """One record to be.
 
-    picture_bytes: size of the picture's file when the plan was made, -1 if there is none. patches: that are to be applied to it,
-    in this order; unset without any, so that a patch changes no task but those of its records.
+    picture_bytes: size of the picture's file when the plan was made, -1 if there is none. patches: to be applied to it, in this
+    order; unset without any, so that a patch changes no task but those of its records.
     """
 
     key: str

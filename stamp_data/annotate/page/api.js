@@ -20,6 +20,9 @@ export const imageAddress = (image) => `api/image?${new URLSearchParams({ image 
 /** Masks that the model proposes for phrases: {model, masks: [{size, counts} or null]}. */
 export const propose = (image, phrases) => askJson("api/propose", { image }, sending({ phrases }));
 
+/** What the model sees and draws: {model, phrases, masks, undrawn}; the last says how many more it names. */
+export const describe = (image) => askJson("api/describe", { image }, { method: "POST" });
+
 /** Help with drawing: {masks: [{size, counts}], path: [[x, y]], model} for a tool of `assist.py` and places [x, y]. */
 export const suggest = (image, tool, places, more = {}) => askJson("api/suggest", { image }, sending({ tool, places, ...more }));
 

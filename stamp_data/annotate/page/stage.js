@@ -15,7 +15,7 @@ export class Stage extends View {
   /** draw: called with (context, stage) to draw what is not yet a mask. */
   constructor(session, draw) {
     super(byId("stage"));
-    Object.assign(this, { session, draw, hidden: false, opacity: 0.25, asked: false, cursor: null, frames: [] });
+    Object.assign(this, { session, draw, hidden: false, bare: false, opacity: 0.25, asked: false, cursor: null, frames: [] });
     this.moved = () => this.follow();
     this.image = byId("image");
     this.masks = byId("masks-canvas").getContext("2d");
@@ -108,7 +108,7 @@ export class Stage extends View {
       const named = !said || said.masks.includes(mask.id), path = this.path(mask);
       this.masks.fillStyle = this.masks.strokeStyle = mask.role === "ignore" ? "#8a8a8a" : colour(mask.id);
       this.masks.globalAlpha = named ? this.opacity : this.opacity * 0.3;
-      this.masks.fill(path, "evenodd");
+      if (!this.bare) this.masks.fill(path, "evenodd");
       this.masks.globalAlpha = named ? 1 : 0.45;
       this.masks.lineWidth = (mask.id === current ? 3 : 1.5) / this.scale;
       this.masks.setLineDash(mask.proposal?.rle.counts === mask.rle.counts ? [6 / this.scale, 4 / this.scale] : []);
