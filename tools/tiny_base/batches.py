@@ -125,7 +125,11 @@ class Batches:
         """What is seen at the patches of these scenes."""
         names = ("shapes", "colours", "merged_shapes", "merged_colours")
         named = {name: torch.from_numpy(getattr(self.pool, name)[scenes]).long().flatten() for name in names}
-        return Labels(**named, rest=torch.from_numpy(self.pool.rest[scenes]).float().flatten(0, 1))
+        return Labels(
+            **named,
+            rest=torch.from_numpy(self.pool.rest[scenes]).float().flatten(0, 1),
+            quarters=torch.from_numpy(self.pool.quarters[scenes]).long().flatten(0, 1),
+        )
 
 
 def right(logits: Tensor, asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
