@@ -1,24 +1,21 @@
-# make demo   set up, then the whole job on synthetic scenes, with a small training     make test   set up, then all tests
-# make test-avx2   what computes, again as on a processor with AVX2 and without units for bfloat16
-# make lint   ruff and mypy                                         make bench  the benchmarks, with their rivals
-# make test-oldest  models on the least versions that pyproject.toml allows       make test-4.57  what is written, read by transformers 4.57
-# make fuzz   100,000 damaged files for every reader of files, and docs/fuzz.md of what came of it
-
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test test-avx2 test-oldest test-4.57 lint bench fuzz clean
+.PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference clean
 
-setup: $(STAMP)
+help:  ## these targets
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## .venv with the versions of constraints.txt; the other targets do it first
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: setup
+demo: setup  ## the whole job on synthetic scenes, with a small training
 	rm -rf demo
 	$(BIN)/stamp-data synth demo/playground --images 6000
 	$(BIN)/stamp-data build all --root demo/playground --out demo/shards --passes 2 --min-tokens 4 --max-tokens 48
@@ -29,15 +26,21 @@ demo: setup
 	$(BIN)/stamp-train eval demo/run demo/shards/refcoco-unc/val --upsampling guided --out demo/evaluation
 	cat demo/results.json
 
-test: setup
+# What the test of pages for everybody asks: for tests alone, no copy lies here. Without npm or a network that test is skipped.
+AXE := .axe
+axe: $(AXE)/node_modules/axe-core/axe.min.js  ## axe-core from npm, for the test that looks at every page with it
+$(AXE)/node_modules/axe-core/axe.min.js:
+	@npm install --prefix $(AXE) --no-save --no-audit --no-fund --silent axe-core@4.14.1 || echo "no axe-core: there is no npm or no network, and the test that needs it is skipped"
+
+test: setup axe  ## all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The tests of numbers: whoever adds such a file adds it here. The variables keep PyTorch and its libraries to AVX2.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 NUMERIC := $(addprefix tests/stamp_train/,attention backbones generation methods sequence publish/test_export.py \
 	train/test_engines.py train/test_loop.py train/test_optimizer.py train/test_precision.py train/test_tiny.py \
-	predict/test_segmenter.py predict/test_opening.py predict/test_refine_sam.py predict/test_clicks.py eval/test_evaluator.py)
-test-avx2: setup
+	predict/test_segmenter.py predict/test_opening.py predict/test_refine_sam.py predict/pointing eval/test_evaluator.py)
+test-avx2: setup  ## what computes, again as on a processor with AVX2 and without units for bfloat16
 	$(AVX2) $(BIN)/python -m pytest -n auto --dist worksteal $(NUMERIC)
 
 # The least versions of what opens and trains models; everything else as in constraints.txt.
@@ -48,7 +51,7 @@ $(OLDEST)/.ready: pyproject.toml constraints.txt constraints-oldest.txt
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt --editable '.[train,tokenizer]' pytest hypothesis
 	touch $@
 
-test-oldest: $(OLDEST)/.ready
+test-oldest: $(OLDEST)/.ready  ## models on the least versions that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest $(addprefix tests/stamp_train/,$(addprefix backbones/test_,published.py model.py golden.py lora.py processor.py) sequence/test_tokens.py)
 
 # A transformers that the project itself no longer runs on, beside the torch of .venv: it opens what is written here.
@@ -59,11 +62,11 @@ $(OLDER)/.ready: $(STAMP)
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(OLDER)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
 	touch $@
 
-test-4.57: setup $(OLDER)/.ready
+test-4.57: setup $(OLDER)/.ready  ## what is written, read by transformers 4.57
 	STAMP_OLDER_PYTHON=$(OLDER)/bin/python $(BIN)/python -m pytest tests/stamp_train/backbones/test_published.py -k older
 
 # mypy follows no mapped packages, so it gets a folder in which they have the names that they are imported by.
-lint: setup
+lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p $(VENV)/mypy
@@ -74,11 +77,23 @@ lint: setup
 	ln -sfn ../../tools $(VENV)/mypy/tools
 	cd $(VENV)/mypy && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml stamp_cli stamp_schemas stamp_data stamp_train tools
 
-bench: setup
+bench: setup  ## the benchmarks, with their rivals
 	for script in start build gallery stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done
 
-fuzz: setup
+fuzz: setup  ## 100,000 damaged files for every reader of files, and docs/fuzz.md of what came of it
 	$(BIN)/python -m tests.fuzz
 
-clean:
-	rm -rf $(VENV) $(OLDEST) $(OLDER) demo build *.egg-info
+# Links, commands, numbers and the generated pages are tests; MkDocs checks links and anchors once more, and builds site/.
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: setup $(VENV)/.docs  ## checks every link, command and number of the documentation, and builds site/
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+reference: setup  ## docs/reference/ anew, from the code
+	$(BIN)/python -m tools.reference
+
+clean:  ## removes what these targets made
+	rm -rf $(VENV) $(AXE) $(OLDEST) $(OLDER) demo build site *.egg-info

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from stamp_data.build.tokens import TokenCounter
 
 REVIEW, ASK, MODEL = panels("Review of what is there", "A model to ask", "The model that is to learn from it")
-FOLDER, STATS = "annotations", "stats"
+FOLDER, STATS, PATCH = "annotations", "stats", "patch"
+SEEN = ".seen"  # within a folder of annotations
 TOLD = 3  # names
 LONGEST = 200  # characters of who made something
 
@@ -28,31 +29,44 @@ LONGEST = 200  # characters of who made something
 def annotate(
     context: typer.Context,
     images: Annotated[
-        Path, typer.Argument(metavar="IMAGES", help="A folder of pictures, or one picture; or `stats`, of FOLDERS.")
+        Path,
+        typer.Argument(
+            metavar="IMAGES", help="A folder of pictures, or one picture; or `stats` or `patch`, of FOLDERS."
+        ),
     ],
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDERS]", help="Of `stats`: one folder of annotations, or two.")
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDERS]", help="Of `stats`: one folder of annotations, or two; of `patch`: one."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of the annotations; IMAGES/annotations if not given. What is there goes on."
+            "--out",
+            "-o",
+            help="Folder of the annotations; IMAGES/annotations if not given. What is there goes on. Of `patch`: the file.",
         ),
     ] = None,
     by: Annotated[str, typer.Option(help="Who annotates; your name on this machine if not given.")] = "",
     begin: Annotated[
         list[str] | None,
-        REVIEW("--from", help="Built sets: what they say of the same pictures is proposed, where nothing is said yet."),
+        REVIEW(
+            "--from",
+            metavar="SETS|FILE",
+            help="Built sets, or whatever `build` reads (NAME=PATH where its format is unclear): what they say of the same "
+            "pictures is proposed, where nothing is said yet.",
+        ),
     ] = None,
     flagged_only: Annotated[
         bool, REVIEW("--flagged", help="Only pictures of which `inspect` would flag something, as they are now.")
     ] = False,
     predict: Annotated[
-        Path | None, ASK(help="A checkpoint that proposes masks for phrases: folder of a model, or of a training run.")
+        Path | None, ASK(help="A checkpoint that proposes masks, and phrases: folder of a model, or of a training run.")
     ] = None,
     assist: Annotated[
         str,
-        ASK(help="sam=PATH: SAM finds what is pointed at: an official file, a Hugging Face folder, or a cached model."),
+        ASK(
+            help="sam=PATH: SAM or SAM 2 finds what is pointed at; a Hugging Face folder, a cached model, or an official file."
+        ),
     ] = "",
     device: Annotated[
         str, ASK(help="Of --predict and --assist: auto takes CUDA, then MPS, then the CPU; cuda:1, cpu, …")
@@ -69,12 +83,16 @@ def annotate(
 
     Every change is kept at once, and can be taken back, also after a restart.
     """
-    only_for(context, "`stats`", str(images) == STATS, "json")
+    only_for(context, "`stats` and `patch`", str(images) in (STATS, PATCH), "json")
     only_for(context, "--predict and --assist", bool(predict or assist), "device")
     if str(images) == STATS:
         from stamp_cli.annotate_stats import show_stats
 
         return show_stats(folders or [], json)
+    if str(images) == PATCH:
+        from stamp_cli.annotate_patch import save_patch
+
+        return save_patch(folders or [], out, json)
     if folders:
         raise UsageFault(f"{folders[0]}: one folder of pictures at a time", "`stats` takes several of annotations")
     from stamp_data.web.server import open_port  # where the extra for it is missing, that is told before any work,
@@ -101,7 +119,7 @@ def annotate(
         if flagged_only:
             _keep_flagged(found, store, model)
         proposer = None if predict is None else _proposer(predict, device)
-        models = Models(proposer, _clicker(assist, device) if assist else None)
+        models = Models(proposer, _clicker(assist, device, folder) if assist else None)
         server = open_server(found, store, port, model, models)
         server.run(lambda address: say(f"{address}\n{len(found.names)} pictures; Ctrl-C ends it. {_next(own, folder)}"))
     return None
@@ -110,9 +128,19 @@ def annotate(
 def _begin(sets: list[str], images: Images, folder: Path) -> None:
     from stamp_data.annotate.begin import begin_from
     from stamp_data.annotate.store import Store
+    from stamp_data.shards.rejects import by_reason
 
     told = begin_from(sets, images, Store(folder, ", ".join(sets)[-LONGEST:]))
-    say(f"{told.known} of {len(images.names)} pictures are in these sets; {told.begun} were begun from them")
+    where = ", ".join(sets)
+    if told.listed:
+        images.only(told.listed)
+        say(f"{len(told.listed)} pictures are on the list; the others are not shown")
+    say(f"{told.known} of {len(images.names)} pictures are in {where}; {told.begun} were begun from there")
+    if refused := by_reason(told.rejects.rows):
+        first = next(row for row in told.rejects.rows if row.action == "dropped")
+        say(f"not usable: {refused}; the first is {first.record} of {first.file}: {first.detail}")
+    if told.sets:
+        say(f"what is changed goes into a patch: stamp-data annotate patch {folder} --out fixes.jsonl")
 
 
 def _keep_flagged(images: Images, store: Store, model: Model) -> None:
@@ -128,23 +156,25 @@ def _keep_flagged(images: Images, store: Store, model: Model) -> None:
 
 
 def _proposer(checkpoint: Path, device: str) -> Proposer:
-    """The model behind `--predict`; stamp_data knows it as a function."""
+    """The model behind `--predict`; stamp_data knows it as functions."""
     from stamp_data.annotate.server import Proposer
     from stamp_train.predict import Segmenter
     from stamp_train.predict.proposals import Proposer as Asked
 
     hide_loading_bars()
-    return Proposer(str(checkpoint), Asked(Segmenter.from_pretrained(checkpoint, device)))
+    asked = Asked(Segmenter.from_pretrained(checkpoint, device))
+    return Proposer(str(checkpoint)[-LONGEST:], asked, asked.describe)
 
 
-def _clicker(spec: str, device: str) -> Clicker:
+def _clicker(spec: str, device: str, folder: Path) -> Clicker:
+    """The model behind `--assist`. folder: of the annotations, where it is kept what the model sees in pictures."""
     from stamp_data.annotate.server import Clicker
-    from stamp_train.predict.clicks import open_clicks
     from stamp_train.predict.opening import pick_device
+    from stamp_train.predict.pointing import Embeddings, open_clicks
 
     hide_loading_bars()
-    clicks = open_clicks(spec, pick_device(device))
-    return Clicker(spec, clicks, clicks.prepare)
+    clicks = open_clicks(spec, pick_device(device), Embeddings(folder / SEEN))
+    return Clicker(spec[-LONGEST:], clicks, clicks.prepare)
 
 
 def _counter(tokenizer: Path | None) -> TokenCounter | None:

@@ -18,6 +18,7 @@ COMMANDS: console.Commands = {
             "stamp-data annotate photos",
             "stamp-data annotate photos --out phrases --by Ada --predict run",
             "stamp-data annotate stats photos/annotations",
+            "stamp-data annotate patch photos/annotations --out fixes.jsonl",
         ),
     ),
     "build": (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stamp_cli.console import only_for, print_json, progress_bar, say
-from stamp_cli.make import FollowLinks, Images, Json, Workers, folder_of_root
+from stamp_cli.make import FollowLinks, Images, Json, Patches, Workers, folder_of_root
 
 if TYPE_CHECKING:
     from stamp_data.verify import Fault
@@ -24,6 +24,7 @@ def verify(
     images: Images = None,
     follow_links: FollowLinks = False,
     tokenizer: Annotated[Path | None, typer.Option(help="The tokenizer that the set was built with, if any.")] = None,
+    patch: Patches = None,
     labels: Annotated[
         bool, typer.Option(help="Make every label anew from its mask; most of the time goes there.")
     ] = True,
@@ -40,7 +41,7 @@ def verify(
     from stamp_data.verify import unguarded, verify_set
     from stamp_schemas import UsageFault
 
-    only_for(context, "--repair", repair, "root", "tokenizer")
+    only_for(context, "--repair", repair, "root", "tokenizer", "patch")
     if repair and root is None:
         raise UsageFault("--repair needs --root", "the folder of the raw data that the set was built from")
     if root is not None:
@@ -62,7 +63,7 @@ def verify(
 
             faults = verify_set(store, workers=processes, labels=labels, progress=labelled)
             if repair and root is not None and (faults or mended(Path(folder), finder)):
-                faults = _repair(Path(folder), faults, root, (given, follow_links), tokenizer, processes)
+                faults = _repair(Path(folder), faults, root, (given, follow_links), (tokenizer, patch or []), processes)
             found += [(folder, fault) for fault in faults]
             if unguarded(store):
                 say(f"note: {folder}: written by an earlier version, without a checksum of the manifest's own text")
@@ -82,6 +83,8 @@ def verify(
 
 def _hints(path: str, found: list[tuple[str, Fault]]) -> list[str]:
     """What mends each of the sets at or below `path` that have faults; an unfinished one is told of by its fault."""
+    from msgspec import UNSET
+
     from stamp_data.shards.manifest import MANIFEST, read_manifest
 
     codes: dict[str, set[str]] = {}
@@ -94,6 +97,8 @@ def _hints(path: str, found: list[tuple[str, Fault]]) -> list[str]:
             lines.append(f"{folder}: {again} writes its manifest anew, and keeps what shards it can")
     counted = [folder for folder in whole if read_manifest(folder, checked=False).settings.tokenizer]
     more = " --tokenizer FOLDER" if counted else ""
+    patched = [folder for folder in whole if read_manifest(folder, checked=False).patches is not UNSET]
+    more += " --patch FILE" if patched else ""
     places = [path] if whole == list(codes) else whole
     repaired = f"--repair --root ROOT{more} builds the damaged shards anew"
     return [*lines, *(f"stamp-data verify {place} {repaired}" for place in places)]
@@ -104,21 +109,31 @@ def _repair(
     faults: list[Fault],
     root: Path,
     pictures: tuple[tuple[Path, ...], bool],
-    tokenizer: Path | None,
+    more: tuple[Path | None, list[Path]],
     processes: int,
 ) -> list[Fault]:
-    """Repair one set, say what was done, and return the faults that are left."""
+    """Repair one set, say what was done, and return the faults that are left. more: tokenizer and patches of the build."""
     from stamp_data.executors.local import LocalExecutor
+    from stamp_data.patches import read_patches
     from stamp_data.shards.manifest import read_manifest
     from stamp_data.sources import Reading, open_source
     from stamp_data.verify import repair
 
+    tokenizer, patches = more
     settings = read_manifest(folder, checked=False).settings
     source = open_source(settings.dataset, root, settings.split_by, Reading.of(settings, *pictures))
     source.load()
     executor = LocalExecutor(processes)
     try:
-        done = repair(folder, source, executor, tokenizer=tokenizer, faults=faults, workers=processes)
+        done = repair(
+            folder,
+            source,
+            executor,
+            tokenizer=tokenizer,
+            patches=read_patches(patches).get(settings.name, ()),
+            faults=faults,
+            workers=processes,
+        )
     finally:
         executor.close()
     made = done.built.rendered if done.built else 0

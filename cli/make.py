@@ -29,6 +29,10 @@ Images = Annotated[
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Read pictures also behind links that lead out of the root.")
 ]
+Patches = Annotated[
+    list[Path] | None,
+    typer.Option("--patch", help="Changes of single records, of `annotate patch`; may be repeated, in the order made."),
+]
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Processes; one per core if not given.")]
 
 
@@ -109,6 +113,11 @@ def build(
     ] = None,
     encoding: Encoding = "",
     crowd: Crowds = "ignore",
+    patch: Patches = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(help="Leave out the records of this list, of `inspect --tags`; may be repeated."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
     workers: Workers = None,
     executor: Annotated[
@@ -151,6 +160,8 @@ def build(
             images=tuple(images or ()),
             follow_links=follow_links,
             overwrite=overwrite,
+            patches=tuple(patch or ()),
+            exclude=tuple(exclude or ()),
         )
         with progress_bar() as report:
             for result in run_job(job, runner, report):

@@ -13,7 +13,7 @@ import typer
 from stamp_cli.console import INTERRUPTED, hide_loading_bars, only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_data.text import printable
-from stamp_schemas.recipe import Upsampling
+from stamp_schemas.choices import Upsampling
 
 if TYPE_CHECKING:
     from stamp_schemas import StampError

@@ -29,6 +29,7 @@ COMMANDS: console.Commands = {
     ),
     "verify": (TRAIN, "train_verify", ("stamp-train verify runs/tiny", "stamp-train verify runs/tiny --json")),
     "plan": (TRAIN, "train_plan", ()),
+    "env": (TRAIN, "train_env", ("stamp-train env", "stamp-train env --json")),
     "eval": (
         USE,
         "evaluate",

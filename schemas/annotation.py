@@ -98,8 +98,28 @@ class Turn(msgspec.Struct):
     has_image: Literal["", "before", "after"] = ""
 
 
+class Exchange(msgspec.Struct):
+    """One turn of a written dialogue. answer: pieces of text and, where a mask stands, the index of its target."""
+
+    question: str
+    answer: list[str | int]
+
+
+class Written(msgspec.Struct):
+    """A dialogue about the picture that somebody wrote; becomes one dialogue per pass, in these words."""
+
+    id: str
+    turns: list[Exchange]
+    where: Where
+
+    @property
+    def targets(self) -> list[int]:
+        """One per `<|seg|>` of its answers, as `Request.targets`."""
+        return [piece for turn in self.turns for piece in turn.answer if isinstance(piece, int)]
+
+
 class Annotation(msgspec.Struct, omit_defaults=True):
-    """One record to be: a picture (or none), its targets, and either requests or one ready-made conversation.
+    """One record to be: a picture (or none), its targets, and either requests and dialogues or one ready-made conversation.
 
     others: what else is known to be in the picture, as one target each, without regions where those cannot be used. Given only
     where it is asked for (`Reading.others`).
@@ -112,8 +132,9 @@ class Annotation(msgspec.Struct, omit_defaults=True):
     requests: list[Request] = []
     conversation: list[Turn] = []
     others: list[Target] = []
+    dialogues: list[Written] = []
 
     @property
     def expressions(self) -> int:
         """How many expressions (or conversations) would be lost with this record."""
-        return len(self.requests) or int(bool(self.conversation))
+        return len(self.requests) + len(self.dialogues) or int(bool(self.conversation))

@@ -97,6 +97,7 @@ class Totals(msgspec.Struct):
 class Manifest(msgspec.Struct):
     """A complete shard set. digest: BLAKE3 over the sorted shard digests; the data's name in every checkpoint.
 
+    patches: files that were applied, in that order; unset if none says anything of this set.
     checksum: BLAKE3 of the file's own text without these 64 digits, hex; unset in sets of earlier versions.
     """
 
@@ -111,6 +112,7 @@ class Manifest(msgspec.Struct):
     shards: list[ShardEntry]
     totals: Totals
     files: dict[str, str]
+    patches: list[Input] | msgspec.UnsetType = msgspec.UNSET
     checksum: str | msgspec.UnsetType = msgspec.UNSET
 
 

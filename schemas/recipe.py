@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from stamp_schemas.choices import Upsampling
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -21,7 +23,11 @@ class Part(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
 
 class Lora(Part, frozen=True):
-    """Adapter on the language model, used with `tuning: lora`. style: see `stamp_train.backbones.lora.lora_config`."""
+    """Adapter on the language model, used with `tuning: lora`.
+
+    rank, alpha: of the added matrices, and their scale, alpha / rank. style: which layers get one, see
+    `stamp_train.backbones.lora.lora_config`.
+    """
 
     rank: Positive = 64
     alpha: Positive = 128
@@ -29,10 +35,12 @@ class Lora(Part, frozen=True):
 
 
 class Shape(Part, frozen=True):
-    """Another size than the preset's; 0 keeps that. kv_heads divides heads; hidden / heads is a multiple of 16.
+    """Another size than the preset's; 0 keeps that.
 
-    initializer_range: standard deviation of the random weights. rope_theta: base of the language model's rotary positions;
-    its columns turn slowest, so that in a narrow picture they are told apart only where it is small.
+    layers, hidden: of the language model. heads, kv_heads: of its attention; kv_heads divides heads, and hidden / heads is a
+    multiple of 16. vision_layers, vision_width, vision_heads: of the vision tower. initializer_range: standard deviation of the
+    random weights. rope_theta: base of the language model's rotary positions; its columns turn slowest, so that in a narrow
+    picture they are told apart only where it is small.
     """
 
     layers: Count = 0
@@ -52,8 +60,10 @@ class Model(Part, frozen=True):
     start: folder or hub name of a base model or of a STAMP checkpoint, whose own settings then count; `tiny-base` comes
     with the package. preset: begin at
     random weights of that size instead, or of `shape`. tokenizer: of a preset, folder or name; if empty, one of `vocabulary`
-    tokens is trained on the texts of the stages, or every byte is a token if that is 0. freeze_vision: the vision tower keeps
-    its weights. attention: see `stamp_train.attention.BACKENDS`.
+    tokens is trained on the texts of the stages, or every byte is a token if that is 0. vocabulary: tokens of such a
+    tokenizer. tuning: all weights, or adapters (`lora`). freeze_vision: the vision tower keeps its weights.
+    gradient_checkpointing: layers are computed twice, and their activations not kept. precision: of layers; weights of the
+    optimizer are float32. attention: `auto` is the fastest that works here, which `stamp-train env` names.
     """
 
     start: str = ""
@@ -101,7 +111,7 @@ class Cache(Part, frozen=True):
 
 
 class Data(Part, frozen=True):
-    """Where the images are, and how large the model sees them.
+    """Where the sets are, and how large the model sees their images.
 
     root: folder or URL (`https:`, `s3:`, …) below which the built sets lie. min_tokens, max_tokens: bounds of merged patches
     per image.
@@ -137,9 +147,10 @@ class Batch(Part, frozen=True):
 class Optimizer(Part, frozen=True):
     """How weights are moved. A stage begins a new schedule.
 
-    kind: `adamw`, or `muon` for all matrices of the layers and AdamW for the rest: small networks from random weights learn
-    in fewer steps. adamw_ratio: of the latter's learning rate to `learning_rate`. clip: largest norm of the gradient.
-    warmup: fraction of each stage's steps.
+    learning_rate, betas, weight_decay: as of AdamW. schedule: after the warm-up, falling to 0 or staying. kind: `adamw`, or
+    `muon` for all matrices of the layers and AdamW for the rest: small networks from random weights learn in fewer steps.
+    adamw_ratio: of the latter's learning rate to `learning_rate`. clip: largest norm of the gradient. warmup: fraction of each
+    stage's steps.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
@@ -162,7 +173,8 @@ class SetUse(Part, frozen=True):
 class Stage(Part, frozen=True):
     """A stretch of training with a schedule and an optimizer of its own; it continues the weights of the one before.
 
-    Its length is either `epochs` (passes over its sets) or `steps`. schedule: instead of the optimizer's.
+    Its length is either `epochs` or `steps`. name: in the log. epochs: passes over its sets. steps: of the optimizer. schedule:
+    instead of the optimizer's.
     """
 
     name: str
@@ -176,14 +188,12 @@ class Stage(Part, frozen=True):
             raise ValueError("give either `epochs` or `steps`; the other is 0")
 
 
-Upsampling = Literal["bilinear", "published", "guided"]
-"""How masks are brought to the picture's size, see `stamp_train.methods.upsample`."""
-
-
 class Evaluation(Part, frozen=True):
-    """Held-out sets. every: steps between evaluations, 0 = only at the end. records: at most this many of each set.
+    """Held-out sets. sets: their folders under `data.root`. every: steps between evaluations, 0 = only at the end. records: at
+    most this many of each set.
 
-    images: samples that are drawn with true and predicted mask.
+    images: samples that are drawn with true and predicted mask. upsampling: of masks to the picture's size, see
+    `stamp_train.methods.upsample`.
     """
 
     sets: list[str] = []
@@ -202,13 +212,16 @@ class Saving(Part, frozen=True):
 
 
 class Recipe(Part, frozen=True, kw_only=True):
-    """A whole run. method: its name and settings, see `stamp_train.methods`. threads: of torch on a CPU, 0 = its own choice.
+    """A whole run.
+
+    about: one line of what it is. method: its name and settings, see `stamp_train.methods`. threads: of torch on a CPU, 0 = its
+    own choice. seed: of the order of the data, of random weights and adapters. trackers: told beside log.jsonl.
 
     patience: seconds that processes wait for one that hangs, before the others end; far more than any step takes.
 
     engine: every process holds the whole model (`ddp`) or a part of it (`fsdp`); `fsdp-zero2` keeps layers whole from
     forward to backward pass, for more memory and less communication. `deepspeed`: by ZeRO, as a JSON file of DeepSpeed's own
-    says that `deepspeed` names; stage 2 without one.
+    says that `deepspeed` names; stage 2 without one. deepspeed: that file.
     """
 
     about: str

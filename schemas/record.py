@@ -11,6 +11,7 @@ SEG = "<|seg|>"  # what the assistant says for a mask
 CHARACTERS_PER_TOKEN = (
     4.0  # an estimate on the safe side: 4.4 to 4.9 in LLaVA's and RefCOCO's texts under Qwen2's tokenizer
 )
+WRITTEN = "written"  # relation of the rounds of a dialogue that somebody wrote as a whole
 FULL, IGNORE = 254, 255  # labels of a patch: wholly covered; counting neither for nor against
 Origin = list[str] | msgspec.UnsetType
 """A raw file, relative to the dataset's root, and the records in it; unset in what was written before it was kept."""
@@ -85,7 +86,8 @@ class Round(msgspec.Struct, omit_defaults=True):
 
     id, expression, where: of that request. reference: what the question says instead of the expression, `person left of it`, ""
     if it says the expression. relation, anchor: what the reference holds by, and the number, from 0, of the earlier round that
-    it refers to; "" and -1 without a reference.
+    it refers to; "" and -1 without a reference. Rounds of a dialogue that somebody wrote have the relation WRITTEN, their
+    questions as expressions, and no meaning without those before them.
     """
 
     id: str
@@ -105,7 +107,8 @@ class Dialogue(msgspec.Struct):
     """targets: one index into the record's targets per `<|seg|>` in the assistant's turns, in order of appearance.
 
     expression: "" in conversations and in dialogues of several rounds, whose expressions the rounds have. where: what bears the
-    expression or the conversation. rounds: of a dialogue that was joined of several requests, one per answer; else unset.
+    expression or the conversation. rounds: of a dialogue that was joined of several requests, or that somebody wrote with
+    masks, one per answer; else unset.
     """
 
     id: str
@@ -114,6 +117,11 @@ class Dialogue(msgspec.Struct):
     messages: list[Message]
     where: Origin = msgspec.UNSET
     rounds: list[Round] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_written(self) -> bool:
+        """Whether somebody wrote it as a whole, with masks."""
+        return self.rounds is not msgspec.UNSET and any(one.relation == WRITTEN for one in self.rounds)
 
     @property
     def expressions(self) -> list[str]:

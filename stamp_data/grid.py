@@ -30,6 +30,11 @@ def patch_grid(height: int, width: int, min_tokens: int = 1024, max_tokens: int 
     Sides are rounded to multiples of `factor` (half to even); a picture outside the token bounds is scaled, towards zero when
     it shrinks and away from it when it grows. Very long pictures may exceed `max_tokens` a little, as the rule has it.
     Raises ValueError for an aspect ratio over 200.
+
+    >>> patch_grid(480, 640)
+    Grid(height=28, width=37)
+    >>> patch_grid(480, 640, min_tokens=4, max_tokens=48)
+    Grid(height=6, width=8)
     """
     if max(height, width) / min(height, width) > MAX_ASPECT:
         raise ValueError(f"{width}×{height}: longer than {MAX_ASPECT}:1")
@@ -125,6 +130,12 @@ def coverage(mask: UInt8, grid: Grid, ignore: UInt8 | None = None) -> UInt8:
 
     mask, ignore: [height, width], 0 or 1. Returns uint8 [grid.height, grid.width]. Ignored pixels count neither for nor
     against: the fraction is of the patch's other pixels. Halves round to even.
+
+    >>> mask = np.zeros((4, 4), np.uint8)
+    >>> mask[:, :3] = 1
+    >>> coverage(mask, Grid(2, 2))
+    array([[254, 127],
+           [254, 127]], dtype=uint8)
     """
     ignored = None if ignore is None or not ignore.any() else covered_units(ignore, grid)
     return _labels(covered_units(mask, grid), ignored, mask.size)

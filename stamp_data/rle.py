@@ -107,7 +107,15 @@ def to_coco(rle: RLE) -> dict[str, object]:
 
 
 def encode(mask: UInt8) -> RLE:
-    """RLE of a [height, width] mask of 0 and 1."""
+    """RLE of a [height, width] mask of 0 and 1.
+
+    >>> packed = encode(np.array([[0, 1], [0, 1]], np.uint8))
+    >>> packed
+    RLE(size=(2, 2), counts='22')
+    >>> decode(packed)
+    array([[0, 1],
+           [0, 1]], dtype=uint8)
+    """
     return from_coco(coco_mask.encode(np.asfortranarray(mask)))
 
 
@@ -139,7 +147,11 @@ def union(parts: list[RLE]) -> RLE:
 
 
 def iou(one: RLE, other: RLE) -> float:
-    """Intersection over union of two masks of the same size; 1 for two empty masks."""
+    """Intersection over union of two masks of the same size; 1 for two empty masks.
+
+    >>> iou(encode(np.array([[1, 1]], np.uint8)), encode(np.array([[1, 0]], np.uint8)))
+    0.5
+    """
     if not area(one) and not area(other):
         return 1.0
     return float(coco_mask.iou([to_coco(one)], [to_coco(other)], [0])[0][0])

@@ -75,7 +75,14 @@ def test_constraints_pin_every_dependency() -> None:
         for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     }
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = PROJECT["project"]["dependencies"] + extras["train"] + extras["dev"] + extras["hf"] + extras["tokenizer"]
+    wanted = (
+        PROJECT["project"]["dependencies"]
+        + extras["train"]
+        + extras["dev"]
+        + extras["hf"]
+        + extras["tokenizer"]
+        + extras["docs"]
+    )
     names = {
         re.split(r"[>\[]", entry)[0].lower().replace("_", "-") for entry in wanted if not entry.startswith("stamp-seg")
     }

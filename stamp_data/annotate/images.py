@@ -73,6 +73,10 @@ class Images:
         """A picture, upright, uint8 [height, width, 3]; the last few are kept. Faults as `file`."""
         return self._decoded(*self._named(number))
 
+    def fresh(self, number: int) -> UInt8:
+        """As `pixels`, for a look in passing: what is kept stays, and this is not."""
+        return self._decode(*self._named(number))
+
     def _name(self, number: int) -> str:
         if not 0 <= number < len(self.names):
             raise StampError(f"there is no picture {number}")

@@ -6,7 +6,6 @@ Pictures are asked for by number, never by a path; what is sent is bounded, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from threading import Lock
 from typing import Annotated, Literal, NamedTuple
@@ -16,24 +15,26 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from stamp_data import rle
-from stamp_data.annotate import page
+from stamp_data.annotate.ahead import Ahead
 from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place, Suggestion, UInt8
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.hints import Model, hints
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.store import Conflict, Opened, Store
+from stamp_data.files import Stamp
 from stamp_data.web.answers import body, json_answer, refused
+from stamp_data.web.files import POLICY, PageFiles
 from stamp_data.web.server import LoopbackServer
-from stamp_schemas import StampError
+from stamp_schemas import RLE, StampError
 from stamp_schemas.annotated import MOST, AnnotatedImage, ImageFile, Said, SaidPhrase
 from stamp_schemas.extras import lacking_module
 
+FILES = PageFiles("stamp_data.annotate.page", "STAMP annotate")
 Move = Callable[[ImageFile, int], Opened]
 USUAL = Model()
 MOST_SENT = 64 * 2**20  # bytes of one change
@@ -43,7 +44,7 @@ State = Literal["untouched", "begun", "done", "needs work", "damaged"]
 
 
 class Row(msgspec.Struct):
-    """A picture in the list. phrases, accepted: how many. fault: why it cannot be opened."""
+    """A picture in the list. phrases: how many, and dialogues; accepted: of them. fault: why it cannot be opened."""
 
     name: str
     state: State
@@ -70,18 +71,20 @@ class Proposer(NamedTuple):
     """A model that is asked for masks. name: as it is kept with them.
 
     propose: the upright picture, uint8 [height, width, 3], and phrases -> for each a mask, bool [height, width], or None
-    where it sees nothing.
+    where it sees nothing. describe: a picture -> phrases for what it sees there; StampError where it cannot say.
     """
 
     name: str
     propose: Callable[[UInt8, Sequence[str]], Sequence[npt.NDArray[np.bool_] | None]]
+    describe: Callable[[UInt8], Sequence[str]] | None = None
 
 
 class Clicker(NamedTuple):
     """A model that is asked for what somebody points at. name: as it is kept.
 
     find: the upright picture, uint8 [height, width, 3], places inside, places outside, two corners of a box or none -> masks,
-    bool [height, width], the best first. prepare: does ahead what a first question about a picture would wait for.
+    bool [height, width], the best first. prepare: does ahead what a first question about a picture would wait for. Both are
+    called by several threads at a time.
     """
 
     name: str
@@ -133,16 +136,17 @@ class AnnotatePage:
         self.images, self.store, self.model = images, store, model
         self.proposer, self.clicker = models
         self._proposing = Lock()
-        self._ahead, self._shown = ThreadPoolExecutor(1), -1
+        self._rows: dict[str, tuple[Stamp, Row]] = {}  # a list of 1,000 pictures reads only the files that have changed
+        self._ahead = Ahead(images, self.clicker.prepare) if self.clicker else None
 
     def close(self) -> None:
         """Look at no more pictures ahead."""
-        self._ahead.shutdown(wait=False, cancel_futures=True)
+        if self._ahead:
+            self._ahead.close()
 
     def routes(self) -> list[Route]:
         """What can be asked of the server."""
         return [
-            Route("/", self._file),
             Route("/api/list", self._list),
             Route("/api/open", self._open),
             Route("/api/image", self._image),
@@ -150,17 +154,11 @@ class AnnotatePage:
             Route("/api/undo", self._undo, methods=["POST"]),
             Route("/api/redo", self._redo, methods=["POST"]),
             Route("/api/propose", self._propose, methods=["POST"]),
+            Route("/api/describe", self._describe, methods=["POST"]),
             Route("/api/hints", self._hints, methods=["POST"]),
             Route("/api/suggest", self._suggest, methods=["POST"]),
-            Route("/{name}", self._file),
+            *FILES.routes(),
         ]
-
-    def _file(self, request: Request) -> Response:
-        name = request.path_params.get("name", page.ENTRY)
-        if name not in page.FILES:
-            raise HTTPException(HTTPStatus.NOT_FOUND)
-        data, kind = page.read(name)
-        return Response(data, media_type=kind)
 
     def _list(self, _request: Request) -> Response:
         rows = [self._row(name) for name in self.images.names]
@@ -168,19 +166,11 @@ class AnnotatePage:
         return json_answer({"by": self.store.by, "model": model, "folder": str(self.store.folder), "images": rows})
 
     def _open(self, request: Request) -> Response:
-        self._shown = _number(request)
-        opened = self.store.open(self.images.file(self._shown))
-        for number in (self._shown, self._shown + 1) if self.clicker else ():
-            self._ahead.submit(self._prepare, number)
+        number = _number(request)
+        opened = self.store.open(self.images.file(number))
+        if self._ahead:
+            self._ahead.turn(number)
         return json_answer(self._saved(opened, whole=True))
-
-    def _prepare(self, number: int) -> None:
-        """Have SAM look at a picture, unless the page has gone on meanwhile. What is at fault is told when it is asked for."""
-        if self.clicker is None or not 0 <= number - self._shown <= 1 or number >= len(self.images.names):
-            return
-        pixels = self.images.pixels(number)
-        with self._proposing:
-            self.clicker.prepare(pixels)
 
     def _image(self, request: Request) -> Response:
         data, kind = self.images.shown(_number(request))
@@ -216,13 +206,30 @@ class AnnotatePage:
         return await run_in_threadpool(self._proposed, _number(request), named.phrases)
 
     def _proposed(self, number: int, phrases: list[str]) -> Response:
-        if self.proposer is None:
-            raise StampError("there is no model to ask", "start with --predict CHECKPOINT")
+        proposer = self._asked()
         pixels = self.images.pixels(number)
         with self._proposing:
-            masks = self.proposer.propose(pixels, phrases)
-        found = [None if mask is None else rle.encode(mask.astype(np.uint8)) for mask in masks]
-        return json_answer({"model": self.proposer.name, "masks": found})
+            masks = proposer.propose(pixels, phrases)
+        return json_answer({"model": proposer.name, "masks": [_encoded(mask) for mask in masks]})
+
+    def _describe(self, request: Request) -> Response:
+        """Phrases for what the model sees and draws; how many it names but does not draw."""
+        proposer, pixels = self._asked(), self.images.pixels(_number(request))
+        if proposer.describe is None:
+            raise StampError(
+                f"{proposer.name} proposes masks for phrases, but no phrases", "write them (n), then ask (*)"
+            )
+        with self._proposing:
+            phrases = proposer.describe(pixels)
+            masks = proposer.propose(pixels, phrases)
+        drawn = [(said, _encoded(mask)) for said, mask in zip(phrases, masks, strict=True) if mask is not None]
+        found = {"phrases": [said for said, _ in drawn], "masks": [mask for _, mask in drawn]}
+        return json_answer({"model": proposer.name, "undrawn": len(phrases) - len(drawn), **found})
+
+    def _asked(self) -> Proposer:
+        if self.proposer is None:
+            raise StampError("there is no model to ask", "start with --predict CHECKPOINT")
+        return self.proposer
 
     async def _hints(self, request: Request) -> Response:
         written = msgspec.json.decode(await body(request, MOST_SENT), type=Written)
@@ -252,9 +259,8 @@ class AnnotatePage:
         if len(asked.box) == 1 or not (asked.places or asked.box):
             raise StampError("this takes a place that is inside, or a box")
         pixels = self.images.pixels(number)
-        with self._proposing:
-            masks = self.clicker.find(pixels, asked.places, asked.outside, asked.box)
-        found = [rle.encode(mask.astype(np.uint8)) for mask in masks if mask.any()]
+        masks = self.clicker.find(pixels, asked.places, asked.outside, asked.box)
+        found = [rle.encode(mask.view(np.uint8)) for mask in masks if mask.any()]
         return json_answer(Suggestion(found, model=self.clicker.name))
 
     def _saved(self, opened: Opened, whole: bool = False) -> Saved:
@@ -264,6 +270,13 @@ class AnnotatePage:
         return Saved(document.revision, undo, redo, row, document if whole else None)
 
     def _row(self, name: str) -> Row:
+        seen = self.store.seen(name)
+        kept = self._rows.get(name)
+        if kept is None or kept[0] != seen:
+            kept = self._rows[name] = seen, self._read_row(name)
+        return kept[1]
+
+    def _read_row(self, name: str) -> Row:
         try:
             return _row_of(name, self.store.peek(name))
         except StampError as fault:
@@ -271,7 +284,7 @@ class AnnotatePage:
 
 
 def _row_of(name: str, document: AnnotatedImage | None) -> Row:
-    statuses = [phrase.status for phrase in document.phrases] if document else []
+    statuses = [one.status for one in [*document.phrases, *document.dialogues]] if document else []
     accepted = statuses.count("accepted")
     if "needs work" in statuses:
         state: State = "needs work"
@@ -280,6 +293,10 @@ def _row_of(name: str, document: AnnotatedImage | None) -> Row:
     else:
         state = "begun" if document and (document.masks or document.notes) else "untouched"
     return Row(name, state, len(statuses), accepted)
+
+
+def _encoded(mask: npt.NDArray[np.bool_] | None) -> RLE | None:
+    return None if mask is None else rle.encode(mask.view(np.uint8))
 
 
 def _number(request: Request) -> int:
@@ -291,4 +308,4 @@ def open_server(
 ) -> LoopbackServer:
     """The server of the page, see `LoopbackServer`. model: that is to learn from it; models: that are asked."""
     served = AnnotatePage(images, store, model, models)
-    return LoopbackServer(served.routes(), page.POLICY, served.close, port)
+    return LoopbackServer(served.routes(), POLICY, served.close, port)

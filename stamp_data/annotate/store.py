@@ -18,10 +18,19 @@ from blake3 import blake3
 from stamp_data import rle
 from stamp_data.annotate.change import KINDS, Change, applied, reverse
 from stamp_data.annotate.journal import Entry, Journal, Kind
-from stamp_data.files import UNDECODABLE, Stamp, read_plain, stamp
+from stamp_data.files import MISSING, UNDECODABLE, Stamp, read_plain, stamp
 from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import RLE, StampError
-from stamp_schemas.annotated import ANNOTATED_SCHEMA, FILE_LIMIT, AnnotatedImage, DrawnMask, ImageFile, Made, SaidPhrase
+from stamp_schemas.annotated import (
+    ANNOTATED_SCHEMA,
+    FILE_LIMIT,
+    AnnotatedImage,
+    DrawnMask,
+    ImageFile,
+    Made,
+    SaidDialogue,
+    SaidPhrase,
+)
 from stamp_schemas.errors import first_line
 from stamp_schemas.extras import PROJECT
 
@@ -55,26 +64,20 @@ class Store:
         self.folder, self.by = folder, by
         self._tool = f"{PROJECT} {version(PROJECT)}"
         self._opened: dict[str, Opened] = {}
-        self._read: dict[str, tuple[Stamp, AnnotatedImage | StampError | None]] = {}
         self._lock = Lock()
 
     def file(self, image: str) -> Path:
         """Where the annotations of a picture lie. image: its path relative to the pictures' folder."""
         return self._place(self.folder, image, SUFFIX)
 
+    def seen(self, image: str) -> Stamp:
+        """What tells whether the file of a picture is still the one that was read."""
+        return stamp(str(self.file(image)))
+
     def peek(self, image: str) -> AnnotatedImage | None:
-        """The file of a picture, None without one; StampError if it is damaged. Read again only after it changed."""
+        """The file of a picture, None without one; StampError if it is damaged. It is read anew, and not kept in memory."""
         path = self.file(image)
-        seen, kept = stamp(str(path)), self._read.get(image)
-        if kept is None or kept[0] != seen:
-            try:
-                kept = seen, self._load(path, image) if seen.size >= 0 else None
-            except StampError as fault:
-                kept = seen, fault
-            self._read[image] = kept
-        if isinstance(kept[1], StampError):
-            raise kept[1]
-        return kept[1]
+        return self._load(path, image) if stamp(str(path)) != MISSING else None
 
     def open(self, image: ImageFile) -> Opened:
         """The annotations of a picture as they stand. StampError if its file is damaged, or is of another size."""
@@ -228,10 +231,13 @@ def _check(mask: RLE, image: ImageFile) -> None:
         raise StampError(f"a mask cannot be read: {fault}") from None
 
 
-def _author(thing: SaidPhrase | DrawnMask | None) -> str:
-    """The model whose proposal a mask still is, else ""."""
-    proposal = thing.proposal if isinstance(thing, DrawnMask) else None
-    return proposal.model if proposal and isinstance(thing, DrawnMask) and thing.rle == proposal.rle else ""
+def _author(thing: SaidPhrase | DrawnMask | SaidDialogue | None) -> str:
+    """The model that proposed a mask which nobody changed, or worded a phrase that nobody has looked at; else ""."""
+    if thing is None or isinstance(thing, SaidDialogue) or thing.proposal is None:
+        return ""
+    if isinstance(thing, DrawnMask):
+        return thing.proposal.model if thing.rle == thing.proposal.rle else ""
+    return thing.proposal.model if thing.status == "proposed" else ""
 
 
 def _now() -> str:

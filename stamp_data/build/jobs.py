@@ -13,12 +13,14 @@ from stamp_data.build.split import Built, Progress, build_split, describe_inputs
 from stamp_data.build.tokens import tokenizer_digest
 from stamp_data.executors import Executor
 from stamp_data.instructions.rounds import round_wording
+from stamp_data.patches import read_patches
 from stamp_data.shards.manifest import REJECTS
 from stamp_data.shards.rejects import RejectLog, by_reason, reject_order, rejects_bytes
 from stamp_data.sources import SOURCES, open_source
 from stamp_data.sources.base import Reading, Source
 from stamp_data.sources.jsonfile import OTHER_FORMAT
 from stamp_data.sources.own_refer import own_set, own_sets
+from stamp_data.tags import read_exclusions
 from stamp_data.writing import write_atomic
 from stamp_schemas import Settings, StampError, UsageFault, Wording
 from stamp_schemas.manifest import FACTORS, PATCH, Crowd
@@ -29,7 +31,8 @@ MOST_TOKENS = 16_384  # merged patches per picture: Qwen's own limit
 class Job(msgspec.Struct, frozen=True):
     """One call of `build`. Fields are the options of the command; `Settings` explains those that it shares with it.
 
-    own_name: of the set in REFER's format that `refer` stands for.
+    own_name: of the set in REFER's format that `refer` stands for. patches: files of changes to records, each of what those
+    before it leave.
     """
 
     names: tuple[str, ...]
@@ -52,6 +55,8 @@ class Job(msgspec.Struct, frozen=True):
     images: tuple[Path, ...] = ()
     follow_links: bool = False
     overwrite: bool = False
+    patches: tuple[Path, ...] = ()
+    exclude: tuple[Path, ...] = ()
 
 
 def find_datasets(root: Path) -> list[tuple[str, str]]:
@@ -103,6 +108,11 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
     if not 1 <= job.rounds <= most:
         raise UsageFault(f"{job.rounds} rounds in a dialogue", f"1 to {most} are possible; 1 joins none")
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
+    patches = read_patches(job.patches)
+    unused = set(patches)
+    patched = len(unused)
+    for name, lists in read_exclusions(job.exclude).items():
+        patches[name] = [*patches.get(name, ()), *lists]
     faults: list[StampError] = []
     missing = set(job.splits)
     for source in open_sources(job):
@@ -135,6 +145,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                 rounds=msgspec.UNSET if job.rounds == 1 else job.rounds,
             )
             label = f"{source.name}/{split}"
+            unused.discard(label)
 
             def labelled(done: int, total: int, what: str, label: str = label) -> None:
                 progress(done, total, f"{label}: {what}")
@@ -146,6 +157,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
                     job.out,
                     executor,
                     inputs=inputs,
+                    patches=patches.get(label, ()),
                     tokenizer=job.tokenizer,
                     overwrite=job.overwrite,
                     progress=labelled,
@@ -155,6 +167,8 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
     if faults:
         more = f"; {len(faults) - 1} more sets could not be built: " if len(faults) > 1 else ""
         raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)
+    if job.patches and unused and len(unused) == patched:
+        raise UsageFault(f"the patch is of {', '.join(sorted(unused))}, and nothing of that was built")
     if missing:
         raise UsageFault(f"no dataset here has a split {min(missing)!r}", "without --split all of them are built")
 

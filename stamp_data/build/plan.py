@@ -17,6 +17,7 @@ from blake3 import blake3
 from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from stamp_data.files import MISSING, SHARD_LIMIT, Stamp, read_struct, stamp
+from stamp_data.patches import MISFIT, FiledPatch, SetPatch
 from stamp_data.shards.rejects import RejectLog, by_reason
 from stamp_schemas import Annotation, Settings, StampError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from stamp_data.sources.base import Source  # with all the sources, which workers do not need
     from stamp_data.sources.finding import Finder
 
+EXCLUDED = "excluded"  # reason of rows about records that a list leaves out
 KEY_LIMIT = 80  # characters; longest member name of a tar is 100
 RENDERER = 2  # raised when the same task would render to other bytes
 
@@ -35,11 +37,16 @@ class SetFault(StampError):
 
 
 class Planned(msgspec.Struct):
-    """One record to be. picture_bytes: size of the picture's file when the plan was made, -1 if there is none."""
+    """One record to be.
+
+    picture_bytes: size of the picture's file when the plan was made, -1 if there is none. patches: to be applied to it, in this
+    order; unset without any, so that a patch changes no task but those of its records.
+    """
 
     key: str
     picture_bytes: int
     annotation: Annotation
+    patches: list[FiledPatch] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Task(msgspec.Struct):
@@ -79,13 +86,18 @@ def make_key(set_name: str, split: str, identity: str) -> str:
     return f"{key[: KEY_LIMIT - 9]}-{xxh3_64_hexdigest(whole.encode('utf-8', 'surrogatepass'))[:8]}"
 
 
-def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: Path) -> list[TaskHead]:
+def plan_tasks(
+    source: Source, settings: Settings, rejects: RejectLog, folder: Path, patches: Sequence[SetPatch] = ()
+) -> list[TaskHead]:
     """Write the task files of one split into `folder`; returns their heads in shard order.
 
     Records are put in the order of a hash of their keys: neighbours in a shard are then unrelated, which is the offline
     half of a shuffle, and the order depends on nothing but the keys. Shards are equally full, to within one record.
-    Records wait in a spool file meanwhile, so that memory holds only their keys.
+    Records wait in a spool file meanwhile, so that memory holds only their keys. patches: of this split; what they say of
+    records that it does not have becomes rows of `rejects`.
     """
+    changes = _by_record(patches)
+    left_out = {key: (one.origin.path, why) for one in patches for key, why in one.left_out.items()}
     spool_path = folder / "spool"
     places: list[tuple[int, str, int, int, int]] = []
     taken: dict[str, int] = {}
@@ -93,10 +105,18 @@ def plan_tasks(source: Source, settings: Settings, rejects: RejectLog, folder: P
     with spool_path.open("wb+", buffering=1 << 20) as spool:
         for annotation in source.annotations(settings.split, rejects):
             key = _unique(make_key(source.name, settings.split, annotation.id), taken)
+            if key in left_out:
+                file, why = left_out[key]
+                rejects.add(file, key, EXCLUDED, why, expressions=len(annotation.targets))
+                changes.pop(key, None)
+                continue
             picture = locate(annotation, source.finder)
-            record = msgspec.json.encode(Planned(key, picture.size, annotation))
+            record = msgspec.json.encode(Planned(key, picture.size, annotation, changes.pop(key, msgspec.UNSET)))
             places.append((xxh3_64_intdigest(key.encode()), key, end, len(record), picture.changed))
             end += spool.write(record)
+        for key, left in changes.items():
+            for one in left:
+                rejects.add(one.file, key, MISFIT, f"{settings.name} has no record of this key")
         if not places:
             refused = by_reason(rejects.rows) or "the annotations name none"
             first = f"the first because: {rejects.rows[0].detail}" if rejects.rows else "is it the right file?"
@@ -142,6 +162,14 @@ def locate(annotation: Annotation, finder: Finder) -> Stamp:
 def times_digest(changed: Sequence[int]) -> str:
     """Names the times at which the pictures of a shard's records were last changed, in the order of the records."""
     return xxh3_64_hexdigest(msgspec.json.encode(changed))
+
+
+def _by_record(patches: Sequence[SetPatch]) -> dict[str, list[FiledPatch]]:
+    found: dict[str, list[FiledPatch]] = {}
+    for one in patches:
+        for key, changes in one.records.items():
+            found.setdefault(key, []).extend(changes)
+    return found
 
 
 def _unique(key: str, taken: dict[str, int]) -> str:

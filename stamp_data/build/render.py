@@ -12,12 +12,15 @@ import msgspec
 from stamp_data import rle as rles
 from stamp_data.build.images import RawImages, told
 from stamp_data.build.known import known
+from stamp_data.build.patched import Misfit, Patching
 from stamp_data.build.plan import Planned
 from stamp_data.build.rounds import Joiner, grouped
+from stamp_data.build.written import cleaned, written
 from stamp_data.frame import Seen, seen
 from stamp_data.grid import grid_of, rle_coverages
 from stamp_data.instructions import draw
 from stamp_data.masks import CLIPPED, RegionFault, paint
+from stamp_data.patches import MISFIT, FiledPatch
 from stamp_data.picture import Picture, PictureFault
 from stamp_data.rle import UInt8
 from stamp_data.shards.labels import labels_bytes
@@ -38,7 +41,7 @@ from stamp_schemas import (
     TargetInfo,
     Turn,
 )
-from stamp_schemas.annotation import Where
+from stamp_schemas.annotation import Where, Written
 from stamp_schemas.record import RECORD_SCHEMA
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
@@ -84,6 +87,7 @@ class Renderer:
         StampError if its picture is not what it was when the plan was made, OSError if the system cannot read it.
         """
         annotation, key = planned.annotation, planned.key
+        patches = [] if planned.patches is msgspec.UNSET else planned.patches
         picture, grid, view = None, None, None
         if annotation.image is None:
             self.images.nothing()
@@ -104,37 +108,81 @@ class Renderer:
         record = Record(RECORD_SCHEMA, key, self._source(annotation.id), _image_info(annotation, picture), grid, [], [])
         labels = None
         if annotation.conversation:
+            for one in patches:
+                rejects.add(one.file, key, MISFIT, "it is a conversation, which has no phrases")
             record.dialogues = self._conversation(annotation, rejects)
         else:
             assert picture is not None and view is not None and grid is not None, "requests without a picture"
-            labels = self._add_requests(record, annotation, picture, view, grid, rejects)
+            if view.note and annotation.image:
+                rejects.add(annotation.image.path, ": ".join(annotation.where), TURNED, view.note, action="cleaned")
+            annotation, made = self._usable(annotation, view, rejects, {})
+            for one in patches:
+                annotation, made = self._patched(Patching(annotation, made, picture, view), one, rejects)
+            labels = self._add_requests(record, annotation, picture, view, grid, made)
         return Rendered(record, picture, labels) if record.dialogues else None
 
-    def _add_requests(
-        self, record: Record, annotation: Annotation, picture: Picture, view: Seen, grid: Grid, rejects: RejectLog
-    ) -> UInt8 | None:
-        """Put the dialogues of the requests into the record, with the targets that they need; returns their labels."""
-        if view.note and annotation.image:
-            rejects.add(annotation.image.path, ": ".join(annotation.where), TURNED, view.note, action="cleaned")
+    def _usable(
+        self, annotation: Annotation, view: Seen, rejects: RejectLog, made: dict[int, TargetInfo]
+    ) -> tuple[Annotation, dict[int, TargetInfo]]:
+        """The annotation with the requests and dialogues that can be built, and the targets that they need, by index.
+
+        made: targets that are there already.
+        """
         requests = self._clean_requests(annotation, rejects)
-        made: dict[int, TargetInfo] = {}
+        dialogues = [one for one in (cleaned(dialogue, rejects) for dialogue in annotation.dialogues) if one]
+        found: dict[int, TargetInfo] = {}
         lost: dict[int, str] = {}
-        for index in _in_use(requests):
+        for index in _in_use([*requests, *dialogues]):
             try:
-                made[index] = self._target(annotation.targets[index], view, rejects)
+                found[index] = made[index] if index in made else self._target(annotation.targets[index], view, rejects)
             except RegionFault as fault:
                 rejects.add(*fault.where, fault.reason, str(fault))
                 lost[index] = f"{fault.where[1]} was refused: {fault.reason}"
-        kept = [request for request in requests if self._has_targets(request, lost, rejects)]
-        place = {index: position for position, index in enumerate(_in_use(kept))}
+        if lost:
+            requests = [one for one in requests if self._has_targets(one, repr(one.text[:80]), lost, rejects)]
+            dialogues = [one for one in dialogues if self._has_targets(one, f"dialogue {one.id}", lost, rejects)]
+        return msgspec.structs.replace(annotation, requests=requests, dialogues=dialogues), found
+
+    def _patched(
+        self, patching: Patching, filed: FiledPatch, rejects: RejectLog
+    ) -> tuple[Annotation, dict[int, TargetInfo]]:
+        """As `_usable`, of the annotation after a patch; as it was before, with a row, if that does not fit."""
+        before, made = patching.annotation, patching.made
+        try:
+            annotation, changed = patching.apply(filed)
+        except Misfit as fault:
+            rejects.add(filed.file, filed.patch.record, MISFIT, str(fault))
+            return before, {**made}
+        if not annotation.requests and not annotation.dialogues:
+            why = "the patch leaves no phrase of this record"
+            rejects.add(filed.file, filed.patch.record, "patched-away", why, expressions=len(before.requests))
+        kept = {index: info for index, info in made.items() if index not in changed}
+        return self._usable(annotation, patching.view, rejects, kept)
+
+    def _add_requests(
+        self,
+        record: Record,
+        annotation: Annotation,
+        picture: Picture,
+        view: Seen,
+        grid: Grid,
+        made: dict[int, TargetInfo],
+    ) -> UInt8 | None:
+        """Put the dialogues into the record, with the targets that they need; returns the labels of these.
+
+        annotation, made: as `_usable` gives them.
+        """
+        asking = [*annotation.requests, *annotation.dialogues]
+        place = {index: position for position, index in enumerate(_in_use(asking))}
         record.targets = [made[index] for index in place]
         for index in place:
-            asking = [request.where for request in kept if index in request.targets]
-            made[index].where = _origin(annotation.targets[index], asking)
-        groups, joiner = grouped(kept, self.settings, record.key), None
+            made[index].where = _origin(
+                annotation.targets[index], [one.where for one in asking if index in one.targets]
+            )
+        groups, joiner = grouped(annotation.requests, self.settings, record.key), None
         if any(len(group) > 1 for group in groups):
             joiner = Joiner(self.settings, record.key, *known(annotation, picture, view, made))
-        record.dialogues = self._dialogues(groups, place, record.key, joiner)
+        record.dialogues = self._dialogues(annotation, groups, place, record.key, joiner)
         masks, ignores = [target.rle for target in record.targets], [target.ignore_rle for target in record.targets]
         return rle_coverages(masks, grid, ignores) if masks else None
 
@@ -184,25 +232,32 @@ class Renderer:
             view.stored(painted.ignore) if painted.ignore else None,
         )
 
-    def _has_targets(self, request: Request, lost: dict[int, str], rejects: RejectLog) -> bool:
-        """Whether every mask that a request asks for could be made. lost: why not, by index of the target."""
-        why = next((lost[index] for index in request.targets if index in lost), "")
+    def _has_targets(self, asking: Request | Written, name: str, lost: dict[int, str], rejects: RejectLog) -> bool:
+        """Whether every mask that is asked for could be made. lost: why not, by index of the target."""
+        why = next((lost[index] for index in asking.targets if index in lost), "")
         if why:
-            rejects.add(*request.where, "target-refused", f"{request.text[:80]!r}: {why}", expressions=1)
+            rejects.add(*asking.where, "target-refused", f"{name}: {why}", expressions=1)
         return not why
 
     def _dialogues(
-        self, groups: list[list[Request]], place: dict[int, int], key: str, joiner: Joiner | None
+        self,
+        annotation: Annotation,
+        groups: list[list[Request]],
+        place: dict[int, int],
+        key: str,
+        joiner: Joiner | None,
     ) -> list[Dialogue]:
-        """One dialogue per group of requests and pass; evaluation splits are never drawn twice."""
-        passes = self.settings.passes if self.settings.split == "train" else 1
-        return [
-            joiner.join(group, number, place)
-            if joiner and len(group) > 1
-            else self._single(group[0], number, place, key)
-            for number in range(passes)
-            for group in groups
-        ]
+        """One dialogue per group of requests and pass, then the written ones; evaluation splits are never drawn twice."""
+        found = []
+        for number in range(self.settings.passes if self.settings.split == "train" else 1):
+            found += [
+                joiner.join(group, number, place)
+                if joiner and len(group) > 1
+                else self._single(group[0], number, place, key)
+                for group in groups
+            ]
+            found += [written(one, number, place) for one in annotation.dialogues]
+        return found
 
     def _single(self, request: Request, number: int, place: dict[int, int], key: str) -> Dialogue:
         """The dialogue of one request in pass `number`."""
@@ -237,9 +292,9 @@ def _message(turn: Turn, text: str) -> Message:
     return Message(turn.role, content)
 
 
-def _in_use(requests: list[Request]) -> list[int]:
-    """Target indices that the requests refer to, in their original order."""
-    return sorted({index for request in requests for index in request.targets})
+def _in_use(asking: Sequence[Request | Written]) -> list[int]:
+    """Target indices that requests and dialogues refer to, in their original order."""
+    return sorted({index for one in asking for index in one.targets})
 
 
 def _origin(target: Target, requests: list[Where]) -> list[str]:

@@ -42,6 +42,20 @@ _ABSENT, _OUTSIDE = "picture-missing", "path-outside-root"  # reasons of picture
 GENERATOR = {"name": "stamp-data", "renderer": str(RENDERER)}
 
 
+class Config(msgspec.Struct):
+    """What a folder was begun with; another build may only go on with the same."""
+
+    settings: Settings
+    inputs: list[Input]
+    patches: list[Input] = []
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Config:
+        """What a finished set was built with."""
+        patches = [] if manifest.patches is msgspec.UNSET else manifest.patches
+        return cls(manifest.settings, manifest.inputs, patches)
+
+
 def write_packed(path: Path, shards: list[bytes]) -> None:
     """`write_index` of rows that another process has packed: a MessagePack list of `IndexRow` per shard."""
     from stamp_data.shards.index import write_index
@@ -51,8 +65,7 @@ def write_packed(path: Path, shards: list[bytes]) -> None:
 
 def seal(
     source: Source,
-    settings: Settings,
-    inputs: list[Input],
+    config: Config,
     folder: Path,
     index: Path,
     receipts: list[Receipt],
@@ -80,21 +93,22 @@ def seal(
             f"{REJECTS} there has all reasons; `stamp-data doctor` says which pictures and annotations are there",
         )
     index.rename(folder / INDEX)
-    write_atomic(folder / WIDS, wids_bytes(settings.name, entries))
+    write_atomic(folder / WIDS, wids_bytes(config.settings.name, entries))
     write_atomic(folder / REJECTS, rejects_bytes(rejects))
     manifest = with_checksum(
         Manifest(
             schema=MANIFEST_SCHEMA,
-            name=settings.name,
+            name=config.settings.name,
             digest=set_digest(entries),
-            settings=settings,
+            settings=config.settings,
             generator=GENERATOR,
             licence=source.licence,
             homepage=source.homepage,
-            inputs=inputs,
+            inputs=config.inputs,
             shards=entries,
             totals=totals_of(entries, sum(row.image_tokens for receipt in kept for row in receipt.rows), len(rejects)),
             files={file: file_digest(folder / file) for file in (INDEX, WIDS, REJECTS)},
+            patches=config.patches or msgspec.UNSET,
         )
     )
     write_atomic(folder / MANIFEST, manifest_bytes(manifest))
@@ -130,7 +144,8 @@ def mended(folder: Path, finder: Finder) -> list[Reject]:
     cannot be read: `verify` tells of that.
     """
     try:
-        inputs = {item.path for item in read_manifest(folder, checked=False).inputs}
+        config = Config.of(read_manifest(folder, checked=False))
+        inputs = {item.path for item in [*config.inputs, *config.patches]}
         rows = [row for row in read_rejects(folder / REJECTS) if row.shard and row.file not in inputs]
     except StampError:
         return []

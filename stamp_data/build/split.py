@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,10 @@ import msgspec
 
 from stamp_data.build.plan import SetFault, TaskHead, plan_tasks
 from stamp_data.build.receipt import AGE, ANY, Receipt, Workplace, read_receipt, receipt_path
-from stamp_data.build.seal import mended, seal, unseal, write_packed
+from stamp_data.build.seal import Config, mended, seal, unseal, write_packed
 from stamp_data.executors import Executor
 from stamp_data.files import file_digest, read_struct
+from stamp_data.patches import SetPatch
 from stamp_data.shards.manifest import INDEX, MANIFEST, REJECTS, read_manifest
 from stamp_data.shards.rejects import RejectLog, reject_order, rejects_bytes, storable
 from stamp_data.sources.base import Source
@@ -54,13 +55,6 @@ class Built:
         )
 
 
-class Config(msgspec.Struct):
-    """What a folder was begun with; another build may only go on with the same."""
-
-    settings: Settings
-    inputs: list[Input]
-
-
 def build_split(
     source: Source,
     settings: Settings,
@@ -68,13 +62,15 @@ def build_split(
     executor: Executor,
     *,
     inputs: list[Input],
+    patches: Sequence[SetPatch] = (),
     tokenizer: Path | None = None,
     overwrite: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Built:
     """Build `out/<set>/<split>`, going on from whatever a stopped build of the same settings and inputs left there.
 
-    source: loaded. inputs: digests of its files (`describe_inputs`). A finished set is left as it is, unless pictures that
+    source: loaded. inputs: digests of its files (`describe_inputs`). patches: of this very set, in their order.
+    A finished set is left as it is, unless pictures that
     it refused have come or were changed since; its other shards are then kept. StampError if the folder holds a set of
     other settings or inputs and `overwrite` is not given (which still keeps the shards that would come out the same), if
     another build is at work in it, or if a picture comes, goes or changes meanwhile. OSError, with the name of a file or
@@ -84,7 +80,7 @@ def build_split(
         raise SetFault(f"{source.name}: a split called {settings.split!r} cannot be the name of a folder")
     folder = out / source.name / settings.split
     work = folder / WORK
-    config = Config(settings, inputs)
+    config = Config(settings, inputs, [one.origin for one in patches])
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder, "build"):
@@ -95,7 +91,7 @@ def build_split(
             _prepare(folder, config, stale)
             rejects = RejectLog()
             progress(0, 0, "planning")
-            heads = _plan(source, settings, rejects, folder)
+            heads = _plan(source, settings, rejects, folder, patches)
             receipts = _valid_receipts(folder, heads)
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
@@ -108,7 +104,7 @@ def build_split(
             index = work / INDEX
             executor.call(write_packed, index, [msgspec.msgpack.encode(one.rows) for one in ordered if one.rows])
             try:
-                manifest = seal(source, settings, inputs, folder, index, ordered, rejects.rows)
+                manifest = seal(source, config, folder, index, ordered, rejects.rows)
             except SetFault:  # nothing is left to go on with
                 shutil.rmtree(work)
                 raise
@@ -116,10 +112,12 @@ def build_split(
             return Built(folder, manifest, len(todo))
 
 
-def _plan(source: Source, settings: Settings, rejects: RejectLog, folder: Path) -> list[TaskHead]:
+def _plan(
+    source: Source, settings: Settings, rejects: RejectLog, folder: Path, patches: Sequence[SetPatch]
+) -> list[TaskHead]:
     """`plan_tasks`; where nothing is usable, rejects.jsonl says why and no work folder stays behind."""
     try:
-        return plan_tasks(source, settings, rejects, folder / WORK)
+        return plan_tasks(source, settings, rejects, folder / WORK, patches)
     except SetFault as fault:
         shutil.rmtree(folder / WORK)
         if not rejects.rows:
@@ -150,7 +148,7 @@ def _check_folder(folder: Path, config: Config, overwrite: bool) -> Manifest | N
     try:
         if (folder / MANIFEST).exists():
             manifest = read_manifest(folder)
-            there = Config(manifest.settings, manifest.inputs)
+            there = Config.of(manifest)
         elif begun.exists():
             there = read_struct(begun, Config)
     except StampError as fault:
@@ -173,6 +171,9 @@ def _difference(there: Config, asked: Config) -> str:
     changed = [f"{name} {old[name]!r}, now {new[name]!r}" for name in new if old[name] != new[name]]
     before = {item.path: item.digest for item in there.inputs}
     changed += [f"{item.path} has changed" for item in asked.inputs if before.get(item.path) != item.digest]
+    if there.patches != asked.patches:
+        with_old, with_new = (", ".join(item.path for item in one.patches) or "none" for one in (there, asked))
+        changed.append(f"patched with {with_old}, now with {with_new}{' as changed since' * (with_old == with_new)}")
     return "; ".join(changed) or "other annotation files"
 
 

@@ -17,7 +17,10 @@ from stamp_data.rle import UInt8
 from stamp_schemas import Grid
 from stamp_schemas.record import FULL, IGNORE
 
-FILL = 0.45  # opacity of a mask
+FILL = 0.16  # opacity of a mask: the colours that expressions speak of stay visible
+BOTH = 0.5  # opacity of the stripes where several masks lie
+HALO = 0.6  # opacity of the white along an outline
+STRIPE = 4  # pixels: width of a stripe
 SHADE = 0.75  # opacity of a patch that is wholly covered
 LINE = 0.28  # opacity of grid lines
 VEIL = 0.82  # how much of the background a cutout hides
@@ -49,12 +52,17 @@ def overlaid(picture: Image.Image, targets: list[Layer], overlay: Overlay) -> Im
     canvas = np.asarray(picture, np.float32).copy()
     if overlay == "cutout":
         _cutout(canvas, targets)
-    for target in targets:
-        mask = scaled(target.mask, canvas.shape[0], canvas.shape[1])
+    masks = [scaled(target.mask, canvas.shape[0], canvas.shape[1]) for target in targets]
+    for target, mask in zip(targets, masks, strict=True):
         if overlay == "mask":
             _blend(canvas, target.colour, FILL * mask)
+    if overlay == "mask":
+        _stripe(canvas, targets, masks)
+    for target, mask in zip(targets, masks, strict=True):
         if overlay in ("mask", "contour"):
-            _blend(canvas, target.colour, contour(mask).astype(np.float32))
+            line = contour(mask)
+            _blend(canvas, (255, 255, 255), HALO * (contour(line) & ~line))
+            _blend(canvas, target.colour, line.astype(np.float32))
         if overlay in ("grid28", "grid14"):
             labels = target.labels if overlay == "grid28" else _finer(target)
             _blend(canvas, target.colour, SHADE * _shade(labels, canvas))
@@ -67,6 +75,19 @@ def overlaid(picture: Image.Image, targets: list[Layer], overlay: Overlay) -> Im
         high, wide = targets[0].labels.shape
         _blend(canvas, (255, 255, 255), LINE * _lines(canvas, factor * high, factor * wide))
     return Image.fromarray(np.rint(canvas).astype(np.uint8))
+
+
+def _stripe(canvas: Pixels, targets: list[Layer], masks: list[Bits]) -> None:
+    """Pixels of several masks get stripes, of the colour of each by turns."""
+    count = np.sum(masks, axis=0, dtype=np.int64) if masks else np.zeros(canvas.shape[:2], np.int64)
+    if count.max(initial=0) < 2:
+        return
+    rows, columns = np.indices(count.shape)
+    turn = (rows + columns) // STRIPE % np.maximum(count, 1)
+    before = np.zeros_like(count)  # masks of the pixel that came already
+    for target, mask in zip(targets, masks, strict=True):
+        _blend(canvas, target.colour, BOTH * (mask & (count > 1) & (turn == before)))
+        before += mask
 
 
 def scaled(mask: UInt8, height: int, width: int) -> Bits:

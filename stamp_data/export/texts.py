@@ -11,11 +11,12 @@ from stamp_schemas import Dialogue, Wording
 
 
 def parted(dialogue: Dialogue) -> list[Dialogue]:
-    """The dialogues of the requests that a dialogue was joined of, called as they would be without; else itself alone.
+    """The dialogues of the requests that a dialogue was joined of, called as they would be without; else itself alone, as one
+    that was written as a whole.
 
     One that refers to an earlier mask keeps its round, which has what is said in place of the expression.
     """
-    if dialogue.rounds is msgspec.UNSET:
+    if dialogue.rounds is msgspec.UNSET or dialogue.is_written:
         return [dialogue]
     number = dialogue.id.rpartition("-p")[2]
     picture = [part for part in dialogue.messages[0].content if part.type == "image"]

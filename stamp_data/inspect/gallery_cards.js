@@ -13,10 +13,13 @@ function swatches(record, dialogue) {
   if (!dialogue.targets.length) return null;
   const marks = [...new Set(dialogue.targets)].map((index) => {
     const target = record.targets[index];
-    return target.path ? el("i", { class: "swatch", css: { background: target.colour } }) : el("i", { class: "swatch none", title: "no target" });
+    return target.path ? el("i", { class: "swatch", css: { "--colour": target.colour } }) : el("i", { class: "swatch none" });
   });
   return el("span", { class: "swatches" }, ...marks);
 }
+
+/** That an expression names nothing in its picture, in words. */
+const noTarget = (dialogue) => dialogue.kind === "no_target" && el("span", { class: "none-mark" }, "no target");
 
 /** Picture and overlay of a record; `draw(targets)` shows other targets. */
 function frame(record, alt) {
@@ -57,7 +60,7 @@ function card(record, index) {
     onmouseenter: () => picture.draw(dialogue.targets),
     onmouseleave: () => picture.draw(all),
     onclick: (event) => { event.stopPropagation(); open(dialogue.id); },
-  }, swatches(record, dialogue), el("span", {}, caption(record, dialogue)));
+  }, swatches(record, dialogue), el("span", { class: "said" }, caption(record, dialogue)), noTarget(dialogue));
   const node = el("article", {
     class: "card", tabindex: "0", "data-index": index, "aria-label": record.key,
     onclick: () => open(),
@@ -67,6 +70,7 @@ function card(record, index) {
     picture,
     codes.length > 0 && el("div", { class: "badges" }, ...codes.slice(0, 4).map(flagBadge)),
     el("ul", { class: "lines" }, ...lines.map(line)),
+    tagRow(record),
     el("footer", {}, el("span", { class: "set" }, record.set), more > 0 && el("span", { class: "more" }, `+${more} more`)));
   node.redraw = () => picture.draw(all);
   return node;
@@ -117,7 +121,10 @@ function rescan(turn) {
     if (turn !== grid.stale) return;
     describe(answer);
     if (answer.scanned < answer.total) rescanSoon(turn);
-    else if (state.sort) reload(); // what was read last may belong first
+    else {
+      drawStatistics();
+      if (state.sort) reload(); // what was read last may belong first
+    }
     if (nearEnd()) more();
   }).catch((fault) => toast(`No answer: ${fault.message}`));
 }

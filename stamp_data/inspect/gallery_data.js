@@ -27,11 +27,15 @@ class FileSource {
     return this.rows.find(({ record }) => record.key === key && (!set || record.set === set))?.record ?? null;
   }
 
+  async numbers(filters) {
+    return this.filtered(filters).map((row) => row.numbers);
+  }
+
   filtered(filters) {
     const words = filters.q.toLowerCase().split(/\s+/).filter(Boolean);
-    return this.rows.filter(({ facets, text }) =>
+    return this.rows.filter(({ record, facets, text }) =>
       Object.entries(facets).every(([name, choices]) => !filters[name] || choices.includes(filters[name])) &&
-      words.every((word) => text.includes(word)));
+      (!filters.tag || tagsOf(record).includes(filters.tag)) && words.every((word) => text.includes(word)));
   }
 
   sorted(rows, sort) {
@@ -44,17 +48,15 @@ class FileSource {
 
 class ServerSource {
   async query(filters, cursor, count) {
-    return this.ask("api/records", { ...filters, cursor, count });
+    return askJson("api/records", { ...filters, cursor, count }, { cache: "no-store" });
+  }
+
+  async numbers(filters) {
+    return askJson("api/numbers", filters, { cache: "no-store" });
   }
 
   async find(set, key) {
-    return (await this.ask("api/record", { set, key })).record;
-  }
-
-  async ask(path, query) {
-    const answer = await fetch(`${path}?${new URLSearchParams(query)}`, { cache: "no-store" });
-    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-    return answer.json();
+    return (await askJson("api/record", { set, key }, { cache: "no-store" })).record;
   }
 }
 

@@ -1,13 +1,13 @@
 // One record, large: its picture, what is said about it, and what each expression marks.
 
-const detail = { record: null, selected: -1, frame: null };
+const detail = { record: null, selected: -1, frame: null, viewer: null };
 
 /** Show the record that the state names, or close. */
 async function showDetail() {
   const dialog = byId("detail");
   if (!state.key) {
     if (dialog.open) dialog.close();
-    detail.record = null;
+    Object.assign(detail, { record: null, viewer: null });
     replace(dialog); // what is gone can no longer be hovered
     return;
   }
@@ -32,10 +32,24 @@ async function showDetail() {
 }
 
 function drawDetail(dialog) {
-  const record = detail.record;
+  const record = detail.record, before = document.activeElement, isSame = dialog.dataset.key === `${record.set} ${record.key}`;
+  const view = isSame && detail.viewer && !detail.viewer.whole ? { ...detail.viewer } : null;
+  dialog.dataset.key = `${record.set} ${record.key}`;
   detail.frame = frame(record, record.dialogues[Math.max(detail.selected, 0)]?.text ?? record.key);
   replace(dialog, stage(record), panel(record));
+  detail.viewer = new Viewer(dialog.querySelector(".canvas"), detail.frame, record.width ? record : { width: 640, height: 480 });
+  if (view) {
+    Object.assign(detail.viewer, { scale: view.scale, x: view.x, y: view.y, whole: false });
+    detail.viewer.moved();
+  }
   drawStage();
+  if (dialog.open && !dialog.contains(document.activeElement)) (keptFocus(dialog, before) ?? dialog.querySelector(".canvas")).focus({ preventScroll: true });
+}
+
+/** What stands where the focus was before all was drawn anew. */
+function keptFocus(dialog, before) {
+  if (before.matches?.(".head")) return dialog.querySelector(`.head[data-id="${CSS.escape(before.dataset.id)}"]`);
+  return before.title ? dialog.querySelector(`[title="${CSS.escape(before.title)}"]`) : null;
 }
 
 /** Targets of the selected expression; of all where none is selected. */
@@ -78,7 +92,7 @@ function readout(indices) {
 }
 
 function stage(record) {
-  const box = el("div", { class: "stage", css: { "--ratio": record.width ? record.width / record.height : 1.5 } });
+  const box = el("div", { class: "stage" });
   const follow = (event) => {
     if (state.view !== "grid" || !record.width) return;
     const area = detail.frame.getBoundingClientRect();
@@ -87,10 +101,10 @@ function stage(record) {
   };
   detail.frame.addEventListener("mousemove", follow);
   const legend = el("span", { class: "legend" },
-    el("i", { class: "swatch", css: { background: DATA.colours.missed } }), "missed by the patches",
-    el("i", { class: "swatch", css: { background: DATA.colours.extra } }), "added by them");
+    el("i", { class: "swatch", css: { "--colour": DATA.colours.missed } }), "missed by the patches",
+    el("i", { class: "swatch", css: { "--colour": DATA.colours.extra } }), "added by them");
   box.append(
-    el("div", { class: "canvas" }, detail.frame),
+    el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, v shows all of it" }, detail.frame),
     el("div", { class: "controls" },
       record.width > 0 && modeButtons("detail"),
       record.width > 0 && el("label", { class: "opacity" }, "Opacity", opacitySlider()),
@@ -111,12 +125,13 @@ function panel(record) {
   return el("aside", { class: "panel" },
     el("header", {},
       el("div", { class: "nav" },
-        el("button", { class: "icon", title: "Previous (k)", "aria-label": "Previous record", onclick: () => neighbour(-1) }, "‹"),
-        el("button", { class: "icon", title: "Next (j)", "aria-label": "Next record", onclick: () => neighbour(1) }, "›"),
-        el("button", { class: "icon close", title: "Close (Esc)", "aria-label": "Close", onclick: closeDetail }, "×")),
+        el("button", { class: "action", title: "Previous (k)", "aria-label": "Previous record", onclick: () => neighbour(-1) }, "‹"),
+        el("button", { class: "action", title: "Next (j)", "aria-label": "Next record", onclick: () => neighbour(1) }, "›"),
+        el("button", { class: "action close", title: "Close (Esc)", "aria-label": "Close", onclick: closeDetail }, "×")),
       el("div", { class: "key" }, el("code", {}, record.key),
         el("button", { class: "link", id: "copy", title: "Copy the key (y)", onclick: () => copy(record.key) }, "Copy")),
       el("p", { class: "facts" }, ...facts.filter(Boolean).map((fact) => el("span", {}, fact)))),
+    tagField(record),
     record.flags.length > 0 && el("ul", { class: "findings" }, ...record.flags.map((flag) => finding(record, flag))),
     el("div", { class: "expressions" }, ...record.dialogues.map((dialogue, place) => expression(record, dialogue, place))));
 }
@@ -131,9 +146,9 @@ function finding(record, flag) {
 function expression(record, dialogue, place) {
   const selected = place === detail.selected || record.dialogues.length === 1;
   const head = el("button", {
-    class: "head", "aria-expanded": String(selected),
+    class: "head", "data-id": dialogue.id, "aria-expanded": String(selected),
     onclick: () => change({ d: place === detail.selected ? "" : dialogue.id }),
-  }, swatches(record, dialogue), el("span", { class: "text" }, dialogue.text || "…"),
+  }, swatches(record, dialogue), el("span", { class: "text" }, dialogue.text || "…"), noTarget(dialogue),
     dialogue.flags.length > 0 && el("span", { class: "codes" }, ...dialogue.flags.map(flagBadge)));
   return el("section", {
     class: `expression ${dialogue.kind}${selected ? " selected" : ""}`,

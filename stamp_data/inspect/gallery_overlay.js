@@ -2,43 +2,34 @@
 
 const FULL = 254; // label of a patch that is wholly covered
 const IGNORE = 255; // label of a patch that does not count
-let lastId = 0;
+let lastCut = 0;
 
 /** The overlay of some targets of a record, or null where there is nothing to draw. shown: indices of targets. */
 function overlay(record, shown, mode, opacity) {
   if (mode === "none" || !record.width) return null;
   const targets = shown.map((index) => ({ ...record.targets[index], index })).filter((target) => target.path);
   targets.sort((a, b) => b.pixels - a.pixels); // the small ones lie on top
-  const layer = svg("svg", {
-    class: `overlay ${mode}`, viewBox: `0 0 ${record.width} ${record.height}`, "aria-hidden": "true",
-    preserveAspectRatio: "xMidYMid meet",
-  });
+  const layer = maskLayer(record, mode);
   const draw = { mask: drawMasks, outline: drawOutlines, cutout: drawCutout, grid: drawGrid, diff: drawDiff }[mode];
   draw(layer, record, targets, opacity);
   return layer;
 }
 
-function shape(target, props) {
-  return svg("path", { d: target.path, "fill-rule": "evenodd", "data-target": target.index, ...props });
-}
-
 function drawMasks(layer, record, targets, opacity) {
+  drawOutlined(layer, targets, opacity, record.overlaps);
   for (const target of targets) {
-    layer.append(shape(target, { fill: target.colour, "fill-opacity": opacity, stroke: target.colour, class: "edge" }));
-    if (target.ignore) {
-      layer.append(svg("path", { d: target.ignore, "fill-rule": "evenodd", fill: "#888", "fill-opacity": 0.5, class: "ignored" }));
-    }
+    if (target.ignore) layer.append(svg("path", { d: target.ignore, "fill-rule": "evenodd", fill: "#888", "fill-opacity": 0.5, class: "ignored" }));
   }
 }
 
+/** Nothing is filled, and all of it can be hovered. */
 function drawOutlines(layer, record, targets) {
-  for (const target of targets) layer.append(shape(target, { fill: "transparent", class: "halo" }));
-  for (const target of targets) layer.append(shape(target, { fill: "transparent", stroke: target.colour, class: "edge bold" }));
+  drawOutlined(layer, targets, 0);
 }
 
 /** Everything but the masks fades. A union of shapes cannot be one even-odd path, hence the mask element. */
 function drawCutout(layer, record, targets) {
-  const id = `hole-${(lastId += 1)}`;
+  const id = `hole-${(lastCut += 1)}`;
   const frame = { width: record.width, height: record.height };
   const hole = svg("mask", { id, maskUnits: "userSpaceOnUse", x: 0, y: 0, ...frame }, svg("rect", { ...frame, fill: "white" }));
   for (const target of targets) hole.append(shape(target, { fill: "black" }));
@@ -110,7 +101,7 @@ function drawDiff(layer, record, targets, opacity) {
   const defs = svg("defs");
   layer.append(defs);
   const without = (path) => {
-    const id = `without-${(lastId += 1)}`;
+    const id = `without-${(lastCut += 1)}`;
     defs.append(svg("clipPath", { id }, svg("path", { d: frame + path, "clip-rule": "evenodd" })));
     return `url(#${id})`;
   };

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 
 import msgspec
 
@@ -13,14 +12,19 @@ from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.record_page import RecordView
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Entry
-from stamp_data.web import shared, source_hash
+from stamp_data.tags import TagList
+from stamp_data.web.document import filled, inline_policy, joined, one_file, script_safe, shared, text_of
+from stamp_schemas.tags import TaggedRecord
 
+HERE = "stamp_data.inspect"
+SHARED = ("dom.js", "ask.js", "view.js", "masks.js")
 SCRIPTS = (
     "gallery_dom.js",
     "gallery_state.js",
     "gallery_data.js",
     "gallery_overlay.js",
     "gallery_charts.js",
+    "gallery_tags.js",
     "gallery_cards.js",
     "gallery_detail.js",
     "gallery_app.js",
@@ -28,7 +32,9 @@ SCRIPTS = (
 
 
 class PageData(msgspec.Struct):
-    """What the page's script reads. records, entries: all of them in a file; none where a server is asked."""
+    """What the page's script reads. records, entries: all of them in a file; none where a server is asked. tags: of
+    records; places: of sets, by name.
+    """
 
     mode: str
     title: str
@@ -39,10 +45,18 @@ class PageData(msgspec.Struct):
     colours: dict[str, str]
     records: list[RecordView]
     entries: list[Entry]
+    tags: list[TaggedRecord]
+    places: dict[str, str]
 
 
 def page_data(
-    report: InspectReport, records: list[RecordView], entries: list[Entry], *, mode: str, notice: str
+    report: InspectReport,
+    records: list[RecordView],
+    entries: list[Entry],
+    *,
+    mode: str,
+    notice: str,
+    tags: TagList,
 ) -> PageData:
     """The data of a page. mode: `file` or `server`."""
     inputs = report.inputs
@@ -52,7 +66,9 @@ def page_data(
         for code, flag in FLAGS.items()
     }
     colours = {"missed": MISSED, "extra": EXTRA}
-    return PageData(mode, title, report.first_line(), notice, report, codes, colours, records, entries)
+    places = {one.name: one.path for one in inputs}
+    first = report.first_line()
+    return PageData(mode, title, first, notice, report, codes, colours, records, entries, tags.rows(), places)
 
 
 @dataclass(frozen=True)
@@ -61,48 +77,20 @@ class Page:
 
     @cached_property
     def style(self) -> str:
-        return shared("page.css") + _read("gallery.css")
+        return shared("page.css") + text_of(HERE, "gallery.css")
 
     @cached_property
     def script(self) -> str:
-        scripts = [shared("dom.js").replace("export ", ""), *map(_read, SCRIPTS)]
-        return '(() => {\n"use strict";\n' + "\n".join(scripts) + "\n})();"
+        return joined([*map(shared, SHARED), *(text_of(HERE, name) for name in SCRIPTS)])
 
-    def policy(self, *, served: bool) -> str:
-        """Content-Security-Policy: our own style and script by hash; pictures inline, or from the page's own server."""
-        rules = {
-            "default-src": "'none'",
-            "img-src": "'self' data:" if served else "data:",
-            "style-src": source_hash(self.style),
-            "script-src": source_hash(self.script),
-            "base-uri": "'none'",
-            "form-action": "'none'",
-        }
-        if served:
-            rules["connect-src"] = "'self'"
-        return "; ".join(f"{name} {value}" for name, value in rules.items())
+    @cached_property
+    def policy(self) -> str:
+        """Content-Security-Policy where the page is served: as in a file, and what its own server gives."""
+        served = inline_policy(self.style, self.script).replace("data:", "'self' data:")
+        return f"{served}; connect-src 'self'"
 
     def html(self, data: PageData) -> bytes:
-        """The complete document. Data stands in a script block of its own, where no text of it can end the block."""
-        page = _read("gallery.html")
-        parts = {
-            "policy": self.policy(served=data.mode == "server"),
-            "style": self.style,
-            "data": script_safe(msgspec.json.encode(data)).decode(),
-            "script": self.script,
-        }
-        head, *rest = page.split("{{")
-        pieces = [head]
-        for part in rest:
-            name, _, tail = part.partition("}}")
-            pieces += [parts[name], tail]
-        return "".join(pieces).encode()
-
-
-def script_safe(data: bytes) -> bytes:
-    """JSON in which no character can end a script block or begin a comment; it parses to the same value."""
-    return data.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
-
-
-def _read(name: str) -> str:
-    return resources.files("stamp_data.inspect").joinpath(name).read_text("utf-8")
+        """The complete document."""
+        body, held = filled(text_of(HERE, "gallery.html")), script_safe(msgspec.json.encode(data))
+        policy = self.policy if data.mode == "server" else ""
+        return one_file(f"{data.title} · STAMP", body, self.style, self.script, held, policy).encode()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from math import ceil
 
 import msgspec
 import numpy as np
@@ -15,7 +18,7 @@ from stamp_data.inspect.selection import Selected
 from stamp_data.pixels import data_uri
 from stamp_data.pixels import thumbnail as decoded
 from stamp_data.rle import UInt8, decode_or_empty
-from stamp_schemas import RLE, StampError
+from stamp_schemas import RLE, StampError, TargetInfo
 
 
 class Window(msgspec.Struct):
@@ -75,7 +78,9 @@ class FindingView(msgspec.Struct):
 
 
 class RecordView(msgspec.Struct):
-    """picture: a data URI or an address; "" for a conversation without one, or where it cannot be read (`fault`)."""
+    """picture: a data URI or an address; "" for a conversation without one, or where it cannot be read (`fault`). overlaps:
+    pairs of targets that share pixels.
+    """
 
     key: str
     set: str
@@ -89,6 +94,7 @@ class RecordView(msgspec.Struct):
     picture: str
     fault: str
     targets: list[TargetView]
+    overlaps: list[tuple[int, int]]
     dialogues: list[DialogueView]
     flags: list[FindingView]
 
@@ -97,6 +103,7 @@ def record_view(selected: Selected, picture: str, fault: str = "") -> RecordView
     """The view of a record with those of its dialogues that were picked. picture: address or data URI of it, or ""."""
     stats, record, row = selected.stats, selected.stats.record, selected.stats.row
     settings = stats.manifest.settings
+    masks = [_pixels(stats, target.rle) for target in record.targets]
     passes = Counter(dialogue.twin for dialogue in selected.dialogues)  # of one expression are shown once
     return RecordView(
         key=record.key,
@@ -110,7 +117,8 @@ def record_view(selected: Selected, picture: str, fault: str = "") -> RecordView
         tokens=row.image_tokens,
         picture=picture,
         fault=fault,
-        targets=[_target_view(stats, index) for index in range(len(record.targets))],
+        targets=[_target_view(stats, index, mask) for index, mask in enumerate(masks)],
+        overlaps=_overlaps(record.targets, masks),
         dialogues=[_dialogue_view(stats, stats.dialogues[index], count) for index, count in passes.items()],
         flags=[FindingView(one.code, one.detail, *stats.names(one)) for one in stats.findings],
     )
@@ -127,7 +135,7 @@ def thumbnail(dataset: ConcatDataset, stats: RecordStats, side: int) -> tuple[st
         return "", fault.message
 
 
-def _target_view(stats: RecordStats, index: int) -> TargetView:
+def _target_view(stats: RecordStats, index: int, mask: UInt8 | None) -> TargetView:
     target, known = stats.record.targets[index], stats.targets[index]
     return TargetView(
         id=target.id,
@@ -137,15 +145,39 @@ def _target_view(stats: RecordStats, index: int) -> TargetView:
         patches=known.patches,
         iou=round(known.iou, 4),
         categories=target.categories,
-        path=_path(stats, target.rle),
-        ignore=_path(stats, target.ignore_rle),
+        path=_path(mask),
+        ignore=_path(_pixels(stats, target.ignore_rle)),
         labels=_window(stats.labels[index]) if stats.labels is not None and index < len(stats.labels) else None,
     )
 
 
-def _path(stats: RecordStats, rle: RLE | None) -> str:
+def _pixels(stats: RecordStats, rle: RLE | None) -> UInt8 | None:
     image = stats.record.image
-    return mask_path(decode_or_empty(rle, image.height, image.width)) if image and rle else ""
+    return decode_or_empty(rle, image.height, image.width) if image and rle else None
+
+
+def _path(mask: UInt8 | None) -> str:
+    return "" if mask is None else mask_path(mask)
+
+
+def _overlaps(targets: Sequence[TargetInfo], masks: Sequence[UInt8 | None]) -> list[tuple[int, int]]:
+    """Pixels are compared only within the part that two boxes share, and most share none."""
+    found = []
+    for one, other in combinations(range(len(targets)), 2):
+        first, second = masks[one], masks[other]
+        if first is None or second is None:
+            continue
+        part = _common(targets[one].bbox, targets[other].bbox)
+        if part is not None and (first[part] & second[part]).any():
+            found.append((one, other))
+    return found
+
+
+def _common(one: Sequence[float], other: Sequence[float]) -> tuple[slice, slice] | None:
+    """The part of the picture that lies in two boxes [left, top, width, height], None if there is none."""
+    left, top = int(max(one[0], other[0])), int(max(one[1], other[1]))
+    right, bottom = ceil(min(one[0] + one[2], other[0] + other[2])), ceil(min(one[1] + one[3], other[1] + other[3]))
+    return (slice(max(top, 0), bottom), slice(max(left, 0), right)) if left < right and top < bottom else None
 
 
 def _window(labels: UInt8) -> Window | None:

@@ -11,7 +11,9 @@ import msgspec
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.selection import Selected, Selection, select
+from stamp_data.inspect.statistics import DIGITS, Tally
 from stamp_data.shards.stores import Location
+from stamp_data.tags import TagList
 
 _PATIENCE = 0.5  # seconds
 
@@ -36,15 +38,26 @@ class Sorts(msgspec.Struct, frozen=True):
     flags: tuple[float, float]
 
 
+class Numbers(msgspec.Struct, frozen=True):
+    """A record's share of the statistics. kinds: dialogues by kind; values: as of `Tally`."""
+
+    kinds: dict[str, int]
+    targets: int
+    values: dict[str, list[float]]
+
+
 class Entry(msgspec.Struct, frozen=True):
-    """What a page that holds its records filters and sorts one by, besides its texts."""
+    """What a page that holds its records filters and sorts one by, besides its texts, and what it counts."""
 
     facets: Facets
     sorts: Sorts
+    numbers: Numbers
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What the page asks for, "" for any. q: words; sort: of `Sorts`, -NAME for falling; the others: as in `Facets`."""
+    """What the page asks for, "" for any. q: words; tag: that a record has; sort: of `Sorts`, -NAME for falling; the
+    others: as in `Facets`.
+    """
 
     q: str = ""
     source: str = ""
@@ -52,6 +65,7 @@ class Query(msgspec.Struct, frozen=True):
     kind: str = ""
     flag: str = ""
     flagged: str = ""
+    tag: str = ""
     sort: str = ""
 
     def fits(self, facets: Facets) -> bool:
@@ -73,7 +87,11 @@ def entry(selected: Selected) -> Entry:
         dialogues=_range([len({dialogue.twin for dialogue in dialogues})]),
         flags=_range([len(stats.findings)]),
     )
-    return Entry(_facets(settings.dataset, settings.split, kinds, codes), sorts)
+    tally = Tally()
+    tally.add(stats, dialogues, [])
+    values = {name: [round(value, DIGITS) for value in found] for name, found in tally.values.items()}
+    numbers = Numbers(dict(tally.kinds), tally.targets, values)
+    return Entry(_facets(settings.dataset, settings.split, kinds, codes), sorts, numbers)
 
 
 @lru_cache(maxsize=4096)
@@ -89,7 +107,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 class SearchIndex:
     """Entries of all records that match `where`, in their order or that of `sort`; safe to ask while it grows.
 
-    keep: told of every record by the thread that gathers, before the record can be found.
+    keep: told of every record by the thread that gathers, before the record can be found. tags: of records.
     """
 
     def __init__(
@@ -97,9 +115,11 @@ class SearchIndex:
         paths: Sequence[Location],
         selection: Selection,
         keep: Callable[[Selected], None] = lambda _: None,
+        tags: TagList | None = None,
     ) -> None:
+        self._tags = tags or TagList()
         self._paths, self._selection, self._keep = paths, selection, keep
-        self._entries: list[tuple[int, str, Entry]] = []  # number, texts in lower case
+        self._entries: list[tuple[int, str, Entry, tuple[str, str]]] = []  # number, texts in lower case, …, set and key
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._gather, name="search index", daemon=True)
         self.scanned = 0
@@ -117,23 +137,34 @@ class SearchIndex:
 
     def find(self, query: Query) -> list[int]:
         """Numbers of the records so far that fit, in the order asked for."""
+        return [number for number, _ in self._found(query)]
+
+    def numbers(self, query: Query) -> list[Numbers]:
+        """What the statistics count of the records so far that fit."""
+        return [one.numbers for _, one in self._found(query)]
+
+    def _found(self, query: Query) -> list[tuple[int, Entry]]:
         words = query.q.lower().split()
         found = [
-            (number, one.sorts)
-            for number, text, one in self._entries[: len(self._entries)]
-            if query.fits(one.facets) and all(word in text for word in words)
+            (number, one)
+            for number, text, one, named in self._entries[: len(self._entries)]
+            if query.fits(one.facets)
+            and all(word in text for word in words)
+            and (not query.tag or query.tag in self._tags.of(*named))
         ]
         column, falling = query.sort.removeprefix("-"), query.sort.startswith("-")
         if column in Sorts.__struct_fields__:
-            found.sort(key=lambda pair: getattr(pair[1], column)[falling], reverse=falling)
-        return [number for number, _ in found]
+            found.sort(key=lambda pair: getattr(pair[1].sorts, column)[falling], reverse=falling)
+        return found
 
     def _gather(self) -> None:
         try:
             with ConcatDataset(self._paths) as dataset:
                 for selected in select(dataset, self._selection, None):
                     self._keep(selected)
-                    self._entries.append((selected.stats.number, _search_text(selected.stats), entry(selected)))
+                    stats = selected.stats
+                    named = (stats.manifest.name, stats.record.key)
+                    self._entries.append((stats.number, _search_text(stats), entry(selected), named))
                     self.scanned = len(self._entries) if self._selection.sort else selected.stats.number + 1
                     if self._stop.is_set():
                         return

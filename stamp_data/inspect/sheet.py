@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from stamp_data.draw import Overlay
@@ -24,11 +27,18 @@ from stamp_data.text import printable
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
-CELL, FRAME, CAPTION, GAP = 320, 240, 74, 16  # pixels: width, height of the picture, of its text, between cells
-COLUMNS = 4
+WIDTH, FRAME, CAPTION, GAP = (
+    1360,
+    250,
+    74,
+    16,
+)  # pixels: of a sheet, usual height of a picture, of its text, between cells
+NARROWEST, WIDEST = 0.62, 2.5  # width by height of a cell; a picture beyond them is shown on grey
+TALLEST = 360  # pixels: of a picture
 MOST_CELLS = 400
 SAMPLE_SIDE = 1280  # pixels: widest single picture
 INK, QUIET, PAPER, EMPTY = "#1c1f24", "#6b7280", "#ffffff", "#eef0f3"
+NO_TARGET = "no target"
 BADGES = {"error": "#c2185b", "warning": "#b45309", "info": "#0369a1"}
 
 
@@ -63,17 +73,59 @@ def write_sheet(
     if not 0 < limit <= MOST_CELLS:
         raise UsageFault(f"a sheet shows 1 to {MOST_CELLS} records, not {limit}", "the gallery (--html) shows more")
     with ConcatDataset(paths) as dataset:
-        cells = [_cell(dataset, one, overlay) for one in select(dataset, selection, limit)]
-    if not cells:
-        raise selection.nothing()
-    columns = min(COLUMNS, len(cells))
-    rows = -(-len(cells) // columns)
-    width, height = columns * (CELL + GAP) + GAP, rows * (FRAME + CAPTION + GAP) + GAP
-    sheet = Image.new("RGB", (width, height), PAPER)
-    for number, cell in enumerate(cells):
-        sheet.paste(cell, (GAP + number % columns * (CELL + GAP), GAP + number // columns * (FRAME + CAPTION + GAP)))
+        chosen = list(select(dataset, selection, limit))
+        if not chosen:
+            raise selection.nothing()
+        width, rows = arranged([_shape(one) for one in chosen])
+        height = sum(row[0].height + CAPTION + GAP for row in rows) + GAP
+        sheet = Image.new("RGB", (width, height), PAPER)
+        waiting, top = iter(chosen), GAP
+        for row in rows:
+            for place in row:
+                sheet.paste(_cell(dataset, next(waiting), place, overlay), (place.left, top))
+            top += row[0].height + CAPTION + GAP
     write_atomic(out, encoded(sheet))
-    return SheetSummary(out, len(cells), width, height)
+    return SheetSummary(out, len(chosen), width, height)
+
+
+class Place(NamedTuple):
+    """Where a picture stands in its row, and its size, in pixels."""
+
+    left: int
+    width: int
+    height: int
+
+
+def arranged(shapes: Sequence[float]) -> tuple[int, list[list[Place]]]:
+    """(width of the sheet, places by row) of pictures of these shapes (width by height), in their order.
+
+    Rows are about equally full, and each is as high as lets it reach from edge to edge; so few pictures that they cannot
+    make the sheet narrower.
+    """
+    total, room = sum(shapes), WIDTH - 2 * GAP
+    count = max(1, round(total * FRAME / room))
+    reached = np.cumsum(shapes) - np.asarray(shapes) / 2  # the middle of each, so that rows end nearest to their share
+    numbers = np.minimum(reached * count / total, count - 1e-9).astype(int)
+    rows = [[shape for shape, number in zip(shapes, numbers, strict=True) if number == row] for row in range(count)]
+    rows = [row for row in rows if row]
+    widest = max(round(TALLEST * sum(row)) + GAP * (len(row) - 1) for row in rows)
+    width = min(room, widest)
+    return width + 2 * GAP, [_row(row, width) for row in rows]
+
+
+def _row(shapes: Sequence[float], width: int) -> list[Place]:
+    inner = width - GAP * (len(shapes) - 1)
+    height = min(inner / sum(shapes), TALLEST)
+    edges = np.rint(np.cumsum([0.0, *shapes]) * height).astype(int).tolist()
+    return [
+        Place(GAP + left + GAP * number, right - left, round(height))
+        for number, (left, right) in enumerate(pairwise(edges))
+    ]
+
+
+def _shape(selected: Selected) -> float:
+    row = selected.stats.row
+    return min(max(row.width / row.height, NARROWEST), WIDEST) if row.height else 4 / 3
 
 
 def write_sample(
@@ -111,42 +163,49 @@ def _layers(stats: RecordStats, targets: Sequence[int]) -> list[Layer]:
     ]
 
 
-def _cell(dataset: ConcatDataset, selected: Selected, overlay: Overlay) -> Image.Image:
+def _cell(dataset: ConcatDataset, selected: Selected, place: Place, overlay: Overlay) -> Image.Image:
     stats, first = selected.stats, selected.dialogues[0]
-    cell = Image.new("RGB", (CELL, FRAME + CAPTION), PAPER)
+    cell = Image.new("RGB", (place.width, place.height + CAPTION), PAPER)
     draw = ImageDraw.Draw(cell)
-    draw.rectangle((0, 0, CELL - 1, FRAME - 1), fill=EMPTY)
+    draw.rectangle((0, 0, place.width - 1, place.height - 1), fill=EMPTY)
     try:
-        picture = _picture(dataset, stats, CELL)
+        picture = _picture(dataset, stats, max(place.width, place.height))
     except StampError:
         draw.text((12, 12), "picture cannot be read", QUIET, font(14))
         picture = None
     if picture is not None:
-        picture.thumbnail((CELL, FRAME), Image.Resampling.LANCZOS)
-        drawn = overlaid(picture, _layers(stats, first.targets), overlay)
-        cell.paste(drawn, ((CELL - drawn.width) // 2, (FRAME - drawn.height) // 2))
+        scale = min(place.width / picture.width, place.height / picture.height)
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        drawn = overlaid(picture.resize(size, Image.Resampling.LANCZOS), _layers(stats, first.targets), overlay)
+        cell.paste(drawn, ((place.width - drawn.width) // 2, (place.height - drawn.height) // 2))
     _badges(draw, stats.codes(first))
-    _caption(draw, stats, first)
+    if first.kind == "no_target":
+        _tag(draw, (8, place.height - 27), NO_TARGET, QUIET)
+    _caption(draw, stats, first, place)
     return cell
 
 
-def _caption(draw: ImageDraw.ImageDraw, stats: RecordStats, dialogue: DialogueStats) -> None:
-    for number, line in enumerate(fitted(dialogue.text, CELL - 4, 2, font(15))):
-        draw.text((2, FRAME + 6 + 20 * number), line, INK, font(15))
+def _caption(draw: ImageDraw.ImageDraw, stats: RecordStats, dialogue: DialogueStats, place: Place) -> None:
+    for number, line in enumerate(fitted(dialogue.text, place.width - 4, 2, font(15))):
+        draw.text((2, place.height + 6 + 20 * number), line, INK, font(15))
     more = len({one.twin for one in stats.dialogues}) - 1
     extra = f"  +{more} more" if more else ""
-    key = fitted(f"{stats.record.key}{extra}", CELL - 4, 1, font(11))[0]
-    draw.text((2, FRAME + 52), key, QUIET, font(11))
+    key = fitted(f"{stats.record.key}{extra}", place.width - 4, 1, font(11))[0]
+    draw.text((2, place.height + 52), key, QUIET, font(11))
 
 
 def _badges(draw: ImageDraw.ImageDraw, codes: list[str]) -> None:
     x = 8
     for code in codes[:4]:
-        text, style = code.removeprefix("STP-"), font(12)
-        width = int(style.getlength(text)) + 12
-        draw.rounded_rectangle((x, 8, x + width, 27), 5, fill=BADGES[FLAGS[code].severity])
-        draw.text((x + 6, 11), text, "#ffffff", style)
-        x += width + 6
+        x = _tag(draw, (x, 8), code.removeprefix("STP-"), BADGES[FLAGS[code].severity]) + 6
+
+
+def _tag(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: str) -> int:
+    """A word on a coloured ground; where it ends."""
+    (x, y), end = at, at[0] + int(font(12).getlength(text)) + 12
+    draw.rounded_rectangle((x, y, end, y + 19), 5, fill=colour)
+    draw.text((x + 6, y + 3), text, "#ffffff", font(12))
+    return end
 
 
 def _legend(stats: RecordStats, width: int, overlay: Overlay) -> Image.Image:
@@ -162,7 +221,8 @@ def _legend(stats: RecordStats, width: int, overlay: Overlay) -> Image.Image:
                 (x, y + 3, x + 12, y + 15), 3, fill=stats.colours[target] if stats.targets[target].area else EMPTY
             )
             x += 18
-        note = f"  IoU {dialogue.iou:.3f}" if overlay == "diff" and dialogue.area else ""
+        note = f"  {NO_TARGET}" if dialogue.kind == "no_target" else ""
+        note += f"  IoU {dialogue.iou:.3f}" if overlay == "diff" and dialogue.area else ""
         room = width - x - 14 - int(font(15).getlength(note))
         draw.text((x + 4, y), fitted(dialogue.text, room, 1, font(15))[0] + note, INK, font(15))
     return legend

@@ -22,6 +22,7 @@ from stamp_data.sources.paths import first_folder
 from stamp_data.sources.pickles import load_plain
 from stamp_data.sources.references import Reference, References, collect
 from stamp_schemas import Annotation, Region, Request, StampError, Target
+from stamp_schemas.annotation import Written
 
 COCO_FOLDERS = ("images/coco_2014/train2014", "images/mscoco/images/train2014", "images/train2014")
 SHARED_COCO_FOLDERS = (
@@ -208,7 +209,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def make_unique(requests: list[Request] | list[Target]) -> None:
+def make_unique(requests: list[Request] | list[Target] | list[Request | Written]) -> None:
     """Number the later ones of equal ids within one record: `7`, `7-2`, `7-3`."""
     taken = {request.id for request in requests}
     seen: dict[str, int] = {}

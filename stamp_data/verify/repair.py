@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -12,12 +13,13 @@ from xxhash import xxh3_64_intdigest
 
 from stamp_data.build.plan import plan_tasks
 from stamp_data.build.receipt import ANY, Receipt, receipt_path
-from stamp_data.build.seal import mended
-from stamp_data.build.split import WORK, Built, Config, Progress, build_split, describe_inputs
+from stamp_data.build.seal import Config, mended
+from stamp_data.build.split import WORK, Built, Progress, build_split, describe_inputs
 from stamp_data.build.tokens import TokenCounter, tokenizer_digest
 from stamp_data.executors import Executor
 from stamp_data.files import open_plain
 from stamp_data.grid import foreground
+from stamp_data.patches import SetPatch
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.manifest import MANIFEST, REJECTS, read_manifest
@@ -46,6 +48,7 @@ def repair(
     executor: Executor,
     *,
     tokenizer: Path | None = None,
+    patches: Sequence[SetPatch] = (),
     faults: list[Fault] | None = None,
     workers: int = 1,
     progress: Progress = lambda *_: None,
@@ -54,11 +57,12 @@ def repair(
 
     So are shards that refused pictures which have come or were changed since.
 
-    source: loaded, of the dataset and files that the set was built from. faults: what verification found, if that was done
+    source: loaded, of the dataset and files that the set was built from. patches: that were applied then.
+    faults: what verification found, if that was done
     already. Lost index, wids.json or manifest totals are made anew too; rejects.jsonl cannot be known without rendering,
     so that its loss means building every shard. A repair that is stopped leaves an unfinished build, which the build
     command finishes. StampError if the manifest is unreadable, its settings are not those of its shards, or the raw files
-    have changed, UsageFault if `source` or `tokenizer` are not those of the set.
+    have changed, UsageFault if `source`, `tokenizer` or `patches` are not those of the set.
     """
     folder = folder.resolve()
     if faults is None:
@@ -68,9 +72,10 @@ def repair(
         return Repaired([], None, [], identical=True)
     manifest = read_manifest(folder, checked=False)
     _check_origin(folder, manifest, source, tokenizer)
+    _check_patches(folder, manifest, patches)
     damaged = {fault.shard for fault in faults} | stale
     if MANIFEST in damaged or manifest.checksum is msgspec.UNSET:
-        _check_settings(folder, manifest, source)
+        _check_settings(folder, manifest, source, patches)
     receipts = _receipts(folder, manifest, damaged, TokenCounter(tokenizer) if tokenizer else None)
     _unseal(folder, manifest, receipts)
     built = build_split(
@@ -79,6 +84,7 @@ def repair(
         folder.parent.parent,
         executor,
         inputs=manifest.inputs,
+        patches=patches,
         tokenizer=tokenizer,
         progress=progress,
     )
@@ -115,11 +121,19 @@ def _check_origin(folder: Path, manifest: Manifest, source: Source, tokenizer: P
         )
 
 
-def _check_settings(folder: Path, manifest: Manifest, source: Source) -> None:
+def _check_patches(folder: Path, manifest: Manifest, patches: Sequence[SetPatch]) -> None:
+    there = Config.of(manifest).patches
+    if [one.digest for one in there] != [one.origin.digest for one in patches]:
+        names = " ".join(f"--patch {one.path}" for one in there)
+        hint = f"give {names} as to the build" if names else "leave --patch out"
+        raise UsageFault(f"{folder}: was built with {'other patches' if there else 'no patch'}", hint)
+
+
+def _check_settings(folder: Path, manifest: Manifest, source: Source, patches: Sequence[SetPatch]) -> None:
     """StampError unless a task's digest, which holds the settings, shows that shards were made with the manifest's."""
     tasks = {entry.path: entry.task for entry in manifest.shards}
     with TemporaryDirectory(prefix=".", dir=folder) as scratch:
-        heads = plan_tasks(source, manifest.settings, RejectLog(), Path(scratch))
+        heads = plan_tasks(source, manifest.settings, RejectLog(), Path(scratch), patches)
     if not any(tasks.get(head.shard) == head.digest for head in heads):
         raise StampError(
             f"{folder / MANIFEST}: its settings are not those that its shards were made with",
@@ -172,5 +186,5 @@ def _unseal(folder: Path, manifest: Manifest, receipts: list[Receipt]) -> None:
     work.mkdir()
     for receipt in receipts:
         write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
-    write_atomic(work / "config.json", msgspec.json.encode(Config(manifest.settings, manifest.inputs)))
+    write_atomic(work / "config.json", msgspec.json.encode(Config.of(manifest)))
     (folder / MANIFEST).unlink()

@@ -42,6 +42,20 @@ export function otherTheme(chosen) {
   return dark ? "light" : "dark";
 }
 
+/** Switch between dark and light, of which `kept` is what was chosen before; what is chosen now. */
+export function switchTheme(kept = document.documentElement.dataset.theme) {
+  return (document.documentElement.dataset.theme = otherTheme(kept));
+}
+
+/** Whether keys are text there. */
+export const isWriting = (node) => node.matches?.("input:not([type=range], [type=checkbox], [type=button]), textarea, select") ?? false;
+
+/** The key that may be a command: "" where it belongs to the browser, to what is written, or to the dialog of keys. */
+export function commandKey(event) {
+  if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return "";
+  return byId("keys").open && event.key !== "?" ? "" : event.key;
+}
+
 /** Show the keys, pairs of a key and what it does, or close them again. */
 export function showKeys(keys) {
   const dialog = byId("keys");

@@ -67,7 +67,7 @@ def load_adapter(model: Any, path: str | Path, *, trainable: bool = False) -> An
     from peft.utils import load_peft_weights
 
     if not Path(path, WEIGHTS).is_file():  # peft would take pickles, or ask a hub
-        raise StampModelError(f"no {WEIGHTS}", where=str(path))
+        raise StampModelError(f"no {WEIGHTS}", where=str(path), fix="weights are read from safetensors alone")
     config = PeftConfig.from_pretrained(str(path))
     config.inference_mode = not trainable
     # Without a task type PEFT's wrapper hands all arguments through; its causal-LM one knows nothing of packed inputs.

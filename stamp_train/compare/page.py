@@ -3,57 +3,37 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
-from importlib import resources
 
 import msgspec
 
+from stamp_data.web.document import text_of
+from stamp_data.web.reports import Row, facts, report, table
 from stamp_train.compare.curves import CURVES_NOTE
 from stamp_train.compare.results import Comparison
 from stamp_train.compare.scenes import Scene
-from stamp_train.compare.tables import Cells, tables
+from stamp_train.compare.tables import tables
 
 _WHY = "why"  # a column of sentences
 
 
 def page(found: Comparison, figure: str, scenes: Sequence[Scene]) -> str:
     """HTML. figure: the curves, as SVG."""
-    style = resources.files("stamp_train.compare").joinpath("page.css").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    title = escape(f"{found.shared.recipe}: {', '.join(row.name for row in found.rows)}")
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title><style>{style}</style></head><body><h1>{title}</h1>",
-        *map(_table, tables(found)),
+    title = f"{found.shared.recipe}: {', '.join(row.name for row in found.rows)}"
+    body = [
+        *(
+            f"<h2>{escape(one.title)}</h2>{table(one.heads, [('', list(map(Row, one.rows)))], _WHY)}"
+            for one in tables(found)
+        ),
         "<h2>Learning curves</h2>",
-        figure,
+        f'<div class="wide">{figure}</div>',
         f'<p class="quiet">{escape(CURVES_NOTE)}</p>',
         "<h2>The same scenes</h2>",
         *map(_figure, scenes),
-        "<h2>How the numbers were made</h2>",
-        *_facts(found),
-        "</body></html>\n",
+        *facts(_told(found)),
     ]
-    return "\n".join(parts)
-
-
-def _table(cells: Cells) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in cells.heads)
-    kinds = [' class="why"' if head == _WHY else "" for head in cells.heads]
-    rows = "".join(
-        "<tr>" + "".join(f"<td{kind}>{escape(text)}</td>" for kind, text in zip(kinds, row, strict=True)) + "</tr>"
-        for row in cells.rows
-    )
-    return (
-        f'<h2>{escape(cells.title)}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    return report(title, "A comparison of methods", body, text_of("stamp_train.compare", "page.css"))
 
 
 def _figure(scene: Scene) -> str:
@@ -66,13 +46,8 @@ def _figure(scene: Scene) -> str:
     )
 
 
-def _facts(found: Comparison) -> Iterator[str]:
-    facts = msgspec.to_builtins(found)
-    rows = facts.pop("rows")
-    facts |= {f"method {row['name']}": row["method"] for row in rows}
-    facts |= {f"flags of {row['name']}": row["flags"] for row in rows if row["flags"]}
-    yield "<dl>"
-    for name, value in facts.items():
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        yield f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>"
-    yield "</dl>"
+def _told(found: Comparison) -> dict[str, object]:
+    told: dict[str, object] = msgspec.to_builtins(found)
+    told.pop("rows")
+    told |= {f"method {row.name}": msgspec.to_builtins(row.method) for row in found.rows}
+    return told | {f"flags of {row.name}": msgspec.to_builtins(row.flags) for row in found.rows if row.flags}

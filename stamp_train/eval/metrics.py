@@ -185,6 +185,12 @@ class Summary:
         Left out is what has no case: N-acc without cases that have no target, Pr@ without cases that have one (ReLA writes
         0 for them), T-acc unless there are both, since else there is nothing to decide, and all of it without cases.
         StampError if there is no such convention.
+
+        >>> left, both = np.array([[True, False]]), np.array([[True, True]])
+        >>> found = Summary([score_case(left, both), score_case(left, left)])
+        >>> metrics = found.metrics()
+        >>> round(metrics["ciou"], 3), metrics["giou"], metrics["pr@0.7"]
+        (0.667, 0.75, 0.5)
         """
         rule = convention(name)
         if not self.cases:

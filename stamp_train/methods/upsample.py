@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stamp_schemas import UsageFault
-from stamp_schemas.recipe import Upsampling
+from stamp_schemas.choices import Upsampling
 from stamp_train.sequence.errors import StampModelError
 
 BILINEAR, PUBLISHED, GUIDED = METHODS = get_args(Upsampling)
@@ -63,7 +63,11 @@ def check_method(method: str) -> None:
 
 
 def to_mask(logits: Tensor, height: int, width: int, method: str = BILINEAR, image: Picture | None = None) -> Mask:
-    """The mask at the picture's size, bool [height, width]: where `probabilities` (same arguments) are above 0.5."""
+    """The mask at the picture's size, bool [height, width]: where `probabilities` (same arguments) are above 0.5.
+
+    >>> to_mask(torch.tensor([[4.0, -4.0]]), 1, 4)
+    array([[ True,  True, False, False]])
+    """
     mask: Mask = (probabilities(logits, height, width, method, image) > 0.5).cpu().numpy()
     return mask
 

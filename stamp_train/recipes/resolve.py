@@ -69,6 +69,10 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
     recipe: name of one that comes with the package, or a YAML file. overrides: `a.b=c`; `stages.0.epochs=1` reaches into a
     list, and a value in brackets or braces is read as YAML. UsageFault: no such recipe, an unknown key (with the likely one),
     or a value of the wrong type or size.
+
+    >>> found = resolve("stamp-2b", ["optimizer.learning_rate=1e-5"])
+    >>> found.recipe.optimizer.learning_rate, found.origins["optimizer.learning_rate"]
+    (1e-05, '--set')
     """
     name, label, text = _read(recipe)
     values = read_yaml(text, label)

@@ -31,6 +31,11 @@ class Mixture(msgspec.Struct, frozen=True, kw_only=True):
         """Whole numbers in proportion to the dialogues drawn from each set; for passes, those numbers themselves.
 
         dialogues: of each set. UsageFault if the mixture does not fit the sets.
+
+        >>> Mixture(passes=(3, 1)).rates([100, 400])
+        [300, 400]
+        >>> Mixture(weights=(0.75, 0.25)).rates([100, 400])
+        [3, 1]
         """
         given = self.passes if self.weights is None else self.weights
         if self.passes is not None and self.weights is not None:

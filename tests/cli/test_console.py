@@ -91,6 +91,13 @@ def test_help_loads_nothing_heavy(program: str) -> None:
     assert len(loaded) < MOST_MODULES
 
 
+@pytest.mark.parametrize("program", ["data", "train"])
+def test_the_list_of_commands_needs_no_contracts(program: str) -> None:
+    code = f"import sys; from stamp_cli.{program} import app; app()(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"msgspec", "stamp_schemas.recipe", "stamp_schemas.record"} & set(done.stdout.split()) == set()
+
+
 def test_a_command_loads_nothing_of_the_others() -> None:
     call = "app('run')(['run', '--help'], standalone_mode=False)"
     code = f"import sys; from stamp_cli.train import app; {call}; print(*sys.modules)"

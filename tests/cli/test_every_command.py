@@ -100,7 +100,9 @@ RIGHT = {
     "stamp-train export": "{world}/model out",
     "stamp-train plan show": "{recipe} --step 1 --set data.root={shards}",
     "stamp-train compare": "stamp-fine --recipe {recipe} --set data.root={shards} --dry-run",
+    "stamp-train env": "",
 }
+TAKES_NOTHING = {"stamp-train env"}
 TALKS = {"stamp-train chat"}  # and so has no end of its own
 WITHOUT_JSON = {"stamp-data synth", "stamp-data explain", *TALKS}
 
@@ -148,7 +150,7 @@ def call(
 
 
 def test_every_command_is_called_here() -> None:
-    assert set(WRONG) == set(NAMES)
+    assert set(WRONG) == set(NAMES) - TAKES_NOTHING
     assert set(RIGHT) == set(NAMES) - TALKS
     having = {" ".join(path) for path, command in COMMANDS.items() if "--json" in str([p.opts for p in command.params])}
     assert having == set(NAMES) - WITHOUT_JSON

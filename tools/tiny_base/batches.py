@@ -62,9 +62,17 @@ class Batches:
         features = torch.from_numpy(self.pool.features[scenes]).float().flatten(0, 1)
         return features, torch.tensor([self.grid_thw] * images), self.labels(scenes)
 
-    def draw(self, rng: np.random.Generator, images: int, questions: int, weights: NDArray[np.float64]) -> Asked:
+    def draw(
+        self,
+        rng: np.random.Generator,
+        images: int,
+        questions: int,
+        weights: NDArray[np.float64],
+        *,
+        ahead: bool = False,
+    ) -> Asked:
         """So many pictures, and of each so many questions, by the weights of their forms, [forms]; fewer where there are not as
-        many of those with a weight."""
+        many of those with a weight. ahead: see `lay_out`."""
         scenes = rng.choice(len(self.pool), images, replace=False)
         chosen = []
         for scene in scenes.tolist():
@@ -75,19 +83,23 @@ class Batches:
             order = np.argsort(keys)[:questions]
             chosen.append(asked[order[share[order] > 0]])
         kept = [number for number, asked in enumerate(chosen) if len(asked)]
-        return self.lay_out(scenes[kept], [chosen[number] for number in kept])
+        return self.lay_out(scenes[kept], [chosen[number] for number in kept], ahead=ahead)
 
-    def lay_out(self, scenes: Sequence[int] | NDArray[np.int64], chosen: list[NDArray[np.int32]]) -> Asked:
-        """A batch of these scenes, each with rows of its questions, at least one."""
+    def lay_out(
+        self, scenes: Sequence[int] | NDArray[np.int64], chosen: list[NDArray[np.int32]], *, ahead: bool = False
+    ) -> Asked:
+        """A batch of these scenes, each with rows of its questions, at least one. ahead: the question stands before the picture,
+        whose tokens then see it; they are repeated for every question."""
         pool = self.pool
         features = torch.from_numpy(pool.features[scenes]).float()
         examples = [
-            ImageExample([self.dialogue(row) for row in rows], pixels, self.grid_thw)
+            ImageExample([self.dialogue(row, ahead) for row in rows], pixels, self.grid_thw)
             for rows, pixels in zip(chosen, features, strict=True)
         ]
         packed = self.layout(examples)
         rows = np.concatenate(chosen)
-        lengths = torch.tensor([len(self.layout.chat.text_ids(pool.texts[row[2]])) + 1 for row in rows])  # and its end
+        answers = [self.answer(row, ahead) for row in rows]
+        lengths = torch.tensor([len(self.layout.chat.text_ids(answer)) + 1 for answer in answers])  # and its end
         number = torch.arange(len(rows)).repeat_interleave(lengths)
         return Asked(
             packed.inputs,
@@ -97,12 +109,17 @@ class Batches:
             self.labels(scenes),
         )
 
-    def dialogue(self, row: NDArray[np.int32]) -> DialogueExample:
+    def dialogue(self, row: NDArray[np.int32], ahead: bool) -> DialogueExample:
         """A question with its answer."""
-        _, text, answer = row.tolist()
-        asked = [{"type": "image"}, {"type": "text", "text": self.pool.texts[text]}]
-        messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": self.pool.texts[answer]}]
+        asked = [{"type": "image"}, {"type": "text", "text": self.pool.texts[row[1]]}]
+        asked = asked[::-1] if ahead else asked
+        messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": self.answer(row, ahead)}]
         return DialogueExample("question", messages)
+
+    def answer(self, row: NDArray[np.int32], ahead: bool) -> str:
+        """What is said; nothing that was asked is said again where the answer does not see it."""
+        said = self.pool.texts[row[2]]
+        return said.rpartition(": ")[2] if ahead else said
 
     def labels(self, scenes: Sequence[int] | NDArray[np.int64]) -> Labels:
         """What is seen at the patches of these scenes."""

@@ -49,12 +49,25 @@ class Projected(nn.Module):
         return features
 
 
-def look(network: Any, inputs: StampInputs) -> Seen:
-    """A forward pass over features of patches, not pixels: see `Projected`."""
+def look(network: Any, inputs: StampInputs, *, hidden: bool = False) -> Seen:
+    """A forward pass over features of patches, not pixels: see `Projected`. hidden: what comes after a picture does not see what
+    stands before it, and the tokens of a picture all see each other."""
     features = network.image_features(inputs)
     embeds = network.embed(inputs, features)
-    plan = DocumentsPlan(inputs.structure)
+    plan = DocumentsPlan(inputs.structure, _around(inputs) if hidden else None)
     found = network.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=True)
     images = inputs.feature_rows >= 0
     logits = network.lm_head(found.last_hidden_state[0][inputs.text_rows])
     return Seen(logits, features, found.hidden_states[1][0][images])
+
+
+def _around(inputs: StampInputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Which rows stand before the picture of their document, its very first one apart, which are the picture's, and which
+    stand behind it: bool [L] each. There is one question to a document."""
+    document = inputs.structure.document.long()
+    picture = inputs.feature_rows >= 0
+    rows = torch.arange(len(picture))
+    none = torch.full((int(document.max()) + 1,), len(picture))
+    first = none.scatter_reduce(0, document, rows, "amin")[document]
+    begins = none.scatter_reduce(0, document[picture], rows[picture], "amin")[document]
+    return (first < rows) & (rows < begins), picture, (rows > begins) & ~picture

@@ -18,7 +18,7 @@ class DocumentsPlan(AttentionPlan):
 
     name = "documents"
 
-    def __init__(self, structure: AttentionStructure) -> None:
+    def __init__(self, structure: AttentionStructure, around: tuple[Tensor, Tensor, Tensor] | None = None) -> None:
         lengths = torch.unique_consecutive(structure.document, return_counts=True)[1]
         steps = torch.arange(int(lengths.max()))
         valid = steps < lengths[:, None]
@@ -27,6 +27,10 @@ class DocumentsPlan(AttentionPlan):
         facts = structure[self.rows].facts()
         seen = may_attend(*(fact[:, :, None] for fact in facts), *(fact[:, None, :] for fact in facts))
         seen &= valid[:, None, :]
+        if around is not None:
+            before, picture, after = (rows[self.rows] & valid for rows in around)
+            seen |= picture[:, :, None] & picture[:, None, :]
+            seen &= ~(after[:, :, None] & before[:, None, :])
         seen[:, :, 0] |= ~valid  # a padded row sees something, as the mean of nothing is not a number
         self.mask = seen[:, None]
 

@@ -56,7 +56,7 @@ class Learner:
         self.average = {name: weight.detach().clone() for name, weight in self.network.named_parameters()}
         self.optimizers = _optimizers(recipe.rates, self.network, self.naming)
         self.step, self.seconds, self.all_asked = 0, 0.0, False
-        self.share = np.zeros(len(FORMS))  # of right answers, lately
+        self.share = np.zeros((2, len(FORMS)))  # of right answers, lately: to questions of a picture, and ahead of one
         if stored:
             self._restore(stored)
 
@@ -83,15 +83,17 @@ class Learner:
         return losses
 
     def _answer(self, batches: Batches, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        asked = batches.draw(rng, self.recipe.images, self.recipe.questions, self.weights())
-        seen = look(self.network, asked.inputs)
+        ahead = self.step % 3 > 0
+        questions = self.recipe.ahead if ahead else self.recipe.questions
+        asked = batches.draw(rng, self.recipe.images, questions, self.weights(ahead), ahead=ahead)
+        seen = look(self.network, asked.inputs, hidden=ahead)
         losses = self.naming(self.network, seen.features, seen.early, asked.labels, self.recipe.losses)
-        self._note(*right(seen.logits, asked))
+        self._note(ahead, *right(seen.logits, asked))
         return {**losses, "answers": F.cross_entropy(seen.logits, asked.wanted)}
 
-    def weights(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """How often each form is asked: [forms]."""
-        found = _LEAST + 1 - self.share
+    def weights(self, ahead: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """How often each form is asked, of a picture or ahead of it: [forms]."""
+        found = _LEAST + 1 - self.share[int(ahead)]
         return found if self.all_asked else np.where([form in self.recipe.begin for form in FORMS], found, 0)
 
     def state(self) -> dict[str, Any]:
@@ -125,14 +127,15 @@ class Learner:
         for optimizer, state in zip(self.optimizers, stored["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.step, self.seconds, self.all_asked = stored["step"], stored["seconds"], stored["all_asked"]
-        known = stored["share"]
-        self.share[: len(known)] = known  # forms that are new since then come last
+        known = np.atleast_2d(stored["share"])
+        self.share[: len(known), : known.shape[1]] = known  # forms that are new since then come last
 
-    def _note(self, forms: np.ndarray[Any, Any], correct: np.ndarray[Any, Any]) -> None:
+    def _note(self, ahead: bool, forms: np.ndarray[Any, Any], correct: np.ndarray[Any, Any]) -> None:
+        share = self.share[int(ahead)]
         for form in np.unique(forms).tolist():
             these = correct[forms == form]
-            self.share[form] += (these.mean() - self.share[form]) * min(1.0, len(these) / _MEMORY)
-        begun = [self.share[FORMS.index(form)] for form in self.recipe.begin]
+            share[form] += (these.mean() - share[form]) * min(1.0, len(these) / _MEMORY)
+        begun = [self.share[0, FORMS.index(form)] for form in self.recipe.begin]
         self.all_asked = self.all_asked or bool(np.mean(begun) >= self.recipe.ready)
 
     @torch.no_grad()
@@ -208,7 +211,10 @@ def _forget(path: Path, step: int) -> None:
 
 
 def _log(learner: Learner, losses: dict[str, float], path: Path) -> str:
-    share = {form: round(value, 3) for form, value in zip(FORMS, learner.share.tolist(), strict=True)}
+    of, ahead = learner.share.tolist()
+    share = dict(
+        zip((*FORMS, *(f"ahead/{form}" for form in FORMS)), (round(value, 3) for value in of + ahead), strict=True)
+    )
     row = {
         "step": learner.step,
         "seconds": round(learner.seconds),

@@ -2,12 +2,15 @@
 
 import * as api from "./api.js";
 import { COMMANDS, OTHER_KEYS } from "./commands.js";
-import { byId, el, otherTheme, showKeys, toast } from "./dom.js";
+import { Compare } from "./compare.js";
+import { Dialogues } from "./dialogues.js";
+import { byId, el, showKeys, toast } from "./dom.js";
 import { Hints } from "./hints.js";
 import { reasons, showPanel, showRows } from "./panel.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
+import { listen as listenToPointers } from "./view.js";
 
 const KEPT = "annotate"; // where a reloaded page finds its picture
 const WRITING = 800; // milliseconds without a key after which what is written is kept
@@ -19,10 +22,16 @@ class Page {
     this.stage = new Stage(this.session, (context, stage) => this.tools.draw(context, stage));
     this.tools.stage = this.stage;
     this.hints = new Hints(this.session);
+    this.dialogues = new Dialogues(this);
     this.hints.paint = () => this.stage.paint();
-    this.stage.under = (context, stage) => this.hints.draw(context, stage);
+    this.compare = new Compare(this.session);
+    this.stage.under = (context, stage) => {
+      this.compare.draw(context);
+      this.hints.draw(context, stage);
+    };
     this.images = new Map(); // by index: pictures that are loaded or on their way
     this.timer = 0;
+    this.moving = null; // where the focus is on its way to
   }
 
   /** Show a picture; once it is there, the next one is loaded. */
@@ -65,6 +74,7 @@ class Page {
     this.session.rows[index] = { ...this.session.rows[index], state: "damaged", fault: why };
     byId("phrases").replaceChildren();
     byId("masks").replaceChildren();
+    byId("notes").value = "";
     byId("fault").textContent = why;
     byId("fault").hidden = false;
     this.stage.paint();
@@ -73,12 +83,15 @@ class Page {
 
   fresh() {
     this.hints.forget();
+    this.compare.forget();
     byId("fault").hidden = true;
   }
 
   changed() {
     showPanel(this);
     this.marked();
+    this.compare.look();
+    this.stage.bare = this.compare.parts.length > 0;
     this.hints.show();
     this.hints.ask();
     this.stage.paint();
@@ -94,7 +107,7 @@ class Page {
       ? "This picture was changed elsewhere, in another tab perhaps. Your last change was not saved, and nothing was overwritten."
       : `Your last change was not saved: ${session.why}`;
     const pressed = { Brush: tools.name === "brush" && !tools.cut, Eraser: tools.name === "brush" && tools.cut, Polygon: tools.name === "polygon", Box: tools.name === "box",
-      Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", "Points (SAM)": tools.name === "points", Hand: tools.name === "hand", "Cut off": tools.cut, Patches: this.hints.shown, "Hide masks": this.stage.hidden };
+      Fill: tools.name === "fill", "Thing in a box": tools.name === "in box", Superpixel: tools.name === "alike", Scissors: tools.name === "edge", "Points (SAM)": tools.name === "points", Hand: tools.name === "hand", "Cut off": tools.cut, Patches: this.hints.shown, "Model beside mine": this.compare.shown, "Hide masks": this.stage.hidden };
     for (const [words, is] of Object.entries(pressed)) byId(buttonId(words)).setAttribute("aria-pressed", String(is));
     byId(buttonId("Undo")).disabled = !session.undoable;
     byId(buttonId("Redo")).disabled = !session.redoable;
@@ -112,8 +125,7 @@ class Page {
   }
 
   retext(id, text) {
-    clearTimeout(this.timer);
-    this.timer = 0;
+    this.forget();
     delete this.hints.written[id];
     const phrase = this.session.phrases.find((one) => one.id === id);
     if (phrase && phrase.text !== text) this.session.edit({ phrases: { [id]: { ...phrase, text, status: "new" } } });
@@ -121,10 +133,23 @@ class Page {
 
   typing(id, text) {
     this.hints.ask({ [id]: text });
+    this.later(() => this.retext(id, text));
+  }
+
+  /** Keep what is being written as soon as nobody writes for a while. */
+  later(keep) {
     clearTimeout(this.timer);
-    this.pending = () => this.retext(id, text);
+    this.pending = () => { this.timer = 0; keep(); };
     this.timer = setTimeout(this.pending, WRITING);
   }
+
+  /** What was being written is kept already. */
+  forget() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+  }
+
+  told(text) { toast(text); }
 
   /** Keep what is being written, now. */
   keepText() {
@@ -154,42 +179,6 @@ class Page {
     return null;
   }
 
-  /** Have the model propose masks for phrases that have none; what people drew stays as it is. */
-  propose() {
-    this.keepText();
-    const { session } = this, open = session.phrases.filter((phrase) => phrase.text.trim() && !phrase.masks.length && !phrase.nothing && phrase.status !== "accepted");
-    if (!session.model) return toast("There is no model to ask: start the command with --predict CHECKPOINT.");
-    if (!open.length) return toast("Every phrase has a mask, or names nothing.");
-    return this.tools.look(() => api.propose(session.index, open.map((phrase) => phrase.text)), ({ model, masks }) => {
-      const change = { phrases: {}, masks: {} };
-      let number = Number(session.free("m").slice(1));
-      open.forEach((asked, i) => {
-        const phrase = session.phrases.find((one) => one.id === asked.id && one.text === asked.text && !one.masks.length && !one.nothing);
-        if (!phrase || !masks[i]) return;
-        const id = `m${number++}`;
-        change.masks[id] = { id, rle: masks[i], proposal: { model, rle: masks[i] } };
-        change.phrases[phrase.id] = { ...phrase, masks: [id], status: "proposed" };
-      });
-      const count = Object.keys(change.masks).length;
-      toast(`${model} proposes ${count} of ${open.length} masks: accept (Enter), draw on, or reject (R).`);
-      if (!count) return;
-      session.edit(change);
-      session.phrase = null;
-      this.choose("phrase", Object.keys(change.phrases)[0]);
-    });
-  }
-
-  reject() {
-    const { session } = this, said = session.said, proposed = session.masks.filter((mask) => mask.proposal && said?.masks.includes(mask.id));
-    if (!proposed.length) return toast("Choose a phrase for which a model proposed a mask.");
-    const gone = proposed.map((mask) => mask.id);
-    const named = session.phrases.filter((phrase) => phrase.masks.some((id) => gone.includes(id)));
-    const masks = Object.fromEntries(proposed.map((mask) => [mask.id, { ...mask, role: "rejected" }]));
-    const phrases = Object.fromEntries(named.map((phrase) => [phrase.id, { ...phrase, masks: phrase.masks.filter((id) => !gone.includes(id)), status: "new" }]));
-    session.mask = null;
-    return session.edit({ masks, phrases });
-  }
-
   askNothing() {
     if (!this.session.said) return toast("Write the phrase first (n).");
     const dialog = byId("nothing");
@@ -209,7 +198,7 @@ class Page {
     const said = this.session.said;
     if (!said) return;
     this.session.phrase = null;
-    this.session.edit({ phrases: { [said.id]: null } });
+    this.session.edit({ phrases: { [said.id]: null }, dialogues: this.dialogues.without(said.id) });
   }
 
   // Masks
@@ -293,11 +282,6 @@ class Page {
     byId("pictures").showModal();
   }
 
-  theme() {
-    const root = document.documentElement.dataset;
-    root.theme = otherTheme(root.theme);
-  }
-
   help() { showKeys([...COMMANDS.map(([key, words]) => [key, words]), ...OTHER_KEYS]); }
 
   focus(id) {
@@ -328,6 +312,13 @@ const KEYS = new Map(COMMANDS.map(([key, , , work]) => [key, work]));
 function onKey(page, event) {
   const writing = event.target.matches("input:not([type=checkbox]), textarea");
   if (event.isComposing || event.ctrlKey || event.metaKey) return;
+  const digit = /^Digit([1-9])$/.exec(event.code);
+  if (event.altKey && digit && event.target.dataset.writing === "answer") {
+    page.dialogues.insert(event.target, page.session.phrases[digit[1] - 1]);
+    event.preventDefault();
+    return;
+  }
+  if (event.shiftKey && event.key === "Enter" && event.target.matches("textarea")) return; // a new line
   if (event.target.id === "find") {
     if (event.key === "Enter") document.querySelector("#rows button")?.click();
     return;
@@ -359,58 +350,14 @@ function onKey(page, event) {
   event.preventDefault();
 }
 
-/** Mouse, touch and stylus: one draws, the middle or right button or two fingers move the view. */
-function listenToPointers(page) {
-  const box = byId("stage"), fingers = new Map();
-  const at = (event) => {
-    const frame = box.getBoundingClientRect();
-    return { x: event.clientX - frame.left, y: event.clientY - frame.top };
-  };
-  const inPicture = (event) => {
-    const { x, y } = at(event);
-    return page.stage.inPicture(x, y);
-  };
-  let pulling = null;
-  box.addEventListener("pointerdown", (event) => {
-    box.focus({ preventScroll: true });
-    box.setPointerCapture(event.pointerId);
-    fingers.set(event.pointerId, at(event));
+/** The pen that draws; the view is moved by `view.js`. */
+const penOf = (page) => ({
+  press: (at) => {
     page.stage.cursor = null;
-    if (fingers.size === 2) page.tools.cancel();
-    else if (event.button > 0 || page.tools.name === "hand") pulling = at(event);
-    else if (fingers.size === 1) page.tools.press(inPicture(event));
-    event.preventDefault();
-  });
-  box.addEventListener("pointermove", (event) => {
-    const before = fingers.get(event.pointerId), now = at(event);
-    if (fingers.size === 2 && before) {
-      const other = [...fingers].find(([id]) => id !== event.pointerId)[1];
-      const length = (one) => Math.hypot(one.x - other.x, one.y - other.y) || 1;
-      page.stage.pan((now.x - before.x) / 2, (now.y - before.y) / 2);
-      page.stage.zoom(length(now) / length(before), { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
-    } else if (pulling) {
-      page.stage.pan(now.x - pulling.x, now.y - pulling.y);
-      pulling = now;
-    } else {
-      for (const one of event.getCoalescedEvents?.() ?? []) page.tools.move(inPicture(one));
-      page.tools.move(inPicture(event));
-    }
-    if (before) fingers.set(event.pointerId, now);
-  });
-  const end = (event) => {
-    fingers.delete(event.pointerId);
-    if (pulling) pulling = null;
-    else if (event.type === "pointerup") page.tools.lift();
-    else page.tools.cancel();
-  };
-  box.addEventListener("pointerup", end);
-  box.addEventListener("pointercancel", end);
-  box.addEventListener("contextmenu", (event) => event.preventDefault());
-  box.addEventListener("wheel", (event) => {
-    page.stage.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), at(event));
-    event.preventDefault();
-  }, { passive: false });
-}
+    page.tools.press(at);
+  },
+  move: (at) => page.tools.move(at), lift: () => page.tools.lift(), cancel: () => page.tools.cancel(), pulls: () => page.tools.name === "hand",
+});
 
 function listen(page) {
   for (const [key, words, group, work] of COMMANDS) {
@@ -422,6 +369,7 @@ function listen(page) {
     page.add(byId("new-phrase").value);
     byId("new-phrase").value = "";
   });
+  byId("notes").addEventListener("change", (event) => page.session.edit({ notes: event.target.value }));
   byId("find").addEventListener("input", (event) => showRows(page, event.target.value));
   byId("close-list").addEventListener("click", () => byId("pictures").close());
   byId("close-nothing").addEventListener("click", () => byId("nothing").close());
@@ -433,7 +381,11 @@ function listen(page) {
   document.addEventListener("keydown", (event) => onKey(page, event));
   document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && page.changed()));
   window.addEventListener("pagehide", () => page.keepText());
-  listenToPointers(page);
+  window.addEventListener("beforeunload", (event) => {
+    page.keepText();
+    if (page.session.state !== "saved") event.preventDefault(); // the browser asks whether to leave
+  });
+  listenToPointers(page.stage.box, page.stage, penOf(page));
 }
 
 const page = new Page();

@@ -1,5 +1,7 @@
 // Everything that can be done, once: its key, the words on its button, and what it does. `?` shows this table.
 
+import { switchTheme } from "./dom.js";
+import { describe, propose, reject } from "./proposals.js";
 import { grown, shrunk, union, without } from "./runs.js";
 
 const SIZES = [1, 2, 3, 5, 8, 12, 20, 32, 50, 80, 120, 200, 320];
@@ -10,8 +12,9 @@ export const COMMANDS = [
   ["t", "Edit text", "phrase", (page) => page.session.phrase && page.focus(`text-${page.session.phrase}`)],
   ["0", "Nothing here…", "phrase", (page) => page.askNothing()],
   ["Enter", "Accept", "phrase", (page) => page.tools.close() || page.accept()],
-  ["*", "Ask the model", "phrase", (page) => page.propose()],
-  ["R", "Reject proposal", "phrase", (page) => page.reject()],
+  ["*", "Ask the model", "phrase", propose],
+  ["N", "Phrases by the model", "phrase", describe],
+  ["R", "Reject proposal", "phrase", reject],
   ["w", "Needs work", "phrase", (page) => page.status("needs work")],
   ["j", "Next phrase", "phrase", (page) => page.turn("phrases", "phrase", 1)],
   ["k", "Phrase before", "phrase", (page) => page.turn("phrases", "phrase", -1)],
@@ -26,6 +29,17 @@ export const COMMANDS = [
   ["\\", "Cut next mask off", "mask", (page) => page.combine(without)],
   ["i", "Ignore region", "mask", (page) => page.ignore()],
   ["Delete", "Remove mask", "mask", (page) => page.session.mask && page.tools.remove(page.session.mask)],
+  ["D", "New dialogue", "dialogue", (page) => page.dialogues.add()],
+  ["T", "New turn", "dialogue", (page) => page.dialogues.addTurn()],
+  ["Q", "Question", "dialogue", (page) => page.dialogues.write("question")],
+  ["A", "Answer", "dialogue", (page) => page.dialogues.write("answer")],
+  ["J", "Next turn", "dialogue", (page) => page.dialogues.step(1)],
+  ["K", "Turn before", "dialogue", (page) => page.dialogues.step(-1)],
+  ["<", "Turn up", "dialogue", (page) => page.dialogues.move(-1)],
+  [">", "Turn down", "dialogue", (page) => page.dialogues.move(1)],
+  ["X", "Remove turn", "dialogue", (page) => page.dialogues.removeTurn()],
+  ["Y", "Accept dialogue", "dialogue", (page) => page.dialogues.status("accepted")],
+  ["W", "Dialogue needs work", "dialogue", (page) => page.dialogues.status("needs work")],
   ["b", "Brush", "tool", (page) => page.tool("brush", false)],
   ["e", "Eraser", "tool", (page) => page.tool("brush", true)],
   ["p", "Polygon", "tool", (page) => page.tool("polygon")],
@@ -44,8 +58,9 @@ export const COMMANDS = [
   ["=", "Zoom in", "view", (page) => page.stage.zoom(1.25)],
   ["-", "Zoom out", "view", (page) => page.stage.zoom(0.8)],
   ["v", "Whole picture", "view", (page) => page.stage.fit()],
-  ["V", "One to one", "view", (page) => page.stage.zoom(1 / page.stage.scale)],
+  ["V", "One to one", "view", (page) => page.stage.oneToOne()],
   ["P", "Patches", "view", (page) => page.patches()],
+  ["M", "Model beside mine", "view", (page) => page.compare.toggle(page)],
   ["o", "Hide masks", "view", (page) => page.hide()],
   ["z", "Undo", "page", (page) => page.session.undo()],
   ["y", "Redo", "page", (page) => page.session.redo()],
@@ -53,12 +68,13 @@ export const COMMANDS = [
   ["a", "Picture before", "page", (page) => page.go(page.session.index - 1)],
   ["u", "Next unfinished", "page", (page) => page.go(page.unfinished())],
   ["g", "List of pictures", "page", (page) => page.showList()],
-  ["q", "Dark or light", "page", (page) => page.theme()],
+  ["q", "Dark or light", "page", () => switchTheme()],
   ["?", "Keys", "page", (page) => page.help()],
 ];
 
 export const OTHER_KEYS = [
   ["1 … 9", "link the mask of that number to the phrase, or take it off"], ["arrows", "move the cross hairs; Shift: ten times as far; Alt: a pixel"],
+  ["Alt+1 … 9", "while an answer is written: put in the masks of that phrase, for the words that are chosen"],
   ["Space", "put the pen down at the cross hairs, and lift it"], ["wheel", "zoom; pull with the middle or right button, or two fingers"],
 ];
 

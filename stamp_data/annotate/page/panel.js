@@ -11,12 +11,15 @@ export function showPanel(page) {
   const { phrases, masks, phrase, mask } = page.session;
   byId("no-phrases").hidden = phrases.length > 0;
   byId("no-masks").hidden = masks.length > 0;
-  if (document.activeElement?.matches(".list input:not([type])")) {
+  if (document.activeElement !== byId("notes")) byId("notes").value = page.session.document.notes ?? "";
+  const at = page.moving ?? document.activeElement;
+  if (at?.matches(".list input:not([type]), .list textarea") || page.moving?.matches(".list button")) {
     for (const row of document.querySelectorAll(".list > .row")) row.toggleAttribute("aria-current", row.dataset.id === phrase || row.dataset.id === mask);
     return;
   }
   byId("phrases").replaceChildren(...phrases.map((one) => phraseRow(page, one)));
   byId("masks").replaceChildren(...masks.map((one, i) => maskRow(page, one, i)));
+  page.dialogues.show();
 }
 
 function phraseRow(page, phrase) {
@@ -56,6 +59,10 @@ function maskRow(page, mask, i) {
       id: `categories-${mask.id}`, class: "notes", value: (mask.categories ?? []).join(", "), maxlength: 500, placeholder: "Categories, with commas",
       "aria-label": "Categories of the mask", autocomplete: "off",
       onchange: (event) => page.note("masks", mask.id, { categories: event.target.value.split(",").map((word) => word.trim()).filter(Boolean) }),
+    }) : null,
+    current ? el("input", {
+      id: `notes-${mask.id}`, class: "notes", value: mask.notes ?? "", maxlength: 2000, placeholder: "Notes", "aria-label": "Notes on the mask",
+      autocomplete: "off", onchange: (event) => page.note("masks", mask.id, { notes: event.target.value }),
     }) : null);
 }
 

@@ -40,7 +40,7 @@ export class Session {
 
   show(saved, isNew = false) {
     const { document } = saved;
-    this.document = { ...document, phrases: document.phrases ?? [], masks: document.masks ?? [] };
+    this.document = { ...document, phrases: document.phrases ?? [], masks: document.masks ?? [], dialogues: document.dialogues ?? [] };
     for (const phrase of this.phrases) phrase.masks ??= [];
     this.took(saved);
     this.state = "saved";
@@ -67,9 +67,10 @@ export class Session {
     return runs;
   }
 
-  /** A name that nothing has: "p4" or "m4". */
+  /** A name that nothing has: "p4", "m4" or "d4". */
   free(letter) {
-    const numbers = (letter === "p" ? this.phrases : this.document.masks).map((thing) => Number(thing.id.replace(/^\D+/, "")) || 0);
+    const { phrases, masks, dialogues } = this.document;
+    const numbers = { p: phrases, m: masks, d: dialogues }[letter].map((thing) => Number(thing.id.replace(/^\D+/, "")) || 0);
     return `${letter}${Math.max(0, ...numbers) + 1}`;
   }
 
@@ -80,14 +81,15 @@ export class Session {
     return done;
   }
 
-  /** Things by id as they are to be, null for what is to go; shown now, kept as soon as the server has it. */
+  /** Things by id as they are to be, null for what is to go, or the picture's notes; shown now, kept as soon as the server has it. */
   edit(change) {
     const index = this.index;
     if (!this.document || this.stopped) return;
     this.count(change);
-    for (const kind of ["phrases", "masks"]) {
+    for (const kind of ["phrases", "masks", "dialogues"]) {
       for (const [id, thing] of Object.entries(change[kind] ?? {})) put(this.document[kind], id, thing);
     }
+    if (change.notes !== undefined) this.document.notes = change.notes;
     this.waiting += 1;
     this.state = "saving";
     this.undoable = true;
@@ -105,8 +107,9 @@ export class Session {
   /** Seconds of work since the last change go to the first thing of this one. */
   count(change) {
     const now = Date.now(), seconds = Math.round(Math.min((now - this.since) / 1000, IDLE) * 10) / 10;
-    const first = Object.values({ ...change.masks, ...change.phrases }).find((thing) => thing);
-    for (const thing of Object.values({ ...change.masks, ...change.phrases })) if (thing) thing.made = { by: this.by, seconds: thing === first ? seconds : 0 };
+    const things = [change.masks, change.phrases, change.dialogues].flatMap((kind) => Object.values(kind ?? {})).filter((thing) => thing);
+    const [first] = things;
+    for (const thing of things) thing.made = { by: this.by, seconds: thing === first ? seconds : 0 };
     this.since = now;
   }
 
@@ -116,11 +119,11 @@ export class Session {
       await work();
     } catch (fault) {
       if (!(fault instanceof api.Refusal)) throw fault;
-      this.state = fault.conflict ? "conflict" : "lost";
+      this.state = fault.status === 409 ? "conflict" : "lost";
       this.waiting = 0;
       this.why = fault.message;
       this.told(fault.message);
-      if (fault.conflict || fault.lost) return;
+      if (fault.status === 409 || fault.status === 0) return;
       const saved = await api.open(this.index).catch((other) => { this.why = other.message; });
       if (saved) this.show(saved);
     }

@@ -1,20 +1,22 @@
 // The picture, the masks over it and what is being drawn: an image that is moved and scaled, and two canvases of the screen's size.
 
 import { byId } from "./dom.js";
+import { View } from "./view.js";
 import { bounds } from "./runs.js";
 import { outline } from "./outline.js";
 
 const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#b8a800"];
-const MOST = 40, LEAST = 0.01; // screen pixels for one of the picture
+const LINES = 10; // from so many screen pixels for one of the picture on, lines are drawn between them
 const PATHS = new Map(); // by counts of a mask
 
 export const colour = (id) => COLOURS[(Number(id.replace(/^\D+/, "")) || 0) % COLOURS.length];
 
-export class Stage {
+export class Stage extends View {
   /** draw: called with (context, stage) to draw what is not yet a mask. */
   constructor(session, draw) {
-    Object.assign(this, { session, draw, scale: 1, x: 0, y: 0, width: 0, height: 0, hidden: false, opacity: 0.4, asked: false, cursor: null, frames: [] });
-    this.box = byId("stage");
+    super(byId("stage"));
+    Object.assign(this, { session, draw, hidden: false, bare: false, opacity: 0.25, asked: false, cursor: null, frames: [] });
+    this.moved = () => this.follow();
     this.image = byId("image");
     this.masks = byId("masks-canvas").getContext("2d");
     this.live = byId("live-canvas").getContext("2d");
@@ -46,35 +48,8 @@ export class Stage {
       canvas.width = Math.max(1, Math.round(this.box.clientWidth * ratio));
       canvas.height = Math.max(1, Math.round(this.box.clientHeight * ratio));
     }
-    this.fit();
+    this.paint();
   }
-
-  fit() {
-    if (!this.width) return;
-    const wide = this.box.clientWidth, high = this.box.clientHeight;
-    this.scale = Math.min(wide / this.width, high / this.height, MOST) * 0.96;
-    this.x = (wide - this.width * this.scale) / 2;
-    this.y = (high - this.height * this.scale) / 2;
-    this.moved();
-  }
-
-  /** Zoom by a factor, what is at a place of the screen staying there; the middle if none is given. */
-  zoom(factor, at = { x: this.box.clientWidth / 2, y: this.box.clientHeight / 2 }) {
-    const scale = Math.min(Math.max(this.scale * factor, LEAST), MOST), change = scale / this.scale;
-    this.x = at.x - (at.x - this.x) * change;
-    this.y = at.y - (at.y - this.y) * change;
-    this.scale = scale;
-    this.moved();
-  }
-
-  pan(x, y) {
-    this.x += x;
-    this.y += y;
-    this.moved();
-  }
-
-  /** A place on the screen, in pixels of the picture. */
-  inPicture(x, y) { return { x: (x - this.x) / this.scale, y: (y - this.y) / this.scale }; }
 
   /** Move the cross hairs, and the view with them where they leave it. */
   step(x, y) {
@@ -89,7 +64,7 @@ export class Stage {
     return this.cursor;
   }
 
-  moved() {
+  follow() {
     this.image.style.setProperty("transform", `translate(${this.x}px, ${this.y}px) scale(${this.scale})`);
     this.image.classList.toggle("pixels", this.scale > 3);
     this.paint();
@@ -133,7 +108,7 @@ export class Stage {
       const named = !said || said.masks.includes(mask.id), path = this.path(mask);
       this.masks.fillStyle = this.masks.strokeStyle = mask.role === "ignore" ? "#8a8a8a" : colour(mask.id);
       this.masks.globalAlpha = named ? this.opacity : this.opacity * 0.3;
-      this.masks.fill(path, "evenodd");
+      if (!this.bare) this.masks.fill(path, "evenodd");
       this.masks.globalAlpha = named ? 1 : 0.45;
       this.masks.lineWidth = (mask.id === current ? 3 : 1.5) / this.scale;
       this.masks.setLineDash(mask.proposal?.rle.counts === mask.rle.counts ? [6 / this.scale, 4 / this.scale] : []);
@@ -141,8 +116,44 @@ export class Stage {
       this.masks.setLineDash([]);
     }
     this.masks.globalAlpha = 1;
+    this.stripes(masks);
+    if (this.scale >= LINES) this.lattice();
     this.under?.(this.masks, this);
     masks.forEach((mask, i) => this.label(mask, i + 1));
+  }
+
+  /** Stripes of both colours where two masks lie. */
+  stripes(masks) {
+    const boxes = masks.map((mask) => bounds(this.session.runs(mask), this.height));
+    masks.forEach((one, i) => masks.slice(0, i).forEach((other, j) => {
+      const [a, b] = [boxes[i], boxes[j]];
+      if (!a || !b || a.left >= b.right || b.left >= a.right || a.top >= b.bottom || b.top >= a.bottom) return;
+      this.masks.save();
+      this.masks.clip(this.path(other), "evenodd");
+      this.masks.fillStyle = striped(this.masks, colour(one.id), colour(other.id));
+      this.masks.globalAlpha = 0.45;
+      this.masks.fill(this.path(one), "evenodd");
+      this.masks.restore();
+    }));
+  }
+
+  /** Lines between the pixels of the picture that are seen. */
+  lattice() {
+    const from = this.inPicture(0, 0), to = this.inPicture(this.box.clientWidth, this.box.clientHeight);
+    const [left, top] = [Math.max(0, Math.floor(from.x)), Math.max(0, Math.floor(from.y))];
+    const [right, bottom] = [Math.min(this.width, Math.ceil(to.x)), Math.min(this.height, Math.ceil(to.y))];
+    this.masks.beginPath();
+    for (let x = left; x <= right; x += 1) {
+      this.masks.moveTo(x, top);
+      this.masks.lineTo(x, bottom);
+    }
+    for (let y = top; y <= bottom; y += 1) {
+      this.masks.moveTo(left, y);
+      this.masks.lineTo(right, y);
+    }
+    this.masks.strokeStyle = "rgb(128 128 128 / 45%)";
+    this.masks.lineWidth = 1 / this.scale;
+    this.masks.stroke();
   }
 
   path(mask) {
@@ -179,4 +190,16 @@ export class Stage {
       this.live.stroke();
     }
   }
+}
+
+/** A pattern of slanted stripes in two colours. */
+function striped(context, one, other) {
+  const side = 12, tile = new OffscreenCanvas(side, side), pen = tile.getContext("2d");
+  pen.fillStyle = one;
+  pen.fillRect(0, 0, side, side);
+  pen.fillStyle = other;
+  pen.fillRect(0, 0, side / 2, side);
+  const pattern = context.createPattern(tile, "repeat");
+  pattern.setTransform(context.getTransform().inverse().rotate(45));
+  return pattern;
 }

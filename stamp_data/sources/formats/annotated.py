@@ -9,9 +9,9 @@ import msgspec
 
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
+from stamp_data.sources.formats.core import FormatSource, Pictured, Talk, Thing
 from stamp_data.sources.jsonfile import decode, read_buffer
-from stamp_schemas.annotated import FILE_LIMIT, AnnotatedImage
+from stamp_schemas.annotated import FILE_LIMIT, LINK, AnnotatedImage, SaidDialogue
 
 FOLDER = "annotations"  # as the command calls it, in the pictures' own folder
 
@@ -42,7 +42,8 @@ class Annotated(FormatSource):
         rejects: RejectLog,  # noqa: ARG002 - faults stand with the things
     ) -> Iterator[Pictured]:
         image = document.image
-        yield Pictured("picture", [image.path], list(_things(document)), image.width, image.height)
+        talks = [_talk(dialogue, document) for dialogue in document.dialogues]
+        yield Pictured("picture", [image.path], list(_things(document)), image.width, image.height, talks=talks)
 
 
 def _things(document: AnnotatedImage) -> Iterator[Thing]:
@@ -78,3 +79,22 @@ def _things(document: AnnotatedImage) -> Iterator[Thing]:
         if phrases or mask.id not in told:
             segmentation = msgspec.Raw(msgspec.json.encode(mask.rle))
             yield Thing(f"mask {mask.id}", phrases, segmentation, mask.id, mask.categories)
+
+
+def _talk(dialogue: SaidDialogue, document: AnnotatedImage) -> Talk:
+    """A dialogue in which the masks of a phrase follow the words that stand for them."""
+    said = {phrase.id: phrase for phrase in document.phrases}
+    status = [dialogue.status, *(said[name].status for name in dialogue.phrases)]
+    fault = (
+        None if set(status) == {"accepted"} else RecordFault("not-accepted", "it, or a phrase in it, is not accepted")
+    )
+    turns = []
+    for turn in dialogue.turns:
+        pieces: list[str | tuple[str]] = []
+        end = 0
+        for link in LINK.finditer(turn.answer):
+            words, phrase = link.groups()
+            pieces += [turn.answer[end : link.start()] + words + (" " if words else ""), (said[phrase].text,)]
+            end = link.end()
+        turns.append((turn.question, [*pieces, turn.answer[end:]]))
+    return Talk(f"dialogue {dialogue.id}", dialogue.id, turns, fault)

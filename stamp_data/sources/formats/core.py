@@ -25,12 +25,14 @@ from stamp_data.sources.finding import walk
 from stamp_data.sources.jsonfile import read_buffer
 from stamp_data.sources.paths import relative
 from stamp_data.sources.split_words import WORD, split_of_folders
-from stamp_schemas import Annotation, ImageRef, Region, StampError
+from stamp_schemas import Annotation, ImageRef, Region, Request, StampError
+from stamp_schemas.annotation import Exchange, Written
 
 FOLDERS, FILES = 200, 64  # of a root, that are looked at to see whether it holds anything of a format
 ALIKE = 8  # files of one folder that are looked at, where each picture has one
 HEAD = 64 << 20  # bytes of a file that marks are looked for in: its first entry, which may be painted
 LONGEST_SIDE = 1 << 30  # pixels
+QUOTED = 80  # characters of a phrase in a reject row
 NO_TARGET = "no_target"
 """By this name, tools that let people name their own fields say that words mean nothing in the picture."""
 
@@ -53,6 +55,18 @@ class Thing:
 
 
 @dataclass(slots=True)
+class Talk:
+    """A dialogue that a document holds. record: the place in the file. turns: each a question, and an answer in pieces of text
+    and (phrase,), where a mask stands: that of this phrase of the picture.
+    """
+
+    record: str
+    id: str
+    turns: list[tuple[str, list[str | tuple[str]]]]
+    fault: RecordFault | None = None
+
+
+@dataclass(slots=True)
 class Pictured:
     """One picture and what a document says of it.
 
@@ -69,6 +83,7 @@ class Pictured:
     id: str = ""
     split: str = ""
     row: int = -1
+    talks: list[Talk] = field(default_factory=list)
 
 
 class FormatSource(Source):
@@ -200,6 +215,7 @@ class FormatSource(Source):
         """The record of one picture, None if nothing is left of it. What is called the same is asked for together."""
         from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
         from stamp_data.sources.phrases import Naming
+        from stamp_data.sources.refer import make_unique
 
         naming = Naming(file, page.record, rejects)
         shapes: dict[str, bytes] = {}
@@ -226,8 +242,12 @@ class FormatSource(Source):
             request.form = "question" if request.text.endswith("?") else request.form
         identity = storable(page.id or page.names[0])
         others = naming.others(targets) if self.reading.others else []
+        dialogues = list(_written(page.talks, requests, file, rejects))
+        if dialogues:
+            make_unique([*requests, *dialogues])
         where = file, page.record
-        return Annotation(identity, where, image, targets, requests, others=others) if requests else None
+        made = Annotation(identity, where, image, targets, requests, others=others, dialogues=dialogues)
+        return made if requests or dialogues else None
 
     def _image(self, page: Pictured, document: Path) -> ImageRef:
         """The first name that is there, else the picture in the document, else the first possible name; RecordFault if none."""
@@ -284,6 +304,30 @@ def _files(
         yield from islice(found, each)
 
 
+def _written(talks: list[Talk], requests: list[Request], file: str, rejects: RejectLog) -> Iterator[Written]:
+    """The dialogues whose masks all are those of requests."""
+    from stamp_data.text import look
+
+    known = {look(request.text): request.targets for request in requests}
+    for talk in talks:
+        fault = talk.fault
+        turns = []
+        for question, pieces in talk.turns:
+            answer: list[str | int] = []
+            for piece in pieces:
+                if isinstance(piece, str):
+                    answer.append(piece)
+                elif targets := known.get(look(" ".join(piece[0].split()))):
+                    answer += targets
+                else:
+                    fault = fault or RecordFault("no-target", f"{piece[0][:QUOTED]!r} has no mask that can be used")
+            turns.append(Exchange(question, answer))
+        if fault:
+            rejects.add(file, talk.record, fault.reason, fault.detail, expressions=1)
+        else:
+            yield Written(talk.id, turns, (file, talk.record))
+
+
 def _instance(thing: Thing, shapes: dict[str, bytes]) -> str:
     """The id of a thing in its picture: not the file's where a thing of another shape has that, since tools count anew."""
     said = thing.instance or thing.record
@@ -307,4 +351,5 @@ def _joined(pages: Iterable[Pictured]) -> Iterator[Pictured]:
             for thing in page.things:
                 thing.fault = RecordFault("bad-image", f"the picture has {size}")
         there.things += page.things
+        there.talks += page.talks
     yield from found.values()

@@ -29,8 +29,8 @@ def check_codes(scales: Sequence[int], vocabulary: int) -> None:
 class ArgensegSettings(Settings, frozen=True, tag_field="name", tag="argenseg"):
     """Settings of masks in codes.
 
-    codec: `var`, VAR's VQ-VAE (published), whose weights are in `file` and whose codes lie beside the sets (`stamp-train
-    codes`), or `residual`, codebooks fitted to masks: those of `file`, or of the sets that a new network is trained on. scales,
+    codec: `var`, VAR's VQ-VAE (published), whose codes lie beside the sets (`stamp-train codes`), or `residual`, codebooks
+    fitted to masks: those of `file`, or of the sets that a new network is trained on. file: weights of the codec. scales,
     vocabulary: of a residual codec that is fitted: sides of its squares of codes, and vectors to a codebook. attention of
     codes: `causal` (published), or those of one scale see each other (`scales`). positions: one after another (`sequence`,
     published) or over the image's `plane`. softmax: text and codes share one (`joint`, published) or have one each. shape: of

@@ -119,7 +119,8 @@ def shape_of(weights: Mapping[str, Tensor], scales: Sequence[int] = ()) -> dict[
         raise StampError(f"no weights of VAR's VQ-VAE: {len(odd)} names are lacking or too many, such as {min(odd)}")
     for name, weight in weights.items():
         if weight.shape != expected[name].shape or not weight.is_floating_point():
-            raise StampError(f"{name} is {weight.dtype} {tuple(weight.shape)}, not {tuple(expected[name].shape)}")
+            found = f"{name} is {weight.dtype} {tuple(weight.shape)}, not {tuple(expected[name].shape)}"
+            raise StampError(f"no weights of VAR's VQ-VAE: {found}")
         if not bool(weight.isfinite().all()):
             raise StampError(f"{name} holds numbers that are not finite")
     return {**shape, "digest": digest_of(weights, scales)}

@@ -52,8 +52,7 @@ class Frame:
         padding."""
         height, width = self.resized
         resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        pixels = (torch.from_numpy(resized.copy()).float() - torch.tensor(_MEAN)) / torch.tensor(_STD)
-        return F.pad(pixels.permute(2, 0, 1), (0, self.side - width, 0, self.side - height))[None]
+        return F.pad(normalised(resized), (0, self.side - width, 0, self.side - height))
 
     def scaled(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Positions (x, y) in the picture's pixels, [..., 2], in the square's pixels."""
@@ -80,3 +79,9 @@ class Frame:
         cut = full[..., :height, :width]
         whole = F.interpolate(cut, size=(self.height, self.width), mode="bilinear", align_corners=False)
         return whole.reshape(*low.shape[:-2], self.height, self.width)
+
+
+def normalised(image: NDArray[np.uint8]) -> Tensor:
+    """An RGB image, uint8 [height, width, 3], as both kinds of SAM read it: float32 [1, 3, height, width]."""
+    pixels = (torch.from_numpy(image.copy()).float() - torch.tensor(_MEAN)) / torch.tensor(_STD)
+    return pixels.permute(2, 0, 1)[None]

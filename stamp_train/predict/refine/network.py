@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from stamp_train.predict.refine.faults import HOW_TO_GET_WEIGHTS, RefinerFault, on_one_line
@@ -18,17 +19,17 @@ from transformers import AutoConfig, SamConfig, SamModel  # noqa: E402 - only on
 
 class Sam:
     """SAM's two halves as the refiner uses them, over a `SamModel` in evaluation mode. image_size: pixels of the square input;
-    prior_side: cells of the square of mask prompts and of its answers."""
+    prior_side: cells of the square of mask prompts and of its answers. model: that it is over."""
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
         self.image_size: int = model.config.vision_config.image_size
         self.prior_side: int = 4 * model.config.prompt_encoder_config.image_embedding_size
 
     @torch.inference_mode()
     def embed(self, pixels: Tensor) -> Tensor:
         """The embedding, float [1, C, h, w] on the network's device, of what `Frame.pixels` makes of a picture."""
-        embedding: Tensor = self._model.get_image_embeddings(pixels.to(self._model.device))
+        embedding: Tensor = self.model.get_image_embeddings(pixels.to(self.model.device))
         return embedding
 
     @torch.inference_mode()
@@ -48,10 +49,10 @@ class Sam:
         labels: int64 [B, n], 1 inside, 0 outside. boxes: float32 [B, 4], (x, y) of two corners, or None. multimask: three masks
         each.
         """
-        device = self._model.device
+        device = self.model.device
         # Prompts go along the batch dimension: transformers would add the mask prompts of one image's prompts all to one
         # embedding if they were given along that of its points.
-        output = self._model(
+        output = self.model(
             image_embeddings=embedding.expand(len(points), -1, -1, -1),
             input_points=points[:, None].to(device) if points.shape[1] else None,
             input_labels=labels[:, None].to(device) if points.shape[1] else None,
@@ -83,17 +84,29 @@ def _from_official(path: Path) -> Any:
 
 
 def _from_folder(path: str) -> Any:
+    config = settings_of(path)
+    if config.model_type != "sam":
+        raise RefinerFault(f"holds a model of type {config.model_type!r}, not 'sam'", HOW_TO_GET_WEIGHTS)
+    return weights_of(SamModel, path, config)
+
+
+def settings_of(path: str) -> Any:
+    """The configuration in a Hugging Face folder, or of a model in its cache; RefinerFault if there is none."""
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        return AutoConfig.from_pretrained(path, local_files_only=True)
     except Exception as error:  # no folder, nothing in the cache, or no configuration in it
         there = "the folder has no config.json that can be read"
         nothing = "no such file or folder, and no such model in the Hugging Face cache"
         reason = there if Path(path).is_dir() else nothing
         raise RefinerFault(f"no SAM weights there: {reason}", HOW_TO_GET_WEIGHTS) from error
-    if config.model_type != "sam":
-        raise RefinerFault(f"holds a model of type {config.model_type!r}, not 'sam'", HOW_TO_GET_WEIGHTS)
-    opener: Any = SamModel.from_pretrained
-    model, report = opener(path, config=config, local_files_only=True, output_loading_info=True)
+
+
+def weights_of(kind: Any, path: str, config: Any) -> Any:
+    """A model of class `kind` and of that configuration from the same place, in float32. RefinerFault if they do not fit."""
+    try:
+        model, report = kind.from_pretrained(path, config=config, local_files_only=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise RefinerFault(f"no SAM weights there: {on_one_line(error)}", HOW_TO_GET_WEIGHTS) from error
     wrong = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
     if wrong:
         raise RefinerFault(f"{len(wrong)} weights do not fit a SAM ({', '.join(wrong[:3])})", HOW_TO_GET_WEIGHTS)

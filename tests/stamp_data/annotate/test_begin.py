@@ -18,7 +18,7 @@ from stamp_data.annotate.change import Change
 from stamp_data.annotate.hints import Model
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.store import Store
-from stamp_schemas import UsageFault
+from stamp_schemas import StampError, UsageFault
 
 from ..raw import build
 from ..sources.formats.making import Said
@@ -92,8 +92,20 @@ def test_what_is_there_already_stays(sets: Path, tmp_path: Path) -> None:
     assert (told.known, told.begun) == (2, 1)
     document = store.peek("other-a.png")
     assert document is not None and [phrase.text for phrase in document.phrases] == ["mine"]
-    with pytest.raises(UsageFault):
+    with pytest.raises(StampError, match="no format that is known"):
         begin_from([str(tmp_path / "photos")], images, store)
+    with pytest.raises(UsageFault, match="does not exist"):
+        begin_from([str(tmp_path / "nowhere")], images, store)
+
+
+def test_pictures_of_the_same_bytes_are_all_begun(sets: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "twice.png").write_bytes((photos / "other-a.png").read_bytes())
+    images, store = Images(photos), Store(tmp_path / "out")
+    assert (told := begin_from([str(sets)], images, store)).known == told.begun == 3
+    one, other = store.peek("other-a.png"), store.peek("twice.png")
+    assert one is not None and other is not None and len(one.phrases) == 4
+    assert [(said.text, said.masks) for said in one.phrases] == [(said.text, said.masks) for said in other.phrases]
 
 
 def test_flagged_pictures_alone(tmp_path: Path) -> None:
@@ -114,7 +126,8 @@ def test_the_command(sets: Path, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert running.stderr is not None
-    assert running.stderr.readline() == "2 of 3 pictures are in these sets; 2 were begun from them\n"
+    assert running.stderr.readline() == f"2 of 3 pictures are in {sets}; 2 were begun from there\n"
+    assert "annotate patch" in running.stderr.readline()
     assert running.stderr.readline().startswith("http://127.0.0.1:")
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=20)

@@ -39,6 +39,110 @@ class Known:
         return found
 
 
+def seen(_: Any) -> list[str]:
+    return ["disc at 10", "Mine: 40", "a cow", "box at 60", "at 90"]
+
+
+def test_phrases_and_masks_are_accepted_changed_rejected(chromium: Any, tmp_path: Path) -> None:
+    known = Known()
+    models = Models(Proposer("run/9", known, seen))
+    served = Served(put_images(tmp_path / "photos", "a.png", size=(160, 120)), models=models)
+    watched = Watched(chromium, served.address)
+    watched.say("mine 40")
+    watched.keys("r")
+    watched.pen((100.5, 50.5), (120.5, 70.5))
+    watched.keys("Enter", "N")
+    watched.wait("annotate.session.masks.length === 4")
+    watched.saved()
+    told = watched.page.inner_text("#toast")
+    assert "proposes 3 phrases" in told and "1 are said already" in told and "1 more it names" in told
+    document = served.document()
+    assert [phrase.text for phrase in document.phrases] == ["mine 40", "disc at 10", "box at 60", "at 90"]
+    assert [phrase.status for phrase in document.phrases] == ["accepted", "proposed", "proposed", "proposed"]
+    assert [phrase.made.by for phrase in document.phrases] == ["Ada", "run/9", "run/9", "run/9"]
+    mine = document.masks[0]
+    assert watched.page.evaluate("annotate.session.phrase") == "p2"
+    watched.keys("Enter", "t")
+    watched.page.keyboard.insert_text("the blue box")
+    watched.keys("Enter", "Enter", "R")
+    watched.saved()
+    document = served.document()
+    assert [(one.text, one.status, one.made.by) for one in document.phrases] == [
+        ("mine 40", "accepted", "Ada"),
+        ("disc at 10", "accepted", "Ada"),
+        ("the blue box", "accepted", "Ada"),
+    ]
+    assert [one.proposal and one.proposal.text for one in document.phrases] == [None, "disc at 10", "box at 60"]
+    assert document.masks[0] == mine and [one.role for one in document.masks[1:]] == ["target", "target", "rejected"]
+    watched.keys("N")
+    watched.wait("document.querySelector('#toast').textContent.includes('proposes 2 phrases')")
+    watched.keys("z")  # one step
+    watched.wait("annotate.session.redoable")
+    assert served.document().phrases == document.phrases
+    watched.close()
+    served.close()
+
+
+def test_a_model_that_names_nothing_says_so(chromium: Any, tmp_path: Path) -> None:
+    def silent(_: Any) -> list[str]:
+        raise StampError("this model names nothing here")
+
+    root = put_images(tmp_path / "photos", "a.png", size=(160, 120))
+    for models, why in (
+        (Models(Proposer("m", Known(), silent)), "names nothing here"),
+        (Models(Proposer("m", Known())), "m proposes masks for phrases, but no phrases"),
+        (Models(), "start the command with --predict"),
+    ):
+        served = Served(root, models=models)
+        watched = Watched(chromium, served.address)
+        watched.keys("N")
+        watched.wait(f"document.querySelector('#toast').textContent.includes('{why}')")
+        watched.complaints.clear()  # the browser notes the 422
+        watched.close()
+        served.close()
+
+
+def test_the_model_beside_what_a_person_drew(chromium: Any, tmp_path: Path) -> None:
+    known = Known()
+    root = put_images(tmp_path / "photos", "a.png", "b.png", size=(160, 120))
+    served = Served(root, models=Models(Proposer("run/9", known)))
+    watched = Watched(chromium, served.address)
+    facts = "document.querySelector('#compare-facts').textContent"
+    watched.say("at 50")
+    watched.keys("r")
+    watched.pen((60.5, 10.5), (79.5, 29.5))  # the model draws the same height from 50 to 70
+    watched.saved()
+    before = served.document()
+    watched.keys("M")
+    watched.wait(f"{facts}.startsWith('IoU 0.333 with run/9')")
+    assert "200 px in both" in watched.page.inner_text("#compare-facts")
+    assert known.asked == [["at 50"]] and served.document() == before
+    pressed = "document.querySelector('#do-model-beside-mine').getAttribute('aria-pressed')"
+    assert watched.page.evaluate(pressed) == "true"
+    colours = """([xs, y]) => {
+      const { stage } = annotate, at = (place, off) => Math.round(window.devicePixelRatio * (off + place * stage.scale));
+      const row = stage.masks.getImageData(0, at(y, stage.y), stage.masks.canvas.width, 1).data;
+      return xs.map((x) => [...row.slice(4 * at(x, stage.x), 4 * at(x, stage.x) + 3)]);
+    }"""
+    found = watched.page.evaluate(colours, [[55, 65, 76], 24])
+    assert [max(range(3), key=one.__getitem__) for one in found] == [0, 1, 2]  # the model's, both, mine
+    watched.page.click("#do-model-beside-mine")
+    watched.wait(f"{facts} === '' && {pressed} === 'false'")
+    watched.say("at 100")
+    watched.keys("*")
+    watched.wait("annotate.session.masks.length === 2")
+    watched.keys("}", "M")
+    watched.wait(f"{facts}.startsWith('IoU 0.833')")  # 20 × 20 of that and its four sides
+    watched.say("a cow")
+    watched.wait(f"{facts}.startsWith('No model has drawn this phrase yet')")
+    watched.keys("M")
+    watched.wait(f"{facts}.startsWith('Neither this nor run/9')")
+    watched.keys("d")
+    watched.wait("document.querySelector('#name').textContent === 'b.png'")
+    watched.close()
+    served.close()
+
+
 def test_accepted_mended_rejected(chromium: Any, tmp_path: Path) -> None:
     known = Known()
     served = Served(put_images(tmp_path / "photos", "a.png", size=(160, 120)), models=Models(Proposer("run/9", known)))

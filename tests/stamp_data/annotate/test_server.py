@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from stamp_data.annotate import store
 from stamp_data.annotate.assist import UInt8
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.server import Clicker, Models
+from stamp_data.annotate.store import load_document
 from stamp_schemas import UsageFault
 
 from .making import HEIGHT, WIDTH, box, put_images
@@ -51,20 +53,36 @@ def test_pictures_and_what_is_said_of_them(served: Served) -> None:
     assert served.ask("api/list")[1]["images"][1]["accepted"] == 1
 
 
-def test_sam_looks_at_the_picture_that_is_shown_and_at_the_next_one(tmp_path: Path) -> None:
+def test_the_list_reads_only_files_that_have_changed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.ask("api/edit?image=0", EDIT)
+    read: list[str] = []
+    monkeypatch.setattr(store, "load_document", lambda path: (read.append(path.name), load_document(path))[1])
+    for _ in range(2):
+        assert served.ask("api/list")[1]["images"][0]["state"] == "done"
+    assert read == ["a.png.json"]
+    served.ask("api/undo?image=0&revision=1", b"")
+    assert served.ask("api/list")[1]["images"][0]["state"] == "untouched" and len(read) == 2
+    (served.folder / "a.png.json").unlink()
+    assert served.ask("api/list")[1]["images"][0]["state"] == "untouched" and len(read) == 2
+
+
+def test_sam_looks_at_the_picture_that_is_shown_and_at_the_next_ones(tmp_path: Path) -> None:
     seen: list[int] = []
     told = threading.Event()
 
     def prepare(pixels: UInt8) -> None:
         seen.append(int(pixels[0, 0, 1]))
-        if len(seen) == 2:
+        if len(seen) in (4, 6):
             told.set()
 
-    root = put_images(tmp_path / "photos", "a.png", "b.png", "c.png", "d.png")
+    root = put_images(tmp_path / "photos", *(f"{letter}.png" for letter in "abcdef"))
     clicker = Clicker("sam=x", lambda *_: [], prepare)
     served = Served(root, models=Models(clicker=clicker))
     assert served.ask("api/open?image=1")[0] == 200
-    assert told.wait(10) and seen == [40, 80]  # greens of the second and third
+    assert told.wait(10) and seen == [40, 80, 120, 160]  # greens of the second and three more
+    told.clear()
+    assert served.ask("api/open?image=2")[0] == 200
+    assert told.wait(10) and seen[4:] == [80, 200]  # what was seen ahead is not looked at ahead again
     served.close()
 
 
@@ -90,6 +108,7 @@ def test_two_tabs(served: Served) -> None:
         ("api/edit?image=0", b'{"revision": 0, "change": {"phrases": ' + b"[" * 2000, 400),
         ("api/suggest?image=0", {"tool": "alike", "places": [[1e308, 0]]}, 400),
         ("api/propose?image=0", {"phrases": ["it"] * 1000}, 422),  # a picture may have as many; there is no model here
+        ("api/describe?image=0", b"", 422),
         ("api/edit?image=9", EDIT, 422),
         ("api/edit?image=-1", EDIT, 422),
         ("api/edit?image=../a", EDIT, 400),

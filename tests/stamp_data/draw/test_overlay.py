@@ -37,3 +37,16 @@ def test_predictions_are_drawn_as_records_are() -> None:
     drawn = np.asarray(with_masks(grey, list(masks)))
     assert np.array_equal(drawn, overlaid(grey, layers, "mask"))
     assert len({tuple(drawn[place, place]) for place in (0, 10, 30)}) == 3
+
+
+def test_colours_stay_visible_under_a_mask_and_pixels_of_two_are_striped() -> None:
+    masks = np.zeros((2, 80, 80), np.uint8)
+    masks[0, 10:60, 10:60] = masks[1, 30:70, 30:70] = 1
+    red = Image.new("RGB", (80, 80), (200, 30, 30))
+    colours = [rgb("#0072b2"), rgb("#009e73")]
+    layers = [Layer(mask, colour) for mask, colour in zip(masks, colours, strict=True)]
+    drawn = np.asarray(overlaid(red, layers, "mask")).astype(int)
+    assert drawn[20, 20, 0] > drawn[20, 20, 2] + 80  # still red
+    assert tuple(drawn[10, 30]) == colours[0] and drawn[8, 30].min() > 100  # a line, and white beside it
+    within = {tuple(colour) for colour in drawn[35:55, 35:55].reshape(-1, 3)}
+    assert len(within) == 2 and len({tuple(colour) for colour in drawn[15:25, 15:25].reshape(-1, 3)}) == 1

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from stamp_data.inspect.gallery import LARGEST_SIDE, SMALLEST_SIDE, thumbnail_side, write_gallery
-from stamp_data.inspect.page import PageData, script_safe
+from stamp_data.inspect.page import PageData
 from stamp_data.inspect.selection import Selection
+from stamp_data.web.document import script_safe
 from stamp_schemas import StampError, UsageFault
 
 from .scenes import HOSTILE
@@ -53,7 +54,7 @@ def test_hostile_text_stays_within_the_data(html: str) -> None:
     assert hostile.dialogues[0].text == HOSTILE
     assert "<img src=x" not in html
     assert html.count("</script>") == 2
-    assert script_safe(b'{"a":"</script><!--&"}') == b'{"a":"\\u003c/script\\u003e\\u003c!--\\u0026"}'
+    assert script_safe(b'{"a":"</script><!--&"}') == '{"a":"\\u003c/script\\u003e\\u003c!--\\u0026"}'
 
 
 def test_policy_allows_its_own_parts_and_nothing_else(html: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,41 +17,30 @@ from stamp_data.inspect.selection import DEFAULT, Selection
 from stamp_data.inspect.server import Gallery, open_server
 from stamp_schemas import StampError
 
+from ...browsing import Running
 from ..making import ListSource, build, pictured
 
 Answer = tuple[int, dict[str, str], bytes]
 
 
-class Served:
+class Served(Running):
     """A running server and a way to ask it."""
 
     def __init__(self, paths: list[Path], selection: Selection = DEFAULT) -> None:
         self.gallery = Gallery(paths, selection)
-        self.server = open_server(self.gallery)
-        self.address = self.server.address
         self.gallery.index.start()
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        self.port, self.path = urlsplit(self.address).port, urlsplit(self.address).path
+        super().__init__(open_server(self.gallery))
         while not self.gallery.index.done:
             time.sleep(0.01)
 
     def ask(self, path: str, method: str = "GET", host: str | None = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request(method, path, headers={"Host": host or f"127.0.0.1:{self.port}", **headers})
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
+        answer = self.request(path, method, headers={**headers, **({"Host": host} if host else {})})
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
     def json(self, query: str) -> Any:
         status, _, body = self.ask(f"{self.path}{query}")
         assert status == 200, body
         return json.loads(body)
-
-    def close(self) -> None:
-        self.server.stop()
-        self.thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import chain, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from stamp_data.draw import OVERLAYS
 from stamp_data.inspect.selection import Selection
-from stamp_data.inspect.sheet import fitted, font, write_sample, write_sheet
+from stamp_data.inspect.sheet import GAP, NO_TARGET, QUIET, WIDTH, arranged, fitted, font, write_sample, write_sheet
 from stamp_schemas import StampError, UsageFault
 
 from .scenes import Scene, chat, write_set
@@ -65,3 +67,32 @@ def test_text_is_cut_where_it_ends() -> None:
         assert 1 <= len(lines) <= 2
         assert all(style.getlength(line) <= 200 for line in lines)
     assert fitted("word " * 60, 200, 2, style)[-1].endswith("…")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13, 48])
+def test_rows_reach_from_edge_to_edge_in_order(count: int) -> None:
+    for seed in range(20):
+        shapes = np.random.default_rng(seed).uniform(0.62, 2.5, count).tolist()
+        width, rows = arranged(shapes)
+        assert width <= WIDTH and [place for row in rows for place in row] and sum(map(len, rows)) == count
+        for row in rows:
+            assert row[0].left == GAP and all(
+                right.left - left.left - left.width == GAP for left, right in pairwise(row)
+            )
+            used = row[-1].left + row[-1].width + GAP
+            assert used <= width + 1 and (used > 0.6 * width or len(rows) > 1)
+        filled = sum(place.width for row in rows for place in row) + GAP * (count + len(rows))
+        assert filled > 0.8 * width * len(rows)
+        flat = [
+            (place.width / place.height, shape) for place, shape in zip(chain.from_iterable(rows), shapes, strict=True)
+        ]
+        assert all(abs(made - shape) < 0.05 for made, shape in flat)
+
+
+def test_no_target_is_said_on_the_sheet(tmp_path: Path) -> None:
+    folder = write_set(tmp_path, [Scene("none").target("a", None).says("the unicorn", [0]).made()])
+    write_sheet([folder], tmp_path / "a.png")
+    seen = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    ground = tuple(int(QUIET[at : at + 2], 16) for at in (1, 3, 5))
+    wide = int(font(12).getlength(NO_TARGET))
+    assert (seen == ground).all(axis=2).sum() > 5 * wide

@@ -5,12 +5,11 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from PIL import Image, ImageDraw
 from rich.console import Console
@@ -22,6 +21,8 @@ from stamp_train.predict.chat.conversations import Conversations
 from stamp_train.predict.chat.keeping import Keeper
 from stamp_train.predict.chat.server import open_server
 from stamp_train.predict.chat.terminal import TerminalChat
+
+from ...browsing import Running
 
 
 @cache
@@ -65,25 +66,20 @@ class Spoken:
         return self.printed.getvalue()[before:]
 
 
-class Served:
-    """A page server of a model, the tiny one if none is given, and a way to ask it. options: of generation."""
+class Served(Running):
+    """A page server of a model, the tiny one if none is given, and a way to ask it. options: of generation; others: what opens
+    further models.
+    """
 
-    def __init__(self, segmenter: Segmenter | None = None, **options: Any) -> None:
-        self.conversations = Conversations(segmenter or tiny_segmenter(), "tiny", (scene(), "scene.png"), options)
-        self.server = open_server(self.conversations)
-        self.address = self.server.address
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        self.port, self.path = urlsplit(self.address).port, urlsplit(self.address).path
-
-    def request(
-        self, place: str, method: str = "GET", body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> http.client.HTTPResponse:
-        """The response, its body unread; place: a path beginning with /, or what follows the token."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        given = {"Host": f"127.0.0.1:{self.port}", **(headers or {})}
-        connection.request(method, place if place.startswith("/") else f"{self.path}{place}", body, given)
-        return connection.getresponse()
+    def __init__(
+        self,
+        segmenter: Segmenter | None = None,
+        others: Mapping[str, Callable[[], Segmenter]] | None = None,
+        **options: Any,
+    ) -> None:
+        picture = scene(), "scene.png"
+        self.conversations = Conversations(segmenter or tiny_segmenter(), "tiny", picture, options, others)
+        super().__init__(open_server(self.conversations))
 
     def status(self, place: str, method: str = "GET", **options: Any) -> int:
         response = self.request(place, method, **options)
@@ -107,10 +103,6 @@ class Served:
         """The last round of the conversation after a question."""
         *_, last = events(self.say(chat, text, force_mask))
         return last["state"]["rounds"][-1]
-
-    def close(self) -> None:
-        self.server.stop()
-        self.thread.join()
 
 
 def events(response: http.client.HTTPResponse) -> Iterator[Any]:

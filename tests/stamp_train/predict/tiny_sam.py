@@ -39,7 +39,7 @@ _NAMES = {
 }
 
 
-def tiny_sam(seed: int = 0) -> SamModel:
+def tiny_sam(seed: int = 0) -> Any:
     """With SAM's own proportions where they matter: windows that do not divide the picture, one layer that sees it all."""
     config = SamConfig(
         vision_config={
@@ -49,16 +49,20 @@ def tiny_sam(seed: int = 0) -> SamModel:
         prompt_encoder_config={"hidden_size": 32, "image_size": IMAGE_SIZE, "patch_size": 16, "mask_input_channels": 8},
         mask_decoder_config={"hidden_size": 32, "mlp_dim": 40, "iou_head_hidden_dim": 24, "layer_norm_eps": 1e-5},
     )  # fmt: skip
-    model = SamModel(config).eval()
+    return loud(SamModel(config), seed)
+
+
+def loud(model: Any, seed: int) -> Any:
+    """Random weights: transformers' own start is so near 0 that every mask comes out alike."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():  # transformers' own start is so near 0 that every mask comes out alike
+    with torch.no_grad():
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=generator)
             if weight.ndim == 1:
                 weight.copy_(0.1 * noise + ("norm" in name and name.endswith("weight")))
             else:
                 weight.copy_(noise if "embed" in name or "rel_pos" in name else noise * weight[0].numel() ** -0.5)
-    return model
+    return model.eval()
 
 
 def official_state(model: SamModel) -> dict[str, Tensor]:

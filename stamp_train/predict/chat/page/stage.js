@@ -1,18 +1,23 @@
 // The picture and the masks over it: SVG paths in the picture's own pixels, sharp at any size.
 
-import { byId, svg } from "./dom.js";
+import { byId } from "./dom.js";
+import { allPairs, drawOutlined, isolate, maskLayer } from "./masks.js";
+import { Viewer } from "./view.js";
 
-const stage = { masks: new Map(), shown: new Set(), all: true, opacity: 0.45 };
+const stage = { masks: new Map(), shown: new Set(), all: true, opacity: 0.16, image: { width: 3, height: 2 } };
+
+/** What the picture is looked at with. */
+export const viewer = new Viewer(byId("canvas"), byId("frame"), stage.image);
 
 /** Called when masks are shown or hidden, with a function that says whether one is shown. */
 let watch = () => {};
 export const onShown = (listener) => { watch = listener; };
 
 export function showPicture(image, address, alt) {
-  const frame = byId("frame");
-  frame.style.setProperty("--ratio", image.width / image.height);
-  byId("overlay").setAttribute("viewBox", `0 0 ${image.width} ${image.height}`);
+  stage.image = image;
   Object.assign(byId("picture"), { src: address, alt, width: image.width, height: image.height });
+  Object.assign(viewer, { width: image.width, height: image.height });
+  viewer.fit();
   byId("facts").textContent = `${alt} · ${image.width}×${image.height}`;
   setMasks([]);
 }
@@ -57,18 +62,17 @@ export function setOpacity(share) {
 }
 
 /** Emphasise one mask (null: none), as long as the pointer is on its name. */
-export function mark(number) {
-  for (const path of byId("overlay").children) path.classList.toggle("faint", number !== null && Number(path.dataset.mask) !== number);
-}
+export const mark = (number) => isolate(byId("overlay"), number);
 
 const visible = (number) => stage.all && stage.shown.has(number);
 
 function draw() {
   const masks = [...stage.masks.values()].filter((mask) => visible(mask.number) && mask.path);
   masks.sort((a, b) => b.area - a.area); // the small ones lie on top
-  byId("overlay").replaceChildren(...masks.map((mask) => svg("path", {
-    d: mask.path, fill: mask.colour, stroke: mask.colour, "fill-rule": "evenodd", "fill-opacity": stage.opacity, "data-mask": mask.number,
-  })));
+  const layer = maskLayer(stage.image), drawn = masks.map((mask) => ({ ...mask, index: mask.number }));
+  layer.id = "overlay";
+  drawOutlined(layer, drawn, stage.opacity, allPairs(drawn));
+  byId("overlay").replaceWith(layer);
   byId("masks").setAttribute("aria-pressed", String(stage.all));
   watch(visible);
 }
