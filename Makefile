@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference clean
+.PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,13 @@ demo: setup  ## the whole job on synthetic scenes, with a small training
 	$(BIN)/stamp-train eval demo/run demo/shards/refcoco-unc/val --upsampling guided --out demo/evaluation
 	cat demo/results.json
 
-test: setup  ## all tests
+# What the test of pages for everybody asks: for tests alone, no copy lies here. Without npm or a network that test is skipped.
+AXE := .axe
+axe: $(AXE)/node_modules/axe-core/axe.min.js  ## axe-core from npm, for the test that looks at every page with it
+$(AXE)/node_modules/axe-core/axe.min.js:
+	@npm install --prefix $(AXE) --no-save --no-audit --no-fund --silent axe-core@4.14.1 || echo "no axe-core: there is no npm or no network, and the test that needs it is skipped"
+
+test: setup axe  ## all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The tests of numbers: whoever adds such a file adds it here. The variables keep PyTorch and its libraries to AVX2.
@@ -90,4 +96,4 @@ reference: setup  ## docs/reference/ anew, from the code
 	$(BIN)/python -m tools.reference
 
 clean:  ## removes what these targets made
-	rm -rf $(VENV) $(OLDEST) $(OLDER) demo build site *.egg-info
+	rm -rf $(VENV) $(AXE) $(OLDEST) $(OLDER) demo build site *.egg-info

@@ -132,6 +132,9 @@ def _begin(sets: list[str], images: Images, folder: Path) -> None:
 
     told = begin_from(sets, images, Store(folder, ", ".join(sets)[-LONGEST:]))
     where = ", ".join(sets)
+    if told.listed:
+        images.only(told.listed)
+        say(f"{len(told.listed)} pictures are on the list; the others are not shown")
     say(f"{told.known} of {len(images.names)} pictures are in {where}; {told.begun} were begun from there")
     if refused := by_reason(told.rejects.rows):
         first = next(row for row in told.rejects.rows if row.action == "dropped")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from stamp_cli.console import print_json, say
-from stamp_data.annotate.stats import Agreement, AnnotateStats, agreement, annotate_stats
+from stamp_data.annotate.stats import AGREED, Agreement, AnnotateStats, agreement, annotate_stats
+from stamp_data.text import printable
 from stamp_schemas import UsageFault
+
+TOLD = 10  # phrases
 
 
 def show_stats(folders: list[Path], json: bool) -> None:
@@ -29,6 +32,7 @@ def _show(stats: AnnotateStats) -> None:
     phrases = ", ".join(f"{count:,} {status}" for status, count in stats.statuses.items()) or "none"
     print(
         f"{stats.folder}: {stats.images:,} pictures, {stats.masks:,} masks; phrases: {phrases}; {stats.nothing:,} name nothing"
+        + f"; {stats.dialogues:,} dialogues" * bool(stats.dialogues)
     )
     mask, phrase = _seconds(stats.seconds_per_mask), _seconds(stats.seconds_per_phrase)
     print(f"  {stats.seconds:,.0f} s of work; median {mask} a mask, {phrase} a phrase")
@@ -53,6 +57,11 @@ def _show_agreement(both: Agreement) -> None:
         f"agreement over {both.phrases:,} phrases: mean IoU {both.iou:.3f}, {both.agreed:.0%} at 0.5 or more; "
         f"{both.only_first:,} and {both.only_second:,} phrases of one alone"
     )
+    apart = [pair for pair in both.pairs if pair.iou < AGREED]
+    for pair in apart[:TOLD]:
+        print(f"  {pair.iou:.2f} {pair.image}: {printable(pair.phrase)}")
+    if len(apart) > TOLD:
+        say(f"{len(apart) - TOLD:,} more are apart; --json has the IoU of each phrase")
 
 
 def _seconds(seconds: float | None) -> str:

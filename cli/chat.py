@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -45,6 +46,9 @@ def chat(
     ] = "auto",
     web: Annotated[bool, PAGE("--web", help="Talk on a page of this machine, at the address that is printed.")] = False,
     port: Annotated[int, PAGE(min=0, max=65535, help="Port of --web; 0 takes any.")] = 0,
+    other: Annotated[
+        list[Path] | None, PAGE(help="Further checkpoints to choose from on the page; may be repeated.")
+    ] = None,
     force_mask: Annotated[bool, ANSWER("--force-mask", help="Answers begin with a mask (/mask).")] = False,
     upsampling: Upsampled = "bilinear",
     refine: Refine = "",
@@ -67,7 +71,7 @@ def chat(
 
     only_for(context, "--refine", bool(refine), "refine_optional")
     only_for(context, "the terminal, not for --web", not web, "out", "pictures", "force_mask")
-    only_for(context, "--web", web, "port")
+    only_for(context, "--web", web, "port", "other")
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     if web:
         from stamp_data.web.server import open_port  # where the extra for it is missing, that is told before any work,
@@ -83,7 +87,11 @@ def chat(
         from stamp_train.predict.chat.conversations import Conversations
         from stamp_train.predict.chat.server import open_server
 
-        conversations = Conversations(segmenter, str(checkpoint), (picture, image.name), options)
+        others = {
+            str(path): partial(Segmenter.from_pretrained, path, device, dtype, upsampling, refiner)
+            for path in other or ()
+        }
+        conversations = Conversations(segmenter, str(checkpoint), (picture, image.name), options, others)
         open_server(conversations, port).run(lambda address: say(f"{address}\nCtrl-C ends it"))
     else:
         folder = out or Path("chats", f"{image.stem}-{time.strftime('%Y%m%d-%H%M%S')}")

@@ -73,6 +73,9 @@ def eval(
         Literal["stamp", "lisa", "rela", "published"],
         DRAW(help="Whose metrics the tables show; results.json has all of them."),
     ] = "stamp",
+    against: Annotated[
+        Path | None, DRAW(help="Folder of another evaluation, which the page shows beside this one.")
+    ] = None,
     tables: Annotated[
         bool, DRAW("--tables", help="Also print the paper's tables, with these results in them.")
     ] = False,
@@ -97,7 +100,7 @@ def eval(
     only_for(context, "--oracle", oracle, "labels", "side")
     only_for(context, "models, not for --oracle", not oracle, "mode", "prompt", "max_new_tokens", "dtype")
     only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
-    from stamp_train.eval.page import write_page
+    from stamp_train.eval.page import read_against, write_page
     from stamp_train.eval.session import Asked, Session
     from stamp_train.eval.workers import run_workers
 
@@ -134,6 +137,7 @@ def eval(
         say(f"{paths[0]} learns {learnt.representation.name} labels")
     if is_worker():
         return _share(asked)
+    other = read_against(against) if against else None
     session = Session(asked, overwrite)
     for name in session.without_masks:
         say(f"{name}: no masks to score, left out")
@@ -144,7 +148,7 @@ def eval(
             with progress_bar() as bar:
                 session.work(lambda done, total: bar(done, total, "cases"))
     results, lines = session.results()
-    shown = write_page(session.folder, results, lines, session.sets, convention, seed)
+    shown = write_page(session.folder, results, lines, session.sets, convention, seed, other)
     print_json(results) if json else _print_tables(results, convention, tables)
     say(f"{session.folder}: results.json, cases.jsonl, page.html ({shown} masks)")
     return _judge(results, allow_damaged)

@@ -26,6 +26,7 @@ HEEDED = (  # parameters, and the forms of the answer that they have a say in
     (("cells",), ("--sheet",)),
     (("out",), ("--key",)),
     (("port",), ("--serve",)),
+    (("tags",), ("--html", "--serve")),
 )
 
 
@@ -61,6 +62,10 @@ def inspect(
     overlay: Annotated[Overlay, SHOW(help="What is drawn on sheet and PNG.")] = "mask",
     serve: Annotated[bool, SHOW("--serve", help="Serve the gallery over all records.")] = False,
     port: Annotated[int, SHOW(min=0, max=65535, help="Port of --serve; 0 takes any.")] = 0,
+    tags: Annotated[
+        Path | None,
+        SHOW(help="List of tagged records (JSON lines): shown, and with --serve written; `build --exclude` reads it."),
+    ] = None,
     quiet: Annotated[bool, SHOW("-q", help="Print nothing but keys.")] = False,
     json: Json = False,
     fail_on: Annotated[
@@ -104,14 +109,19 @@ def inspect(
         from stamp_data.inspect.gallery import write_gallery
 
         with progress_bar() as bar:
-            page = write_gallery(paths, html, selection, max_images=max_images, report=report, progress=bar)
+            page = write_gallery(paths, html, selection, max_images=max_images, report=report, tags=tags, progress=bar)
         told = f"{page.out}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB"
         say(told) if json else print(told)
     elif serve:
         from stamp_data.inspect.server import serve as serve_gallery
 
         serve_gallery(
-            paths, selection, port=port, on_ready=lambda address: say(f"{address}\nCtrl-C ends it"), report=report
+            paths,
+            selection,
+            port=port,
+            on_ready=lambda address: say(f"{address}\nCtrl-C ends it"),
+            report=report,
+            tags=tags,
         )
     if json:
         print_json(report)

@@ -114,6 +114,10 @@ def build(
     encoding: Encoding = "",
     crowd: Crowds = "ignore",
     patch: Patches = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(help="Leave out the records of this list, of `inspect --tags`; may be repeated."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Rebuild a folder that was built with other settings.")] = False,
     workers: Workers = None,
     executor: Annotated[
@@ -157,6 +161,7 @@ def build(
             follow_links=follow_links,
             overwrite=overwrite,
             patches=tuple(patch or ()),
+            exclude=tuple(exclude or ()),
         )
         with progress_bar() as report:
             for result in run_job(job, runner, report):

@@ -14,6 +14,7 @@ from stamp_schemas.record import RLE
 ANNOTATED_SCHEMA: Literal["stamp.annotations/1"] = "stamp.annotations/1"
 MOST = 1000  # phrases, masks or dialogues of one picture
 MOST_TURNS = 100
+FILE_LIMIT = 1 << 30  # bytes of a file
 LINK = re.compile(r"\[([^\[\]]*)\]\(([\w.-]{1,64})\)")
 """In an answer: `[words](p1)`, words of the answer that stand for what phrase p1 names."""
 

@@ -81,6 +81,8 @@ def convert(source: str, out: Path, way: Way, executor: Callable[[], Executor], 
         if given := way.of_builds:
             raise UsageFault(f"{given[0]} is for raw data, and {source} holds shard sets", "leave it out")
         return Converted(origin, 0, _exported(list(find_sets(source)), to, out, way, [], progress))
+    if way.shards:
+        _check_apart(out.resolve(), way.shards.resolve(), way.shards.resolve() / origin)
     hidden = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.shards")
     job = msgspec.structs.replace(way.job, names=(origin,), root=Path(source), out=way.shards or hidden)
     try:
@@ -123,6 +125,12 @@ def format_of(out: Path) -> str:
         told = f"speaks of {' and '.join(found)}" if found else "speaks of no format"
         raise UsageFault(f"the name {out.name!r} {told}", f"--to is one of {', '.join(FORMATS)}")
     return found[0]
+
+
+def _check_apart(out: Path, shards: Path, sets: Path) -> None:
+    """UsageFault for a folder of shard sets in the new folder, or the other way round. sets: those of this source."""
+    if shards.is_relative_to(out) or out.is_relative_to(sets):
+        raise UsageFault(f"--shards {shards} and {out} would lie in each other", "give two folders apart")
 
 
 def _plain(name: str) -> str:

@@ -29,10 +29,13 @@ class FiledPatch(msgspec.Struct):
 
 @dataclass
 class SetPatch:
-    """What one file says of one set, by the keys of its records. origin: the file, as a manifest names it."""
+    """What one file says of one set, by the keys of its records. origin: the file, as a manifest names it. left_out: records
+    that are not to be built, and why.
+    """
 
     origin: Input
     records: dict[str, list[FiledPatch]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def read_patches(paths: Sequence[Path]) -> dict[str, list[SetPatch]]:

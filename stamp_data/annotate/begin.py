@@ -19,9 +19,12 @@ from stamp_data.annotate.store import Store
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.rejects import RejectLog
+from stamp_data.tags import read_tags
 from stamp_schemas import Record, Settings, StampError, UsageFault
 from stamp_schemas.annotated import ImageFile
+from stamp_schemas.tags import TAGS_SCHEMA
 
+_HEAD = 4096  # bytes in which a list says that it is one
 _NAMED = re.compile(r"([a-z0-9_+]+)=(.+)", re.DOTALL)  # NAME=PATH, where a format is said
 
 
@@ -29,12 +32,14 @@ _NAMED = re.compile(r"([a-z0-9_+]+)=(.+)", re.DOTALL)  # NAME=PATH, where a form
 class Begun:
     """How many pictures are known, and of how many of them nothing had been said, so that they were begun.
 
-    sets: whether built sets were among what they were begun from. rejects: what files of other tools say that cannot be used.
+    sets: whether built sets were among what they were begun from. listed: pictures of records of lists.
+    rejects: what files of other tools say that cannot be used.
     """
 
     known: int = 0
     begun: int = 0
     sets: bool = False
+    listed: set[str] = field(default_factory=set)
     rejects: RejectLog = field(default_factory=RejectLog)
 
 
@@ -57,6 +62,12 @@ def begin_from(places: Sequence[str], images: Images, store: Store) -> Begun:
     drafts: dict[int, Draft] = {}
     told = Begun()
     for place in places:
+        if is_list(place):
+            for number, found in _of_list(Path(place), numbers):
+                drafts.setdefault(number, Draft(images.orientation(number))).add(found.record, found.name, found.of_set)
+                told.listed.add(images.names[number])
+            told.sets = True
+            continue
         for found in _records(place, numbers, images, told):
             for number in numbers.get(found.digest, ()):
                 draft = drafts.setdefault(number, Draft(images.orientation(number)))
@@ -89,6 +100,31 @@ def _records(place: str, numbers: dict[int, list[int]], images: Images, told: Be
         yield from _of_sets(place, numbers)
     else:
         yield from _of_files(name, Path(place), images, told.rejects)
+
+
+def is_list(place: str) -> bool:
+    """Whether a place is a list of tagged records."""
+    path = Path(place)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return f'"{TAGS_SCHEMA}"'.encode() in file.read(_HEAD)
+
+
+def _of_list(path: Path, numbers: dict[int, list[int]]) -> Iterator[tuple[int, _Found]]:
+    """What sets say of the records of a list, with the pictures' numbers. StampError for a set that is not there any more."""
+    wanted: dict[str, set[str]] = {}
+    for one in read_tags(path):
+        wanted.setdefault(one.place, set()).add(one.record)
+    for place, keys in wanted.items():
+        if not place:
+            raise StampError(f"{path}: does not say where its sets are", "`inspect --serve --tags FILE` writes it")
+        for store in find_sets(place):
+            with ShardSet(store) as records:
+                for row in records.rows:
+                    if row.key in keys:
+                        found = _Found(row.image_xxh3, records.record(row), records.name, records.name)
+                        yield from ((number, found) for number in numbers.get(row.image_xxh3, ()))
 
 
 def _of_sets(place: str, numbers: dict[int, list[int]]) -> Iterator[_Found]:

@@ -44,7 +44,7 @@ State = Literal["untouched", "begun", "done", "needs work", "damaged"]
 
 
 class Row(msgspec.Struct):
-    """A picture in the list. phrases, accepted: how many. fault: why it cannot be opened."""
+    """A picture in the list. phrases: how many, and dialogues; accepted: of them. fault: why it cannot be opened."""
 
     name: str
     state: State
@@ -284,7 +284,7 @@ class AnnotatePage:
 
 
 def _row_of(name: str, document: AnnotatedImage | None) -> Row:
-    statuses = [phrase.status for phrase in document.phrases] if document else []
+    statuses = [one.status for one in [*document.phrases, *document.dialogues]] if document else []
     accepted = statuses.count("accepted")
     if "needs work" in statuses:
         state: State = "needs work"

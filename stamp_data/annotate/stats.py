@@ -39,6 +39,7 @@ class Proposals(msgspec.Struct):
 
 class AnnotateStats(msgspec.Struct):
     """Of one folder. statuses: phrases by status. nothing: accepted phrases that name nothing. masks: all but rejected ones.
+    dialogues: accepted ones.
 
     seconds_per_mask, seconds_per_phrase: of work, median over those that took any; None without. by: accepted phrases by
     annotator. damaged: files that cannot be read, with why.
@@ -49,6 +50,7 @@ class AnnotateStats(msgspec.Struct):
     statuses: dict[str, int]
     nothing: int
     masks: int
+    dialogues: int
     seconds: float
     seconds_per_mask: float | None
     seconds_per_phrase: float | None
@@ -57,10 +59,18 @@ class AnnotateStats(msgspec.Struct):
     damaged: list[str]
 
 
+class Pair(msgspec.Struct):
+    """A phrase that two annotators have, by its normalised words. iou: where both name nothing 1, where one does 0."""
+
+    image: str
+    phrase: str
+    iou: float
+
+
 class Agreement(msgspec.Struct):
     """Of two folders, over accepted phrases that say the same of the same picture.
 
-    iou: mean; where both name nothing 1, where one does 0. agreed: the part with an IoU of at least one half.
+    iou: mean. agreed: the part with an IoU of at least one half. pairs: each phrase, the worst first.
     """
 
     phrases: int
@@ -68,6 +78,7 @@ class Agreement(msgspec.Struct):
     agreed: float | None
     only_first: int
     only_second: int
+    pairs: list[Pair]
 
 
 def annotate_stats(folder: Path) -> AnnotateStats:
@@ -76,6 +87,7 @@ def annotate_stats(folder: Path) -> AnnotateStats:
     found = list(documents(folder, damaged))
     phrases = [phrase for document in found for phrase in document.phrases]
     masks = [mask for document in found for mask in document.masks if mask.role != "rejected"]
+    dialogues = [dialogue for document in found for dialogue in document.dialogues]
     accepted = [phrase for phrase in phrases if phrase.status == "accepted"]
     return AnnotateStats(
         str(folder),
@@ -83,7 +95,8 @@ def annotate_stats(folder: Path) -> AnnotateStats:
         _counted([phrase.status for phrase in phrases]),
         sum(phrase.nothing is not None for phrase in accepted),
         len(masks),
-        round(sum([one.made.seconds for one in phrases] + [one.made.seconds for one in masks]), 1),
+        sum(dialogue.status == "accepted" for dialogue in dialogues),
+        round(sum(one.made.seconds for one in [*phrases, *masks, *dialogues]), 1),
         _median([mask.made.seconds for mask in masks]),
         _median([phrase.made.seconds for phrase in phrases]),
         _counted([phrase.made.by for phrase in accepted]),
@@ -94,12 +107,16 @@ def annotate_stats(folder: Path) -> AnnotateStats:
 
 def agreement(first: Path, second: Path) -> Agreement:
     """How far two folders of the same pictures say the same; faults as `annotate_stats`."""
-    one, other = (dict(_accepted(folder)) for folder in (first, second))
-    shared = sorted(one.keys() & other.keys())
-    ious = [_iou(one[key], other[key]) for key in shared]
-    agreed = mean(iou >= AGREED for iou in ious) if ious else None
+    one, other = _accepted(first), _accepted(second)
+    pairs = [Pair(*key, _iou(one[key], other[key])) for key in one.keys() & other.keys()]
+    pairs.sort(key=lambda pair: (pair.iou, pair.image, pair.phrase))
     return Agreement(
-        len(shared), mean(ious) if ious else None, agreed, len(one) - len(shared), len(other) - len(shared)
+        len(pairs),
+        mean(pair.iou for pair in pairs) if pairs else None,
+        mean(pair.iou >= AGREED for pair in pairs) if pairs else None,
+        len(one) - len(pairs),
+        len(other) - len(pairs),
+        pairs,
     )
 
 
@@ -144,13 +161,16 @@ def _proposals(found: list[AnnotatedImage]) -> dict[str, Proposals]:
     return counts
 
 
-def _accepted(folder: Path) -> Iterator[tuple[tuple[str, str], RLE]]:
-    """The mask of each accepted phrase by picture and words, of what is named by several the last."""
+def _accepted(folder: Path) -> dict[tuple[str, str], RLE]:
+    """The mask of each accepted phrase by picture and words; of those that say the same all together, as a build has them."""
+    found: dict[tuple[str, str], list[RLE]] = {}
     for document in documents(folder, []):
         masks = {mask.id: mask.rle for mask in document.masks}
         for phrase in document.phrases:
             if phrase.status == "accepted":
-                yield (document.image.path, normalised(phrase.text)), _named(phrase, masks, document)
+                key = document.image.path, normalised(phrase.text)
+                found.setdefault(key, []).append(_named(phrase, masks, document))
+    return {key: rle.union(parts) for key, parts in found.items()}
 
 
 def _named(phrase: SaidPhrase, masks: dict[str, RLE], document: AnnotatedImage) -> RLE:

@@ -23,6 +23,7 @@ from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import RLE, StampError
 from stamp_schemas.annotated import (
     ANNOTATED_SCHEMA,
+    FILE_LIMIT,
     AnnotatedImage,
     DrawnMask,
     ImageFile,
@@ -35,7 +36,6 @@ from stamp_schemas.extras import PROJECT
 
 SUFFIX = ".json"
 JOURNALS = ".journal"
-LIMIT = 1 << 30  # bytes of a file
 KEPT = 8  # pictures whose changes are in memory
 LONGEST = 200  # bytes of a picture's name that can be that of files; those of writers are longer
 HINT = "mend the file, or take it away: what its journal knows is done again"
@@ -207,7 +207,7 @@ class Store:
 def load_document(path: Path) -> AnnotatedImage:
     """A file of annotations, with masks that are proven to be good; StampError names the file and the fault."""
     try:
-        document = msgspec.json.decode(read_plain(path, LIMIT), type=AnnotatedImage)
+        document = msgspec.json.decode(read_plain(path, FILE_LIMIT), type=AnnotatedImage)
         for mask in document.masks:
             _check_mask(mask, document.image)
     except UNDECODABLE as fault:

@@ -20,6 +20,7 @@ from stamp_data.sources import SOURCES, open_source
 from stamp_data.sources.base import Reading, Source
 from stamp_data.sources.jsonfile import OTHER_FORMAT
 from stamp_data.sources.own_refer import own_set, own_sets
+from stamp_data.tags import read_exclusions
 from stamp_data.writing import write_atomic
 from stamp_schemas import Settings, StampError, UsageFault, Wording
 from stamp_schemas.manifest import FACTORS, PATCH, Crowd
@@ -55,6 +56,7 @@ class Job(msgspec.Struct, frozen=True):
     follow_links: bool = False
     overwrite: bool = False
     patches: tuple[Path, ...] = ()
+    exclude: tuple[Path, ...] = ()
 
 
 def find_datasets(root: Path) -> list[tuple[str, str]]:
@@ -108,6 +110,9 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
     tokenizer = tokenizer_digest(job.tokenizer) if job.tokenizer else ""
     patches = read_patches(job.patches)
     unused = set(patches)
+    patched = len(unused)
+    for name, lists in read_exclusions(job.exclude).items():
+        patches[name] = [*patches.get(name, ()), *lists]
     faults: list[StampError] = []
     missing = set(job.splits)
     for source in open_sources(job):
@@ -162,7 +167,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
     if faults:
         more = f"; {len(faults) - 1} more sets could not be built: " if len(faults) > 1 else ""
         raise StampError(f"{faults[0].message}{more}{'; '.join(fault.message for fault in faults[1:])}", faults[0].hint)
-    if patches and len(unused) == len(patches):
+    if job.patches and unused and len(unused) == patched:
         raise UsageFault(f"the patch is of {', '.join(sorted(unused))}, and nothing of that was built")
     if missing:
         raise UsageFault(f"no dataset here has a split {min(missing)!r}", "without --split all of them are built")

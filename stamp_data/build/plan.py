@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stamp_data.sources.base import Source  # with all the sources, which workers do not need
     from stamp_data.sources.finding import Finder
 
+EXCLUDED = "excluded"  # reason of rows about records that a list leaves out
 KEY_LIMIT = 80  # characters; longest member name of a tar is 100
 RENDERER = 2  # raised when the same task would render to other bytes
 
@@ -96,6 +97,7 @@ def plan_tasks(
     records that it does not have becomes rows of `rejects`.
     """
     changes = _by_record(patches)
+    left_out = {key: (one.origin.path, why) for one in patches for key, why in one.left_out.items()}
     spool_path = folder / "spool"
     places: list[tuple[int, str, int, int, int]] = []
     taken: dict[str, int] = {}
@@ -103,6 +105,11 @@ def plan_tasks(
     with spool_path.open("wb+", buffering=1 << 20) as spool:
         for annotation in source.annotations(settings.split, rejects):
             key = _unique(make_key(source.name, settings.split, annotation.id), taken)
+            if key in left_out:
+                file, why = left_out[key]
+                rejects.add(file, key, EXCLUDED, why, expressions=len(annotation.targets))
+                changes.pop(key, None)
+                continue
             picture = locate(annotation, source.finder)
             record = msgspec.json.encode(Planned(key, picture.size, annotation, changes.pop(key, msgspec.UNSET)))
             places.append((xxh3_64_intdigest(key.encode()), key, end, len(record), picture.changed))

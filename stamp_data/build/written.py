@@ -10,6 +10,8 @@ from stamp_schemas import Content, Dialogue, Message
 from stamp_schemas.annotation import Exchange, Written
 from stamp_schemas.record import SEG, WRITTEN, Round
 
+MARK = "\ue000"  # of Unicode's private use: stands for a mask while a text is cleaned
+
 
 def cleaned(dialogue: Written, rejects: RejectLog) -> Written | None:
     """The dialogue with texts in which nothing acts as a control token; None, with a row, if one cannot be used."""
@@ -17,13 +19,9 @@ def cleaned(dialogue: Written, rejects: RejectLog) -> Written | None:
     try:
         for turn in dialogue.turns:
             question, out = clean(turn.question, TURN_LIMIT, one_line=False)
-            answer = [piece if isinstance(piece, int) else _piece(piece, removed) for piece in turn.answer]
-            if not any(isinstance(piece, int) or piece.strip() for piece in answer):
-                raise TextFault("empty-text", "an answer says nothing")
-            if sum(len(piece) for piece in answer if isinstance(piece, str)) > TURN_LIMIT:
-                raise TextFault("text-too-long", f"an answer of more than {TURN_LIMIT:,} characters")
-            removed += out
-            turns.append(Exchange(question, answer))
+            answer, more = clean(_marked(turn.answer), TURN_LIMIT, one_line=False)
+            removed += out + more
+            turns.append(Exchange(question, _pieces(answer, turn.answer)))
     except TextFault as fault:
         rejects.add(*dialogue.where, fault.reason, str(fault), expressions=1)
         return None
@@ -53,11 +51,13 @@ def written(dialogue: Written, number: int, place: dict[int, int]) -> Dialogue:
     return Dialogue(name, "", targets, messages, where, rounds if targets else msgspec.UNSET)
 
 
-def _piece(text: str, removed: list[str]) -> str:
-    """A piece of an answer, cleaned, with the white space around it as it was."""
-    if not text.strip():
-        return text
-    inner, out = clean(text, TURN_LIMIT, one_line=False)
-    removed += out
-    head, tail = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    return f"{head}{inner}{tail}"
+def _marked(answer: list[str | int]) -> str:
+    """An answer as one text, with MARK where a mask stands."""
+    return "".join(MARK if isinstance(piece, int) else piece.replace(MARK, "") for piece in answer)
+
+
+def _pieces(text: str, answer: list[str | int]) -> list[str | int]:
+    """A text with MARKs as an answer, with the masks of another in their order."""
+    first, *rest = text.split(MARK)
+    masks = [piece for piece in answer if isinstance(piece, int)]
+    return [first, *(piece for pair in zip(masks, rest, strict=True) for piece in pair)]

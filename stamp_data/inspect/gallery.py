@@ -15,6 +15,7 @@ from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Entry, entry
 from stamp_data.inspect.selection import DEFAULT, Selection, select
 from stamp_data.shards.stores import Location
+from stamp_data.tags import TagList
 from stamp_data.writing import write_atomic
 from stamp_schemas import UsageFault
 
@@ -42,9 +43,11 @@ def write_gallery(
     *,
     max_images: int = MOST_IMAGES,
     report: InspectReport | None = None,
+    tags: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> GallerySummary:
     """Write a gallery of at most `max_images` records. report: the statistics to show; made from a sample if None.
+    tags: a list of tagged records.
 
     Thumbnails get as large as fits about 25 MB in all, 640 pixels at most. StampError if no record is left to show.
     """
@@ -52,6 +55,7 @@ def write_gallery(
         raise UsageFault(f"--max-images {max_images} shows nothing", "give 1 or more")
     if report is None:
         report = inspect_sets(paths, selection, progress=progress)
+    known = TagList(tags)
     with ConcatDataset(paths) as dataset:
         longest, wanted = thumbnail_side(min(max_images, len(dataset))), min(max_images, len(dataset))
         views: list[RecordView] = []
@@ -65,7 +69,7 @@ def write_gallery(
     if not views:
         raise selection.nothing()
     notice = _notice(len(views), total, max_images, selection.where)
-    data = Page().html(page_data(report, views, entries, mode="file", notice=notice))
+    data = Page().html(page_data(report, views, entries, mode="file", notice=notice, tags=known))
     write_atomic(out, data)
     return GallerySummary(out, len(views), total, len(data), notice)
 

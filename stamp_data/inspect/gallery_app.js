@@ -3,7 +3,7 @@
 const KEYS = [
   ["j / k, → / ←", "next / previous record"], ["Enter", "open the record"], ["Esc", "close"],
   ...MODES.map((mode) => [mode.key, `overlay: ${mode.name.toLowerCase()}`]),
-  ...Object.entries(viewKeys(() => null)).map(([key, [, words]]) => [key, words]), ["f", "flagged records only"], ["/", "search"], ["y", "copy the key"], ["t", "dark or light"], ["?", "these keys"],
+  ...Object.entries(viewKeys(() => null)).map(([key, [, words]]) => [key, words]), ["f", "flagged records only"], ["/", "search"], ["x", "tag with “flag”, or take that off"], ["y", "copy the key"], ["t", "dark or light"], ["?", "these keys"],
 ];
 
 /** Buttons of the overlay modes. group: tells several sets of buttons apart. */
@@ -42,12 +42,14 @@ function drawFilters() {
     picker("split", "Split", options("All", values("split").map((value) => [value, value]))),
     picker("kind", "Kind", options("All", Object.entries(KINDS))),
     picker("flag", "Flag", options("Any", [...codes].sort().map((code) => [code, `${code.slice(4)} ${DATA.codes[code].title}`]))),
-    picker("sort", "Sort", SORTS), flagged);
+    picker("tag", "Tag", options("Any", allTags().map((tag) => [tag, tag]))),
+    picker("sort", "Sort", SORTS), flagged,
+    el("button", { class: "toggle", id: "save-tags", title: "Save the list of tagged records, for build --exclude and annotate --from", onclick: saveTags }, `List (${tagged.size})`));
 }
 
 /** Let the controls show the state, whoever changed it. */
 function markFilters() {
-  for (const name of ["source", "split", "kind", "flag", "sort"]) byId(`filter-${name}`).value = state[name];
+  for (const name of ["source", "split", "kind", "flag", "tag", "sort"]) byId(`filter-${name}`).value = state[name];
   byId("filter-flagged").setAttribute("aria-pressed", String(Boolean(state.flagged)));
   if (byId("search").value !== state.q) byId("search").value = state.q;
   byId("reset").hidden = !FILTERS.some((name) => name !== "sort" && state[name]);
@@ -65,6 +67,7 @@ const COMMANDS = {
   k: () => (detail.record ? neighbour(-1) : step(-1)),
   f: () => change({ flagged: state.flagged ? "" : "1" }),
   y: () => { const record = detail.record ?? grid.records[grid.current]; if (record) copy(record.key); },
+  x: () => { const record = detail.record ?? grid.records[grid.current]; if (record) toggleFlag(record); },
   t: toggleTheme,
   ArrowRight: () => COMMANDS.j(), ArrowLeft: () => COMMANDS.k(),
   ...Object.fromEntries(Object.entries(viewKeys(() => detail.viewer)).map(([key, [work]]) => [key, work])),
@@ -101,6 +104,7 @@ let typed = 0;
 
 async function start() {
   readHash();
+  recallTags();
   applyTheme();
   byId("title").textContent = DATA.title;
   byId("headline").textContent = DATA.headline;

@@ -70,6 +70,7 @@ function card(record, index) {
     picture,
     codes.length > 0 && el("div", { class: "badges" }, ...codes.slice(0, 4).map(flagBadge)),
     el("ul", { class: "lines" }, ...lines.map(line)),
+    tagRow(record),
     el("footer", {}, el("span", { class: "set" }, record.set), more > 0 && el("span", { class: "more" }, `+${more} more`)));
   node.redraw = () => picture.draw(all);
   return node;

@@ -33,9 +33,9 @@ class FileSource {
 
   filtered(filters) {
     const words = filters.q.toLowerCase().split(/\s+/).filter(Boolean);
-    return this.rows.filter(({ facets, text }) =>
+    return this.rows.filter(({ record, facets, text }) =>
       Object.entries(facets).every(([name, choices]) => !filters[name] || choices.includes(filters[name])) &&
-      words.every((word) => text.includes(word)));
+      (!filters.tag || tagsOf(record).includes(filters.tag)) && words.every((word) => text.includes(word)));
   }
 
   sorted(rows, sort) {

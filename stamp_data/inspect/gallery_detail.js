@@ -131,6 +131,7 @@ function panel(record) {
       el("div", { class: "key" }, el("code", {}, record.key),
         el("button", { class: "link", id: "copy", title: "Copy the key (y)", onclick: () => copy(record.key) }, "Copy")),
       el("p", { class: "facts" }, ...facts.filter(Boolean).map((fact) => el("span", {}, fact)))),
+    tagField(record),
     record.flags.length > 0 && el("ul", { class: "findings" }, ...record.flags.map((flag) => finding(record, flag))),
     el("div", { class: "expressions" }, ...record.dialogues.map((dialogue, place) => expression(record, dialogue, place))));
 }

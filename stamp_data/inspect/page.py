@@ -12,7 +12,9 @@ from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.record_page import RecordView
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Entry
+from stamp_data.tags import TagList
 from stamp_data.web.document import filled, inline_policy, joined, one_file, script_safe, shared, text_of
+from stamp_schemas.tags import TaggedRecord
 
 HERE = "stamp_data.inspect"
 SHARED = ("dom.js", "ask.js", "view.js", "masks.js")
@@ -22,6 +24,7 @@ SCRIPTS = (
     "gallery_data.js",
     "gallery_overlay.js",
     "gallery_charts.js",
+    "gallery_tags.js",
     "gallery_cards.js",
     "gallery_detail.js",
     "gallery_app.js",
@@ -29,7 +32,9 @@ SCRIPTS = (
 
 
 class PageData(msgspec.Struct):
-    """What the page's script reads. records, entries: all of them in a file; none where a server is asked."""
+    """What the page's script reads. records, entries: all of them in a file; none where a server is asked. tags: of
+    records; places: of sets, by name.
+    """
 
     mode: str
     title: str
@@ -40,10 +45,18 @@ class PageData(msgspec.Struct):
     colours: dict[str, str]
     records: list[RecordView]
     entries: list[Entry]
+    tags: list[TaggedRecord]
+    places: dict[str, str]
 
 
 def page_data(
-    report: InspectReport, records: list[RecordView], entries: list[Entry], *, mode: str, notice: str
+    report: InspectReport,
+    records: list[RecordView],
+    entries: list[Entry],
+    *,
+    mode: str,
+    notice: str,
+    tags: TagList,
 ) -> PageData:
     """The data of a page. mode: `file` or `server`."""
     inputs = report.inputs
@@ -53,7 +66,9 @@ def page_data(
         for code, flag in FLAGS.items()
     }
     colours = {"missed": MISSED, "extra": EXTRA}
-    return PageData(mode, title, report.first_line(), notice, report, codes, colours, records, entries)
+    places = {one.name: one.path for one in inputs}
+    first = report.first_line()
+    return PageData(mode, title, first, notice, report, codes, colours, records, entries, tags.rows(), places)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.selection import Selected, Selection, select
 from stamp_data.inspect.statistics import DIGITS, Tally
 from stamp_data.shards.stores import Location
+from stamp_data.tags import TagList
 
 _PATIENCE = 0.5  # seconds
 
@@ -54,7 +55,9 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What the page asks for, "" for any. q: words; sort: of `Sorts`, -NAME for falling; the others: as in `Facets`."""
+    """What the page asks for, "" for any. q: words; tag: that a record has; sort: of `Sorts`, -NAME for falling; the
+    others: as in `Facets`.
+    """
 
     q: str = ""
     source: str = ""
@@ -62,6 +65,7 @@ class Query(msgspec.Struct, frozen=True):
     kind: str = ""
     flag: str = ""
     flagged: str = ""
+    tag: str = ""
     sort: str = ""
 
     def fits(self, facets: Facets) -> bool:
@@ -103,7 +107,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 class SearchIndex:
     """Entries of all records that match `where`, in their order or that of `sort`; safe to ask while it grows.
 
-    keep: told of every record by the thread that gathers, before the record can be found.
+    keep: told of every record by the thread that gathers, before the record can be found. tags: of records.
     """
 
     def __init__(
@@ -111,9 +115,11 @@ class SearchIndex:
         paths: Sequence[Location],
         selection: Selection,
         keep: Callable[[Selected], None] = lambda _: None,
+        tags: TagList | None = None,
     ) -> None:
+        self._tags = tags or TagList()
         self._paths, self._selection, self._keep = paths, selection, keep
-        self._entries: list[tuple[int, str, Entry]] = []  # number, texts in lower case
+        self._entries: list[tuple[int, str, Entry, tuple[str, str]]] = []  # number, texts in lower case, …, set and key
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._gather, name="search index", daemon=True)
         self.scanned = 0
@@ -141,8 +147,10 @@ class SearchIndex:
         words = query.q.lower().split()
         found = [
             (number, one)
-            for number, text, one in self._entries[: len(self._entries)]
-            if query.fits(one.facets) and all(word in text for word in words)
+            for number, text, one, named in self._entries[: len(self._entries)]
+            if query.fits(one.facets)
+            and all(word in text for word in words)
+            and (not query.tag or query.tag in self._tags.of(*named))
         ]
         column, falling = query.sort.removeprefix("-"), query.sort.startswith("-")
         if column in Sorts.__struct_fields__:
@@ -154,7 +162,9 @@ class SearchIndex:
             with ConcatDataset(self._paths) as dataset:
                 for selected in select(dataset, self._selection, None):
                     self._keep(selected)
-                    self._entries.append((selected.stats.number, _search_text(selected.stats), entry(selected)))
+                    stats = selected.stats
+                    named = (stats.manifest.name, stats.record.key)
+                    self._entries.append((stats.number, _search_text(stats), entry(selected), named))
                     self.scanned = len(self._entries) if self._selection.sort else selected.stats.number + 1
                     if self._stop.is_set():
                         return

@@ -1,13 +1,17 @@
 """`--serve`: the gallery over all records, on this machine only, see `stamp_data.web.guard` for who may ask.
 
-Read only. Records are found by set and key in the index, never by a path.
+Read only, but for the list of tagged records. Records are found by set and key in the index, never by a path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,10 +25,13 @@ from stamp_data.inspect.selection import DEFAULT, Selection
 from stamp_data.inspect.view_cache import ViewCache
 from stamp_data.pixels import as_png
 from stamp_data.shards.stores import Location
-from stamp_data.web.answers import json_answer
+from stamp_data.tags import TagList
+from stamp_data.web.answers import body, json_answer
 from stamp_data.web.server import LoopbackServer
 from stamp_schemas import StampError
+from stamp_schemas.tags import MOST_TAGS, Tag
 
+MOST_SENT = 2**16  # bytes of tags
 MOST_RECORDS = 200  # in one answer
 THREADS = 4  # that make answers: views are work for processors, and who comes first is served first
 TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
@@ -43,6 +50,14 @@ class RecordPage(msgspec.Struct):
     fault: str
 
 
+class Sent(msgspec.Struct):
+    """The tags that a record is to have, none to have none."""
+
+    set: str
+    record: str
+    tags: Annotated[list[Tag], Meta(max_length=MOST_TAGS)]
+
+
 class Gallery:
     """What the server answers with."""
 
@@ -51,15 +66,17 @@ class Gallery:
         paths: Sequence[Location],
         selection: Selection = DEFAULT,
         report: InspectReport | None = None,
+        tags: Path | None = None,
     ) -> None:
+        self.tags = TagList(tags)
         self.report = report or inspect_sets(paths, selection)
         self._views = ViewCache(paths, selection)
-        self.index = SearchIndex(paths, selection, self._views.keep)
+        self.index = SearchIndex(paths, selection, self._views.keep, self.tags)
         self.page = Page()
 
     def html(self) -> bytes:
         """The page itself; it asks for its records."""
-        return self.page.html(page_data(self.report, [], [], mode="server", notice=""))
+        return self.page.html(page_data(self.report, [], [], mode="server", notice="", tags=self.tags))
 
     def records(self, query: Query, cursor: int, count: int) -> RecordPage:
         """Records `cursor` … `cursor + count` of those that fit."""
@@ -76,6 +93,15 @@ class Gallery:
             total=total,
             fault=self.index.fault,
         )
+
+    def tag(self, tagged: Sent) -> None:
+        """Give a record its tags. StampError if there is no such record, or the list cannot be written."""
+        self.find(tagged.set, tagged.record)
+        place = next(one.path for one in self.report.inputs if one.name == tagged.set)
+        try:
+            self.tags.put(tagged.set, tagged.record, tagged.tags, place)
+        except OSError as fault:
+            raise StampError(f"the list cannot be written: {fault.strerror}") from None
 
     def find(self, set_name: str, key: str) -> int:
         """Number of a record; StampError if there is none."""
@@ -117,6 +143,11 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
     def record(request: Request) -> Response:
         return json_answer({"record": gallery.record(_number(request))})
 
+    async def tag(request: Request) -> Response:
+        sent = msgspec.json.decode(await body(request, MOST_SENT), type=Sent)
+        await run_in_threadpool(gallery.tag, sent)
+        return json_answer({})
+
     def picture(request: Request) -> Response:
         data, kind = gallery.picture(_number(request))
         return Response(data, headers={"Cache-Control": "private, max-age=3600"}, media_type=kind)
@@ -132,6 +163,7 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
         Route("/api/records", records),
         Route("/api/record", record),
         Route("/api/numbers", numbers),
+        Route("/api/tag", tag, methods=["POST"]),
         Route("/api/picture", picture),
     ]
     policy = f"{gallery.page.policy}; frame-ancestors 'none'"
@@ -145,9 +177,11 @@ def serve(
     port: int = 0,
     on_ready: Callable[[str], None],
     report: InspectReport | None = None,
+    tags: Path | None = None,
 ) -> None:
-    """Serve the gallery until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the address."""
-    gallery = Gallery(paths, selection, report)
+    """Serve the gallery until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the
+    address. tags: the list of tagged records, which is written at each change."""
+    gallery = Gallery(paths, selection, report, tags)
     server = open_server(gallery, port)
     gallery.index.start()
     server.run(on_ready)

@@ -13,4 +13,5 @@ export function listenToKeys(commands = {}) {
     event.preventDefault();
     command[0]();
   });
+  document.body.dataset.ready = "";
 }

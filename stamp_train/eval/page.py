@@ -6,102 +6,126 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
-import numpy as np
-from PIL import Image
 from xxhash import xxh3_64_intdigest
 
-from stamp_data.draw.outline import mask_path
-from stamp_data.pixels import data_uri
-from stamp_data.web.document import text_of
+from stamp_data.web.document import script_safe, shared, text_of
 from stamp_data.web.reports import Row, facts, report, table
 from stamp_data.writing import write_atomic
-from stamp_schemas import StampError
+from stamp_schemas import UsageFault
+from stamp_train.eval.case_views import PageData, Views, histogram, key_of
 from stamp_train.eval.cases import CaseSet
-from stamp_train.eval.journal import PAGE, writing
-from stamp_train.eval.results import Results
+from stamp_train.eval.journal import CASES, PAGE, RESULTS, writing
+from stamp_train.eval.results import Results, read_lines, read_results
 from stamp_train.eval.scoring import Line
 from stamp_train.eval.tables import paper_rows, published, row_cells, score_rows
 
-SHOWN = 24  # worst cases, and as many at random
-SIDE = 480  # pixels of a thumbnail's longer side, at most
+SHOWN = 48  # worst cases, and as many at random
+HERE = "stamp_train.eval"
+
+
+class Against(NamedTuple):
+    """Another evaluation that a page compares with. lines: of all of its variants."""
+
+    name: str
+    results: Results
+    lines: list[Line]
+
+
+def read_against(folder: Path) -> Against:
+    """The evaluation in a folder. UsageFault if there is none, StampError if it is damaged."""
+    return Against(str(folder), read_results(folder / RESULTS), read_lines(folder / CASES))
 
 
 def write_page(
-    folder: Path, results: Results, lines: Sequence[Line], sets: Sequence[CaseSet], convention: str, seed: int = 0
+    folder: Path,
+    results: Results,
+    lines: Sequence[Line],
+    sets: Sequence[CaseSet],
+    convention: str,
+    seed: int = 0,
+    against: Against | None = None,
 ) -> int:
     """Write `page.html` into the folder of an evaluation; how many masks it shows, which are some of the first variant's.
 
-    sets: that were evaluated, open. convention: of the numbers in the tables. seed: of the random choice.
+    sets: that were evaluated, open. convention: of the numbers in the tables. seed: of the random choice. UsageFault if
+    `against` has scored none of these cases.
     """
-    worst, others = choose([line for line in lines if line.score], seed)
-    readers = {one.name: one for one in sets}
+    scored = [line for line in lines if line.score]
+    worst, others = choose(scored, seed)
+    views = Views({one.name: one for one in sets}, _matching(against, scored))
+    cases = [views.view(line) for line in (*worst, *others)]
+    first = [line for line in scored if line.variant == scored[0].variant] if scored else []
+    histograms = [histogram("this evaluation", first)]
+    if against:
+        histograms.append(histogram(against.name, list(views.others.values())))
+    data = PageData(views.pictures, cases, histograms, against.name if against else "")
     body = [
-        *_tables(results, convention),
-        '<p><span class="key-truth">– – true outline</span> · <span class="key-drawn">▬ predicted mask</span></p>',
-        f'<h2>The {len(worst)} worst</h2><div class="cases">',
-        *(_figure(line, readers[line.set]) for line in worst),
-        f'</div><h2>{len(others)} others, drawn at random</h2><div class="cases">',
-        *(_figure(line, readers[line.set]) for line in others),
-        "</div>",
+        *_own_table(results, against, convention),
+        text_of(HERE, "cases.html"),
+        *_paper_tables(results, convention),
         *_card(results),
     ]
-    title = f"Evaluation of {results.card.settings.checkpoint}"
-    page = report(title, ", ".join(one.name for one in sets), body, text_of("stamp_train.eval", "page.css"))
+    scripts = [*map(shared, ("view.js", "masks.js")), text_of(HERE, "page.js")]
+    title, names = f"Evaluation of {results.card.settings.checkpoint}", ", ".join(one.name for one in sets)
+    held = script_safe(msgspec.json.encode(data))
+    page = report(title, names, body, text_of(HERE, "page.css"), scripts, held)
     with writing(folder / PAGE):
         write_atomic(folder / PAGE, page.encode())
-    return len(worst) + len(others)
+    return len(cases)
 
 
 def choose(lines: Sequence[Line], seed: int) -> tuple[list[Line], list[Line]]:
     """The worst lines of the first variant, the larger misses first, and others by a hash of (seed, id)."""
     first = [line for line in lines if line.variant == lines[0].variant]
     worst = sorted(first, key=lambda line: (line.iou, -_missed(line), line.set, line.id, line.target))[:SHOWN]
-    taken = {(line.set, line.id, line.target) for line in worst}
-    others = [line for line in first if (line.set, line.id, line.target) not in taken]
+    taken = {key_of(line) for line in worst}
+    others = [line for line in first if key_of(line) not in taken]
     others.sort(key=lambda line: xxh3_64_intdigest(f"{seed}/{line.set}/{line.id}/{line.target}".encode()))
     return worst, others[:SHOWN]
+
+
+def _matching(against: Against | None, scored: Sequence[Line]) -> dict[tuple[str, str, int], Line]:
+    """The other evaluation's lines of the same cases: of the same variant if it has that, else of its first."""
+    if against is None or not scored:
+        return {}
+    theirs = [line for line in against.lines if line.score]
+    variants = [line.variant for line in theirs]
+    variant = scored[0].variant if scored[0].variant in variants else next(iter(variants), "")
+    found = {key_of(line): line for line in theirs if line.variant == variant}
+    own = {key_of(line) for line in scored}
+    if not own & found.keys():
+        raise UsageFault(
+            f"{against.name} has scored none of these cases", "--against takes an evaluation of the same sets"
+        )
+    return {key: line for key, line in found.items() if key in own}
 
 
 def _missed(line: Line) -> int:
     return line.score.union - line.score.intersection if line.score else 0
 
 
-def _figure(line: Line, source: CaseSet) -> str:
-    """A picture with both outlines and what was asked and said."""
-    height, width = line.size
-    picture, truth = _picture(line, source)
-    image = f'<image href="{picture}" width="{width}" height="{height}"/>' if picture else ""
-    drawn = mask_path(line.mask().astype(np.uint8))
-    flags = f" · {', '.join(line.flags)}" if line.flags else ""
-    return (
-        f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(line.expression, quote=True)}">{image}'
-        f'<path class="drawn" d="{drawn}"/><path class="truth" d="{truth}"/></svg><figcaption>'
-        f"<p><b>{line.iou:.3f}</b> {escape(line.expression)}</p><p>{escape(line.answer)}</p>"
-        f'<p class="quiet">{escape(line.set)} · {escape(line.id)} · mask {line.target + 1}{escape(flags)}</p>'
-        "</figcaption></figure>"
-    )
-
-
-def _picture(line: Line, source: CaseSet) -> tuple[str, str]:
-    """(the picture as a data URI, path of the true mask); empty where the record cannot be read any more."""
-    try:
-        found = source.load(source.shards.find(line.id.partition("/")[0]))
-    except StampError:
-        return "", ""
-    case = next((case for case in found.cases if case.id == line.id), None)
-    if case is None or found.image is None:
-        return "", ""
-    small = found.image.copy()
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return data_uri(small), mask_path(case.truths[line.target].mask.astype(np.uint8))
-
-
-def _tables(results: Results, convention: str) -> Iterator[str]:
+def _own_table(results: Results, against: Against | None, convention: str) -> Iterator[str]:
     yield f"<h2>All metrics by the convention {escape(convention)}, per cent</h2>"
-    heads, scores = score_rows(results, convention)
-    yield table(heads, [("", list(map(Row, group))) for _, group in groupby(scores, key=lambda cells: cells[0])])
+    heads, own = score_rows(results, convention)
+    if against is None:
+        yield table(heads, [("", list(map(Row, group))) for _, group in groupby(own, key=lambda cells: cells[0])])
+        return
+    other_heads, theirs = score_rows(against.results, convention)
+    kept = [name for name in heads if name in other_heads]
+    groups = [
+        (name, [Row([cells[titles.index(head)] for head in kept], name == _THIS) for cells in rows])
+        for name, titles, rows in ((_THIS, heads, own), (against.name, other_heads, theirs))
+    ]
+    yield table(kept, groups)
+
+
+_THIS = "this evaluation"
+
+
+def _paper_tables(results: Results, convention: str) -> Iterator[str]:
     for one in published().tables:
         rows = paper_rows(results, one, convention)
         if rows:

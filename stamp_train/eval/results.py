@@ -128,3 +128,13 @@ def read_results(path: Path) -> Results:
         raise UsageFault(f"{path}: {fault.strerror}", "`stamp-train eval` writes results.json to its --out") from None
     except msgspec.MsgspecError as fault:
         raise StampError(f"{path}: not the results of an evaluation: {fault}") from None
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of an evaluation as written; errors as `read_results`."""
+    try:
+        return [msgspec.json.decode(line, type=Line) for line in path.read_bytes().splitlines()]
+    except OSError as fault:
+        raise UsageFault(f"{path}: {fault.strerror}", "`stamp-train eval` writes cases.jsonl to its --out") from None
+    except msgspec.MsgspecError as fault:
+        raise StampError(f"{path}: not the cases of an evaluation: {fault}") from None

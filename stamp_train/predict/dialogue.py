@@ -70,6 +70,17 @@ class Chat:
                 self.history.append(self._stopped(text, said))
             raise
 
+    def configure(self, **options: Any) -> None:
+        """Answer from now on with these fields of `GenerationOptions` changed. ValueError for what they cannot be."""
+        changed = replace(self._options, **options)
+        if changed != self._options:
+            self._options, self._conversation = changed, None
+
+    @property
+    def temperature(self) -> float:
+        """At which answers are sampled."""
+        return self._options.temperature
+
     def undo(self) -> Segmentation | None:
         """Take the last round back; its answer, or None if there is none."""
         if not self.history:

@@ -9,6 +9,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from stamp_cli import data, train
 from ..conftest import ROOT
 from .pages import FENCED, name, pages, text
 
-PROGRAMS = {"stamp-data": data.app(), "stamp-train": train.app()}
+PROGRAMS = {"stamp-data": data, "stamp-train": train}
 INLINE = re.compile(r"`([^`\n]+)`")
 HOLES = re.compile(r"[…\[]| · |\bX\b")
 """In what is a command only in part."""
@@ -67,7 +68,7 @@ def problem(line: str) -> str:
 
 def _unknown(program: str, rest: str) -> str:
     """The words up to the first that is only in part there have to be a command, and all of `--words` its options."""
-    command: Any = typer.main.get_command(PROGRAMS[program])
+    command = _app(program)
     words = [word.partition("=")[0] for word in _split(HOLES.split(rest)[0])]
     while words and hasattr(command, "commands"):
         if words[0] not in command.commands:
@@ -78,6 +79,11 @@ def _unknown(program: str, rest: str) -> str:
     options = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
     odd = [word for word in words if re.fullmatch(r"--[a-z][\w-]*|-[a-z]", word) and word not in options]
     return f"{program} {command.name} has no {odd[0]}" if odd else ""
+
+
+@cache
+def _app(program: str) -> Any:
+    return typer.main.get_command(PROGRAMS[program].app())
 
 
 def _split(text: str) -> list[str]:

@@ -8,17 +8,16 @@ import pytest
 
 from stamp_schemas.recipe import Recipe
 from stamp_train.methods import METHODS, settings_type
-from tools.reference.pages import FOLDER, pages
+from tools.reference.pages import FOLDER, PAGES, text
 from tools.reference.python_api import modules
 from tools.reference.recipe_keys import METHOD, keys, sections
 
 ELSEWHERE = {"stamp_train.predict.segmenter"}  # takes a checkpoint: tests/stamp_train/predict/test_segmenter.py
-PAGES = pages()
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_that_of_the_code(name: str) -> None:
-    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name], "stale: make reference"
+    assert (FOLDER / name).read_text(encoding="utf-8") == text(name), "stale: make reference"
 
 
 def test_no_page_is_left_over() -> None:

@@ -11,6 +11,7 @@ import ast
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 
 import pytest
 
@@ -75,6 +76,7 @@ def template(node: ast.expr) -> str:
     return HOLE
 
 
+@cache
 def messages() -> list[Said]:
     """Every fault that the code makes, in the order of files."""
     known, found = kinds(), []
@@ -89,9 +91,6 @@ def messages() -> list[Said]:
     return found
 
 
-MESSAGES = messages()
-
-
 def matches(entry: str, message: str) -> bool:
     """Whether an entry's words stand in a message, in order."""
     escaped = re.sub(r"([\[\]?*])", r"[\1]", entry)
@@ -103,14 +102,14 @@ def test_an_entry_is_of_a_message(entry: str) -> None:
     code = (
         "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "cli").glob("*.py")) if entry in PRINTED else ""
     )
-    assert any(matches(entry, one.message) for one in MESSAGES) or (entry in PRINTED and entry in code)
+    assert any(matches(entry, one.message) for one in messages()) or (entry in PRINTED and entry in code)
 
 
 def test_a_message_without_a_hint_has_an_entry() -> None:
     wrong_call = kinds()
     lacking = [
         one.place
-        for one in MESSAGES
+        for one in messages()
         if not one.hint
         and not wrong_call[one.kind]
         and one.message.strip(f"{HOLE}:/ ")  # else the words are the operating system's or a library's
@@ -121,9 +120,9 @@ def test_a_message_without_a_hint_has_an_entry() -> None:
 
 
 def test_what_needs_none_is_there() -> None:
-    assert all(any(one.file.startswith(place) and not one.hint for one in MESSAGES) for place in NEEDS_NONE)
+    assert all(any(one.file.startswith(place) and not one.hint for one in messages()) for place in NEEDS_NONE)
 
 
 def test_messages_are_found() -> None:
-    assert len(MESSAGES) > 400 and len(ENTRIES) > 40
+    assert len(messages()) > 400 and len(ENTRIES) > 40
     assert len(set(ENTRIES)) == len(ENTRIES)

@@ -34,6 +34,24 @@ from stamp_schemas import (
     json_schema,
 )
 
+MADE: dict[str, Any] = {
+    "annotations": {
+        "schema": "stamp.annotations/1",
+        "image": {"path": "a.jpg", "width": 8, "height": 6},
+        "revision": 2,
+        "phrases": [{"id": "p1", "text": "it", "masks": ["m1"], "status": "accepted", "made": {}}],
+        "masks": [{"id": "m1", "rle": {"size": [6, 8], "counts": "0`1"}, "made": {"by": "Ada"}}],
+        "dialogues": [{"id": "d1", "turns": [{"question": "Where?", "answer": "[Here](p1)"}], "made": {}}],
+    },
+    "patch": {
+        "schema": "stamp.patch/1",
+        "set": "refcoco-unc/val",
+        "record": "refcoco-unc-val-000000000139",
+        "phrases": [{"id": "7", "was": "0" * 32, "text": "the cup", "targets": ["12"]}],
+    },
+}
+"""Documents of contracts that no build writes."""
+
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
@@ -52,6 +70,8 @@ def documents(sets: list[Path], contract: str) -> list[Any]:
     for folder in sets:
         if contract == "manifest":
             found.append(json.loads((folder / "manifest.json").read_bytes()))
+        elif contract in MADE:
+            found.append(MADE[contract])
         elif contract == "reject":
             found += map(json.loads, (folder / "rejects.jsonl").read_bytes().splitlines())
         else:
@@ -174,7 +194,8 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
     """The part of JSON Schema that msgspec writes; anything else fails, lest it go unchecked."""
     known = {
         "$ref", "$defs", "title", "description", "type", "properties", "required", "items", "prefixItems", "minItems",
-        "maxItems", "anyOf", "enum", "default", "additionalProperties", "minimum",
+        "maxItems", "anyOf", "enum", "default", "additionalProperties", "minimum", "maximum",
+        "minLength", "maxLength", "pattern",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     if "$ref" in schema:
@@ -192,6 +213,11 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
         assert isinstance(value, bool) == (schema["type"] == "boolean")
     if "minimum" in schema:
         assert value >= schema["minimum"]
+    if "maximum" in schema:
+        assert value <= schema["maximum"]
+    if isinstance(value, str):
+        assert schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+        assert re.search(schema.get("pattern", ""), value)
     if isinstance(value, dict):
         assert set(schema.get("required", [])) <= set(value), value
         for key, inner in value.items():

@@ -149,6 +149,19 @@ def test_calls_that_are_wrong(pets: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pets", "raw"]
 
 
+@pytest.mark.parametrize(
+    ("out", "shards"), [("b-coco", "b-coco"), ("b-coco", "b-coco/shards"), ("coco", "."), ("coco/new-coco", ".")]
+)
+def test_sets_that_would_lie_in_the_new_folder_are_refused_at_once(
+    out: str, shards: str, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it in theirs: either is to be new, and one is written after the other."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageFault, match="--shards"):
+        go(pets, Path(out), shards=Path(shards))
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
 def test_several_formats_are_named(pets: Path, tmp_path: Path) -> None:
     (pets / "masks.csv").write_text("image,mask,phrase\na.jpg,,a cow\n", encoding="utf-8")
     with pytest.raises(UsageFault, match="may be coco, masks") as caught:

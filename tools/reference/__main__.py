@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tools.reference.pages import FOLDER, pages
+from tools.reference.pages import FOLDER, PAGES, text
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    for name in PAGES:
+        (FOLDER / name).write_text(text(name), encoding="utf-8")

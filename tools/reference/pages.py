@@ -8,7 +8,7 @@ from tools.reference import commands, flags, licences, python_api, recipe_keys
 
 FOLDER = Path(__file__).parents[2] / "docs/reference"
 MADE = "<!-- Made by `make reference` from the code: change it there. -->"
-_PAGES = {
+PAGES = {
     "commands.md": commands.page,
     "recipe-keys.md": recipe_keys.page,
     "flags.md": flags.page,
@@ -17,6 +17,6 @@ _PAGES = {
 }
 
 
-def pages() -> dict[str, str]:
-    """File name -> text, of every page."""
-    return {name: f"{MADE}\n\n{page().strip()}\n" for name, page in _PAGES.items()}
+def text(name: str) -> str:
+    """Of one of `PAGES`, as its file has it."""
+    return f"{MADE}\n\n{PAGES[name]().strip()}\n"

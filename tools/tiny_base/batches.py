@@ -63,7 +63,13 @@ class Batches:
         return features, torch.tensor([self.grid_thw] * images), self.labels(scenes)
 
     def draw(
-        self, rng: np.random.Generator, images: int, questions: int, weights: NDArray[np.float64], *, ahead: bool = False
+        self,
+        rng: np.random.Generator,
+        images: int,
+        questions: int,
+        weights: NDArray[np.float64],
+        *,
+        ahead: bool = False,
     ) -> Asked:
         """So many pictures, and of each so many questions, by the weights of their forms, [forms]; fewer where there are not as
         many of those with a weight. ahead: see `lay_out`."""

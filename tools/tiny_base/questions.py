@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stamp_data.instructions import wording
 from stamp_data.synth.phrases import (
     SIDES,
     SIZE_RATIO,
@@ -27,11 +28,13 @@ from stamp_data.synth.phrases import (
 from stamp_data.synth.scene import COLOURS, Scene
 from stamp_data.synth.shapes import SHAPES
 from stamp_data.synth.wording import long, noun, several, short, with_article
+from stamp_schemas.record import SEG
 
 CENTRE = 0.08  # of width and height, from the middle: beyond doubt at the centre
 NEIGHBOURS = 0.05  # of the picture's width or height: least distance of what is listed in order
 _CLEAR = 0.1  # of a part: least distance of a thing's edge from where the next one begins
 _TRIES = 16  # for what is asked by a condition: not every one has one answer
+_REQUESTS = wording("paper").phrase
 _WORDS: dict[Side, str] = {"left": "to the left of", "right": "to the right of", "top": "above", "bottom": "below"}
 _OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 
@@ -230,7 +233,10 @@ def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
     """From which to which of the parts that a side of the picture is cut into a thing reaches; not where it just touches one."""
     for thing, drawn in enumerate(scene.things):
         left, top, right, bottom = drawn.visible.bounds
-        spans = (("from left to right", left, right, scene.width, 8), ("from top to bottom", top, bottom, scene.height, 6))
+        spans = (
+            ("from left to right", left, right, scene.width, 8),
+            ("from top to bottom", top, bottom, scene.height, 6),
+        )
         for words, low, high, extent, parts in spans:
             first, last = low / extent * parts, high / extent * parts
             query = describe(scene, thing, rng, _REFERRED, brief=bool(rng.random() < 0.5))
@@ -240,9 +246,18 @@ def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
 
 
 def _said(phrase: str, answer: str, rng: np.random.Generator) -> tuple[str, str]:
+    """Half of the time as people ask for masks, but of a description: the words of such requests are then nothing new."""
     if rng.random() < 0.5:
-        return f"Describe {phrase}.", f"{phrase}: {answer}"
-    return f"Find {phrase}.", f"Here is {phrase}: {answer}"
+        return f"Find {phrase}.", f"Here is {phrase}: {answer}"
+    asked, said = (_drawn(templates, phrase, rng) for templates in (_REQUESTS.questions, _REQUESTS.answers))
+    return asked, f"{said.partition(SEG)[0].rstrip()}: {answer}"
+
+
+def _drawn(templates: tuple[str, ...], phrase: str, rng: np.random.Generator) -> str:
+    text = templates[int(rng.integers(len(templates)))].replace("[class_name]", phrase)
+    for mask, words in (("segmentation mask", "description"), ("segmentation map", "description"), ("segmented", "described")):
+        text = text.replace(mask, words)
+    return text.replace("segment", "describe")
 
 
 def _portrait(scene: Scene, thing: int) -> str:

@@ -212,7 +212,9 @@ def _forget(path: Path, step: int) -> None:
 
 def _log(learner: Learner, losses: dict[str, float], path: Path) -> str:
     of, ahead = learner.share.tolist()
-    share = dict(zip((*FORMS, *(f"ahead/{form}" for form in FORMS)), (round(value, 3) for value in of + ahead), strict=True))
+    share = dict(
+        zip((*FORMS, *(f"ahead/{form}" for form in FORMS)), (round(value, 3) for value in of + ahead), strict=True)
+    )
     row = {
         "step": learner.step,
         "seconds": round(learner.seconds),

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { COMMANDS, OTHER_KEYS } from "./commands.js";
 import { Compare } from "./compare.js";
+import { Dialogues } from "./dialogues.js";
 import { byId, el, showKeys, toast } from "./dom.js";
 import { Hints } from "./hints.js";
 import { reasons, showPanel, showRows } from "./panel.js";
@@ -21,6 +22,7 @@ class Page {
     this.stage = new Stage(this.session, (context, stage) => this.tools.draw(context, stage));
     this.tools.stage = this.stage;
     this.hints = new Hints(this.session);
+    this.dialogues = new Dialogues(this);
     this.hints.paint = () => this.stage.paint();
     this.compare = new Compare(this.session);
     this.stage.under = (context, stage) => {
@@ -29,6 +31,7 @@ class Page {
     };
     this.images = new Map(); // by index: pictures that are loaded or on their way
     this.timer = 0;
+    this.moving = null; // where the focus is on its way to
   }
 
   /** Show a picture; once it is there, the next one is loaded. */
@@ -122,8 +125,7 @@ class Page {
   }
 
   retext(id, text) {
-    clearTimeout(this.timer);
-    this.timer = 0;
+    this.forget();
     delete this.hints.written[id];
     const phrase = this.session.phrases.find((one) => one.id === id);
     if (phrase && phrase.text !== text) this.session.edit({ phrases: { [id]: { ...phrase, text, status: "new" } } });
@@ -131,10 +133,23 @@ class Page {
 
   typing(id, text) {
     this.hints.ask({ [id]: text });
+    this.later(() => this.retext(id, text));
+  }
+
+  /** Keep what is being written as soon as nobody writes for a while. */
+  later(keep) {
     clearTimeout(this.timer);
-    this.pending = () => this.retext(id, text);
+    this.pending = () => { this.timer = 0; keep(); };
     this.timer = setTimeout(this.pending, WRITING);
   }
+
+  /** What was being written is kept already. */
+  forget() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+  }
+
+  told(text) { toast(text); }
 
   /** Keep what is being written, now. */
   keepText() {
@@ -183,7 +198,7 @@ class Page {
     const said = this.session.said;
     if (!said) return;
     this.session.phrase = null;
-    this.session.edit({ phrases: { [said.id]: null } });
+    this.session.edit({ phrases: { [said.id]: null }, dialogues: this.dialogues.without(said.id) });
   }
 
   // Masks
@@ -297,6 +312,13 @@ const KEYS = new Map(COMMANDS.map(([key, , , work]) => [key, work]));
 function onKey(page, event) {
   const writing = event.target.matches("input:not([type=checkbox]), textarea");
   if (event.isComposing || event.ctrlKey || event.metaKey) return;
+  const digit = /^Digit([1-9])$/.exec(event.code);
+  if (event.altKey && digit && event.target.dataset.writing === "answer") {
+    page.dialogues.insert(event.target, page.session.phrases[digit[1] - 1]);
+    event.preventDefault();
+    return;
+  }
+  if (event.shiftKey && event.key === "Enter" && event.target.matches("textarea")) return; // a new line
   if (event.target.id === "find") {
     if (event.key === "Enter") document.querySelector("#rows button")?.click();
     return;

@@ -29,6 +29,17 @@ export const COMMANDS = [
   ["\\", "Cut next mask off", "mask", (page) => page.combine(without)],
   ["i", "Ignore region", "mask", (page) => page.ignore()],
   ["Delete", "Remove mask", "mask", (page) => page.session.mask && page.tools.remove(page.session.mask)],
+  ["D", "New dialogue", "dialogue", (page) => page.dialogues.add()],
+  ["T", "New turn", "dialogue", (page) => page.dialogues.addTurn()],
+  ["Q", "Question", "dialogue", (page) => page.dialogues.write("question")],
+  ["A", "Answer", "dialogue", (page) => page.dialogues.write("answer")],
+  ["J", "Next turn", "dialogue", (page) => page.dialogues.step(1)],
+  ["K", "Turn before", "dialogue", (page) => page.dialogues.step(-1)],
+  ["<", "Turn up", "dialogue", (page) => page.dialogues.move(-1)],
+  [">", "Turn down", "dialogue", (page) => page.dialogues.move(1)],
+  ["X", "Remove turn", "dialogue", (page) => page.dialogues.removeTurn()],
+  ["Y", "Accept dialogue", "dialogue", (page) => page.dialogues.status("accepted")],
+  ["W", "Dialogue needs work", "dialogue", (page) => page.dialogues.status("needs work")],
   ["b", "Brush", "tool", (page) => page.tool("brush", false)],
   ["e", "Eraser", "tool", (page) => page.tool("brush", true)],
   ["p", "Polygon", "tool", (page) => page.tool("polygon")],
@@ -63,6 +74,7 @@ export const COMMANDS = [
 
 export const OTHER_KEYS = [
   ["1 … 9", "link the mask of that number to the phrase, or take it off"], ["arrows", "move the cross hairs; Shift: ten times as far; Alt: a pixel"],
+  ["Alt+1 … 9", "while an answer is written: put in the masks of that phrase, for the words that are chosen"],
   ["Space", "put the pen down at the cross hairs, and lift it"], ["wheel", "zoom; pull with the middle or right button, or two fingers"],
 ];
 

@@ -12,12 +12,14 @@ export function showPanel(page) {
   byId("no-phrases").hidden = phrases.length > 0;
   byId("no-masks").hidden = masks.length > 0;
   if (document.activeElement !== byId("notes")) byId("notes").value = page.session.document.notes ?? "";
-  if (document.activeElement?.matches(".list input:not([type])")) {
+  const at = page.moving ?? document.activeElement;
+  if (at?.matches(".list input:not([type]), .list textarea") || page.moving?.matches(".list button")) {
     for (const row of document.querySelectorAll(".list > .row")) row.toggleAttribute("aria-current", row.dataset.id === phrase || row.dataset.id === mask);
     return;
   }
   byId("phrases").replaceChildren(...phrases.map((one) => phraseRow(page, one)));
   byId("masks").replaceChildren(...masks.map((one, i) => maskRow(page, one, i)));
+  page.dialogues.show();
 }
 
 function phraseRow(page, phrase) {

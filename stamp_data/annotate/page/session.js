@@ -40,7 +40,7 @@ export class Session {
 
   show(saved, isNew = false) {
     const { document } = saved;
-    this.document = { ...document, phrases: document.phrases ?? [], masks: document.masks ?? [] };
+    this.document = { ...document, phrases: document.phrases ?? [], masks: document.masks ?? [], dialogues: document.dialogues ?? [] };
     for (const phrase of this.phrases) phrase.masks ??= [];
     this.took(saved);
     this.state = "saved";
@@ -67,9 +67,10 @@ export class Session {
     return runs;
   }
 
-  /** A name that nothing has: "p4" or "m4". */
+  /** A name that nothing has: "p4", "m4" or "d4". */
   free(letter) {
-    const numbers = (letter === "p" ? this.phrases : this.document.masks).map((thing) => Number(thing.id.replace(/^\D+/, "")) || 0);
+    const { phrases, masks, dialogues } = this.document;
+    const numbers = { p: phrases, m: masks, d: dialogues }[letter].map((thing) => Number(thing.id.replace(/^\D+/, "")) || 0);
     return `${letter}${Math.max(0, ...numbers) + 1}`;
   }
 
@@ -85,7 +86,7 @@ export class Session {
     const index = this.index;
     if (!this.document || this.stopped) return;
     this.count(change);
-    for (const kind of ["phrases", "masks"]) {
+    for (const kind of ["phrases", "masks", "dialogues"]) {
       for (const [id, thing] of Object.entries(change[kind] ?? {})) put(this.document[kind], id, thing);
     }
     if (change.notes !== undefined) this.document.notes = change.notes;
@@ -106,8 +107,9 @@ export class Session {
   /** Seconds of work since the last change go to the first thing of this one. */
   count(change) {
     const now = Date.now(), seconds = Math.round(Math.min((now - this.since) / 1000, IDLE) * 10) / 10;
-    const first = Object.values({ ...change.masks, ...change.phrases }).find((thing) => thing);
-    for (const thing of Object.values({ ...change.masks, ...change.phrases })) if (thing) thing.made = { by: this.by, seconds: thing === first ? seconds : 0 };
+    const things = [change.masks, change.phrases, change.dialogues].flatMap((kind) => Object.values(kind ?? {})).filter((thing) => thing);
+    const [first] = things;
+    for (const thing of things) thing.made = { by: this.by, seconds: thing === first ? seconds : 0 };
     this.since = now;
   }
 

@@ -10,8 +10,8 @@ import msgspec
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Talk, Thing
-from stamp_data.sources.jsonfile import SMALL_LIMIT, decode, read_buffer
-from stamp_schemas.annotated import LINK, AnnotatedImage, SaidDialogue
+from stamp_data.sources.jsonfile import decode, read_buffer
+from stamp_schemas.annotated import FILE_LIMIT, LINK, AnnotatedImage, SaidDialogue
 
 FOLDER = "annotations"  # as the command calls it, in the pictures' own folder
 
@@ -33,7 +33,7 @@ class Annotated(FormatSource):
         return ""
 
     def read(self, path: Path) -> AnnotatedImage:
-        return decode(read_buffer(path, SMALL_LIMIT), path, AnnotatedImage)
+        return decode(read_buffer(path, FILE_LIMIT), path, AnnotatedImage)
 
     def pictures(
         self,
@@ -52,9 +52,17 @@ def _things(document: AnnotatedImage) -> Iterator[Thing]:
 
     said: dict[str, list[str]] = {mask.id: [] for mask in document.masks}
     ignored = {mask.id for mask in document.masks if mask.role == "ignore"}
+    told: set[str] = set()  # masks of phrases that have told why they are left out
     for phrase in document.phrases:
         if phrase.status != "accepted":
+            told.update(phrase.masks)
             fault = RecordFault("not-accepted", f"it is {phrase.status}")
+            yield Thing(f"phrase {phrase.id}", [], fault=fault)
+        elif phrase.text.strip() == IGNORE:
+            told.update(phrase.masks)
+            fault = RecordFault(
+                "reserved-words", f"{IGNORE} is no phrase: what is to be ignored is a mask of that role"
+            )
             yield Thing(f"phrase {phrase.id}", [], fault=fault)
         elif phrase.nothing:
             yield Thing(f"phrase {phrase.id}", [phrase.text])
@@ -64,12 +72,11 @@ def _things(document: AnnotatedImage) -> Iterator[Thing]:
         else:
             for name in phrase.masks:
                 said[name].append(phrase.text)
-    open_phrases = {name for phrase in document.phrases if phrase.status != "accepted" for name in phrase.masks}
     for mask in document.masks:
         if mask.role == "rejected":
             continue
         phrases = [IGNORE] if mask.role == "ignore" else said[mask.id]
-        if phrases or mask.id not in open_phrases:  # else its phrases have told why they are left out
+        if phrases or mask.id not in told:
             segmentation = msgspec.Raw(msgspec.json.encode(mask.rle))
             yield Thing(f"mask {mask.id}", phrases, segmentation, mask.id, mask.categories)
 

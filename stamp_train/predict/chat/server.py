@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stamp_data.pixels import decode_picture
+from stamp_data.pixels import decode_picture, encoded
 from stamp_data.web.answers import Lines, body, json_answer
 from stamp_data.web.files import POLICY, PageFiles
 from stamp_data.web.server import LoopbackServer
@@ -26,14 +29,19 @@ from stamp_train.predict.chat.views import MaskView, State, early_mask, view
 FILES = PageFiles("stamp_train.predict.chat.page", "STAMP chat")
 MOST_UPLOADED = 64 * 2**20  # bytes of a picture
 MOST_ASKED = 2**18  # bytes of a question
+MOST_HEAT = 2.0  # temperature
 PATIENCE = 30.0  # seconds that a page which was reloaded waits for its answer to stop
 
 
 class Asked(msgspec.Struct):
-    """A question as the page sends it. force_mask: the answer begins with a mask."""
+    """A question as the page sends it. force_mask: the answer begins with a mask. temperature, seed: of sampling, where they
+    are to be others than before.
+    """
 
     text: str
     force_mask: bool = False
+    temperature: Annotated[float, Meta(ge=0, le=MOST_HEAT)] | None = None
+    seed: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
 
 
 class Said(msgspec.Struct, omit_defaults=True):
@@ -58,6 +66,7 @@ class ChatPage:
             Route("/api/open", self._open, methods=["POST"]),
             Route("/api/state", self._resume),
             Route("/api/picture", self._picture),
+            Route("/api/mask", self._mask),
             Route("/api/save", self._save),
             Route("/api/say", self._say, methods=["POST"]),
             Route("/api/stop", self._stop, methods=["POST"]),
@@ -66,12 +75,18 @@ class ChatPage:
         ]
 
     async def _open(self, request: Request) -> Response:
-        data, name = await body(request, MOST_UPLOADED), request.query_params.get("name", "")
-        return await run_in_threadpool(self._opened, data, name)
+        data, asked = await body(request, MOST_UPLOADED), request.query_params
+        return await run_in_threadpool(
+            self._opened, data, asked.get("name", ""), asked.get("model", ""), asked.get("chat", "")
+        )
 
-    def _opened(self, data: bytes, name: str) -> Response:
+    def _opened(self, data: bytes, name: str, model: str, like: str) -> Response:
+        """like: id of a conversation whose picture is meant where no file is sent."""
         picture = (decode_picture(data, "the file", upright=True), name or "picture") if data else None
-        return self._state(self.conversations.open(picture))
+        before = self.conversations.find(like) if like and not data else None
+        if before is not None and before.chat.image is not None:
+            picture = (before.chat.image, before.name)
+        return self._state(self.conversations.open(picture, model))
 
     def _resume(self, request: Request) -> Response:
         """For a page that was reloaded: whatever was being answered is heard by nobody any more."""
@@ -104,6 +119,8 @@ class ChatPage:
 
     def _said(self, conversation: Conversation, asked: Asked) -> Generator[Said, None, None]:
         conversation.stopped.clear()
+        changes = {"temperature": asked.temperature, "seed": asked.seed}
+        conversation.chat.configure(**{name: value for name, value in changes.items() if value is not None})
         masks = 0
         try:
             for event in self.conversations.answer(conversation, asked.text, SEG if asked.force_mask else None):
@@ -114,21 +131,30 @@ class ChatPage:
                 elif event.mask is not None:
                     yield Said("mask", mask=early_mask(conversation, event.mask, masks))
                     masks += 1
-            yield Said("state", state=view(conversation, self.conversations.model))
+            yield Said("state", state=view(conversation, self.conversations.models))
         except StampError as fault:
             yield Said("fault", str(fault))
 
     def _picture(self, request: Request) -> Response:
         return Response(self._find(request).picture(), media_type="image/jpeg")
 
+    def _mask(self, request: Request) -> Response:
+        """A mask of the conversation, by its number from 1, as a black and white PNG of the picture's size."""
+        conversation, number = self._find(request), int(request.query_params.get("number", ""))
+        masks = [mask for answer in conversation.chat.history for mask in answer.masks]
+        if not 1 <= number <= len(masks):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        headers = {"Content-Disposition": f'attachment; filename="mask-{number}.png"'}
+        return Response(encoded(Image.fromarray(masks[number - 1])), headers=headers, media_type="image/png")
+
     def _save(self, request: Request) -> Response:
         conversation = self._find(request)
-        saved = transcript(conversation.chat, self.conversations.model, conversation.name)
+        saved = transcript(conversation.chat, conversation.model, conversation.name)
         headers = {"Content-Disposition": 'attachment; filename="chat.json"'}
         return Response(saved.json(), headers=headers, media_type="application/json")
 
     def _state(self, conversation: Conversation) -> Response:
-        return json_answer(view(conversation, self.conversations.model))
+        return json_answer(view(conversation, self.conversations.models))
 
     def _find(self, request: Request) -> Conversation:
         found = self.conversations.find(request.query_params.get("chat", ""))

@@ -37,16 +37,18 @@ class RoundView(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """A conversation as it stands."""
+    """A conversation as it stands. models: that can be chosen; temperature: of its answers."""
 
     id: str
     model: str
+    models: list[str]
+    temperature: float
     image: SavedImage
     rounds: list[RoundView]
 
 
-def view(conversation: Conversation, model: str) -> State:
-    """A conversation as it stands. model: its name."""
+def view(conversation: Conversation, models: list[str]) -> State:
+    """A conversation as it stands. models: that can be chosen."""
     chat = conversation.chat
     assert chat.image is not None  # pages talk about pictures
     numbers = count(1)
@@ -61,7 +63,7 @@ def view(conversation: Conversation, model: str) -> State:
         for answer in chat.history
     ]
     image = SavedImage(conversation.name, chat.image.width, chat.image.height)
-    return State(conversation.id, model, image, rounds)
+    return State(conversation.id, conversation.model, models, chat.temperature, image, rounds)
 
 
 def early_mask(conversation: Conversation, logits: Tensor, before: int) -> MaskView:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from stamp_data import rle
 from stamp_data.annotate.change import Change
@@ -17,7 +19,7 @@ from stamp_schemas import UsageFault
 from stamp_schemas.annotated import DrawnMask, Made, Proposal
 
 from ..raw import Command
-from .making import box, drawn, image, mask, said
+from .making import HEIGHT, WIDTH, box, drawn, image, mask, said
 
 
 def proposed(
@@ -72,6 +74,85 @@ def test_two_annotators(folder: Path, tmp_path: Path) -> None:
     both = agreement(folder, tmp_path / "second")
     assert (both.phrases, both.only_first, both.only_second) == (3, 1, 1)
     assert both.iou == pytest.approx((0.5 + 0 + 1) / 3) and both.agreed == pytest.approx(2 / 3)
+
+
+def annotated(folder: Path, random: np.random.Generator, by: str) -> None:
+    """Twenty pictures with phrases, masks and proposals as they fall."""
+    store = Store(folder, by)
+    for number in range(20):
+        masks, phrases = {}, {}
+        for name in (f"m{k}" for k in range(6)):
+            edges, now = (tuple(random.integers(0, 20, 2)) + tuple(random.integers(24, 44, 2)) for _ in range(2))
+            kept = random.random() < 0.4
+            role = str(random.choice(["target", "target", "target", "rejected"]))
+            one = DrawnMask(name, box(*(edges if kept else now)), role, made=Made(seconds=float(random.integers(0, 9))))
+            model = str(random.choice(["run/9", "sam", ""]))
+            masks[name] = msgspec.structs.replace(one, proposal=Proposal(model, box(*edges)) if model else None)
+        there = [name for name, one in masks.items() if one.role == "target"]
+        for name in (f"p{k}" for k in range(8)):
+            text, made = f"Phrase {random.integers(6)}", Made(seconds=float(random.integers(0, 5)))
+            named = tuple(str(one) for one in random.permutation(there)[: random.integers(0, 3)])
+            status = random.choice(["new", "accepted", "accepted", "needs work"])
+            nothing = None if named else "absent"
+            phrases[name] = said(name, text, named, nothing=nothing, status=str(status), made=made)
+        store.change(image(f"{number}.png"), 0, Change(phrases, masks))
+
+
+def test_against_a_computation_of_its_own(tmp_path: Path) -> None:
+    """From the JSON files alone, with pixels: seconds, rates and IoU over pictures that are drawn by lot."""
+    random = np.random.default_rng(5)
+    for name in ("ada", "bob"):
+        annotated(tmp_path / name, random, name)
+    pages = {
+        name: [json.loads(path.read_text()) for path in sorted((tmp_path / name).glob("*.json"))]
+        for name in ("ada", "bob")
+    }
+
+    def pixels(held: dict[str, Any]) -> Any:
+        return coco_mask.decode({"size": held["size"], "counts": held["counts"].encode()}).astype(bool)
+
+    spent, decided, same, fixed = [], 0, 0, []
+    for page in pages["ada"]:
+        named = {name for one in page["phrases"] if one.get("status") == "accepted" for name in one.get("masks", [])}
+        for drawing in page["masks"]:
+            role = drawing.get("role", "target")
+            if role != "rejected" and drawing["made"].get("seconds"):
+                spent.append(drawing["made"]["seconds"])
+            if drawing.get("proposal", {}).get("model") != "sam" or (role != "rejected" and drawing["id"] not in named):
+                continue
+            decided += 1
+            one, other = pixels(drawing["rle"]), pixels(drawing["proposal"]["rle"])
+            if role != "rejected" and (one == other).all():
+                same += 1
+            elif role != "rejected":
+                fixed.append((one & other).sum() / (one | other).sum())
+    found = annotate_stats(tmp_path / "ada")
+    assert found.seconds_per_mask == pytest.approx(float(np.median(spent)), abs=0.05)
+    assert found.proposals["sam"].rate == pytest.approx(same / decided) and same and fixed
+    assert found.proposals["sam"].iou == pytest.approx(float(np.mean(fixed)))
+
+    def areas(name: str) -> dict[tuple[str, str], Any]:
+        all_areas: dict[tuple[str, str], Any] = {}
+        for page in pages[name]:
+            held = {drawing["id"]: pixels(drawing["rle"]) for drawing in page["masks"]}
+            for one in page["phrases"]:
+                if one.get("status") == "accepted":
+                    key = page["image"]["path"], one["text"].lower()
+                    area = all_areas.setdefault(key, np.zeros((HEIGHT, WIDTH), bool))
+                    for drawing in one.get("masks", []):
+                        area |= held[drawing]
+        return all_areas
+
+    ada, bob = areas("ada"), areas("bob")
+    ious = {}
+    for key in ada.keys() & bob.keys():
+        union = (ada[key] | bob[key]).sum()
+        ious[key] = (ada[key] & bob[key]).sum() / union if union else 1.0
+    both = agreement(tmp_path / "ada", tmp_path / "bob")
+    assert {(pair.image, pair.phrase): pytest.approx(pair.iou) for pair in both.pairs} == ious
+    assert both.iou == pytest.approx(float(np.mean(list(ious.values())))) and len(ious) > 20
+    assert both.agreed == pytest.approx(np.mean([iou >= 0.5 for iou in ious.values()]))
+    assert (both.only_first, both.only_second) == (len(ada) - len(ious), len(bob) - len(ious))
 
 
 def test_the_command(folder: Path, stamp_data: Command) -> None:

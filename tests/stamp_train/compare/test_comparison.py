@@ -44,8 +44,10 @@ class Links(HTMLParser):
         super().__init__()
         self.asked: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.asked += [value or "" for name, value in attrs if name in ("src", "href") and tag != "svg"]
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - of the parser
+        self.asked += [
+            value or "" for name, value in attrs if name in ("src", "href") and value not in ("data:,", "#content")
+        ]
 
 
 def call(world: Path, *more: str) -> list[str]:

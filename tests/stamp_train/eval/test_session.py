@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from stamp_schemas import StampError, UsageFault
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.eval.card import Opened
+from stamp_train.eval.case_views import PageData
 from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.journal import Journal, agree, changes
 from stamp_train.eval.metrics import score_case
@@ -321,21 +324,36 @@ def test_two_at_once_are_refused(shards: Path, tmp_path: Path) -> None:
         session.results()
 
 
-def test_the_page(shards: Path, tmp_path: Path) -> None:
+def data_of(page: str) -> PageData:
+    (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return msgspec.json.decode(block, type=PageData)
+
+
+def test_the_page(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst come first, nothing is shown twice, and text cannot become markup."""
     session = Session(labels_of(shards, tmp_path / "out"))
     session.work(lambda *_: None)
     results, lines = session.results()
     lines[0].expression, lines[0].iou = '<script>alert(1)</script> & "quoted"', 0.0
+    monkeypatch.setattr("stamp_train.eval.page.SHOWN", -(-len(lines) // 2))
     worst, others = choose(lines, 0)
     assert max(line.iou for line in worst) <= min(line.iou for line in others)
     shown = [line.id for line in (*worst, *others)]
     assert len(shown) == len(set(shown)) == len(lines) and choose(lines, 1)[0] == worst
     assert write_page(tmp_path / "out", results, lines, session.sets, "stamp") == len(lines)
     page = (tmp_path / "out/page.html").read_text(encoding="utf-8")
-    assert "<script>alert" not in page and "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quoted" in page
-    assert page.count('<path class="truth" d="M') == sum(line.score.target > 0 for line in lines if line.score)
-    assert page.count("data:image/jpeg;base64,") == len(lines) and len(page) < 1_000_000
+    assert "<script>alert" not in page and len(page) < 1_000_000
+    data = data_of(page)
+    assert data.cases[0].expression == lines[0].expression and page.count("</script>") == 2
+    assert sum(case.truth.startswith("M") for case in data.cases) == sum(
+        line.score.target > 0 for line in lines if line.score
+    )
+    assert (
+        len(data.pictures)
+        == len({line.id.partition("/")[0] for line in lines})
+        == page.count("data:image/jpeg;base64,")
+    )
+    assert sum(data.histograms[0].counts) == len(lines)
 
 
 def test_the_page_without_a_record(shards: Path, tmp_path: Path) -> None:
@@ -345,7 +363,8 @@ def test_the_page_without_a_record(shards: Path, tmp_path: Path) -> None:
     results, lines = session.results()
     lines[0].id = "gone/0"
     write_page(tmp_path / "out", results, lines, session.sets, "stamp")
-    assert (tmp_path / "out/page.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == len(lines) - 1
+    data = data_of((tmp_path / "out/page.html").read_text(encoding="utf-8"))
+    assert [case.id for case in data.cases if case.picture < 0] == ["gone/0"] and len(data.cases) == len(lines)
 
 
 def test_settings_of_a_method_are_the_same_when_they_are_read_back(tmp_path: Path) -> None:

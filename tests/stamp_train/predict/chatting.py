@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,18 @@ class Spoken:
 
 
 class Served(Running):
-    """A page server of a model, the tiny one if none is given, and a way to ask it. options: of generation."""
+    """A page server of a model, the tiny one if none is given, and a way to ask it. options: of generation; others: what opens
+    further models.
+    """
 
-    def __init__(self, segmenter: Segmenter | None = None, **options: Any) -> None:
-        self.conversations = Conversations(segmenter or tiny_segmenter(), "tiny", (scene(), "scene.png"), options)
+    def __init__(
+        self,
+        segmenter: Segmenter | None = None,
+        others: Mapping[str, Callable[[], Segmenter]] | None = None,
+        **options: Any,
+    ) -> None:
+        picture = scene(), "scene.png"
+        self.conversations = Conversations(segmenter or tiny_segmenter(), "tiny", picture, options, others)
         super().__init__(open_server(self.conversations))
 
     def status(self, place: str, method: str = "GET", **options: Any) -> int:

@@ -8,10 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from stamp_data import rle
+from stamp_schemas import StampError
+from stamp_train.predict import Segmenter
 
 from ...browsing import Watched as WatchedPage
-from .chatting import Served, scene
+from .chatting import Served, scene, tiny_segmenter
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script> & 'the circle'"
@@ -134,7 +140,7 @@ def test_text_and_names_are_only_text(watched: Watched, tmp_path: Path) -> None:
     watched.ask(HOSTILE)
     assert watched.page.inner_text("article .user .bubble") == HOSTILE
     assert watched.page.evaluate("window.hacked") is None
-    assert watched.count("img") == 1
+    assert watched.count("#frame img") == 1 and watched.count(".bubble img, .brand img, #facts img") == 0
 
 
 def test_saving_downloads_the_conversation(watched: Watched) -> None:
@@ -264,3 +270,95 @@ def test_a_server_that_does_not_answer_is_said(watched: Watched) -> None:
     watched.ask("one")
     assert all("ERR_INTERNET_DISCONNECTED" in complaint for complaint in watched.complaints)
     watched.complaints.clear()  # the browser's own
+
+
+def test_an_answer_is_made_again_with_another_seed(watched: Watched) -> None:
+    page, sent = watched.page, []
+    page.on("request", lambda request: sent.append(request.post_data_json) if "api/say" in request.url else None)
+    watched.ask("one")
+    for heat in ("0", "1.5", "1.5"):
+        page.fill("#heat", heat)
+        page.click("#again")
+        watched.wait(
+            "!document.body.hasAttribute('data-answering') && document.querySelectorAll('article .note').length === 1"
+        )
+        assert page.inner_text("article .user .bubble") == "one"
+    assert [(one["text"], one["temperature"], one.get("seed")) for one in sent] == [
+        ("one", 0, None),
+        ("one", 0, 1),
+        ("one", 1.5, 2),
+        ("one", 1.5, 3),
+    ]
+
+
+def test_masks_are_copied_and_downloaded(watched: Watched, served: Served) -> None:
+    page = watched.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("#force")
+    watched.ask("the circle")
+    with page.expect_download() as download:
+        page.click(".mask-tools a >> nth=1")
+    found = np.asarray(Image.open(download.value.path()))
+    chat = page.evaluate("sessionStorage.getItem('chat')")
+    saved = served.json(f"api/save?chat={chat}")["rounds"][0]["masks"]
+    assert np.array_equal(found, rle.decode(rle.RLE((84, 112), saved[1]["counts"])).astype(bool))
+    page.click(".mask-tools button >> nth=0")
+    watched.wait("document.querySelector('#toast').textContent === 'Copied mask 1'")
+    kinds = page.evaluate("navigator.clipboard.read().then((items) => items.map((item) => item.types.join()))")
+    assert kinds == ["image/png"]
+
+
+def test_several_pictures_and_back_again(watched: Watched, tmp_path: Path) -> None:
+    page = watched.page
+    watched.ask("one")
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for side, path in zip((84, 168), paths, strict=True):
+        scene(side, 84).save(path)
+    page.set_input_files("#file", paths)
+    watched.wait("document.querySelector('#picture').naturalWidth === 168")
+    assert watched.count(".thumb") == 3 and watched.count("article") == 0
+    page.click(".thumb >> nth=0")
+    watched.wait("document.querySelector('#picture').naturalWidth === 112")
+    assert page.inner_text("article .user .bubble") == "one"
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    assert watched.count(".thumb") == 3
+
+
+def test_a_point_is_asked_about(watched: Watched) -> None:
+    page = watched.page
+    watched.wait("document.querySelector('#picture').naturalWidth === 112")
+    watched.keys("Escape", "w")
+    frame = page.locator("#frame").bounding_box()
+    page.mouse.click(frame["x"] + frame["width"] * 30 / 112, frame["y"] + frame["height"] * 40 / 84)
+    watched.wait("document.querySelectorAll('article .note').length === 1")
+    assert page.inner_text("article .user .bubble") == "What is this?"
+    told = page.inner_text("#facts")
+    assert told.startswith("scene.png at ") and told.endswith("34×34")
+    assert watched.count(".thumb") == 2
+
+
+def test_another_model_answers_about_the_same_picture(chromium: Any) -> None:
+    opened: list[str] = []
+
+    def open_other() -> Segmenter:
+        opened.append("other")
+        return tiny_segmenter()
+
+    def broken() -> Segmenter:
+        raise StampError("broken: no checkpoint")
+
+    served = Served(others={"other": open_other, "broken": broken}, max_new_tokens=1)
+    watched = Watched(chromium, served)
+    page = watched.page
+    assert opened == []
+    page.select_option("#models", "other")
+    watched.wait("document.querySelectorAll('.thumb').length === 2")
+    assert opened == ["other"] and page.input_value("#models") == "other"
+    watched.ask("one")
+    page.select_option("#models", "broken")
+    watched.wait("document.querySelector('#toast').textContent.includes('no checkpoint')")
+    assert page.input_value("#models") == "other" and watched.count("article") == 1
+    watched.complaints.clear()  # the browser notes the 422
+    watched.close()
+    served.close()

@@ -5,6 +5,9 @@ import { mark, toggleMask } from "./stage.js";
 
 const NOTES = { stopped: "stopped", length: "cut off: the answer reached its longest length" };
 
+/** What the page does for a mask, by its number. */
+export const act = { copy: () => null, address: () => "" };
+
 const chip = (mask) => el("button", {
   type: "button", class: "chip", "data-mask": mask.number, "aria-pressed": "true", css: { "--colour": mask.colour },
   title: mask.area > 0 ? "Show or hide this mask" : "This mask is empty",
@@ -31,11 +34,17 @@ function pieces(round) {
   });
 }
 
+/** What can be done with the masks of an answer. */
+const tools = (masks) => masks.map((mask) => el("span", { class: "mask-tools" }, `mask ${mask.number}`,
+  el("button", { type: "button", class: "link", title: `Copy mask ${mask.number} as a picture`, onclick: () => act.copy(mask.number) }, "Copy"),
+  el("a", { class: "link", href: act.address(mask.number), download: `mask-${mask.number}.png`, title: `Download mask ${mask.number} as PNG` }, "PNG")));
+
 function round(one) {
   const answer = bubble("assistant", ...pieces(one));
   if (!one.pieces.length) answer.querySelector(".bubble").append(el("em", { class: "quiet" }, "no words"));
   const notes = [NOTES[one.finish], !one.masks.length && one.finish !== "stopped" && "no mask"];
-  return el("article", {}, bubble("user", one.question), answer, el("p", { class: "note" }, notes.filter(Boolean).join(" · ")));
+  return el("article", {}, bubble("user", one.question), answer, el("p", { class: "note" }, notes.filter(Boolean).join(" · ")),
+    one.masks.length > 0 && el("p", { class: "masks-row" }, ...tools(one.masks)));
 }
 
 /** Show all rounds; without any, what may be asked. */

@@ -58,6 +58,28 @@ def test_a_phrase_for_what_is_ignored_is_a_row(tmp_path: Path) -> None:
     assert [(row.record, row.reason, row.expressions) for row in found.rows] == [("phrase p2", "no-target", 1)]
 
 
+def test_a_phrase_that_is_the_word_for_ignoring_is_a_row(tmp_path: Path) -> None:
+    """What is ignored is said by a mask's role; other formats have only its name for that."""
+    root = put_images(tmp_path / "data", "a.jpg")
+    phrases = {
+        "p1": said("p1", "the cup", ("m1",), status="accepted"),
+        "p2": said("p2", " __ignore__", ("m2",), status="accepted"),
+        "p3": said("p3", "__ignore__", ("m1",), status="accepted"),
+    }
+    masks = {"m1": mask("m1", (8, 8, 40, 32)), "m2": mask("m2", (8, 8, 20, 20))}
+    Store(root / "annotations").change(image(), 0, Change(dict(phrases), dict(masks)))
+    found = Said(root, tmp_path / "out", "annotations")
+    assert found.phrases == ["the cup"] and found.mask("the cup").sum() == 24 * 32
+    assert found.reasons == [("phrase p2", "reserved-words"), ("phrase p3", "reserved-words")]
+
+
+def test_a_file_as_large_as_annotate_writes_them(tmp_path: Path) -> None:
+    root = annotate(tmp_path / "data", "a.jpg")
+    with (root / "annotations/a.jpg.json").open("ab") as file:
+        file.write(b" " * (65 << 20))
+    assert Said(root, tmp_path / "out", "annotations").phrases == ["the red cup"]
+
+
 def test_pictures_are_found_from_either_folder(tmp_path: Path) -> None:
     root = annotate(tmp_path / "data", "a.jpg", "sub/b.png")
     for place in (root, root / "annotations"):
