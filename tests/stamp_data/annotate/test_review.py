@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from stamp_data.annotate.change import Change
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.review import write_patch
 from stamp_data.annotate.store import Store
+from stamp_data.build.jobs import Job, run_job
+from stamp_data.build.receipt import Receipt, Workplace
+from stamp_data.executors.local import LocalExecutor
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_data.verify import verify_set
 from stamp_schemas import StampError
 from stamp_schemas.annotated import AnnotatedImage, DrawnMask, SaidPhrase
 
-from ..raw import FAST_OPTIONS, PICTURES, Command, Raw, build, one_line, picture, read_set, reasons, tree
+from ..raw import FAST, FAST_OPTIONS, PICTURES, Command, Raw, build, one_line, picture, read_set, reasons, tree
 from .making import box
 
 IMAGES, RECORDS = 8, 2
@@ -209,6 +212,31 @@ def test_only_shards_with_changed_records_are_made_anew(
     assert tree(fresh / SET) == after
     (again,) = build(root, fresh, shard_records=RECORDS, patches=(tmp_path / "fixes.jsonl",))
     assert again.rendered == 0, "it is there already"
+
+
+class Stopping(LocalExecutor):
+    """Is interrupted after its first shard."""
+
+    def run(self, paths: Sequence[Path], place: Workplace) -> Iterator[Receipt]:
+        yield from super().run(paths[:1], place)
+        raise KeyboardInterrupt
+
+
+def test_a_stopped_build_goes_on_with_its_patch_alone(review: Review, root: Path, tmp_path: Path) -> None:
+    change_all(review)
+    patch, out = tmp_path / "fixes.jsonl", tmp_path / "out"
+    write_patch(review.folder, patch)
+    job = Job(("refcoco",), root, out, **FAST, shard_records=RECORDS, patches=(patch,))
+    executor = Stopping(1)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_job(job, executor, lambda *_: None))
+    executor.close()
+    with pytest.raises(StampError, match=r"patched with fixes.jsonl, now with none"):
+        build(root, out, shard_records=RECORDS)
+    (built,) = build(root, out, shard_records=RECORDS, patches=(patch,), workers=2)
+    assert built.rendered == IMAGES // RECORDS - 1
+    build(root, tmp_path / "fresh", shard_records=RECORDS, patches=(patch,))
+    assert tree(out) == tree(tmp_path / "fresh")
 
 
 def test_passes_seeds_and_rounds_are_no_concern_of_a_patch(review: Review, root: Path, tmp_path: Path) -> None:
