@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from msgspec.structs import replace
 
 from stamp_data import rle
@@ -20,6 +21,7 @@ from stamp_data.annotate.store import Store
 from stamp_data.build.jobs import Job, run_job
 from stamp_data.build.receipt import Receipt, Workplace
 from stamp_data.executors.local import LocalExecutor
+from stamp_data.patches import read_patches
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_data.verify import verify_set
 from stamp_schemas import StampError
@@ -395,3 +397,19 @@ def test_bad_files_are_refused_by_name(root: Path, tmp_path: Path, stamp_data: C
     assert gone.returncode == 1 and "No such file" in one_line(gone.stderr)
     for wrong in (("patch",), ("patch", tmp_path), ("patch", tmp_path / "nowhere", "--out", bad)):
         assert stamp_data("annotate", *wrong).returncode == 2
+
+
+def test_the_example_of_the_page_is_one(tmp_path: Path) -> None:
+    """Its digests are those of the rule that stands below it, of the box and the words that they are said to be of."""
+    page = (Path(__file__).parents[3] / "docs/annotate.md").read_text(encoding="utf-8")
+    found = page[page.index('{"schema": "stamp.patch/1"') :]
+    held = json.loads(found[: found.index("```")])
+    (tmp_path / "example.jsonl").write_text(json.dumps(held))
+    ((one,),) = (patch.records.values() for patch in read_patches([tmp_path / "example.jsonl"])["refcoco-unc/val"])
+    first, second = one[0].patch.targets
+    assert np.array_equal(rle.decode(first.rle), rle.decode(box(8, 8, 40, 33)))
+    assert np.array_equal(rle.decode(second.rle), rle.decode(box(50, 30, 60, 40)))
+    counts = rle.encode(rle.decode(box(8, 8, 40, 32))).counts
+    was = blake3(f"48 64 {counts}".encode()).hexdigest()[:32]
+    assert first.was == was
+    assert one[0].patch.phrases[0].was == blake3(f"{was}\nthe cup".encode()).hexdigest()[:32]
