@@ -10,7 +10,7 @@ import msgspec
 
 from stamp_data.files import read_plain
 from stamp_data.hub.card import CARD, MARK, Told, card, is_licence
-from stamp_data.hub.places import Hub, Progress, open_hub
+from stamp_data.hub.places import FolderHub, Hub, Progress, open_hub
 from stamp_data.shards.manifest import (
     INDEX,
     MANIFEST,
@@ -68,6 +68,8 @@ def push(
             f"--licence {licence!r} is no licence as the hub calls them", "for example cc-by-4.0, mit, other"
         )
     hub = open_hub(place, revision)
+    if isinstance(hub, FolderHub) and root.resolve() in hub.folder.resolve().parents:
+        raise UsageFault(f"{hub}: lies in {root}, whose sets are pushed", "name a folder beside it")
     sets = _sets(root)
     for folder in sets.values():
         _check(folder, workers, progress)
