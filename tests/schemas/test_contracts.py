@@ -39,9 +39,9 @@ MADE: dict[str, Any] = {
         "schema": "stamp.annotations/1",
         "image": {"path": "a.jpg", "width": 8, "height": 6},
         "revision": 2,
-        "phrases": [{"id": "p1", "text": "it", "masks": ["m1"], "status": "accepted"}],
-        "masks": [{"id": "m1", "rle": {"size": [6, 8], "counts": "0`1"}}],
-        "dialogues": [{"id": "d1", "turns": [{"question": "Where?", "answer": "[Here](p1)"}]}],
+        "phrases": [{"id": "p1", "text": "it", "masks": ["m1"], "status": "accepted", "made": {}}],
+        "masks": [{"id": "m1", "rle": {"size": [6, 8], "counts": "0`1"}, "made": {"by": "Ada"}}],
+        "dialogues": [{"id": "d1", "turns": [{"question": "Where?", "answer": "[Here](p1)"}], "made": {}}],
     },
     "patch": {
         "schema": "stamp.patch/1",
@@ -194,7 +194,8 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
     """The part of JSON Schema that msgspec writes; anything else fails, lest it go unchecked."""
     known = {
         "$ref", "$defs", "title", "description", "type", "properties", "required", "items", "prefixItems", "minItems",
-        "maxItems", "anyOf", "enum", "default", "additionalProperties", "minimum",
+        "maxItems", "anyOf", "enum", "default", "additionalProperties", "minimum", "maximum",
+        "minLength", "maxLength", "pattern",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     if "$ref" in schema:
@@ -212,6 +213,11 @@ def check(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> None:
         assert isinstance(value, bool) == (schema["type"] == "boolean")
     if "minimum" in schema:
         assert value >= schema["minimum"]
+    if "maximum" in schema:
+        assert value <= schema["maximum"]
+    if isinstance(value, str):
+        assert schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+        assert re.search(schema.get("pattern", ""), value)
     if isinstance(value, dict):
         assert set(schema.get("required", [])) <= set(value), value
         for key, inner in value.items():

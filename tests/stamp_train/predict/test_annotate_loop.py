@@ -1,40 +1,42 @@
-"""The walk of docs/annotate.md at small size: annotate, build, train, propose on other pictures, accept or fix.
+"""The walk of docs/annotate.md as it is typed there, at small size: annotate, build, train, propose on others, accept or fix.
 
-Who annotates here knows the truth of simple scenes, and accepts what overlaps with it by half.
+Who annotates here knows the truth of simple scenes, does on the page's own addresses what the page would do, and accepts what
+overlaps with the truth by half.
 """
 
 from __future__ import annotations
 
+import http.client
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from stamp_data import rle
-from stamp_data.annotate.change import Change
-from stamp_data.annotate.images import Images
-from stamp_data.annotate.stats import Proposals, annotate_stats
-from stamp_data.annotate.store import Store
-from stamp_data.build.jobs import Job, run_job
-from stamp_data.build.split import Built
-from stamp_data.executors.local import LocalExecutor
-from stamp_schemas.annotated import DrawnMask, Proposal, SaidPhrase
-from stamp_train.predict import Segmenter
-from stamp_train.predict.proposals import Proposer
+from stamp_schemas import RLE
 
-from ..runs import train
 from .chatting import save_checkpoint
 
 SIDE = 168  # pixels: 6 × 6 patches
 SCENES = 20  # that are annotated by hand, and as many that a model proposes for
 GOOD = 0.5  # IoU
-Truth = dict[str, tuple[list[SaidPhrase], list[DrawnMask]]]
-"""By the name of a picture."""
+PHRASE = "the disc"
+SMALL = ("--min-tokens", "36", "--max-tokens", "36")  # all that is added to what the page of the docs says
+PATIENCE = 300  # seconds
 RECIPE = """
 about: a few annotated scenes
-model: {preset: tiny, precision: float32}
-method: {head_width: 16}
+model: {start: base, precision: float32}
 data: {root: shards, min_tokens: 36, max_tokens: 36, threads: 1}
 batch: {dialogues: 10, dialogues_per_image: 1, pack_tokens: 2400}
 optimizer: {learning_rate: 4.0e-3}
@@ -44,79 +46,131 @@ threads: 1
 """
 
 
-@pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
-    """Pictures of a bright disc on dark noise, and what is true of each."""
-    photos = tmp_path_factory.mktemp("truth") / "photos"
-    photos.mkdir()
-    random, said = np.random.default_rng(0), {}
+def walk() -> list[list[str]]:
+    """The commands of the section, in their order."""
+    text = (Path(__file__).parents[3] / "docs/annotate.md").read_text(encoding="utf-8")
+    section = re.search(r"^## The loop\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    found = [shlex.split(line, comments=True) for line in section[1].splitlines() if line.startswith("    stamp-")]
+    assert len(found) == 7, "the test below has a step for each of them"
+    return found
+
+
+def put_scenes(folder: Path) -> dict[str, RLE]:
+    """Pictures of a bright disc on dark noise, and the mask of each by its name."""
+    folder.mkdir()
+    random, truth = np.random.default_rng(0), {}
     ys, xs = np.mgrid[:SIDE, :SIDE]
     for number in range(2 * SCENES):
         x, y, radius = *random.uniform(50, SIDE - 50, 2), random.uniform(30, 45)
         disc = np.hypot(xs - x, ys - y) < radius
         pixels = random.integers(0, 60, (SIDE, SIDE, 3)) + np.where(disc[:, :, None], 180, 0)
-        Image.fromarray(pixels.astype(np.uint8)).save(photos / f"{number:02}.png")
-        said[f"{number:02}.png"] = (
-            [SaidPhrase("p1", "the disc", ["m1"])],
-            [DrawnMask("m1", rle.encode(disc.astype(np.uint8)))],
-        )
-    return photos, said
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:02}.png")
+        truth[f"{number:02}.png"] = rle.encode(disc.astype(np.uint8))
+    return truth
 
 
-def _build(name: str, root: Path, out: Path, *images: Path) -> list[Built]:
-    job = Job(names=(name,), root=root, out=out, images=images, min_tokens=36, max_tokens=36)
-    executor = LocalExecutor(1)
-    try:
-        return list(run_job(job, executor, lambda *_: None))
-    finally:
-        executor.close()
+def _arguments(command: list[str]) -> list[str]:
+    module = {"stamp-data": "data", "stamp-train": "train"}[command[0]]
+    return [sys.executable, "-c", f"from stamp_cli.{module} import main; main()", *command[1:]]
 
 
-def rate(folder: Path, checkpoint: Path, photos: Path, said: Truth) -> Proposals:
-    """Have a model propose for the later pictures, and decide by the truth; what became of it."""
-    images, store, propose = (
-        Images(photos),
-        Store(folder, "Ada"),
-        Proposer(Segmenter.from_pretrained(checkpoint, "cpu")),
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(_arguments(command), cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
+
+
+class Page:
+    """What the page asks of the server."""
+
+    def __init__(self, address: str) -> None:
+        self._there = urlsplit(address)
+        self.names = [row["name"] for row in self.ask("api/list")["images"]]
+
+    def ask(self, place: str, value: object = None) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self._there.port, timeout=PATIENCE)
+        body = None if value is None else json.dumps(value)
+        connection.request("GET" if value is None else "POST", f"{self._there.path}{place}", body)
+        answer = connection.getresponse()
+        held = answer.read()
+        assert answer.status == 200, (place, held)
+        return json.loads(held)
+
+    def accept(self, number: int, mask: RLE, proposal: dict[str, Any] | None = None) -> None:
+        """Say the phrase, draw its mask or have it proposed, and accept it."""
+        opened = self.ask(f"api/open?image={number}")
+        drawn = {"id": "m1", "rle": {"size": mask.size, "counts": mask.counts}, "made": {"seconds": 2}}
+        phrase = {"id": "p1", "text": PHRASE, "masks": ["m1"], "status": "accepted"}
+        change = {"phrases": {"p1": phrase}, "masks": {"m1": {**drawn, "proposal": proposal}}}
+        self.ask(f"api/edit?image={number}", {"revision": opened["revision"], "change": change})
+
+
+@contextmanager
+def page(command: list[str], folder: Path) -> Iterator[Page]:
+    """The page that a command serves, until it is interrupted."""
+    running = subprocess.Popen(
+        _arguments(command),
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+    assert running.stderr is not None
+    try:
+        address = next(line.strip() for line in running.stderr if line.startswith("http://"))
+        yield Page(address)
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=60)
+
+
+def decide(shown: Page, truth: dict[str, RLE]) -> None:
+    """Ask the model for the later pictures, and accept its masks, or fix them."""
     for number in range(SCENES, 2 * SCENES):
-        phrases, masks = said[images.names[number]]
-        true = {mask.id: mask.rle for mask in masks}
-        found = propose(images.pixels(number), [phrase.text for phrase in phrases])
-        change = Change()
-        for phrase, mask in zip(phrases, found, strict=True):
-            if mask is None:
-                continue
-            proposed, name = rle.encode(mask.astype(np.uint8)), f"x{phrase.id}"
-            good = rle.iou(proposed, true[phrase.masks[0]]) >= GOOD
-            now = proposed if good else true[phrase.masks[0]]
-            change.masks[name] = DrawnMask(name, now, proposal=Proposal(checkpoint.name, proposed))
-            change.phrases[phrase.id] = SaidPhrase(phrase.id, phrase.text, [name], status="accepted")
-        store.change(images.file(number), 0, change)
-    return annotate_stats(folder).proposals.get(checkpoint.name, Proposals(0, 0, 0, 0, None))
+        true = truth[shown.names[number]]
+        answer = shown.ask(f"api/propose?image={number}", {"phrases": [PHRASE]})
+        (found,) = answer["masks"]
+        if found is None:
+            shown.accept(number, true)
+            continue
+        proposed = RLE(tuple(found["size"]), found["counts"])
+        good = rle.iou(proposed, true) >= GOOD
+        shown.accept(number, proposed if good else true, {"model": answer["model"], "rle": found})
+
+
+def rate(folder: str, stats: dict[str, Any]) -> tuple[int, int]:
+    """Masks that were accepted unchanged, and that were fixed, of the only model."""
+    (told,) = stats["folders"]
+    assert told["folder"] == folder
+    (one,) = told["proposals"].values()
+    assert one["rejected"] == one["open"] == 0
+    return one["unchanged"], one["fixed"]
 
 
 @pytest.mark.slow
-def test_the_walk(truth: tuple[Path, Truth], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photos, said = truth
-    folder, images = tmp_path / "annotations", Images(photos)
-    for number in range(SCENES):
-        phrases, masks = said[images.names[number]]
-        accepted = {one.id: SaidPhrase(one.id, one.text, one.masks, status="accepted") for one in phrases}
-        Store(folder, "Ada").change(images.file(number), 0, Change(accepted, {mask.id: mask for mask in masks}))
-    (built,) = _build("annotations", folder, tmp_path / "shards", photos)
-    assert built.manifest.totals.records == SCENES
-    before = rate(tmp_path / "proposed-before", save_checkpoint(tmp_path / "base"), photos, said)
-    recipe = tmp_path / "own.yaml"
-    recipe.write_text(RECIPE, encoding="utf-8")
-    done = train(recipe, tmp_path / "shards", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    after = rate(tmp_path / "proposed-after", tmp_path / "run", photos, said)
-    assert before.rejected == before.open == after.rejected == after.open == 0
-    assert after.unchanged + after.fixed > 0
-    assert after.unchanged > before.unchanged
+def test_the_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_hand, with_base, stats_before, build, train, with_run, stats_after = walk()
+    truth = put_scenes(tmp_path / "photos")
+    save_checkpoint(tmp_path / "base")
+    (tmp_path / "own.yaml").write_text(RECIPE, encoding="utf-8")
+    with page(by_hand, tmp_path) as shown:
+        for number in range(SCENES):
+            shown.accept(number, truth[shown.names[number]])
+    with page(with_base, tmp_path) as shown:
+        decide(shown, truth)
+    before = run(stats_before, tmp_path)
+    assert f"{SCENES} records" in run([*build, *SMALL], tmp_path)
+    run(train, tmp_path)
+    with page(with_run, tmp_path) as shown:
+        decide(shown, truth)
+    after = run(stats_after, tmp_path)
+    was, now = (rate(line[-1], json.loads(run([*line, "--json"], tmp_path))) for line in (stats_before, stats_after))
+    assert sum(now) > 0 and now[0] > was[0]
     with capsys.disabled():
-        for name, one in (("before", before), ("after", after)):
+        for name, told, (unchanged, fixed) in (("before", before, was), ("after", after, now)):
+            rates = [line.strip() for line in told.splitlines() if "accepted unchanged" in line]
             print(
-                f"\n{name}: {one.unchanged} of {SCENES} masks accepted as they were proposed, {one.fixed} fixed", end=""
+                f"\n{name}: {unchanged} of {SCENES} masks accepted as they were proposed, {fixed} fixed; {rates}",
+                end="",
             )
