@@ -255,7 +255,11 @@ def _said(phrase: str, answer: str, rng: np.random.Generator) -> tuple[str, str]
 
 def _drawn(templates: tuple[str, ...], phrase: str, rng: np.random.Generator) -> str:
     text = templates[int(rng.integers(len(templates)))].replace("[class_name]", phrase)
-    for mask, words in (("segmentation mask", "description"), ("segmentation map", "description"), ("segmented", "described")):
+    for mask, words in (
+        ("segmentation mask", "description"),
+        ("segmentation map", "description"),
+        ("segmented", "described"),
+    ):
         text = text.replace(mask, words)
     return text.replace("segment", "describe")
 
