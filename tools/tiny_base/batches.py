@@ -88,8 +88,8 @@ class Batches:
     def lay_out(
         self, scenes: Sequence[int] | NDArray[np.int64], chosen: list[NDArray[np.int32]], *, ahead: bool = False
     ) -> Asked:
-        """A batch of these scenes, each with rows of its questions, at least one. ahead: the question stands before the picture,
-        whose tokens then see it; they are repeated for every question."""
+        """A batch of these scenes, each with rows of its questions, at least one. ahead: the question stands before the
+        picture, whose tokens then see it; they are repeated for every question."""
         pool = self.pool
         features = torch.from_numpy(pool.features[scenes]).float()
         examples = [

@@ -78,7 +78,9 @@ class Naming(nn.Module):
         """Cross-entropies of the names, squared errors of the rest where there is a thing."""
         shape, colour, rest = self.patch(states).float().split([_SHAPES, _COLOURS, 4], dim=-1)
         named = F.cross_entropy(shape, labels.shapes) + F.cross_entropy(colour, labels.colours)
-        named = named + F.cross_entropy(self.quarter(states).float().unflatten(-1, (4, -1)).transpose(1, 2), labels.quarters)
+        named = named + F.cross_entropy(
+            self.quarter(states).float().unflatten(-1, (4, -1)).transpose(1, 2), labels.quarters
+        )
         covered = labels.shapes < _SHAPES - 1
         return named + F.mse_loss(rest[covered], labels.rest[covered])
 

@@ -25,7 +25,8 @@ from tools.tiny_base.questions import FORMS, Question, ask
 from tools.tiny_base.recipe import Scenes
 
 SHAPE_NAMES, COLOUR_NAMES = tuple(SHAPES), tuple(COLOURS)
-_QUARTER, _FINE, _MERGED = 0.5, 0.4, 0.3  # share of a quarter of a patch, of a patch, of a merged one, that a thing has to cover
+# Share that a thing has to cover to be what is seen there: of a quarter of a patch, of a patch, of a merged one.
+_QUARTER, _FINE, _MERGED = 0.5, 0.4, 0.3
 _CHUNK = 500  # scenes of a file
 
 Patches = NDArray[np.float32]
