@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stamp_train.sequence.chat import ChatEncoder
+from stamp_train.sequence.chat import ChatEncoder, Message
 from stamp_train.sequence.document import Grid
 from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.sequence.inputs import StampInputs
@@ -113,12 +113,15 @@ class Batches:
         """A question with its answer."""
         asked = [{"type": "image"}, {"type": "text", "text": self.pool.texts[row[1]]}]
         asked = asked[::-1] if ahead else asked
-        messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": self.answer(row, ahead)}]
+        messages: list[Message] = [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": self.answer(row, ahead)},
+        ]
         return DialogueExample("question", messages)
 
     def answer(self, row: NDArray[np.int32], ahead: bool) -> str:
         """What is said; nothing that was asked is said again where the answer does not see it."""
-        said = self.pool.texts[row[2]]
+        said: str = self.pool.texts[row[2]]
         return said.rpartition(": ")[2] if ahead else said
 
     def labels(self, scenes: Sequence[int] | NDArray[np.int64]) -> Labels:
