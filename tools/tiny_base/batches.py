@@ -88,8 +88,8 @@ class Batches:
     def lay_out(
         self, scenes: Sequence[int] | NDArray[np.int64], chosen: list[NDArray[np.int32]], *, ahead: bool = False
     ) -> Asked:
-        """A batch of these scenes, each with rows of its questions, at least one. ahead: the question stands before the picture,
-        whose tokens then see it; they are repeated for every question."""
+        """A batch of these scenes, each with rows of its questions, at least one. ahead: the question stands before the
+        picture, whose tokens then see it; they are repeated for every question."""
         pool = self.pool
         features = torch.from_numpy(pool.features[scenes]).float()
         examples = [
@@ -125,7 +125,11 @@ class Batches:
         """What is seen at the patches of these scenes."""
         names = ("shapes", "colours", "merged_shapes", "merged_colours")
         named = {name: torch.from_numpy(getattr(self.pool, name)[scenes]).long().flatten() for name in names}
-        return Labels(**named, rest=torch.from_numpy(self.pool.rest[scenes]).float().flatten(0, 1))
+        return Labels(
+            **named,
+            rest=torch.from_numpy(self.pool.rest[scenes]).float().flatten(0, 1),
+            quarters=torch.from_numpy(self.pool.quarters[scenes]).long().flatten(0, 1),
+        )
 
 
 def right(logits: Tensor, asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -33,7 +33,7 @@ SCENES = 20  # that are annotated by hand, and as many that a model proposes for
 GOOD = 0.5  # IoU
 PHRASE = "the disc"
 SMALL = ("--min-tokens", "36", "--max-tokens", "36")  # all that is added to what the page of the docs says
-PATIENCE = 300  # seconds
+PATIENCE = 900  # seconds
 RECIPE = """
 about: a few annotated scenes
 model: {start: base, precision: float32}
