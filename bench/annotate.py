@@ -3,7 +3,8 @@
     python bench/annotate.py                 # a SAM 2 of the smallest released size, with random weights
     python bench/annotate.py sam2.1-tiny/    # the folder of a SAM or a SAM 2
 
-Each answer is asked of the server as the page asks, decoded picture and encoded masks included.
+Each answer is asked of the server as the page asks, decoded picture and encoded masks included. Seconds of processor are
+told beside those that passed: whoever else is at work on the machine has no part in them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -36,8 +39,17 @@ RUNS, PICTURES = 5, 1000
 COMMAND = [sys.executable, "-c", "from stamp_cli.data import main; main()", "annotate"]
 
 
+class Took(NamedTuple):
+    seconds: float
+    processor: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s ({self.processor:.2f})"
+
+
 def main() -> None:
-    print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} cores")
+    about = f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    print(f"{about}; seconds that passed (of processor)")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         weights = sys.argv[1] if len(sys.argv) > 1 else random_weights(folder / "sam2")
@@ -45,15 +57,14 @@ def main() -> None:
         for number, name in enumerate(SIZES):
             proposals(photos, weights, folder / "seen", number, name)
         many = put_pictures(folder / "many", [(64, 48)] * PICTURES)
-        times = [start(many) for _ in range(RUNS)]
-        print(f"start-up with {PICTURES:,} pictures, median of {RUNS}: {statistics.median(times):.2f} s to the address")
+        print(f"start-up with {PICTURES:,} pictures, to the address: {median([start(many) for _ in range(RUNS)])}")
 
 
 def proposals(photos: Path, weights: str, seen: Path, number: int, name: str) -> None:
     """First in a process that nothing has been seen by, then again in one that was started anew."""
     with served(photos, weights, seen) as address:
         fresh = click(address, number)
-        again = statistics.median(click(address, number) for _ in range(RUNS))
+        again = median([click(address, number) for _ in range(RUNS)])
     with served(photos, weights, seen) as address:
         kept = click(address, number)
     with served(photos, weights, seen) as address:
@@ -61,8 +72,8 @@ def proposals(photos: Path, weights: str, seen: Path, number: int, name: str) ->
         time.sleep(3)
         ahead = click(address, number)
     print(
-        f"{name}, from a click to three proposals: {fresh:.2f} s without what was kept, {kept:.2f} s with it after a restart, "
-        f"{ahead:.2f} s once the page has shown the picture, {again:.2f} s for the next click"
+        f"{name}, from a click to three proposals: {fresh} without what was kept, {kept} with it after a restart, "
+        f"{ahead} once the page has shown the picture, {again} for the next click"
     )
 
 
@@ -79,23 +90,32 @@ def served(photos: Path, weights: str, seen: Path) -> Iterator[str]:
     thread.join()
 
 
-def click(address: str, number: int) -> float:
+def click(address: str, number: int) -> Took:
     asked = json.dumps({"tool": "points", "places": [[300, 200]]}).encode()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     with urlopen(Request(f"{address}api/suggest?image={number}", asked)) as answer:
         answer.read()
-    return time.perf_counter() - began
+    return Took(time.perf_counter() - began, time.process_time() - used)
 
 
-def start(photos: Path) -> float:
-    began = time.perf_counter()
+def start(photos: Path) -> Took:
+    began, used = time.perf_counter(), of_children()
     running = subprocess.Popen([*COMMAND, str(photos)], stderr=subprocess.PIPE, text=True)
     assert running.stderr is not None
     assert running.stderr.readline().startswith("http://")
     took = time.perf_counter() - began
     running.kill()
     running.communicate()
-    return took
+    return Took(took, of_children() - used)
+
+
+def of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def median(times: list[Took]) -> Took:
+    return Took(*(statistics.median(part) for part in zip(*times, strict=True)))
 
 
 def random_weights(folder: Path) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from stamp_data.files import read_plain
 from stamp_data.hub.card import CARD, MARK, Told, card, is_licence
-from stamp_data.hub.places import Hub, Progress, open_hub
+from stamp_data.hub.places import FolderHub, Hub, Progress, open_hub
 from stamp_data.shards.manifest import (
     INDEX,
     MANIFEST,
@@ -69,6 +69,8 @@ def push(
         )
     hub = open_hub(place, revision)
     sets = _sets(root)
+    if isinstance(hub, FolderHub) and root.resolve() in hub.folder.resolve().parents:
+        raise UsageFault(f"{hub}: lies in {root}, whose sets are pushed", "name a folder beside it")
     for folder in sets.values():
         _check(folder, workers, progress)
     files = {f"{name}/{file}": folder / file for name, folder in sets.items() for file in _files(folder)}

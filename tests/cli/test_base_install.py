@@ -17,6 +17,7 @@ from stamp_schemas.extras import EXTRAS, install_line, lacking_module
 
 CALLS = {
     "recipes": ["recipes"],
+    "env": ["env"],
     "run": ["run", "tiny"],
     "run --dry-run": ["run", "tiny", "--dry-run"],
     "codes": ["codes", "residual", "{folder}/set", "--out", "{folder}/masks.safetensors"],

@@ -16,7 +16,7 @@ from ..conftest import ROOT
 
 BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("stamp-data", "stamp-train", "pip", "make")
-TIMEOUT = 300
+TIMEOUT = 900  # seconds, on a machine with much else to do
 PAGES = (
     "README.md",
     "docs/first-hour/downloads.md",

@@ -171,6 +171,15 @@ def test_wrong_places(place: str, options: dict[str, Any], match: str, made: Pat
     assert caught.value.hint and not (tmp_path / "hub").exists()
 
 
+def test_a_folder_among_the_sets_is_no_place_for_their_copies(made: Path) -> None:
+    """The next push would find every set twice."""
+    before = tree(made)
+    for place in (made / "copy", made / "tiny/train/copy"):
+        with pytest.raises(UsageFault, match="copy"):
+            push(made, f"file://{place}")
+    assert tree(made) == before
+
+
 def test_what_is_not_there(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match=r"no manifest\.json"):
         push(tmp_path, f"file://{tmp_path}/hub")

@@ -9,6 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,8 +26,10 @@ from stamp_train.predict import Segmenter
 from stamp_train.predict.chat.conversations import MOST_HELD
 from stamp_train.predict.chat.server import FILES, MOST_ASKED, MOST_UPLOADED, open_server
 
+from ..eval.made_sets import save_lively
 from .chatting import Served, events, scene, tiny_segmenter
 
+HOT = {"temperature": 1.5, "seed": 3}
 LONG = 4000  # tokens: longer than any test waits
 
 
@@ -265,6 +268,24 @@ def test_a_fault_of_the_model_is_a_line_of_the_answer(served: Served) -> None:
     assert line["kind"] == "fault"
     assert "positions" in line["text"] or "range" in line["text"]
     assert served.answer(chat, "short")["question"] == "short"
+
+
+def test_a_temperature_may_change_in_a_conversation(tmp_path: Path) -> None:
+    segmenter = Segmenter.from_pretrained(save_lively(tmp_path / "lively"), "cpu")
+    served = Served(segmenter, max_new_tokens=12)
+    alone = [segmenter.chat(scene(), max_new_tokens=12, **options).say("one").content for options in ({}, HOT)]
+    chat, found = served.open()["id"], []
+    for changes in ({}, HOT, {"temperature": 0}):
+        body = json.dumps({"text": "one", **changes}).encode()
+        *_, last = events(served.request(f"api/say?chat={chat}", "POST", body))
+        found.append(served.json(f"api/save?chat={chat}")["rounds"][0]["content"])
+        assert last["state"]["temperature"] == changes.get("temperature", 0)
+        served.json(f"api/undo?chat={chat}", "POST", b"")
+    assert found == [*alone, alone[0]] and alone[0] != alone[1]
+    for bad in (-1, 3, "hot"):
+        body = json.dumps({"text": "one", "temperature": bad}).encode()
+        assert served.status(f"api/say?chat={chat}", "POST", body=body) == 400
+    served.close()
 
 
 def test_a_port_in_use_is_one_line(served: Served) -> None:
