@@ -31,7 +31,7 @@ from stamp_data.web.answers import body, json_answer, refused
 from stamp_data.web.files import POLICY, PageFiles
 from stamp_data.web.server import LoopbackServer
 from stamp_schemas import RLE, StampError
-from stamp_schemas.annotated import MOST, AnnotatedImage, ImageFile, Said, SaidPhrase
+from stamp_schemas.annotated import MOST, AnnotatedImage, ImageFile, Said, SaidDialogue, SaidPhrase
 from stamp_schemas.extras import lacking_module
 
 FILES = PageFiles("stamp_data.annotate.page", "STAMP annotate")
@@ -284,7 +284,8 @@ class AnnotatePage:
 
 
 def _row_of(name: str, document: AnnotatedImage | None) -> Row:
-    statuses = [one.status for one in [*document.phrases, *document.dialogues]] if document else []
+    said: list[SaidPhrase | SaidDialogue] = [*document.phrases, *document.dialogues] if document else []
+    statuses = [one.status for one in said]
     accepted = statuses.count("accepted")
     if "needs work" in statuses:
         state: State = "needs work"

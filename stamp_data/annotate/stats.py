@@ -88,6 +88,7 @@ def annotate_stats(folder: Path) -> AnnotateStats:
     phrases = [phrase for document in found for phrase in document.phrases]
     masks = [mask for document in found for mask in document.masks if mask.role != "rejected"]
     dialogues = [dialogue for document in found for dialogue in document.dialogues]
+    spent = [*(one.made for one in phrases), *(one.made for one in masks), *(one.made for one in dialogues)]
     accepted = [phrase for phrase in phrases if phrase.status == "accepted"]
     return AnnotateStats(
         str(folder),
@@ -96,7 +97,7 @@ def annotate_stats(folder: Path) -> AnnotateStats:
         sum(phrase.nothing is not None for phrase in accepted),
         len(masks),
         sum(dialogue.status == "accepted" for dialogue in dialogues),
-        round(sum(one.made.seconds for one in [*phrases, *masks, *dialogues]), 1),
+        round(sum(made.seconds for made in spent), 1),
         _median([mask.made.seconds for mask in masks]),
         _median([phrase.made.seconds for phrase in phrases]),
         _counted([phrase.made.by for phrase in accepted]),

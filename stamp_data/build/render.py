@@ -172,7 +172,7 @@ class Renderer:
 
         annotation, made: as `_usable` gives them.
         """
-        asking = [*annotation.requests, *annotation.dialogues]
+        asking: list[Request | Written] = [*annotation.requests, *annotation.dialogues]
         place = {index: position for position, index in enumerate(_in_use(asking))}
         record.targets = [made[index] for index in place]
         for index in place:

@@ -35,7 +35,7 @@ def written(dialogue: Written, number: int, place: dict[int, int]) -> Dialogue:
 
     place: index of each target in the record, by its index in the annotation.
     """
-    messages = []
+    messages = list[Message]()
     for turn in dialogue.turns:
         picture = [] if messages else [Content("image")]
         answer = "".join(SEG if isinstance(piece, int) else piece for piece in turn.answer).strip()

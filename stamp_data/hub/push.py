@@ -68,9 +68,9 @@ def push(
             f"--licence {licence!r} is no licence as the hub calls them", "for example cc-by-4.0, mit, other"
         )
     hub = open_hub(place, revision)
+    sets = _sets(root)
     if isinstance(hub, FolderHub) and root.resolve() in hub.folder.resolve().parents:
         raise UsageFault(f"{hub}: lies in {root}, whose sets are pushed", "name a folder beside it")
-    sets = _sets(root)
     for folder in sets.values():
         _check(folder, workers, progress)
     files = {f"{name}/{file}": folder / file for name, folder in sets.items() for file in _files(folder)}

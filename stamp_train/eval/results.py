@@ -137,4 +137,4 @@ def read_lines(path: Path) -> list[Line]:
     except OSError as fault:
         raise UsageFault(f"{path}: {fault.strerror}", "`stamp-train eval` writes cases.jsonl to its --out") from None
     except msgspec.MsgspecError as fault:
-        raise StampError(f"{path}: not the cases of an evaluation: {fault}") from None
+        raise StampError(f"{path}: damaged: {fault}", "`stamp-train eval` with the same --out writes it anew") from None

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stamp_train.sequence.chat import ChatEncoder
+from stamp_train.sequence.chat import ChatEncoder, Message
 from stamp_train.sequence.document import Grid
 from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.sequence.inputs import StampInputs
@@ -88,8 +88,8 @@ class Batches:
     def lay_out(
         self, scenes: Sequence[int] | NDArray[np.int64], chosen: list[NDArray[np.int32]], *, ahead: bool = False
     ) -> Asked:
-        """A batch of these scenes, each with rows of its questions, at least one. ahead: the question stands before the picture,
-        whose tokens then see it; they are repeated for every question."""
+        """A batch of these scenes, each with rows of its questions, at least one. ahead: the question stands before the
+        picture, whose tokens then see it; they are repeated for every question."""
         pool = self.pool
         features = torch.from_numpy(pool.features[scenes]).float()
         examples = [
@@ -113,19 +113,26 @@ class Batches:
         """A question with its answer."""
         asked = [{"type": "image"}, {"type": "text", "text": self.pool.texts[row[1]]}]
         asked = asked[::-1] if ahead else asked
-        messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": self.answer(row, ahead)}]
+        messages: list[Message] = [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": self.answer(row, ahead)},
+        ]
         return DialogueExample("question", messages)
 
     def answer(self, row: NDArray[np.int32], ahead: bool) -> str:
         """What is said; nothing that was asked is said again where the answer does not see it."""
-        said = self.pool.texts[row[2]]
+        said: str = self.pool.texts[row[2]]
         return said.rpartition(": ")[2] if ahead else said
 
     def labels(self, scenes: Sequence[int] | NDArray[np.int64]) -> Labels:
         """What is seen at the patches of these scenes."""
         names = ("shapes", "colours", "merged_shapes", "merged_colours")
         named = {name: torch.from_numpy(getattr(self.pool, name)[scenes]).long().flatten() for name in names}
-        return Labels(**named, rest=torch.from_numpy(self.pool.rest[scenes]).float().flatten(0, 1))
+        return Labels(
+            **named,
+            rest=torch.from_numpy(self.pool.rest[scenes]).float().flatten(0, 1),
+            quarters=torch.from_numpy(self.pool.quarters[scenes]).long().flatten(0, 1),
+        )
 
 
 def right(logits: Tensor, asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

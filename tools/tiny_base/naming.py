@@ -3,7 +3,8 @@
 Answers alone teach a random network slowly: words choose between what the tower tells apart, and the tower learns to tell
 apart what words choose between. So four losses say it directly:
 
-`patches`  of every patch of 14 pixels, a layer on the tower: shape, color, where the middle of the thing is, how large it is
+`patches`  of every patch of 14 pixels, a layer on the tower: shape, color, also of each quarter, where the middle of the thing
+           is, how large it is
 `words`    of every merged patch, no layer: the feature that the language model is given looks like the embeddings of its words
 `things`   of every merged patch, a layer: middle and size of the things at its four patches
 `places`   after the first layer of the language model: row and column, which rotary positions say only by distances, by a
@@ -35,6 +36,7 @@ class Labels:
     shapes: Tensor
     colours: Tensor
     rest: Tensor
+    quarters: Tensor
     merged_shapes: Tensor
     merged_colours: Tensor
 
@@ -57,26 +59,28 @@ class Naming(nn.Module):
         self.patch = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, _SHAPES + _COLOURS + 4))
         self.thing = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4 * MERGE**2))
         self.place = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 2))
+        self.quarter = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, 4 * _COLOURS))
         self.spoken = words
         self.grid = grid
 
     def forward(
         self, network: Any, features: ImageFeatures, early: Tensor | None, labels: Labels, weights: Losses
     ) -> dict[str, Tensor]:
-        """Weighted losses: of the tower where it learns, which is before there are questions; of places after it. early: see
-        `network.Seen`; None where only the tower has run."""
+        """Weighted losses. early: see `network.Seen`; None where only the tower has run, and places are not asked for."""
         found = {
             "words": weights.words * self.words(network, features.merged, labels),
             "things": weights.things * self.things(features.merged, labels),
+            "patches": weights.patches * self.patches(features.patches.flatten(0, 1), labels),
         }
-        if early is None:
-            return {**found, "patches": weights.patches * self.patches(features.patches.flatten(0, 1), labels)}
-        return {**found, "places": weights.places * self.places(network, early)}
+        return found if early is None else {**found, "places": weights.places * self.places(network, early)}
 
     def patches(self, states: Tensor, labels: Labels) -> Tensor:
         """Cross-entropies of the names, squared errors of the rest where there is a thing."""
         shape, colour, rest = self.patch(states).float().split([_SHAPES, _COLOURS, 4], dim=-1)
         named = F.cross_entropy(shape, labels.shapes) + F.cross_entropy(colour, labels.colours)
+        named = named + F.cross_entropy(
+            self.quarter(states).float().unflatten(-1, (4, -1)).transpose(1, 2), labels.quarters
+        )
         covered = labels.shapes < _SHAPES - 1
         return named + F.mse_loss(rest[covered], labels.rest[covered])
 

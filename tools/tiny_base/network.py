@@ -50,8 +50,8 @@ class Projected(nn.Module):
 
 
 def look(network: Any, inputs: StampInputs, *, hidden: bool = False) -> Seen:
-    """A forward pass over features of patches, not pixels: see `Projected`. hidden: what comes after a picture does not see what
-    stands before it, and the tokens of a picture all see each other."""
+    """A forward pass over features of patches, not pixels: see `Projected`. hidden: what comes after a picture does not see
+    what stands before it, and the tokens of a picture all see each other."""
     features = network.image_features(inputs)
     embeds = network.embed(inputs, features)
     plan = DocumentsPlan(inputs.structure, _around(inputs) if hidden else None)

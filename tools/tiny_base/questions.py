@@ -32,6 +32,7 @@ from stamp_schemas.record import SEG
 
 CENTRE = 0.08  # of width and height, from the middle: beyond doubt at the centre
 NEIGHBOURS = 0.05  # of the picture's width or height: least distance of what is listed in order
+_PARTS = (8, 6)  # of the picture's width and height: as many as it has merged patches
 _CLEAR = 0.1  # of a part: least distance of a thing's edge from where the next one begins
 _TRIES = 16  # for what is asked by a condition: not every one has one answer
 _REQUESTS = wording("paper").phrase
@@ -230,12 +231,13 @@ def _reference(scene: Scene, rng: np.random.Generator) -> Asked:
 
 
 def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
-    """From which to which of the parts that a side of the picture is cut into a thing reaches; not where it just touches one."""
+    """From which to which part of the picture's width or height a thing reaches; not where it just touches one."""
     for thing, drawn in enumerate(scene.things):
         left, top, right, bottom = drawn.visible.bounds
+        across, down = _PARTS
         spans = (
-            ("from left to right", left, right, scene.width, 8),
-            ("from top to bottom", top, bottom, scene.height, 6),
+            ("from left to right", left, right, scene.width, across),
+            ("from top to bottom", top, bottom, scene.height, down),
         )
         for words, low, high, extent, parts in spans:
             first, last = low / extent * parts, high / extent * parts
@@ -255,7 +257,11 @@ def _said(phrase: str, answer: str, rng: np.random.Generator) -> tuple[str, str]
 
 def _drawn(templates: tuple[str, ...], phrase: str, rng: np.random.Generator) -> str:
     text = templates[int(rng.integers(len(templates)))].replace("[class_name]", phrase)
-    for mask, words in (("segmentation mask", "description"), ("segmentation map", "description"), ("segmented", "described")):
+    for mask, words in (
+        ("segmentation mask", "description"),
+        ("segmentation map", "description"),
+        ("segmented", "described"),
+    ):
         text = text.replace(mask, words)
     return text.replace("segment", "describe")
 

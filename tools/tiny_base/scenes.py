@@ -25,7 +25,8 @@ from tools.tiny_base.questions import FORMS, Question, ask
 from tools.tiny_base.recipe import Scenes
 
 SHAPE_NAMES, COLOUR_NAMES = tuple(SHAPES), tuple(COLOURS)
-_FINE, _MERGED = 0.4, 0.3  # share of a patch, and of a merged one, that a thing has to cover to be what is seen there
+# Share that a thing has to cover to be what is seen there: of a quarter of a patch, of a patch, of a merged one.
+_QUARTER, _FINE, _MERGED = 0.5, 0.4, 0.3
 _CHUNK = 500  # scenes of a file
 
 Patches = NDArray[np.float32]
@@ -46,6 +47,7 @@ class Pool:
     shapes: NDArray[np.int8]
     colours: NDArray[np.int8]
     rest: NDArray[np.float16]
+    quarters: NDArray[np.int8]
     merged_shapes: NDArray[np.int8]
     merged_colours: NDArray[np.int8]
     questions: NDArray[np.int32]
@@ -111,6 +113,13 @@ def _names(scene: Scene, seen: NDArray[np.int64]) -> tuple[NDArray[np.int8], NDA
     return np.array(shapes, np.int8)[seen], np.array(colours, np.int8)[seen]
 
 
+def _quarters(drawn: Drawn, grid: tuple[int, int]) -> NDArray[np.int8]:
+    """See `Pool.quarters`: [rows, columns, 4] of a grid of patches."""
+    rows, columns = grid
+    _, colours = _names(drawn.scene, _seen(_shares(drawn.shown, (2 * rows, 2 * columns)), _QUARTER))
+    return colours.reshape(rows, 2, columns, 2).swapaxes(1, 2).reshape(rows, columns, 4)
+
+
 def _rest(scene: Scene, seen: NDArray[np.int64]) -> NDArray[np.float16]:
     """See `Pool.rest`: [rows, columns, 4]."""
     rows, columns = seen.shape
@@ -141,6 +150,7 @@ def make_pool(
             "shapes": _by_block(shapes),
             "colours": _by_block(colours),
             "rest": _by_block(_rest(drawn.scene, fine)),
+            "quarters": _by_block(_quarters(drawn, (rows, across))),
             "merged_shapes": merged_shapes.reshape(-1),
             "merged_colours": merged_colours.reshape(-1),
         }

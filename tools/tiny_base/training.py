@@ -64,7 +64,6 @@ class Learner:
         """One step; its losses by name."""
         rng = np.random.Generator(np.random.Philox(key=np.array([self.recipe.seed, self.step], np.uint64)))
         looking = self.step < self.recipe.looking
-        self.network.model.visual.blocks.requires_grad_(looking)
         losses = self._look(batches, rng) if looking else self._answer(batches, rng)
         torch.autograd.backward(list(losses.values()))
         for optimizer in self.optimizers:

@@ -42,7 +42,8 @@ export function reject(page) {
   const named = session.phrases.filter((phrase) => phrase.masks.some((id) => gone.includes(id)));
   const masks = Object.fromEntries(proposed.map((mask) => [mask.id, { ...mask, role: "rejected" }]));
   const phrases = Object.fromEntries(named.map((phrase) => {
-    const left = phrase.masks.filter((id) => !gone.includes(id)), goes = !left.length && phrase.proposal?.text === phrase.text;
+    const left = phrase.masks.filter((id) => !gone.includes(id)), isNamed = Object.keys(page.dialogues.without(phrase.id)).length > 0;
+    const goes = !left.length && !isNamed && phrase.proposal?.text === phrase.text;
     return [phrase.id, goes ? null : { ...phrase, masks: left, status: "new" }];
   }));
   session.mask = null;

@@ -201,8 +201,8 @@ def _things(results: list[msgspec.Raw], page: Pictured, pictures: list[str]) -> 
     for record, result, words in told:
         kind = result.type.lower()
         if result.to_name in others or result.item_index:
-            fault = RecordFault("unused-entry", "it belongs to another picture of the task, of which the first is read")
-            yield Thing(record, [], fault=fault)
+            why = RecordFault("unused-entry", "it belongs to another picture of the task, of which the first is read")
+            yield Thing(record, [], fault=why)
         elif result.from_name == NO_TARGET:
             yield Thing(record, words.texts + words.choices + words.named)
         elif kind == "textarea":

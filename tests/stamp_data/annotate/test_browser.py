@@ -296,7 +296,10 @@ def test_narrow_and_dark_with_touch(chromium: Any, served: Served) -> None:
     page.touchscreen.tap(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
     watched.saved()
     assert pixels(served.document())[60, 80]
-    touch, places = context.new_cdp_session(page), [(x, frame["y"] + frame["height"] / 2 + 80) for x in range(150, 251, 20)]
+    touch, places = (
+        context.new_cdp_session(page),
+        [(x, frame["y"] + frame["height"] / 2 + 80) for x in range(150, 251, 20)],
+    )
     watched.keys("m")
     for kind, place in (("touchStart", places[0]), *(("touchMove", place) for place in places[1:]), ("touchEnd", None)):
         points = [] if place is None else [{"x": place[0], "y": place[1]}]

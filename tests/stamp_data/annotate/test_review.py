@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from msgspec.structs import replace
 
 from stamp_data import rle
@@ -17,12 +18,16 @@ from stamp_data.annotate.change import Change
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.review import write_patch
 from stamp_data.annotate.store import Store
+from stamp_data.build.jobs import Job, run_job
+from stamp_data.build.receipt import Receipt, Workplace
+from stamp_data.executors.local import LocalExecutor
+from stamp_data.patches import read_patches
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_data.verify import verify_set
 from stamp_schemas import StampError
 from stamp_schemas.annotated import AnnotatedImage, DrawnMask, SaidPhrase
 
-from ..raw import FAST_OPTIONS, PICTURES, Command, Raw, build, one_line, picture, read_set, reasons, tree
+from ..raw import FAST, FAST_OPTIONS, PICTURES, Command, Raw, build, one_line, picture, read_set, reasons, tree
 from .making import box
 
 IMAGES, RECORDS = 8, 2
@@ -211,6 +216,31 @@ def test_only_shards_with_changed_records_are_made_anew(
     assert again.rendered == 0, "it is there already"
 
 
+class Stopping(LocalExecutor):
+    """Is interrupted after its first shard."""
+
+    def run(self, paths: Sequence[Path], place: Workplace) -> Iterator[Receipt]:
+        yield from super().run(paths[:1], place)
+        raise KeyboardInterrupt
+
+
+def test_a_stopped_build_goes_on_with_its_patch_alone(review: Review, root: Path, tmp_path: Path) -> None:
+    change_all(review)
+    patch, out = tmp_path / "fixes.jsonl", tmp_path / "out"
+    write_patch(review.folder, patch)
+    job = Job(("refcoco",), root, out, **FAST, shard_records=RECORDS, patches=(patch,))
+    executor = Stopping(1)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_job(job, executor, lambda *_: None))
+    executor.close()
+    with pytest.raises(StampError, match=r"patched with fixes.jsonl, now with none"):
+        build(root, out, shard_records=RECORDS)
+    (built,) = build(root, out, shard_records=RECORDS, patches=(patch,), workers=2)
+    assert built.rendered == IMAGES // RECORDS - 1
+    build(root, tmp_path / "fresh", shard_records=RECORDS, patches=(patch,))
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
 def test_passes_seeds_and_rounds_are_no_concern_of_a_patch(review: Review, root: Path, tmp_path: Path) -> None:
     change_all(review)
     write_patch(review.folder, tmp_path / "fixes.jsonl")
@@ -367,3 +397,19 @@ def test_bad_files_are_refused_by_name(root: Path, tmp_path: Path, stamp_data: C
     assert gone.returncode == 1 and "No such file" in one_line(gone.stderr)
     for wrong in (("patch",), ("patch", tmp_path), ("patch", tmp_path / "nowhere", "--out", bad)):
         assert stamp_data("annotate", *wrong).returncode == 2
+
+
+def test_the_example_of_the_page_is_one(tmp_path: Path) -> None:
+    """Its digests are those of the rule that stands below it, of the box and the words that they are said to be of."""
+    page = (Path(__file__).parents[3] / "docs/annotate.md").read_text(encoding="utf-8")
+    found = page[page.index('{"schema": "stamp.patch/1"') :]
+    held = json.loads(found[: found.index("```")])
+    (tmp_path / "example.jsonl").write_text(json.dumps(held))
+    ((one,),) = (patch.records.values() for patch in read_patches([tmp_path / "example.jsonl"])["refcoco-unc/val"])
+    first, second = one[0].patch.targets
+    assert np.array_equal(rle.decode(first.rle), rle.decode(box(8, 8, 40, 33)))
+    assert np.array_equal(rle.decode(second.rle), rle.decode(box(50, 30, 60, 40)))
+    counts = rle.encode(rle.decode(box(8, 8, 40, 32))).counts
+    was = blake3(f"48 64 {counts}".encode()).hexdigest()[:32]
+    assert first.was == was
+    assert one[0].patch.phrases[0].was == blake3(f"{was}\nthe cup".encode()).hexdigest()[:32]

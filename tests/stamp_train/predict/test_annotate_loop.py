@@ -33,7 +33,7 @@ SCENES = 20  # that are annotated by hand, and as many that a model proposes for
 GOOD = 0.5  # IoU
 PHRASE = "the disc"
 SMALL = ("--min-tokens", "36", "--max-tokens", "36")  # all that is added to what the page of the docs says
-PATIENCE = 300  # seconds
+PATIENCE = 900  # seconds
 RECIPE = """
 about: a few annotated scenes
 model: {start: base, precision: float32}
@@ -140,12 +140,12 @@ def decide(shown: Page, truth: dict[str, RLE]) -> None:
 
 
 def rate(folder: str, stats: dict[str, Any]) -> tuple[int, int]:
-    """Masks that were accepted unchanged, and that were fixed, of the only model."""
+    """Masks that were accepted unchanged, and that were fixed, of the only model; it may have drawn none at all."""
     (told,) = stats["folders"]
-    assert told["folder"] == folder
-    (one,) = told["proposals"].values()
-    assert one["rejected"] == one["open"] == 0
-    return one["unchanged"], one["fixed"]
+    assert told["folder"] == folder and told["statuses"] == {"accepted": told["images"]}
+    found = list(told["proposals"].values())
+    assert len(found) <= 1 and all(one["rejected"] == one["open"] == 0 for one in found)
+    return sum(one["unchanged"] for one in found), sum(one["fixed"] for one in found)
 
 
 @pytest.mark.slow
