@@ -10,19 +10,13 @@ from stamp_train.recipes import resolve
 
 from ..runs import log_of, make_shards, run
 
-# Other bytes of the sets give another order, and so another curve.
-GOLDEN = [9.242, 7.5873, 6.2025, 5.536, 4.9461, 4.7403, 5.2246, 5.3155, 4.5888, 4.4068, 3.9415, 3.6674]
+# Other bytes of the sets give another order, and so another curve; so does another base.
+GOLDEN = [10.5386, 8.1663, 6.3354, 5.7309, 4.8371, 4.1732, 3.9873, 3.8557, 3.7079, 3.1837, 3.5042, 3.4707]
 
 
 def test_the_curve_is_the_golden_one(tmp_path: Path) -> None:
     shards = make_shards(tmp_path, ("refcoco", "refcoco+", "refcocog", "grefcoco"))
-    few = [
-        "stages.0.steps=6",
-        "stages.1.steps=6",
-        "batch.dialogues=12",
-        "evaluation.records=2",
-        "model.precision=float32",
-    ]
+    few = ["stages.0.steps=12", "batch.dialogues=12", "evaluation.records=2", "model.precision=float32"]
     metrics = run(resolve("tiny", [f"data.root={shards}", *few]), tmp_path / "run")
     rows = log_of(tmp_path / "run")
     assert [row["loss"] for row in rows] == pytest.approx(GOLDEN, abs=0.03)
