@@ -68,7 +68,7 @@ def test_a_model_that_can_only_draw_says_so() -> None:
     silent: Any = SimpleNamespace(
         segment_all=lambda *_, **__: iter([SimpleNamespace(content="<|seg|>.", text=".", finish="stop")])
     )
-    with pytest.raises(StampError, match=r"^this model names nothing here; it says '\.'$"):
+    with pytest.raises(StampError, match=r"^this model names nothing here; it says '\.'"):
         Proposer(silent).describe(np.asarray(scene()))
 
 
