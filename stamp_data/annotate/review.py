@@ -158,8 +158,8 @@ class _RecordReview:
             for one in self._record.targets
             if one.id in used and self._review.is_redrawn(one.mask)
         ]
-        targets = [*redrawn, *self._added.values()]
-        return RecordPatch(PATCH_SCHEMA, self._record.set, self._record.record, targets, phrases)
+        changed = [*redrawn, *self._added.values()]
+        return RecordPatch(PATCH_SCHEMA, self._record.set, self._record.record, changed, phrases)
 
     def _aim(self, phrase: SaidPhrase) -> list[str]:
         """The one target that a phrase names now, [] if it names nothing: of the record, or a new one."""
@@ -170,7 +170,7 @@ class _RecordReview:
         key = tuple(sorted(phrase.masks))
         if key not in self._added:
             masks = [self._review.masks[name] for name in key]
-            taken = {one.id for one in [*self._record.targets, *self._added.values()]}
+            taken = {target.id for target in self._record.targets} | {one.id for one in self._added.values()}
             categories = [name for mask in masks for name in mask.categories]
             self._added[key] = TargetChange(
                 next(_unused(taken)),

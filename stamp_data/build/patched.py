@@ -54,10 +54,10 @@ class Patching:
             changed = {index: (info.rle if info.area else None, ignored) for index, info in self.made.items()}
         end = len(self.annotation.targets)
         for one in patch.targets:
-            mask = self._mask(one.rle, f"target {one.id}")
+            drawn = self._mask(one.rle, f"target {one.id}")
             index = self._place(one, places, end)
             ignore = ignored if patch.ignore is not None or not one.was else self.made[index].ignore_rle
-            changed[index] = mask, ignore
+            changed[index] = drawn, ignore
             if not one.was:
                 targets[index] = Target(one.id, [], [*one.instances] or [one.id], [*one.categories])
                 end += 1

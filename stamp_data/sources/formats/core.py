@@ -244,7 +244,8 @@ class FormatSource(Source):
         others = naming.others(targets) if self.reading.others else []
         dialogues = list(_written(page.talks, requests, file, rejects))
         if dialogues:
-            make_unique([*requests, *dialogues])
+            asking: list[Request | Written] = [*requests, *dialogues]
+            make_unique(asking)
         where = file, page.record
         made = Annotation(identity, where, image, targets, requests, others=others, dialogues=dialogues)
         return made if requests or dialogues else None
