@@ -17,13 +17,13 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup  ## the whole job on synthetic scenes, with a small training
 	rm -rf demo
-	$(BIN)/stamp-data synth demo/playground --images 6000
+	$(BIN)/stamp-data synth demo/playground --images 2400
 	$(BIN)/stamp-data build all --root demo/playground --out demo/shards --passes 2 --min-tokens 4 --max-tokens 48
 	$(BIN)/stamp-data verify demo/shards
 	$(BIN)/stamp-data inspect demo/shards
 	$(BIN)/stamp-data inspect demo/shards --html demo/gallery.html
 	CUDA_VISIBLE_DEVICES= $(BIN)/stamp-train run tiny --processes 2 --set data.root=demo/shards --out demo/run --json > demo/results.json
-	$(BIN)/stamp-train eval demo/run demo/shards/refcoco-unc/val --upsampling guided --out demo/evaluation
+	$(BIN)/stamp-train eval demo/run demo/shards/refcoco-unc/val --out demo/evaluation
 	cat demo/results.json
 
 # What the test of pages for everybody asks: for tests alone, no copy lies here. Without npm or a network that test is skipped.

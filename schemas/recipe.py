@@ -145,16 +145,12 @@ class Batch(Part, frozen=True):
 
 
 class Optimizer(Part, frozen=True):
-    """How weights are moved. A stage begins a new schedule.
+    """How AdamW moves the weights. A stage begins a new schedule.
 
-    learning_rate, betas, weight_decay: as of AdamW. schedule: after the warm-up, falling to 0 or staying. kind: `adamw`, or
-    `muon` for all matrices of the layers and AdamW for the rest: small networks from random weights learn in fewer steps.
-    adamw_ratio: of the latter's learning rate to `learning_rate`. clip: largest norm of the gradient. warmup: fraction of each
-    stage's steps.
+    learning_rate, betas, weight_decay: as of AdamW. schedule: after the warm-up, falling to 0 or staying. clip: largest norm of
+    the gradient. warmup: fraction of each stage's steps.
     """
 
-    kind: Literal["adamw", "muon"] = "adamw"
-    adamw_ratio: Above = 1.0
     learning_rate: Above = 3e-5
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: Amount = 0.0
@@ -173,15 +169,13 @@ class SetUse(Part, frozen=True):
 class Stage(Part, frozen=True):
     """A stretch of training with a schedule and an optimizer of its own; it continues the weights of the one before.
 
-    Its length is either `epochs` or `steps`. name: in the log. epochs: passes over its sets. steps: of the optimizer. schedule:
-    instead of the optimizer's.
+    Its length is either `epochs` or `steps`. name: in the log. epochs: passes over its sets. steps: of the optimizer.
     """
 
     name: str
     sets: Annotated[list[SetUse], msgspec.Meta(min_length=1)]
     epochs: Amount = 0.0
     steps: Count = 0
-    schedule: Literal["", "linear", "constant"] = ""
 
     def __post_init__(self) -> None:
         if (self.epochs > 0) == (self.steps > 0):
@@ -244,8 +238,6 @@ class Recipe(Part, frozen=True, kw_only=True):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("two stages have the same name")
-        if self.optimizer.kind == "muon" and self.engine != "ddp":
-            raise ValueError(f"optimizer.kind muon needs whole matrices, which engine {self.engine} cuts up; use ddp")
         if self.deepspeed and self.engine != "deepspeed":
             raise ValueError(f"deepspeed: {self.deepspeed} is of no use to engine {self.engine}; set engine: deepspeed")
         if self.saving.best and not (self.evaluation.sets and self.evaluation.every):

@@ -16,13 +16,12 @@ from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
-from transformers.core_model_loading import WeightRenaming
 
 from stamp_train.attention import ATTENTION_NAME, AttentionPlan, make_plan, register
 from stamp_train.backbones.contract import Backbone
 from stamp_train.backbones.pictures import pictures
 from stamp_train.backbones.registry import backbone_of
-from stamp_train.methods import RENAMED, settings_of
+from stamp_train.methods import settings_of
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.document import MERGE
 from stamp_train.sequence.errors import StampModelError
@@ -47,8 +46,7 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         # Published files have other names than transformers' own classes, which rename them by their name, and would leave a
         # subclass with random weights and a warning.
         mapping = get_checkpoint_conversion_mapping(base.__name__) or []  # type: ignore[no-untyped-call]
-        older = [WeightRenaming(before, now) for before, now in RENAMED.items()]
-        register_checkpoint_conversion_mapping(cls.__name__, [*mapping, *older], overwrite=True)
+        register_checkpoint_conversion_mapping(cls.__name__, mapping, overwrite=True)
 
     def __init__(self, config: Any) -> None:
         self._check_config(config)
@@ -103,14 +101,12 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         device = embeds.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else embeds.dtype
         plan = make_plan(inputs.structure, attention, dtype)
-        earlier = self.training and bool(self.classifier.wants_earlier)
-        found = self.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=earlier)
+        found = self.run_language(inputs, features, plan, embeds=embeds)
         states, rows = found.last_hidden_state[0], inputs.mask_rows
-        before = found.hidden_states[-2][0][rows] if earlier else None
         text = states[inputs.text_rows]
         return Outputs(
             text_logits=self.lm_head(text),
-            read=self.read_out(inputs.masks, states[rows], features, inputs.feature_rows[rows], before, text),
+            read=self.read_out(inputs.masks, states[rows], features, inputs.feature_rows[rows], text),
             masks=inputs.masks,
             backend=plan.name,
         )
@@ -209,18 +205,15 @@ class StampModel(PreTrainedModel if TYPE_CHECKING else object):  # type: ignore[
         states: Tensor,
         features: ImageFeatures,
         feature_rows: Tensor | None = None,
-        earlier: Tensor | None = None,
         text: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """What the method's readout makes of final states [R, H] of the rows that it reads; see `Reading`."""
         if feature_rows is None:
             feature_rows = torch.full((len(states),), -1, device=states.device)
-        vision, language = self.model.visual, self.model.language_model
-        words = None if text is None else self.lm_head
-        reading = Reading(
-            states, feature_rows, tuple(masks), features, language, earlier, vision.merger, text=text, words=words
+        words, merger = None if text is None else self.lm_head, self.model.visual.merger
+        found: dict[str, Tensor] = self.classifier(
+            Reading(states, feature_rows, tuple(masks), features, merger, text, words)
         )
-        found: dict[str, Tensor] = self.classifier(reading)
         return found
 
     def _initialize_weights(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:

@@ -53,9 +53,6 @@ def plain(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
 
 
 def recipe_of(recipe: str, overrides: Sequence[str], name: str, seed: int) -> Resolved:
-    """The recipe of one run: that of all with the variant's method, whole, and a seed.
-
-    Nothing of the recipe's own `method:` is left, so that no method has tricks that others lack. UsageFault: as `plain`.
-    """
+    """The recipe of one run: that of all with a seed, and the variant's method for its own. UsageFault: as `plain`."""
     own = [f"method={json.dumps(VARIANTS[name])}", f"seed={seed}"]
     return replace(resolve(recipe, [*overrides, *own]), name=f"{name}-seed-{seed}")

@@ -47,7 +47,6 @@ def _faults(recipe: Recipe) -> Iterator[StampError]:
         yield from _told("model.tokenizer", lambda: _check_start(model.tokenizer, check_tokenizer))
     if model.tuning == "lora":
         yield from _told("model.lora.style", lambda: _check_lora(recipe))
-    yield from _told("method", lambda: recipe.method.check_training(tower_learns=model.tower_learns))
     yield from _told("model.attention", lambda: check_attention(model))
 
 

@@ -34,20 +34,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Settings that `stamp-train compare` calls by a name."""
 DEFAULT = "stamp"  # of recipes and checkpoints that name none
-# Names of weights in older checkpoints, as patterns -> what they are called now.
-RENAMED = {"^namer": "classifier.namer"}
-# Keys of older recipes -> where they stand now, and the value with which they say nothing.
-MOVED: dict[str, tuple[str, Any]] = {
-    "model.head": ("method.head", None),
-    "model.mask_positions": ("method.mask_positions", None),
-    "model.head_width": ("method.head_width", None),
-    "loss": ("method.loss", None),
-    "model.head_words": ("method.demo.head_words", 0),
-    "model.scratch.near": ("method.demo.near", False),
-    "model.scratch.readout": ("method.demo.readout", 1.0),
-    "model.freeze_patches": ("method.demo.freeze_patches", False),
-    "naming": ("method.demo.naming", 0.0),
-    "early": ("method.demo.early", 0.0),
+# Keys of older recipes -> where they stand now.
+MOVED = {
+    "model.head": "method.head",
+    "model.mask_positions": "method.mask_positions",
+    "model.head_width": "method.head_width",
+    "loss": "method.loss",
+}
+# Keys of older recipes that are no more -> the value with which they said nothing.
+GONE: dict[str, Any] = {
+    "model.head_words": 0,
+    "model.scratch.near": False,
+    "model.scratch.readout": 1.0,
+    "model.freeze_patches": False,
+    "naming": 0.0,
+    "early": 0.0,
+    "method.demo": None,
 }
 
 
@@ -83,6 +85,8 @@ def settings_of(config: Any) -> Settings:
     name = stored.get("name", DEFAULT) if isinstance(stored, dict) else DEFAULT
     try:
         return settings_type(name).of_stored(stored)
+    except StampModelError:
+        raise
     except UsageFault as fault:
         raise StampModelError(fault.message, where="stamp.name", fix=fault.hint) from None
     except (msgspec.ValidationError, TypeError, ValueError) as fault:

@@ -73,16 +73,13 @@ class Settings(Part, frozen=True):
         """The method with these settings; torch is imported only here."""
         raise NotImplementedError  # every method has its own; a Struct cannot be abstract
 
-    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002 - of no use to most methods
-        """Settings of a new network, with what they have to know of the records that it will be trained on."""
-        return self
-
     def sized(self) -> Self:
-        """As `complete`, but only with what says how large the network is; no record is read."""
+        """With what says how large the network is."""
         return self
 
-    def check_training(self, *, tower_learns: bool) -> None:
-        """UsageFault where the method's training takes a vision tower that learns, and it does not; a dry run asks too."""
+    def complete(self) -> Self:
+        """Settings of a new network: see `sized`; UsageFault where it could not be made."""
+        return self.sized()
 
     def over(self, network: Self) -> Self:
         """The settings of a network that exists, trained as these say."""
@@ -148,10 +145,6 @@ class Method(ABC):
     @abstractmethod
     def label(self, record: Record, target: int, grid: Grid, stored: Label | None) -> Label:
         """What is learned for a target. grid: merged patches. stored: coverage of that grid, where the record has it."""
-
-    def image_label(self, record: Record, grid: Grid) -> Tensor | None:  # noqa: ARG002 - of no use to most methods
-        """What is learned for an image, one row per anything; all images of a sequence have it, or none."""
-        return None
 
     def write(self, label: Label, expression: str) -> str | None:  # noqa: ARG002 - of no use to most methods
         """The text that stands for a `<|seg|>` of a true answer; None: the token itself."""
@@ -221,10 +214,7 @@ class Method(ABC):
     def losses(self, outputs: Outputs, targets: Targets) -> Losses:
         """name -> (sum, count), `text` among them; weights are in the sums, names and counts are those of `counts`."""
 
-    def begin(self, network: nn.Module) -> None:  # noqa: B027 - most methods leave random weights as they are
-        """Change the weights of a network that are all random, in place."""
-
-    def begin_readout(self, readout: Readout, records: Callable[[], Iterable[Record]]) -> None:  # noqa: B027 - likewise
+    def begin_readout(self, readout: Readout, records: Callable[[], Iterable[Record]]) -> None:  # noqa: B027 - of no use to most methods
         """Give a readout whose weights are random others, in place: of a file that the settings name, or fitted to records."""
 
     def open_sets(self, sets: Sequence[SetIndex]) -> None:  # noqa: B027 - likewise

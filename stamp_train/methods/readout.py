@@ -10,9 +10,8 @@ from stamp_train.sequence.inputs import Reading
 
 
 class Readout(nn.Module):
-    """Reads states. wants_earlier: while it is trained, it is given those of a layer earlier too. sees: asks for pictures."""
+    """Reads states. sees: asks for pictures."""
 
-    wants_earlier: bool = False
     sees: bool = False
 
     def forward(self, reading: Reading) -> dict[str, Tensor]:

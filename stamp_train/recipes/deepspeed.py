@@ -98,7 +98,7 @@ def _check_recipe(given: dict[str, Any], recipe: Recipe, name: str) -> None:
         "gradient_clipping": (optimizer.clip, "optimizer.clip", optimizer.clip),
         "bf16.enabled": (precision == "bf16", "model.precision", precision),
         **dict.fromkeys(_OTHER_PRECISIONS, (False, "model.precision", precision)),
-        "optimizer.type": ("AdamW", "optimizer.kind", optimizer.kind),
+        "optimizer.type": ("AdamW", "optimizer", "AdamW"),
         "scheduler.type": (_SCHEDULERS[optimizer.schedule], "optimizer.schedule", optimizer.schedule),
     }
     for path, (right, ours, value) in decided.items():

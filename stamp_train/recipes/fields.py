@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -35,12 +34,8 @@ def choices_at(kind: Any, path: Path) -> tuple[Any, ...]:
 
 
 def _bare(kind: Any) -> Any:
-    """Without `Annotated`, and without None beside it."""
-    if get_origin(kind) is Annotated:
-        return get_args(kind)[0]
-    if get_origin(kind) is UnionType and len(others := [one for one in get_args(kind) if one is not type(None)]) == 1:
-        return others[0]
-    return kind
+    """Without `Annotated`."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def check_keys(values: Values, kind: Any) -> None:

@@ -1,54 +1,77 @@
-"""Keys of older recipes and run folders, put where they stand now."""
+"""Keys of older recipes and run folders: put where they stand now, or refused where they are no more."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from stamp_schemas import UsageFault
+from stamp_train.methods import GONE as GONE_FROM_METHODS
 from stamp_train.methods import MOVED as MOVED_TO_METHODS
 from stamp_train.recipes.source import Path, Values, dotted
 
-MOVED: dict[str, tuple[str, Any]] = {
+MOVED = {
     **MOVED_TO_METHODS,
-    "optimizer.rest": ("optimizer.adamw_ratio", None),
-    "data.max_bad_share": ("data.max_bad_ratio", None),
-    "evaluation.pictures": ("evaluation.images", None),
+    "data.max_bad_share": "data.max_bad_ratio",
+    "evaluation.pictures": "evaluation.images",
 }
-"""Older key -> where it stands now, and the value with which it says nothing."""
+"""Older key -> where it stands now."""
+GONE: dict[str, Any] = {
+    **GONE_FROM_METHODS,
+    "optimizer.kind": "adamw",
+    "optimizer.adamw_ratio": 1.0,
+    "optimizer.rest": 1.0,
+    "stages.*.schedule": "",
+}
+"""Key that is no more -> the value with which it said nothing; the star is for any place of a list."""
 
 
 def moved(path: Path) -> Path:
-    """Where a key stands now."""
-    new, _ = MOVED.get(dotted(path), (dotted(path), None))
-    return tuple(new.split("."))
+    """Where a key of a call stands now; UsageFault if it is no more."""
+    parts = ["*" if part.isdecimal() else part for part in path]
+    for end in range(len(parts)):
+        if dotted(tuple(parts[: end + 1])) in GONE:
+            raise _gone(path, "--set")
+    return tuple(MOVED.get(dotted(path), dotted(path)).split("."))
 
 
 def move_keys(values: Values) -> None:
-    """Move what stands under older keys, with where it was written; what says nothing is left out.
+    """Move what stands under older keys, with where it was written, and leave out those that are no more and say nothing.
 
-    Raises UsageFault if the new key is given as well.
+    Raises UsageFault if the new key is given as well, or if a key that is no more says something.
     """
-    for old, (new, silent) in MOVED.items():
+    for path in list(values.origins):
+        pattern = dotted(tuple("*" if part.isdecimal() else part for part in path))
+        section = _section(values.tree, path[:-1]) if pattern in GONE else None
+        if section is not None and section.pop(path[-1]) != GONE[pattern]:
+            raise _gone(path, values.where(path))
+    if _section(values.tree, ("model", "scratch")) == {}:
+        del values.tree["model"]["scratch"]
+    for old, new in MOVED.items():
         before, after = tuple(old.split(".")), tuple(new.split("."))
         section = _section(values.tree, before[:-1])
         if section is None or before[-1] not in section:
             continue
         where = values.where(before)
         value = section.pop(before[-1])
-        if value == silent or str(value).lower() == str(silent).lower():
-            continue
         if (at := _section(values.tree, after[:-1])) and after[-1] in at:
             raise UsageFault(f"{where}: {old} is {new} now, which is given too", f"leave {old} out")
         _put(values.tree, after, value)
         values.origins[after] = where
-    scratch = _section(values.tree, ("model", "scratch"))
-    if scratch == {}:
-        del values.tree["model"]["scratch"]
+
+
+def _gone(path: Path, where: str) -> UsageFault:
+    return UsageFault(
+        f"{where}: {dotted(path)} is gone, with all that only networks with random weights used",
+        "leave it out and begin a new run; one that has it goes on in the version that began it",
+    )
 
 
 def _section(tree: Any, path: Path) -> dict[str, Any] | None:
     for part in path:
-        tree = tree.get(part) if isinstance(tree, dict) else None
+        if isinstance(tree, list) and part.isdecimal():
+            tree = tree[int(part)]
+        else:
+            tree = tree.get(part) if isinstance(tree, dict) else None
     return tree if isinstance(tree, dict) else None
 
 

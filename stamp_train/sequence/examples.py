@@ -39,14 +39,12 @@ class ImageExample:
     """An image with all its dialogues, at least one; without pixels, dialogues in text alone.
 
     pixel_values: float [patches, channels * time * height * width of one], see `StampProcessor.images`. grid_thw: patches in
-    (time, height, width) before the 2x2 merge. label: what the method learns of the image; all images of a sequence have it or
-    none.
+    (time, height, width) before the 2x2 merge.
     """
 
     dialogues: Sequence[DialogueExample]
     pixel_values: Tensor | None = None
     grid_thw: tuple[int, int, int] | None = None
-    label: Tensor | None = None
 
     def check(self) -> None:
         """Refuse what no layout can take.

@@ -75,8 +75,8 @@ class Targets:
 
     text_ids: int64 [T], the next token after each of `StampInputs.text_rows`. text_weights: float32 [T]; a token of a shared
     prefix counts once for each dialogue that shares it. labels: what the method learns for all masks, rows one below another.
-    mask_of: int64 [rows], the mask that each of them belongs to. masks: their number. image_labels: what it learns of images.
-    sizes: of each mask's label, see `TokenSequence.learn`.
+    mask_of: int64 [rows], the mask that each of them belongs to. masks: their number. sizes: of each
+    mask's label, see `TokenSequence.learn`.
     """
 
     text_ids: Tensor
@@ -84,7 +84,6 @@ class Targets:
     labels: Tensor
     mask_of: Tensor
     masks: int
-    image_labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     sizes: tuple[tuple[int, ...], ...] = ()
 
     def to(self, device: torch.device | str) -> Targets:
@@ -133,18 +132,15 @@ class Reading:
     """What a readout is given: R states, of the masks one after another.
 
     states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has.
-    features: of the images. language: the language model, for its embeddings and its norm. earlier: [R, H], states a layer
-    earlier and before any norm, for readouts with `wants_earlier`, while they are trained. merger: the vision tower's, which
-    makes tokens [n, H] of patches [4n, E], such as those of `ImageFeatures.patches`. text: [T, H], states of
-    `StampInputs.text_rows`, and words: what makes logits [n, V] of states [n, H]; both in whole sequences, not in generation.
+    features: of the images. merger: the vision tower's, which makes tokens [n, H] of patches [4n, E], such as those of
+    `ImageFeatures.patches`. text: [T, H], states of `StampInputs.text_rows`, and words: what makes logits [n, V] of states
+    [n, H]; both in whole sequences, not in generation.
     """
 
     states: Tensor
     feature_rows: Tensor
     masks: tuple[MaskPlace, ...]
     features: ImageFeatures
-    language: Any
-    earlier: Tensor | None = None
     merger: Any = None
     text: Tensor | None = None
     words: Callable[[Tensor], Tensor] | None = None

@@ -105,7 +105,6 @@ class _Packing:
         self.text_weights: list[float] = []
         self.pixel_values: list[Tensor] = []
         self.grids: list[tuple[int, int, int]] = []
-        self.image_labels: list[Tensor] = []
         self.features = self.documents = 0
         self.names: list[str] = []
         self.truncated: list[str] = []
@@ -138,8 +137,6 @@ class _Packing:
         if groups and image.pixel_values is not None and image.grid_thw is not None and grid is not None:
             self.pixel_values.append(image.pixel_values)
             self.grids.append(image.grid_thw)
-            if image.label is not None:
-                self.image_labels.append(image.label)
             self.features += grid[0] * grid[1]
 
     def spell(self, example: DialogueExample) -> DialogueExample:
@@ -278,7 +275,6 @@ class _Packing:
             mask_of=torch.arange(len(labels)).repeat_interleave(sizes),
             masks=len(labels),
             sizes=tuple(self.sequence.sizes),
-            image_labels=torch.cat([torch.zeros(0, dtype=torch.int64), *self.image_labels]),
         )
         return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated), tuple(self.dropped))
 

@@ -51,7 +51,7 @@ class ExampleMaker:
         grid = merged_grid(grid_thw)
         labels = {target: self._label(parsed, target, grid) for one in chosen for target in one.targets}
         examples = [_example(record, one, labels) for one in chosen]
-        return ImageExample(examples, pixels, grid_thw, self._method.image_label(record, grid))
+        return ImageExample(examples, pixels, grid_thw)
 
     def _label(self, parsed: Parsed, target: int, grid: tuple[int, int]) -> Label:
         stored = None if parsed.labels is None else parsed.labels[target]

@@ -188,9 +188,9 @@ class Run:
         self.heart.beat()  # the batch is there
         began, done, settings = time.perf_counter(), self.progress, self.recipe.optimizer
         stage = self.recipe.stages[done.stage]
-        rate = learning_rate(settings, done.stage_step, self.stage_steps[done.stage], stage.schedule)
+        rate = learning_rate(settings, done.stage_step, self.stage_steps[done.stage])
         for group in optimizer.param_groups:
-            group["lr"] = rate * group["ratio"]
+            group["lr"] = rate
         seed_step(self.recipe.seed, done.step, self.accelerator.process_index)
         number = done.step + 1
         result = self.steps.gradients(batch.packs, settings.clip, f"step {number} ({batch.digest})")

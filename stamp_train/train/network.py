@@ -61,7 +61,6 @@ def _prepare(network: Any, recipe: Recipe, where: Path) -> None:
             f"{where}: a checkpoint of method {its.name}, the recipe's is {recipe.method.name}",
             f"--set method={its.name}, or begin with a base model",
         )
-    recipe.method.check_training(tower_learns=recipe.model.tower_learns)
     network.method = recipe.method.over(its).method()
     network.method.prepare(network)
 
@@ -78,10 +77,9 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
         check_rows(network, processor.chat)
         return network, processor
     if model.preset:
-        tokenizer, method = new_tokenizer(recipe), recipe.method.complete(lambda: records_of(recipe))
+        tokenizer, method = new_tokenizer(recipe), recipe.method.complete()
         network = build_random(model, tokenizer, method, recipe.seed, dtype)
         method.method().begin_readout(network.classifier, lambda: records_of(recipe))
-        network.method.begin(network)
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)
         return network, StampProcessor(tokenizer, images, network.backbone)
     folder = start_folder(recipe, checkpoint)
@@ -129,7 +127,7 @@ def _open_start(folder: Path, recipe: Recipe, tokenizer: Any, dtype: torch.dtype
     """A checkpoint as it is; a base model with a new readout, and rows for the tokens that its tokenizer lacks."""
     new_ids = add_tokens(tokenizer, recipe.method.tokens)
     if is_base(folder):
-        method = recipe.method.complete(lambda: records_of(recipe))
+        method = recipe.method.complete()
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)  # the readout is drawn at random
             network = start_from(folder, method, dtype=dtype)

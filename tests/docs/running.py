@@ -39,7 +39,7 @@ ADDED = {
     "stamp-data build all": "--min-tokens 4 --max-tokens 16 --workers 1",
     "stamp-data build annotations": "--min-tokens 4 --max-tokens 16 --workers 1",
     "stamp-data verify": "--workers 1",
-    "stamp-train run tiny": "--set stages.0.steps=1 --set stages.1.steps=1 --set batch.dialogues=6 --set evaluation.records=2",
+    "stamp-train run tiny": "--set stages.0.steps=1 --set batch.dialogues=6 --set evaluation.records=2",
     "stamp-train run stamp-2b": "--set model.start= --set model.preset=tiny",  # no published weights are at hand
     "stamp-train run own.yaml": "--set stages.0.epochs=0.1 --set data.min_tokens=4 --set data.max_tokens=16",
     "--launcher slurm": "--print-script",  # there is no Slurm

@@ -47,7 +47,7 @@ class Halves(TorchDispatchMode):
         return given
 
 
-def main(shards: Path, out: Path) -> dict[str, dict[str, int]]:
+def main(recipe: Path, shards: Path, out: Path) -> dict[str, dict[str, int]]:
     torch.set_num_threads(1)
     found = {}
 
@@ -56,13 +56,13 @@ def main(shards: Path, out: Path) -> dict[str, dict[str, int]]:
             act()
         found[name] = dict(halves.found)
 
-    few = ["stages.0.steps=2", "stages.1.steps=1", "batch.dialogues=6", "evaluation.records=2"]
+    few = ["stages.0.steps=2", "stages.1.steps=1", "batch.dialogues=6", "evaluation.records=2", "model.precision=bf16"]
     sets = [
         f"data.root={shards}",
         "stages.1.sets=[{set: refcoco-unc/train}]",
         "stages.0.sets=[{set: refcoco-unc/train}]",
     ]
-    tiny = resolve("tiny", [*sets, *few, "evaluation.sets=[refcoco-unc/val]"])
+    tiny = resolve(str(recipe), [*sets, *few, "evaluation.sets=[refcoco-unc/val]"])
     counted("a product, to see that it is counted", lambda: torch.ones(2, 2).bfloat16() @ torch.ones(2, 2).bfloat16())
     counted("run", lambda: Run(tiny, out / "run", score=held_out_score(tiny.recipe, out / "run")).train())
     model, processor = load_folder(out / "run/final")
@@ -70,9 +70,8 @@ def main(shards: Path, out: Path) -> dict[str, dict[str, int]]:
         part.save_pretrained(out / "half")
     counted("predict", lambda: predict(out / "half"))
     counted("export", lambda: export(out / "half", out / "exported"))
-    lora = ["model.tuning=lora", "model.lora.rank=2", "model.preset=", f"model.start={out / 'half'}", "model.shape={}"]
-    lora += ["optimizer.kind=adamw", "method.demo=null", "model.vocabulary=0"]
-    adapted = resolve("tiny", [*sets, *few, "evaluation.sets=[]", *lora])
+    lora = ["model.tuning=lora", "model.lora.rank=2", "model.preset=", f"model.start={out / 'half'}"]
+    adapted = resolve(str(recipe), [*sets, *few, "evaluation.sets=[]", *lora])
     counted("LoRA run", lambda: Run(adapted, out / "lora").train())
     counted("LoRA checkpoint", lambda: predict(next((out / "lora/checkpoints").iterdir())))
     return found

@@ -6,15 +6,14 @@ from typing import Any
 
 from stamp_train.methods.stamp.losses import LOSSES
 from stamp_train.methods.stamp.method import Stamp
-from stamp_train.methods.stamp.settings import Demo, StampSettings
+from stamp_train.methods.stamp.settings import StampSettings
 
 PUBLISHED = StampSettings.of_stored(None)
 
 
 def settings(head: str = "fine", **others: Any) -> StampSettings:
-    """Settings; those of the demo by their names."""
-    demo = {name: others.pop(name) for name in Demo.__struct_fields__ if name in others}
-    return StampSettings(head=head, demo=Demo(**demo) if demo else None, **others)  # type: ignore[arg-type]
+    """Settings, the readout's kind first."""
+    return StampSettings(head=head, **others)  # type: ignore[arg-type]
 
 
 def stamp(side: int = 4, loss: str = "default", **others: Any) -> Stamp:

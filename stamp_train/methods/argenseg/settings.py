@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
-from stamp_schemas import Record, UsageFault
+from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Positive
 from stamp_schemas.record import SEG
 from stamp_train.methods.contract import Method, Settings
@@ -74,7 +74,7 @@ class ArgensegSettings(Settings, frozen=True, tag_field="name", tag="argenseg"):
 
         return Argenseg(self)
 
-    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002 - the readout is fitted, not the settings
+    def complete(self) -> Self:
         """See `sized`; UsageFault for a codec whose weights no file holds."""
         if self.codec == "var" and not self.file:
             raise UsageFault(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
-from stamp_schemas import Record, UsageFault
+from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Amount, Positive
 from stamp_train.methods.contract import Method, Settings
 
@@ -50,10 +49,6 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
         from stamp_train.methods.embedding.method import Embedding
 
         return Embedding(self)
-
-    def complete(self, records: Callable[[], Iterable[Record]]) -> Self:  # noqa: ARG002 - needs none
-        """See `sized`."""
-        return self.sized()
 
     def sized(self) -> Self:
         """With the shape of the SAM that is named; UsageFault if there is none."""

@@ -50,12 +50,6 @@ def test_recipes_of_variants_differ_in_method_and_seed_alone(recipe: str, name: 
             assert getattr(own, field) == getattr(shared, field), field
 
 
-def test_tricks_that_one_method_alone_has_are_left_out() -> None:
-    """`tiny` has them under `method:`, which the variant's takes the place of."""
-    assert plain("tiny").recipe.method.demo is not None
-    assert recipe_of("tiny", [], "stamp-fine", 0).recipe.method.demo is None
-
-
 def test_a_comparison_sets_the_method_itself() -> None:
     for override in ("method.head=patch", "method=text4seg"):
         with pytest.raises(UsageFault, match="sets the method itself"):

@@ -73,8 +73,8 @@ def test_what_an_adapter_trains_is_what_peft_would_train() -> None:
 
     from stamp_train.backbones.presets import build_preset
 
-    overrides = ["model.tuning=lora", "model.lora.rank=3", "model.shape={}", "method.demo=null", "model.vocabulary=0"]
-    recipe = resolve("tiny", overrides).recipe
+    overrides = ["model.start=", "model.preset=tiny", "model.tuning=lora", "model.lora={rank: 3}"]
+    recipe = resolve("stamp-2b", overrides).recipe
     network, _ = build_preset("tiny")
     adapted = get_peft_model(network, lora_config(network, [1, 2], rank=3))
     sizes = {name: weight.numel() for name, weight in adapted.named_parameters() if weight.requires_grad}
@@ -191,12 +191,6 @@ def test_a_hint_belongs_to_the_key_at_fault(shards: Path, tmp_path: Path) -> Non
         dry_run(start, device("cpu"), 1)
     assert fault.value.message.startswith("model.start: ./nowhere: ")
     assert fault.value.hint.startswith("give the folder of a model")
-
-
-@pytest.mark.parametrize("change", ["model.tuning=lora", "model.freeze_vision=true"])
-def test_a_dry_run_sees_what_the_method_cannot_be_trained_with(change: str, shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageFault, match="method: naming trains the vision tower"):
-        dry_run(small(shards, tmp_path, "method.demo.naming=1", change), device("cpu"), 1)
 
 
 def test_a_dry_run_sees_a_picture_that_no_pack_holds(shards: Path, tmp_path: Path) -> None:

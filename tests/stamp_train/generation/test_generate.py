@@ -41,7 +41,6 @@ from ..stamping import PUBLISHED
 FORMS = {
     "patch": ("tiny", PUBLISHED),
     "fine": ("tiny", stamping.settings()),
-    "words": ("tiny", stamping.settings(head_words=5)),
     "qwen2.5": ("qwen2.5-tiny", stamping.settings()),
     "qwen3": ("qwen3-tiny", stamping.settings()),
     "qwen3 without deepstack": ("qwen3-tiny", stamping.settings(deepstack=False)),
@@ -62,8 +61,6 @@ def lively(form: str) -> SimpleNamespace:
         for weight in model.model.parameters():
             weight.mul_(4 if weight.ndim > 1 else 1)
         model.lm_head.weight.normal_()
-        if stamp.demo:
-            model.classifier.places.place.weight.normal_()  # zero at the start: words would make no difference
     model.generation_config.eos_token_id = processor.chat.control["<|im_end|>"]
     generator = StampGenerator(model, processor)
     images = images_of(processor.backbone.patch)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +12,9 @@ from torch import Tensor
 
 from stamp_train.backbones.presets import build_preset
 from stamp_train.methods.patches import grid_to_patches, patches_to_grid
-from stamp_train.methods.stamp.demo.heads import HelpedFine, mean_words
 from stamp_train.methods.stamp.heads import FineHead, PatchHead
-from stamp_train.sequence.document import Document, Grid, Seg
-from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Reading
+from stamp_train.sequence.document import Grid
+from stamp_train.sequence.inputs import ImageFeatures, Reading
 from stamp_train.sequence.layout import Layout
 
 from ..stamping import PUBLISHED, settings
@@ -54,54 +52,8 @@ def fine_head(hidden: int, vision: int) -> FineHead:
 def read(head: FineHead, states: Tensor, vision: Tensor) -> Tensor:
     """Logits of states, each with the features of its own patch."""
     features = ImageFeatures(torch.zeros(0), vision)
-    found: Tensor = head(Reading(states, torch.arange(len(states)), (), features, None))["mask"]
+    found: Tensor = head(Reading(states, torch.arange(len(states)), (), features))["mask"]
     return found
-
-
-def test_words_lead_to_places_on_any_grid() -> None:
-    """Taught on one grid what two words mean, the readout knows it on others."""
-    torch.manual_seed(0)
-    head = HelpedFine(16, 8, settings(head_width=12, head_words=1))
-    table = torch.nn.Embedding(2, 16).requires_grad_(False)  # of "left" and "top", say
-    language = SimpleNamespace(embed_tokens=table)
-
-    def logits(grid: Grid) -> Tensor:
-        """[2, rows, columns]: a mask for each word; states and features are the same everywhere."""
-        count = 2 * grid[0] * grid[1]
-        features = ImageFeatures(torch.zeros(0), torch.ones(count, 4, 8))
-        masks = tuple(MaskPlace(Seg("", Document(1, (), grid), 1, [word], 1), count // 2) for word in (0, 1))
-        reading = Reading(torch.ones(count, 16), torch.arange(count), masks, features, language)
-        return head(reading)["mask"].mean(1).reshape(2, *grid)
-
-    def wanted(grid: Grid) -> Tensor:
-        rows, columns = torch.meshgrid(*(torch.arange(n) < n / 2 for n in grid), indexing="ij")
-        return torch.stack([columns, rows])
-
-    optimizer = torch.optim.Adam(head.parameters(), 0.02)
-    for _ in range(150):
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits((4, 6)), wanted((4, 6)).float())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    for grid in ((6, 4), (8, 8), (2, 10)):
-        assert torch.equal(logits(grid) > 0, wanted(grid))
-
-
-@pytest.mark.parametrize("grids", [[], [((2, 3), [0, 1]), ((3, 2), [1])]])
-def test_words_are_the_mean_of_their_embeddings(images_of: Callable[..., Any], grids: Any) -> None:
-    model, processor = build_preset("tiny", method=settings(head_words=4))
-    batch = Layout(processor.chat, model.method)(
-        images_of([*grids, (None, [2])], side=4)
-    )  # the last one has no picture, hence no mask
-    ids, table = batch.inputs.input_ids[0].tolist(), model.model.language_model.embed_tokens.weight
-    ends = [row for row, token in enumerate(ids) if token == processor.chat.seg_id]
-    expected = [table[ids[row - 4 : row]].mean(0) for row in ends]
-    found = mean_words(model.model.language_model.embed_tokens, batch.inputs.masks, 4)
-    assert found.shape == (len(ends), 64)
-    torch.testing.assert_close(found, torch.stack(expected) if expected else found)
-    text_alone = model(inputs=batch.inputs).read["mask"].sum()
-    text_alone.backward()
-    assert all(weight.grad is not None for weight in model.classifier.parameters())  # or sharded training would wait
 
 
 def in_merge_order(picture: Tensor) -> Tensor:
@@ -145,5 +97,5 @@ def test_the_patch_head_is_the_published_classifier() -> None:
     head = PatchHead(64, 32, PUBLISHED)
     assert {name: tuple(p.shape) for name, p in head.named_parameters()} == {"weight": (1, 64), "bias": (1,)}
     states = torch.randn(3, 64)
-    found = head(Reading(states, torch.zeros(3), (), ImageFeatures(states, states), None))["mask"]
+    found = head(Reading(states, torch.zeros(3), (), ImageFeatures(states, states)))["mask"]
     torch.testing.assert_close(found, states @ head.weight.T + head.bias)

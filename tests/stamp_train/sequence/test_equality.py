@@ -93,7 +93,7 @@ class TwoPass:
             **more,
         ).last_hidden_state[0, len(prefix) :]
         features = self.model.encode_images(image.pixel_values, thw)
-        reading = Reading(states, torch.arange(patches), (), features, model.language_model)
+        reading = Reading(states, torch.arange(patches), (), features)
         logits = self.model.classifier(reading)["mask"]
         nothing = torch.zeros(0)
         targets = Targets(nothing, nothing, grid_to_patches(coverage, SIDE), torch.zeros(patches, dtype=torch.int64), 1)

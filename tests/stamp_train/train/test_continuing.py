@@ -74,8 +74,8 @@ def test_a_fork_says_what_is_other_than_where_it_comes_from(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (("method.head=patch", "method.demo.head_words=0"), "method.head: fine -> patch"),
-        (("model.shape.layers=2",), "model.shape.layers: 3 -> 2"),
+        (("method.head=patch",), "method.head: fine -> patch"),
+        (("model.tuning=lora",), "model.tuning: full -> lora"),
         (("method={name: text4seg}",), "method.name: stamp -> text4seg"),
     ],
 )

@@ -93,16 +93,9 @@ def test_a_file_that_is_none_is_refused(text: str | None, tmp_path: Path) -> Non
         deepspeed_config(resolve("stamp-2b", options(file)).recipe)
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        (["deepspeed=ds.json"], "set engine: deepspeed"),
-        (["engine=deepspeed", "optimizer.kind=muon"], "muon needs whole matrices"),
-    ],
-)
-def test_a_recipe_that_cannot_be_is_refused(settings: list[str], said: str) -> None:
-    with pytest.raises(UsageFault, match=said):
-        resolve("stamp-2b", settings)
+def test_a_file_for_another_engine_is_refused() -> None:
+    with pytest.raises(UsageFault, match="set engine: deepspeed"):
+        resolve("stamp-2b", ["deepspeed=ds.json"])
 
 
 def test_what_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +121,7 @@ def test_every_stage_shares_more(tmp_path: Path) -> None:
 def test_a_wrong_file_is_one_line_and_no_run(tmp_path: Path) -> None:
     (tmp_path / "ds.json").write_text('{"zero_optimization": {"stage": 3}, "train_batch_size": 8}', encoding="utf-8")
     command = [sys.executable, "-m", "stamp_cli.train", "run", "tiny", "--processes", "2", "--out", "out"]
-    settings = [word for one in options("ds.json", "optimizer.kind=adamw") for word in ("--set", one)]
+    settings = [word for one in options("ds.json") for word in ("--set", one)]
     done = subprocess.run([*command, *settings], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert done.returncode == 2 and done.stdout == ""
     error, hint = done.stderr.splitlines()

@@ -45,7 +45,7 @@ from stamp_train.train.engine import distribute, open_accelerator
 from stamp_train.backbones.presets import build_preset
 from stamp_train.recipes import resolve
 
-recipe = resolve("tiny", [*sys.argv[1:], "optimizer.kind=adamw", "model.precision=float32"]).recipe
+recipe = resolve("tiny", [*sys.argv[1:], "model.precision=float32"]).recipe
 accelerator = open_accelerator(recipe)
 network, _ = build_preset("tiny")
 whole = sum(weight.numel() for weight in network.parameters())

@@ -134,5 +134,5 @@ def test_a_set_that_is_gone_is_one_line_of_the_command(shards: Path, tmp_path: P
 
 def test_a_start_that_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StampError, match=r"model\.start: .*: no config\.json") as fault:
-        build_network(resolve("tiny", ["model.preset=", f"model.start={tmp_path}", "method.demo=null"]).recipe)
+        build_network(resolve("tiny", ["model.preset=", f"model.start={tmp_path}"]).recipe)
     assert "\n" not in fault.value.message

@@ -33,7 +33,7 @@ from stamp_train.train.step import StepRunner, seed_step
 
 from ..conftest import make_dialogue, make_image
 from ..runs import log_of, make_shards, run, train, write_recipe
-from ..stamping import settings, stamp
+from ..stamping import stamp
 
 TURNS = [("where is it", "there: <|seg|>."), ("and that", "no"), ("both", "<|seg|> and <|seg|>"), ("what", "a thing")]
 
@@ -106,13 +106,12 @@ def test_any_split_gives_the_same_gradient(split: str) -> None:
 
 
 def test_a_rank_without_a_pack_knows_the_names_of_the_losses() -> None:
-    network, processor = build_preset("tiny", method=settings(early=0.5))
-    network.method.prepare(network)
+    network, processor = build_preset("tiny")
     layout = Layout(processor.chat, network.method)
     result = StepRunner(Accelerator(cpu=True), network.train(), layout, network.method, "auto").gradients(
         [[]], 1e9, "test"
     )
-    assert result.losses == {"text": 0.0, "mask": 0.0, "early": 0.0} and result.loss == 0.0
+    assert result.losses == {"text": 0.0, "mask": 0.0} and result.loss == 0.0
 
 
 def test_losses_of_single_packs_depend_on_the_split_as_published() -> None:
@@ -185,25 +184,6 @@ def test_adapters_and_frozen_towers_resume_exactly(change: tuple[str, ...], shar
     trained = load_checkpoint(tmp_path / "whole" / "final").model.visual.state_dict()
     fresh = build_network(small(shards, tmp_path).recipe)[0].model.visual.state_dict()
     assert all(torch.equal(trained[name], fresh[name]) for name in fresh)
-
-
-def test_a_frozen_projection_of_pixels_stays_while_muon_moves_the_rest(shards: Path, tmp_path: Path) -> None:
-    recipe = small(shards, tmp_path, "model.freeze_patches=true", "optimizer.kind=muon", "evaluation.sets=[]")
-    run(recipe, tmp_path / "whole")
-    trained = load_checkpoint(tmp_path / "whole" / "final").model.visual.state_dict()
-    fresh = build_network(small(shards, tmp_path).recipe)[0].model.visual.state_dict()
-    assert [name for name in fresh if torch.equal(trained[name], fresh[name])] == ["patch_embed.proj.weight"]
-
-
-def test_muon_resumes_to_the_same_bits(shards: Path, tmp_path: Path) -> None:
-    recipe = small(
-        shards, tmp_path, "optimizer.kind=muon", "optimizer.adamw_ratio=0.2", "evaluation.sets=[]", "saving.keep=9"
-    )
-    run(recipe, tmp_path / "whole")
-    run(recipe, tmp_path / "rest", tmp_path / "whole" / "checkpoints" / "step-000004")
-    assert log_of(tmp_path / "rest") == log_of(tmp_path / "whole")[4:]
-    files = [(tmp_path / name / "final" / "model.safetensors").read_bytes() for name in ("whole", "rest")]
-    assert files[0] == files[1]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(shards: Path, tmp_path: Path) -> None:

@@ -10,23 +10,15 @@ from stamp_train.recipes import resolve
 
 from ..runs import log_of, make_shards, run
 
-# Where Muon computes its steps in bfloat16, two threads instead of one change the third digit after the point. Other bytes
-# of the sets give another order, and so another curve.
-GOLDEN = [13.7066, 10.7036, 9.094, 8.5364, 8.277, 8.1966, 6.2178, 6.3752, 4.9505, 7.0465, 5.2621, 4.1964]
+# Other bytes of the sets give another order, and so another curve; so does another base.
+GOLDEN = [10.5386, 8.1663, 6.3354, 5.7309, 4.8371, 4.1732, 3.9873, 3.8557, 3.7079, 3.1837, 3.5042, 3.4707]
 
 
 def test_the_curve_is_the_golden_one(tmp_path: Path) -> None:
     shards = make_shards(tmp_path, ("refcoco", "refcoco+", "refcocog", "grefcoco"))
-    few = [
-        "stages.0.steps=6",
-        "stages.1.steps=6",
-        "batch.dialogues=12",
-        "evaluation.records=2",
-        "model.precision=float32",
-    ]
+    few = ["stages.0.steps=12", "batch.dialogues=12", "evaluation.records=2", "model.precision=float32"]
     metrics = run(resolve("tiny", [f"data.root={shards}", *few]), tmp_path / "run")
     rows = log_of(tmp_path / "run")
     assert [row["loss"] for row in rows] == pytest.approx(GOLDEN, abs=0.03)
-    parts = ("loss_text", "loss_mask", "loss_names", "loss_early")
-    assert all(row["loss"] == pytest.approx(sum(row[part] for part in parts)) for row in rows)
+    assert all(row["loss"] == pytest.approx(row["loss_text"] + row["loss_mask"]) for row in rows)
     assert set(metrics) == {"ciou", "label_ciou", "text_accuracy"}

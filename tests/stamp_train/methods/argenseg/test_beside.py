@@ -116,12 +116,12 @@ def test_codes_of_another_codec_are_refused(shards: Path, vae: Path, tmp_path: P
     weights = tiny_weights()
     weights["quant_conv.bias"] = weights["quant_conv.bias"] + 1
     save_file(weights, tmp_path / "other.safetensors", {"scales": "1,2,3,4"})
-    settings = ArgensegSettings(codec="var", file=str(tmp_path / "other.safetensors")).complete(lambda: [])
+    settings = ArgensegSettings(codec="var", file=str(tmp_path / "other.safetensors")).complete()
     method = settings.method()
     with ShardSet(place) as one:
         with pytest.raises(StampError, match=f"there are codes-{made.digest[:12]}, of other codecs"):
             method.open_sets([one])
-        fine = ArgensegSettings(codec="var", file=str(vae)).complete(lambda: []).method()
+        fine = ArgensegSettings(codec="var", file=str(vae)).complete().method()
         fine.open_sets([one])
         record = next(found for found in map(one.record, one.rows) if found.targets)
         assert fine.label(record, 0, (2, 2), None).shape == (30,)

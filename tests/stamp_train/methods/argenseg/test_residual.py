@@ -110,7 +110,7 @@ def test_a_new_network_fits_its_codec_to_the_records_and_one_with_a_file_takes_t
     assert books[:, 1:].any() and model.method.label(RECORDS[0], 0, (2, 2), None).any()
     codec = ResidualCodec({"scales": (1, 2, 4), "vocabulary": 16}, books.clone())
     save_residual(codec, tmp_path / "c.safetensors")
-    named = ArgensegSettings(file=str(tmp_path / "c.safetensors")).complete(lambda: [])
+    named = ArgensegSettings(file=str(tmp_path / "c.safetensors")).complete()
     assert named.tokens_per_mask(7) == 21 and named.shape is not None and named.shape["digest"] == codec.digest
     other, _ = build_preset("tiny", method=named)
     named.method().begin_readout(other.classifier, lambda: [])
@@ -126,7 +126,7 @@ def test_wrong_settings_and_files_get_a_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="vocabulary"):
         ArgensegSettings(vocabulary=1)
     with pytest.raises(UsageFault, match=r"method\.file: codec var needs its weights"):
-        ArgensegSettings(codec="var").complete(lambda: [])
+        ArgensegSettings(codec="var").complete()
     save_residual(fitted(), tmp_path / "c.safetensors")
     with pytest.raises(UsageFault, match="holds a codec of kind residual"):
         ArgensegSettings(codec="var", file=str(tmp_path / "c.safetensors")).sized()

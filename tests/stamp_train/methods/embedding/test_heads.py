@@ -38,7 +38,7 @@ def reading(of: list[int], own: tuple[Tensor, ...] = ()) -> Reading:
     patches = torch.randn(sum(sizes), 4, VISION, generator=random)
     states = torch.randn(4, STATE, generator=random)[: len(of)]
     features = ImageFeatures(patches.new_zeros(sum(sizes), STATE), patches, own=own)
-    return Reading(states, torch.full((len(of),), -1), masks, features, None)
+    return Reading(states, torch.full((len(of),), -1), masks, features)
 
 
 def test_a_cell_is_the_product_of_its_own_quarter_of_a_patch() -> None:

@@ -94,9 +94,9 @@ def test_settings_that_contradict_each_other_are_refused(told: dict, fault: str)
 
 def test_the_shape_of_a_sam_is_read_from_its_folder(tmp_path: Path) -> None:
     settings = EmbeddingSettings(head="sam", sam=str(write_sam(tmp_path / "sam")))
-    shape = settings.complete(lambda: ()).shape
+    shape = settings.complete().shape
     assert shape is not None and shape["vision_config"]["image_size"] == SHAPE["vision_config"]["image_size"]
     for folder, fault in ((tmp_path / "nowhere", "no configuration"), (tmp_path, "not 'sam'")):
         (tmp_path / "config.json").write_text('{"model_type": "clip"}')
         with pytest.raises(UsageFault, match=fault):
-            EmbeddingSettings(head="sam", sam=str(folder)).complete(lambda: ())
+            EmbeddingSettings(head="sam", sam=str(folder)).complete()

@@ -86,7 +86,7 @@ def read(head: Self1eHead, merger: Merger) -> Outputs:
             masks.append(MaskPlace(Seg(f"sequence {row}", document, 1, (), 0), 17))
     features = ImageFeatures(theirs("mid/V1").flatten(0, 1), by_merged_patch(theirs("mid/vit_tokens")).flatten(0, 1))
     joined = torch.cat(states)
-    reading = Reading(joined, torch.full((len(joined),), -1), tuple(masks), features, None, merger=merger)
+    reading = Reading(joined, torch.full((len(joined),), -1), tuple(masks), features, merger)
     with torch.no_grad():
         return Outputs(theirs("mid/logits"), head(reading), tuple(masks), "none")
 

@@ -189,7 +189,7 @@ def test_all_weights_take_part(masks: bool) -> None:
     places = inputs.masks if masks else ()
     states = torch.randn(sum(place.rows for place in places), 64)
     merger, features = one.model.model.visual.merger, one.model.image_features(inputs)
-    found = head(Reading(states, torch.zeros(0), places, features, None, merger=merger))
+    found = head(Reading(states, torch.zeros(0), places, features, merger))
     assert len(found["masks"]) == 4 * len(found["low"]) == 2 * masks * 16 * 6
     (found["masks"].sum() + found["low"].sum()).backward()
     assert all(weight.grad is not None and bool(weight.grad.any()) == masks for weight in head.parameters())
