@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference screenshots clean
+.PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,10 +94,6 @@ docs: setup $(VENV)/.docs  ## checks every link, command and number of the docum
 
 reference: setup  ## docs/reference/ anew, from the code
 	$(BIN)/python -m tools.reference
-
-# The chat's answers are those of the run that `make demo` leaves.
-screenshots: setup  ## pictures of the pages in docs/ anew
-	$(BIN)/python -m tools.screenshots demo/run
 
 clean:  ## removes what these targets made
 	rm -rf $(VENV) $(AXE) $(OLDEST) $(OLDER) demo build site *.egg-info

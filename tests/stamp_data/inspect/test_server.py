@@ -71,7 +71,8 @@ def test_strangers_are_turned_away(served: Served) -> None:
     assert served.ask(served.path, Origin="http://example.org")[0] == 403
     assert served.ask(served.path, Origin="null")[0] == 403
     assert served.ask(served.path, Origin=f"http://127.0.0.1:{served.port}")[0] == 200
-    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+    assert served.ask(served.path, "POST")[0] == 404
+    for method in ("PUT", "DELETE", "OPTIONS"):
         assert served.ask(served.path, method)[0] == 501
 
 
