@@ -36,6 +36,7 @@ REASONS: dict[str, str] = {
     "picture-renamed": "the picture that the file names is not there, and the one beside the file was taken",
     "path-escape": "the image's path is absolute, leaves the root or is no file name at all",
     "picture-missing": "the picture that belongs to the record is not on disk",
+    "reserved-words": "the phrase is one that stands for something else in the format",
     "several-images": "the conversation is about more than one picture",
     "unreadable-file": "the file of this one record cannot be read or is not of the expected format",
     "unused-entry": "the entry belongs to no record or region that is read",

@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 
 def test_make_lists_its_targets() -> None:
-    told = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {line.split()[1] for line in told.splitlines()} == TARGETS
     assert set(MAKEFILE.partition(".PHONY: ")[2].partition("\n")[0].split()) == TARGETS
 

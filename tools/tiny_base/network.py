@@ -54,14 +54,14 @@ def look(network: Any, inputs: StampInputs, *, hidden: bool = False) -> Seen:
     what stands before it, and the tokens of a picture all see each other."""
     features = network.image_features(inputs)
     embeds = network.embed(inputs, features)
-    plan = DocumentsPlan(inputs.structure, _around(inputs) if hidden else None)
+    plan = DocumentsPlan(inputs.structure, around(inputs) if hidden else None)
     found = network.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=True)
     images = inputs.feature_rows >= 0
     logits = network.lm_head(found.last_hidden_state[0][inputs.text_rows])
     return Seen(logits, features, found.hidden_states[1][0][images])
 
 
-def _around(inputs: StampInputs) -> tuple[Tensor, Tensor, Tensor]:
+def around(inputs: StampInputs) -> tuple[Tensor, Tensor, Tensor]:
     """Which rows stand before the picture of their document, its very first one apart, which are the picture's, and which
     stand behind it: bool [L] each. There is one question to a document."""
     document = inputs.structure.document.long()

@@ -84,13 +84,13 @@ class Learner:
     def _answer(self, batches: Batches, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         ahead = self.step % 3 > 0
         questions = self.recipe.ahead if ahead else self.recipe.questions
-        asked = batches.draw(rng, self.recipe.images, questions, self.weights(ahead), ahead=ahead)
+        asked = batches.draw(rng, self.recipe.images, questions, self.weights(ahead=ahead), ahead=ahead)
         seen = look(self.network, asked.inputs, hidden=ahead)
         losses = self.naming(self.network, seen.features, seen.early, asked.labels, self.recipe.losses)
         self._note(ahead, *right(seen.logits, asked))
         return {**losses, "answers": F.cross_entropy(seen.logits, asked.wanted)}
 
-    def weights(self, ahead: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def weights(self, *, ahead: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
         """How often each form is asked, of a picture or ahead of it: [forms]."""
         found = _LEAST + 1 - self.share[int(ahead)]
         return found if self.all_asked else np.where([form in self.recipe.begin for form in FORMS], found, 0)

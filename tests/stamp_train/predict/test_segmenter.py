@@ -343,7 +343,9 @@ def test_the_overlay_shows_each_mask_in_its_colour(talking: Segmenter) -> None:
     inside = found.masks[0]
     assert changed[inside].all()
     far = np.asarray(Image.fromarray(inside).resize((28, 21), Image.Resampling.BOX).resize((112, 84))) == 0
-    assert not (changed & far & ~inside).sum() > 0.2 * (~inside).sum()  # the outline alone lies beyond the mask
+    assert (
+        not (changed & far & ~inside).sum() > 0.3 * (~inside).sum()
+    )  # the outline alone, and the white beside it, lies beyond
     with pytest.raises(UsageFault):
         talking.segment(None, "x", **SHORT).overlay()
 

@@ -15,7 +15,7 @@ from stamp_schemas import StampError
 from stamp_train.attention import make_plan
 from tools.tiny_base.batches import Asked, Batches, CachedChat, right
 from tools.tiny_base.muon import Muon, orthogonal
-from tools.tiny_base.network import Projected, look
+from tools.tiny_base.network import Projected, around, look
 from tools.tiny_base.plan import DocumentsPlan
 from tools.tiny_base.questions import FORMS
 from tools.tiny_base.recipe import Recipe
@@ -43,7 +43,7 @@ def trained(fresh: Callable[[], Learner], pool: Pool, tmp_path_factory: pytest.T
 def test_steps_lower_the_losses(trained: tuple[Learner, Path], begun: Learner, pool: Pool) -> None:
     asked = _batches(begun, pool).lay_out(np.arange(8), [pool.asked(scene)[:4] for scene in range(8)])
     before, after = (_losses(learner, asked) for learner in (begun, trained[0]))
-    assert before.keys() == {"words", "things", "places", "answers"}
+    assert before.keys() == {"words", "things", "patches", "places", "answers"}
     assert all(after[name] < before[name] for name in before)
 
 
@@ -97,6 +97,23 @@ def test_the_plan_is_the_rule(batches: Batches) -> None:
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
+def test_an_answer_sees_of_its_question_what_the_picture_has_seen(batches: Batches) -> None:
+    """Beside the very first token of a document, which all see; and the tokens of a picture all see each other."""
+    asked = batches.draw(np.random.default_rng(3), 2, 2, np.ones(len(FORMS)), ahead=True)
+    picture = asked.inputs.feature_rows >= 0
+    document = asked.inputs.structure.document
+    plan = DocumentsPlan(asked.inputs.structure, around(asked.inputs))
+    for number, name in enumerate(torch.unique_consecutive(document).tolist()):
+        (rows,) = (document == name).nonzero(as_tuple=True)
+        seen = plan.mask[number, 0, : len(rows), : len(rows)]
+        ids = picture[rows].nonzero()[:, 0]
+        first, last = int(ids[0]), int(ids[-1])
+        wanted = torch.ones(len(rows), len(rows)).tril().bool()
+        wanted[first : last + 1, first : last + 1] = True
+        wanted[last + 1 :, 1:first] = False
+        assert torch.equal(seen, wanted)
+
+
 def test_features_are_what_the_projection_makes_of_pixels(begun: Learner, recipe: Recipe, batches: Batches) -> None:
     pixels, _ = pixels_of(Drawn(recipe.scenes, recipe.scenes.train_seed, 3).picture, recipe.scenes)
     found = begun.projection(torch.from_numpy(pixels))
@@ -144,7 +161,7 @@ def test_an_answer_is_right_to_the_last_token(batches: Batches) -> None:
 
 
 def test_only_forms_with_a_weight_are_asked(begun: Learner, batches: Batches) -> None:
-    asked = batches.draw(np.random.default_rng(1), 4, 6, begun.weights())
+    asked = batches.draw(np.random.default_rng(1), 4, 6, begun.weights(ahead=True), ahead=True)
     assert {FORMS[form] for form in asked.form.tolist()} <= set(begun.recipe.begin)
 
 

@@ -26,7 +26,6 @@ function show(state) {
   byId("model").textContent = state.models.length > 1 ? "" : state.model;
   byId("models").hidden = state.models.length < 2;
   byId("models").replaceChildren(...state.models.map((name) => el("option", { value: name, selected: name === state.model }, name)));
-  if (document.activeElement !== byId("heat")) byId("heat").value = state.temperature;
   byId("save").href = api.saveAddress(state.id);
   showRounds(state.rounds, EXAMPLES.map((text) => el("button", { type: "button", class: "example", onclick: () => suggest(text) }, text)));
   showMasks();
@@ -43,6 +42,7 @@ function begin(state) {
   if (!page.chats.some((one) => one.id === state.id)) page.chats.push({ id: state.id, name: state.image.name });
   sessionStorage.setItem(ALL, JSON.stringify(page.chats));
   stage.showPicture(state.image, api.pictureAddress(state.id), state.image.name);
+  byId("heat").value = state.temperature; // only here: what was chosen since counts for the next question
   show(state);
   showPictures();
 }
