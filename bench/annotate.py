@@ -69,7 +69,7 @@ def proposals(photos: Path, weights: str, seen: Path, number: int, name: str) ->
         kept = click(address, number)
     with served(photos, weights, seen) as address:
         urlopen(f"{address}api/open?image={number}").read()  # as when the page shows the picture
-        time.sleep(3)
+        time.sleep(3)  # the one who asks has not pointed at anything yet, and the worker reads what was kept
         ahead = click(address, number)
     print(
         f"{name}, from a click to three proposals: {fresh} without what was kept, {kept} with it after a restart, "

@@ -9,7 +9,8 @@ import msgspec
 
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.core import FormatSource, Pictured, Talk, Thing
+from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
+from stamp_data.sources.formats.talks import Talk
 from stamp_data.sources.jsonfile import decode, read_buffer
 from stamp_schemas.annotated import FILE_LIMIT, LINK, AnnotatedImage, SaidDialogue
 

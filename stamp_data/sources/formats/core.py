@@ -22,17 +22,17 @@ from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.finding import walk
+from stamp_data.sources.formats.talks import Talk, written
 from stamp_data.sources.jsonfile import read_buffer
 from stamp_data.sources.paths import relative
 from stamp_data.sources.split_words import WORD, split_of_folders
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError
-from stamp_schemas.annotation import Exchange, Written
+from stamp_schemas.annotation import Written
 
 FOLDERS, FILES = 200, 64  # of a root, that are looked at to see whether it holds anything of a format
 ALIKE = 8  # files of one folder that are looked at, where each picture has one
 HEAD = 64 << 20  # bytes of a file that marks are looked for in: its first entry, which may be painted
 LONGEST_SIDE = 1 << 30  # pixels
-QUOTED = 80  # characters of a phrase in a reject row
 NO_TARGET = "no_target"
 """By this name, tools that let people name their own fields say that words mean nothing in the picture."""
 
@@ -51,18 +51,6 @@ class Thing:
     segmentation: msgspec.Raw | None = None
     instance: str = ""
     categories: list[str] = field(default_factory=list)
-    fault: RecordFault | None = None
-
-
-@dataclass(slots=True)
-class Talk:
-    """A dialogue that a document holds. record: the place in the file. turns: each a question, and an answer in pieces of text
-    and (phrase,), where a mask stands: that of this phrase of the picture.
-    """
-
-    record: str
-    id: str
-    turns: list[tuple[str, list[str | tuple[str]]]]
     fault: RecordFault | None = None
 
 
@@ -242,7 +230,7 @@ class FormatSource(Source):
             request.form = "question" if request.text.endswith("?") else request.form
         identity = storable(page.id or page.names[0])
         others = naming.others(targets) if self.reading.others else []
-        dialogues = list(_written(page.talks, requests, file, rejects))
+        dialogues = list(written(page.talks, requests, file, rejects))
         if dialogues:
             asking: list[Request | Written] = [*requests, *dialogues]
             make_unique(asking)
@@ -303,30 +291,6 @@ def _files(
     for folder, names in islice(walk(root, follow_links), folders):
         found = (root / folder / name for name in names if name.lower().endswith(tuple(suffixes)))
         yield from islice(found, each)
-
-
-def _written(talks: list[Talk], requests: list[Request], file: str, rejects: RejectLog) -> Iterator[Written]:
-    """The dialogues whose masks all are those of requests."""
-    from stamp_data.text import look
-
-    known = {look(request.text): request.targets for request in requests}
-    for talk in talks:
-        fault = talk.fault
-        turns = []
-        for question, pieces in talk.turns:
-            answer: list[str | int] = []
-            for piece in pieces:
-                if isinstance(piece, str):
-                    answer.append(piece)
-                elif targets := known.get(look(" ".join(piece[0].split()))):
-                    answer += targets
-                else:
-                    fault = fault or RecordFault("no-target", f"{piece[0][:QUOTED]!r} has no mask that can be used")
-            turns.append(Exchange(question, answer))
-        if fault:
-            rejects.add(file, talk.record, fault.reason, fault.detail, expressions=1)
-        else:
-            yield Written(talk.id, turns, (file, talk.record))
 
 
 def _instance(thing: Thing, shapes: dict[str, bytes]) -> str:

@@ -34,13 +34,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     running.close()
 
 
-@pytest.fixture
-def watched(chromium: Any, served: Served) -> Iterator[Watched]:
-    watched = Watched(chromium, served.address)
-    yield watched
-    watched.close()
-
-
 def pixels(document: AnnotatedImage, place: int = 0) -> Any:
     return rle.decode(document.masks[place].rle).astype(bool)
 

@@ -146,13 +146,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     running.close()
 
 
-@pytest.fixture
-def watched(chromium: Any, served: Served) -> Iterator[Watched]:
-    watched = Watched(chromium, served.address)
-    yield watched
-    watched.close()
-
-
 def turns(served: Served) -> list[tuple[str, str]]:
     (dialogue,) = served.document().dialogues
     return [(turn.question, turn.answer) for turn in dialogue.turns]
