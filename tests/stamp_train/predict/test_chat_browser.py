@@ -276,18 +276,20 @@ def test_an_answer_is_made_again_with_another_seed(watched: Watched) -> None:
     page, sent = watched.page, []
     page.on("request", lambda request: sent.append(request.post_data_json) if "api/say" in request.url else None)
     watched.ask("one")
+    watched.ask("two")
     for heat in ("0", "1.5", "1.5"):
         page.fill("#heat", heat)
-        page.click("#again")
+        page.evaluate("() => { const again = document.querySelector('#again'); again.click(); again.click(); }")
         watched.wait(
-            "!document.body.hasAttribute('data-answering') && document.querySelectorAll('article .note').length === 1"
+            "!document.body.hasAttribute('data-answering') && document.querySelectorAll('article .note').length === 2"
         )
-        assert page.inner_text("article .user .bubble") == "one"
+        assert page.inner_text("article:last-of-type .user .bubble") == "two"
     assert [(one["text"], one["temperature"], one.get("seed")) for one in sent] == [
         ("one", 0, None),
-        ("one", 0, 1),
-        ("one", 1.5, 2),
-        ("one", 1.5, 3),
+        ("two", 0, None),
+        ("two", 0, 1),
+        ("two", 1.5, 2),
+        ("two", 1.5, 3),
     ]
 
 

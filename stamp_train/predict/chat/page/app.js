@@ -146,13 +146,16 @@ const heat = () => Math.min(2, Math.max(0, Number(byId("heat").value) || 0));
 
 /** Answer the last question again; with a temperature, in other words. */
 async function again() {
-  if (page.answering || !page.rounds.length) return;
+  if (page.answering || !page.rounds.length) return null;
   const last = page.rounds.at(-1), forced = last.pieces[0] === 0 && byId("force").getAttribute("aria-pressed") === "true";
+  page.answering = true; // or a second press would take back one more
+  marked();
   const state = await attempt(() => api.undo(page.chat));
-  if (!state) return;
+  page.answering = false;
+  if (!state) return marked();
   show(state);
   page.seed += 1;
-  await send({ text: last.question, forced });
+  return send({ text: last.question, forced });
 }
 
 /** Begin or end to ask what is at a point. */
