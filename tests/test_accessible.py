@@ -153,4 +153,7 @@ def test_the_page_of_a_comparison(chromium: Any, axe: Path, tmp_path: Path) -> N
     found = comparison(row("stamp"), row("boxes", failed={1: "no memory"}))
     shown = [Shown(SET, "a/0", "the cup", {"stamp": 0.5, "boxes": 0.25}, picture.getvalue())]
     (tmp_path / "page.html").write_text(page(found, curves(found), shown), encoding="utf-8")
-    assert faults(chromium, axe, (tmp_path / "page.html").as_uri(), press("?")) == []
+    assert (
+        faults(chromium, axe, (tmp_path / "page.html").as_uri(), click(".scene button"), press("Escape"), press("?"))
+        == []
+    )

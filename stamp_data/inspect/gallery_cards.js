@@ -47,6 +47,11 @@ function caption(record, dialogue) {
   return (record.width || !answer ? dialogue.text : answer.text) || "…";
 }
 
+const nearBadge = (record) => el("span", { class: "badge", title: "Nearly the same picture is in other records of this group" }, `≈ ${record.near}`);
+
+/** Whether near-duplicates are shown side by side, and others than before begin here. */
+const isFirstOfGroup = (record, index) => Boolean(state.near) && !state.sort && grid.records[index - 1]?.near !== record.near;
+
 function card(record, index) {
   const lines = record.dialogues.slice(0, SHOWN_LINES);
   const more = record.dialogues.length - lines.length;
@@ -62,13 +67,13 @@ function card(record, index) {
     onclick: (event) => { event.stopPropagation(); open(dialogue.id); },
   }, swatches(record, dialogue), el("span", { class: "said" }, caption(record, dialogue)), noTarget(dialogue));
   const node = el("article", {
-    class: "card", tabindex: "0", "data-index": index, "aria-label": record.key,
+    class: isFirstOfGroup(record, index) ? "card first" : "card", tabindex: "0", "data-index": index, "aria-label": record.key,
     onclick: () => open(),
     onfocus: () => { grid.current = index; },
     onkeydown: (event) => { if (event.key === "Enter" && event.target === node) open(); },
   },
     picture,
-    codes.length > 0 && el("div", { class: "badges" }, ...codes.slice(0, 4).map(flagBadge)),
+    (codes.length > 0 || record.near) && el("div", { class: "badges" }, ...codes.slice(0, 4).map(flagBadge), record.near && nearBadge(record)),
     el("ul", { class: "lines" }, ...lines.map(line)),
     tagRow(record),
     el("footer", {}, el("span", { class: "set" }, record.set), more > 0 && el("span", { class: "more" }, `+${more} more`)));
@@ -123,7 +128,7 @@ function rescan(turn) {
     if (answer.scanned < answer.total) rescanSoon(turn);
     else {
       drawStatistics();
-      if (state.sort) reload(); // what was read last may belong first
+      if (state.sort || state.near) reload(); // what was read last may belong first
     }
     if (nearEnd()) more();
   }).catch((fault) => toast(`No answer: ${fault.message}`));
