@@ -102,8 +102,12 @@ def annotate(
     from stamp_data.annotate.images import Images
     from stamp_data.annotate.server import Models, open_server
     from stamp_data.annotate.store import Store
+    from stamp_data.grid import check_sizes
     from stamp_data.writing import hold
 
+    if len(by) > LONGEST:
+        raise UsageFault(f"--by: a name of {len(by):,} characters", f"at most {LONGEST} are kept")
+    check_sizes(min_tokens, max_tokens, factor)
     model = Model(min_tokens, max_tokens, factor, side, _counter(tokenizer))
     own = images.parent if images.is_file() else images
     folder = out or own / FOLDER
@@ -136,11 +140,15 @@ def _begin(sets: list[str], images: Images, folder: Path) -> None:
         images.only(told.listed)
         say(f"{len(told.listed)} pictures are on the list; the others are not shown")
     say(f"{told.known} of {len(images.names)} pictures are in {where}; {told.begun} were begun from there")
+    if told.refused:
+        say(f"{len(told.refused)} pictures could not be begun; the first is {told.refused[0]}")
     if refused := by_reason(told.rejects.rows):
         first = next(row for row in told.rejects.rows if row.action == "dropped")
         say(f"not usable: {refused}; the first is {first.record} of {first.file}: {first.detail}")
     if told.sets:
-        say(f"what is changed goes into a patch: stamp-data annotate patch {folder} --out fixes.jsonl")
+        say(
+            f"what is changed goes into a patch: E on the page, or stamp-data annotate patch {folder} --out fixes.jsonl"
+        )
 
 
 def _keep_flagged(images: Images, store: Store, model: Model) -> None:

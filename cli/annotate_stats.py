@@ -45,6 +45,8 @@ def _show(stats: AnnotateStats) -> None:
             f"  proposals of {name}: {rate} accepted unchanged: {one.unchanged:,}; {one.fixed:,} fixed{fixed}, "
             f"{one.rejected:,} rejected, {one.open:,} open"
         )
+        if one.worded or one.reworded:
+            print(f"    its phrases: {one.worded:,} accepted as it worded them, {one.reworded:,} in other words")
     for line in stats.damaged:
         say(f"passed over: {line}")
 

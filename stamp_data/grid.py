@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from stamp_data.rle import many_runs
-from stamp_schemas import RLE, Grid, Settings
-from stamp_schemas.manifest import PATCH
+from stamp_schemas import RLE, Grid, Settings, UsageFault
+from stamp_schemas.manifest import FACTORS, PATCH
 from stamp_schemas.record import FULL, IGNORE
 
 MAX_ASPECT = 200  # they refuse pictures that are longer than this
+MOST_TOKENS = 16_384  # merged patches per picture: Qwen's own limit
 
 UInt8 = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.floating]
@@ -49,6 +50,14 @@ def patch_grid(height: int, width: int, min_tokens: int = 1024, max_tokens: int 
         high = math.ceil(height * grow / factor) * factor
         wide = math.ceil(width * grow / factor) * factor
     return Grid(high // factor, wide // factor)
+
+
+def check_sizes(min_tokens: int, max_tokens: int, factor: int) -> None:
+    """UsageFault unless pictures can be cut into from `min_tokens` to `max_tokens` merged patches of `factor` pixels."""
+    if not 1 <= min_tokens <= max_tokens <= MOST_TOKENS:
+        raise UsageFault(f"{min_tokens} to {max_tokens} merged patches", f"the fewest first, and at most {MOST_TOKENS:,}")
+    if factor not in FACTORS:
+        raise UsageFault(f"merged patches of {factor} pixels", f"known: {', '.join(map(str, FACTORS))}")
 
 
 def grid_of(settings: Settings, height: int, width: int) -> Grid:

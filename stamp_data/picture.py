@@ -24,6 +24,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with
 Image.preinit()  # Pillow would load its readers at the first picture: in every worker, not once in what they are forked from
 
 MAX_BYTES = 256 * 2**20
+LFS = b"version https://git-lfs.github.com/spec/"  # how the files begin that stand for others in repositories
 MAX_PIXELS = 80_000_000  # below the size at which Pillow itself begins to suspect a decompression bomb
 _PILLOW_FAULTS = (
     OSError,
@@ -164,7 +165,10 @@ def opening(data: bytes | memoryview | BinaryIO, name: str, formats: tuple[str, 
     except PictureFault:
         raise
     except UnidentifiedImageError:  # its text has an address in memory
-        raise PictureFault("not-a-picture", f"{label}not a JPEG, PNG, WebP, GIF, BMP or TIFF") from None
+        told = "not a JPEG, PNG, WebP, GIF, BMP or TIFF"
+        if isinstance(data, bytes) and data.startswith(LFS):
+            told = "a pointer of Git LFS, not the picture; `git lfs pull` fetches it"
+        raise PictureFault("not-a-picture", label + told) from None
     except _PILLOW_FAULTS as fault:
         if isinstance(fault, OSError) and fault.errno is not None:
             raise  # the system's, such as too many open files

@@ -32,12 +32,14 @@ _NAMED = re.compile(r"([a-z0-9_+]+)=(.+)", re.DOTALL)  # NAME=PATH, where a form
 class Begun:
     """How many pictures are known, and of how many of them nothing had been said, so that they were begun.
 
-    sets: whether built sets were among what they were begun from. listed: pictures of records of lists.
+    refused: pictures that could not be begun, with why. sets: whether built sets were among what they were begun from. listed:
+    pictures of records of lists.
     rejects: what files of other tools say that cannot be used.
     """
 
     known: int = 0
     begun: int = 0
+    refused: list[str] = field(default_factory=list)
     sets: bool = False
     listed: set[str] = field(default_factory=set)
     rejects: RejectLog = field(default_factory=RejectLog)
@@ -75,8 +77,12 @@ def begin_from(places: Sequence[str], images: Images, store: Store) -> Begun:
     told.known = len(drafts)
     for number, draft in sorted(drafts.items()):
         if _is_untouched(images.file(number), store):
-            store.change(images.file(number), 0, draft.change())
-            told.begun += 1
+            try:
+                store.change(images.file(number), 0, draft.change())
+            except StampError as fault:
+                told.refused.append(f"{images.names[number]}: {fault.message}")
+            else:
+                told.begun += 1
     return told
 
 

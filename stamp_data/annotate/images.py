@@ -29,7 +29,8 @@ UInt8 = npt.NDArray[np.uint8]
 class Images:
     """The pictures by number, in the order of their names. skipped: names that no annotation could hold.
 
-    root: a folder or one picture. but: folders that are none of it. UsageFault if there is none.
+    root: a folder or one picture. but: folders that are none of it. UsageFault if there is none; of one picture, faults as
+    `file`.
     """
 
     def __init__(self, root: Path, but: tuple[Path, ...] = ()) -> None:
@@ -43,6 +44,8 @@ class Images:
         self._decoded = lru_cache(maxsize=KEPT)(self._decode)
         if not self.names:
             raise UsageFault(f"{root} holds no picture", f"pictures end in {', '.join(SUFFIXES)}")
+        if root.is_file():
+            self.file(0)
 
     def file(self, number: int) -> ImageFile:
         """A picture's name and size. PictureFault if it cannot be read; StampError if there is none of this number."""

@@ -18,6 +18,8 @@ from stamp_schemas import RLE, StampError
 from stamp_schemas.annotated import AnnotatedImage, Reviewed, ReviewedRecord, SaidPhrase
 from stamp_schemas.patch import PATCH_SCHEMA, IgnoreChange, PhraseChange, RecordPatch, TargetChange
 
+PATCH = "patch.jsonl"  # within a folder of annotations: where the page writes it
+
 
 @dataclass
 class Changes:

@@ -25,6 +25,7 @@ from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place, Suggestion, UInt8
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.hints import Model, hints
 from stamp_data.annotate.images import Images
+from stamp_data.annotate.review import PATCH, write_patch
 from stamp_data.annotate.store import Conflict, Opened, Store
 from stamp_data.files import Stamp
 from stamp_data.web.answers import body, json_answer, refused
@@ -135,7 +136,7 @@ class AnnotatePage:
     def __init__(self, images: Images, store: Store, model: Model = USUAL, models: Models = NO_MODELS) -> None:
         self.images, self.store, self.model = images, store, model
         self.proposer, self.clicker = models
-        self._proposing = Lock()
+        self._proposing, self._patching = Lock(), Lock()
         self._rows: dict[str, tuple[Stamp, Row]] = {}  # a list of 1,000 pictures reads only the files that have changed
         self._ahead = Ahead(images, self.clicker.prepare) if self.clicker else None
 
@@ -153,6 +154,7 @@ class AnnotatePage:
             Route("/api/edit", self._edit, methods=["POST"]),
             Route("/api/undo", self._undo, methods=["POST"]),
             Route("/api/redo", self._redo, methods=["POST"]),
+            Route("/api/patch", self._patch, methods=["POST"]),
             Route("/api/propose", self._propose, methods=["POST"]),
             Route("/api/describe", self._describe, methods=["POST"]),
             Route("/api/hints", self._hints, methods=["POST"]),
@@ -200,6 +202,21 @@ class AnnotatePage:
         except Conflict as fault:
             return refused(HTTPStatus.CONFLICT, str(fault))
         return json_answer(self._saved(opened, whole=True))
+
+    def _patch(self, _request: Request) -> Response:
+        """Write what a review has changed beside its annotations."""
+        file = self.store.folder / PATCH
+        with self._patching:
+            try:
+                found = write_patch(self.store.folder, file)
+            except OSError as fault:
+                raise StampError(f"{file}: {fault.strerror}") from None
+            except StampError:
+                file.unlink(missing_ok=True)  # an older one holds no longer
+                raise
+        return json_answer(
+            {"file": str(file), "records": len(found.patches), "open": found.open, "damaged": found.damaged}
+        )
 
     async def _propose(self, request: Request) -> Response:
         named = msgspec.json.decode(await body(request, MOST_SENT), type=Named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, median
@@ -19,9 +20,10 @@ AGREED = 0.5  # IoU from which two masks are of the same thing
 
 
 class Proposals(msgspec.Struct):
-    """Of one model. unchanged, fixed: accepted, as proposed or after changes. open: not decided.
+    """Of one model, masks. unchanged, fixed: accepted, as proposed or after changes. open: not decided.
 
-    iou: of what was fixed with what was proposed, on average; None without any.
+    iou: of what was fixed with what was proposed, on average; None without any. worded, reworded: phrases that it worded and
+    that were accepted, in its words or in others.
     """
 
     unchanged: int
@@ -29,6 +31,8 @@ class Proposals(msgspec.Struct):
     rejected: int
     open: int
     iou: float | None
+    worded: int = 0
+    reworded: int = 0
 
     @property
     def rate(self) -> float | None:
@@ -140,14 +144,14 @@ def documents(folder: Path, damaged: list[str]) -> Iterator[AnnotatedImage]:
 
 
 def _proposals(found: list[AnnotatedImage]) -> dict[str, Proposals]:
-    counts: dict[str, Proposals] = {}
+    counts: dict[str, Proposals] = defaultdict(lambda: Proposals(0, 0, 0, 0, None))
     fixed: dict[str, list[float]] = {}
     for document in found:
         accepted = {name for phrase in document.phrases if phrase.status == "accepted" for name in phrase.masks}
         for mask in document.masks:
             if mask.proposal is None:
                 continue
-            of = counts.setdefault(mask.proposal.model, Proposals(0, 0, 0, 0, None))
+            of = counts[mask.proposal.model]
             if mask.role == "rejected":
                 of.rejected += 1
             elif mask.id not in accepted:
@@ -157,9 +161,22 @@ def _proposals(found: list[AnnotatedImage]) -> dict[str, Proposals]:
             else:
                 of.fixed += 1
                 fixed.setdefault(mask.proposal.model, []).append(rle.iou(mask.rle, mask.proposal.rle))
+        words = _proposed_words(document)
+        for phrase in document.phrases:
+            if phrase.status == "accepted" and phrase.id in words:
+                model, text = words[phrase.id]
+                counts[model].worded += phrase.text == text
+                counts[model].reworded += phrase.text != text
     for model, ious in fixed.items():
         counts[model].iou = mean(ious)
     return counts
+
+
+def _proposed_words(document: AnnotatedImage) -> dict[str, tuple[str, str]]:
+    """By phrase: the model or the built set that proposed it, and in which words."""
+    records = document.reviewed.records if document.reviewed else []
+    said = {one.phrase: (record.set, one.text) for record in reversed(records) for one in reversed(record.phrases)}
+    return said | {one.id: (one.proposal.model, one.proposal.text) for one in document.phrases if one.proposal}
 
 
 def _accepted(folder: Path) -> dict[tuple[str, str], RLE]:

@@ -12,6 +12,7 @@ from stamp_data.build.plan import SetFault
 from stamp_data.build.split import Built, Progress, build_split, describe_inputs
 from stamp_data.build.tokens import tokenizer_digest
 from stamp_data.executors import Executor
+from stamp_data.grid import check_sizes
 from stamp_data.instructions.rounds import round_wording
 from stamp_data.patches import read_patches
 from stamp_data.shards.manifest import REJECTS
@@ -23,9 +24,7 @@ from stamp_data.sources.own_refer import own_set, own_sets
 from stamp_data.tags import read_exclusions
 from stamp_data.writing import write_atomic
 from stamp_schemas import Settings, StampError, UsageFault, Wording
-from stamp_schemas.manifest import FACTORS, PATCH, Crowd
-
-MOST_TOKENS = 16_384  # merged patches per picture: Qwen's own limit
+from stamp_schemas.manifest import PATCH, Crowd
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -96,12 +95,7 @@ def run_job(job: Job, executor: Executor, progress: Progress) -> Iterator[Built]
 
     A set whose data is at fault does not keep the others from being built: it is told of, as a StampError, at the end.
     """
-    if not 1 <= job.min_tokens <= job.max_tokens <= MOST_TOKENS:
-        raise UsageFault(
-            f"{job.min_tokens} to {job.max_tokens} merged patches", f"at most {MOST_TOKENS:,} are possible"
-        )
-    if job.factor not in FACTORS:
-        raise UsageFault(f"merged patches of {job.factor} pixels", f"known: {', '.join(map(str, FACTORS))}")
+    check_sizes(job.min_tokens, job.max_tokens, job.factor)
     if min(job.passes, job.shard_records) < 1:
         raise UsageFault(f"{job.passes} passes and {job.shard_records} records per shard", "at least one of each")
     most = len(round_wording().ordinals)

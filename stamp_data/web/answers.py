@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from stamp_schemas import StampError
+from stamp_schemas.errors import first_line
 
 MOST_DISCARDED = 512 * 2**20  # bytes of a body that is too large, read so that the browser hears why
 PATIENCE = 30  # seconds that a body may take
@@ -82,8 +83,8 @@ async def _stamp(_request: Request, fault: Exception) -> Response:
     return refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(fault))
 
 
-async def _value(_request: Request, _fault: Exception) -> Response:
-    return refused(HTTPStatus.BAD_REQUEST)
+async def _value(_request: Request, fault: Exception) -> Response:
+    return refused(HTTPStatus.BAD_REQUEST, first_line(fault) if isinstance(fault, msgspec.MsgspecError) else "")
 
 
 async def _bug(_request: Request, _fault: Exception) -> Response:

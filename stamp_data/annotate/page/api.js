@@ -15,6 +15,10 @@ export const edit = (image, revision, change) => askJson("api/edit", { image }, 
 
 export const undo = (image, revision) => askJson("api/undo", { image, revision }, { method: "POST" });
 export const redo = (image, revision) => askJson("api/redo", { image, revision }, { method: "POST" });
+
+/** Write what a review has changed: {file, records, open, damaged}; the last two name what is not in it. */
+export const patch = () => askJson("api/patch", {}, { method: "POST" });
+
 export const imageAddress = (image) => `api/image?${new URLSearchParams({ image })}`;
 
 /** Masks that the model proposes for phrases: {model, masks: [{size, counts} or null]}. */

@@ -13,6 +13,8 @@ import { Tools } from "./tools.js";
 import { listen as listenToPointers } from "./view.js";
 
 const KEPT = "annotate"; // where a reloaded page finds its picture
+const TOLD = 5; // names
+const READING = 10_000; // milliseconds for a long sentence
 const WRITING = 800; // milliseconds without a key after which what is written is kept
 
 class Page {
@@ -164,8 +166,16 @@ class Page {
   }
 
   note(kind, id, values) {
+    this.forget();
     const thing = this.session[kind].find((one) => one.id === id);
-    if (thing) this.session.edit({ [kind]: { [id]: { ...thing, ...values } } });
+    const isOther = ([name, value]) => String(thing[name] ?? "") !== String(value);
+    if (thing && Object.entries(values).some(isOther)) this.session.edit({ [kind]: { [id]: { ...thing, ...values } } });
+  }
+
+  /** Keep the notes of the picture. */
+  noteImage(notes) {
+    this.forget();
+    if (this.session.document && (this.session.document.notes ?? "") !== notes) this.session.edit({ notes });
   }
 
   status(status) {
@@ -283,6 +293,26 @@ class Page {
     return order.find((i) => rows[i].state !== "done" && rows[i].state !== "damaged") ?? rows.length;
   }
 
+  nextUnfinished() {
+    const index = this.unfinished();
+    return this.session.rows[index] ? this.go(index) : toast("Every picture is done.");
+  }
+
+  /** Write what a review has changed of its sets, once all is saved. */
+  async patch() {
+    this.keepText();
+    await this.session.sending;
+    try {
+      const { file, records, open, damaged } = await api.patch(), left = open.length + damaged.length;
+      const names = [...open, ...damaged].slice(0, TOLD).join(", ") + (left > TOLD ? ", …" : "");
+      toast(`${file}: ${records === 1 ? "1 record is" : `${records} records are`} changed; build with --patch ${file}.`
+        + (left ? ` Left out, as nobody has accepted their changes or they are damaged: ${names}.` : ""), READING);
+    } catch (fault) {
+      if (!(fault instanceof api.Refusal)) throw fault;
+      toast(fault.message, READING);
+    }
+  }
+
   showList() {
     byId("find").value = "";
     showRows(this);
@@ -314,6 +344,7 @@ class Page {
 }
 
 const buttonId = (words) => `do-${words.toLowerCase().replace(/[^a-z]+/g, "-")}`;
+const REPEATED = /^(Arrow.*|[-=[\]{}.,;<>zyadjkJK])$/; // keys that may be held; whoever holds another means it once
 const KEYS = new Map(COMMANDS.map(([key, , , work]) => [key, work]));
 
 function onKey(page, event) {
@@ -347,6 +378,7 @@ function onKey(page, event) {
     return;
   }
   if (writing || (open && !(event.key === "?" && open.id === "keys"))) return;
+  if (event.repeat && !REPEATED.test(event.key)) return event.preventDefault();
   const onButton = event.target.matches("button, [type=checkbox]") && (event.key === "Enter" || event.key === " ");
   if (onButton || (event.altKey && !event.key.startsWith("Arrow"))) return;
   if (event.key.startsWith("Arrow")) page.arrow(event.key, event);
@@ -363,7 +395,7 @@ const penOf = (page) => ({
     page.stage.cursor = null;
     page.tools.press(at);
   },
-  move: (at) => page.tools.move(at), lift: () => page.tools.lift(), cancel: () => page.tools.cancel(), pulls: () => page.tools.name === "hand",
+  move: (at) => page.tools.move(at), lift: () => page.tools.lift(), cancel: () => page.tools.drop(), pulls: () => page.tools.name === "hand",
 });
 
 function listen(page) {
@@ -376,7 +408,8 @@ function listen(page) {
     page.add(byId("new-phrase").value);
     byId("new-phrase").value = "";
   });
-  byId("notes").addEventListener("change", (event) => page.session.edit({ notes: event.target.value }));
+  byId("notes").addEventListener("input", (event) => page.later(() => page.noteImage(event.target.value)));
+  byId("notes").addEventListener("change", (event) => page.noteImage(event.target.value));
   byId("find").addEventListener("input", (event) => showRows(page, event.target.value));
   byId("close-list").addEventListener("click", () => byId("pictures").close());
   byId("close-nothing").addEventListener("click", () => byId("nothing").close());

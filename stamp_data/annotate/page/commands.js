@@ -66,8 +66,9 @@ export const COMMANDS = [
   ["y", "Redo", "page", (page) => page.session.redo()],
   ["d", "Next picture", "page", (page) => page.go(page.session.index + 1)],
   ["a", "Picture before", "page", (page) => page.go(page.session.index - 1)],
-  ["u", "Next unfinished", "page", (page) => page.go(page.unfinished())],
+  ["u", "Next unfinished", "page", (page) => page.nextUnfinished()],
   ["g", "List of pictures", "page", (page) => page.showList()],
+  ["E", "Write the patch", "page", (page) => page.patch()],
   ["q", "Dark or light", "page", () => switchTheme()],
   ["?", "Keys", "page", (page) => page.help()],
 ];

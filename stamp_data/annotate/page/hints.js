@@ -31,6 +31,7 @@ export class Hints {
       this.show();
     } catch (fault) {
       if (!(fault instanceof api.Refusal)) throw fault;
+      if (session.index === index) byId("patch-facts").textContent = fault.message;
     }
   }
 

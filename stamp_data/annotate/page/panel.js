@@ -40,9 +40,8 @@ function phraseRow(page, phrase) {
       !phrase.nothing && !phrase.masks.length ? el("span", { class: "quiet" }, "no mask yet") : null,
       phrase.made?.by ? el("span", { class: "quiet" }, phrase.made.by) : null),
     el("div", { class: "hints", id: `hints-${phrase.id}` }),
-    current ? el("input", {
-      id: `notes-${phrase.id}`, class: "notes", value: phrase.notes ?? "", maxlength: 2000, placeholder: "Notes", "aria-label": "Notes on the phrase",
-      autocomplete: "off", onchange: (event) => page.note("phrases", phrase.id, { notes: event.target.value }),
+    current ? kept(page, (notes) => page.note("phrases", phrase.id, { notes }), {
+      id: `notes-${phrase.id}`, value: phrase.notes ?? "", maxlength: 2000, placeholder: "Notes", "aria-label": "Notes on the phrase",
     }) : null);
 }
 
@@ -55,16 +54,20 @@ function maskRow(page, mask, i) {
     el("span", { class: "quiet" }, `${pixels.toLocaleString("en")} px (${ratio} %) · ${phrases === 1 ? "1 phrase" : `${phrases} phrases`}${mask.role === "ignore" ? " · ignored" : ""}${mask.proposal ? ` · ${mask.proposal.rle.counts === mask.rle.counts ? "as" : "after what"} ${mask.proposal.model} proposed` : ""}`),
     session.said ? el("label", { class: "link", onclick: (event) => event.stopPropagation() },
       el("input", { type: "checkbox", checked: named, onchange: () => page.link(mask.id) }), " named") : null,
-    current ? el("input", {
-      id: `categories-${mask.id}`, class: "notes", value: (mask.categories ?? []).join(", "), maxlength: 500, placeholder: "Categories, with commas",
-      "aria-label": "Categories of the mask", autocomplete: "off",
-      onchange: (event) => page.note("masks", mask.id, { categories: event.target.value.split(",").map((word) => word.trim()).filter(Boolean) }),
+    current ? kept(page, (text) => page.note("masks", mask.id, { categories: text.split(",").map((word) => word.trim()).filter(Boolean) }), {
+      id: `categories-${mask.id}`, value: (mask.categories ?? []).join(", "), maxlength: 500, placeholder: "Categories, with commas",
+      "aria-label": "Categories of the mask",
     }) : null,
-    current ? el("input", {
-      id: `notes-${mask.id}`, class: "notes", value: mask.notes ?? "", maxlength: 2000, placeholder: "Notes", "aria-label": "Notes on the mask",
-      autocomplete: "off", onchange: (event) => page.note("masks", mask.id, { notes: event.target.value }),
+    current ? kept(page, (notes) => page.note("masks", mask.id, { notes }), {
+      id: `notes-${mask.id}`, value: mask.notes ?? "", maxlength: 2000, placeholder: "Notes", "aria-label": "Notes on the mask",
     }) : null);
 }
+
+/** A line of text that is kept by `keep` while it is written, and when it is left. */
+const kept = (page, keep, more) => el("input", {
+  class: "notes", autocomplete: "off", ...more,
+  oninput: (event) => page.later(() => keep(event.target.value)), onchange: (event) => keep(event.target.value),
+});
 
 const MARKS = { untouched: "○", begun: "◐", done: "●", "needs work": "◆", damaged: "✕" };
 

@@ -11,7 +11,7 @@ const NEAR = 10; // screen pixels from its first corner, at which a polygon is c
 export class Tools {
   /** told: called with what is to be said. */
   constructor(session, told) {
-    Object.assign(this, { session, told, stage: null, name: "brush", cut: false, size: 20, points: [], ways: [], way: [], seen: null, asking: false, down: false, hover: null });
+    Object.assign(this, { session, told, stage: null, name: "brush", cut: false, size: 20, points: [], ways: [], way: [], seen: null, asking: false, down: false, at: null, hover: null });
   }
 
   get image() { return this.session.image; }
@@ -27,6 +27,13 @@ export class Tools {
     this.name = name;
   }
 
+  /** The pen was not meant to draw: what it has done since it was put down is nothing. */
+  drop() {
+    this.down = false;
+    if (!this.cornered) this.points = [];
+    this.stage.sketch();
+  }
+
   /** Give up what is not finished. Whether there was anything. */
   cancel() {
     const busy = this.points.length > 0 || this.seen !== null;
@@ -37,11 +44,8 @@ export class Tools {
 
   press(at) {
     if (!this.session.document) return;
-    this.down = true;
-    if (this.name === "fill") this.fill(at);
-    else if (this.name === "alike") this.suggest("alike", [at]);
-    else if (this.cornered) this.corner(at);
-    else this.points = [at];
+    Object.assign(this, { down: true, at });
+    if (!this.clicks) this.points = [at];
     this.stage.sketch();
   }
 
@@ -56,7 +60,10 @@ export class Tools {
   lift() {
     if (!this.down) return;
     this.down = false;
-    const { points, image: { height, width } } = this;
+    const { points, at, image: { height, width } } = this;
+    if (this.name === "fill") this.fill(at);
+    if (this.name === "alike") this.suggest("alike", [at]);
+    if (this.cornered) this.corner(at); // only now: a second finger may have come, to zoom
     if (this.name === "brush" && points.length) this.apply(stroke(points, this.size / 2, height, width));
     if (this.name === "box" && points.length > 1) this.apply(box(points[0], points[1], height, width));
     if (this.name === "in box" && points.length > 1) this.suggest("in box", points);

@@ -25,6 +25,13 @@ from .serving import Served, Watched
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script> & 'the cup'"
 SIZE = (160, 120)
+OVERLAPS = """(group) => {
+  const buttons = [...document.querySelectorAll(`#group-${group} .action`)];
+  return buttons.filter((one, i) => {
+    const { right } = one.getBoundingClientRect(), next = buttons[i + 1]?.getBoundingClientRect();
+    return one.scrollWidth > one.offsetWidth || (next && next.left < right);
+  }).map((one) => one.id);
+}"""
 
 
 @pytest.fixture
@@ -163,6 +170,79 @@ def test_notes_of_the_picture_a_phrase_and_a_mask(watched: Watched, served: Serv
     watched.keys("d")
     watched.wait("document.querySelector('#name').textContent === 'b.png'")
     assert watched.page.input_value("#notes") == ""
+
+
+def test_notes_and_categories_are_kept_while_they_are_written(watched: Watched, served: Served) -> None:
+    watched.say("it")
+    watched.keys("r")
+    watched.pen((10.5, 10.5), (20.5, 20.5))
+    watched.saved()
+    for place, text in (
+        ("#notes", "dark"),
+        ("#notes-p1", "which?"),
+        ("#categories-m1", "cup, mug"),
+        ("#notes-m1", "rim"),
+    ):
+        watched.page.focus(place)
+        watched.page.keyboard.type(text)
+        watched.wait("annotate.timer === 0")  # nobody has left the line
+        watched.saved()
+    document = served.document()
+    assert (document.notes, document.phrases[0].notes, document.masks[0].notes) == ("dark", "which?", "rim")
+    assert document.masks[0].categories == ["cup", "mug"]
+    watched.page.keyboard.type("s")
+    watched.open()  # whatever is not kept yet is, on leaving; the browser asks
+    watched.saved()
+    assert all("beforeunload" in line for line in watched.complaints)
+    watched.complaints.clear()
+    assert served.document().masks[0].notes == "rims"
+    revision = served.document().revision
+    watched.page.focus("#notes")
+    watched.keys("Enter")
+    watched.page.evaluate("annotate.session.sending")
+    assert served.document().revision == revision  # nothing was changed
+
+
+def test_a_key_that_is_held_accepts_once(watched: Watched, served: Served) -> None:
+    for text in ("one", "two", "three"):
+        watched.say(text)
+        watched.keys("r")
+        watched.pen((10.5, 10.5), (20.5, 20.5))
+    watched.page.evaluate("annotate.choose('phrase', 'p1')")
+    for _ in range(4):
+        watched.page.keyboard.down("Enter")
+    watched.page.keyboard.up("Enter")
+    watched.saved()
+    assert [phrase.status for phrase in served.document().phrases] == ["accepted", "new", "new"]
+    size = watched.page.evaluate("annotate.tools.size")
+    for _ in range(3):
+        watched.page.keyboard.down("[")
+    watched.page.keyboard.up("[")
+    assert watched.page.evaluate("annotate.tools.size") < size / 2  # this may be held
+
+
+def test_when_every_picture_is_done_it_is_said(watched: Watched) -> None:
+    for number in range(3):
+        watched.say("a cow")
+        watched.keys("0", "1", "Enter")
+        watched.saved()
+        if number < 2:
+            watched.keys("u")
+            watched.wait(f"annotate.session.index === {number + 1} && annotate.session.document")
+    watched.keys("u")
+    assert watched.page.inner_text("#toast") == "Every picture is done."
+
+
+def test_what_the_server_does_not_understand_is_said(watched: Watched, served: Served) -> None:
+    watched.say("it")
+    watched.keys("r")
+    watched.pen((10.5, 10.5), (20.5, 20.5))
+    watched.page.fill("#categories-m1", ",".join(map(str, range(21))))
+    watched.keys("Enter")
+    watched.wait("document.querySelector('#toast').textContent.includes('length <= 20')")
+    watched.saved()
+    assert served.document().masks[0].categories == []
+    watched.complaints.clear()  # the browser notes the 400
 
 
 def test_undo_goes_on_after_a_reload(watched: Watched, served: Served) -> None:
@@ -319,6 +399,16 @@ def test_narrow_and_dark_with_touch(chromium: Any, served: Served) -> None:
     assert page.evaluate("annotate.stage.scale") == pytest.approx(2 * scale)
     watched.saved()
     assert len(served.document().masks) == 2  # two fingers draw nothing
+    for tool, corners in (("S", 0), ("f", 0), ("p", 2), ("s", 2)):
+        watched.keys(tool)
+        for place in range(corners):
+            page.touchscreen.tap(frame["x"] + 100 + 60 * place, frame["y"] + 100)
+        page.evaluate(pinch, [frame["x"] + 200, frame["y"] + 150])
+        assert page.evaluate("annotate.tools.points.length") == corners  # and what is begun stays
+    watched.keys("Escape")
+    watched.saved()
+    assert len(served.document().masks) == 2
+    assert all(page.evaluate(OVERLAPS, group) == [] for group in ("page", "tool", "view", "phrase", "mask", "dialogue"))
     assert all(
         one["height"] >= 36
         for one in page.evaluate(

@@ -17,6 +17,7 @@ from stamp_data.annotate.begin import begin_from
 from stamp_data.annotate.change import Change
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.review import write_patch
+from stamp_data.annotate.server import open_server
 from stamp_data.annotate.store import Store
 from stamp_data.build.jobs import Job, run_job
 from stamp_data.build.receipt import Receipt, Workplace
@@ -27,8 +28,10 @@ from stamp_data.verify import verify_set
 from stamp_schemas import StampError
 from stamp_schemas.annotated import AnnotatedImage, DrawnMask, SaidPhrase
 
+from ...browsing import Running
 from ..raw import FAST, FAST_OPTIONS, PICTURES, Command, Raw, build, one_line, picture, read_set, reasons, tree
 from .making import box
+from .serving import Watched
 
 IMAGES, RECORDS = 8, 2
 SET = "refcoco-unc/train"
@@ -413,3 +416,30 @@ def test_the_example_of_the_page_is_one(tmp_path: Path) -> None:
     was = blake3(f"48 64 {counts}".encode()).hexdigest()[:32]
     assert first.was == was
     assert one[0].patch.phrases[0].was == blake3(f"{was}\nthe cup".encode()).hexdigest()[:32]
+
+
+@pytest.mark.browser
+def test_the_page_writes_the_same_patch(chromium: Any, review: Review, tmp_path: Path) -> None:
+    served = Running(open_server(review.images, review.store))
+    watched = Watched(chromium, served.address)
+    told = "document.querySelector('#toast').textContent"
+    watched.keys("E")
+    watched.wait(f"{told}.includes('nothing was changed of 8 pictures')")
+    review.accept(3, "a corner", text="the corner")
+    review.accept(4, "a corner", text="the left corner")
+    review.change(2, replace(review.phrase(2, "a corner"), text="half wr", status="new"))
+    watched.keys("E")
+    watched.wait(f"{told}.includes('2 records are changed')")
+    file = review.folder / "patch.jsonl"
+    assert str(file) in watched.page.inner_text("#toast") and "Left out" in watched.page.inner_text("#toast")
+    assert write_patch(review.folder, tmp_path / "fixes.jsonl").open
+    assert file.read_bytes() == (tmp_path / "fixes.jsonl").read_bytes()
+    for number in (3, 4):
+        document = review.document(number)
+        review.store.undo(document.image, document.revision)
+    watched.keys("E")
+    watched.wait(f"{told}.includes('nothing was changed')")
+    assert not file.exists()  # an older one would say what is no longer so
+    watched.complaints.clear()  # the browser notes the 422
+    watched.close()
+    served.close()

@@ -16,7 +16,15 @@ from stamp_data.annotate.change import Change
 from stamp_data.annotate.stats import agreement, annotate_stats
 from stamp_data.annotate.store import Store
 from stamp_schemas import UsageFault
-from stamp_schemas.annotated import DrawnMask, Made, Proposal
+from stamp_schemas.annotated import (
+    DrawnMask,
+    Made,
+    Proposal,
+    ProposedText,
+    Reviewed,
+    ReviewedPhrase,
+    ReviewedRecord,
+)
 
 from ..raw import Command
 from .making import HEIGHT, WIDTH, box, drawn, image, mask, said
@@ -60,6 +68,28 @@ def test_what_became_of_it(folder: Path) -> None:
     assert model == "run/9" and (one.unchanged, one.fixed, one.rejected, one.open) == (1, 1, 1, 1)
     assert one.rate == pytest.approx(1 / 3) and one.iou == pytest.approx(0.5)
     assert len(found.damaged) == 1 and "c.jpg.json" in found.damaged[0]
+
+
+def test_words_of_a_model_and_of_a_set(tmp_path: Path) -> None:
+    """Two of three phrases that a model worded are accepted, one in other words; and one of a set's two, in other words."""
+    store = Store(tmp_path, "Ada")
+    of_model = [ProposedText("run/9", f"thing {number}") for number in range(3)]
+    phrases = [
+        said("p1", "thing 0", proposal=of_model[0], status="accepted"),
+        said("p2", "another thing", proposal=of_model[1], status="accepted"),
+        said("p3", "half of", proposal=of_model[2]),
+        said("p4", "nobody's but Ada's", status="accepted"),
+        said("p5", "the cup", status="accepted"),
+        said("p6", "a saucer", status="proposed"),
+    ]
+    shown = [ReviewedPhrase("1", "p5", "the cpu", []), ReviewedPhrase("2", "p6", "a saucer", [])]
+    reviewed = Reviewed(1, "", [ReviewedRecord("refcoco-unc/val", "1", "", [], shown)])
+    store.change(image(), 0, Change({one.id: one for one in phrases}, {"m1": mask()}, reviewed=reviewed))
+    found = annotate_stats(tmp_path).proposals
+    assert {name: (one.worded, one.reworded) for name, one in found.items()} == {
+        "run/9": (1, 1), "refcoco-unc/val": (0, 1),
+    }  # fmt: skip
+    assert all(one.rate is None for one in found.values())  # that is of masks
 
 
 def test_two_annotators(folder: Path, tmp_path: Path) -> None:
