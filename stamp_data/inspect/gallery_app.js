@@ -141,6 +141,7 @@ async function start() {
   await drawStatistics();
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) more(); }, { rootMargin: "800px" })
     .observe(byId("sentinel"));
+  window.addEventListener("scroll", () => { if (nearEnd()) more(); }, { passive: true }); // an end that was never out of sight is no news to the observer
   if (state.key) showDetail();
   document.body.dataset.ready = "true";
 }

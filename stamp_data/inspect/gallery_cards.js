@@ -57,7 +57,6 @@ function card(record, index) {
   const more = record.dialogues.length - lines.length;
   const picture = frame(record, record.dialogues.map((dialogue) => dialogue.text).join("; ").slice(0, 400));
   const all = targetsOf(record);
-  picture.draw(all);
   const codes = [...codesOf(record)];
   const open = (dialogue = "") => change({ set: record.set, key: record.key, d: dialogue });
   const line = (dialogue) => el("li", {
@@ -77,9 +76,21 @@ function card(record, index) {
     el("ul", { class: "lines" }, ...lines.map(line)),
     tagRow(record),
     el("footer", {}, el("span", { class: "set" }, record.set), more > 0 && el("span", { class: "more" }, `+${more} more`)));
-  node.redraw = () => picture.draw(all);
+  Object.assign(node, { isNear: false, isDrawn: false });
+  node.draw = () => {
+    if (!node.isDrawn) picture.draw(all);
+    node.isDrawn = true;
+  };
   return node;
 }
+
+/** Masks are drawn where somebody may see them soon: ten thousand cards have more paths than a page bears. */
+const nearCards = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    target.isNear = isIntersecting;
+    if (isIntersecting) target.draw();
+  }
+}, { rootMargin: "600px" });
 
 /** Start over with the present filters. */
 async function reload() {
@@ -106,8 +117,10 @@ async function more(first = false) {
   grid.records.push(...answer.records);
   Object.assign(grid, { next: answer.next, matched: answer.matched, busy: false });
   const cards = answer.records.map((record, place) => card(record, start + place));
+  if (first) nearCards.disconnect();
   if (first) replace(byId("grid"), ...cards);
   else byId("grid").append(...cards);
+  for (const node of cards) nearCards.observe(node);
   describe(answer);
   if (answer.scanned < answer.total) rescanSoon(turn);
   else if (grid.next !== null && nearEnd()) more();
@@ -155,4 +168,9 @@ async function step(by) {
   node?.scrollIntoView({ block: "nearest" });
 }
 
-const redrawCards = () => { for (const node of byId("grid").children) node.redraw(); };
+function redrawCards() {
+  for (const node of byId("grid").children) {
+    node.isDrawn = false;
+    if (node.isNear) node.draw();
+  }
+}
