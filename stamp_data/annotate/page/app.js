@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { COMMANDS, OTHER_KEYS } from "./commands.js";
 import { Compare } from "./compare.js";
 import { Dialogues } from "./dialogues.js";
-import { byId, el, showKeys, toast } from "./dom.js";
+import { byId, el, isWriting, showKeys, toast } from "./dom.js";
 import { Hints } from "./hints.js";
 import { reasons, showPanel, showRows } from "./panel.js";
 import { Session } from "./session.js";
@@ -341,8 +341,8 @@ const REPEATED = /^(Arrow.*|[-=[\]{}.,;<>zyadjkJK])$/; // keys that may be held;
 const KEYS = new Map(COMMANDS.map(([key, , , work]) => [key, work]));
 
 function onKey(page, event) {
-  const writing = event.target.matches("input:not([type=checkbox]), textarea");
-  if (event.isComposing || event.ctrlKey || event.metaKey) return;
+  const writing = isWriting(event.target), slides = event.target.matches("[type=range]") && event.key.startsWith("Arrow");
+  if (slides || event.isComposing || event.ctrlKey || event.metaKey) return;
   const digit = /^Digit([1-9])$/.exec(event.code);
   if (event.altKey && digit && event.target.dataset.writing === "answer") {
     page.dialogues.insert(event.target, page.session.phrases[digit[1] - 1]);

@@ -221,6 +221,15 @@ def test_a_key_that_is_held_accepts_once(watched: Watched, served: Served) -> No
     assert watched.page.evaluate("annotate.tools.size") < size / 2  # this may be held
 
 
+def test_keys_work_after_the_opacity_was_set(watched: Watched) -> None:
+    watched.page.focus("#opacity")
+    watched.keys("ArrowRight", "=")
+    assert watched.page.input_value("#opacity") == "26" and watched.page.evaluate("annotate.stage.cursor") is None
+    scale = watched.page.evaluate("annotate.stage.scale")
+    watched.keys("=")
+    assert watched.page.evaluate("annotate.stage.scale") == pytest.approx(1.25 * scale)
+
+
 def test_when_every_picture_is_done_it_is_said(watched: Watched) -> None:
     for number in range(3):
         watched.say("a cow")
