@@ -216,6 +216,7 @@ class Page {
   link(id) {
     const said = this.session.said;
     if (!id || !said) return toast("Linking takes a phrase and a mask: choose both.");
+    if (this.session.masks.find((mask) => mask.id === id).role === "ignore") return toast("This mask is to be ignored, so no phrase names it; i makes it one of what is there.");
     const masks = said.masks.includes(id) ? said.masks.filter((one) => one !== id) : [...said.masks, id];
     return this.session.edit({ phrases: { [said.id]: { ...said, masks, nothing: undefined, status: "new" } } });
   }
@@ -236,7 +237,7 @@ class Page {
   ignore() {
     const mask = this.session.drawn;
     if (!mask) return toast("Choose a mask first.");
-    return this.note("masks", mask.id, { role: mask.role === "ignore" ? "target" : "ignore" });
+    return this.tools.ignore(mask);
   }
 
   /** Make a phrase or a mask (or none) the current one. */
