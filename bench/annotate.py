@@ -1,4 +1,4 @@
-"""Seconds from a click to SAM's proposal, with and without what is kept of a picture; and of starting on 1,000 pictures.
+"""Seconds from a click to SAM's proposal, with and without what is kept of a picture. `annotate_page.py` has the rest.
 
     python bench/annotate.py                 # a SAM 2 of the smallest released size, with random weights
     python bench/annotate.py sam2.1-tiny/    # the folder of a SAM or a SAM 2
@@ -12,9 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -35,8 +33,7 @@ from stamp_train.predict.opening import pick_device
 from stamp_train.predict.pointing import Embeddings, open_clicks
 
 SIZES = {"640 × 480": (640, 480), "20 megapixels": (5472, 3648)}
-RUNS, PICTURES = 5, 1000
-COMMAND = [sys.executable, "-c", "from stamp_cli.data import main; main()", "annotate"]
+RUNS = 5
 
 
 class Took(NamedTuple):
@@ -56,8 +53,6 @@ def main() -> None:
         photos = put_pictures(folder / "photos", list(SIZES.values()))
         for number, name in enumerate(SIZES):
             proposals(photos, weights, folder / "seen", number, name)
-        many = put_pictures(folder / "many", [(64, 48)] * PICTURES)
-        print(f"start-up with {PICTURES:,} pictures, to the address: {median([start(many) for _ in range(RUNS)])}")
 
 
 def proposals(photos: Path, weights: str, seen: Path, number: int, name: str) -> None:
@@ -96,22 +91,6 @@ def click(address: str, number: int) -> Took:
     with urlopen(Request(f"{address}api/suggest?image={number}", asked)) as answer:
         answer.read()
     return Took(time.perf_counter() - began, time.process_time() - used)
-
-
-def start(photos: Path) -> Took:
-    began, used = time.perf_counter(), of_children()
-    running = subprocess.Popen([*COMMAND, str(photos)], stderr=subprocess.PIPE, text=True)
-    assert running.stderr is not None
-    assert running.stderr.readline().startswith("http://")
-    took = time.perf_counter() - began
-    running.kill()
-    running.communicate()
-    return Took(took, of_children() - used)
-
-
-def of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def median(times: list[Took]) -> Took:

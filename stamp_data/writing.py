@@ -87,7 +87,7 @@ def hold(folder: Path, what: str) -> Iterator[None]:
     Network file systems know the lock on all their machines. One that knows none is told of, and then nobody is kept out.
     """
     path = folder / LOCK
-    with path.open("a+") as file:
+    with _opened(path) as file:
         if not _taken(path, file):
             file.seek(0)
             holder = file.read(200).strip()
@@ -99,6 +99,16 @@ def hold(folder: Path, what: str) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> IO[str]:
+    """A lock's file, which is no link: what that leads to would be emptied."""
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+")
+    except OSError as fault:
+        if fault.errno != errno.ELOOP:
+            raise
+        raise StampError(f"{path}: a link stands where the lock is to be", "take it away") from None
 
 
 def _taken(path: Path, file: IO[str]) -> bool:

@@ -124,12 +124,15 @@ class Store:
         kept = self._opened.get(image.path)
         if kept is not None and kept.seen == stamp(str(path)) and kept.document.image == image:
             return kept
+        place = self._place(self.folder / JOURNALS, image.path, ".jsonl")
+        for one in (path, place):
+            self._check_inside(one)
         document = self._load(path, image.path) if path.exists() else AnnotatedImage(ANNOTATED_SCHEMA, image)
         if (document.image.width, document.image.height) != (image.width, image.height):
             size = f"{document.image.width}×{document.image.height}"
             raise StampError(f"{path}: of a picture of {size} pixels; it has {image.width}×{image.height} now", HINT)
         try:
-            journal = Journal(self._place(self.folder / JOURNALS, image.path, ".jsonl"), self.folder)
+            journal = Journal(place, self.folder)
         except OSError as fault:
             raise StampError(f"{fault.filename}: {fault.strerror}") from None
         opened = Opened(path, journal, document)
@@ -185,7 +188,12 @@ class Store:
             ) from None
         opened.seen = stamp(str(opened.path))
 
+    def _check_inside(self, path: Path) -> None:
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise StampError(f"{path}: a link that leads out of the folder", "take it away")
+
     def _load(self, path: Path, image: str) -> AnnotatedImage:
+        self._check_inside(path)
         document = load_document(path)
         if document.image.path != image:
             raise StampError(f"{path}: of another picture, {document.image.path[:100]!r}", HINT)

@@ -6,6 +6,7 @@ python -m tests.fuzz [INPUTS] [--out FILE]
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import time
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("inputs", type=int, nargs="?", default=100_000)
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
+    logging.disable(logging.WARNING)  # of what is made again, each time
     share = sum(reader.share for reader in READERS)
     found = {reader: run(reader, -(-given.inputs * reader.share // share)) for reader in READERS}
     missed = unseen_changes(CHANGES)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from . import pictures, recipes, sets, sources
+from . import annotating, pictures, recipes, sets, sources
 from .harness import REFUSED, Reader, attempt, feed
 
-READERS = [*sources.READERS, *pictures.READERS, *sets.READERS, *recipes.READERS]
+READERS = [*sources.READERS, *pictures.READERS, *sets.READERS, *recipes.READERS, *annotating.READERS]
 
 
 def test_ten_thousand_in_all() -> None:

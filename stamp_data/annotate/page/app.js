@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { COMMANDS, OTHER_KEYS } from "./commands.js";
 import { Compare } from "./compare.js";
 import { Dialogues } from "./dialogues.js";
-import { byId, el, showKeys, toast } from "./dom.js";
+import { byId, el, isWriting, showKeys, toast } from "./dom.js";
 import { Hints } from "./hints.js";
 import { reasons, showPanel, showRows } from "./panel.js";
 import { Session } from "./session.js";
@@ -223,6 +223,7 @@ class Page {
   link(id) {
     const said = this.session.said;
     if (!id || !said) return toast("Linking takes a phrase and a mask: choose both.");
+    if (this.session.masks.find((mask) => mask.id === id).role === "ignore") return toast("This mask is to be ignored, so no phrase names it; i makes it one of what is there.");
     const masks = said.masks.includes(id) ? said.masks.filter((one) => one !== id) : [...said.masks, id];
     return this.session.edit({ phrases: { [said.id]: { ...said, masks, nothing: undefined, status: "new" } } });
   }
@@ -243,7 +244,7 @@ class Page {
   ignore() {
     const mask = this.session.drawn;
     if (!mask) return toast("Choose a mask first.");
-    return this.note("masks", mask.id, { role: mask.role === "ignore" ? "target" : "ignore" });
+    return this.tools.ignore(mask);
   }
 
   /** Make a phrase or a mask (or none) the current one. */
@@ -348,8 +349,8 @@ const REPEATED = /^(Arrow.*|[-=[\]{}.,;<>zyadjkJK])$/; // keys that may be held;
 const KEYS = new Map(COMMANDS.map(([key, , , work]) => [key, work]));
 
 function onKey(page, event) {
-  const writing = event.target.matches("input:not([type=checkbox]), textarea");
-  if (event.isComposing || event.ctrlKey || event.metaKey) return;
+  const writing = isWriting(event.target), slides = event.target.matches("[type=range]") && event.key.startsWith("Arrow");
+  if (slides || event.isComposing || event.ctrlKey || event.metaKey) return;
   const digit = /^Digit([1-9])$/.exec(event.code);
   if (event.altKey && digit && event.target.dataset.writing === "answer") {
     page.dialogues.insert(event.target, page.session.phrases[digit[1] - 1]);

@@ -52,7 +52,7 @@ function maskRow(page, mask, i) {
   return el("li", { class: "row mask", "data-id": mask.id, "aria-current": current ? "true" : null, onclick: () => page.choose("mask", mask.id) },
     el("button", { class: "chip", css: { "--colour": colour(mask.id) }, title: "Choose this mask", "aria-pressed": String(current) }, String(i + 1)),
     el("span", { class: "quiet" }, `${pixels.toLocaleString("en")} px (${ratio} %) · ${phrases === 1 ? "1 phrase" : `${phrases} phrases`}${mask.role === "ignore" ? " · ignored" : ""}${mask.proposal ? ` · ${mask.proposal.rle.counts === mask.rle.counts ? "as" : "after what"} ${mask.proposal.model} proposed` : ""}`),
-    session.said ? el("label", { class: "link", onclick: (event) => event.stopPropagation() },
+    session.said && mask.role !== "ignore" ? el("label", { class: "link", onclick: (event) => event.stopPropagation() },
       el("input", { type: "checkbox", checked: named, onchange: () => page.link(mask.id) }), " named") : null,
     current ? kept(page, (text) => page.note("masks", mask.id, { categories: text.split(",").map((word) => word.trim()).filter(Boolean) }), {
       id: `categories-${mask.id}`, value: (mask.categories ?? []).join(", "), maxlength: 500, placeholder: "Categories, with commas",

@@ -211,10 +211,9 @@ export class Tools {
     }
     const rle = encode(runs, height, width);
     if (mask) return session.edit({ masks: { [mask.id]: { ...mask, rle } }, phrases: this.reopened(mask.id) });
-    const id = session.free("m"), said = session.said;
+    const id = session.free("m");
     session.mask = id;
-    const phrases = said ? { [said.id]: { ...said, masks: [...said.masks, id], nothing: undefined, status: "new" } } : {};
-    return session.edit({ masks: { [id]: { id, rle, ...more } }, phrases });
+    return session.edit({ masks: { [id]: { id, rle, ...more } }, phrases: this.joined(id) });
   }
 
   /** Phrases whose mask changes are no longer accepted. */
@@ -223,13 +222,30 @@ export class Tools {
     return Object.fromEntries(named.map((phrase) => [phrase.id, { ...phrase, status: "new" }]));
   }
 
-  remove(id) {
-    const { session } = this, named = session.phrases.filter((phrase) => phrase.masks.includes(id));
-    const phrases = Object.fromEntries(named.map((phrase) => [
+  /** Phrases that name a mask, as they are without it. */
+  unnamed(id) {
+    const named = this.session.phrases.filter((phrase) => phrase.masks.includes(id));
+    return Object.fromEntries(named.map((phrase) => [
       phrase.id, { ...phrase, masks: phrase.masks.filter((one) => one !== id), status: "new" },
     ]));
+  }
+
+  /** The current phrase, as it is with a mask more. */
+  joined(id) {
+    const { said } = this.session;
+    return said ? { [said.id]: { ...said, masks: [...said.masks, id], nothing: undefined, status: "new" } } : {};
+  }
+
+  remove(id) {
+    const { session } = this, phrases = this.unnamed(id);
     if (session.mask === id) session.mask = null;
     return session.edit({ masks: { [id]: null }, phrases });
+  }
+
+  /** What is to be ignored no phrase names; what is no longer, the current one does. */
+  ignore(mask) {
+    const role = mask.role === "ignore" ? "target" : "ignore";
+    return this.session.edit({ masks: { [mask.id]: { ...mask, role } }, phrases: role === "ignore" ? this.unnamed(mask.id) : this.joined(mask.id) });
   }
 
   /** Draw what is not finished. */

@@ -25,7 +25,7 @@ from stamp_schemas.errors import first_line
 
 LIMIT = 4 << 30  # bytes of all files: 2,000 pictures of SAM's, 500 of SAM 2's
 LARGEST = 1 << 28  # of one
-SUFFIX = ".safetensors"
+SUFFIX, PART = ".safetensors", ".part"  # the latter while it is written
 _DIGEST = "blake3"
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Embeddings:
     def get(self, name: str, shapes: Sequence[tuple[int, ...]]) -> list[Tensor] | None:
         """Tensors of these shapes, float16, as `put` was given them; None if there are none of that name, or damaged ones."""
         path = self._file(name)
+        if self.folder.is_symlink():
+            return None
         try:
             check_plain(path, path.stat(), LARGEST)
             found = _read(path)
@@ -58,14 +60,20 @@ class Embeddings:
         """Keep tensors, float16 on the CPU. What cannot be written is told of once, and not kept."""
         tensors = [one.contiguous() for one in tensors]
         data = save({str(i): one for i, one in enumerate(tensors)}, {_DIGEST: _digest(tensors)})
+        if self.folder.is_symlink():
+            return self._tell("it is a link, and others' files may lie there")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(self._file(name), data)
             self._shrink()
         except OSError as fault:
-            if not self._told:
-                _log.warning("%s: what SAM sees is not kept: %s", self.folder, fault.strerror)
-            self._told = True
+            self._tell(fault.strerror)
+        return None
+
+    def _tell(self, why: str | None) -> None:
+        if not self._told:
+            _log.warning("%s: what SAM sees is not kept: %s", self.folder, why)
+        self._told = True
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}{SUFFIX}"
@@ -73,7 +81,9 @@ class Embeddings:
     def _shrink(self) -> None:
         """Take away what was not used for longest, and what a killed process left half-written."""
         found = [
-            (entry.stat(), entry.path) for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False)
+            (entry.stat(), entry.path)
+            for entry in os.scandir(self.folder)
+            if entry.is_file(follow_symlinks=False) and entry.name.endswith((SUFFIX, PART))
         ]
         files = sorted((status.st_mtime_ns, status.st_size, path) for status, path in found)
         total = sum(size for _, size, _ in files)

@@ -171,6 +171,21 @@ def test_bad_files_cost_what_they_say_and_are_told(photos: Path, tmp_path: Path)
         begin_from([str(path)], Images(photos), Store(tmp_path / "other-out"))
 
 
+def test_a_picture_of_which_too_much_is_said_does_not_stop_the_others(photos: Path, tmp_path: Path) -> None:
+    path = coco(tmp_path / "other")
+    content = json.loads(path.read_text())
+    (first,) = content["annotations"]
+    other = next(one.name for one in sorted(photos.iterdir()) if one.name != NAME)
+    content["images"].append({**content["images"][0], "id": 2, "file_name": other})
+    content["annotations"] += [{**first, "id": number, "expression": f"thing {number}"} for number in range(10, 1010)]
+    content["annotations"].append({**first, "id": 2, "image_id": 2})
+    path.write_text(json.dumps(content))
+    told = begin_from([str(path)], Images(photos), Store(tmp_path / "out"))
+    assert (told.known, told.begun) == (2, 1)
+    (refused,) = told.refused
+    assert refused.startswith(f"{NAME}: this cannot be kept") and "1000" in refused
+
+
 def test_the_command(photos: Path, tmp_path: Path) -> None:
     path = coco(tmp_path / "other")
     code = "from stamp_cli.data import main; main()"

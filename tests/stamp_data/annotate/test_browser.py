@@ -221,6 +221,35 @@ def test_a_key_that_is_held_accepts_once(watched: Watched, served: Served) -> No
     assert watched.page.evaluate("annotate.tools.size") < size / 2  # this may be held
 
 
+def test_what_is_to_be_ignored_no_phrase_names(watched: Watched, served: Served) -> None:
+    watched.say("it")
+    watched.keys("r")
+    watched.pen((10.5, 10.5), (20.5, 20.5))
+    watched.keys("m")
+    watched.pen((50.5, 50.5), (60.5, 60.5))
+    watched.keys("Enter", "i")
+    watched.saved()
+    document = served.document()
+    assert [(mask.id, mask.role) for mask in document.masks] == [("m1", "target"), ("m2", "ignore")]
+    assert (document.phrases[0].masks, document.phrases[0].status) == (["m1"], "new")
+    watched.keys("2")
+    assert "to be ignored" in watched.page.inner_text("#toast")
+    watched.keys(".", ".", "i", "Enter")
+    watched.saved()
+    document = served.document()
+    assert document.masks[1].role == "target" and document.phrases[0].masks == ["m1", "m2"]
+    assert document.phrases[0].status == "accepted"
+
+
+def test_keys_work_after_the_opacity_was_set(watched: Watched) -> None:
+    watched.page.focus("#opacity")
+    watched.keys("ArrowRight", "=")
+    assert watched.page.input_value("#opacity") == "26" and watched.page.evaluate("annotate.stage.cursor") is None
+    scale = watched.page.evaluate("annotate.stage.scale")
+    watched.keys("=")
+    assert watched.page.evaluate("annotate.stage.scale") == pytest.approx(1.25 * scale)
+
+
 def test_when_every_picture_is_done_it_is_said(watched: Watched) -> None:
     for number in range(3):
         watched.say("a cow")

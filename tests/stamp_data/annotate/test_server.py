@@ -18,8 +18,9 @@ from stamp_data.annotate.assist import UInt8
 from stamp_data.annotate.images import Images
 from stamp_data.annotate.server import Clicker, Models
 from stamp_data.annotate.store import load_document
-from stamp_schemas import UsageFault
+from stamp_schemas import StampError, UsageFault
 
+from ..raw import Command
 from .making import HEIGHT, WIDTH, box, put_images
 from .serving import Served
 
@@ -188,3 +189,35 @@ def test_the_command(tmp_path: Path) -> None:
     assert first.wait(timeout=20) == 130
     timer.cancel()
     first.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (("--min-tokens", "2000"), 2, "2000 to 1280 merged patches"),
+        (("--max-tokens", "1000000"), 2, "at most 16,384"),
+        (("--factor", "0"), 2, "known: 28, 32"),
+        (("--by", "x" * 201), 2, "201 characters"),
+        (("--from", "nowhere"), 2, "nowhere does not exist"),
+    ],
+)
+def test_what_the_command_cannot_do_is_said_before_a_page_is_served(
+    options: tuple[str, ...], code: int, told: str, tmp_path: Path, stamp_data: Command
+) -> None:
+    done = stamp_data("annotate", put_images(tmp_path / "photos", "a.png"), *options, timeout=30)
+    assert done.returncode == code and told in done.stderr and "http://" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"some text", "not a JPEG"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"", "not a JPEG"),
+    ],
+)
+def test_one_picture_that_is_none_is_refused_at_once(data: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(StampError, match=told):
+        Images(tmp_path / "a.png")
+    assert Images(tmp_path).names == ["a.png"]  # in a folder it blocks itself alone

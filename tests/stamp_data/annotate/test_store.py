@@ -286,3 +286,28 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) -
     (tmp_path / "out").write_text("a file")
     with pytest.raises(StampError, match="nothing was saved"):
         Store(tmp_path / "out").change(image(), 0, drawn())
+
+
+@pytest.mark.parametrize("place", ["a.jpg.json", ".journal/a.jpg.jsonl", ".journal", "sub", ".journal/sub"])
+def test_links_that_lead_out_are_not_followed(place: str, tmp_path: Path) -> None:
+    """A folder that somebody sent may hold them; what they lead to is neither read nor written."""
+    outside, folder = tmp_path / "outside", tmp_path / "out"
+    name = "sub/a.jpg" if "sub" in place else "a.jpg"
+    link = folder / place
+    link.parent.mkdir(parents=True)
+    if link.suffix:
+        outside.write_text("mine\n")
+    else:
+        outside.mkdir()
+    link.symlink_to(outside)
+    for store in (Store(folder), Store(folder)):
+        with pytest.raises(StampError, match="a link that leads out of the folder"):
+            store.change(image(name), 0, drawn())
+    assert (outside.read_text() == "mine\n") if link.suffix else not [*outside.iterdir()]
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "large disk")
+    Store(tmp_path / "out").change(image(), 0, drawn())
+    assert (tmp_path / "large disk/a.jpg.json").is_file()

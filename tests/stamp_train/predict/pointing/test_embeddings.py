@@ -98,3 +98,20 @@ def test_where_nothing_can_be_written_sam_works_all_the_same(tmp_path: Path, cap
     for seed in (0, 1):
         assert len(clicks(picture(20, 30, seed), [(3.0, 4.0)], [], [])) == 3
     assert caplog.text.count("what SAM sees is not kept") == 1
+
+
+def test_others_files_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Beyond the limit only what was kept here goes; and where the folder is a link, nothing is kept."""
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "letter.txt").write_text("mine")
+    kept = Embeddings(others, limit=1)
+    kept.put("a", seen())
+    assert [path.name for path in others.iterdir()] == ["letter.txt"]
+    (others / "model.safetensors").write_text("mine, too")
+    (tmp_path / "seen").symlink_to(others)
+    kept = Embeddings(tmp_path / "seen", limit=1)
+    kept.put("a", seen())
+    kept.put("b", seen())
+    assert kept.get("a", SHAPES) is None and caplog.text.count("is not kept: it is a link") == 1
+    assert sorted(path.name for path in others.iterdir()) == ["letter.txt", "model.safetensors"]
