@@ -21,7 +21,6 @@ from PIL import Image
 from stamp_data.shards.reader import ShardSet
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures"
-SIZE = {"width": 1280, "height": 800}
 MOST = 150 * 1024  # bytes of a picture
 DATA, TRAIN = ([sys.executable, "-c", f"from stamp_cli.{name} import main; main()"] for name in ("data", "train"))
 PROBLEM = "a picture of the documentation cannot be made"
@@ -45,7 +44,9 @@ def main(demo: Path) -> None:
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce", bypass_csp=True)
+        page = browser.new_page(
+            viewport={"width": 1280, "height": 800}, color_scheme="light", reduced_motion="reduce", bypass_csp=True
+        )
         gallery(page, demo)
         annotate(page, demo, Path(temporary))
         chat(page, demo, Path(temporary))
