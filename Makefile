@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
+# Where it is set, each of the many processes that are started would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference screenshots clean
 
 help:  ## these targets

@@ -111,8 +111,9 @@ def tell(what: str, start: float) -> None:
 
 def frames(what: str, times: list[float]) -> None:
     late = sum(one > 50 for one in times)
+    high = sorted(times)[len(times) * 95 // 100]
     print(
-        f"  {what:26} median {statistics.median(times):.0f} ms, 95% below {sorted(times)[len(times) * 95 // 100]:.0f} ms, "
+        f"  {what:26} median {statistics.median(times):.0f} ms, 95th percentile {high:.0f} ms, "
         f"longest {max(times):.0f} ms, {late} of {len(times)} above 50 ms",
         flush=True,
     )
