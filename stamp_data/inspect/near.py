@@ -17,10 +17,9 @@ from stamp_schemas import StampError
 
 SIDE = 8  # the hash compares the cells of a (SIDE + 1)² grid with those to their left and above them
 BITS = 2 * SIDE**2
-MOST = (
-    16  # bits that differ: of a playground of 300 pictures, different ones differed in 25 at least, copies of half the
-)
-# size, at JPEG quality 60 or 15% brighter in 9 at most
+# Bits that may differ. Of a playground of 300 pictures, different ones differed in 25 at least; copies of half the size, at
+# JPEG quality 60 or 15% brighter in 9 at most.
+MOST = 16
 SHARE = 8  # of the bits that are set in both together, one in so many may differ: few are set where a picture is mostly plain
 ANY = "any"  # asks for all records with nearly the same picture elsewhere
 _DECODED = 64  # pixels: side at which a picture is decoded

@@ -62,7 +62,7 @@ function drawHistograms() {
       const words = `IoU ${(i / bins).toFixed(2)} to ${((i + 1) / bins).toFixed(2)}: ${count}`, inner = el("i", { "aria-hidden": "true", css: { height: `${(100 * count) / most}%` } });
       return place ? el("span", { class: "bin", title: words }, inner) : el("button", { title: words, "aria-label": words, "data-bin": i, "aria-pressed": "false", onclick: () => change({ bin: chosen.bin === i ? -1 : i }) }, inner);
     };
-    return el("div", {}, el("p", { class: "quiet" }, `IoU of all masks, ${name}`), el("div", { class: "bins" }, ...counts.map(bar)), el("div", { class: "ends" }, el("span", {}, "0"), el("span", {}, "1")));
+    return el("div", { tabindex: place ? 0 : null }, el("p", { class: "quiet" }, `IoU of all masks, ${name}`), el("div", { class: "bins" }, ...counts.map(bar)), el("div", { class: "ends" }, el("span", {}, "0"), el("span", {}, "1")));
   }));
 }
 
