@@ -3,7 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference clean
+# Where it is set, each of the many processes that are started would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference screenshots clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,7 +81,7 @@ lint: setup  ## ruff and mypy
 	cd $(VENV)/mypy && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml stamp_cli stamp_schemas stamp_data stamp_train tools
 
 bench: setup  ## the benchmarks, with their rivals
-	for script in start build gallery stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done
+	for script in start build gallery gallery_page stream plan train_step head generate eval oracle; do $(BIN)/python bench/$$script.py || exit 1; done
 
 fuzz: setup  ## 100,000 damaged files for every reader of files, and docs/fuzz.md of what came of it
 	$(BIN)/python -m tests.fuzz
@@ -94,6 +97,10 @@ docs: setup $(VENV)/.docs  ## checks every link, command and number of the docum
 
 reference: setup  ## docs/reference/ anew, from the code
 	$(BIN)/python -m tools.reference
+
+screenshots: setup  ## docs/pictures/ anew, in Chromium, of what `make demo` leaves (which comes first where it is missing)
+	test -f demo/evaluation/page.html || $(MAKE) demo
+	$(BIN)/python -m tools.screenshots demo
 
 clean:  ## removes what these targets made
 	rm -rf $(VENV) $(AXE) $(OLDEST) $(OLDER) demo build site *.egg-info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -213,6 +214,7 @@ def _how_to_go_on(out: Path) -> str:
 
 def _as_worker(resolved: Resolved, out: Path, resume: str, json: bool) -> NoReturn:
     """One process of several. It ends at once: threads of libraries have aborted, or held up, interpreters that took leave."""
+    faulthandler.enable()  # should a library crash, it says where
     listen()
     code = 0
     try:

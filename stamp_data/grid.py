@@ -55,7 +55,9 @@ def patch_grid(height: int, width: int, min_tokens: int = 1024, max_tokens: int 
 def check_sizes(min_tokens: int, max_tokens: int, factor: int) -> None:
     """UsageFault unless pictures can be cut into from `min_tokens` to `max_tokens` merged patches of `factor` pixels."""
     if not 1 <= min_tokens <= max_tokens <= MOST_TOKENS:
-        raise UsageFault(f"{min_tokens} to {max_tokens} merged patches", f"the fewest first, and at most {MOST_TOKENS:,}")
+        raise UsageFault(
+            f"{min_tokens} to {max_tokens} merged patches", f"the fewest first, and at most {MOST_TOKENS:,}"
+        )
     if factor not in FACTORS:
         raise UsageFault(f"merged patches of {factor} pixels", f"known: {', '.join(map(str, FACTORS))}")
 

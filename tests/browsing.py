@@ -10,6 +10,12 @@ from urllib.parse import urlsplit
 
 from stamp_data.web.server import LoopbackServer
 
+SMALL = """(root) => [...document.querySelectorAll("button, a, input, select, summary, li[class]")]
+  .filter((node) => node.closest(root) && node.checkVisibility() && !node.matches(".skip"))
+  .map((node) => [node.outerHTML.slice(0, 90), node.getBoundingClientRect()])
+  .filter(([, {width, height}]) => width < 24 || height < 24).map(([text, {width, height}]) => `${text} ${width}×${height}`)"""
+"""What is hard to hit within an element of a selector: less than 24 pixels wide or high."""
+
 
 class Running:
     """A page's server in a thread."""

@@ -1,4 +1,4 @@
-"""Every page before axe-core, as a phone and as a desk shows it, light and dark: nothing serious."""
+"""Every page before axe-core, as a phone and as a desk shows it, light and dark: nothing serious, small or tiny."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from .browsing import Running
+from .browsing import SMALL, Running
 from .stamp_data.annotate.making import put_images
 from .stamp_data.annotate.serving import Served as Annotating
 from .stamp_data.inspect.scenes import HOSTILE, Scene, chat, write_set
@@ -20,6 +20,9 @@ pytestmark = pytest.mark.browser
 AXE = Path(__file__).resolve().parents[1] / ".axe" / "node_modules" / "axe-core" / "axe.min.js"
 SIZES = [(400, "light"), (400, "dark"), (1400, "light"), (1400, "dark")]
 GRAVE = ("serious", "critical")
+TINY = """[...document.querySelectorAll("body *")].filter((node) => node.checkVisibility())
+  .filter((node) => !node.closest(".skip, .offscreen") && [...node.childNodes].some(({data}) => data?.trim()))
+  .filter((node) => parseFloat(getComputedStyle(node).fontSize) < 11).map((node) => node.outerHTML.slice(0, 90))"""
 Act = Callable[[Any], None]
 
 
@@ -41,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def faults(browser: Any, axe: Path, address: str, *acts: Act) -> list[str]:
-    """What axe-core calls grave of a page at each of its sizes, as it begins and after each act."""
+    """What axe-core calls grave of a page at each size, as it begins and after each act; what is hard to hit or read."""
     found: dict[str, None] = {}
     for width, scheme in SIZES:
         context = browser.new_context(
@@ -54,6 +57,10 @@ def faults(browser: Any, axe: Path, address: str, *acts: Act) -> list[str]:
         for act in (lambda _: None, *acts):
             act(page)
             page.wait_for_timeout(50)
+            for one in page.evaluate(SMALL, "dialog[open]" if page.locator("dialog[open]").count() else "body"):
+                found[f"{width}: hard to hit: {one}"] = None
+            for one in page.evaluate(TINY):
+                found[f"{width}: hard to read: {one}"] = None
             for one in page.evaluate("axe.run({resultTypes: ['violations']}).then((done) => done.violations)"):
                 for node in one["nodes"] if one["impact"] in GRAVE else ():
                     summary = node["failureSummary"].splitlines()[1:2]
@@ -136,7 +143,12 @@ def test_the_page_of_an_evaluation(chromium: Any, axe: Path, tmp_path: Path) -> 
     session.work(lambda *_: None)
     session.results()
     write_page(tmp_path / "out", *session.results(), session.sets, "stamp", against=read_against(tmp_path / "out"))
-    acts = (click(".case"), press("j"), press("Escape"), press("?"))
+
+    def paste(page: Any) -> None:
+        for name in ("gallery", "annotate"):
+            page.fill(f"#large input[aria-label='Address of {name}']", "http://127.0.0.1:1/token/")
+
+    acts = (click(".case"), paste, press("j"), press("Escape"), press("?"))
     assert faults(chromium, axe, (tmp_path / "out/page.html").as_uri(), *acts) == []
 
 
@@ -153,4 +165,7 @@ def test_the_page_of_a_comparison(chromium: Any, axe: Path, tmp_path: Path) -> N
     found = comparison(row("stamp"), row("boxes", failed={1: "no memory"}))
     shown = [Shown(SET, "a/0", "the cup", {"stamp": 0.5, "boxes": 0.25}, picture.getvalue())]
     (tmp_path / "page.html").write_text(page(found, curves(found), shown), encoding="utf-8")
-    assert faults(chromium, axe, (tmp_path / "page.html").as_uri(), press("?")) == []
+    assert (
+        faults(chromium, axe, (tmp_path / "page.html").as_uri(), click(".scene button"), press("Escape"), press("?"))
+        == []
+    )

@@ -170,6 +170,11 @@ class Running:
         """Whether the first process has, or cannot be helped any more."""
         return not Path(f"/proc/{self.pids[0]}").exists()
 
+    @property
+    def told(self) -> str:
+        """What it has said on standard error so far."""
+        return self._said("stderr")
+
     def wait(self, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Its end; TimeoutExpired, and the end of all that the server has started, if it does not come."""
         code = self._server.answer(timeout)

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.inspection import inspect_sets
+from stamp_data.inspect.near import groups_of, hashes_of
 from stamp_data.inspect.page import Page, page_data
 from stamp_data.inspect.record_page import RecordView, record_view, thumbnail
 from stamp_data.inspect.report import InspectReport
@@ -59,13 +62,18 @@ def write_gallery(
     with ConcatDataset(paths) as dataset:
         longest, wanted = thumbnail_side(min(max_images, len(dataset))), min(max_images, len(dataset))
         views: list[RecordView] = []
+        numbers: list[int] = []
         entries: list[Entry] = []
         for selected in select(dataset, selection, max_images):
             views.append(record_view(selected, *thumbnail(dataset, selected.stats, longest)))
             entries.append(entry(selected))
+            numbers.append(selected.stats.number)
             progress(len(views), wanted, "gallery")
         progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
         total = len(dataset)
+        hashes = {number: found for number, found in hashes_of(dataset, numbers) if found is not None}
+        near = groups_of(hashes, dataset)
+    entries = [replace(one, near=near.get(number, "")) for one, number in zip(entries, numbers, strict=True)]
     if not views:
         raise selection.nothing()
     notice = _notice(len(views), total, max_images, selection.where)

@@ -37,13 +37,17 @@ function drawFilters() {
     class: "toggle", id: "filter-flagged", "aria-pressed": String(Boolean(state.flagged)), title: "Flagged only (f)",
     onclick: () => change({ flagged: state.flagged ? "" : "1" }),
   }, "Flagged");
+  const near = el("button", {
+    class: "toggle", id: "filter-near", "aria-pressed": String(Boolean(state.near)), title: "Nearly the same pictures, side by side",
+    onclick: () => change({ near: state.near ? "" : ANY }),
+  }, "Near-duplicates");
   replace(byId("filters"),
     picker("source", "Source", options("All", values("dataset").map((value) => [value, value]))),
     picker("split", "Split", options("All", values("split").map((value) => [value, value]))),
     picker("kind", "Kind", options("All", Object.entries(KINDS))),
     picker("flag", "Flag", options("Any", [...codes].sort().map((code) => [code, `${code.slice(4)} ${DATA.codes[code].title}`]))),
     picker("tag", "Tag", options("Any", allTags().map((tag) => [tag, tag]))),
-    picker("sort", "Sort", SORTS), flagged,
+    picker("sort", "Sort", SORTS), flagged, (DATA.mode === "server" || DATA.entries.some((entry) => entry.near)) && near,
     el("button", { class: "toggle", id: "save-tags", title: "Save the list of tagged records, for build --exclude and annotate --from", onclick: saveTags }, `List (${tagged.size})`));
 }
 
@@ -51,6 +55,7 @@ function drawFilters() {
 function markFilters() {
   for (const name of ["source", "split", "kind", "flag", "tag", "sort"]) byId(`filter-${name}`).value = state[name];
   byId("filter-flagged").setAttribute("aria-pressed", String(Boolean(state.flagged)));
+  byId("filter-near")?.setAttribute("aria-pressed", String(Boolean(state.near)));
   if (byId("search").value !== state.q) byId("search").value = state.q;
   byId("reset").hidden = !FILTERS.some((name) => name !== "sort" && state[name]);
 }
@@ -136,6 +141,7 @@ async function start() {
   await drawStatistics();
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) more(); }, { rootMargin: "800px" })
     .observe(byId("sentinel"));
+  window.addEventListener("scroll", () => { if (nearEnd()) more(); }, { passive: true }); // an end that was never out of sight is no news to the observer
   if (state.key) showDetail();
   document.body.dataset.ready = "true";
 }

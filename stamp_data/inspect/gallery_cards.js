@@ -47,34 +47,76 @@ function caption(record, dialogue) {
   return (record.width || !answer ? dialogue.text : answer.text) || "…";
 }
 
-function card(record, index) {
-  const lines = record.dialogues.slice(0, SHOWN_LINES);
+const nearBadge = (record) => el("span", { class: "badge", title: "Nearly the same picture is in other records of this group" }, `≈ ${record.near}`);
+
+/** Whether near-duplicates are shown side by side, and others than before begin here. */
+const isFirstOfGroup = (record, index) => Boolean(state.near) && !state.sort && grid.records[index - 1]?.near !== record.near;
+
+const openRecord = (record, dialogue = "") => change({ set: record.set, key: record.key, d: dialogue });
+
+/** What stands on a card: the picture first, then what is said of it. */
+function face(record) {
+  const lines = record.dialogues.slice(0, SHOWN_LINES), all = targetsOf(record), codes = [...codesOf(record)];
   const more = record.dialogues.length - lines.length;
   const picture = frame(record, record.dialogues.map((dialogue) => dialogue.text).join("; ").slice(0, 400));
-  const all = targetsOf(record);
-  picture.draw(all);
-  const codes = [...codesOf(record)];
-  const open = (dialogue = "") => change({ set: record.set, key: record.key, d: dialogue });
   const line = (dialogue) => el("li", {
     class: dialogue.kind,
     onmouseenter: () => picture.draw(dialogue.targets),
     onmouseleave: () => picture.draw(all),
-    onclick: (event) => { event.stopPropagation(); open(dialogue.id); },
+    onclick: (event) => { event.stopPropagation(); openRecord(record, dialogue.id); },
   }, swatches(record, dialogue), el("span", { class: "said" }, caption(record, dialogue)), noTarget(dialogue));
-  const node = el("article", {
-    class: "card", tabindex: "0", "data-index": index, "aria-label": record.key,
-    onclick: () => open(),
-    onfocus: () => { grid.current = index; },
-    onkeydown: (event) => { if (event.key === "Enter" && event.target === node) open(); },
-  },
+  return [
     picture,
-    codes.length > 0 && el("div", { class: "badges" }, ...codes.slice(0, 4).map(flagBadge)),
+    (codes.length > 0 || record.near) && el("div", { class: "badges" }, ...codes.slice(0, 4).map(flagBadge), record.near && nearBadge(record)),
     el("ul", { class: "lines" }, ...lines.map(line)),
     tagRow(record),
-    el("footer", {}, el("span", { class: "set" }, record.set), more > 0 && el("span", { class: "more" }, `+${more} more`)));
-  node.redraw = () => picture.draw(all);
-  return node;
+    el("footer", {}, el("span", { class: "set" }, record.set), more > 0 && el("span", { class: "more" }, `+${more} more`)),
+  ].filter(Boolean);
 }
+
+/** A card that is full, or, far from what is seen, empty and as high as it was; its masks are drawn where it is near. */
+function card(record, index) {
+  const node = el("article", {
+    class: isFirstOfGroup(record, index) ? "card first" : "card", tabindex: "0", "data-index": index, "aria-label": record.key,
+    onclick: () => openRecord(record),
+    onfocus: () => { grid.current = index; },
+    onkeydown: (event) => { if (event.key === "Enter" && event.target === node) openRecord(record); },
+  }, ...face(record));
+  return Object.assign(node, {
+    isNear: false, isDrawn: false,
+    fill() {
+      if (node.firstChild) return;
+      node.append(...face(record));
+      Object.assign(node, { isDrawn: false }).style.minHeight = "";
+      if (node.isNear) node.draw();
+    },
+    clear(height) {
+      node.style.minHeight = `${height}px`;
+      node.replaceChildren();
+    },
+    draw() {
+      if (node.isDrawn || !node.firstChild) return;
+      node.firstChild.draw(targetsOf(record));
+      node.isDrawn = true;
+    },
+  });
+}
+
+/** Ten thousand cards have more pictures and paths than a page bears: they are drawn where somebody may see them soon, */
+const nearCards = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    target.isNear = isIntersecting;
+    if (isIntersecting) target.draw();
+  }
+}, { rootMargin: "600px" });
+
+/** and emptied where nobody will. */
+const fullCards = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting, boundingClientRect } of entries) {
+    if (isIntersecting) target.fill();
+    else if (target.firstChild) target.clear(boundingClientRect.height);
+  }
+}, { rootMargin: "4000px" });
 
 /** Start over with the present filters. */
 async function reload() {
@@ -101,8 +143,10 @@ async function more(first = false) {
   grid.records.push(...answer.records);
   Object.assign(grid, { next: answer.next, matched: answer.matched, busy: false });
   const cards = answer.records.map((record, place) => card(record, start + place));
+  if (first) for (const observer of [nearCards, fullCards]) observer.disconnect();
   if (first) replace(byId("grid"), ...cards);
   else byId("grid").append(...cards);
+  for (const node of cards) for (const observer of [nearCards, fullCards]) observer.observe(node);
   describe(answer);
   if (answer.scanned < answer.total) rescanSoon(turn);
   else if (grid.next !== null && nearEnd()) more();
@@ -123,7 +167,7 @@ function rescan(turn) {
     if (answer.scanned < answer.total) rescanSoon(turn);
     else {
       drawStatistics();
-      if (state.sort) reload(); // what was read last may belong first
+      if (state.sort || state.near) reload(); // what was read last may belong first
     }
     if (nearEnd()) more();
   }).catch((fault) => toast(`No answer: ${fault.message}`));
@@ -150,4 +194,9 @@ async function step(by) {
   node?.scrollIntoView({ block: "nearest" });
 }
 
-const redrawCards = () => { for (const node of byId("grid").children) node.redraw(); };
+function redrawCards() {
+  for (const node of byId("grid").children) {
+    node.isDrawn = false;
+    if (node.isNear) node.draw();
+  }
+}

@@ -7,16 +7,19 @@ function searchText(record) {
   return texts.join("\n").toLowerCase();
 }
 
+const ANY = "any"; // all that nearly the same picture is elsewhere of
+
 const codesOf = (record) => new Set([...record.flags.map((flag) => flag.code)]);
 
 class FileSource {
   constructor(records, entries) {
     this.rows = records.map((record, place) => ({ record, text: searchText(record), ...entries[place] }));
+    for (const { record, near } of this.rows) record.near = near;
     this.found = records;
   }
 
   async query(filters, cursor, count) {
-    if (cursor === 0) this.found = this.sorted(this.filtered(filters), filters.sort).map((row) => row.record);
+    if (cursor === 0) this.found = this.sorted(this.filtered(filters), filters).map((row) => row.record);
     const end = Math.min(cursor + count, this.found.length);
     const next = end < this.found.length ? end : null;
     const total = this.rows.length;
@@ -31,15 +34,19 @@ class FileSource {
     return this.filtered(filters).map((row) => row.numbers);
   }
 
+  async group(near) {
+    return this.rows.filter((row) => row.near === near).map((row) => row.record);
+  }
+
   filtered(filters) {
     const words = filters.q.toLowerCase().split(/\s+/).filter(Boolean);
     return this.rows.filter(({ record, facets, text }) =>
       Object.entries(facets).every(([name, choices]) => !filters[name] || choices.includes(filters[name])) &&
-      (!filters.tag || tagsOf(record).includes(filters.tag)) && words.every((word) => text.includes(word)));
+      (!filters.near || (record.near && [ANY, record.near].includes(filters.near))) && (!filters.tag || tagsOf(record).includes(filters.tag)) && words.every((word) => text.includes(word)));
   }
 
-  sorted(rows, sort) {
-    if (!sort) return rows;
+  sorted(rows, { sort, near }) {
+    if (!sort) return near ? [...rows].sort((a, b) => a.near - b.near) : rows; // side by side
     const falling = sort.startsWith("-");
     const value = (row) => row.sorts[sort.replace("-", "")][Number(falling)];
     return [...rows].sort((a, b) => (falling ? value(b) - value(a) : value(a) - value(b)));
@@ -47,8 +54,14 @@ class FileSource {
 }
 
 class ServerSource {
+  async group(near) {
+    return (await this.query({ near }, 0, PAGE)).records;
+  }
+
   async query(filters, cursor, count) {
-    return askJson("api/records", { ...filters, cursor, count }, { cache: "no-store" });
+    const answer = await askJson("api/records", { ...filters, cursor, count }, { cache: "no-store" });
+    answer.records.forEach((record, place) => { record.near = answer.near[place]; });
+    return answer;
   }
 
   async numbers(filters) {
@@ -56,7 +69,8 @@ class ServerSource {
   }
 
   async find(set, key) {
-    return (await askJson("api/record", { set, key }, { cache: "no-store" })).record;
+    const { record, near } = await askJson("api/record", { set, key }, { cache: "no-store" });
+    return Object.assign(record, { near });
   }
 }
 

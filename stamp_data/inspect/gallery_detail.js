@@ -132,8 +132,20 @@ function panel(record) {
         el("button", { class: "link", id: "copy", title: "Copy the key (y)", onclick: () => copy(record.key) }, "Copy")),
       el("p", { class: "facts" }, ...facts.filter(Boolean).map((fact) => el("span", {}, fact)))),
     tagField(record),
+    record.near && nearPictures(record),
     record.flags.length > 0 && el("ul", { class: "findings" }, ...record.flags.map((flag) => finding(record, flag))),
     el("div", { class: "expressions" }, ...record.dialogues.map((dialogue, place) => expression(record, dialogue, place))));
+}
+
+/** The pictures that are nearly the same, to go to. */
+function nearPictures(record) {
+  const box = el("div", { class: "alike", role: "group", "aria-label": "Nearly the same pictures" });
+  const other = (one) => el("button", { title: `Nearly the same: ${one.set} ${one.key}`, onclick: () => change({ set: one.set, key: one.key, d: "" }) },
+    el("img", { src: one.picture, alt: one.key, loading: "lazy" }), el("span", {}, one.dialogues[0]?.text ?? one.key));
+  source.group(record.near).then((found) => replace(box, ...found.filter((one) => one.key !== record.key || one.set !== record.set).map(other)))
+    .catch((fault) => toast(fault.message));
+  return el("section", { class: "near" }, el("p", {}, "Nearly the same picture"), box,
+    el("button", { class: "link", onclick: () => { closeDetail(); change({ near: record.near, sort: "" }); } }, "Side by side"));
 }
 
 function finding(record, flag) {

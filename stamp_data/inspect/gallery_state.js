@@ -22,12 +22,12 @@ const SORTS = [
 ];
 
 const DEFAULTS = {
-  q: "", source: "", split: "", kind: "", flag: "", flagged: "", tag: "", sort: "", view: "mask", opacity: "16", theme: "", stats: matchMedia("(min-width: 721px)").matches ? "open" : "closed",
+  q: "", source: "", split: "", kind: "", flag: "", flagged: "", tag: "", near: "", sort: "", view: "mask", opacity: "16", theme: "", stats: matchMedia("(min-width: 721px)").matches ? "open" : "closed",
   set: "", key: "", d: "",
 };
 
 const state = { ...DEFAULTS };
-const FILTERS = ["q", "source", "split", "kind", "flag", "flagged", "tag", "sort"];
+const FILTERS = ["q", "source", "split", "kind", "flag", "flagged", "tag", "near", "sort"];
 
 function readHash() {
   const read = new URLSearchParams(location.hash.slice(1));

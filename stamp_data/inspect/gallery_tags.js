@@ -28,7 +28,7 @@ async function setTags(record, words) {
     toast(fault.message);
   }
   const card = byId("grid").children[grid.records.indexOf(record)];
-  card?.querySelector(".tags").replaceWith(tagRow(record));
+  card?.querySelector(".tags")?.replaceWith(tagRow(record));
   if (detail.record === record && document.activeElement?.id !== "tags") byId("tags").value = tagsOf(record).join(", ");
   drawFilters();
   markFilters();

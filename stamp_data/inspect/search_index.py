@@ -9,6 +9,7 @@ from functools import lru_cache
 import msgspec
 
 from stamp_data.inspect.concat import ConcatDataset
+from stamp_data.inspect.near import NearPictures
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.selection import Selected, Selection, select
 from stamp_data.inspect.statistics import DIGITS, Tally
@@ -47,16 +48,19 @@ class Numbers(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What a page that holds its records filters and sorts one by, besides its texts, and what it counts."""
+    """What a page that holds its records filters and sorts one by, besides its texts, and what it counts. near: name of the
+    group of nearly the same pictures, "" for none; not known of records that are served.
+    """
 
     facets: Facets
     sorts: Sorts
     numbers: Numbers
+    near: str = ""
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What the page asks for, "" for any. q: words; tag: that a record has; sort: of `Sorts`, -NAME for falling; the
-    others: as in `Facets`.
+    """What the page asks for, "" for any. q: words; tag: that a record has; near: a group of nearly the same pictures,
+    or `any`; sort: of `Sorts`, -NAME for falling; the others: as in `Facets`.
     """
 
     q: str = ""
@@ -66,6 +70,7 @@ class Query(msgspec.Struct, frozen=True):
     flag: str = ""
     flagged: str = ""
     tag: str = ""
+    near: str = ""
     sort: str = ""
 
     def fits(self, facets: Facets) -> bool:
@@ -108,6 +113,7 @@ class SearchIndex:
     """Entries of all records that match `where`, in their order or that of `sort`; safe to ask while it grows.
 
     keep: told of every record by the thread that gathers, before the record can be found. tags: of records.
+    near: pictures, which are compared once a query asks for them.
     """
 
     def __init__(
@@ -118,6 +124,7 @@ class SearchIndex:
         tags: TagList | None = None,
     ) -> None:
         self._tags = tags or TagList()
+        self.near = NearPictures(paths)
         self._paths, self._selection, self._keep = paths, selection, keep
         self._entries: list[tuple[int, str, Entry, tuple[str, str]]] = []  # number, texts in lower case, …, set and key
         self._stop = threading.Event()
@@ -132,6 +139,7 @@ class SearchIndex:
     def close(self) -> None:
         """Have the thread stop, and wait a little for it: one that sorts cannot be told, and goes with the process."""
         self._stop.set()
+        self.near.close()
         if self._thread.is_alive():
             self._thread.join(_PATIENCE)
 
@@ -144,17 +152,22 @@ class SearchIndex:
         return [one.numbers for _, one in self._found(query)]
 
     def _found(self, query: Query) -> list[tuple[int, Entry]]:
-        words = query.q.lower().split()
+        words, near = query.q.lower().split(), self.near
+        if query.near:
+            near.start()
         found = [
             (number, one)
             for number, text, one, named in self._entries[: len(self._entries)]
             if query.fits(one.facets)
             and all(word in text for word in words)
             and (not query.tag or query.tag in self._tags.of(*named))
+            and (not query.near or near.fits(number, query.near))
         ]
         column, falling = query.sort.removeprefix("-"), query.sort.startswith("-")
         if column in Sorts.__struct_fields__:
             found.sort(key=lambda pair: getattr(pair[1].sorts, column)[falling], reverse=falling)
+        elif query.near:
+            found.sort(key=lambda pair: int(near.groups[pair[0]]))  # side by side
         return found
 
     def _gather(self) -> None:

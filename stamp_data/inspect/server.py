@@ -38,11 +38,12 @@ TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "
 
 
 class RecordPage(msgspec.Struct):
-    """One answer of `api/records`. records: each a `RecordView`. next: cursor of the next page, None at the end. matched,
-    scanned, total: records.
+    """One answer of `api/records`. records: each a `RecordView`; near: for each the group of nearly the same pictures, "" for
+    none or where nobody has asked yet. next: cursor of the next page, None at the end. matched, scanned, total: records.
     """
 
     records: list[msgspec.Raw]
+    near: list[str]
     next: int | None
     matched: int
     scanned: int
@@ -84,14 +85,17 @@ class Gallery:
         count = min(max(count, 0), MOST_RECORDS)
         part = found[max(cursor, 0) : max(cursor, 0) + count]
         end = max(cursor, 0) + len(part)
-        total = len(self._views)
+        views, total = self._views.views(part), len(self._views)
+        near = self.index.near if query.near and self.index.done else None
+        is_done, scanned = (near.done, near.seen) if near else (self.index.done, self.index.scanned)
         return RecordPage(
-            records=self._views.views(part),
+            records=list(views.values()),
+            near=[self.index.near.groups.get(number, "") for number in views],
             next=end if end < len(found) else None,
             matched=len(found),
-            scanned=total if self.index.done else min(self.index.scanned, total - 1),
+            scanned=total if is_done else min(scanned, total - 1),
             total=total,
-            fault=self.index.fault,
+            fault=self.index.fault or self.index.near.fault,
         )
 
     def tag(self, tagged: Sent) -> None:
@@ -107,12 +111,12 @@ class Gallery:
         """Number of a record; StampError if there is none."""
         return self._views.find(key, set_name)
 
-    def record(self, number: int) -> msgspec.Raw:
-        """One record, a `RecordView`; StampError if it cannot be read."""
+    def record(self, number: int) -> dict[str, object]:
+        """One record, a `RecordView`, and the group of its picture; StampError if it cannot be read."""
         views = self._views.views([number])
         if not views:
             raise StampError("the record cannot be read")
-        return views[0]
+        return {"record": views[number], "near": self.index.near.groups.get(number, "")}
 
     def picture(self, number: int) -> tuple[bytes, str]:
         """(original bytes, media type) of a record's picture, as PNG where browsers do not know its format; b"" if none."""
@@ -141,7 +145,7 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
         return json_answer(gallery.index.numbers(msgspec.convert(dict(request.query_params), Query)))
 
     def record(request: Request) -> Response:
-        return json_answer({"record": gallery.record(_number(request))})
+        return json_answer(gallery.record(_number(request)))
 
     async def tag(request: Request) -> Response:
         sent = msgspec.json.decode(await body(request, MOST_SENT), type=Sent)

@@ -42,9 +42,9 @@ class ViewCache:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def views(self, numbers: Iterable[int]) -> list[msgspec.Raw]:
-        """`RecordView` of each record as JSON, in order; records that cannot be read are left out."""
-        return [msgspec.Raw(view) for number in numbers if (view := self._view(number))]
+    def views(self, numbers: Iterable[int]) -> dict[int, msgspec.Raw]:
+        """`RecordView` of each record as JSON, by number, in order; records that cannot be read are left out."""
+        return {number: msgspec.Raw(view) for number in numbers if (view := self._view(number))}
 
     def find(self, key: str, set_name: str) -> int:
         """Number of a record; StampError if there is none."""

@@ -8,13 +8,14 @@ from html import escape
 
 import msgspec
 
-from stamp_data.web.document import text_of
+from stamp_data.web.document import shared, text_of
 from stamp_data.web.reports import Row, facts, report, table
 from stamp_train.compare.curves import CURVES_NOTE
 from stamp_train.compare.results import Comparison
 from stamp_train.compare.scenes import Scene
 from stamp_train.compare.tables import tables
 
+HERE = "stamp_train.compare"
 _WHY = "why"  # a column of sentences
 
 
@@ -31,18 +32,21 @@ def page(found: Comparison, figure: str, scenes: Sequence[Scene]) -> str:
         f'<p class="quiet">{escape(CURVES_NOTE)}</p>',
         "<h2>The same scenes</h2>",
         *map(_figure, scenes),
+        '<dialog class="large" id="large" aria-label="Scene"></dialog>',
         *facts(_told(found)),
     ]
-    return report(title, "A comparison of methods", body, text_of("stamp_train.compare", "page.css"))
+    scripts = [shared("view.js"), text_of(HERE, "page.js")]
+    return report(title, "A comparison of methods", body, text_of(HERE, "page.css"), scripts)
 
 
 def _figure(scene: Scene) -> str:
     picture = base64.b64encode(scene.sheet).decode()
     told = ", ".join(f"{name} {iou:.3f}" for name, iou in scene.ious.items())
+    words = escape(scene.expression, quote=True)
     return (
-        f'<figure><img src="data:image/jpeg;base64,{picture}" alt="{escape(scene.expression, quote=True)}"><figcaption>'
-        f'<b>{escape(scene.expression)}</b><br><span class="quiet">{escape(scene.set)} · {escape(scene.id)} · IoU '
-        f"{escape(told)}</span></figcaption></figure>"
+        f'<figure class="scene"><button title="Large"><img src="data:image/jpeg;base64,{picture}" alt="{words}"></button>'
+        f'<figcaption><b>{words}</b> <span class="quiet">{escape(scene.set)} · {escape(scene.id)} · IoU {escape(told)}</span>'
+        "</figcaption></figure>"
     )
 
 

@@ -19,7 +19,7 @@ from stamp_train.compare.work import Plan
 from stamp_train.eval.cases import CaseSet, Mask
 from stamp_train.eval.scoring import FREE, Line
 
-SIDE = 240  # pixels of a picture's longer side
+SIDE = 400  # pixels of a picture's longer side
 _TRUTH = "#15181e"
 _TEXT, _GAP, _QUALITY = 16, 4, 85
 

@@ -35,7 +35,8 @@ class Answered(msgspec.Struct):
 class CaseView(msgspec.Struct):
     """A mask of a case. kind: `none`, `one`, or `several` where the answer has more. area: of the true mask, as a share of the
     picture; words: of the expression. picture: number of it, -1 where the record cannot be read any more. truth: SVG path.
-    place: of the set. own, other: what this evaluation says, and what one does that it is compared with.
+    place: of the set; file: the picture's, as the record names it. own, other: what this evaluation says, and what one does
+    that it is compared with.
     """
 
     set: str
@@ -50,6 +51,7 @@ class CaseView(msgspec.Struct):
     picture: int
     truth: str
     place: str
+    file: str
     own: Answered
     other: Answered | None
 
@@ -113,6 +115,7 @@ class Views:
             picture=-1 if truth is None or found is None else self._number(line.set, record, found),
             truth="" if truth is None else mask_path(truth.astype(np.uint8)),
             place=source.shards.place,
+            file=found.file if found else "",
             own=_answered(line),
             other=_answered(other) if other else None,
         )

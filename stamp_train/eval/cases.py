@@ -59,13 +59,16 @@ class Case:
 
 @dataclass(frozen=True)
 class ImageCases:
-    """A picture with its cases, and what was wrong with others of its record: id and fault. factor: pixels per patch."""
+    """A picture with its cases, and what was wrong with others of its record: id and fault. factor: pixels per patch. file: its
+    name.
+    """
 
     key: str
     image: Image.Image | None
     cases: list[Case]
     damaged: list[tuple[str, str]]
     factor: int = PATCH
+    file: str = ""
 
 
 class CaseSet:
@@ -111,7 +114,8 @@ class CaseSet:
                 cases |= found
             except (ValueError, OverflowError, IndexError) as fault:
                 damaged.append((f"{row.key}/#{number}", f"{row.member_name('json')}: {fault}"))
-        return ImageCases(row.key, image, list(cases.values()), damaged, self.manifest.settings.pixels_per_patch)
+        factor, file = self.manifest.settings.pixels_per_patch, record.image.file_name if record.image else ""
+        return ImageCases(row.key, image, list(cases.values()), damaged, factor, file)
 
     def wordings(self, row: IndexRow) -> dict[str, frozenset[str]]:
         """Every true answer that the build could have drawn for each case of a record, by the case's id."""

@@ -62,7 +62,7 @@ function drawHistograms() {
       const words = `IoU ${(i / bins).toFixed(2)} to ${((i + 1) / bins).toFixed(2)}: ${count}`, inner = el("i", { "aria-hidden": "true", css: { height: `${(100 * count) / most}%` } });
       return place ? el("span", { class: "bin", title: words }, inner) : el("button", { title: words, "aria-label": words, "data-bin": i, "aria-pressed": "false", onclick: () => change({ bin: chosen.bin === i ? -1 : i }) }, inner);
     };
-    return el("div", {}, el("p", { class: "quiet" }, `IoU of all masks, ${name}`), el("div", { class: "bins" }, ...counts.map(bar)), el("div", { class: "ends" }, el("span", {}, "0"), el("span", {}, "1")));
+    return el("div", { tabindex: place ? 0 : null }, el("p", { class: "quiet" }, `IoU of all masks, ${name}`), el("div", { class: "bins" }, ...counts.map(bar)), el("div", { class: "ends" }, el("span", {}, "0"), el("span", {}, "1")));
   }));
 }
 
@@ -103,6 +103,27 @@ function copied(text) {
   return el("p", {}, line, " ", el("button", { class: "toggle", onclick: copy }, "Copy"));
 }
 
+/** Addresses of pages that are served, as the browser keeps them; it may not do so for pages from disk. */
+const served = {
+  get: (name) => { try { return localStorage.getItem(`stamp ${name}`) ?? ""; } catch { return served[name] ?? ""; } },
+  set: (name, address) => { try { localStorage.setItem(`stamp ${name}`, address); } catch { served[name] = address; } },
+};
+
+/** A link into a page that is served, once the address that its command prints is known. place: what is looked at there. */
+function link(name, words, place) {
+  const to = el("a", { target: "_blank", rel: "noopener", class: "link" }, `${words} ↗`);
+  const input = el("input", { class: "command", value: served.get(name), placeholder: "http://127.0.0.1:…", "aria-label": `Address of ${name}`, autocomplete: "off" });
+  const point = () => {
+    const url = URL.canParse(input.value.trim()) ? new URL(input.value.trim()) : null;
+    to.hidden = !["http:", "https:", "file:"].includes(url?.protocol);
+    if (!to.hidden) to.href = Object.assign(url, { hash: new URLSearchParams(place).toString() }).href;
+    return served.set(name, input.value.trim());
+  };
+  input.addEventListener("input", point);
+  point();
+  return [el("p", { class: "quiet" }, "The address that it prints, for links from here:"), el("p", {}, input, " ", to)];
+}
+
 function open(place) {
   const dialog = byId("large"), one = view.cases[place];
   if (!one) return;
@@ -120,9 +141,10 @@ function open(place) {
     el("p", {}, el("span", { class: "quiet" }, "Answer "), one.own.answer),
     one.other && el("p", {}, el("span", { class: "quiet" }, "The other's "), one.other.answer),
     el("p", { class: "quiet" }, facts(one)),
-    el("p", { class: "quiet" }, "The record:"), copied(`stamp-data inspect ${quoted(one.place)} --key ${quoted(record)}`),
-    el("p", { class: "quiet" }, "To annotate: save its list, then give it the folder of its pictures"),
-    el("p", {}, el("button", { class: "toggle", onclick: () => save([one]) }, "List of this record")), copied("stamp-data annotate IMAGES --from list.jsonl")));
+    copied(`stamp-data inspect ${quoted(one.place)} --key ${quoted(record)}`),
+    el("h3", {}, "In the gallery"), copied(`stamp-data inspect ${quoted(one.place)} --serve`), ...link("gallery", "The record", { set: one.set, key: record, d: one.id.split("/")[1] }),
+    el("h3", {}, "To annotate"), el("p", {}, el("button", { class: "toggle", onclick: () => save([one]) }, "List of this record"), " and the folder of its pictures:"), copied("stamp-data annotate IMAGES --from list.jsonl"),
+    ...link("annotate", "The picture", { picture: one.file })));
   if (!dialog.open) dialog.showModal();
   view.viewer = new Viewer(box, shown, one);
   box.focus({ preventScroll: true });

@@ -258,8 +258,7 @@ class Run:
             self._begin_checkpoint(optimizer)
         if stopping:
             self.writer.wait()
-            self.accelerator.wait_for_everyone()  # a process that ends takes the others along, even one that still writes
-            self.accelerator.end_training()
+            self._part()
             raise Stopped(done.step, by_hand=by_hand)
 
     def _begin_checkpoint(self, optimizer: Any) -> None:
@@ -281,6 +280,13 @@ class Run:
             replace_folder(self.out / FINAL, save)
         for tracker in self.trackers:
             tracker.finish()  # only a run that is done: W&B takes up one that was cut off
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        self._part()
         return self.progress.metrics
+
+    def _part(self) -> None:
+        """Until all processes have come as far: one that ends takes the others along, even one that still writes."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.device.type != "cpu":
+            # NCCL wants to be told. Of gloo all ends with the process; a process has died of a segfault after its last
+            # step, in a thread of gloo's, which had nothing left to do but this.
+            self.accelerator.end_training()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import msgspec
 from PIL import Image
 
 from ..conftest import ROOT
+from ..warm import warm
 
 BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("stamp-data", "stamp-train", "pip", "make")
@@ -62,31 +61,32 @@ def act(kind, text):
         sys.argv = [program, *arguments]
         {"stamp-data": data, "stamp-train": train}[program].main()
 
-told = []
-torch.set_num_threads(1)  # before any child, which has none of the threads that are started before it
-for number, (kind, text) in enumerate(json.load(sys.stdin)):
-    with open(f".said-{number}", "w+b") as said:
-        if (child := os.fork()) == 0:
-            for stream in (1, 2):
-                os.dup2(said.fileno(), stream)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            code = 0
-            try:
-                act(kind, text)
-            except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else bool(end.code)
-            except BaseException:
-                import traceback
-                traceback.print_exc()
-                code = 99
-            sys.stdout.flush()
-            os._exit(code or 0)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        said.seek(0)
-        told.append([code, said.read().decode(errors="replace")])
-    if code:
-        break
-print(json.dumps(told))
+if __name__ == "__main__":  # builders start processes of their own, which import this anew
+    told = []
+    torch.set_num_threads(1)  # before any child, which has none of the threads that are started before it
+    for number, (kind, text) in enumerate(json.load(sys.stdin)):
+        with open(f".said-{number}", "w+b") as said:
+            if (child := os.fork()) == 0:
+                for stream in (1, 2):
+                    os.dup2(said.fileno(), stream)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                code = 0
+                try:
+                    act(kind, text)
+                except SystemExit as end:
+                    code = end.code if isinstance(end.code, int) else bool(end.code)
+                except BaseException:
+                    import traceback
+                    traceback.print_exc()
+                    code = 99
+                sys.stdout.flush()
+                os._exit(code or 0)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            said.seek(0)
+            told.append([code, said.read().decode(errors="replace")])
+        if code:
+            break
+    print(json.dumps(told))
 """
 """Runs calls as they come, each in a child of a process that has imported what takes seconds to import."""
 
@@ -139,15 +139,10 @@ def run(page: str, folder: Path) -> None:
     for name, text in files(page).items():
         (folder / name).write_text(text, encoding="utf-8")
     ours = [call for call in calls(page) if call.small]
-    done = subprocess.run(
-        [sys.executable, "-c", RUNNER],
-        input=json.dumps([(call.kind, call.small) for call in ours]),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        cwd=folder,
-        check=False,
-    )
+    runner = folder / ".runner.py"
+    runner.write_text(RUNNER, encoding="utf-8")
+    asked = json.dumps([(call.kind, call.small) for call in ours])
+    done = warm.run("python", runner, cwd=folder, said=asked, timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
     told = msgspec.json.decode(done.stdout.splitlines()[-1], type=list[tuple[int, str]])
     for call, (code, said) in zip(ours, told, strict=False):

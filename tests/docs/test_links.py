@@ -44,6 +44,14 @@ def test_every_page_is_in_the_navigation_and_in_the_index() -> None:
     assert not [path for path in there - {"index.md"} if f"]({path}" not in index]
 
 
+def test_every_picture_is_shown_and_made_by_the_script() -> None:
+    shown = {Path(link).name for page in pages() for link in LINK.findall(text(page)) if "pictures/" in link}
+    made = re.findall(r'keep\(page, "(\w+)"\)', (ROOT / "tools/screenshots.py").read_text(encoding="utf-8"))
+    there = {path.name for path in (ROOT / "docs").rglob("*") if path.suffix in (".png", ".webp", ".jpg")}
+    assert shown == there == {f"{one}.webp" for one in made}
+    assert all(path.stat().st_size <= 150 * 1024 for path in (ROOT / "docs/pictures").iterdir())
+
+
 def test_a_page_is_no_longer_than_a_page() -> None:
     made = ROOT / "docs/reference"
     long = {name(page): len(text(page).splitlines()) for page in pages() if made not in page.parents}

@@ -63,6 +63,13 @@ class Page {
     return null;
   }
 
+  /** The picture that an address names (#picture=PATH, or the end of one), -1 if none. */
+  named(hash) {
+    const wanted = new URLSearchParams(hash.slice(1)).get("picture");
+    const { rows } = this.session, whole = rows.findIndex(({ name }) => name === wanted);
+    return whole >= 0 || !wanted ? whole : rows.findIndex(({ name }) => name.endsWith(`/${wanted}`) || wanted.endsWith(`/${name}`));
+  }
+
   load(index) {
     if (!this.images.has(index)) this.images.set(index, Object.assign(new Image(), { src: api.imageAddress(index) }));
     return this.images.get(index);
@@ -383,8 +390,9 @@ const page = new Page();
 listen(page);
 await page.session.begin();
 byId("by").textContent = page.session.by;
-const kept = Number(sessionStorage.getItem(KEPT) ?? -1);
-await page.go(kept >= 0 && kept < page.session.rows.length ? kept : page.unfinished() % page.session.rows.length);
+const kept = Number(sessionStorage.getItem(KEPT) ?? -1), named = page.named(location.hash);
+await page.go(named >= 0 ? named : kept >= 0 && kept < page.session.rows.length ? kept : page.unfinished() % page.session.rows.length);
+window.addEventListener("hashchange", () => { if (page.named(location.hash) >= 0) page.go(page.named(location.hash)); });
 byId("stage").focus({ preventScroll: true });
 window.annotate = page; // for whoever looks on from the console
 document.body.dataset.ready = "";

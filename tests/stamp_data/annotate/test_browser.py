@@ -289,6 +289,9 @@ def test_undo_goes_on_after_a_reload(watched: Watched, served: Served) -> None:
     watched.keys("y")
     watched.wait("!annotate.session.redoable")
     assert pixels(served.document()).sum() == 242
+    for place in ("elsewhere/b.png", "c.png"):  # a link names a picture as its record does
+        watched.open(f"#picture={place}")
+        watched.wait(f"annotate.session.rows[annotate.session.index].name === '{place[-5:]}'")
 
 
 def test_who_leaves_while_something_is_not_saved_is_asked(watched: Watched, served: Served) -> None:

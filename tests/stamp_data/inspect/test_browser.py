@@ -149,7 +149,8 @@ def test_overlays(key: str, mode: str, watched: Watched) -> None:
     page.keyboard.press("n")
     assert page.locator(".overlay").count() == 0
     page.keyboard.press(key)
-    assert page.locator(f".overlay.{mode}").count() == 14
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")  # what is far away is drawn when it comes near
+    watched.wait(f"document.querySelectorAll('.overlay.{mode}').length === 14")
     page.click(".card >> nth=0")
     page.wait_for_selector(f"#detail .overlay.{mode}")
     assert page.get_attribute(f"#detail [data-mode={mode}]", "aria-checked") == "true"

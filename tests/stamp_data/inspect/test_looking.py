@@ -10,7 +10,7 @@ import pytest
 
 from stamp_data.inspect.gallery import write_gallery
 
-from ...browsing import Watched
+from ...browsing import SMALL, Watched
 from .scenes import Scene, write_set
 from .test_server import Served
 
@@ -19,10 +19,6 @@ FRAME = """(() => {
   const {width, left, top} = document.querySelector('#detail .frame').getBoundingClientRect();
   return {width, left, top};
 })()"""
-SMALL = """(root) => [...document.querySelectorAll("button, a, input, select, summary, li[class]")]
-  .filter((node) => node.closest(root) && node.checkVisibility() && !node.matches(".skip"))
-  .map((node) => [node.outerHTML.slice(0, 90), node.getBoundingClientRect()])
-  .filter(([, {width, height}]) => width < 24 || height < 24).map(([text, {width, height}]) => `${text} ${width}×${height}`)"""
 COUNTED = """[...document.querySelectorAll(".chart title")].map((node) => Number(node.textContent.split(": ")[1]))
   .reduce((a, b) => a + b)"""
 

@@ -113,11 +113,11 @@ def test_views_are_made_before_they_are_asked_for_as_long_as_there_is_room(large
     whole = fill(ViewCache([large_set], DEFAULT), large_set)
     assert len(whole._views) == len(whole)
     views = whole.views(range(len(whole)))
-    size = sum(len(bytes(view)) for view in views)
+    size = sum(len(bytes(view)) for view in views.values())
     assert whole._bytes == size
     whole.close()
     small = fill(ViewCache([large_set], DEFAULT, limit=size // 4), large_set)
-    assert small._bytes <= size // 4 + max(len(bytes(view)) for view in views)
+    assert small._bytes <= size // 4 + max(len(bytes(view)) for view in views.values())
     assert 0 < len(small._views) < len(views) / 2
     assert small.views(range(len(small))) == views, "what was given up is made again"
     assert small._bytes <= size // 4

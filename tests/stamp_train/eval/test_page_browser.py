@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -102,7 +103,17 @@ def test_a_case_is_shown_large_with_both_masks_and_the_other(
     watched.keys("j")
     watched.wait(f"document.querySelector('#large b').textContent === '{lines[1].iou:.3f}'")
     commands = page.evaluate("[...document.querySelectorAll('#large .command')].map((node) => node.value)")
-    assert f"--key {lines[1].id.partition('/')[0]}" in commands[0] and str(world[2]) in commands[0]
+    record = lines[1].id.partition("/")[0]
+    assert f"--key {record}" in commands[0] and str(world[2]) in commands[0]
+    assert not page.is_visible("#large a >> nth=0")
+    page.fill("#large input[aria-label='Address of gallery']", "javascript:alert(1)")
+    assert not page.is_visible("#large a >> nth=0")
+    page.fill("#large input[aria-label='Address of gallery']", "http://127.0.0.1:1/token/")
+    page.fill("#large input[aria-label='Address of annotate']", "http://127.0.0.1:2/token/")
+    links = page.evaluate("[...document.querySelectorAll('#large a')].map((node) => node.href)")
+    dialogue = lines[1].id.split("/")[1]
+    assert links[0] == f"http://127.0.0.1:1/token/#{urlencode({'set': lines[1].set, 'key': record, 'd': dialogue})}"
+    assert links[1].startswith("http://127.0.0.1:2/token/#picture=")
     with page.expect_download() as download:
         page.click("#large .toggle:has-text('List of')")
     (row,) = map(json.loads, Path(download.value.path()).read_text().splitlines())

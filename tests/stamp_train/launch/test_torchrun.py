@@ -172,8 +172,7 @@ def test_a_second_ctrl_c_stops_at_once(processes: int, shards: Path, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
 def test_a_signal_before_the_first_step_says_that_nothing_was_saved(
     processes: int, number: signal.Signals, shards: Path, tmp_path: Path
 ) -> None:

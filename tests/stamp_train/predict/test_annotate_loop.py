@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +26,7 @@ from PIL import Image
 from stamp_data import rle
 from stamp_schemas import RLE
 
+from ...warm import warm
 from .chatting import save_checkpoint
 
 SIDE = 168  # pixels: 6 × 6 patches
@@ -70,13 +71,8 @@ def put_scenes(folder: Path) -> dict[str, RLE]:
     return truth
 
 
-def _arguments(command: list[str]) -> list[str]:
-    module = {"stamp-data": "data", "stamp-train": "train"}[command[0]]
-    return [sys.executable, "-c", f"from stamp_cli.{module} import main; main()", *command[1:]]
-
-
 def run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(_arguments(command), cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+    done = warm.run(*command, cwd=folder, timeout=PATIENCE)
     assert done.returncode == 0, (command, done.stderr)
     return done.stdout
 
@@ -109,20 +105,14 @@ class Page:
 @contextmanager
 def page(command: list[str], folder: Path) -> Iterator[Page]:
     """The page that a command serves, until it is interrupted."""
-    running = subprocess.Popen(
-        _arguments(command),
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    assert running.stderr is not None
-    try:
-        address = next(line.strip() for line in running.stderr if line.startswith("http://"))
-        yield Page(address)
-    finally:
-        running.send_signal(signal.SIGINT)
-        running.communicate(timeout=60)
+    running = warm.start(*command, cwd=folder)
+    until = time.monotonic() + PATIENCE
+    while (address := re.search(r"^http://\S+$", running.told, re.MULTILINE)) is None:
+        assert not running.ended and time.monotonic() < until, running.told
+        time.sleep(0.05)
+    yield Page(address[0])
+    os.kill(running.pids[0], signal.SIGINT)
+    running.wait()
 
 
 def decide(shown: Page, truth: dict[str, RLE]) -> None:

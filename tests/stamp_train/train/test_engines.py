@@ -39,6 +39,7 @@ def options_of(name: str, folder: Path) -> list[str]:
 
 
 SHARE = """
+import os
 import sys
 from torch.distributed.tensor import DTensor
 from stamp_train.train.engine import distribute, open_accelerator
@@ -54,7 +55,7 @@ local = [w.to_local() if isinstance(w, DTensor) else getattr(w, "ds_tensor", w) 
 held = sum(share.numel() for share in local)
 print(f"share {held / whole:.2f}", flush=True)
 accelerator.wait_for_everyone()
-accelerator.end_training()
+os._exit(0)  # as a run's processes do
 """
 
 
