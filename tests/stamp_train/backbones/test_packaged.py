@@ -1,10 +1,11 @@
-"""The base model that comes with the package: a plain Qwen2-VL that looks and answers, called by its name."""
+"""The models that come with the package, called by their names: a plain Qwen2-VL that looks and answers, and one that draws."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
@@ -20,10 +21,11 @@ from stamp_train.backbones.load import check_folder
 from stamp_train.backbones.packaged import packaged
 from stamp_train.backbones.processor import make_images
 from stamp_train.backbones.qwen2_vl import QWEN2_VL
+from stamp_train.predict import Segmenter, question
 from stamp_train.train.checksums import find_faults
 from stamp_train.train.folder import find_checkpoint
 
-NAME = "tiny-base"
+NAME, DRAWS = "tiny-base", "tiny"
 SEED, SIZE = 31_337, (256, 192)  # no scenes that it has learned from, nor those that its card speaks of
 
 
@@ -104,3 +106,24 @@ def test_a_wrong_name_is_told_of_it() -> None:
     with pytest.raises(UsageFault) as fault:
         find("tiny-bass")
     assert NAME in fault.value.hint
+
+
+def test_the_one_that_draws_is_small_and_whole() -> None:
+    found = packaged(DRAWS)
+    assert found is not None
+    check_folder(found)
+    assert sum(file.stat().st_size for file in found.iterdir()) <= 8_000_000
+    assert f'base_model: "{NAME}"' in (found / "README.md").read_text()
+
+
+def test_it_draws_what_it_is_asked_for_in_scenes_that_it_has_not_seen() -> None:
+    segmenter, overlaps = Segmenter.from_pretrained(DRAWS, "cpu"), []
+    for number in range(12):
+        scene = sample_scene(generator(SEED, Stream.SCENE, number), SIZE)
+        drawing = render(scene, generator(SEED, Stream.PAINT, number))
+        kind = next(kind for kind in kinds_present(scene) if kind.colour and kind.shape)
+        true = np.max([drawing.shown[thing] for thing in members(scene, kind)], axis=0) >= 0.5
+        answer = segmenter.segment(drawing.picture, question(f"the {noun(kind)}"))
+        drawn = np.logical_or.reduce([np.zeros_like(true), *answer.masks])
+        overlaps.append((drawn & true).sum() / (drawn | true).sum())
+    assert np.mean(overlaps) >= 0.5
