@@ -381,7 +381,7 @@ function listen(page) {
   window.addEventListener("pagehide", () => page.keepText());
   window.addEventListener("beforeunload", (event) => {
     page.keepText();
-    if (page.session.state !== "saved") event.preventDefault(); // the browser asks whether to leave
+    if (page.session.state !== "saved" || byId("new-phrase").value.trim()) event.preventDefault(); // the browser asks whether to leave
   });
   listenToPointers(page.stage.box, page.stage, penOf(page));
 }

@@ -313,6 +313,15 @@ def test_who_leaves_while_something_is_not_saved_is_asked(watched: Watched, serv
     assert asked == ["beforeunload"]
 
 
+def test_who_leaves_a_phrase_that_was_not_added_is_asked(watched: Watched) -> None:
+    watched.keys("n")
+    watched.page.keyboard.type("half a phra")
+    watched.open()
+    assert len(watched.complaints) == 1 and "beforeunload" in watched.complaints.pop()
+    watched.open()
+    assert watched.complaints == []
+
+
 def test_two_tabs_conflict_visibly_and_nothing_is_overwritten(chromium: Any, watched: Watched, served: Served) -> None:
     watched.say("it")
     watched.saved()

@@ -127,3 +127,15 @@ def test_on_the_page(chromium: Any, tmp_path: Path) -> None:
     watched.wait("document.querySelector('#masks-canvas').toDataURL() !== window.before")
     watched.close()
     served.close()
+
+
+@pytest.mark.browser
+def test_a_picture_that_no_model_takes_says_so(chromium: Any, tmp_path: Path) -> None:
+    served = Served(put_images(tmp_path / "photos", "a.png", size=(1000, 4)))
+    watched = Watched(chromium, served.address)
+    watched.say("it")
+    watched.wait("document.querySelector('#patch-facts').textContent.includes('longer than 200:1')")
+    watched.saved()  # it can be annotated all the same
+    watched.complaints.clear()  # the browser notes the 422
+    watched.close()
+    served.close()
