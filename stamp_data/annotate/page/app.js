@@ -4,8 +4,9 @@ import * as api from "./api.js";
 import { COMMANDS, OTHER_KEYS } from "./commands.js";
 import { Compare } from "./compare.js";
 import { Dialogues } from "./dialogues.js";
-import { byId, el, isWriting, showKeys, toast } from "./dom.js";
+import { byId, el, showKeys, toast } from "./dom.js";
 import { Hints } from "./hints.js";
+import { onKey } from "./keys.js";
 import { reasons, showPanel, showRows } from "./panel.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
@@ -345,50 +346,6 @@ class Page {
 }
 
 const buttonId = (words) => `do-${words.toLowerCase().replace(/[^a-z]+/g, "-")}`;
-const REPEATED = /^(Arrow.*|[-=[\]{}.,;<>zyadjkJK])$/; // keys that may be held; whoever holds another means it once
-const KEYS = new Map(COMMANDS.map(([key, , , work]) => [key, work]));
-
-function onKey(page, event) {
-  const writing = isWriting(event.target), slides = event.target.matches("[type=range]") && event.key.startsWith("Arrow");
-  if (slides || event.isComposing || event.ctrlKey || event.metaKey) return;
-  const digit = /^Digit([1-9])$/.exec(event.code);
-  if (event.altKey && digit && event.target.dataset.writing === "answer") {
-    page.dialogues.insert(event.target, page.session.phrases[digit[1] - 1]);
-    event.preventDefault();
-    return;
-  }
-  if (event.shiftKey && event.key === "Enter" && event.target.matches("textarea")) return; // a new line
-  if (event.target.id === "find") {
-    if (event.key === "Enter") document.querySelector("#rows button")?.click();
-    return;
-  }
-  if (writing && (event.key === "Escape" || event.key === "Enter")) {
-    if (event.target.id === "new-phrase" && event.key === "Enter") {
-      page.add(event.target.value);
-      event.target.value = "";
-    }
-    event.target.blur();
-    byId("stage").focus({ preventScroll: true });
-    event.preventDefault();
-    return;
-  }
-  const open = document.querySelector("dialog[open]");
-  if (open?.id === "nothing" && /^[1-4]$/.test(event.key)) {
-    page.nothing(reasons[Number(event.key) - 1][0]);
-    event.preventDefault();
-    return;
-  }
-  if (writing || (open && !(event.key === "?" && open.id === "keys"))) return;
-  if (event.repeat && !REPEATED.test(event.key)) return event.preventDefault();
-  const onButton = event.target.matches("button, [type=checkbox]") && (event.key === "Enter" || event.key === " ");
-  if (onButton || (event.altKey && !event.key.startsWith("Arrow"))) return;
-  if (event.key.startsWith("Arrow")) page.arrow(event.key, event);
-  else if (event.key === " ") page.pen();
-  else if (/^[1-9]$/.test(event.key)) page.link(page.session.masks[Number(event.key) - 1]?.id);
-  else if (KEYS.has(event.key)) KEYS.get(event.key)(page);
-  else return;
-  event.preventDefault();
-}
 
 /** The pen that draws; the view is moved by `view.js`. */
 const penOf = (page) => ({

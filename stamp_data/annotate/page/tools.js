@@ -238,7 +238,7 @@ export class Tools {
 
   remove(id) {
     const { session } = this, phrases = this.unnamed(id);
-    if (session.mask === id) session.mask = null;
+    session.mask = session.mask === id ? null : session.mask;
     return session.edit({ masks: { [id]: null }, phrases });
   }
 
