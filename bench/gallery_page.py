@@ -38,7 +38,7 @@ FRAMES = """(steps) => new Promise((done) => {
   requestAnimationFrame(next);
 })"""
 ALL = "new Promise((done) => { const t = setInterval(() => { window.scrollTo(0, 1e9); " + (
-    "if (document.querySelectorAll('.card').length >= MOST) { clearInterval(t); done(); } }, 20); })"
+    "if (document.querySelectorAll('.page').length * 60 >= MOST) { clearInterval(t); done(); } }, 20); })"
 )
 
 
@@ -96,7 +96,7 @@ def measure(page: Any, address: str) -> None:
     tell("other overlay", start)
     start = time.perf_counter()
     page.click("#filter-flagged")
-    wait(page, f"document.querySelectorAll('.card').length < {most}")
+    wait(page, f"{COUNTED}.includes(' of ')")
     tell("filter", start)
 
 

@@ -1,6 +1,6 @@
 // The grid of records: a card each, more of them as one scrolls.
 
-const PAGE = 48;
+const PAGE = 60; // cards, which fill whole rows of up to six
 const SOON = 700; // milliseconds until a server that is still reading is asked again
 const SHOWN_LINES = 3; // expressions on a card
 const grid = { records: [], next: 0, matched: 0, busy: false, stale: 0, current: -1, timer: 0 };
@@ -74,7 +74,7 @@ function face(record) {
   ].filter(Boolean);
 }
 
-/** A card that is full, or, far from what is seen, empty and as high as it was; its masks are drawn where it is near. */
+/** A card; its masks are drawn when it comes near. */
 function card(record, index) {
   const node = el("article", {
     class: isFirstOfGroup(record, index) ? "card first" : "card", tabindex: "0", "data-index": index, "aria-label": record.key,
@@ -84,25 +84,13 @@ function card(record, index) {
   }, ...face(record));
   return Object.assign(node, {
     isNear: false, isDrawn: false,
-    fill() {
-      if (node.firstChild) return;
-      node.append(...face(record));
-      Object.assign(node, { isDrawn: false }).style.minHeight = "";
-      if (node.isNear) node.draw();
-    },
-    clear(height) {
-      node.style.minHeight = `${height}px`;
-      node.replaceChildren();
-    },
     draw() {
-      if (node.isDrawn || !node.firstChild) return;
-      node.firstChild.draw(targetsOf(record));
+      if (!node.isDrawn) node.firstChild.draw(targetsOf(record));
       node.isDrawn = true;
     },
   });
 }
 
-/** Ten thousand cards have more pictures and paths than a page bears: they are drawn where somebody may see them soon, */
 const nearCards = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     target.isNear = isIntersecting;
@@ -110,13 +98,52 @@ const nearCards = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "600px" });
 
-/** and emptied where nobody will. */
-const fullCards = new IntersectionObserver((entries) => {
+/** Ten thousand cards are more than a page bears: pages of them are empty, and as high as they were, far from what is seen. */
+const fullPages = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting, boundingClientRect } of entries) {
-    if (isIntersecting) target.fill();
-    else if (target.firstChild) target.clear(boundingClientRect.height);
+    if (isIntersecting) fillPage(target);
+    else if (target.firstChild) {
+      target.style.height = `${boundingClientRect.height}px`;
+      for (const node of target.children) nearCards.unobserve(node);
+      target.replaceChildren();
+    }
   }
 }, { rootMargin: "4000px" });
+
+function fillPage(node) {
+  if (node.firstChild) return;
+  node.style.height = "";
+  addTo(node, grid.records.slice(node.start, node.start + PAGE), node.start);
+}
+
+function addTo(node, records, start) {
+  const cards = records.map((record, place) => card(record, start + place));
+  node.append(...cards);
+  for (const one of cards) nearCards.observe(one);
+}
+
+/** Cards of records from `start` on: the last page is filled up, and others follow. */
+function addCards(start) {
+  for (let from = start; from < grid.records.length;) {
+    const begin = from - (from % PAGE), next = Math.min(begin + PAGE, grid.records.length);
+    let page = byId("grid").children[begin / PAGE];
+    if (!page) {
+      page = Object.assign(el("div", { class: "page" }), { start: begin });
+      byId("grid").append(page);
+      fullPages.observe(page);
+    }
+    if (begin < from && !page.firstChild) fillPage(page); // with what has come
+    else addTo(page, grid.records.slice(from, next), from);
+    from = next;
+  }
+}
+
+/** The card of a record by its place, wherever it is. */
+function cardAt(place) {
+  const page = byId("grid").children[Math.floor(place / PAGE)];
+  if (page) fillPage(page);
+  return page?.children[place % PAGE];
+}
 
 /** Start over with the present filters. */
 async function reload() {
@@ -142,11 +169,11 @@ async function more(first = false) {
   const start = grid.records.length;
   grid.records.push(...answer.records);
   Object.assign(grid, { next: answer.next, matched: answer.matched, busy: false });
-  const cards = answer.records.map((record, place) => card(record, start + place));
-  if (first) for (const observer of [nearCards, fullCards]) observer.disconnect();
-  if (first) replace(byId("grid"), ...cards);
-  else byId("grid").append(...cards);
-  for (const node of cards) for (const observer of [nearCards, fullCards]) observer.observe(node);
+  if (first) {
+    for (const observer of [nearCards, fullPages]) observer.disconnect();
+    replace(byId("grid"));
+  }
+  addCards(start);
   describe(answer);
   if (answer.scanned < answer.total) rescanSoon(turn);
   else if (grid.next !== null && nearEnd()) more();
@@ -189,13 +216,13 @@ function describe(answer) {
 async function step(by) {
   const place = Math.max(0, grid.current + by);
   if (place >= grid.records.length) await more();
-  const node = byId("grid").children[Math.min(place, grid.records.length - 1)];
+  const node = cardAt(Math.min(place, grid.records.length - 1));
   node?.focus();
   node?.scrollIntoView({ block: "nearest" });
 }
 
 function redrawCards() {
-  for (const node of byId("grid").children) {
+  for (const node of document.querySelectorAll(".card")) {
     node.isDrawn = false;
     if (node.isNear) node.draw();
   }

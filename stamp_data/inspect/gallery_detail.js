@@ -201,7 +201,7 @@ function bubble(record, dialogue, turn) {
 function closeDetail() {
   const place = grid.records.indexOf(detail.record);
   change({ set: "", key: "", d: "" });
-  if (place >= 0) byId("grid").children[place]?.focus();
+  if (place >= 0) cardAt(place)?.focus();
 }
 
 /** Go to the record before or after this one, in the order of the grid. */

@@ -27,8 +27,8 @@ async function setTags(record, words) {
   } catch (fault) {
     toast(fault.message);
   }
-  const card = byId("grid").children[grid.records.indexOf(record)];
-  card?.querySelector(".tags")?.replaceWith(tagRow(record));
+  const place = grid.records.indexOf(record);
+  if (place >= 0) cardAt(place).querySelector(".tags").replaceWith(tagRow(record));
   if (detail.record === record && document.activeElement?.id !== "tags") byId("tags").value = tagsOf(record).join(", ");
   drawFilters();
   markFilters();

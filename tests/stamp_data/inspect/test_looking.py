@@ -158,3 +158,21 @@ def test_all_is_large_enough_to_hit_and_to_read(width: int, chromium: Any, galle
     page.wait_for_selector("#detail .overlay")
     assert page.evaluate(SMALL, "#detail") == []
     watched.close()
+
+
+def test_what_is_far_away_is_emptied_and_comes_back(chromium: Any, tmp_path: Path) -> None:
+    made = [Scene(f"r{i:03}", 40, 30).target("a", (5, 5, 30, 20)).says(f"it {i}", [0]).made() for i in range(190)]
+    write_gallery([write_set(tmp_path, made)], tmp_path / "gallery.html")
+    watched = Watched(chromium, (tmp_path / "gallery.html").as_uri(), viewport={"width": 400, "height": 800})
+    page = watched.page
+    for pages in (2, 3, 4):
+        page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        watched.wait(f"document.querySelectorAll('.page').length === {pages}")
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    watched.wait("!document.querySelector('.page').firstChild")
+    assert page.locator(".page").first.bounding_box()["height"] > 4000
+    assert page.locator(".card").last.get_attribute("aria-label") == "r189"
+    page.evaluate("window.scrollTo(0, 0)")
+    watched.wait("document.querySelector('.page').querySelector('.overlay')")
+    assert page.locator(".card").first.get_attribute("aria-label") == "r000"
+    watched.close()
