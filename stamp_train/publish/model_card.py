@@ -134,7 +134,8 @@ def _training(recipe: Recipe) -> str:
         for stage in recipe.stages
         for use in stage.sets
     ]
-    how = "LoRA, merged" if recipe.model.tuning == "lora" else "all weights"
+    all_of_it = "all weights but the vision tower's" if recipe.model.freeze_vision else "all weights"
+    how = "LoRA, merged" if recipe.model.tuning == "lora" else all_of_it
     how += f", layers in {_PRECISIONS[recipe.model.precision]}"
     method = _listed({name: value for name, value in msgspec.to_builtins(recipe.method).items() if value is not None})
     facts = f"Trained: {how}. Seed {recipe.seed}, {recipe.batch.dialogues} dialogues per step. Method: {method}.\n"

@@ -63,7 +63,6 @@ def act(kind, text):
 
 if __name__ == "__main__":  # builders start processes of their own, which import this anew
     told = []
-    torch.set_num_threads(1)  # before any child, which has none of the threads that are started before it
     for number, (kind, text) in enumerate(json.load(sys.stdin)):
         with open(f".said-{number}", "w+b") as said:
             if (child := os.fork()) == 0:
@@ -71,6 +70,7 @@ if __name__ == "__main__":  # builders start processes of their own, which impor
                     os.dup2(said.fileno(), stream)
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 code = 0
+                torch.set_num_threads(1)  # or threads that load weights make the pool anew at once, and some find none
                 try:
                     act(kind, text)
                 except SystemExit as end:

@@ -160,7 +160,7 @@ def test_the_card_tells_which_precision_was_used(checkpoint: Path, tmp_path: Pat
         card = (tmp_path / used / "README.md").read_text(encoding="utf-8")
         name = str(stored).removeprefix("torch.")
         assert f"| weights | {name} |" in card
-        assert f"all weights, layers in {name}." in card
+        assert f"all weights but the vision tower's, layers in {name}." in card
 
 
 def test_a_folder_in_use_is_left_alone(checkpoint: Path, tmp_path: Path) -> None:
