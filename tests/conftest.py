@@ -26,8 +26,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.hookimpl(optionalhook=True)  # some run tests without xdist
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are cores: many tests wait, for browsers, for processes that start, for signals to be heard."""
-    return len(os.sched_getaffinity(0)) + 2
+    """One more than there are cores: many tests wait, for browsers, for processes that start, for signals to be heard."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(scope="session")
