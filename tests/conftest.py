@@ -24,12 +24,6 @@ TIMEOUT = 60  # seconds; a command that hangs is a failure, not a wait
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.hookimpl(optionalhook=True)  # some run tests without xdist
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: many tests wait, for browsers, for processes that start, for signals to be heard."""
-    return len(os.sched_getaffinity(0)) + 1
-
-
 @pytest.fixture(scope="session")
 def stamp_data() -> Command:
     """Runs `stamp-data ARGUMENTS…` as a real process with stdout and stderr caught; options are those of subprocess.run."""
