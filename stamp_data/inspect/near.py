@@ -20,7 +20,7 @@ BITS = 2 * SIDE**2
 # Bits that may differ. Of a playground of 300 pictures, different ones differed in 25 at least; copies of half the size, at
 # JPEG quality 60 or 15% brighter in 9 at most.
 MOST = 16
-SHARE = 8  # of the bits that are set in both together, one in so many may differ: few are set where a picture is mostly plain
+ONE_IN = 8  # of the bits that are set in both together, one in so many may differ: few are set where a picture is mostly plain
 ANY = "any"  # asks for all records with nearly the same picture elsewhere
 _DECODED = 64  # pixels: side at which a picture is decoded
 _BLOCK = 256  # records that are compared with all others at a time
@@ -57,7 +57,7 @@ def groups_of(hashes: Mapping[int, Bits], dataset: ConcatDataset) -> dict[int, s
         return {}
     numbers = np.array(sorted(hashes), np.int64)
     bits = np.stack([hashes[number] for number in numbers.tolist()])
-    signs, few = np.where(bits, 1, -1).astype(np.float32), bits.sum(1) / SHARE
+    signs, few = np.where(bits, 1, -1).astype(np.float32), bits.sum(1) / ONE_IN
     first = list(range(len(numbers)))  # of the group, as far as is known
 
     def root(one: int) -> int:

@@ -287,6 +287,6 @@ class Run:
         """Until all processes have come as far: one that ends takes the others along, even one that still writes."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.device.type != "cpu":
-            # NCCL wants to be told. Of gloo all ends with the process; a process has died of a segfault after its last
-            # step, in a thread of gloo's, which had nothing left to do but this.
+            # NCCL wants to be told. What gloo has ends with the process, and taking it apart is what a process did last that
+            # died of a segfault after its last step (once seen, not found out why).
             self.accelerator.end_training()

@@ -89,7 +89,7 @@ def test_plain_pictures_with_little_in_them_are_not_all_alike() -> None:
         picture.paste((0, 0, 0), (left, 40, left + 20, 60))
         return picture
 
-    class Sets:
+    class Sets:  # all that is asked of a ConcatDataset here
         starts = np.array([0, 3])
 
         def column(self, _name: str) -> np.ndarray[Any, Any]:
