@@ -75,7 +75,7 @@ class LocalExecutor(Executor):
                         future.add_done_callback(done.put)
                 if not running:
                     return
-                future = done.get()  # written in C: a Ctrl-C in `wait` may leave a lock taken, and the pool waits for ever
+                future = done.get()  # in C: Ctrl-C in `wait` may leave a lock taken, for which the pool then waits for ever
                 running.remove(future)
                 yield future.result()
 
