@@ -75,7 +75,8 @@ class LocalExecutor(Executor):
                         future.add_done_callback(done.put)
                 if not running:
                     return
-                future = done.get()  # in C: Ctrl-C in `wait` may leave a lock taken, for which the pool then waits for ever
+                # Written in C: a Ctrl-C in `wait` may leave a lock taken, for which the pool's thread then waits for ever.
+                future = done.get()
                 running.remove(future)
                 yield future.result()
 
