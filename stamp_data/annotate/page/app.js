@@ -48,12 +48,14 @@ class Page {
     this.stage.leave();
     try {
       const image = this.load(index);
-      await session.open(index);
+      if (!(await session.open(index))) return null;
       await image.decode();
       if (session.index !== index) return null;
       this.stage.show(image, session.image);
       session.changed();
     } catch (fault) {
+      if (!(fault instanceof api.Refusal) && !(fault instanceof DOMException)) throw fault;
+      if (session.index !== index) return null; // another picture was asked for meanwhile
       this.unshown(index, fault);
     }
     this.took = performance.now() - began;
@@ -76,7 +78,6 @@ class Page {
   }
 
   unshown(index, fault) {
-    if (!(fault instanceof api.Refusal) && !(fault instanceof DOMException)) throw fault;
     this.images.delete(index);
     this.session.index = index;
     const why = fault instanceof api.Refusal ? fault.message : "The browser cannot show this picture.";
