@@ -41,6 +41,8 @@ class Images:
         self.skipped = [name for name in found if not _is_storable(name)]
         self._measured = lru_cache(maxsize=1000)(self._measure)  # a size is asked for with every change
         self._decoded = lru_cache(maxsize=KEPT)(self._decode)
+        if self.skipped and not self.names:
+            raise UsageFault(f"{root}: no annotation could hold the name of {self.skipped[0]!r}", "rename it")
         if not self.names:
             raise UsageFault(f"{root} holds no picture", f"pictures end in {', '.join(SUFFIXES)}")
         if root.is_file():

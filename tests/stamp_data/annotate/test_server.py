@@ -172,6 +172,8 @@ def test_names_that_no_file_can_hold_are_passed_over(tmp_path: Path) -> None:
         with pytest.raises(UsageFault):
             Images(tmp_path / place)
     assert Images(root / "a.png").names == ["a.png"]
+    with pytest.raises(UsageFault, match="could hold the name"):
+        Images(root / "b\n.png")
 
 
 def test_the_command(tmp_path: Path) -> None:
