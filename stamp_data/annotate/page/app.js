@@ -377,6 +377,9 @@ function listen(page) {
     page.stage.opacity = event.target.value / 100;
     page.stage.paint();
   });
+  document.addEventListener("input", ({ target }) => {
+    if (target.maxLength > 0 && target.value.length >= target.maxLength) toast(`At most ${target.maxLength.toLocaleString("en")} characters are taken here.`);
+  });
   document.addEventListener("keydown", (event) => onKey(page, event));
   document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && page.changed()));
   window.addEventListener("pagehide", () => page.keepText());

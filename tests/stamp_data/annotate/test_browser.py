@@ -382,6 +382,10 @@ def test_hostile_texts_and_names_are_only_texts(chromium: Any, tmp_path: Path) -
     assert watched.page.input_value("#text-p1") == HOSTILE
     assert watched.page.inner_text("#name") == name == watched.page.inner_text("#rows .name")
     assert watched.page.evaluate("window.hacked") is None
+    watched.keys("Escape", "n")
+    watched.page.keyboard.insert_text("x" * 10_000)
+    assert watched.page.inner_text("#toast") == "At most 2,000 characters are taken here."
+    watched.page.fill("#new-phrase", "")
     watched.close()
     assert served.document(name).phrases[0].text == HOSTILE
     served.close()
