@@ -48,12 +48,14 @@ class Page {
     this.stage.leave();
     try {
       const image = this.load(index);
-      await session.open(index);
+      if (!(await session.open(index))) return null;
       await image.decode();
       if (session.index !== index) return null;
       this.stage.show(image, session.image);
       session.changed();
     } catch (fault) {
+      if (!(fault instanceof api.Refusal) && !(fault instanceof DOMException)) throw fault;
+      if (session.index !== index) return null; // another picture was asked for meanwhile
       this.unshown(index, fault);
     }
     this.took = performance.now() - began;
@@ -76,7 +78,6 @@ class Page {
   }
 
   unshown(index, fault) {
-    if (!(fault instanceof api.Refusal) && !(fault instanceof DOMException)) throw fault;
     this.images.delete(index);
     this.session.index = index;
     const why = fault instanceof api.Refusal ? fault.message : "The browser cannot show this picture.";
@@ -375,6 +376,9 @@ function listen(page) {
   byId("opacity").addEventListener("input", (event) => {
     page.stage.opacity = event.target.value / 100;
     page.stage.paint();
+  });
+  document.addEventListener("input", ({ target }) => {
+    if (target.maxLength > 0 && target.value.length >= target.maxLength) toast(`At most ${target.maxLength.toLocaleString("en")} characters are taken here.`);
   });
   document.addEventListener("keydown", (event) => onKey(page, event));
   document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && page.changed()));
