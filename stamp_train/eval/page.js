@@ -128,7 +128,7 @@ function open(place) {
   const dialog = byId("large"), one = view.cases[place];
   if (!one) return;
   view.at = place;
-  const record = one.id.split("/")[0], box = el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, v shows all of it" });
+  const record = one.id.split("/")[0], box = el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, Shift and arrows move it, v shows all of it" });
   const shown = frame(one, view.hidden);
   box.append(shown);
   const toggle = (name, words) => el("button", { class: "toggle", "aria-pressed": String(!view.hidden.has(name)), onclick: () => flip(name) }, words);
@@ -178,6 +178,6 @@ drawChoices();
 drawHistograms();
 show();
 listenToKeys({
-  j: [inLarge(() => step(1)), "next case; so does →"], k: [inLarge(() => step(-1)), "case before; so does ←"], ArrowRight: [inLarge(() => step(1)), "next case"], ArrowLeft: [inLarge(() => step(-1)), "case before"],
+  j: [inLarge(() => step(1)), "next case; so does →"], k: [inLarge(() => step(-1)), "case before; so does ←"], ArrowRight: [inLarge(() => step(1)), ""], ArrowLeft: [inLarge(() => step(-1)), ""],
   1: [inLarge(() => flip("truth")), "true mask"], 2: [inLarge(() => flip("drawn")), "predicted mask"], 3: [inLarge(() => flip("others")), "the other's mask"], ...viewKeys(() => view.viewer),
 });
