@@ -29,7 +29,7 @@ function show() {
   const key = SORTS[chosen.sort][1];
   view.cases = DATA.cases.filter(fits).sort((a, b) => key(a) - key(b));
   const all = DATA.histograms[0].counts.reduce((sum, count) => sum + count, 0);
-  byId("count").textContent = `${view.cases.length} of ${DATA.cases.length} cases that are shown here, of ${all.toLocaleString("en")} masks in all ·`;
+  byId("count").textContent = `${view.cases.length} of ${DATA.cases.length} cases that are shown here, of ${all.toLocaleString("en")} masks in all`;
   byId("empty").hidden = view.cases.length > 0;
   byId("cases").replaceChildren(...view.cases.map(card));
   for (const button of document.querySelectorAll(".bins [data-bin]")) button.setAttribute("aria-pressed", String(Number(button.dataset.bin) === chosen.bin));
@@ -80,7 +80,7 @@ function difference(one) {
   return el("span", { class: change < 0 ? "worse" : "better" }, ` ${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(3)} against ${one.other.iou.toFixed(3)}`);
 }
 
-const facts = (one) => [one.set, one.id, `mask ${one.target + 1}`, one.kind === "none" && "no target", ...one.own.flags].filter(Boolean).join(" · ");
+const facts = (one) => [one.set, one.id, `mask ${one.target + 1}`, one.kind === "none" && "no target", !one.own.drawn && "nothing predicted", ...one.own.flags].filter(Boolean).join(" · ");
 
 function card(one, place) {
   return el("figure", {}, el("button", { class: "case", onclick: () => open(place) }, frame(one), el("span", { class: "caption" },
