@@ -15,6 +15,7 @@ NOT_RUN = {
     "--root scenes": "likewise",
     "runs/draws": "likewise",
     "data.root=shards --processes 8": "eight GPUs; two processes are tests/stamp_train/train/test_engines.py",
+    "--serve": "serves until Ctrl-C; tests/stamp_data/inspect/test_serving.py, and its list is made by `prepare`",
     "--web": "serves until Ctrl-C; tests/stamp_train/predict/test_chat_web.py",
     "stamp-data annotate photos": "serves until Ctrl-C; tests/stamp_data/annotate, and what it leaves is made by `prepare`",
     "--executor ray": "takes Ray, which `make setup` leaves out; tests/stamp_data/executors/test_ray.py, where it is",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -50,6 +51,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def tagged(folder: Path) -> None:
+    """The list of what somebody found wrong."""
+    pictures(folder)
+    row = {
+        "schema": "stamp.tags/1",
+        "set": "refcoco-unc/val",
+        "record": "refcoco-unc-val-000000000001",
+        "tags": ["flag"],
+    }
+    (folder / "tags.jsonl").write_text(f"{json.dumps(row)}\n", encoding="utf-8")
+
+
 def own_pictures(folder: Path) -> None:
     """Twenty pictures would be annotated by hand; here are two."""
     pictures(folder)
@@ -94,7 +107,7 @@ PREPARED: dict[str, Prepared] = {
     "README.md": ({}, pictures, ("refcoco-val.html", "runs/tiny/final", "predictions/masks")),
     "docs/first-hour/downloads.md": (
         {},
-        pictures,
+        tagged,
         ("refcoco-val.html", "smallest.png", "evaluations", "predictions/overlays"),
     ),
     "docs/first-hour/cluster.md": ({"shards": "shards"}, nothing, ("runs/tiny/checkpoints", "my-model/README.md")),
