@@ -10,12 +10,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
+from queue import SimpleQueue
 
 from stamp_data.build.receipt import Receipt, Workplace
 from stamp_data.executors import Executor, T
@@ -64,26 +65,25 @@ class LocalExecutor(Executor):
             for call in calls:
                 yield function(*call)
             return
-        waiting = iter(calls)
+        waiting, done = iter(calls), SimpleQueue[Future[T]]()
         running: set[Future[T]] = set()
         with _ended(running):
             while True:
                 for call in islice(waiting, 2 * self.workers - len(running)):
-                    running.add(self._pool.submit(function, *call))
+                    with _whole():
+                        running.add(future := self._pool.submit(function, *call))
+                        future.add_done_callback(done.put)
                 if not running:
                     return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                running -= done
-                for future in done:
-                    yield future.result()
+                # Written in C: a Ctrl-C in `wait` may leave a lock taken, for which the pool's thread then waits for ever.
+                future = done.get()
+                running.remove(future)
+                yield future.result()
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
         if self._pool is None:
             return function(*arguments)
-        running: set[Future[T]] = set()
-        with _ended(running):
-            running.add(future := self._pool.submit(function, *arguments))
-            return future.result()
+        return next(iter(self.each(function, [arguments])))
 
     def close(self) -> None:
         if self._pool is not None:
@@ -112,6 +112,22 @@ def _ended(running: set[Future[T]]) -> Iterator[None]:
             for future in running:
                 future.cancel()
             wait(running)
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """A Ctrl-C is heard after the block, not where the pool has taken a lock and not yet come to what gives it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

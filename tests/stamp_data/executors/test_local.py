@@ -132,3 +132,46 @@ def test_works_outside_of_the_main_thread(planned: tuple[list[TaskHead], Workpla
     thread.start()
     thread.join(60)
     assert found == [len(heads)]
+
+
+PRESSED = """
+import faulthandler, os, signal, sys
+from stamp_data.executors.local import LocalExecutor
+
+LOCKS = ("threading.py", "queue.py", os.path.join("futures", "_base.py"), os.path.join("futures", "process.py"))
+
+def press(moment):
+    passed = 0
+    def told(frame, event, argument):
+        nonlocal passed
+        if event == "return" and frame.f_code.co_filename.endswith(LOCKS):
+            passed += 1
+            if passed == moment:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+    return told
+
+if __name__ == "__main__":
+    for moment in range(1, 25):
+        faulthandler.dump_traceback_later(20, exit=True)
+        executor, heard = LocalExecutor(2), 0
+        try:
+            sys.setprofile(press(moment))
+            for _ in executor.each(abs, ((number,) for number in range(8))):
+                pass
+        except KeyboardInterrupt:
+            heard += 1
+        finally:
+            sys.setprofile(None)
+            executor.close()
+            print(heard, flush=True)
+"""
+
+
+def test_ctrl_c_where_the_pool_has_just_taken_a_lock_ends_it_all_the_same(tmp_path: Path) -> None:
+    """Once it left the lock taken, the pool's own thread waited for it, and the process for that thread, for ever."""
+    script = tmp_path / "pressed.py"
+    script.write_text(PRESSED)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["1"] * 24
