@@ -128,8 +128,16 @@ class Page {
 
   // Phrases
 
+  /** A new phrase of the words in the line for it, which stay there where they cannot be kept. */
+  addWritten() {
+    const line = byId("new-phrase");
+    if (!this.session.document) toast("There is no picture here of which this could be said.");
+    if (!line.value.trim() || !this.session.document || this.session.stopped) return;
+    this.add(line.value);
+    line.value = "";
+  }
+
   add(text) {
-    if (!text.trim() || !this.session.document) return;
     const id = this.session.free("p");
     Object.assign(this.session, { phrase: id, mask: null });
     this.session.edit({ phrases: { [id]: { id, text: text.trim(), masks: [] } } });
@@ -364,8 +372,7 @@ function listen(page) {
   byId("reasons").append(...reasons.map(([reason, words], i) => el("button", { class: "action", onclick: () => page.nothing(reason) }, `${words} `, el("kbd", {}, String(i + 1)))));
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
-    page.add(byId("new-phrase").value);
-    byId("new-phrase").value = "";
+    page.addWritten();
   });
   byId("notes").addEventListener("input", (event) => page.later(() => page.noteImage(event.target.value)));
   byId("notes").addEventListener("change", (event) => page.noteImage(event.target.value));
