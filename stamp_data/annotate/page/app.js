@@ -78,18 +78,14 @@ class Page {
   }
 
   unshown(index, fault) {
-    this.images.delete(index);
-    this.session.index = index;
     const why = fault instanceof api.Refusal ? fault.message : "The browser cannot show this picture.";
+    this.images.delete(index);
     this.session.document = null;
     this.session.rows[index] = { ...this.session.rows[index], state: "damaged", fault: why };
-    byId("phrases").replaceChildren();
-    byId("masks").replaceChildren();
-    byId("notes").value = "";
+    this.fresh();
     byId("fault").textContent = why;
     byId("fault").hidden = false;
-    this.stage.paint();
-    this.marked();
+    this.changed();
   }
 
   fresh() {
@@ -239,8 +235,10 @@ class Page {
   }
 
   reshape(shape) {
-    const mask = this.session.drawn, { height, width } = this.session.image;
-    return mask ? this.tools.put(shape(this.session.runs(mask), height, width)) : toast("Choose a mask first.");
+    const mask = this.session.drawn;
+    if (!mask) return toast("Choose a mask first.");
+    const { height, width } = this.session.image;
+    return this.tools.put(shape(this.session.runs(mask), height, width));
   }
 
   /** The current mask with the one after it, by union or subtraction. */

@@ -22,8 +22,8 @@ export class Session {
   }
 
   get image() { return this.document.image; }
-  get phrases() { return this.document.phrases; }
-  get masks() { return this.document.masks.filter((mask) => mask.role !== "rejected"); }
+  get phrases() { return this.document?.phrases ?? []; } // none while another picture is on its way
+  get masks() { return (this.document?.masks ?? []).filter((mask) => mask.role !== "rejected"); }
   get said() { return this.phrases.find((phrase) => phrase.id === this.phrase) ?? null; }
   get drawn() { return this.masks.find((mask) => mask.id === this.mask) ?? null; }
 

@@ -407,6 +407,9 @@ def test_a_damaged_file_is_named_and_the_next_picture_opens(chromium: Any, serve
     assert "a.png.json: damaged" in watched.page.inner_text("#fault")
     watched.say("nothing comes of it")
     assert watched.page.input_value("#new-phrase") == "nothing comes of it"
+    watched.keys(
+        "Escape", "o", "o", "P", "P", "M", "1", "l", "}", "+", "i", "R", "w", "0", "j", "X", "Space", "Space", "Enter"
+    )
     watched.keys("d")
     watched.wait("document.querySelector('#fault').hidden")
     watched.say("it")
@@ -415,6 +418,7 @@ def test_a_damaged_file_is_named_and_the_next_picture_opens(chromium: Any, serve
     watched.page.evaluate("() => { annotate.go(0); return annotate.go(2); }")
     watched.wait("annotate.session.document && annotate.session.index === 2")
     assert watched.page.inner_text("#name") == "c.png" and not watched.page.is_visible("#fault")
+    assert all("422" in line for line in watched.complaints)
     watched.complaints.clear()  # the browser notes the 422
     watched.close()
 
