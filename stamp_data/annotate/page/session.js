@@ -22,8 +22,8 @@ export class Session {
   }
 
   get image() { return this.document.image; }
-  get phrases() { return this.document.phrases; }
-  get masks() { return this.document.masks.filter((mask) => mask.role !== "rejected"); }
+  get phrases() { return this.document?.phrases ?? []; } // none while another picture is on its way
+  get masks() { return (this.document?.masks ?? []).filter((mask) => mask.role !== "rejected"); }
   get said() { return this.phrases.find((phrase) => phrase.id === this.phrase) ?? null; }
   get drawn() { return this.masks.find((mask) => mask.id === this.mask) ?? null; }
 
@@ -88,7 +88,8 @@ export class Session {
   /** Things by id as they are to be, null for what is to go, or the picture's notes; shown now, kept as soon as the server has it. */
   edit(change) {
     const index = this.index;
-    if (!this.document || this.stopped) return;
+    if (!this.document) return;
+    if (this.stopped) return void this.told("This is not kept: show what is saved first (the button at the top).");
     this.count(change);
     this.put(change);
     this.unsent.push(change);
@@ -131,8 +132,9 @@ export class Session {
       this.why = fault.message;
       this.told(fault.message);
       const saved = fault.status === 409 || fault.status === 0 ? null : await api.open(this.index).catch((other) => { this.why = other.message; });
-      if (saved) this.show(saved);
-      else this.unsent = []; // what was said after it may stand on it
+      if (saved) return this.show(saved);
+      this.unsent = []; // what was said after it may stand on it
+      if (this.document) this.changed();
     }
   }
 

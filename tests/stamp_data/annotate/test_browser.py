@@ -341,12 +341,18 @@ def test_two_tabs_conflict_visibly_and_nothing_is_overwritten(chromium: Any, wat
     assert "another tab" in watched.page.inner_text("#conflict")
     watched.say("also lost")
     watched.page.wait_for_timeout(50)
+    assert watched.page.input_value("#new-phrase") == "also lost"
+    watched.keys("Delete", "w")
+    assert "This is not kept" in watched.page.inner_text("#toast")
     assert [phrase.text for phrase in served.document().phrases] == ["it", "that"]
     watched.page.click("#reload")
     watched.wait("document.querySelector('#conflict').hidden")
     watched.say("now")
     watched.saved()
     assert [phrase.text for phrase in served.document().phrases] == ["it", "that", "now"]
+    other.keys("z")
+    other.wait("!document.querySelector('#conflict').hidden")
+    other.complaints.clear()
     other.close()
     assert any("409" in line for line in watched.complaints)  # which the browser notes by itself
     watched.complaints.clear()
@@ -400,6 +406,10 @@ def test_a_damaged_file_is_named_and_the_next_picture_opens(chromium: Any, serve
     watched.wait("!document.querySelector('#fault').hidden")
     assert "a.png.json: damaged" in watched.page.inner_text("#fault")
     watched.say("nothing comes of it")
+    assert watched.page.input_value("#new-phrase") == "nothing comes of it"
+    watched.keys(
+        "Escape", "o", "o", "P", "P", "M", "1", "l", "}", "+", "i", "R", "w", "0", "j", "X", "Space", "Space", "Enter"
+    )
     watched.keys("d")
     watched.wait("document.querySelector('#fault').hidden")
     watched.say("it")
@@ -408,6 +418,7 @@ def test_a_damaged_file_is_named_and_the_next_picture_opens(chromium: Any, serve
     watched.page.evaluate("() => { annotate.go(0); return annotate.go(2); }")
     watched.wait("annotate.session.document && annotate.session.index === 2")
     assert watched.page.inner_text("#name") == "c.png" and not watched.page.is_visible("#fault")
+    assert all("422" in line for line in watched.complaints)
     watched.complaints.clear()  # the browser notes the 422
     watched.close()
 

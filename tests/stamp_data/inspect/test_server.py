@@ -62,7 +62,7 @@ def test_the_page_has_its_policy_and_no_records(served: Served) -> None:
 
 
 def test_strangers_are_turned_away(served: Served) -> None:
-    assert served.ask("/")[0] == 404
+    assert served.ask("/")[0] == 404 and b"the one that the command printed last" in served.ask("/")[2]
     assert served.ask(f"/{'x' * 32}/api/records")[0] == 404
     assert served.ask(served.path[:-2] + "/")[0] == 404
     assert served.ask(served.path, host="example.org")[0] == 421
