@@ -102,10 +102,12 @@ def of(machine: Machine) -> str:
 
 
 def duration(hours: float | None) -> str:
-    """Hours, or minutes where it is less than one."""
+    """Hours, minutes where it is less than one, seconds where it is less than a minute."""
     if hours is None:
         return "unknown"
-    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.2g} min"
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{60 * hours:.2g} min" if 60 * hours >= 1 else f"{3600 * hours:.2g} s"
 
 
 def short(amount: float) -> str:

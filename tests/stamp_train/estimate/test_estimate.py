@@ -157,7 +157,15 @@ def test_costs_are_those_of_this_machine_unless_another_is_named(
 
 @pytest.mark.parametrize(
     ("hours", "shown"),
-    [(None, "unknown"), (0.004, "0.24 min"), (0.2, "12 min"), (1.0, "1.0 h"), (1234.56, "1,234.6 h")],
+    [
+        (None, "unknown"),
+        (0.004, "14 s"),
+        (2.5e-5, "0.09 s"),
+        (0.02, "1.2 min"),
+        (0.2, "12 min"),
+        (1.0, "1.0 h"),
+        (1234.56, "1,234.6 h"),
+    ],
 )
 def test_times_under_an_hour_are_minutes(hours: float | None, shown: str) -> None:
     assert duration(hours) == shown
