@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 REVIEW, ASK, MODEL = panels("Review of what is there", "A model to ask", "The model that is to learn from it")
 FOLDER, STATS, PATCH = "annotations", "stats", "patch"
+OF_PAGES = (
+    "by", "begin", "flagged_only", "predict", "assist", "min_tokens", "max_tokens", "factor", "side", "tokenizer", "port",
+)  # fmt: skip
 SEEN = ".seen"  # within a folder of annotations
 TOLD = 3  # names
 LONGEST = 200  # characters of who made something
@@ -83,7 +86,10 @@ def annotate(
 
     Every change is kept at once, and can be taken back, also after a restart.
     """
-    only_for(context, "`stats` and `patch`", str(images) in (STATS, PATCH), "json")
+    reads = str(images) in (STATS, PATCH)
+    only_for(context, "`stats` and `patch`", reads, "json")
+    only_for(context, "a page, not for `stats` and `patch`", not reads, *OF_PAGES)
+    only_for(context, "a page and `patch`", str(images) != STATS, "out")
     only_for(context, "--predict and --assist", bool(predict or assist), "device")
     if str(images) == STATS:
         from stamp_cli.annotate_stats import show_stats

@@ -15,6 +15,8 @@ from PIL import Image
 from stamp_data.frame import STORED, UPRIGHT
 from stamp_data.picture import EXIF_ORIENTATION, MAX_PIXELS, opening, orientation_of
 
+SHOWN = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
+"""Media types of the formats that browsers know, by extension."""
 _SAME = ("YCbCr", "Gray")  # kinds of JPEG of which both decoders make the same RGB; the rest is Pillow's
 
 
@@ -58,6 +60,17 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def browser_type(data: bytes, extension: str, name: str) -> str:
+    """The media type of a picture of which browsers show the pixels that are decoded here, "" for others: of a format that they
+    do not know, moving, or transparent, where they leave out colours that a model sees. PictureFault as `opening`.
+    """
+    if extension in SHOWN and extension != "jpg":  # of an MPO the first picture is shown
+        with opening(data, name) as image:
+            if image.has_transparency_data or getattr(image, "is_animated", False):
+                return ""
+    return SHOWN.get(extension, "")
 
 
 def data_uri(image: Image.Image) -> str:

@@ -18,7 +18,7 @@ from stamp_data.inspect.checks import check
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.record_stats import NO_TARGET, RecordStats, patch_quality
 from stamp_data.shards.row import IndexRow
-from stamp_data.text import CONTROL_TOKEN
+from stamp_data.text import EXPRESSION_LIMIT, TextFault, clean
 from stamp_schemas import Content, Dialogue, Grid, ImageInfo, Message, Record, SourceInfo, StampError, TargetInfo
 from stamp_schemas.annotated import AnnotatedImage, DrawnMask, SaidPhrase
 from stamp_schemas.manifest import PATCH
@@ -107,14 +107,18 @@ def hints(document: AnnotatedImage, phrases: Sequence[SaidPhrase], mask: str, mo
 
 
 def _also_empty(phrases: Sequence[SaidPhrase], known: set[str]) -> list[Flag]:
-    """Texts that a build would change or refuse, of phrases that have no mask yet."""
-    bad = [phrase for phrase in phrases if phrase.id not in known and CONTROL_TOKEN.search(phrase.text)]
-    return [Flag(EMPTY, FLAGS[EMPTY].title, f"a build takes {_first(one.text)} out", one.id) for one in bad]
+    """Texts that a build would change or refuse, which the flags above have not told of."""
+    told = {one.id: _cleaned(one.text) for one in phrases if one.id not in known and one.text.strip()}
+    return [Flag(EMPTY, FLAGS[EMPTY].title, detail, phrase) for phrase, detail in told.items() if detail]
 
 
-def _first(text: str) -> str:
-    found = CONTROL_TOKEN.search(text)
-    return found.group() if found else ""
+def _cleaned(text: str) -> str:
+    """What a build says of a text, "" if it takes it as it is."""
+    try:
+        _, removed = clean(text, EXPRESSION_LIMIT, one_line=True)
+    except TextFault as fault:
+        return f"a build refuses it: {fault}"
+    return f"a build takes {removed[0]} out" if removed else ""
 
 
 def _target(phrase: SaidPhrase, masks: dict[str, DrawnMask], document: AnnotatedImage) -> TargetInfo:

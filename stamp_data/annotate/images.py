@@ -11,14 +11,13 @@ import numpy.typing as npt
 
 from stamp_data.files import Stamp, stamp
 from stamp_data.picture import Picture, check_picture, inside, read_bytes
-from stamp_data.pixels import decode_picture, encoded
+from stamp_data.pixels import SHOWN, browser_type, decode_picture, encoded
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import SUFFIXES, walk
 from stamp_data.sources.paths import image_path
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.annotated import ImageFile
 
-SHOWN = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
 KEPT = 2  # decoded pictures, of at most 240 MB each
 QUALITY = 95  # of what is made for the browser; masks are drawn over it, and never cut from it
 
@@ -42,6 +41,8 @@ class Images:
         self.skipped = [name for name in found if not _is_storable(name)]
         self._measured = lru_cache(maxsize=1000)(self._measure)  # a size is asked for with every change
         self._decoded = lru_cache(maxsize=KEPT)(self._decode)
+        if self.skipped and not self.names:
+            raise UsageFault(f"{root}: no annotation could hold the name of {self.skipped[0]!r}", "rename it")
         if not self.names:
             raise UsageFault(f"{root} holds no picture", f"pictures end in {', '.join(SUFFIXES)}")
         if root.is_file():
@@ -52,11 +53,11 @@ class Images:
         return self._measured(*self._named(number))
 
     def shown(self, number: int) -> tuple[bytes, str]:
-        """(bytes, media type) of a picture for the browser, upright; faults as `file`."""
+        """(bytes, media type) of a picture for the browser, upright, as a model sees it; faults as `file`."""
         name = self._name(number)
         _, picture = self._read(name)
-        if picture.orientation == 1 and picture.extension in SHOWN:
-            return picture.data, SHOWN[picture.extension]
+        if picture.orientation == 1 and (kind := browser_type(picture.data, picture.extension, name)):
+            return picture.data, kind
         upright = decode_picture(picture.data, name, upright=True)
         return encoded(upright, "JPEG", quality=QUALITY), SHOWN["jpg"]
 

@@ -53,8 +53,13 @@ def write_patch(folder: Path, out: Path) -> Changes:
     """Write `changes` as a patch. StampError if there is none to write."""
     found = changes(folder)
     if not found.patches:
-        why = "no picture of a review" if not found.reviewed else f"nothing was changed of {found.reviewed:,} pictures"
-        hint = "`stamp-data annotate IMAGES --from SETS` begins one" if not found.reviewed else "accept what you change"
+        if not found.reviewed:
+            why, hint = "no picture of a review", "`stamp-data annotate IMAGES --from SETS` begins one"
+        elif found.open:
+            why = f"nobody has accepted what is changed of {len(found.open):,} pictures, as of {found.open[0]}"
+            hint = "accept each phrase that is changed, or whose mask is"
+        else:
+            why, hint = f"nothing was changed of {found.reviewed:,} pictures", "accept what you change"
         raise StampError(f"{folder}: {why}", hint)
     write_atomic(out, b"".join(msgspec.json.encode(one) + b"\n" for one in found.patches))
     return found

@@ -104,7 +104,7 @@ function stage(record) {
     el("i", { class: "swatch", css: { "--colour": DATA.colours.missed } }), "missed by the patches",
     el("i", { class: "swatch", css: { "--colour": DATA.colours.extra } }), "added by them");
   box.append(
-    el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, v shows all of it" }, detail.frame),
+    el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, Shift and arrows move it, v shows all of it" }, detail.frame),
     el("div", { class: "controls" },
       record.width > 0 && modeButtons("detail"),
       record.width > 0 && el("label", { class: "opacity" }, "Opacity", opacitySlider()),

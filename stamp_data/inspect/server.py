@@ -23,7 +23,7 @@ from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Query, SearchIndex
 from stamp_data.inspect.selection import DEFAULT, Selection
 from stamp_data.inspect.view_cache import ViewCache
-from stamp_data.pixels import as_png
+from stamp_data.pixels import SHOWN, as_png, browser_type
 from stamp_data.shards.stores import Location
 from stamp_data.tags import TagList
 from stamp_data.web.answers import body, json_answer
@@ -34,7 +34,6 @@ from stamp_schemas.tags import MOST_TAGS, Tag
 MOST_SENT = 2**16  # bytes of tags
 MOST_RECORDS = 200  # in one answer
 THREADS = 4  # that make answers: views are work for processors, and who comes first is served first
-TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif", "bmp": "image/bmp"}
 
 
 class RecordPage(msgspec.Struct):
@@ -119,11 +118,13 @@ class Gallery:
         return {"record": views[number], "near": self.index.near.groups.get(number, "")}
 
     def picture(self, number: int) -> tuple[bytes, str]:
-        """(original bytes, media type) of a record's picture, as PNG where browsers do not know its format; b"" if none."""
+        """(original bytes, media type) of a record's picture, as PNG where browsers would not show it so; b"" if none."""
         data, row = self._views.picture(number)
-        if data and row.image_extension not in TYPES:
-            data = as_png(data, row.member_name("image"))
-        return data, TYPES.get(row.image_extension, TYPES["png"])
+        name = row.member_name("image")
+        kind = browser_type(data, row.image_extension, name) if data else ""
+        if data and not kind:
+            data = as_png(data, name)
+        return data, kind or SHOWN["png"]
 
     def close(self) -> None:
         self.index.close()

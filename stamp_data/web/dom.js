@@ -50,18 +50,21 @@ export function switchTheme(kept = document.documentElement.dataset.theme) {
 /** Whether keys are text there. */
 export const isWriting = (node) => node.matches?.("input:not([type=range], [type=checkbox], [type=button]), textarea, select") ?? false;
 
-/** The key that may be a command: "" where it belongs to the browser, to what is written, or to the dialog of keys. */
+/** The key that may be a command, arrows with "Shift " before them: "" where it belongs to the browser, to what is written or slid, or to the dialog of keys. */
 export function commandKey(event) {
+  const arrow = event.key.startsWith("Arrow");
   if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return "";
-  return byId("keys").open && event.key !== "?" ? "" : event.key;
+  if ((arrow && event.target.matches?.("[type=range]")) || (byId("keys").open && event.key !== "?")) return "";
+  return arrow && event.shiftKey ? `Shift ${event.key}` : event.key;
 }
 
-/** Show the keys, pairs of a key and what it does, or close them again. */
+/** Show the keys, pairs of a key and what it does, or close them again. One without words does what another does. */
 export function showKeys(keys) {
   const dialog = byId("keys");
   if (dialog.open) return dialog.close();
   dialog.replaceChildren(el("h2", {}, "Keys"),
-    el("dl", {}, ...keys.flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
+    el("dl", {}, ...keys.filter(([, what]) => what).flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
     el("button", { class: "primary", onclick: () => dialog.close() }, "Close"));
-  return dialog.showModal();
+  dialog.showModal();
+  dialog.scrollTop = 0; // or a long list begins at its end, where the button is
 }

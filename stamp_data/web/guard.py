@@ -19,6 +19,7 @@ from stamp_schemas.errors import first_line
 
 HOST = "127.0.0.1"
 MOST_FIELDS = 20  # in one query
+MOVED = "this address holds no longer: open the one that the command printed last"
 
 
 class Guard:
@@ -50,7 +51,7 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope)
-        answer = self._app if refusal is None else refused(refusal)
+        answer = self._app if refusal is None else refused(refusal, MOVED if refusal == HTTPStatus.NOT_FOUND else "")
         try:
             await answer({**scope, "root_path": f"/{self._token}"}, receive, send_with_headers)
         except ClientDisconnect:  # a browser that goes away in the middle is no event

@@ -2,6 +2,7 @@
 
 const MOST = 40, LEAST = 0.01; // screen pixels for one of the picture
 const MARGIN = 0.96; // of the box that a whole picture takes
+const PULL = 60; // screen pixels that a key moves the picture by
 const SQUARES = 3, LINES = 10; // from so many screen pixels for one of the picture on: squares, and lines between them
 
 /** Where a picture lies in its box: its corner and its scale, in pixels of the screen. */
@@ -64,8 +65,11 @@ export class Viewer extends View {
 
 /** What keys do with a view, by key: [what, words]. view: a function, since pages show one after another. */
 export const viewKeys = (view) => ({
-  "=": [() => view()?.zoom(1.25), "zoom in; so does the wheel"], "-": [() => view()?.zoom(0.8), "zoom out"],
+  "=": [() => view()?.zoom(1.25), "zoom in; so do + and the wheel"], "+": [() => view()?.zoom(1.25), ""], "-": [() => view()?.zoom(0.8), "zoom out"],
   v: [() => view()?.fit(), "whole picture"], V: [() => view()?.oneToOne(), "one to one"],
+  "Shift arrows": [() => null, "move the picture; so does pulling it"], // no key is called so: these are its four
+  "Shift ArrowLeft": [() => view()?.pan(PULL, 0), ""], "Shift ArrowRight": [() => view()?.pan(-PULL, 0), ""],
+  "Shift ArrowUp": [() => view()?.pan(0, PULL), ""], "Shift ArrowDown": [() => view()?.pan(0, -PULL), ""],
 });
 
 /**

@@ -11,7 +11,7 @@ function open(place) {
   if (!scenes[place]) return;
   view.at = place;
   const dialog = byId("large"), before = scenes[place].querySelector("img"), image = el("img", { src: before.src, alt: before.alt });
-  const shown = el("span", { class: "frame" }, image), box = el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, v shows all of it" }, shown);
+  const shown = el("span", { class: "frame" }, image), box = el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, Shift and arrows move it, v shows all of it" }, shown);
   const step = (words, key, by, sign) => el("button", { class: "action", "aria-label": words, title: `${words} (${key})`, onclick: () => open(view.at + by) }, sign);
   dialog.replaceChildren(box, el("aside", {},
     el("p", { class: "actions" }, step("Scene before", "k", -1, "‹"), step("Next scene", "j", 1, "›"), el("button", { class: "action", "aria-label": "Close", title: "Close (Esc)", onclick: () => dialog.close() }, "×")),
@@ -28,6 +28,6 @@ byId("large").addEventListener("close", () => {
   view.viewer = null;
 });
 listenToKeys({
-  j: [inLarge(1), "next scene; so does →"], k: [inLarge(-1), "scene before; so does ←"], ArrowRight: [inLarge(1), "next scene"], ArrowLeft: [inLarge(-1), "scene before"],
+  j: [inLarge(1), "next scene; so does →"], k: [inLarge(-1), "scene before; so does ←"], ArrowRight: [inLarge(1), ""], ArrowLeft: [inLarge(-1), ""],
   ...viewKeys(() => view.viewer),
 });

@@ -29,7 +29,7 @@ function show() {
   const key = SORTS[chosen.sort][1];
   view.cases = DATA.cases.filter(fits).sort((a, b) => key(a) - key(b));
   const all = DATA.histograms[0].counts.reduce((sum, count) => sum + count, 0);
-  byId("count").textContent = `${view.cases.length} of ${DATA.cases.length} cases that are shown here, of ${all.toLocaleString("en")} masks in all ·`;
+  byId("count").textContent = `${view.cases.length} of ${DATA.cases.length} cases that are shown here, of ${all.toLocaleString("en")} masks in all`;
   byId("empty").hidden = view.cases.length > 0;
   byId("cases").replaceChildren(...view.cases.map(card));
   for (const button of document.querySelectorAll(".bins [data-bin]")) button.setAttribute("aria-pressed", String(Number(button.dataset.bin) === chosen.bin));
@@ -80,7 +80,7 @@ function difference(one) {
   return el("span", { class: change < 0 ? "worse" : "better" }, ` ${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(3)} against ${one.other.iou.toFixed(3)}`);
 }
 
-const facts = (one) => [one.set, one.id, `mask ${one.target + 1}`, one.kind === "none" && "no target", ...one.own.flags].filter(Boolean).join(" · ");
+const facts = (one) => [one.set, one.id, `mask ${one.target + 1}`, one.kind === "none" && "no target", !one.own.drawn && "nothing predicted", ...one.own.flags.map((flag) => flag.replaceAll("_", " "))].filter(Boolean).join(" · ");
 
 function card(one, place) {
   return el("figure", {}, el("button", { class: "case", onclick: () => open(place) }, frame(one), el("span", { class: "caption" },
@@ -128,7 +128,7 @@ function open(place) {
   const dialog = byId("large"), one = view.cases[place];
   if (!one) return;
   view.at = place;
-  const record = one.id.split("/")[0], box = el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, v shows all of it" });
+  const record = one.id.split("/")[0], box = el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, Shift and arrows move it, v shows all of it" });
   const shown = frame(one, view.hidden);
   box.append(shown);
   const toggle = (name, words) => el("button", { class: "toggle", "aria-pressed": String(!view.hidden.has(name)), onclick: () => flip(name) }, words);
@@ -178,6 +178,6 @@ drawChoices();
 drawHistograms();
 show();
 listenToKeys({
-  j: [inLarge(() => step(1)), "next case; so does →"], k: [inLarge(() => step(-1)), "case before; so does ←"], ArrowRight: [inLarge(() => step(1)), "next case"], ArrowLeft: [inLarge(() => step(-1)), "case before"],
+  j: [inLarge(() => step(1)), "next case; so does →"], k: [inLarge(() => step(-1)), "case before; so does ←"], ArrowRight: [inLarge(() => step(1)), ""], ArrowLeft: [inLarge(() => step(-1)), ""],
   1: [inLarge(() => flip("truth")), "true mask"], 2: [inLarge(() => flip("drawn")), "predicted mask"], 3: [inLarge(() => flip("others")), "the other's mask"], ...viewKeys(() => view.viewer),
 });

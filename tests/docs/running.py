@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,42 +14,10 @@ from PIL import Image
 
 from ..conftest import ROOT
 from ..warm import warm
+from .exceptions import ADDED, NOT_RUN, PROGRAMS, REPLACED
 
 BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROGRAMS = ("stamp-data", "stamp-train", "pip", "make")
 TIMEOUT = 900  # seconds, on a machine with much else to do
-PAGES = (
-    "README.md",
-    "docs/first-hour/downloads.md",
-    "docs/first-hour/cluster.md",
-    "docs/first-hour/pictures.md",
-    "docs/use.md",
-)
-
-NOT_RUN = {
-    "make demo": "the command itself, of minutes",
-    "make test": "would run this test",
-    "--processes 8": "eight GPUs; two processes are tests/stamp_train/train/test_engines.py",
-    "--web": "serves until Ctrl-C; tests/stamp_train/predict/test_chat_web.py",
-    "stamp-data annotate photos": "serves until Ctrl-C; tests/stamp_data/annotate, and what it leaves is made by `prepare`",
-}
-"""Part of a line -> why it is left out."""
-
-ADDED = {
-    "stamp-data synth": "--images 40 --size 96x64",
-    "stamp-data build all": "--min-tokens 4 --max-tokens 16 --workers 1",
-    "stamp-data build annotations": "--min-tokens 4 --max-tokens 16 --workers 1",
-    "stamp-data verify": "--workers 1",
-    "stamp-train run tiny": "--set stages.0.steps=1 --set batch.dialogues=6 --set evaluation.records=2",
-    "stamp-train run stamp-2b": "--set model.start= --set model.preset=tiny",  # no published weights are at hand
-    "stamp-train run own.yaml": "--set stages.0.epochs=0.1 --set data.min_tokens=4 --set data.max_tokens=16",
-    "--launcher slurm": "--print-script",  # there is no Slurm
-    "stamp-train predict": "--max-new-tokens 4",
-    "stamp-train chat": "--max-new-tokens 4",
-    "stamp-train eval runs/tiny": "--max-new-tokens 4",
-    "stamp-train eval own": "--max-new-tokens 4",
-}
-"""Part of a line -> options that make it small enough for a test, or possible on a machine without what it takes."""
 
 RUNNER = """
 import io, json, os, shlex, sys, torch, transformers, stamp_train.predict, stamp_train.publish.export, stamp_train.train.loop
@@ -100,27 +70,44 @@ class Call:
     small: str
 
 
-def calls(page: str) -> list[Call]:
+def written(place: str) -> str:
+    """The text of a page, or of what stands under one of its headings of the second rank: `PAGE: HEADING`."""
+    page, _, heading = place.partition(": ")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return (
+        text
+        if not heading
+        else re.split(rf"^## {re.escape(heading)}$", text, flags=re.MULTILINE)[1].partition("\n## ")[0]
+    )
+
+
+def calls(place: str) -> list[Call]:
     found = []
-    for kind, text in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
+    for kind, text in BLOCK.findall(written(place)):
         if kind == "python":
-            found.append(Call(kind, text, text))
+            found.append(Call(kind, text, _replaced(text)))
         elif not kind:
-            lines = [line.partition("  #")[0].strip() for line in text.splitlines()]
+            joined = re.sub(r"\\\n\s*", "", text)
+            lines = [line.partition("  #")[0].strip() for line in joined.splitlines()]
             found += [Call("shell", line, _small(line)) for line in lines if line.split(" ")[0] in PROGRAMS]
     return found
 
 
-def files(page: str) -> dict[str, str]:
+def files(place: str) -> dict[str, str]:
     """Name -> content, of blocks that are a file: their first line has its name behind the language."""
-    blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
-    return {kind.split()[1]: text for kind, text in blocks if len(kind.split()) == 2}
+    return {kind.split()[1]: text for kind, text in BLOCK.findall(written(place)) if len(kind.split()) == 2}
 
 
 def _small(line: str) -> str:
-    if any(part in line for part in NOT_RUN) or line.startswith("pip "):
+    if any(part in line for part in NOT_RUN):
         return ""
     return " ".join([line, *(more for part, more in ADDED.items() if part in line)])
+
+
+def _replaced(code: str) -> str:
+    for part, other in REPLACED.items():
+        code = code.replace(part, other)
+    return code
 
 
 def pictures(folder: Path) -> None:
@@ -134,15 +121,20 @@ def pictures(folder: Path) -> None:
     (folder / "requests.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 
-def run(page: str, folder: Path) -> None:
-    """Every call of a page in `folder`, in order; each ends with 0 and without a traceback."""
-    for name, text in files(page).items():
+def run(place: str, folder: Path, given: str = "", environment: Mapping[str, str] = {}) -> None:
+    """Every call of a page or section in `folder`, in order; each ends with 0 and without a traceback.
+
+    given: Python that stands before its blocks of Python. environment: what is set besides.
+    """
+    for name, text in files(place).items():
         (folder / name).write_text(text, encoding="utf-8")
-    ours = [call for call in calls(page) if call.small]
+    ours = [call for call in calls(place) if call.small]
     runner = folder / ".runner.py"
     runner.write_text(RUNNER, encoding="utf-8")
-    asked = json.dumps([(call.kind, call.small) for call in ours])
-    done = warm.run("python", runner, cwd=folder, said=asked, timeout=TIMEOUT)
+    asked = json.dumps([(call.kind, given + call.small if call.kind == "python" else call.small) for call in ours])
+    done = warm.run(
+        "python", runner, cwd=folder, environment={**os.environ, **environment}, said=asked, timeout=TIMEOUT
+    )
     assert done.returncode == 0, done.stderr
     told = msgspec.json.decode(done.stdout.splitlines()[-1], type=list[tuple[int, str]])
     for call, (code, said) in zip(ours, told, strict=False):

@@ -1,6 +1,6 @@
 """Every command that a page shows is one: the programs know its options, make its target, pip its extra, Python its script.
 
-Nothing is run here; test_pages.py runs those of the first hours.
+Nothing is run here; test_pages.py runs what stands in blocks.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stamp_data import pixels
 from stamp_data.picture import PictureFault, check_picture
-from stamp_data.pixels import as_png, decode_picture, thumbnail, to_rgb
+from stamp_data.pixels import as_png, browser_type, decode_picture, thumbnail, to_rgb
 
 GREY = np.arange(96, dtype=np.uint16).reshape(8, 12) * 680 + 37  # 0 to 64,637
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
@@ -161,3 +161,33 @@ def test_a_jpeg_that_claims_too_many_pixels_is_decoded_by_nobody() -> None:
     data[frame + 5 : frame + 9] = (9_000).to_bytes(2, "big") + (9_500).to_bytes(2, "big")
     with pytest.raises(PictureFault, match="9500×9000 pixels; at most"):
         decode_picture(bytes(data))
+
+
+RED, GREEN = (Image.new("RGB", (4, 4), colour) for colour in ("red", "green"))
+CLEAR = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+MOVING = {"save_all": True, "append_images": [GREEN]}
+
+
+@pytest.mark.parametrize(
+    ("data", "extension", "kind"),
+    [
+        (encoded(RED, "JPEG"), "jpg", "image/jpeg"),
+        (
+            encoded(RED, "MPO", **MOVING),
+            "jpg",
+            "image/jpeg",
+        ),  # as phones write, with a second picture that nobody shows
+        (encoded(RED, "PNG"), "png", "image/png"),
+        (encoded(RED.quantize(), "PNG"), "png", "image/png"),
+        (encoded(RED, "WEBP"), "webp", "image/webp"),
+        (encoded(RED, "GIF"), "gif", "image/gif"),
+        (encoded(RED, "BMP"), "bmp", "image/bmp"),
+        (encoded(RED, "TIFF"), "tif", ""),
+        *((encoded(RED, form.upper(), **MOVING), form, "") for form in ("gif", "png", "webp")),
+        *((encoded(CLEAR, form.upper()), form, "") for form in ("gif", "png", "webp")),
+        (encoded(RED.quantize(), "PNG", transparency=0), "png", ""),
+        (encoded(Image.new("L", (4, 4)), "PNG", transparency=0), "png", ""),
+    ],
+)
+def test_browsers_are_given_what_they_show_as_it_is_decoded(data: bytes, extension: str, kind: str) -> None:
+    assert browser_type(data, extension, "x") == kind

@@ -48,12 +48,14 @@ class Page {
     this.stage.leave();
     try {
       const image = this.load(index);
-      await session.open(index);
+      if (!(await session.open(index))) return null;
       await image.decode();
       if (session.index !== index) return null;
       this.stage.show(image, session.image);
       session.changed();
     } catch (fault) {
+      if (!(fault instanceof api.Refusal) && !(fault instanceof DOMException)) throw fault;
+      if (session.index !== index) return null; // another picture was asked for meanwhile
       this.unshown(index, fault);
     }
     this.took = performance.now() - began;
@@ -76,19 +78,14 @@ class Page {
   }
 
   unshown(index, fault) {
-    if (!(fault instanceof api.Refusal) && !(fault instanceof DOMException)) throw fault;
-    this.images.delete(index);
-    this.session.index = index;
     const why = fault instanceof api.Refusal ? fault.message : "The browser cannot show this picture.";
+    this.images.delete(index);
     this.session.document = null;
     this.session.rows[index] = { ...this.session.rows[index], state: "damaged", fault: why };
-    byId("phrases").replaceChildren();
-    byId("masks").replaceChildren();
-    byId("notes").value = "";
+    this.fresh();
     byId("fault").textContent = why;
     byId("fault").hidden = false;
-    this.stage.paint();
-    this.marked();
+    this.changed();
   }
 
   fresh() {
@@ -127,8 +124,16 @@ class Page {
 
   // Phrases
 
+  /** A new phrase of the words in the line for it, which stay there where they cannot be kept. */
+  addWritten() {
+    const line = byId("new-phrase");
+    if (!this.session.document) toast("There is no picture here of which this could be said.");
+    if (!line.value.trim() || !this.session.document || this.session.stopped) return;
+    this.add(line.value);
+    line.value = "";
+  }
+
   add(text) {
-    if (!text.trim() || !this.session.document) return;
     const id = this.session.free("p");
     Object.assign(this.session, { phrase: id, mask: null });
     this.session.edit({ phrases: { [id]: { id, text: text.trim(), masks: [] } } });
@@ -230,8 +235,10 @@ class Page {
   }
 
   reshape(shape) {
-    const mask = this.session.drawn, { height, width } = this.session.image;
-    return mask ? this.tools.put(shape(this.session.runs(mask), height, width)) : toast("Choose a mask first.");
+    const mask = this.session.drawn;
+    if (!mask) return toast("Choose a mask first.");
+    const { height, width } = this.session.image;
+    return this.tools.put(shape(this.session.runs(mask), height, width));
   }
 
   /** The current mask with the one after it, by union or subtraction. */
@@ -363,8 +370,7 @@ function listen(page) {
   byId("reasons").append(...reasons.map(([reason, words], i) => el("button", { class: "action", onclick: () => page.nothing(reason) }, `${words} `, el("kbd", {}, String(i + 1)))));
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
-    page.add(byId("new-phrase").value);
-    byId("new-phrase").value = "";
+    page.addWritten();
   });
   byId("notes").addEventListener("input", (event) => page.later(() => page.noteImage(event.target.value)));
   byId("notes").addEventListener("change", (event) => page.noteImage(event.target.value));
@@ -375,6 +381,9 @@ function listen(page) {
   byId("opacity").addEventListener("input", (event) => {
     page.stage.opacity = event.target.value / 100;
     page.stage.paint();
+  });
+  document.addEventListener("input", ({ target }) => {
+    if (target.maxLength > 0 && target.value.length >= target.maxLength) toast(`At most ${target.maxLength.toLocaleString("en")} characters are taken here.`);
   });
   document.addEventListener("keydown", (event) => onKey(page, event));
   document.querySelector(".panel").addEventListener("focusout", () => setTimeout(() => page.session.document && page.changed()));

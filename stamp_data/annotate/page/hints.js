@@ -21,7 +21,7 @@ export class Hints {
   async look() {
     const { session } = this;
     await session.sending;
-    if (!session.document || session.stopped || session.waiting) return;
+    if (!session.document || session.stopped || session.unsent.length) return;
     const { index, mask } = session;
     const phrases = session.phrases.map(({ made, ...phrase }) => ({ ...phrase, status: "new", text: this.written[phrase.id] ?? phrase.text }));
     try {

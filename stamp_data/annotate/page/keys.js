@@ -22,10 +22,7 @@ export function onKey(page, event) {
     return;
   }
   if (writing && (event.key === "Escape" || event.key === "Enter")) {
-    if (event.target.id === "new-phrase" && event.key === "Enter") {
-      page.add(event.target.value);
-      event.target.value = "";
-    }
+    if (event.target.id === "new-phrase" && event.key === "Enter") page.addWritten();
     event.target.blur();
     byId("stage").focus({ preventScroll: true });
     event.preventDefault();

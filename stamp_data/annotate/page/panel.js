@@ -11,7 +11,7 @@ export function showPanel(page) {
   const { phrases, masks, phrase, mask } = page.session;
   byId("no-phrases").hidden = phrases.length > 0;
   byId("no-masks").hidden = masks.length > 0;
-  if (document.activeElement !== byId("notes")) byId("notes").value = page.session.document.notes ?? "";
+  if (document.activeElement !== byId("notes")) byId("notes").value = page.session.document?.notes ?? "";
   const at = page.moving ?? document.activeElement;
   if (at?.matches(".list input:not([type]), .list textarea") || page.moving?.matches(".list button")) {
     for (const row of document.querySelectorAll(".list > .row")) row.toggleAttribute("aria-current", row.dataset.id === phrase || row.dataset.id === mask);

@@ -10,7 +10,8 @@ export class Session {
   constructor(fresh, changed, told) {
     Object.assign(this, { fresh, changed, told, rows: [], index: -1, document: null, phrase: null, mask: null, undoable: false, redoable: false, state: "saved", why: "" });
     this.sending = Promise.resolve();
-    this.waiting = 0;
+    this.unsent = []; // changes that the server has not answered yet, in order
+    this.opening = 0; // how often a picture was asked for
     this.since = 0;
     this.runsOf = new Map(); // by mask id: {counts, runs}
   }
@@ -21,21 +22,24 @@ export class Session {
   }
 
   get image() { return this.document.image; }
-  get phrases() { return this.document.phrases; }
-  get masks() { return this.document.masks.filter((mask) => mask.role !== "rejected"); }
+  get phrases() { return this.document?.phrases ?? []; } // none while another picture is on its way
+  get masks() { return (this.document?.masks ?? []).filter((mask) => mask.role !== "rejected"); }
   get said() { return this.phrases.find((phrase) => phrase.id === this.phrase) ?? null; }
   get drawn() { return this.masks.find((mask) => mask.id === this.mask) ?? null; }
 
   /** Whether a change was not kept, so that none may follow before what is there was seen. */
   get stopped() { return this.state === "conflict" || this.state === "lost"; }
 
-  /** Show a picture's annotations; what is still to be sent is sent first. */
+  /** Show a picture's annotations; what is still to be sent is sent first. False if one was asked for again meanwhile. */
   async open(index) {
+    const turn = this.opening += 1;
     for (let sent = null; sent !== this.sending;) await (sent = this.sending); // more may be said meanwhile
     this.index = index;
     this.document = this.phrase = this.mask = null;
     const saved = await api.open(index);
-    if (this.index === index) this.show(saved, true);
+    if (this.opening !== turn) return false;
+    this.show(saved, true);
+    return true;
   }
 
   show(saved, isNew = false) {
@@ -43,8 +47,8 @@ export class Session {
     this.document = { ...document, phrases: document.phrases ?? [], masks: document.masks ?? [], dialogues: document.dialogues ?? [] };
     for (const phrase of this.phrases) phrase.masks ??= [];
     this.took(saved);
-    this.state = "saved";
-    this.waiting = 0;
+    for (const change of this.unsent) this.put(change); // said since the server was asked
+    this.state = this.unsent.length ? "saving" : "saved";
     this.since = Date.now();
     if (!this.said) this.phrase = (this.phrases.find((phrase) => phrase.status !== "accepted") ?? this.phrases[0])?.id ?? null;
     if (!this.drawn) this.mask = this.said?.masks[0] ?? null;
@@ -84,24 +88,29 @@ export class Session {
   /** Things by id as they are to be, null for what is to go, or the picture's notes; shown now, kept as soon as the server has it. */
   edit(change) {
     const index = this.index;
-    if (!this.document || this.stopped) return;
+    if (!this.document) return;
+    if (this.stopped) return void this.told("This is not kept: show what is saved first (the button at the top).");
     this.count(change);
+    this.put(change);
+    this.unsent.push(change);
+    this.state = "saving";
+    this.changed();
+    this.inTurn(async () => {
+      if (!this.unsent.includes(change)) return;
+      await this.attempt(async () => this.took(await api.edit(index, this.document.revision, change)), change);
+      if (!this.unsent.length && this.state === "saving") this.state = "saved";
+      this.changed();
+    });
+  }
+
+  /** Have the document say what a change says. */
+  put(change) {
     for (const kind of ["phrases", "masks", "dialogues"]) {
       for (const [id, thing] of Object.entries(change[kind] ?? {})) put(this.document[kind], id, thing);
     }
     if (change.notes !== undefined) this.document.notes = change.notes;
-    this.waiting += 1;
-    this.state = "saving";
     this.undoable = true;
     this.redoable = false;
-    this.changed();
-    this.inTurn(async () => {
-      if (this.index !== index || this.stopped) return;
-      await this.attempt(async () => this.took(await api.edit(index, this.document.revision, change)));
-      this.waiting -= 1;
-      if (!this.waiting && this.state === "saving") this.state = "saved";
-      this.changed();
-    });
   }
 
   /** Seconds of work since the last change go to the first thing of this one. */
@@ -113,19 +122,19 @@ export class Session {
     this.since = now;
   }
 
-  /** Do something with the server; what it refuses is said, and what it has is shown, if it has it. */
-  async attempt(work) {
+  /** Do something with the server, as to send a change; what it refuses is said, and what it has is shown, if it has it. */
+  async attempt(work, change = null) {
     try {
-      await work();
+      await work().finally(() => { this.unsent = this.unsent.filter((one) => one !== change); });
     } catch (fault) {
       if (!(fault instanceof api.Refusal)) throw fault;
       this.state = fault.status === 409 ? "conflict" : "lost";
-      this.waiting = 0;
       this.why = fault.message;
       this.told(fault.message);
-      if (fault.status === 409 || fault.status === 0) return;
-      const saved = await api.open(this.index).catch((other) => { this.why = other.message; });
-      if (saved) this.show(saved);
+      const saved = fault.status === 409 || fault.status === 0 ? null : await api.open(this.index).catch((other) => { this.why = other.message; });
+      if (saved) return this.show(saved);
+      this.unsent = []; // what was said after it may stand on it
+      if (this.document) this.changed();
     }
   }
 
@@ -141,7 +150,7 @@ export class Session {
   /** Forget what this page has, and show what is there. */
   async reload() {
     this.state = "saved";
-    this.waiting = 0;
+    this.unsent = [];
     await this.sending;
     await this.attempt(async () => this.show(await api.open(this.index)));
   }

@@ -58,7 +58,7 @@ export class Tools {
   }
 
   lift() {
-    if (!this.down) return;
+    if (!this.down || !this.session.document) return;
     this.down = false;
     const { points, at, image: { height, width } } = this;
     if (this.name === "fill") this.fill(at);
@@ -167,7 +167,7 @@ export class Tools {
     box.toggleAttribute("data-looking", true);
     try {
       const found = await ask();
-      if (session.index !== index) return;
+      if (session.index !== index || !session.document) return;
       if (session.phrase !== phrase) Object.assign(session, { mask, phrase });
       else session.mask = mask ?? session.mask;
       const before = this.cut;

@@ -271,6 +271,9 @@ def test_what_the_server_does_not_understand_is_said(watched: Watched, served: S
     watched.wait("document.querySelector('#toast').textContent.includes('length <= 20')")
     watched.saved()
     assert served.document().masks[0].categories == []
+    watched.say("what is said next")
+    watched.saved()
+    assert served.document().phrases[1].text == "what is said next"
     watched.complaints.clear()  # the browser notes the 400
 
 
@@ -289,6 +292,11 @@ def test_undo_goes_on_after_a_reload(watched: Watched, served: Served) -> None:
     watched.keys("y")
     watched.wait("!annotate.session.redoable")
     assert pixels(served.document()).sum() == 242
+    watched.page.evaluate("annotate.session.undo(); annotate.add('said before the answer came')")
+    watched.saved()
+    texts = [phrase.text for phrase in served.document().phrases]
+    assert watched.page.evaluate("annotate.session.phrases.map(({ text }) => text)") == texts
+    assert texts == ["it", "said before the answer came"]
     for place in ("elsewhere/b.png", "c.png"):  # a link names a picture as its record does
         watched.open(f"#picture={place}")
         watched.wait(f"annotate.session.rows[annotate.session.index].name === '{place[-5:]}'")
@@ -305,7 +313,7 @@ def test_who_leaves_while_something_is_not_saved_is_asked(watched: Watched, serv
     deadline = time.monotonic() + 20
     while not asked and time.monotonic() < deadline:
         page.wait_for_timeout(15)
-    assert asked == ["beforeunload"] and watched.page.evaluate("annotate.session.waiting") == 1
+    assert asked == ["beforeunload"] and watched.page.evaluate("annotate.session.unsent.length") == 1
     held.pop().continue_()
     watched.saved()
     assert served.document().phrases[0].text == "it"
@@ -333,12 +341,18 @@ def test_two_tabs_conflict_visibly_and_nothing_is_overwritten(chromium: Any, wat
     assert "another tab" in watched.page.inner_text("#conflict")
     watched.say("also lost")
     watched.page.wait_for_timeout(50)
+    assert watched.page.input_value("#new-phrase") == "also lost"
+    watched.keys("Delete", "w")
+    assert "This is not kept" in watched.page.inner_text("#toast")
     assert [phrase.text for phrase in served.document().phrases] == ["it", "that"]
     watched.page.click("#reload")
     watched.wait("document.querySelector('#conflict').hidden")
     watched.say("now")
     watched.saved()
     assert [phrase.text for phrase in served.document().phrases] == ["it", "that", "now"]
+    other.keys("z")
+    other.wait("!document.querySelector('#conflict').hidden")
+    other.complaints.clear()
     other.close()
     assert any("409" in line for line in watched.complaints)  # which the browser notes by itself
     watched.complaints.clear()
@@ -374,6 +388,10 @@ def test_hostile_texts_and_names_are_only_texts(chromium: Any, tmp_path: Path) -
     assert watched.page.input_value("#text-p1") == HOSTILE
     assert watched.page.inner_text("#name") == name == watched.page.inner_text("#rows .name")
     assert watched.page.evaluate("window.hacked") is None
+    watched.keys("Escape", "n")
+    watched.page.keyboard.insert_text("x" * 10_000)
+    assert watched.page.inner_text("#toast") == "At most 2,000 characters are taken here."
+    watched.page.fill("#new-phrase", "")
     watched.close()
     assert served.document(name).phrases[0].text == HOSTILE
     served.close()
@@ -388,11 +406,19 @@ def test_a_damaged_file_is_named_and_the_next_picture_opens(chromium: Any, serve
     watched.wait("!document.querySelector('#fault').hidden")
     assert "a.png.json: damaged" in watched.page.inner_text("#fault")
     watched.say("nothing comes of it")
+    assert watched.page.input_value("#new-phrase") == "nothing comes of it"
+    watched.keys(
+        "Escape", "o", "o", "P", "P", "M", "1", "l", "}", "+", "i", "R", "w", "0", "j", "X", "Space", "Space", "Enter"
+    )
     watched.keys("d")
     watched.wait("document.querySelector('#fault').hidden")
     watched.say("it")
     watched.saved()
     assert served.document("b.png").phrases[0].text == "it" and (served.folder / "a.png.json").read_text() == "{"
+    watched.page.evaluate("() => { annotate.go(0); return annotate.go(2); }")
+    watched.wait("annotate.session.document && annotate.session.index === 2")
+    assert watched.page.inner_text("#name") == "c.png" and not watched.page.is_visible("#fault")
+    assert all("422" in line for line in watched.complaints)
     watched.complaints.clear()  # the browser notes the 422
     watched.close()
 
@@ -544,3 +570,21 @@ def test_large_pictures_among_a_thousand(
         )
     watched.close()
     served.close()
+
+
+def test_the_number_of_a_mask_stands_at_the_mask(watched: Watched) -> None:
+    """Not at the corner of the box around its parts."""
+    watched.say("both cups")
+    watched.keys("r")
+    watched.pen((20, 80), (40, 110))
+    watched.pen((100, 10), (120, 30))
+    watched.saved()
+    at = watched.page.evaluate("""() => {
+      const { stage } = annotate, found = [];
+      stage.masks.fillText = (text, x, y) => found.push([text, x, y]);
+      stage.paintMasks();
+      delete stage.masks.fillText;
+      return found;
+    }""")
+    ((number, x, y),) = at
+    assert number == "1" and 20 <= x < 30 and 80 <= y < 100

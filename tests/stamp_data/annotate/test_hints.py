@@ -48,6 +48,8 @@ LEFT, RIGHT = mask("m1", (0, 8, 24, 32), **CUP), mask("m2", (40, 8, 64, 32), **C
         ((said("p1", "a <|seg|> cup"),), {("STP-E005", "p1")}),
         ((said("p1", "a {sent} cup", ()),), {("STP-E005", "p1")}),
         ((said("p1", " ", ()),), {("STP-E005", "p1")}),
+        ((said("p1", "a cup\x07", ()),), {("STP-E005", "p1")}),
+        ((said("p1", "\u200b"),), {("STP-E005", "p1")}),  # nothing that could be seen
         ((said("p1", "a cow", (), nothing="absent"),), set()),
     ],
 )

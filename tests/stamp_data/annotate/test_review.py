@@ -348,7 +348,7 @@ def test_changes_that_nobody_accepted_are_left_out(review: Review, tmp_path: Pat
     review.change(2, replace(review.phrase(2, "a corner"), text="half wr", status="new"))
     review.change(4, SaidPhrase("p9", "half written"))
     told = stamp_data("annotate", "patch", review.folder, "--out", tmp_path / "fixes.jsonl")
-    assert told.returncode == 1 and "nothing was changed of 8 pictures" in one_line(told.stderr)
+    assert told.returncode == 1 and "nobody has accepted what is changed of 2 pictures, as of" in one_line(told.stderr)
     assert not (tmp_path / "fixes.jsonl").exists()
     review.accept(3, "a corner", text="the corner")
     told = stamp_data("annotate", "patch", review.folder, "--out", tmp_path / "fixes.jsonl", "--json")
@@ -358,7 +358,7 @@ def test_changes_that_nobody_accepted_are_left_out(review: Review, tmp_path: Pat
     review.store.undo(document.image, document.revision)
     review.store.undo(document.image, document.revision + 1)
     assert review.document(3).reviewed is None, "it was not begun"
-    with pytest.raises(StampError, match="nothing was changed of 7"):
+    with pytest.raises(StampError, match="nobody has accepted what is changed of 2"):
         write_patch(review.folder, tmp_path / "none.jsonl")
 
 
@@ -438,7 +438,7 @@ def test_the_page_writes_the_same_patch(chromium: Any, review: Review, tmp_path:
         document = review.document(number)
         review.store.undo(document.image, document.revision)
     watched.keys("E")
-    watched.wait(f"{told}.includes('nothing was changed')")
+    watched.wait(f"{told}.includes('nobody has accepted what is changed of 1 pictures')")
     assert not file.exists()  # an older one would say what is no longer so
     watched.complaints.clear()  # the browser notes the 422
     watched.close()

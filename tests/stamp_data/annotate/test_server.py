@@ -147,15 +147,20 @@ def test_a_damaged_file_and_a_damaged_picture_block_themselves_alone(tmp_path: P
     served.close()
 
 
-def test_pictures_are_shown_upright(tmp_path: Path) -> None:
+def test_pictures_are_shown_upright_and_as_a_model_sees_them(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     tmp_path.joinpath("photos").mkdir()
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "photos/a.jpg", exif=exif)
     Image.new("I;16", (WIDTH, HEIGHT)).save(tmp_path / "photos/b.tif")
+    Image.new("RGBA", (WIDTH, HEIGHT)).save(
+        tmp_path / "photos/c.png"
+    )  # a model sees the colours below what is transparent
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "photos/d.png")
     images = Images(tmp_path / "photos")
     assert (images.file(0).width, images.file(0).height) == (HEIGHT, WIDTH)
-    assert all(images.shown(number)[1] == "image/jpeg" for number in (0, 1))
+    kinds = [images.shown(number)[1] for number in range(4)]
+    assert kinds == ["image/jpeg", "image/jpeg", "image/jpeg", "image/png"]
 
 
 def test_names_that_no_file_can_hold_are_passed_over(tmp_path: Path) -> None:
@@ -167,6 +172,8 @@ def test_names_that_no_file_can_hold_are_passed_over(tmp_path: Path) -> None:
         with pytest.raises(UsageFault):
             Images(tmp_path / place)
     assert Images(root / "a.png").names == ["a.png"]
+    with pytest.raises(UsageFault, match="could hold the name"):
+        Images(root / "b\n.png")
 
 
 def test_the_command(tmp_path: Path) -> None:

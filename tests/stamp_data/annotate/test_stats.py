@@ -195,6 +195,7 @@ def test_the_command(folder: Path, stamp_data: Command) -> None:
         ("stats", folder, folder, folder),
         ("photos", "more"),
         ("stats", folder.parent / "nowhere"),
+        ("stats", folder, "--by", "Bob"),  # who reads it as a filter is not to be left in that belief
     ):
         assert stamp_data("annotate", *wrong).returncode == 2
 

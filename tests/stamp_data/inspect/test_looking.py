@@ -76,6 +76,30 @@ def test_a_record_is_zoomed_and_pulled(watched: Watched) -> None:
     assert page.evaluate(FRAME) == pytest.approx(whole, abs=0.05)
 
 
+def test_keys_zoom_and_move_the_picture_and_leave_the_slider_its_own(watched: Watched) -> None:
+    page = watched.page
+    page.click(".card >> nth=0")
+    page.wait_for_selector("#detail .overlay")
+    key = page.inner_text("#detail code")
+    whole, high = page.evaluate(FRAME), page.locator("#detail .frame").bounding_box()["height"]
+    watched.keys("+", "Shift+ArrowRight", "Shift+ArrowDown", "Shift+ArrowDown")
+    moved = page.evaluate(FRAME)
+    assert moved["width"] == pytest.approx(1.25 * whole["width"], abs=0.05)
+    assert moved["left"] == pytest.approx(whole["left"] - whole["width"] / 8 - 60, abs=0.1)
+    assert moved["top"] == pytest.approx(whole["top"] - high / 8 - 120, abs=0.1)
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineOffset") == "-2px", "else it is cut off"
+    slider = page.locator("#detail [type=range]")
+    before = float(slider.input_value())
+    slider.focus()
+    watched.keys("ArrowRight", "ArrowRight")
+    assert float(slider.input_value()) == before + 2 and page.inner_text("#detail code") == key
+    page.set_viewport_size({"width": 1280, "height": 400})
+    watched.keys("?")
+    assert page.evaluate("document.getElementById('keys').scrollTop") == 0
+    assert "Shift arrows" in page.inner_text("#keys") and "ArrowLeft" not in page.inner_text("#keys")
+    watched.keys("?")
+
+
 def test_two_fingers_zoom(chromium: Any, gallery: Path) -> None:
     context = chromium.new_context(viewport={"width": 400, "height": 800}, has_touch=True)
     page = context.new_page()

@@ -62,7 +62,7 @@ def test_the_page_has_its_policy_and_no_records(served: Served) -> None:
 
 
 def test_strangers_are_turned_away(served: Served) -> None:
-    assert served.ask("/")[0] == 404
+    assert served.ask("/")[0] == 404 and b"the one that the command printed last" in served.ask("/")[2]
     assert served.ask(f"/{'x' * 32}/api/records")[0] == 404
     assert served.ask(served.path[:-2] + "/")[0] == 404
     assert served.ask(served.path, host="example.org")[0] == 421
@@ -160,8 +160,14 @@ def test_tokens_differ(served: Served) -> None:
     assert len(urlsplit(address).path) > 30
 
 
-def test_pictures_that_browsers_do_not_know_are_sent_as_png(tmp_path: Path) -> None:
-    folder = build(ListSource(tmp_path / "raw", [pictured(tmp_path / "raw", 1, suffix="tif")]), tmp_path / "out")
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_pictures_that_browsers_would_not_show_so_are_sent_as_png(mode: str, tmp_path: Path) -> None:
+    suffix = {"RGB": "tif", "RGBA": "png"}[mode]
+    annotation = pictured(tmp_path / "raw", 1, suffix=suffix)
+    place = tmp_path / f"raw/images/0001.{suffix}"
+    with Image.open(place) as made:
+        made.convert(mode).save(place)
+    folder = build(ListSource(tmp_path / "raw", [annotation]), tmp_path / "out")
     running = Served([folder])
     try:
         (record,) = running.json("api/records")["records"]
@@ -169,5 +175,5 @@ def test_pictures_that_browsers_do_not_know_are_sent_as_png(tmp_path: Path) -> N
     finally:
         running.close()
     assert (status, headers["content-type"]) == (200, "image/png")
-    with Image.open(io.BytesIO(body)) as sent, Image.open(tmp_path / "raw/images/0001.tif") as there:
-        assert sent.format == "PNG" and sent.convert("RGB").tobytes() == there.convert("RGB").tobytes()
+    with Image.open(io.BytesIO(body)) as sent, Image.open(place) as there:
+        assert (sent.format, sent.mode) == ("PNG", "RGB") and sent.tobytes() == there.convert("RGB").tobytes()

@@ -9,8 +9,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
+import numpy as np
 import pytest
 
+from stamp_data import rle
 from stamp_schemas import UsageFault
 from stamp_train.eval.page import read_against, write_page
 from stamp_train.eval.results import read_lines, write_results
@@ -22,6 +24,8 @@ from ..runs import make_shards
 from .test_session import labels_of
 
 pytestmark = pytest.mark.browser
+LINES = """["truth", "drawn", "others"].map((name) => getComputedStyle(document.querySelector(`.key .${name}`)))
+  .map(({fill, stroke, strokeDasharray}) => [fill, stroke, strokeDasharray])"""
 IOUS = "[...document.querySelectorAll('.case b')].map((node) => Number(node.textContent))"
 
 
@@ -36,6 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line], P
     for number, line in enumerate(lines):
         line.iou = round(0.05 + 0.9 * number / len(lines), 3)
         line.flags = ["no_seg"] if number == 2 else []
+    lines[2].counts = rle.encode(np.zeros(lines[2].size, np.uint8)).counts
     other = [msgspec.structs.replace(line, iou=max(0.0, line.iou - 0.05)) for line in lines]
     other[0].iou = 0.5
     (home / "other").mkdir()
@@ -61,7 +66,9 @@ def test_cases_are_sorted_and_filtered(watched: Watched, world: tuple[Path, list
     assert page.evaluate(IOUS)[0] == pytest.approx(lines[0].iou)  # the one in which the other is better
     page.select_option("#choose-flag", "no_seg")
     assert page.evaluate(IOUS) == pytest.approx([lines[2].iou])
+    assert "nothing predicted" in page.inner_text(".case")
     page.select_option("#choose-flag", "")
+    assert page.evaluate(LINES) == page.evaluate(LINES.replace(".key", ".case")), "samples are drawn as masks are"
     page.fill("#choose-text", lines[1].id)
     assert watched.count(".case") == sum(line.id == lines[1].id for line in lines)
     page.fill("#choose-text", "nothing like this")

@@ -17,7 +17,7 @@ from stamp_train.recipes import resolve
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGE = (DOCS / "clusters.md").read_text(encoding="utf-8")
-COMMANDS = [line.partition("   #")[0].strip() for line in PAGE.splitlines() if line.startswith("    stamp-train run")]
+COMMANDS = [line.partition("  #")[0].strip() for line in PAGE.splitlines() if line.startswith("stamp-train run")]
 
 
 def parsed(words: list[str]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def walk() -> list[list[str]]:
     text = (Path(__file__).parents[3] / "docs/annotate.md").read_text(encoding="utf-8")
     section = re.search(r"^## The loop\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
     assert section is not None
-    found = [shlex.split(line, comments=True) for line in section[1].splitlines() if line.startswith("    stamp-")]
+    found = [shlex.split(line, comments=True) for line in section[1].splitlines() if line.startswith("stamp-")]
     assert len(found) == 7, "the test below has a step for each of them"
     return found
 

@@ -227,6 +227,24 @@ def test_an_answer_that_came_to_nothing_leaves_the_page_as_it_was(watched: Watch
     watched.ask("one")
 
 
+@pytest.mark.parametrize("width", [400, 1400])
+def test_nothing_lies_over_anything_or_is_cut_off(width: int, chromium: Any) -> None:
+    """With several checkpoints to choose from, and a composer of one line."""
+    served = Served(others={"other": lambda: None}, max_new_tokens=1)
+    watched = Watched(chromium, served, viewport={"width": width, "height": 800})
+    box = {name: watched.page.locator(name).bounding_box() for name in ("h1", "#models", "#open", "#force", "#go")}
+    for name in ("h1", "#models"):
+        apart = box[name]["x"] + box[name]["width"] <= box["#open"]["x"]
+        assert apart or box[name]["y"] + box[name]["height"] <= box["#open"]["y"]
+    assert watched.page.evaluate(
+        "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('h1'))"
+    )
+    middle = [box[name]["y"] + box[name]["height"] / 2 for name in ("#force", "#go")]
+    assert middle[0] == pytest.approx(middle[1], abs=1)
+    watched.close()
+    served.close()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (390, "light"), (900, "dark"), (1900, "light")])
 def test_no_width_scrolls_sideways(width: int, scheme: str, chromium: Any, served: Served) -> None:
     watched = Watched(chromium, served, viewport={"width": width, "height": 760}, color_scheme=scheme)
