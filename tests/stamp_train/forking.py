@@ -1,6 +1,7 @@
-"""`stamp-train` whose processes need not import; `compare/test_jobs.py` and `launch/test_torchrun.py` start real ones, too.
+"""`python forking.py MODULE ARGUMENTS…` as `python -m` has it, with processes that need not import what `exec` would load.
 
-They are its children as ever, with sessions, pipes, signals and ends of their own: only what `exec` loads is there already.
+They are its children as ever, with sessions, pipes, signals and ends of their own. Real ones are started as users start them
+by `compare/test_jobs.py`, `launch/test_slurm.py` and some tests of `launch/test_torchrun.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any
 
 from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
-from stamp_cli import train
 from stamp_train.compare import jobs, measure  # noqa: F401 - the latter for the children
 
 
@@ -62,5 +62,6 @@ def _act(words: Sequence[str], kept: Collection[int], environment: Mapping[str, 
 jobs.subprocess = SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL, PIPE=subprocess.PIPE)  # type: ignore[assignment]
 subprocess_handler.Popen = start
 if __name__ == "__main__":
-    sys.argv[0] = "stamp-train"
-    train.main()
+    del sys.argv[0]
+    sys.modules.pop(sys.argv[0], None)  # or runpy warns
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -80,7 +80,8 @@ def begin(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1)
 
 def launch(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 2) -> Running:
     """As `begin`, by the launcher of the command: the process that is waited for, whose children train."""
-    return warm.start("python", FORKING, *_arguments(recipe, shards, out, *more), "--processes", processes)
+    asked = _arguments(recipe, shards, out, *more)
+    return warm.start("python", FORKING, "stamp_cli.train", *asked, "--processes", processes)
 
 
 def run(resolved: Resolved, out: Path, start: Path | None = None, **more: Any) -> dict[str, float]:

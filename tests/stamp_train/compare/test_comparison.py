@@ -57,7 +57,7 @@ def call(world: Path, *more: str) -> list[str]:
 
 
 def compare(world: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return warm.run("python", FORKING, *call(world, *more), timeout=TIMEOUT)
+    return warm.run("python", FORKING, "stamp_cli.train", *call(world, *more), timeout=TIMEOUT)
 
 
 def run_of(world: Path, name: str) -> Path:

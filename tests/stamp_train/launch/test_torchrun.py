@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,8 @@ from stamp_train.launch.signals import ONE_PRESS
 from stamp_train.launch.torchrun import Group, find_group
 from stamp_train.train.folder import find
 
-from ...warm import Running
-from ..runs import TIMEOUT, begin, command, launch, log_of, train, write_recipe
+from ...warm import Running, warm
+from ..runs import FORKING, TIMEOUT, begin, command, launch, log_of, train, write_recipe
 
 LONG = ("--set", "stages.0.steps=100000", "--set", "saving.every=100000", "--set", "evaluation.sets=[]")
 
@@ -272,12 +271,8 @@ def test_a_plain_torchrun_does_as_well(shards: Path, tmp_path: Path) -> None:
     """It passes SIGTERM on, and waits half a minute for a checkpoint; its own exit code is another."""
     out = tmp_path / "run"
     ours = command(write_recipe(tmp_path), shards, out, *LONG)[1:]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *ours]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(torchrun, stderr=subprocess.PIPE, text=True, env=environment)
-    wait_for(after(2, out), lambda: process.poll() is not None, process.communicate)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=TIMEOUT)
-    assert process.returncode != 0
+    run = warm.start("python", FORKING, "torch.distributed.run", "--standalone", "--nproc-per-node=2", *ours)
+    code, said, _ = disturb(run, after(2, out), lambda pid: os.kill(pid, signal.SIGTERM))
+    assert code != 0
     assert "stopped as asked after step" in said
     assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)

@@ -97,19 +97,18 @@ def test_a_bad_picture_is_one_line(image: str, fault: str, code: int, tmp_path: 
 
 
 def test_the_page_is_served_until_ctrl_c_even_while_it_answers(checkpoint: Path, picture: Path) -> None:
-    command = [*COMMAND, checkpoint, picture, "--web", "--max-new-tokens", "5000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stderr is not None
-        line = next(line for line in running.stderr if line.startswith("http"))
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/\n", line)
-        opened = urlopen(f"{line.strip()}api/open", data=b"", timeout=TIMEOUT)
-        chat = json.load(opened)["id"]
-        answer = urlopen(f"{line.strip()}api/say?chat={chat}", data=b'{"text": "one"}', timeout=TIMEOUT)
-        assert json.loads(answer.readline())["kind"] == "text"
-        running.send_signal(signal.SIGINT)
-        out, rest = running.communicate(timeout=TIMEOUT)
-    assert (running.returncode, out) == (130, "")
-    assert "Traceback" not in rest
+    running = warm.start("stamp-train", "chat", checkpoint, picture, "--web", "--max-new-tokens", "5000")
+    until = time.monotonic() + TIMEOUT
+    while (line := re.search(r"^http://127\.0\.0\.1:\d+/[\w-]{32}/$", running.told, re.MULTILINE)) is None:
+        assert not running.ended and time.monotonic() < until, running.told
+        time.sleep(0.01)
+    chat = json.load(urlopen(f"{line[0]}api/open", data=b"", timeout=TIMEOUT))["id"]
+    answer = urlopen(f"{line[0]}api/say?chat={chat}", data=b'{"text": "one"}', timeout=TIMEOUT)
+    assert json.loads(answer.readline())["kind"] == "text"
+    os.kill(running.pids[0], signal.SIGINT)
+    done = running.wait(TIMEOUT)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
 
 
 def own_terminal() -> None:
