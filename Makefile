@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 # Where it is set, each of the many processes that are started would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz docs reference screenshots clean
+.PHONY: help setup axe demo test test-avx2 test-oldest test-4.57 lint bench fuzz site docs reference screenshots clean
 
 help:  ## these targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,9 +91,11 @@ $(VENV)/.docs: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
-docs: setup $(VENV)/.docs  ## checks every link, command and number of the documentation, and builds site/
-	$(BIN)/python -m pytest -n auto --dist worksteal tests/docs
+site: setup $(VENV)/.docs  ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: setup site  ## checks every link, command and number of the documentation, and builds site/
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/docs
 
 reference: setup  ## docs/reference/ anew, from the code
 	$(BIN)/python -m tools.reference

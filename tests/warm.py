@@ -21,9 +21,14 @@ from pathlib import Path
 
 SERVER = """
 import gc, json, os, runpy, signal, sys
+import pyarrow
 import stamp_train.publish.export, stamp_train.train.loop, stamp_train.train.network, stamp_train.predict.segmenter
 import stamp_train.eval.evaluator, stamp_train.eval.page, stamp_train.eval.runners, stamp_train.eval.session
 from stamp_cli import data, train
+from stamp_train.backbones.modeling import model_class
+
+model_class("qwen2_vl")
+pyarrow.array([0])  # which imports pandas, where it is
 
 def serve():
     "Start what is asked for, and say how it ended; comes back in a child, with what it is to do."

@@ -65,5 +65,6 @@ export function showKeys(keys) {
   dialog.replaceChildren(el("h2", {}, "Keys"),
     el("dl", {}, ...keys.filter(([, what]) => what).flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
     el("button", { class: "primary", onclick: () => dialog.close() }, "Close"));
-  return dialog.showModal();
+  dialog.showModal();
+  dialog.scrollTop = 0; // or a long list begins at its end, where the button is
 }

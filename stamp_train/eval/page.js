@@ -80,7 +80,7 @@ function difference(one) {
   return el("span", { class: change < 0 ? "worse" : "better" }, ` ${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(3)} against ${one.other.iou.toFixed(3)}`);
 }
 
-const facts = (one) => [one.set, one.id, `mask ${one.target + 1}`, one.kind === "none" && "no target", !one.own.drawn && "nothing predicted", ...one.own.flags].filter(Boolean).join(" · ");
+const facts = (one) => [one.set, one.id, `mask ${one.target + 1}`, one.kind === "none" && "no target", !one.own.drawn && "nothing predicted", ...one.own.flags.map((flag) => flag.replaceAll("_", " "))].filter(Boolean).join(" · ");
 
 function card(one, place) {
   return el("figure", {}, el("button", { class: "case", onclick: () => open(place) }, frame(one), el("span", { class: "caption" },

@@ -231,7 +231,7 @@ def _outcome(result: RunResult | None) -> int:
             failure.exitcode == code for failure in failures.values()
         ):  # then all had agreed, and the rest was ended
             return code
-    rank = min(failures, key=lambda rank: failures[rank].timestamp)
+    rank = min(failures, key=lambda rank: (failures[rank].timestamp, not _struck(failures[rank].exitcode)))
     first = failures[rank]
     where = f"process {rank} of the run, on {socket.gethostname()}"
     if first.exitcode < 0:
@@ -241,3 +241,8 @@ def _outcome(result: RunResult | None) -> int:
             "--resume auto goes on from the last checkpoint, if there is one; SIGKILL unasked is mostly for want of memory",
         )
     raise StampError(f"{where} ended with exit code {first.exitcode}; what it said is above")
+
+
+def _struck(code: int) -> bool:
+    """Whether a signal ended it that the agent does not send itself: others that fail in that second have but noticed."""
+    return code < 0 and code != -signal.SIGTERM

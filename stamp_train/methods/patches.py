@@ -66,7 +66,9 @@ def check_coverage(label: NDArray[np.uint8], grid: Grid, side: int, name: str) -
             where=name,
             fix="derive the coverage at this grid from the RLE",
         )
-    return grid_to_patches(torch.from_numpy(np.ascontiguousarray(label)), side)
+    return grid_to_patches(
+        torch.from_numpy(label.copy()), side
+    )  # as it comes from a shard nothing may be written to it
 
 
 def coverage_logits(labels: NDArray[np.uint8]) -> Tensor:

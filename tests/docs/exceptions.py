@@ -9,11 +9,12 @@ NOT_RUN = {
     "pip ": "asks a package index; what is packed, pinned and named by an extra is tests/test_packaging.py",
     "make demo": "the command itself, of minutes",
     "make test": "would run this test",
-    "python bench/": "a benchmark, of minutes; its small parts are tests of what it measures",
+    "python bench/": "a benchmark, of minutes",
     "python -m tools.": "hours of training; tests/tools/tiny_base/test_command.py, with seconds of it",
     "synth scenes": "with the three lines below it an hour of training, as that of the first hours with more scenes",
     "--root scenes": "likewise",
     "runs/draws": "likewise",
+    "data.root=shards --processes 8": "eight GPUs; two processes are tests/stamp_train/train/test_engines.py",
     "--web": "serves until Ctrl-C; tests/stamp_train/predict/test_chat_web.py",
     "stamp-data annotate photos": "serves until Ctrl-C; tests/stamp_data/annotate, and what it leaves is made by `prepare`",
     "--executor ray": "takes Ray, which `make setup` leaves out; tests/stamp_data/executors/test_ray.py, where it is",
@@ -35,10 +36,9 @@ ADDED = {
     "stamp-train run tiny": "--set stages.0.steps=1 --set batch.dialogues=6 --set evaluation.records=2",
     "stamp-train run stamp-2b": "--set model.start= --set model.preset=tiny",  # no published weights are at hand
     "stamp-train run own.yaml": "--set stages.0.epochs=0.1 --set data.min_tokens=4 --set data.max_tokens=16",
-    "run stamp-2b --set data.root=shards --processes 8": "--dry-run",  # there are no eight GPUs
     "--launcher slurm": "--print-script",  # there is no Slurm
     "compare stamp-fine": "--dry-run",  # nine trainings
-    "compare all": "--dry-run --set model.start= --set model.preset=tiny",
+    "compare all": "--set model.start= --set model.preset=tiny",
     "stamp-train predict": "--max-new-tokens 4",
     "stamp-train chat": "--max-new-tokens 4",
     "stamp-train eval runs": "--max-new-tokens 4 --records 2 --processes 1",

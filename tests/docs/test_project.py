@@ -28,6 +28,11 @@ def test_workflows_make_targets_that_there_are() -> None:
     assert {"lint", "test", "test-oldest", "docs"} <= asked <= TARGETS
 
 
+def test_what_has_to_pass_makes_targets_that_there_are() -> None:
+    made = re.findall(r"^make (\S+)$", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"lint", "test", "test-avx2", "site"} <= set(made) <= TARGETS
+
+
 def test_issue_templates_ask_for_what_is_needed() -> None:
     folder = ROOT / ".github/ISSUE_TEMPLATE"
     forms = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.yml") if path.stem != "config"}

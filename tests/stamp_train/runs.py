@@ -18,6 +18,7 @@ from stamp_train.train.loop import Run
 
 from ..warm import Running, warm
 
+FORKING = Path(__file__).with_name("forking.py")
 TIMEOUT = 300  # seconds
 RECIPE = """
 about: two short stages on a few small scenes
@@ -75,6 +76,11 @@ def train(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1)
 def begin(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 1) -> Running:
     """As `train`, but for waiting: to disturb it."""
     return warm.start("stamp-train", *_arguments(recipe, shards, out, *more), processes=processes)
+
+
+def launch(recipe: Path, shards: Path, out: Path, *more: str, processes: int = 2) -> Running:
+    """As `begin`, by the launcher of the command: the process that is waited for, whose children train."""
+    return warm.start("python", FORKING, *_arguments(recipe, shards, out, *more), "--processes", processes)
 
 
 def run(resolved: Resolved, out: Path, start: Path | None = None, **more: Any) -> dict[str, float]:

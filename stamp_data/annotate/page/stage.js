@@ -165,16 +165,17 @@ export class Stage extends View {
     return PATHS.get(key);
   }
 
+  /** Its number, at the first of its pixels: the corner of a box around several parts may lie far from all of them. */
   label(mask, number) {
-    const box = bounds(this.session.runs(mask), this.height);
-    if (!box) return;
-    const size = 13 / this.scale;
+    const runs = this.session.runs(mask);
+    if (!runs.length) return;
+    const size = 13 / this.scale, x = Math.floor(runs[0] / this.height) + size * 0.3, y = (runs[0] % this.height) + size;
     this.masks.font = `600 ${size}px system-ui, sans-serif`;
     this.masks.lineWidth = 3 / this.scale;
     this.masks.strokeStyle = "#000";
     this.masks.fillStyle = "#fff";
-    this.masks.strokeText(String(number), box.left + size * 0.3, box.top + size);
-    this.masks.fillText(String(number), box.left + size * 0.3, box.top + size);
+    this.masks.strokeText(String(number), x, y);
+    this.masks.fillText(String(number), x, y);
   }
 
   crossHairs() {

@@ -578,3 +578,21 @@ def test_large_pictures_among_a_thousand(
         )
     watched.close()
     served.close()
+
+
+def test_the_number_of_a_mask_stands_at_the_mask(watched: Watched) -> None:
+    """Not at the corner of the box around its parts."""
+    watched.say("both cups")
+    watched.keys("r")
+    watched.pen((20, 80), (40, 110))
+    watched.pen((100, 10), (120, 30))
+    watched.saved()
+    at = watched.page.evaluate("""() => {
+      const { stage } = annotate, found = [];
+      stage.masks.fillText = (text, x, y) => found.push([text, x, y]);
+      stage.paintMasks();
+      delete stage.masks.fillText;
+      return found;
+    }""")
+    ((number, x, y),) = at
+    assert number == "1" and 20 <= x < 30 and 80 <= y < 100

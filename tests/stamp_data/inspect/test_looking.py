@@ -93,7 +93,9 @@ def test_keys_zoom_and_move_the_picture_and_leave_the_slider_its_own(watched: Wa
     slider.focus()
     watched.keys("ArrowRight", "ArrowRight")
     assert float(slider.input_value()) == before + 2 and page.inner_text("#detail code") == key
+    page.set_viewport_size({"width": 1280, "height": 400})
     watched.keys("?")
+    assert page.evaluate("document.getElementById('keys').scrollTop") == 0
     assert "Shift arrows" in page.inner_text("#keys") and "ArrowLeft" not in page.inner_text("#keys")
     watched.keys("?")
 

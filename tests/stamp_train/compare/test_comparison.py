@@ -17,7 +17,7 @@ import pytest
 from stamp_train.compare.variants import available
 
 from ...warm import warm
-from ..runs import log_of, make_shards, train
+from ..runs import FORKING, log_of, make_shards, train
 
 RECIPE = """
 about: some steps on a few small scenes
@@ -57,7 +57,7 @@ def call(world: Path, *more: str) -> list[str]:
 
 
 def compare(world: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return warm.run("python", Path(__file__).with_name("forking.py"), *call(world, *more), timeout=TIMEOUT)
+    return warm.run("python", FORKING, *call(world, *more), timeout=TIMEOUT)
 
 
 def run_of(world: Path, name: str) -> Path:

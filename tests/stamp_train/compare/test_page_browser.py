@@ -27,6 +27,12 @@ def test_scenes_are_looked_at_closely(chromium: Any, tmp_path: Path) -> None:
     shown = [Scene(SET, f"a/{i}", text, {"stamp": 0.5}, picture.getvalue()) for i, text in enumerate(("cup", HOSTILE))]
     (tmp_path / "page.html").write_text(page(found, curves(found), shown), encoding="utf-8")
     watched = Watched(chromium, (tmp_path / "page.html").as_uri())
+    fills = "['rect', 'text'].map((name) => getComputedStyle(document.querySelector(`.wide svg > ${name}`)).fill)"
+    light = watched.page.evaluate(fills)
+    watched.keys("t")
+    dark = watched.page.evaluate(fills)
+    assert light[0] == "rgb(255, 255, 255)" and dark[0] != light[0] and dark[1] != light[1]
+    watched.keys("t")
     watched.page.click(".scene button >> nth=0")
     wide = watched.page.locator("#large .frame").bounding_box()["width"]
     watched.keys("=")

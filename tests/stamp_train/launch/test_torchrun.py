@@ -18,7 +18,7 @@ from stamp_train.launch.torchrun import Group, find_group
 from stamp_train.train.folder import find
 
 from ...warm import Running
-from ..runs import TIMEOUT, begin, command, log_of, train, write_recipe
+from ..runs import TIMEOUT, begin, command, launch, log_of, train, write_recipe
 
 LONG = ("--set", "stages.0.steps=100000", "--set", "saving.every=100000", "--set", "evaluation.sets=[]")
 
@@ -92,37 +92,25 @@ def workers(launcher: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text("ascii").split()]
 
 
-def wait_for_rows(out: Path, steps: int, ended: Callable[[], object], said: Callable[[], object]) -> None:
+def wait_for(ready: Callable[[], object], ended: Callable[[], object], said: Callable[[], object]) -> None:
     until = time.monotonic() + TIMEOUT
-    while not (out / "log.jsonl").exists() or len(log_of(out)) < steps:
+    while not ready():
         assert not ended() and time.monotonic() < until, said()
         time.sleep(0.005)
 
 
-def disturb(arguments: list[str], out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
-    """Do something to a run once it has logged so many steps; its exit code, what it said, seconds that it still took."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        arguments,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    wait_for_rows(out, steps, lambda: process.poll() is not None, process.communicate)
-    began = time.monotonic()
-    act(process.pid)
-    _, said = process.communicate(timeout=TIMEOUT)
-    return process.returncode, said, time.monotonic() - began
-
-
-def disturb_alone(run: Running, out: Path, steps: int, act: Callable[[int], None]) -> tuple[int, str, float]:
-    """As `disturb`, of a run in one process that has no launcher."""
-    wait_for_rows(out, steps, lambda: run.ended, lambda: run.wait(1))
+def disturb(run: Running, ready: Callable[[], object], act: Callable[[int], None]) -> tuple[int, str, float]:
+    """Do something to a run once it is ready; its exit code, what it said, seconds that it still took."""
+    wait_for(ready, lambda: run.ended, lambda: run.wait(1))
     began = time.monotonic()
     act(run.pids[0])
     done = run.wait(TIMEOUT)
     return done.returncode, done.stderr, time.monotonic() - began
+
+
+def after(steps: int, out: Path) -> Callable[[], bool]:
+    """Whether a run has logged so many."""
+    return lambda: (out / "log.jsonl").exists() and len(log_of(out)) >= steps
 
 
 def checkpoint_of(out: Path) -> list[str]:
@@ -133,13 +121,13 @@ def checkpoint_of(out: Path) -> list[str]:
 def test_one_process_that_is_asked_to_stop_says_how_to_go_on(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     asked = write_recipe(tmp_path), shards, out, *LONG
-    code, said, _ = disturb_alone(begin(*asked), out, 2, lambda pid: os.kill(pid, signal.SIGTERM))
+    code, said, _ = disturb(begin(*asked), after(2, out), lambda pid: os.kill(pid, signal.SIGTERM))
     assert code == 75
     assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)
     assert f"stopped as asked after step {len(log_of(out))}; --resume auto goes on from {out}/checkpoints/" in said
     before = len(log_of(out))
     again = begin(*asked, "--resume", "auto")
-    code, said, _ = disturb_alone(again, out, before + 1, lambda pid: os.kill(pid, signal.SIGINT))
+    code, said, _ = disturb(again, after(before + 1, out), lambda pid: os.kill(pid, signal.SIGINT))
     assert code == 130
     assert said.count("stopping after this step, with a checkpoint; Ctrl-C again stops at once") == 1
     assert f"stopped as asked after step {len(log_of(out))}; --resume auto goes on from {out}/checkpoints/" in said
@@ -152,6 +140,7 @@ NOTHING = "nothing was saved, since no step was done: the same command begins an
 
 def press_twice(pid: int) -> None:
     """Ctrl-C at a terminal reaches the launcher alone: its processes have sessions of their own."""
+    time.sleep(2 * ONE_PRESS)
     os.kill(pid, signal.SIGINT)
     time.sleep(2 * ONE_PRESS)
     os.kill(pid, signal.SIGINT)
@@ -163,10 +152,12 @@ def test_a_second_ctrl_c_stops_at_once(processes: int, shards: Path, tmp_path: P
     """In the middle of a step that takes a minute."""
     out = tmp_path / "run"
     huge = ("--set", "batch.dialogues=20000", "--set", "batch.dialogues_per_image=1", "--set", "data.threads=0")
-    arguments = command(write_recipe(tmp_path), shards, out, *LONG, *huge, processes=processes)
-    code, said, seconds = disturb(arguments, out, 0, press_twice)
+    start = launch if processes > 1 else begin
+    run = start(write_recipe(tmp_path), shards, out, *LONG, *huge, processes=processes)
+    code, said, seconds = disturb(run, lambda: " steps, " in run.told, press_twice)
     assert code == 130, said
     assert seconds < 30
+    assert said.count("stopping after this step, with a checkpoint; Ctrl-C again stops at once") == 1
     assert said.splitlines()[-1] == f"stopped; {NOTHING}"
     assert "Traceback" not in said
 
@@ -224,8 +215,8 @@ def test_a_process_that_waits_for_one_that_is_gone_does_not_hold_up_the_end(shar
 @pytest.mark.slow
 def test_ctrl_c_of_two_processes_writes_a_checkpoint(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = command(write_recipe(tmp_path), shards, out, *LONG, processes=2)
-    code, said, _ = disturb(arguments, out, 2, lambda pid: os.kill(pid, signal.SIGINT))
+    run = launch(write_recipe(tmp_path), shards, out, *LONG)
+    code, said, _ = disturb(run, after(2, out), lambda pid: os.kill(pid, signal.SIGINT))
     assert code == 130, said
     assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)
     assert said.splitlines()[-1] == (
@@ -236,8 +227,8 @@ def test_ctrl_c_of_two_processes_writes_a_checkpoint(shards: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_a_signal_to_one_process_of_two_stops_both_after_the_same_step(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = command(write_recipe(tmp_path), shards, out, *LONG, processes=2)
-    code, said, _ = disturb(arguments, out, 2, lambda pid: os.kill(workers(pid)[-1], signal.SIGUSR1))
+    run = launch(write_recipe(tmp_path), shards, out, *LONG)
+    code, said, _ = disturb(run, after(2, out), lambda pid: os.kill(workers(pid)[-1], signal.SIGUSR1))
     assert code == 75, said
     assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)
     assert said.count("stopped as asked") == 1
@@ -247,8 +238,8 @@ def test_a_signal_to_one_process_of_two_stops_both_after_the_same_step(shards: P
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_within_a_minute(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = command(write_recipe(tmp_path), shards, out, *LONG, processes=2)
-    code, said, seconds = disturb(arguments, out, 2, lambda pid: os.kill(workers(pid)[-1], signal.SIGKILL))
+    run = launch(write_recipe(tmp_path), shards, out, *LONG)
+    code, said, seconds = disturb(run, after(2, out), lambda pid: os.kill(workers(pid)[-1], signal.SIGKILL))
     assert code == 1
     assert seconds < 60
     assert "error: process 1 of the run, on " in said and "was ended by SIGKILL" in said
@@ -259,8 +250,8 @@ def test_a_process_that_dies_ends_the_others_within_a_minute(shards: Path, tmp_p
 @pytest.mark.slow
 def test_processes_are_started_anew_and_end_in_the_same_bits(shards: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = command(write_recipe(tmp_path), shards, out, "--max-restarts", "1", processes=2)
-    code, said, _ = disturb(arguments, out, 5, lambda pid: os.kill(workers(pid)[0], signal.SIGKILL))
+    run = launch(write_recipe(tmp_path), shards, out, "--max-restarts", "1")
+    code, said, _ = disturb(run, after(5, out), lambda pid: os.kill(workers(pid)[0], signal.SIGKILL))
     assert code == 0, said
     assert f"from {out}/checkpoints/" in said
     assert log_of(out) == log_of(undisturbed)
@@ -282,7 +273,11 @@ def test_a_plain_torchrun_does_as_well(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     ours = command(write_recipe(tmp_path), shards, out, *LONG)[1:]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *ours]
-    code, said, _ = disturb(torchrun, out, 2, lambda pid: os.kill(pid, signal.SIGTERM))
-    assert code != 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(torchrun, stderr=subprocess.PIPE, text=True, env=environment)
+    wait_for(after(2, out), lambda: process.poll() is not None, process.communicate)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=TIMEOUT)
+    assert process.returncode != 0
     assert "stopped as asked after step" in said
     assert [path.name for path in find(out / "checkpoints")] == checkpoint_of(out)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
 from stamp_data.grid import rle_coverage
@@ -15,7 +16,7 @@ from stamp_data.shards.members import Parsed
 from stamp_data.shards.reader import ShardSet
 from stamp_schemas import RLE, Grid
 from stamp_schemas.record import FULL, IGNORE
-from stamp_train.methods.patches import sampled_labels
+from stamp_train.methods.patches import check_coverage, sampled_labels
 from stamp_train.methods.stamp.losses import LOSSES
 from stamp_train.recipes import resolve
 from stamp_train.stream.examples import ExampleMaker, prepare_with
@@ -104,3 +105,15 @@ def test_sampling_keeps_what_is_to_be_ignored(shards: Path) -> None:
     assert (label[:, : columns // 2] == IGNORE).all()
     whole = sampled_labels(decode(loaded.record.targets[loaded.record.dialogues[0].targets[0]].rle), (rows, columns))
     assert np.array_equal(label[:, -(columns // 2) :], whole[:, -(columns // 2) :])
+
+
+def test_labels_as_they_come_from_a_shard_make_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    """They are a view of bytes, of which torch warns on the terminal."""
+    label = np.frombuffer(bytes(range(6)), np.uint8).reshape(2, 3)
+    torch.set_warn_always(True)
+    try:
+        found = check_coverage(label, (2, 3), 1, "a dialogue")
+    finally:
+        torch.set_warn_always(False)
+    assert found.flatten().tolist() == [0, 1, 2, 3, 4, 5]
+    assert not list(recwarn)

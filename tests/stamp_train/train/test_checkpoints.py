@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +25,7 @@ from stamp_train.train.folder import Progress, find, read_progress
 from stamp_train.train.network import save_network, without_weights
 from stamp_train.train.optimizer import make_optimizer
 
+from ...warm import warm
 from ..runs import log_of, make_shards, train, write_recipe
 
 KILLED = """
@@ -59,15 +58,17 @@ def progress(step: int) -> Progress:
 
 def test_killed_while_it_writes_the_last_good_one_stays(tmp_path: Path) -> None:
     """Of one that is kept at a time, too: the old one goes only after the new one is there."""
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, timeout=60)
+    script, kept = tmp_path / "killed.py", tmp_path / "kept"
+    script.write_text(KILLED, encoding="utf-8")
+    done = warm.run("python", script, kept)
     assert done.returncode == -signal.SIGKILL
-    assert [read_progress(path).step for path in find(tmp_path)] == [1]
-    assert torch.equal(read_optimizer(find(tmp_path)[0])["state"], torch.ones(9))
-    assert (tmp_path / ".step-000002.partial" / "model.safetensors").exists()  # it was in the middle of it
-    writer = CheckpointWriter(tmp_path, Saving(keep=1))
+    assert [read_progress(path).step for path in find(kept)] == [1]
+    assert torch.equal(read_optimizer(find(kept)[0])["state"], torch.ones(9))
+    assert (kept / ".step-000002.partial" / "model.safetensors").exists()  # it was in the middle of it
+    writer = CheckpointWriter(kept, Saving(keep=1))
     writer.write(progress(2), {}, nothing)
     writer.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
+    assert [path.name for path in kept.iterdir()] == ["step-000002"]
 
 
 def test_the_newest_is_last_past_a_million_steps(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from stamp_train.recipes import Resolved, resolve
 from stamp_train.train.machine import with_native_precision
 from stamp_train.train.resume import begun_anew, continued, forked
 
-from ..runs import TIMEOUT, command, make_shards, write_recipe
+from ..runs import make_shards, train, write_recipe
 
 FIRST = ("data.root=elsewhere", "seed=3")
 
@@ -93,17 +92,12 @@ def test_a_log_without_a_checkpoint_does_not_go_without_a_word(tmp_path: Path) -
     out = begun(tmp_path / "run", checkpoint=False)
     assert begun_anew(out) == [f"{out} has no checkpoint: the run begins anew, and its log of 8 steps goes"]
     assert begun_anew(tmp_path / "nowhere") == []
-    shards = make_shards(tmp_path)
-
-    def call(*more: str) -> subprocess.CompletedProcess[str]:
-        arguments = command(write_recipe(tmp_path), shards, out, *more)
-        return subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-
+    called = write_recipe(tmp_path), make_shards(tmp_path), out
     before = (out / "log.jsonl").read_bytes()
-    refused = call()
+    refused = train(*called)
     assert refused.returncode == 2 and (out / "log.jsonl").read_bytes() == before
     assert f"error: {out} holds the log of 8 steps, and no checkpoint" in refused.stderr
-    checked = call("--resume", "auto", "--dry-run")
+    checked = train(*called, "--resume", "auto", "--dry-run")
     assert checked.returncode == 0, checked.stderr
     assert "the run begins anew, and its log of 8 steps goes" in checked.stderr
     assert (out / "log.jsonl").read_bytes() == before

@@ -18,7 +18,7 @@ from stamp_train.train.checksums import find_faults
 from stamp_train.train.folder import find
 
 from ...warm import Running
-from ..runs import TIMEOUT, begin, command, log_of, make_shards, train, write_recipe
+from ..runs import TIMEOUT, begin, command, launch, log_of, make_shards, train, write_recipe
 
 pytestmark = pytest.mark.slow
 WEIGHTS = "final/model.safetensors"
@@ -130,8 +130,7 @@ def test_beside_a_run_without_a_checkpoint_nothing_is_said_to_begin_anew(
     def call(*more: str) -> subprocess.CompletedProcess[str]:
         if processes == 1:
             return train(recipe, shards, out, "--resume", "auto", *more)
-        arguments = command(recipe, shards, out, "--resume", "auto", *more, processes=processes)
-        return subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        return launch(recipe, shards, out, "--resume", "auto", *more, processes=processes).wait(TIMEOUT)
 
     with hold(out, "run"):
         done = call()
