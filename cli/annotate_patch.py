@@ -36,8 +36,8 @@ def save_patch(folders: Sequence[Path], out: Path | None, json: bool) -> None:
         say(f"left out are {len(found.open):,} pictures with changes that nobody has accepted: {names}")
     for line in found.damaged:
         say(f"passed over: {line}")
-    names = dict.fromkeys(patch.set.partition("/")[0].partition("-")[0] for patch in found.patches)
-    build = shell("stamp-data", "build", *names, "--root", "ROOT", "--out", "shards", "--patch", out, "--overwrite")
+    sources = dict.fromkeys(patch.set.partition("/")[0].partition("-")[0] for patch in found.patches)
+    build = shell("stamp-data", "build", *sources, "--root", "ROOT", "--out", "shards", "--patch", out, "--overwrite")
     say(f"Next: {build}")
 
 
