@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stamp_cli.console import hide_loading_bars, only_for, panels, say
+from stamp_cli.console import hide_loading_bars, only_for, panels, say, shell
 from stamp_cli.make import Json
 from stamp_schemas import StampError, UsageFault
 
@@ -152,9 +152,8 @@ def _begin(sets: list[str], images: Images, folder: Path) -> None:
         first = next(row for row in told.rejects.rows if row.action == "dropped")
         say(f"not usable: {refused}; the first is {first.record} of {first.file}: {first.detail}")
     if told.sets:
-        say(
-            f"what is changed goes into a patch: E on the page, or stamp-data annotate patch {folder} --out fixes.jsonl"
-        )
+        patch = shell("stamp-data", "annotate", "patch", folder, "--out", "fixes.jsonl")
+        say(f"what is changed goes into a patch: E on the page, or {patch}")
 
 
 def _keep_flagged(images: Images, store: Store, model: Model) -> None:
@@ -209,5 +208,5 @@ def _user() -> str:
 
 def _next(own: Path, folder: Path) -> str:
     inside = folder.resolve().is_relative_to(own.resolve())
-    root = f"--root {own}" if inside else f"--root {folder} --images {own}"
-    return f"Next: stamp-data build annotations {root} --out shards"
+    root = ("--root", own) if inside else ("--root", folder, "--images", own)
+    return f"Next: {shell('stamp-data', 'build', 'annotations', *root, '--out', 'shards')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stamp_cli.console import print_json, say
+from stamp_cli.console import print_json, say, shell
 from stamp_data.annotate.review import Changes, write_patch
 from stamp_schemas import UsageFault
 
@@ -36,8 +36,9 @@ def save_patch(folders: Sequence[Path], out: Path | None, json: bool) -> None:
         say(f"left out are {len(found.open):,} pictures with changes that nobody has accepted: {names}")
     for line in found.damaged:
         say(f"passed over: {line}")
-    names = " ".join(dict.fromkeys(patch.set.partition("/")[0].partition("-")[0] for patch in found.patches))
-    say(f"Next: stamp-data build {names} --root ROOT --out shards --patch {out} --overwrite")
+    sources = dict.fromkeys(patch.set.partition("/")[0].partition("-")[0] for patch in found.patches)
+    build = shell("stamp-data", "build", *sources, "--root", "ROOT", "--out", "shards", "--patch", out, "--overwrite")
+    say(f"Next: {build}")
 
 
 def _counts(found: Changes) -> dict[str, int]:

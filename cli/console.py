@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -172,6 +173,11 @@ def only_for(context: typer.Context, what: str, holds: bool, *names: str) -> Non
 def say(text: str) -> None:
     """One line to the person at the terminal."""
     print(text, file=sys.stderr, flush=True)
+
+
+def shell(*words: object) -> str:
+    """A command as a shell takes it, whatever its paths are called."""
+    return shlex.join(map(str, words))
 
 
 def hide_loading_bars() -> None:

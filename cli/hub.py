@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stamp_cli.console import App, epilog, print_json, progress_bar, say
+from stamp_cli.console import App, epilog, print_json, progress_bar, say, shell
 from stamp_cli.make import Json, Workers
 
 Place = Annotated[
@@ -91,4 +91,4 @@ def pull(
             say(one.summary()) if json else print(one.summary(), flush=True)
     if json:
         print_json({"sets": done})
-    say(f"Next: stamp-data inspect {out}")
+    say(f"Next: {shell('stamp-data', 'inspect', out)}")

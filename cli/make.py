@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say
+from stamp_cli.console import INTERRUPTED, print_json, progress_bar, say, shell
 
 if TYPE_CHECKING:
     from stamp_data.executors import Executor
@@ -73,7 +73,7 @@ def synth(
         say(f"stopped; {out} is not whole: remove it before the same command is given again")
         raise typer.Exit(INTERRUPTED) from None
     print(f"{out}: {images} scenes")
-    say(f"Next: stamp-data build all --root {out} --out shards")
+    say(f"Next: {shell('stamp-data', 'build', 'all', '--root', out, '--out', 'shards')}")
 
 
 def build(
@@ -176,7 +176,7 @@ def build(
         if json:  # also what was built beside a set that could not be
             sets = [{"folder": str(result.folder), "totals": result.manifest.totals} for result in built]
             print_json({"sets": sets})
-    say(f"Next: stamp-data inspect {out}")
+    say(f"Next: {shell('stamp-data', 'inspect', out)}")
 
 
 def folder_of_root(root: Path, names: Sequence[str], follow_links: bool) -> tuple[Path, bool]:

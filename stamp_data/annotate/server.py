@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from threading import Lock
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,9 +21,9 @@ from starlette.routing import Route
 from stamp_data import rle
 from stamp_data.annotate.ahead import Ahead
 from stamp_data.annotate.assist import WITHOUT_WEIGHTS, Place, Suggestion, UInt8
-from stamp_data.annotate.change import Change
 from stamp_data.annotate.hints import Model, hints
 from stamp_data.annotate.images import Images
+from stamp_data.annotate.messages import Asked, Named, Row, Saved, Sent, Written, row_of
 from stamp_data.annotate.review import PATCH, write_patch
 from stamp_data.annotate.store import Conflict, Opened, Store
 from stamp_data.files import Stamp
@@ -32,7 +31,7 @@ from stamp_data.web.answers import body, json_answer, refused
 from stamp_data.web.files import POLICY, PageFiles
 from stamp_data.web.server import LoopbackServer
 from stamp_schemas import RLE, StampError
-from stamp_schemas.annotated import MOST, AnnotatedImage, ImageFile, Said, SaidDialogue, SaidPhrase
+from stamp_schemas.annotated import ImageFile
 from stamp_schemas.extras import lacking_module
 
 FILES = PageFiles("stamp_data.annotate.page", "STAMP annotate")
@@ -40,32 +39,6 @@ Move = Callable[[ImageFile, int], Opened]
 USUAL = Model()
 MOST_SENT = 64 * 2**20  # bytes of one change
 MOST_ASKED = 2**16  # bytes of one question
-MOST_PLACES = 100  # in it
-State = Literal["untouched", "begun", "done", "needs work", "damaged"]
-
-
-class Row(msgspec.Struct):
-    """A picture in the list. phrases: how many, and dialogues; accepted: of them. fault: why it cannot be opened."""
-
-    name: str
-    state: State
-    phrases: int = 0
-    accepted: int = 0
-    fault: str = ""
-
-
-class Sent(msgspec.Struct):
-    """A change as the page sends it, and the revision that it was made of."""
-
-    revision: int
-    change: Change
-
-
-class Written(msgspec.Struct):
-    """Phrases as they are being written, and the mask that is chosen."""
-
-    phrases: Annotated[list[SaidPhrase], Meta(max_length=MOST)]
-    mask: str = ""
 
 
 class Proposer(NamedTuple):
@@ -101,33 +74,6 @@ class Models(NamedTuple):
 
 
 NO_MODELS = Models()
-
-
-class Named(msgspec.Struct):
-    """Phrases that want masks."""
-
-    phrases: Annotated[list[Said], Meta(min_length=1, max_length=MOST)]
-
-
-class Asked(msgspec.Struct):
-    """What the page wants help with: a key of `assist.WITHOUT_WEIGHTS` and places of the picture; or `points`, with places that
-    are not to be in it, and two corners of a box.
-    """
-
-    tool: str
-    places: Annotated[list[Place], Meta(max_length=MOST_PLACES)]
-    outside: Annotated[list[Place], Meta(max_length=MOST_PLACES)] = []
-    box: Annotated[list[Place], Meta(max_length=2)] = []
-
-
-class Saved(msgspec.Struct):
-    """What became of a change. document: only where the page does not know it. undo, redo: whether there is anything to."""
-
-    revision: int
-    undo: bool
-    redo: bool
-    row: Row
-    document: AnnotatedImage | None = None
 
 
 class AnnotatePage:
@@ -283,7 +229,7 @@ class AnnotatePage:
     def _saved(self, opened: Opened, whole: bool = False) -> Saved:
         journal, document = opened.journal, opened.document
         undo, redo = journal.undoable is not None, journal.redoable is not None
-        row = _row_of(document.image.path, document)
+        row = row_of(document.image.path, document)
         return Saved(document.revision, undo, redo, row, document if whole else None)
 
     def _row(self, name: str) -> Row:
@@ -295,22 +241,9 @@ class AnnotatePage:
 
     def _read_row(self, name: str) -> Row:
         try:
-            return _row_of(name, self.store.peek(name))
+            return row_of(name, self.store.peek(name))
         except StampError as fault:
             return Row(name, "damaged", fault=str(fault))
-
-
-def _row_of(name: str, document: AnnotatedImage | None) -> Row:
-    said: list[SaidPhrase | SaidDialogue] = [*document.phrases, *document.dialogues] if document else []
-    statuses = [one.status for one in said]
-    accepted = statuses.count("accepted")
-    if "needs work" in statuses:
-        state: State = "needs work"
-    elif statuses:
-        state = "done" if accepted == len(statuses) else "begun"
-    else:
-        state = "begun" if document and (document.masks or document.notes) else "untouched"
-    return Row(name, state, len(statuses), accepted)
 
 
 def _encoded(mask: npt.NDArray[np.bool_] | None) -> RLE | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
@@ -50,7 +51,7 @@ class COCO(Source):
     def inputs(self) -> list[Path]:
         files = [self.only] if self.only else _annotation_files(self.root)
         if not files:
-            several = ", ".join(f"--root {path}" for path in _sets_within(self.root))
+            several = ", ".join(f"--root {quote(str(path))}" for path in _sets_within(self.root))
             hint = (
                 f"there are several sets: {several}" if several else "name the file itself, or put it into annotations/"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
@@ -124,7 +125,7 @@ def _check_origin(folder: Path, manifest: Manifest, source: Source, tokenizer: P
 def _check_patches(folder: Path, manifest: Manifest, patches: Sequence[SetPatch]) -> None:
     there = Config.of(manifest).patches
     if [one.digest for one in there] != [one.origin.digest for one in patches]:
-        names = " ".join(f"--patch {one.path}" for one in there)
+        names = " ".join(f"--patch {quote(one.path)}" for one in there)
         hint = f"give {names} as to the build" if names else "leave --patch out"
         raise UsageFault(f"{folder}: was built with {'other patches' if there else 'no patch'}", hint)
 

@@ -73,6 +73,9 @@ export const COMMANDS = [
   ["?", "Keys", "page", (page) => page.help()],
 ];
 
+/** The id of a command's button, by its words. */
+export const buttonId = (words) => `do-${words.toLowerCase().replace(/[^a-z]+/g, "-")}`;
+
 export const OTHER_KEYS = [
   ["1 … 9", "link the mask of that number to the phrase, or take it off"], ["arrows", "move the cross hairs; Shift: ten times as far; Alt: a pixel"],
   ["Alt+1 … 9", "while an answer is written: put in the masks of that phrase, for the words that are chosen"],

@@ -34,6 +34,7 @@ export class Session {
   async open(index) {
     const turn = this.opening += 1;
     for (let sent = null; sent !== this.sending;) await (sent = this.sending); // more may be said meanwhile
+    if (this.opening !== turn) return false;
     this.index = index;
     this.document = this.phrase = this.mask = null;
     const saved = await api.open(index);

@@ -363,6 +363,14 @@ def test_what_is_said_while_a_picture_is_left_is_kept(watched: Watched, served: 
         "async () => { annotate.add('first'); const going = annotate.go(1); annotate.add('second'); await going; }"
     )
     assert [phrase.text for phrase in served.document().phrases] == ["first", "second"]
+    watched.page.evaluate("""async () => {
+      annotate.add("of b");
+      const before = annotate.go(2);
+      annotate.add("of b, too");
+      await Promise.all([before, annotate.go(0)]);
+    }""")  # the first to be asked for is the last to be waited for
+    assert watched.page.evaluate("[annotate.session.index, annotate.session.image.path]") == [0, "a.png"]
+    watched.page.evaluate("annotate.go(1)")
     assert watched.page.inner_text("#name") == "b.png"
 
 

@@ -177,7 +177,7 @@ def test_names_that_no_file_can_hold_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    root = put_images(tmp_path / "photos", "a.png")
+    root = put_images(tmp_path / "my photos", "a.png")
     command = [sys.executable, "-c", "from stamp_cli.data import main; main()", "annotate", str(root), "--by", "Ada"]
     first = subprocess.Popen(
         command,
@@ -189,7 +189,7 @@ def test_the_command(tmp_path: Path) -> None:
     timer = threading.Timer(30, first.kill)
     timer.start()
     assert first.stderr.readline().startswith("http://127.0.0.1:")
-    assert f"build annotations --root {root} --out shards" in first.stderr.readline()
+    assert f"build annotations --root '{root}' --out shards" in first.stderr.readline()
     second = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert second.returncode == 1 and "another `annotate` is at work here" in second.stderr
     os.kill(first.pid, signal.SIGINT)
