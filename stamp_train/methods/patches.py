@@ -66,9 +66,8 @@ def check_coverage(label: NDArray[np.uint8], grid: Grid, side: int, name: str) -
             where=name,
             fix="derive the coverage at this grid from the RLE",
         )
-    return grid_to_patches(
-        torch.from_numpy(label.copy()), side
-    )  # as it comes from a shard nothing may be written to it
+    writable = label.copy()  # as it comes from a shard it is not, and torch warns of that
+    return grid_to_patches(torch.from_numpy(writable), side)
 
 
 def coverage_logits(labels: NDArray[np.uint8]) -> Tensor:
