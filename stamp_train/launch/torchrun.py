@@ -110,6 +110,8 @@ def launch(arguments: Sequence[str], group: Group) -> int:
     # Processes that are started anew would find the addresses of those that died in a store that the agent had kept:
     # https://github.com/pytorch/pytorch/issues/135712
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    # Or the agent puts handlers of its own in the place of ours while it starts processes, and leaves those that it has.
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGHUP,SIGQUIT"
     logging.disable()  # all that the agent has to say is said below
     alone = group.rendezvous == _HERE
     meeting = RendezvousParameters(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +181,36 @@ def test_a_signal_before_the_first_step_says_that_nothing_was_saved(
     assert process.returncode == (130 if number == signal.SIGINT else -number), said
     assert said == f"stopped; {NOTHING}\n"
     assert not (out / "log.jsonl").exists()
+
+
+PRESSED = """
+import os, signal, time
+from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
+from stamp_cli import train
+
+begin = subprocess_handler.Popen
+
+def start(*arguments, **options):
+    process, subprocess_handler.Popen = begin(*arguments, **options), begin
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+    return process
+
+subprocess_handler.Popen = start
+train.main()
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_between_the_starts_of_two_processes_leaves_neither(shards: Path, tmp_path: Path) -> None:
+    """A thread of the agent's may hear it in the main one's stead, which then is not where it could tell of it."""
+    script = tmp_path / "pressed.py"
+    script.write_text(PRESSED, encoding="utf-8")
+    words = command(write_recipe(tmp_path), shards, tmp_path / "run", *LONG, processes=2)
+    arguments = [sys.executable, str(script), *words[words.index("run") :]]
+    done = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert done.returncode == 130
+    assert done.stderr == f"stopped; {NOTHING}\n"
 
 
 def processor_time(pid: int) -> int:
