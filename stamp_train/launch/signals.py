@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from stamp_train.launch import is_worker
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -72,6 +74,8 @@ def heard_early() -> Iterator[None]:
 class StopRequest(ExitStack):
     """While it is open, SIGTERM, SIGUSR1 and the first SIGINT do no more than to be remembered. For the main thread.
 
+    In a process of several the first two do so to its end.
+
     accelerator: of the processes that have to agree. pressed: told of the first Ctrl-C, while a signal is handled.
     """
 
@@ -81,7 +85,9 @@ class StopRequest(ExitStack):
         self._tell_pressed = pressed
         self._heard, self._pressed_at = False, 0.0
         for number in ASKING:
-            self.callback(signal.signal, number, signal.signal(number, self._hear))
+            before = signal.signal(number, self._hear)
+            if not is_worker():  # which ends with its run, and may yet have to say why when its launcher ends it
+                self.callback(signal.signal, number, before)
         if (
             signal.getsignal(signal.SIGINT) == signal.default_int_handler
         ):  # who runs it in the background has it ignored

@@ -12,7 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from stamp_train.launch import is_first, is_worker, restarted
+from stamp_train.launch import STARTED, is_first, is_worker, restarted
 from stamp_train.launch.signals import ASKING, ONE_PRESS, Stopped, StopRequest
 from stamp_train.recipes import Resolved, resolve
 from stamp_train.train.folder import find
@@ -94,6 +94,18 @@ def test_a_request_is_heard_only_while_somebody_listens() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
         assert stop.agreed() == (True, False)
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def test_a_process_of_several_is_not_ended_before_it_has_said_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When one is gone the launcher ends the others, which have just noticed."""
+    monkeypatch.setenv(STARTED, "0")
+    try:
+        with StopRequest(Accelerator(cpu=True)):
+            pass
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number in ASKING:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def test_a_process_knows_how_it_was_started() -> None:
