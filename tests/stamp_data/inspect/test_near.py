@@ -117,7 +117,8 @@ def test_a_page_shows_them_side_by_side(served: bool, folder: Path, chromium: An
     watched.wait("document.querySelector('#detail code')?.textContent === 'x0'")
     page.click(".near .link")
     watched.wait("document.querySelectorAll('.card').length === 2")
-    assert page.evaluate(NEAR) == ["r2", "x0"] and page.inner_text("#of").strip() == "of 2 records"
+    assert page.evaluate(NEAR) == ["r2", "x0"]
+    watched.wait("document.querySelector('#of').textContent.trim() === 'of 2 records'")
     page.click("#reset")
     watched.wait("document.querySelectorAll('.card').length === 11")
     watched.close()

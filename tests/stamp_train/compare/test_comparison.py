@@ -217,5 +217,5 @@ def test_the_recipe_for_a_cluster_says_what_every_method_would_cost(world: Path)
     assert {one["run"]["sizes"]["hidden"] for one in methods} == {1536}
     lines = told[()].stdout.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == available()
-    assert all(line.rstrip().endswith(("min", "h")) for line in lines[1:-1])
+    assert all(line.rstrip().endswith((" s", " min", " h")) for line in lines[1:-1])
     assert lines[-1].startswith("training of all, 3 seeds, estimated: ")
