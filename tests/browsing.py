@@ -16,6 +16,11 @@ SMALL = """(root) => [...document.querySelectorAll("button, a, input, select, su
   .filter(([, {width, height}]) => width < 24 || height < 24).map(([text, {width, height}]) => `${text} ${width}×${height}`)"""
 """What is hard to hit within an element of a selector: less than 24 pixels wide or high."""
 
+SETTLED = """Promise.race([
+  new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),
+  new Promise((done) => setTimeout(done, 200)), // a page behind another is not drawn
+])"""
+
 
 class Running:
     """A page's server in a thread."""
@@ -64,6 +69,11 @@ class Watched:
         self.page.goto("about:blank")
         self.page.goto(f"{self.address}{fragment}")
         self.page.wait_for_selector("body[data-ready]")
+        self.settle()
+
+    def settle(self) -> None:
+        """Until what was done has been heard and drawn: events follow keys, and texts are those of what has been drawn."""
+        self.page.evaluate(SETTLED)
 
     def count(self, selector: str) -> int:
         return int(self.page.locator(selector).count())
@@ -78,6 +88,7 @@ class Watched:
     def keys(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)
+        self.settle()
 
     def close(self) -> None:
         """Close the page, on which nothing may have gone wrong, and which may have asked nobody but its own server."""

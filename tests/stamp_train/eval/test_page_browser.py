@@ -66,7 +66,7 @@ def test_cases_are_sorted_and_filtered(watched: Watched, world: tuple[Path, list
     assert page.evaluate(IOUS)[0] == pytest.approx(lines[0].iou)  # the one in which the other is better
     page.select_option("#choose-flag", "no_seg")
     assert page.evaluate(IOUS) == pytest.approx([lines[2].iou])
-    assert "nothing predicted" in page.inner_text(".case")
+    assert "nothing predicted" in page.text_content(".case")
     page.select_option("#choose-flag", "")
     assert page.evaluate(LINES) == page.evaluate(LINES.replace(".key", ".case")), "samples are drawn as masks are"
     page.fill("#choose-text", lines[1].id)
