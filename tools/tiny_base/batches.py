@@ -39,12 +39,15 @@ class CachedChat(ChatEncoder):
 @dataclass
 class Asked:
     """A batch. wanted: int64 [T], tokens that are to be predicted. form, question: int64 [T], of which form of question each is
-    part, and of which question of the batch."""
+    part, and of which question of the batch. boxes: float32 [questions, 4], see `scenes.Pool`. ahead: the questions stand before
+    their pictures."""
 
     inputs: StampInputs
     wanted: Tensor
     form: Tensor
     question: Tensor
+    boxes: Tensor
+    ahead: bool
     labels: Labels
 
 
@@ -106,6 +109,8 @@ class Batches:
             packed.targets.text_ids,
             torch.from_numpy(rows[:, 0]).long()[number],
             number,
+            torch.from_numpy(pool.boxes[rows[:, 3]]),
+            ahead,
             self.labels(scenes),
         )
 

@@ -1,7 +1,7 @@
 """What the network learns beside answers, at every patch: what is seen there. The layers for it are thrown away at the end.
 
 Answers alone teach a random network slowly: words choose between what the tower tells apart, and the tower learns to tell
-apart what words choose between. So four losses say it directly:
+apart what words choose between. So five losses say it directly:
 
 `patches`  of every patch of 14 pixels, a layer on the tower: shape, color, also of each quarter, where the middle of the thing
            is, how large it is
@@ -9,6 +9,9 @@ apart what words choose between. So four losses say it directly:
 `things`   of every merged patch, a layer: middle and size of the things at its four patches
 `places`   after the first layer of the language model: row and column, which rotary positions say only by distances, by a
            layer and by words
+`boxes`    after the last layer, where one thing is spoken of: its box, as published bases have learned to say. Of a question behind
+           the picture by the state that begins the answer, as fractions of the picture; of one before the picture by every
+           token of the picture, as distances from there to the box's four edges
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ from tools.tiny_base.recipe import Losses
 from tools.tiny_base.scenes import COLOUR_NAMES, SHAPE_NAMES
 
 _SHAPES, _COLOURS = len(SHAPE_NAMES) + 1, len(COLOUR_NAMES) + 1  # the last is the ground
+
+
+_FAR = 2.0  # parts of the grid
 
 
 @dataclass
@@ -60,6 +66,8 @@ class Naming(nn.Module):
         self.thing = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4 * MERGE**2))
         self.place = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 2))
         self.quarter = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, 4 * _COLOURS))
+        self.box = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4))
+        self.edges = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4))
         self.spoken = words
         self.grid = grid
 
@@ -111,6 +119,22 @@ class Naming(nn.Module):
             for ids, third in zip((words.rows, words.columns), thirds.unbind(-1), strict=True):
                 found = found + _likeness(network, early, ids, third) / len(self.spoken)
         return found
+
+    def boxes(self, begun: Tensor, boxes: Tensor) -> Tensor:
+        """Squared error of boxes [Q, 4], by the states [Q, H] that begin the answers."""
+        known = ~boxes[:, 0].isnan()
+        return F.mse_loss(self.box(begun[known]).float(), boxes[known])
+
+    def distances(self, pictures: Tensor, boxes: Tensor) -> Tensor:
+        """Squared error of the distances from every token of the pictures, [Q * P, H], to the edges of boxes [Q, 4]: in parts of
+        the grid, positive inwards, none beyond `_FAR`."""
+        known = ~boxes[:, 0].isnan()
+        _, rows, columns = torch.from_numpy(grid_axes(self.grid)).float() + 0.5
+        size = torch.tensor([self.grid[1], self.grid[0]] * 2)
+        left, top, right, bottom = (boxes[known] * size)[:, :, None].unbind(1)
+        wanted = torch.stack([columns - left, rows - top, right - columns, bottom - rows], -1)
+        found = self.edges(pictures.unflatten(0, (len(boxes), -1))[known]).float()
+        return F.mse_loss(found, wanted.clamp(-_FAR, _FAR) / _FAR)
 
 
 def _likeness(network: Any, states: Tensor, ids: list[int], wanted: Tensor) -> Tensor:

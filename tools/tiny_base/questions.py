@@ -41,20 +41,28 @@ _OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left", "top": "bottom"
 
 
 class Question(NamedTuple):
-    """form: what it is about, and after a slash how it is asked; text and answer as they are said."""
+    """form: what it is about, and after a slash how it is asked; text and answer as they are said. box: left, top, right and
+    bottom of the one thing that is spoken of, as fractions of the picture's width and height; empty where there is none."""
 
     form: str
     text: str
     answer: str
+    box: tuple[float, ...] = ()
 
 
 def ask(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """Different questions of every form that the scene has answers to, in random wordings."""
     found: dict[str, Question] = {}
     for form, asker in _ASKERS.items():
-        for text, answer in asker(scene, rng):
-            found.setdefault(text, Question(form, text, answer))
+        for text, answer, thing in asker(scene, rng):
+            found.setdefault(text, Question(form, text, answer, () if thing is None else _box(scene, thing)))
     return list(found.values())
+
+
+def _box(scene: Scene, thing: int) -> tuple[float, ...]:
+    """See `Question.box`."""
+    left, top, right, bottom = scene.things[thing].visible.bounds
+    return left / scene.width, top / scene.height, right / scene.width, bottom / scene.height
 
 
 def kind_of(form: str) -> str:
@@ -66,7 +74,7 @@ _REFERRED: tuple[tuple[Form, ...], ...] = (
     ("kind",), ("kind",), ("side",), ("place",), ("place",), ("size",), ("corner",), ("beside",), ("beside",),
 )  # fmt: skip
 
-Asked = Iterator[tuple[str, str]]
+Asked = Iterator[tuple[str, str, int | None]]  # text, answer, and the one thing that is spoken of
 
 
 def _single(scene: Scene, kinds: list[Kind]) -> list[tuple[Kind, int]]:
@@ -77,12 +85,12 @@ def _single(scene: Scene, kinds: list[Kind]) -> list[tuple[Kind, int]]:
 
 def _colour(scene: Scene, _: np.random.Generator) -> Asked:
     for kind, thing in _single(scene, [kind for kind in kinds_present(scene) if not kind.colour]):
-        yield f"What color is the {noun(kind)}?", scene.things[thing].colour
+        yield f"What color is the {noun(kind)}?", scene.things[thing].colour, thing
 
 
 def _shape(scene: Scene, _: np.random.Generator) -> Asked:
     for kind, thing in _single(scene, [kind for kind in kinds_present(scene) if not kind.shape]):
-        yield f"What shape is the {noun(kind)}?", scene.things[thing].shape
+        yield f"What shape is the {noun(kind)}?", scene.things[thing].shape, thing
 
 
 def _chosen(
@@ -99,12 +107,13 @@ def _chosen(
         chosen = select(scene, query)
         if chosen is None or len(chosen) != 1:
             continue
-        thing = scene.things[min(chosen)]
+        number = min(chosen)
+        thing = scene.things[number]
         words = short(query, rng).removeprefix("the ")
         if kind.colour or (not kind.shape and rng.random() < 0.5):
-            yield f"What shape is the {words}?", thing.shape
+            yield f"What shape is the {words}?", thing.shape, number
         else:
-            yield f"What color is the {words}?", thing.colour
+            yield f"What color is the {words}?", thing.colour, number
 
 
 def _by_extreme(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -150,7 +159,7 @@ def _where(scene: Scene, _: np.random.Generator) -> Asked:
     for kind, thing in _single(scene, kinds_present(scene)):
         where = place(scene, thing)
         if where:
-            yield f"Where is the {noun(kind)}?", where
+            yield f"Where is the {noun(kind)}?", where, thing
 
 
 def _is_beside(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -163,7 +172,7 @@ def _is_beside(scene: Scene, rng: np.random.Generator) -> Asked:
         if select(scene, Query(kind, (Beside(side, anchor),))):
             true = bool(rng.random() < 0.5)
             asked = _WORDS[side if true else _OPPOSITE[side]]
-            yield f"Is the {noun(kind)} {asked} the {noun(anchor)}?", "Yes" if true else "No"
+            yield f"Is the {noun(kind)} {asked} the {noun(anchor)}?", "Yes" if true else "No", None
 
 
 def _is_larger(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -177,15 +186,15 @@ def _is_larger(scene: Scene, rng: np.random.Generator) -> Asked:
         if one != two and (min(ratios) > SIZE_RATIO or max(ratios) < 1 / SIZE_RATIO):
             asked = "larger" if rng.random() < 0.5 else "smaller"
             right = (min(ratios) > 1) == (asked == "larger")
-            yield f"Is the {noun(kind)} {asked} than the {noun(other)}?", "Yes" if right else "No"
+            yield f"Is the {noun(kind)} {asked} than the {noun(other)}?", "Yes" if right else "No", None
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Asked:
     present, absent = kinds_present(scene), kinds_absent(scene)
     none = [absent[k] for k in rng.permutation(len(absent))[:2].tolist()]
     for kind in [*present, *none]:
-        yield f"How many {noun(kind, plural=True)} are there?", str(len(members(scene, kind)))
-    yield "How many objects are there?", str(len(scene.things))
+        yield f"How many {noun(kind, plural=True)} are there?", str(len(members(scene, kind))), None
+    yield "How many objects are there?", str(len(scene.things)), None
 
 
 def _absence(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -201,7 +210,7 @@ def _is_there(present: list[Kind], absent: list[Kind], rng: np.random.Generator)
     count = min(len(present), len(absent), 3)
     for kinds, answer in ((present, "Yes"), (absent, "No")):
         for k in rng.permutation(len(kinds))[:count].tolist():
-            yield f"Is there {with_article(kinds[k])} in the picture?", answer
+            yield f"Is there {with_article(kinds[k])} in the picture?", answer, None
 
 
 def _description(scene: Scene, _: np.random.Generator) -> Asked:
@@ -209,7 +218,7 @@ def _description(scene: Scene, _: np.random.Generator) -> Asked:
         order = sorted(scene.things, key=lambda thing: thing.centre[axis])
         steps = np.diff([thing.centre[axis] for thing in order])
         if steps.min() >= NEIGHBOURS * extent:
-            yield f"What is in the picture {words}?", ", ".join(noun(Kind(t.colour, t.shape)) for t in order)
+            yield f"What is in the picture {words}?", ", ".join(noun(Kind(t.colour, t.shape)) for t in order), None
 
 
 def _reference(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -220,14 +229,15 @@ def _reference(scene: Scene, rng: np.random.Generator) -> Asked:
             if query is not None:
                 sided = any(isinstance(c, Part) and not (c.vertical and c.horizontal) for c in query.conditions)
                 phrase = (short if sided else speak)(query, rng)  # long sentences speak of no sides
-                yield _said(phrase, _portrait(scene, thing), rng)
+                yield *_said(phrase, _portrait(scene, thing), rng), thing
     for kind in kinds_present(scene):
         things = sorted(members(scene, kind), key=lambda thing: scene.things[thing].centre[0])
         if len(things) > 1:
-            yield _said(several(Query(kind), len(things), rng), " and ".join(_portrait(scene, t) for t in things), rng)
+            told = " and ".join(_portrait(scene, t) for t in things)
+            yield *_said(several(Query(kind), len(things), rng), told, rng), None
     absent = kinds_absent(scene)
     for number in rng.permutation(len(absent))[:2].tolist():
-        yield _said(short(Query(absent[number]), rng), "none", rng)
+        yield *_said(short(Query(absent[number]), rng), "none", rng), None
 
 
 def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -244,7 +254,7 @@ def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
             query = describe(scene, thing, rng, _REFERRED, brief=bool(rng.random() < 0.5))
             if query is None or any(abs(edge - round(edge)) < _CLEAR for edge in (first, last)):
                 continue
-            yield f"Where is {short(query, rng)} {words}?", f"{int(first) + 1} to {int(last) + 1}"
+            yield f"Where is {short(query, rng)} {words}?", f"{int(first) + 1} to {int(last) + 1}", thing
 
 
 def _said(phrase: str, answer: str, rng: np.random.Generator) -> tuple[str, str]:

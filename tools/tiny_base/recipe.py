@@ -42,6 +42,7 @@ class Losses(Part, frozen=True):
     words: Amount
     things: Amount
     places: Amount
+    boxes: Amount
 
 
 class Recipe(Part, frozen=True):

@@ -40,7 +40,7 @@ class Pool:
     and one more for the ground. rest: float16 [N, 4P, 4], of covered patches: columns and rows from there to the middle of the
     thing, the logarithm of its size in patches, whether that middle is here. merged_shapes, merged_colours: int8 [N, P].
     questions: int32 [M, 3], form, and numbers of question and answer in `texts`. first: int64 [N + 1], where each scene's
-    begin.
+    begin. boxes: float32 [M, 4], see `questions.Question`, and not a number where there is none.
     """
 
     features: NDArray[np.float16]
@@ -52,14 +52,16 @@ class Pool:
     merged_colours: NDArray[np.int8]
     questions: NDArray[np.int32]
     first: NDArray[np.int64]
+    boxes: NDArray[np.float32]
     texts: list[str]
 
     def __len__(self) -> int:
         return len(self.features)
 
     def asked(self, scene: int) -> NDArray[np.int32]:
-        """The questions of a scene: [n, 3]."""
-        return self.questions[self.first[scene] : self.first[scene + 1]]
+        """The questions of a scene: [n, 4], as in `questions`, and the row of `boxes`."""
+        rows = np.arange(self.first[scene], self.first[scene + 1], dtype=np.int32)
+        return np.column_stack([self.questions[rows], rows])
 
 
 def grid_of(scenes: Scenes) -> tuple[int, int]:
@@ -197,5 +199,6 @@ def _joined(parts: list[dict[str, NDArray[Any]]], questions: list[list[Question]
     table = np.array(list(rows()), np.int32)
     first = np.cumsum([0, *map(len, questions)])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    assert set(arrays) | {"questions", "first", "texts"} == {field.name for field in fields(Pool)}
-    return Pool(**arrays, questions=table, first=first, texts=list(numbers))
+    boxes = np.array([one.box or (np.nan,) * 4 for asked in questions for one in asked], np.float32)
+    assert set(arrays) | {"questions", "first", "boxes", "texts"} == {field.name for field in fields(Pool)}
+    return Pool(**arrays, questions=table, first=first, boxes=boxes, texts=list(numbers))

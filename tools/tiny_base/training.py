@@ -21,10 +21,10 @@ from torch.optim import AdamW
 
 from stamp_data.writing import part_of
 from stamp_schemas import StampError
-from tools.tiny_base.batches import Batches, CachedChat, right
+from tools.tiny_base.batches import Asked, Batches, CachedChat, right
 from tools.tiny_base.muon import Muon
 from tools.tiny_base.naming import Naming, spoken_words
-from tools.tiny_base.network import Projected, build_network, look
+from tools.tiny_base.network import Projected, Seen, build_network, look
 from tools.tiny_base.questions import FORMS
 from tools.tiny_base.recipe import Rates, Recipe
 from tools.tiny_base.scenes import Pool, grid_of
@@ -87,8 +87,15 @@ class Learner:
         asked = batches.draw(rng, self.recipe.images, questions, self.weights(ahead=ahead), ahead=ahead)
         seen = look(self.network, asked.inputs, hidden=ahead)
         losses = self.naming(self.network, seen.features, seen.early, asked.labels, self.recipe.losses)
+        losses["boxes"] = self.recipe.losses.boxes * self._boxes(seen, asked)
         self._note(ahead, *right(seen.logits, asked))
         return {**losses, "answers": F.cross_entropy(seen.logits, asked.wanted)}
+
+    def _boxes(self, seen: Seen, asked: Asked) -> torch.Tensor:
+        if asked.ahead:
+            return self.naming.distances(seen.late, asked.boxes)
+        begun = torch.searchsorted(asked.question, torch.arange(len(asked.boxes)))
+        return self.naming.boxes(seen.said[begun], asked.boxes)
 
     def weights(self, *, ahead: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
         """How often each form is asked, of a picture or ahead of it: [forms]."""
