@@ -39,8 +39,8 @@ class CachedChat(ChatEncoder):
 @dataclass
 class Asked:
     """A batch. wanted: int64 [T], tokens that are to be predicted. form, question: int64 [T], of which form of question each is
-    part, and of which question of the batch. boxes: float32 [questions, 4], see `scenes.Pool`. ahead: the questions stand before
-    their pictures."""
+    part, and of which question of the batch. boxes: float32 [questions, 4], see `scenes.Pool`. ahead: the questions stand
+    before their pictures."""
 
     inputs: StampInputs
     wanted: Tensor
@@ -137,6 +137,7 @@ class Batches:
             **named,
             rest=torch.from_numpy(self.pool.rest[scenes]).float().flatten(0, 1),
             quarters=torch.from_numpy(self.pool.quarters[scenes]).long().flatten(0, 1),
+            covered=torch.from_numpy(self.pool.covered[scenes]).float().flatten(0, 1),
         )
 
 

@@ -3,15 +3,15 @@
 Answers alone teach a random network slowly: words choose between what the tower tells apart, and the tower learns to tell
 apart what words choose between. So five losses say it directly:
 
-`patches`  of every patch of 14 pixels, a layer on the tower: shape, color, also of each quarter, where the middle of the thing
-           is, how large it is
+`patches`  of every patch of 14 pixels, a layer on the tower: shape, color, also of each quarter, and how much of that shows
+           things, where the middle of the thing is, how large it is
 `words`    of every merged patch, no layer: the feature that the language model is given looks like the embeddings of its words
 `things`   of every merged patch, a layer: middle and size of the things at its four patches
 `places`   after the first layer of the language model: row and column, which rotary positions say only by distances, by a
            layer and by words
-`boxes`    after the last layer, where one thing is spoken of: its box, as published bases have learned to say. Of a question behind
-           the picture by the state that begins the answer, as fractions of the picture; of one before the picture by every
-           token of the picture, as distances from there to the box's four edges
+`boxes`    after the last layer, where one thing is spoken of: its box, as published bases have learned to say. Of a question
+           behind the picture by the state that begins the answer, as fractions of the picture; of one before the picture by
+           every token of the picture, as distances from there to the box's four edges
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Labels:
     colours: Tensor
     rest: Tensor
     quarters: Tensor
+    covered: Tensor
     merged_shapes: Tensor
     merged_colours: Tensor
 
@@ -68,6 +69,7 @@ class Naming(nn.Module):
         self.quarter = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, 4 * _COLOURS))
         self.box = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4))
         self.edges = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4))
+        self.covered = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, 4))
         self.spoken = words
         self.grid = grid
 
@@ -89,6 +91,7 @@ class Naming(nn.Module):
         named = named + F.cross_entropy(
             self.quarter(states).float().unflatten(-1, (4, -1)).transpose(1, 2), labels.quarters
         )
+        named = named + F.binary_cross_entropy_with_logits(self.covered(states).float(), labels.covered)
         covered = labels.shapes < _SHAPES - 1
         return named + F.mse_loss(rest[covered], labels.rest[covered])
 
@@ -126,8 +129,8 @@ class Naming(nn.Module):
         return F.mse_loss(self.box(begun[known]).float(), boxes[known])
 
     def distances(self, pictures: Tensor, boxes: Tensor) -> Tensor:
-        """Squared error of the distances from every token of the pictures, [Q * P, H], to the edges of boxes [Q, 4]: in parts of
-        the grid, positive inwards, none beyond `_FAR`."""
+        """Squared error of the distances from every token of the pictures, [Q * P, H], to the edges of boxes [Q, 4]: in parts
+        of the grid, positive inwards, none beyond `_FAR`."""
         known = ~boxes[:, 0].isnan()
         _, rows, columns = torch.from_numpy(grid_axes(self.grid)).float() + 0.5
         size = torch.tensor([self.grid[1], self.grid[0]] * 2)

@@ -39,6 +39,8 @@ class Pool:
     features: float16 [N, 4P, width], patches after the frozen projection. shapes, colours: int8 [N, 4P], what is seen there,
     and one more for the ground. rest: float16 [N, 4P, 4], of covered patches: columns and rows from there to the middle of the
     thing, the logarithm of its size in patches, whether that middle is here. merged_shapes, merged_colours: int8 [N, P].
+    quarters, covered: int8 and float16 [N, 4P, 4], of the quarters of patches, row by row, the color seen there, and how much
+    of each shows things.
     questions: int32 [M, 3], form, and numbers of question and answer in `texts`. first: int64 [N + 1], where each scene's
     begin. boxes: float32 [M, 4], see `questions.Question`, and not a number where there is none.
     """
@@ -48,6 +50,7 @@ class Pool:
     colours: NDArray[np.int8]
     rest: NDArray[np.float16]
     quarters: NDArray[np.int8]
+    covered: NDArray[np.float16]
     merged_shapes: NDArray[np.int8]
     merged_colours: NDArray[np.int8]
     questions: NDArray[np.int32]
@@ -119,7 +122,19 @@ def _quarters(drawn: Drawn, grid: tuple[int, int]) -> NDArray[np.int8]:
     """See `Pool.quarters`: [rows, columns, 4] of a grid of patches."""
     rows, columns = grid
     _, colours = _names(drawn.scene, _seen(_shares(drawn.shown, (2 * rows, 2 * columns)), _QUARTER))
-    return colours.reshape(rows, 2, columns, 2).swapaxes(1, 2).reshape(rows, columns, 4)
+    return _in_patches(colours)
+
+
+def _covered(drawn: Drawn, grid: tuple[int, int]) -> NDArray[np.float16]:
+    """See `Pool.covered`: [rows, columns, 4] of a grid of patches."""
+    rows, columns = grid
+    return _in_patches(_shares(drawn.shown, (2 * rows, 2 * columns)).sum(0).astype(np.float16))
+
+
+def _in_patches(cells: NDArray[Any]) -> NDArray[Any]:
+    """Quarters of patches, [2 rows, 2 columns], as [rows, columns, 4]."""
+    rows, columns = cells.shape[0] // 2, cells.shape[1] // 2
+    return cells.reshape(rows, 2, columns, 2).swapaxes(1, 2).reshape(rows, columns, 4)
 
 
 def _rest(scene: Scene, seen: NDArray[np.int64]) -> NDArray[np.float16]:
@@ -153,6 +168,7 @@ def make_pool(
             "colours": _by_block(colours),
             "rest": _by_block(_rest(drawn.scene, fine)),
             "quarters": _by_block(_quarters(drawn, (rows, across))),
+            "covered": _by_block(_covered(drawn, (rows, across))),
             "merged_shapes": merged_shapes.reshape(-1),
             "merged_colours": merged_colours.reshape(-1),
         }

@@ -87,11 +87,12 @@ class Learner:
         asked = batches.draw(rng, self.recipe.images, questions, self.weights(ahead=ahead), ahead=ahead)
         seen = look(self.network, asked.inputs, hidden=ahead)
         losses = self.naming(self.network, seen.features, seen.early, asked.labels, self.recipe.losses)
-        losses["boxes"] = self.recipe.losses.boxes * self._boxes(seen, asked)
+        losses["boxes"] = self.recipe.losses.boxes * self.boxes(seen, asked)
         self._note(ahead, *right(seen.logits, asked))
         return {**losses, "answers": F.cross_entropy(seen.logits, asked.wanted)}
 
-    def _boxes(self, seen: Seen, asked: Asked) -> torch.Tensor:
+    def boxes(self, seen: Seen, asked: Asked) -> torch.Tensor:
+        """The loss of the boxes of what is spoken of, see `naming`."""
         if asked.ahead:
             return self.naming.distances(seen.late, asked.boxes)
         begun = torch.searchsorted(asked.question, torch.arange(len(asked.boxes)))

@@ -228,3 +228,29 @@ def _span(plane: np.ndarray[Any, Any], down: bool) -> tuple[int, int]:
     along = plane.any(1 if down else 0).nonzero()[0]
     part = len(plane) / 6 if down else plane.shape[1] / 8
     return int(along[0] / part) + 1, int(along[-1] / part) + 1
+
+
+def _bounds(plane: np.ndarray[Any, Any]) -> list[float]:
+    """Left, top, right and bottom of what is shown, as fractions."""
+    rows, columns = plane.any(1).nonzero()[0], plane.any(0).nonzero()[0]
+    height, width = plane.shape
+    return [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height]
+
+
+def test_a_box_is_that_of_the_one_thing_that_is_spoken_of(pictures: list[Picture]) -> None:
+    boxed = set()
+    for picture in pictures:
+        drawn = render(picture.scene, generator(77, Stream.PAINT, picture.number))
+        bounds = [_bounds(plane) for plane in drawn.shown]
+        for question in picture.questions:
+            if question.box:
+                boxed.add(question.form)
+                things = [i for i, box in enumerate(bounds) if np.allclose(box, question.box, atol=3 / SIZE[1])]
+                assert things, question
+                if question.form in ("colour", "shape"):
+                    assert picture.one(question.text.partition(" is ")[2]) in things
+                elif question.form == "reference":
+                    assert set(things) & set(picture.named(question.answer.rpartition(": ")[2]))
+                elif question.form not in ("extent", "place/where"):
+                    assert question.answer in {_attribute(picture, question, thing) for thing in things}
+    assert boxed == set(FORMS) - {"size/than", "relation/is", "count", "absence", "description"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,52 @@ def test_labels_name_the_thing_that_is_seen(recipe: Recipe, batches: Batches) ->
             assert size == pytest.approx(np.log(thing.area / side**2), abs=0.01)
             assert here == (abs(right) <= 0.5 and abs(below) <= 0.5)
     assert seen > 5
+
+
+def test_quarters_of_patches_are_covered_in_part(recipe: Recipe, batches: Batches) -> None:
+    drawn = Drawn(recipe.scenes, recipe.scenes.train_seed, 5)
+    rows, columns = 4 * batches.grid[0], 4 * batches.grid[1]
+    covered = np.sum(drawn.shown, 0)
+    down, across = covered.shape[0] // rows, covered.shape[1] // columns
+    for row in range(rows):
+        for column in range(columns):
+            patch = 4 * (row // 4 * columns // 4 + column // 4) + 2 * (row // 2 % 2) + column // 2 % 2
+            cell = covered[row * down : (row + 1) * down, column * across : (column + 1) * across]
+            found = batches.pool.covered[5, patch, 2 * (row % 2) + column % 2]
+            assert found == pytest.approx(cell.mean(), abs=1e-3)
+
+
+def test_distances_to_the_edges_of_boxes(begun: Learner) -> None:
+    """From every token of the picture, none where nothing or much is spoken of."""
+    rows, columns = begun.grid
+    boxes = torch.tensor([[0.25, 0.0, 0.5, 0.3], [float("nan")] * 4])
+    left, top, right, bottom = 0.25 * columns, 0.0, 0.5 * columns, 0.3 * rows
+    wanted = torch.zeros(2, rows * columns, 4)
+    for row in range(rows):
+        for column in range(columns):
+            x, y = column + 0.5, row + 0.5
+            edges = (x - left, y - top, right - x, bottom - y)
+            wanted[0, row * columns + column] = torch.tensor([min(max(edge, -2), 2) / 2 for edge in edges])
+    naming = copy.deepcopy(begun.naming)
+    naming.edges = torch.nn.Identity()
+    assert float(naming.distances(wanted.flatten(0, 1), boxes)) == pytest.approx(0, abs=1e-12)
+    assert float(naming.distances(wanted.flatten(0, 1) + 0.5, boxes)) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_boxes_are_learned_from_the_states_that_know_them(begun: Learner, batches: Batches, ahead: bool) -> None:
+    """Of the picture's tokens where the question stands before them, else of what begins the answer."""
+    asked = batches.draw(np.random.default_rng(2), 3, 4, np.ones(len(FORMS)), ahead=ahead)
+    seen = look(begun.network, asked.inputs, hidden=ahead)
+    seen.late.retain_grad()
+    seen.said.retain_grad()
+    begun.boxes(seen, asked).backward()
+    moved = [states.grad is not None and bool(states.grad.any()) for states in (seen.late, seen.said)]
+    assert moved == [ahead, not ahead]
+    if not ahead:
+        begins = torch.cat([torch.tensor([True]), asked.question.diff() > 0])
+        known = begins & ~asked.boxes[:, 0].isnan()[asked.question]
+        assert seen.said.grad is not None and torch.equal(seen.said.grad.any(1), known)
 
 
 def test_an_answer_is_right_to_the_last_token(batches: Batches) -> None:
