@@ -10,8 +10,8 @@ apart what words choose between. So five losses say it directly:
 `places`   after the first layer of the language model: row and column, which rotary positions say only by distances, by a
            layer and by words
 `boxes`    after the last layer, where one thing is spoken of: its box, as published bases have learned to say. Of a question
-           behind the picture by the state that begins the answer, as fractions of the picture; of one before the picture by
-           every token of the picture, as distances from there to the box's four edges
+           behind the picture by the state that begins the answer, as fractions of the picture; by every token of
+           the picture that has seen the question, as distances from there to the box's four edges
 """
 
 from __future__ import annotations
@@ -124,20 +124,17 @@ class Naming(nn.Module):
         return found
 
     def boxes(self, begun: Tensor, boxes: Tensor) -> Tensor:
-        """Squared error of boxes [Q, 4], by the states [Q, H] that begin the answers."""
-        known = ~boxes[:, 0].isnan()
-        return F.mse_loss(self.box(begun[known]).float(), boxes[known])
+        """Squared error of boxes [K, 4], by the states [K, H] that begin the answers."""
+        return F.mse_loss(self.box(begun).float(), boxes)
 
     def distances(self, pictures: Tensor, boxes: Tensor) -> Tensor:
-        """Squared error of the distances from every token of the pictures, [Q * P, H], to the edges of boxes [Q, 4]: in parts
-        of the grid, positive inwards, none beyond `_FAR`."""
-        known = ~boxes[:, 0].isnan()
+        """Squared error of the distances from every token of the pictures, [K, P, H], to the edges of boxes [K, 4]: in parts of
+        the grid, positive inwards, none beyond `_FAR`."""
         _, rows, columns = torch.from_numpy(grid_axes(self.grid)).float() + 0.5
         size = torch.tensor([self.grid[1], self.grid[0]] * 2)
-        left, top, right, bottom = (boxes[known] * size)[:, :, None].unbind(1)
+        left, top, right, bottom = (boxes * size)[:, :, None].unbind(1)
         wanted = torch.stack([columns - left, rows - top, right - columns, bottom - rows], -1)
-        found = self.edges(pictures.unflatten(0, (len(boxes), -1))[known]).float()
-        return F.mse_loss(found, wanted.clamp(-_FAR, _FAR) / _FAR)
+        return F.mse_loss(self.edges(pictures).float(), wanted.clamp(-_FAR, _FAR) / _FAR)
 
 
 def _likeness(network: Any, states: Tensor, ids: list[int], wanted: Tensor) -> Tensor:

@@ -19,8 +19,9 @@ from tools.tiny_base.words import PLAIN
 
 @dataclass
 class Seen:
-    """logits: [T, V], for the next token after each of the rows that predict one. features: of the images. early, late: [P, H],
-    states of the images' tokens after the language model's first layer and after its last. said: [T, H], the last states
+    """logits: [T, V], for the next token after each of the rows that predict one. features: of the images. early: [P, H],
+    states of the images' tokens after the language model's first layer. late: [K * P, H], of those that have seen a question
+    after its last layer: of every question ahead of its picture, else of every one with a box. said: [T, H], the last states
     of the rows that predict."""
 
     logits: Tensor
@@ -62,7 +63,8 @@ def look(network: Any, inputs: StampInputs, *, hidden: bool = False) -> Seen:
     images = inputs.feature_rows >= 0
     last = found.last_hidden_state[0]
     said = last[inputs.text_rows]
-    return Seen(network.lm_head(said), features, found.hidden_states[1][0][images], last[images], said)
+    asked = images if hidden else images & (inputs.structure.block > 0)
+    return Seen(network.lm_head(said), features, found.hidden_states[1][0][images], last[asked], said)
 
 
 def around(inputs: StampInputs) -> tuple[Tensor, Tensor, Tensor]:

@@ -82,7 +82,7 @@ class Learner:
         return losses
 
     def _answer(self, batches: Batches, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        ahead = self.step % 3 > 0
+        ahead = self.step % 3 == 0
         questions = self.recipe.ahead if ahead else self.recipe.questions
         asked = batches.draw(rng, self.recipe.images, questions, self.weights(ahead=ahead), ahead=ahead)
         seen = look(self.network, asked.inputs, hidden=ahead)
@@ -93,10 +93,13 @@ class Learner:
 
     def boxes(self, seen: Seen, asked: Asked) -> torch.Tensor:
         """The loss of the boxes of what is spoken of, see `naming`."""
+        known = ~asked.boxes[:, 0].isnan()
         if asked.ahead:
-            return self.naming.distances(seen.late, asked.boxes)
-        begun = torch.searchsorted(asked.question, torch.arange(len(asked.boxes)))
-        return self.naming.boxes(seen.said[begun], asked.boxes)
+            return self.naming.distances(seen.late.unflatten(0, (len(known), -1))[known], asked.boxes[known])
+        begun = torch.searchsorted(asked.question, known.nonzero()[:, 0])
+        pictures = seen.late.unflatten(0, (len(begun), -1))
+        boxes = asked.boxes[known]
+        return self.naming.boxes(seen.said[begun], boxes) + self.naming.distances(pictures, boxes)
 
     def weights(self, *, ahead: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
         """How often each form is asked, of a picture or ahead of it: [forms]."""
