@@ -37,14 +37,15 @@ class CachedChat(ChatEncoder):
 @dataclass
 class Asked:
     """A batch. wanted: int64 [T], tokens that are to be predicted. form, question: int64 [T], of which form of question each is
-    part, and of which question of the batch. boxes: float32 [questions, 4], see `scenes.Pool`. ahead: the questions stand
-    before their pictures."""
+    part, and of which question of the batch. boxes, told: [questions, K, 4] and [questions], see `scenes.Pool`. ahead: the
+    questions stand before their pictures."""
 
     inputs: StampInputs
     wanted: Tensor
     form: Tensor
     question: Tensor
     boxes: Tensor
+    told: Tensor
     ahead: bool
     labels: Labels
 
@@ -97,13 +98,13 @@ class Batches:
         """A batch of these scenes, each with rows of its questions, at least one.
 
         ahead: the question stands before the picture, whose tokens then see it; they are repeated for every question. Else
-        dialogues of a picture share its tokens. again: where one thing is spoken of, these come once more behind what names
-        it, see all that stands before them and each other, and nobody sees them.
+        dialogues of a picture share its tokens. again: where things are spoken of, these come once more behind what names
+        them, see all that stands before them and each other, and nobody sees them.
         """
         pool = self.pool
         sequence, text_rows, text_ids, number = TokenSequence(self.chat), list[int](), list[int](), list[int]()
         rows = np.concatenate(chosen)
-        boxes = torch.from_numpy(pool.boxes[rows[:, 3]])
+        told = pool.told[rows[:, 3]]
         image_of = np.arange(len(scenes)).repeat([len(asked) for asked in chosen])
         document, before = Document(0), -1
         for question, (row, image) in enumerate(zip(rows, image_of.tolist(), strict=True)):
@@ -119,7 +120,7 @@ class Batches:
             text_rows += np.concatenate([[before], put[:-1]])[answers].tolist()
             text_ids += ids[answers].tolist()
             number += [question] * int(answers.sum())
-            if again and not bool(boxes[question, 0].isnan()):
+            if again and told[question]:
                 sequence.put(self.copies(document, question + 1, self.named(ids, answers), sequence.new_block()))
         features = torch.from_numpy(pool.features[scenes]).float().flatten(0, 1)
         grids = torch.tensor([self.grid_thw] * len(scenes))
@@ -129,13 +130,14 @@ class Batches:
             torch.tensor(text_ids),
             torch.from_numpy(rows[:, 0]).long()[asked_of],
             asked_of,
-            boxes,
+            torch.from_numpy(pool.boxes[rows[:, 3]]),
+            torch.from_numpy(told),
             ahead,
             self.labels(scenes),
         )
 
     def named(self, ids: NDArray[np.int64], answers: NDArray[np.bool_]) -> int:
-        """Index of the token behind which all that names the thing has been said: where an answer says it again, of the colon
+        """Index of the token behind which all that names the things has been said: where an answer says it again, of the colon
         there, else of the question's end."""
         colons = np.flatnonzero(answers & (ids == self.colon))
         return int(colons[0]) if len(colons) else int(np.flatnonzero(ids == self.chat.control["<|im_end|>"])[0])

@@ -9,9 +9,9 @@ apart what words choose between. So five losses say it directly:
 `things`   of every merged patch, a layer: middle and size of the things at its four patches
 `places`   after the first layer of the language model: row and column, which rotary positions say only by distances, by a
            layer and by words
-`boxes`    after the last layer, where one thing is spoken of: its box, as published bases have learned to say. Of a question
-           behind the picture by the state that begins the answer, as fractions of the picture; by every token of
-           the picture that has seen the question, as distances from there to the box's four edges
+`boxes`    after the last layer, where things are spoken of: their boxes, as published bases have learned to say. Of a question
+           behind the picture by the state that begins the answer, as fractions of the picture, if it is one; by every token of
+           the picture that has seen the question, as distances from there to the four edges of the nearest
 """
 
 from __future__ import annotations
@@ -128,13 +128,15 @@ class Naming(nn.Module):
         return F.mse_loss(self.box(begun).float(), boxes)
 
     def distances(self, pictures: Tensor, boxes: Tensor) -> Tensor:
-        """Squared error of the distances from every token of the pictures, [K, P, H], to the edges of boxes [K, 4]: in parts of
-        the grid, positive inwards, none beyond `_FAR`."""
-        _, rows, columns = torch.from_numpy(grid_axes(self.grid)).float() + 0.5
+        """Squared error of the distances from every token of the pictures, [Q, P, H], to the edges of the nearest of boxes
+        [Q, K, 4]: in parts of the grid, positive inwards, none beyond `_FAR`, as which counts that there is none."""
+        _, rows, columns = torch.from_numpy(grid_axes(self.grid)).float()[:, None, :, None] + 0.5
         size = torch.tensor([self.grid[1], self.grid[0]] * 2)
-        left, top, right, bottom = (boxes * size)[:, :, None].unbind(1)
-        wanted = torch.stack([columns - left, rows - top, right - columns, bottom - rows], -1)
-        return F.mse_loss(self.edges(pictures).float(), wanted.clamp(-_FAR, _FAR) / _FAR)
+        left, top, right, bottom = (boxes * size)[:, None].unbind(-1)
+        edges = torch.stack([columns - left, rows - top, right - columns, bottom - rows], -1)  # [Q, P, K, 4]
+        nearest = edges.amin(-1).nan_to_num(-torch.inf).argmax(-1)[..., None, None].expand(-1, -1, 1, 4)
+        wanted = edges.gather(2, nearest)[:, :, 0].nan_to_num(-_FAR).clamp(-_FAR, _FAR)
+        return F.mse_loss(self.edges(pictures).float(), wanted / _FAR)
 
 
 def _likeness(network: Any, states: Tensor, ids: list[int], wanted: Tensor) -> Tensor:

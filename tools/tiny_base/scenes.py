@@ -42,7 +42,8 @@ class Pool:
     quarters, covered: int8 and float16 [N, 4P, 4], of the quarters of patches, row by row, the color seen there, and how much
     of each shows things.
     questions: int32 [M, 3], form, and numbers of question and answer in `texts`. first: int64 [N + 1], where each scene's
-    begin. boxes: float32 [M, 4], see `questions.Question`, and not a number where there is none.
+    begin. boxes: float32 [M, K, 4], see `questions.Question`, and not a number beyond those that are there; told: bool [M],
+    whether a question has any, be it none.
     """
 
     features: NDArray[np.float16]
@@ -56,13 +57,14 @@ class Pool:
     questions: NDArray[np.int32]
     first: NDArray[np.int64]
     boxes: NDArray[np.float32]
+    told: NDArray[np.bool_]
     texts: list[str]
 
     def __len__(self) -> int:
         return len(self.features)
 
     def asked(self, scene: int) -> NDArray[np.int32]:
-        """The questions of a scene: [n, 4], as in `questions`, and the row of `boxes`."""
+        """The questions of a scene: [n, 4], as in `questions`, and the row there."""
         rows = np.arange(self.first[scene], self.first[scene + 1], dtype=np.int32)
         return np.column_stack([self.questions[rows], rows])
 
@@ -215,6 +217,10 @@ def _joined(parts: list[dict[str, NDArray[Any]]], questions: list[list[Question]
     table = np.array(list(rows()), np.int32)
     first = np.cumsum([0, *map(len, questions)])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    boxes = np.array([one.box or (np.nan,) * 4 for asked in questions for one in asked], np.float32)
-    assert set(arrays) | {"questions", "first", "boxes", "texts"} == {field.name for field in fields(Pool)}
-    return Pool(**arrays, questions=table, first=first, boxes=boxes, texts=list(numbers))
+    given = [one.boxes for asked in questions for one in asked]
+    told = np.array([boxes is not None for boxes in given])
+    boxes = np.full((len(given), max(len(one or ()) for one in given), 4), np.nan, np.float32)
+    for row, one in zip(boxes, given, strict=True):
+        row[: len(one or ())] = one or np.zeros((0, 4))
+    assert set(arrays) | {"questions", "first", "boxes", "told", "texts"} == {field.name for field in fields(Pool)}
+    return Pool(**arrays, questions=table, first=first, boxes=boxes, told=told, texts=list(numbers))

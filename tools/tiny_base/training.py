@@ -93,13 +93,14 @@ class Learner:
 
     def boxes(self, seen: Seen, asked: Asked) -> torch.Tensor:
         """The loss of the boxes of what is spoken of, see `naming`."""
-        known = ~asked.boxes[:, 0].isnan()
+        rows = asked.told.nonzero()[:, 0]
+        boxes = asked.boxes[rows]
         if asked.ahead:
-            return self.naming.distances(seen.late.unflatten(0, (len(known), -1))[known], asked.boxes[known])
-        begun = torch.searchsorted(asked.question, known.nonzero()[:, 0])
-        pictures = seen.late.unflatten(0, (len(begun), -1))
-        boxes = asked.boxes[known]
-        return self.naming.boxes(seen.said[begun], boxes) + self.naming.distances(pictures, boxes)
+            return self.naming.distances(seen.late.unflatten(0, (len(asked.told), -1))[rows], boxes)
+        distances = self.naming.distances(seen.late.unflatten(0, (len(rows), -1)), boxes)
+        one = (~boxes[:, :, 0].isnan()).sum(1) == 1
+        begun = torch.searchsorted(asked.question, rows[one])
+        return distances + self.naming.boxes(seen.said[begun], boxes[one, 0])
 
     def weights(self, *, ahead: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
         """How often each form is asked, of a picture or ahead of it: [forms]."""
