@@ -40,7 +40,7 @@ def references(entries: list[Entry], seed: int) -> list[Json]:
     for entry in entries:
         rng = generator(seed, Stream.GREFCOCO, entry.slot.index)
         said: dict[str, frozenset[int]] = {}
-        for say in (_one, _one, _all_of, _all_beside, _pair, _none_of, _none_beside):
+        for say in (_one, _one, _all_of, all_beside, pair, _none_of, none_beside):
             found = say(entry.scene, rng)
             if found is not None:
                 said.setdefault(*found)
@@ -60,8 +60,8 @@ def _all_of(scene: Scene, rng: np.random.Generator) -> Said | None:
     return _several(scene, [Query(kind) for kind in kinds_present(scene)], rng)
 
 
-def _all_beside(scene: Scene, rng: np.random.Generator) -> Said | None:
-    """All things on one side of another: "all objects left of the star"."""
+def all_beside(scene: Scene, rng: np.random.Generator) -> Said | None:
+    """All things on one side of another, "all objects left of the star"; None where there are fewer than two."""
     anchors = [k for k in kinds_present(scene) if k.shape]
     anchor = anchors[int(rng.integers(len(anchors)))]
     return _several(scene, [Query(Kind(), (Beside(side, anchor),)) for side in SIDES], rng)
@@ -75,7 +75,7 @@ def _several(scene: Scene, queries: list[Query], rng: np.random.Generator) -> Sa
     return None
 
 
-def _pair(scene: Scene, rng: np.random.Generator) -> Said | None:
+def pair(scene: Scene, rng: np.random.Generator) -> Said | None:
     """Two things, each named by itself: "the red circle and the star"."""
     named: list[tuple[Kind, frozenset[int]]] = []
     for kind in kinds_present(scene):
@@ -94,7 +94,7 @@ def _none_of(scene: Scene, rng: np.random.Generator) -> Said | None:
     return short(Query(absent[int(rng.integers(len(absent)))]), rng), frozenset()
 
 
-def _none_beside(scene: Scene, rng: np.random.Generator) -> Said | None:
+def none_beside(scene: Scene, rng: np.random.Generator) -> Said | None:
     """Things that are there, but not where the words say."""
     present = [kind for kind in kinds_present(scene) if kind.colour and kind.shape]
     for _ in range(8):

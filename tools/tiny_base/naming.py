@@ -1,14 +1,17 @@
 """What the network learns beside answers, at every patch: what is seen there. The layers for it are thrown away at the end.
 
 Answers alone teach a random network slowly: words choose between what the tower tells apart, and the tower learns to tell
-apart what words choose between. So four losses say it directly:
+apart what words choose between. So five losses say it directly:
 
-`patches`  of every patch of 14 pixels, a layer on the tower: shape, color, also of each quarter, where the middle of the thing
-           is, how large it is
+`patches`  of every patch of 14 pixels, a layer on the tower: shape, color, also of each quarter, and how much of that shows
+           things, where the middle of the thing is, how large it is
 `words`    of every merged patch, no layer: the feature that the language model is given looks like the embeddings of its words
 `things`   of every merged patch, a layer: middle and size of the things at its four patches
 `places`   after the first layer of the language model: row and column, which rotary positions say only by distances, by a
            layer and by words
+`boxes`    after the last layer, where things are spoken of: their boxes, as published bases have learned to say. Of a question
+           behind the picture by the state that begins the answer, as fractions of the picture, if it is one; by every token of
+           the picture that has seen the question, as distances from there to the four edges of the nearest
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ from tools.tiny_base.scenes import COLOUR_NAMES, SHAPE_NAMES
 _SHAPES, _COLOURS = len(SHAPE_NAMES) + 1, len(COLOUR_NAMES) + 1  # the last is the ground
 
 
+_FAR = 2.0  # parts of the grid
+
+
 @dataclass
 class Labels:
     """Of the images of a batch, one after another; see `scenes.Pool` for what they are."""
@@ -37,6 +43,7 @@ class Labels:
     colours: Tensor
     rest: Tensor
     quarters: Tensor
+    covered: Tensor
     merged_shapes: Tensor
     merged_colours: Tensor
 
@@ -60,6 +67,9 @@ class Naming(nn.Module):
         self.thing = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4 * MERGE**2))
         self.place = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 2))
         self.quarter = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, 4 * _COLOURS))
+        self.box = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4))
+        self.edges = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, 4))
+        self.covered = nn.Sequential(nn.LayerNorm(vision_width), nn.Linear(vision_width, 4))
         self.spoken = words
         self.grid = grid
 
@@ -81,6 +91,7 @@ class Naming(nn.Module):
         named = named + F.cross_entropy(
             self.quarter(states).float().unflatten(-1, (4, -1)).transpose(1, 2), labels.quarters
         )
+        named = named + F.binary_cross_entropy_with_logits(self.covered(states).float(), labels.covered)
         covered = labels.shapes < _SHAPES - 1
         return named + F.mse_loss(rest[covered], labels.rest[covered])
 
@@ -111,6 +122,21 @@ class Naming(nn.Module):
             for ids, third in zip((words.rows, words.columns), thirds.unbind(-1), strict=True):
                 found = found + _likeness(network, early, ids, third) / len(self.spoken)
         return found
+
+    def boxes(self, begun: Tensor, boxes: Tensor) -> Tensor:
+        """Squared error of boxes [K, 4], by the states [K, H] that begin the answers."""
+        return F.mse_loss(self.box(begun).float(), boxes)
+
+    def distances(self, pictures: Tensor, boxes: Tensor) -> Tensor:
+        """Squared error of the distances from every token of the pictures, [Q, P, H], to the edges of the nearest of boxes
+        [Q, K, 4]: in parts of the grid, positive inwards, none beyond `_FAR`, as which counts that there is none."""
+        _, rows, columns = torch.from_numpy(grid_axes(self.grid)).float()[:, None, :, None] + 0.5
+        size = torch.tensor([self.grid[1], self.grid[0]] * 2)
+        left, top, right, bottom = (boxes * size)[:, None].unbind(-1)
+        edges = torch.stack([columns - left, rows - top, right - columns, bottom - rows], -1)  # [Q, P, K, 4]
+        nearest = edges.amin(-1).nan_to_num(-torch.inf).argmax(-1)[..., None, None].expand(-1, -1, 1, 4)
+        wanted = edges.gather(2, nearest)[:, :, 0].nan_to_num(-_FAR).clamp(-_FAR, _FAR)
+        return F.mse_loss(self.edges(pictures).float(), wanted / _FAR)
 
 
 def _likeness(network: Any, states: Tensor, ids: list[int], wanted: Tensor) -> Tensor:

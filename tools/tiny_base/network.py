@@ -20,11 +20,15 @@ from tools.tiny_base.words import PLAIN
 @dataclass
 class Seen:
     """logits: [T, V], for the next token after each of the rows that predict one. features: of the images. early: [P, H],
-    states of the image's tokens after the language model's first layer."""
+    states of the images' tokens after the language model's first layer. late: [K * P, H], of those that have seen a question
+    after its last layer: of every question ahead of its picture, else of every one with a box. said: [T, H], the last states
+    of the rows that predict."""
 
     logits: Tensor
     features: ImageFeatures
     early: Tensor
+    late: Tensor
+    said: Tensor
 
 
 def build_network(recipe: Recipe, tokenizer: Any, projection: Tensor | None = None) -> Any:
@@ -57,8 +61,10 @@ def look(network: Any, inputs: StampInputs, *, hidden: bool = False) -> Seen:
     plan = DocumentsPlan(inputs.structure, around(inputs) if hidden else None)
     found = network.run_language(inputs, features, plan, embeds=embeds, output_hidden_states=True)
     images = inputs.feature_rows >= 0
-    logits = network.lm_head(found.last_hidden_state[0][inputs.text_rows])
-    return Seen(logits, features, found.hidden_states[1][0][images])
+    last = found.last_hidden_state[0]
+    said = last[inputs.text_rows]
+    asked = images if hidden else images & (inputs.structure.block > 0)
+    return Seen(network.lm_head(said), features, found.hidden_states[1][0][images], last[asked], said)
 
 
 def around(inputs: StampInputs) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from stamp_data.instructions import wording
+from stamp_data.synth.grefcoco import all_beside, none_beside, pair
 from stamp_data.synth.phrases import (
     SIDES,
     SIZE_RATIO,
@@ -41,20 +42,30 @@ _OPPOSITE: dict[Side, Side] = {"left": "right", "right": "left", "top": "bottom"
 
 
 class Question(NamedTuple):
-    """form: what it is about, and after a slash how it is asked; text and answer as they are said."""
+    """form: what it is about, and after a slash how it is asked; text and answer as they are said. boxes: left, top, right and
+    bottom of each thing that is spoken of, as fractions of the picture's width and height; none for what is not there, and None
+    where a question is about more than that."""
 
     form: str
     text: str
     answer: str
+    boxes: tuple[tuple[float, ...], ...] | None = None
 
 
 def ask(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """Different questions of every form that the scene has answers to, in random wordings."""
     found: dict[str, Question] = {}
     for form, asker in _ASKERS.items():
-        for text, answer in asker(scene, rng):
-            found.setdefault(text, Question(form, text, answer))
+        for text, answer, things in asker(scene, rng):
+            boxes = None if things is None else tuple(_box(scene, thing) for thing in sorted(things))
+            found.setdefault(text, Question(form, text, answer, boxes))
     return list(found.values())
+
+
+def _box(scene: Scene, thing: int) -> tuple[float, ...]:
+    """See `Question.boxes`."""
+    left, top, right, bottom = scene.things[thing].visible.bounds
+    return left / scene.width, top / scene.height, right / scene.width, bottom / scene.height
 
 
 def kind_of(form: str) -> str:
@@ -66,7 +77,7 @@ _REFERRED: tuple[tuple[Form, ...], ...] = (
     ("kind",), ("kind",), ("side",), ("place",), ("place",), ("size",), ("corner",), ("beside",), ("beside",),
 )  # fmt: skip
 
-Asked = Iterator[tuple[str, str]]
+Asked = Iterator[tuple[str, str, Iterable[int] | None]]  # text, answer, and the things that are spoken of
 
 
 def _single(scene: Scene, kinds: list[Kind]) -> list[tuple[Kind, int]]:
@@ -77,12 +88,12 @@ def _single(scene: Scene, kinds: list[Kind]) -> list[tuple[Kind, int]]:
 
 def _colour(scene: Scene, _: np.random.Generator) -> Asked:
     for kind, thing in _single(scene, [kind for kind in kinds_present(scene) if not kind.colour]):
-        yield f"What color is the {noun(kind)}?", scene.things[thing].colour
+        yield f"What color is the {noun(kind)}?", scene.things[thing].colour, [thing]
 
 
 def _shape(scene: Scene, _: np.random.Generator) -> Asked:
     for kind, thing in _single(scene, [kind for kind in kinds_present(scene) if not kind.shape]):
-        yield f"What shape is the {noun(kind)}?", scene.things[thing].shape
+        yield f"What shape is the {noun(kind)}?", scene.things[thing].shape, [thing]
 
 
 def _chosen(
@@ -99,12 +110,13 @@ def _chosen(
         chosen = select(scene, query)
         if chosen is None or len(chosen) != 1:
             continue
-        thing = scene.things[min(chosen)]
+        number = min(chosen)
+        thing = scene.things[number]
         words = short(query, rng).removeprefix("the ")
         if kind.colour or (not kind.shape and rng.random() < 0.5):
-            yield f"What shape is the {words}?", thing.shape
+            yield f"What shape is the {words}?", thing.shape, [number]
         else:
-            yield f"What color is the {words}?", thing.colour
+            yield f"What color is the {words}?", thing.colour, [number]
 
 
 def _by_extreme(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -150,7 +162,7 @@ def _where(scene: Scene, _: np.random.Generator) -> Asked:
     for kind, thing in _single(scene, kinds_present(scene)):
         where = place(scene, thing)
         if where:
-            yield f"Where is the {noun(kind)}?", where
+            yield f"Where is the {noun(kind)}?", where, [thing]
 
 
 def _is_beside(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -163,7 +175,7 @@ def _is_beside(scene: Scene, rng: np.random.Generator) -> Asked:
         if select(scene, Query(kind, (Beside(side, anchor),))):
             true = bool(rng.random() < 0.5)
             asked = _WORDS[side if true else _OPPOSITE[side]]
-            yield f"Is the {noun(kind)} {asked} the {noun(anchor)}?", "Yes" if true else "No"
+            yield f"Is the {noun(kind)} {asked} the {noun(anchor)}?", "Yes" if true else "No", None
 
 
 def _is_larger(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -177,31 +189,31 @@ def _is_larger(scene: Scene, rng: np.random.Generator) -> Asked:
         if one != two and (min(ratios) > SIZE_RATIO or max(ratios) < 1 / SIZE_RATIO):
             asked = "larger" if rng.random() < 0.5 else "smaller"
             right = (min(ratios) > 1) == (asked == "larger")
-            yield f"Is the {noun(kind)} {asked} than the {noun(other)}?", "Yes" if right else "No"
+            yield f"Is the {noun(kind)} {asked} than the {noun(other)}?", "Yes" if right else "No", None
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Asked:
     present, absent = kinds_present(scene), kinds_absent(scene)
     none = [absent[k] for k in rng.permutation(len(absent))[:2].tolist()]
     for kind in [*present, *none]:
-        yield f"How many {noun(kind, plural=True)} are there?", str(len(members(scene, kind)))
-    yield "How many objects are there?", str(len(scene.things))
+        yield f"How many {noun(kind, plural=True)} are there?", str(len(members(scene, kind))), members(scene, kind)
+    yield "How many objects are there?", str(len(scene.things)), range(len(scene.things))
 
 
 def _absence(scene: Scene, rng: np.random.Generator) -> Asked:
     """As many "no" as "yes" for colors, for shapes, and for pairs of both, of which the absent ones are half there."""
     present = kinds_present(scene)
     pairs = [kind for kind in present if kind.colour and kind.shape]
-    yield from _is_there(pairs, kinds_absent(scene), rng)
+    yield from _is_there(scene, pairs, kinds_absent(scene), rng)
     for every in ([Kind(colour) for colour in COLOURS], [Kind(None, shape) for shape in SHAPES]):
-        yield from _is_there([k for k in every if k in present], [k for k in every if k not in present], rng)
+        yield from _is_there(scene, [k for k in every if k in present], [k for k in every if k not in present], rng)
 
 
-def _is_there(present: list[Kind], absent: list[Kind], rng: np.random.Generator) -> Asked:
+def _is_there(scene: Scene, present: list[Kind], absent: list[Kind], rng: np.random.Generator) -> Asked:
     count = min(len(present), len(absent), 3)
     for kinds, answer in ((present, "Yes"), (absent, "No")):
         for k in rng.permutation(len(kinds))[:count].tolist():
-            yield f"Is there {with_article(kinds[k])} in the picture?", answer
+            yield f"Is there {with_article(kinds[k])} in the picture?", answer, members(scene, kinds[k])
 
 
 def _description(scene: Scene, _: np.random.Generator) -> Asked:
@@ -209,7 +221,7 @@ def _description(scene: Scene, _: np.random.Generator) -> Asked:
         order = sorted(scene.things, key=lambda thing: thing.centre[axis])
         steps = np.diff([thing.centre[axis] for thing in order])
         if steps.min() >= NEIGHBOURS * extent:
-            yield f"What is in the picture {words}?", ", ".join(noun(Kind(t.colour, t.shape)) for t in order)
+            yield f"What is in the picture {words}?", ", ".join(noun(Kind(t.colour, t.shape)) for t in order), None
 
 
 def _reference(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -220,14 +232,26 @@ def _reference(scene: Scene, rng: np.random.Generator) -> Asked:
             if query is not None:
                 sided = any(isinstance(c, Part) and not (c.vertical and c.horizontal) for c in query.conditions)
                 phrase = (short if sided else speak)(query, rng)  # long sentences speak of no sides
-                yield _said(phrase, _portrait(scene, thing), rng)
+                yield *_said(phrase, _portrait(scene, thing), rng), [thing]
     for kind in kinds_present(scene):
         things = sorted(members(scene, kind), key=lambda thing: scene.things[thing].centre[0])
         if len(things) > 1:
-            yield _said(several(Query(kind), len(things), rng), " and ".join(_portrait(scene, t) for t in things), rng)
+            told = " and ".join(_portrait(scene, t) for t in things)
+            yield *_said(several(Query(kind), len(things), rng), told, rng), things
     absent = kinds_absent(scene)
     for number in rng.permutation(len(absent))[:2].tolist():
-        yield _said(short(Query(absent[number]), rng), "none", rng)
+        yield *_said(short(Query(absent[number]), rng), "none", rng), []
+
+
+def _group(scene: Scene, rng: np.random.Generator) -> Asked:
+    """What is meant by phrases for several things, and for things that are not where the words say."""
+    for say in (pair, all_beside, none_beside, pair, all_beside):
+        found = say(scene, rng)
+        if found:
+            phrase, meant = found
+            things = sorted(meant, key=lambda thing: scene.things[thing].centre[0])
+            told = " and ".join(_portrait(scene, thing) for thing in things) if things else "none"
+            yield *_said(phrase, told, rng), things
 
 
 def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
@@ -244,7 +268,7 @@ def _extent(scene: Scene, rng: np.random.Generator) -> Asked:
             query = describe(scene, thing, rng, _REFERRED, brief=bool(rng.random() < 0.5))
             if query is None or any(abs(edge - round(edge)) < _CLEAR for edge in (first, last)):
                 continue
-            yield f"Where is {short(query, rng)} {words}?", f"{int(first) + 1} to {int(last) + 1}"
+            yield f"Where is {short(query, rng)} {words}?", f"{int(first) + 1} to {int(last) + 1}", [thing]
 
 
 def _said(phrase: str, answer: str, rng: np.random.Generator) -> tuple[str, str]:
@@ -289,5 +313,6 @@ _ASKERS: dict[str, Callable[[Scene, np.random.Generator], Asked]] = {
     "description": _description,
     "reference": _reference,
     "extent": _extent,
+    "group": _group,
 }
 FORMS = tuple(_ASKERS)

@@ -42,11 +42,12 @@ class Losses(Part, frozen=True):
     words: Amount
     things: Amount
     places: Amount
+    boxes: Amount
 
 
 class Recipe(Part, frozen=True):
     """shape: of the network. vocabulary: tokens. images, questions: of a step, per image. ahead: questions per image of
-    two steps in three, where they stand before the picture. looking: first steps, in which nothing is asked, and the
+    one step in three, where they stand before the picture. looking: first steps, in which nothing is asked, and the
     tower learns what is seen at each patch, of twice as many images. begin: forms of questions that are asked from the
     start; the others join once these are answered right in a share of `ready`, on average. average: share that the
     average of the weights keeps at a step."""

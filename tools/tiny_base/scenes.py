@@ -39,8 +39,11 @@ class Pool:
     features: float16 [N, 4P, width], patches after the frozen projection. shapes, colours: int8 [N, 4P], what is seen there,
     and one more for the ground. rest: float16 [N, 4P, 4], of covered patches: columns and rows from there to the middle of the
     thing, the logarithm of its size in patches, whether that middle is here. merged_shapes, merged_colours: int8 [N, P].
+    quarters, covered: int8 and float16 [N, 4P, 4], of the quarters of patches, row by row, the color seen there, and how much
+    of each shows things.
     questions: int32 [M, 3], form, and numbers of question and answer in `texts`. first: int64 [N + 1], where each scene's
-    begin.
+    begin. boxes: float32 [M, K, 4], see `questions.Question`, and not a number beyond those that are there; told: bool [M],
+    whether a question has any, be it none.
     """
 
     features: NDArray[np.float16]
@@ -48,18 +51,22 @@ class Pool:
     colours: NDArray[np.int8]
     rest: NDArray[np.float16]
     quarters: NDArray[np.int8]
+    covered: NDArray[np.float16]
     merged_shapes: NDArray[np.int8]
     merged_colours: NDArray[np.int8]
     questions: NDArray[np.int32]
     first: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    told: NDArray[np.bool_]
     texts: list[str]
 
     def __len__(self) -> int:
         return len(self.features)
 
     def asked(self, scene: int) -> NDArray[np.int32]:
-        """The questions of a scene: [n, 3]."""
-        return self.questions[self.first[scene] : self.first[scene + 1]]
+        """The questions of a scene: [n, 4], as in `questions`, and the row there."""
+        rows = np.arange(self.first[scene], self.first[scene + 1], dtype=np.int32)
+        return np.column_stack([self.questions[rows], rows])
 
 
 def grid_of(scenes: Scenes) -> tuple[int, int]:
@@ -117,7 +124,19 @@ def _quarters(drawn: Drawn, grid: tuple[int, int]) -> NDArray[np.int8]:
     """See `Pool.quarters`: [rows, columns, 4] of a grid of patches."""
     rows, columns = grid
     _, colours = _names(drawn.scene, _seen(_shares(drawn.shown, (2 * rows, 2 * columns)), _QUARTER))
-    return colours.reshape(rows, 2, columns, 2).swapaxes(1, 2).reshape(rows, columns, 4)
+    return _in_patches(colours)
+
+
+def _covered(drawn: Drawn, grid: tuple[int, int]) -> NDArray[np.float16]:
+    """See `Pool.covered`: [rows, columns, 4] of a grid of patches."""
+    rows, columns = grid
+    return _in_patches(_shares(drawn.shown, (2 * rows, 2 * columns)).sum(0).astype(np.float16))
+
+
+def _in_patches(cells: NDArray[Any]) -> NDArray[Any]:
+    """Quarters of patches, [2 rows, 2 columns], as [rows, columns, 4]."""
+    rows, columns = cells.shape[0] // 2, cells.shape[1] // 2
+    return cells.reshape(rows, 2, columns, 2).swapaxes(1, 2).reshape(rows, columns, 4)
 
 
 def _rest(scene: Scene, seen: NDArray[np.int64]) -> NDArray[np.float16]:
@@ -151,6 +170,7 @@ def make_pool(
             "colours": _by_block(colours),
             "rest": _by_block(_rest(drawn.scene, fine)),
             "quarters": _by_block(_quarters(drawn, (rows, across))),
+            "covered": _by_block(_covered(drawn, (rows, across))),
             "merged_shapes": merged_shapes.reshape(-1),
             "merged_colours": merged_colours.reshape(-1),
         }
@@ -197,5 +217,10 @@ def _joined(parts: list[dict[str, NDArray[Any]]], questions: list[list[Question]
     table = np.array(list(rows()), np.int32)
     first = np.cumsum([0, *map(len, questions)])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    assert set(arrays) | {"questions", "first", "texts"} == {field.name for field in fields(Pool)}
-    return Pool(**arrays, questions=table, first=first, texts=list(numbers))
+    given = [one.boxes for asked in questions for one in asked]
+    told = np.array([boxes is not None for boxes in given])
+    boxes = np.full((len(given), max(len(one or ()) for one in given), 4), np.nan, np.float32)
+    for row, one in zip(boxes, given, strict=True):
+        row[: len(one or ())] = one or np.zeros((0, 4))
+    assert set(arrays) | {"questions", "first", "boxes", "told", "texts"} == {field.name for field in fields(Pool)}
+    return Pool(**arrays, questions=table, first=first, boxes=boxes, told=told, texts=list(numbers))

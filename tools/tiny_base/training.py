@@ -21,10 +21,10 @@ from torch.optim import AdamW
 
 from stamp_data.writing import part_of
 from stamp_schemas import StampError
-from tools.tiny_base.batches import Batches, CachedChat, right
+from tools.tiny_base.batches import Asked, Batches, CachedChat, right
 from tools.tiny_base.muon import Muon
 from tools.tiny_base.naming import Naming, spoken_words
-from tools.tiny_base.network import Projected, build_network, look
+from tools.tiny_base.network import Projected, Seen, build_network, look
 from tools.tiny_base.questions import FORMS
 from tools.tiny_base.recipe import Rates, Recipe
 from tools.tiny_base.scenes import Pool, grid_of
@@ -82,13 +82,25 @@ class Learner:
         return losses
 
     def _answer(self, batches: Batches, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        ahead = self.step % 3 > 0
+        ahead = self.step % 3 == 0
         questions = self.recipe.ahead if ahead else self.recipe.questions
         asked = batches.draw(rng, self.recipe.images, questions, self.weights(ahead=ahead), ahead=ahead)
         seen = look(self.network, asked.inputs, hidden=ahead)
         losses = self.naming(self.network, seen.features, seen.early, asked.labels, self.recipe.losses)
+        losses["boxes"] = self.recipe.losses.boxes * self.boxes(seen, asked)
         self._note(ahead, *right(seen.logits, asked))
         return {**losses, "answers": F.cross_entropy(seen.logits, asked.wanted)}
+
+    def boxes(self, seen: Seen, asked: Asked) -> torch.Tensor:
+        """The loss of the boxes of what is spoken of, see `naming`."""
+        rows = asked.told.nonzero()[:, 0]
+        boxes = asked.boxes[rows]
+        if asked.ahead:
+            return self.naming.distances(seen.late.unflatten(0, (len(asked.told), -1))[rows], boxes)
+        distances = self.naming.distances(seen.late.unflatten(0, (len(rows), -1)), boxes)
+        one = (~boxes[:, :, 0].isnan()).sum(1) == 1
+        begun = torch.searchsorted(asked.question, rows[one])
+        return distances + self.naming.boxes(seen.said[begun], boxes[one, 0])
 
     def weights(self, *, ahead: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
         """How often each form is asked, of a picture or ahead of it: [forms]."""

@@ -210,7 +210,7 @@ def test_a_question_is_asked_once_and_every_form_is_tested(pictures: list[Pictur
         assert len(texts) == len(set(texts))
     assert {question.form for picture in pictures for question in picture.questions} == set(FORMS)
     assert {kind_of(form) for form in FORMS} == {
-        "colour", "shape", "place", "size", "count", "relation", "absence", "description", "reference", "extent",
+        "colour", "shape", "place", "size", "count", "relation", "absence", "description", "reference", "extent", "group",
     }  # fmt: skip
 
 
@@ -228,3 +228,65 @@ def _span(plane: np.ndarray[Any, Any], down: bool) -> tuple[int, int]:
     along = plane.any(1 if down else 0).nonzero()[0]
     part = len(plane) / 6 if down else plane.shape[1] / 8
     return int(along[0] / part) + 1, int(along[-1] / part) + 1
+
+
+def _bounds(plane: np.ndarray[Any, Any]) -> list[float]:
+    """Left, top, right and bottom of what is shown, as fractions."""
+    rows, columns = plane.any(1).nonzero()[0], plane.any(0).nonzero()[0]
+    height, width = plane.shape
+    return [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height]
+
+
+def test_boxes_are_those_of_what_is_spoken_of(pictures: list[Picture]) -> None:
+    boxed = set()
+    for picture in pictures:
+        drawn = render(picture.scene, generator(77, Stream.PAINT, picture.number))
+        bounds = [_bounds(plane) for plane in drawn.shown]
+        for question in picture.questions:
+            if question.boxes is None:
+                continue
+            boxed.add(question.form)
+            things = [
+                [i for i, one in enumerate(bounds) if np.allclose(one, box, atol=3 / SIZE[1])] for box in question.boxes
+            ]
+            assert all(things), question
+            if question.form in ("colour", "shape"):
+                assert picture.one(question.text.partition(" is ")[2]) in things[0]
+            elif question.form in ("reference", "group"):
+                meant = question.answer.rpartition(": ")[2]
+                names = [] if meant == "none" else meant.split(" and ")
+                assert len(names) == len(things)
+                assert all(any(set(found) & set(picture.named(name)) for found in things) for name in names)
+            elif question.form == "count":
+                assert question.answer == str(len(things))
+            elif question.form == "absence":
+                assert question.answer == ("Yes" if things else "No")
+            elif question.form not in ("extent", "place/where"):
+                assert question.answer in {_attribute(picture, question, thing) for thing in things[0]}
+    assert boxed == set(FORMS) - {"size/than", "relation/is", "description"}
+
+
+def test_a_group_is_meant_whole(pictures: list[Picture]) -> None:
+    """Both of a pair, all on a side of another; or none."""
+    told = set()
+    for picture, question in _check(pictures, "group"):
+        said, meant = question.answer.removeprefix("Here is ").split(": ")
+        said = _OPENING.sub("", said)
+        found = 0 if meant == "none" else len(meant.split(" and "))
+        told.add(min(found, 2))
+        beside = re.search(r" (left of|right of|above|below) the ", said)
+        if found == 2 and said.count(" and ") == 1 and not beside:
+            names = [" ".join(picture.names[picture.one(name)]) for name in said.split(" and ")]
+            assert sorted(names) == sorted(name.partition(",")[0] for name in meant.split(" and "))
+        elif found:
+            assert beside and said.startswith(("all", "both", "every", "the "))
+            side = {"left of": "left", "right of": "right", "above": "top", "below": "bottom"}[beside[1]]
+            anchor = picture.one(said[beside.end() :])
+            meant_names = Counter(name.partition(",")[0] for name in meant.split(" and "))
+            there = Counter(
+                " ".join(picture.names[i])
+                for i in range(len(picture.names))
+                if i != anchor and picture.towards(side, i) > picture.towards(side, anchor)
+            )
+            assert not meant_names - there
+    assert told == {0, 2}

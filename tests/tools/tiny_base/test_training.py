@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,11 @@ from torch import Tensor
 
 from stamp_schemas import StampError
 from stamp_train.attention import make_plan
+from stamp_train.sequence.chat import ChatEncoder
+from stamp_train.sequence.document import grid_axes
+from stamp_train.sequence.examples import DialogueExample, ImageExample
+from stamp_train.sequence.layout import Layout
+from stamp_train.sequence.structure import visible
 from tools.tiny_base.batches import Asked, Batches, CachedChat, right
 from tools.tiny_base.muon import Muon, orthogonal
 from tools.tiny_base.network import Projected, around, look
@@ -22,6 +28,7 @@ from tools.tiny_base.recipe import Recipe
 from tools.tiny_base.scenes import COLOUR_NAMES, SHAPE_NAMES, Drawn, Pool, pixels_of
 from tools.tiny_base.scoring import by_kind, score, table
 from tools.tiny_base.training import CHECKPOINT, Learner, rate, read_checkpoint, train, write_checkpoint
+from tools.tiny_base.words import PLAIN
 
 
 def _batches(learner: Learner, pool: Pool) -> Batches:
@@ -150,6 +157,60 @@ def test_labels_name_the_thing_that_is_seen(recipe: Recipe, batches: Batches) ->
     assert seen > 5
 
 
+def test_quarters_of_patches_are_covered_in_part(recipe: Recipe, batches: Batches) -> None:
+    drawn = Drawn(recipe.scenes, recipe.scenes.train_seed, 5)
+    rows, columns = 4 * batches.grid[0], 4 * batches.grid[1]
+    covered = np.sum(drawn.shown, 0)
+    down, across = covered.shape[0] // rows, covered.shape[1] // columns
+    for row in range(rows):
+        for column in range(columns):
+            patch = 4 * (row // 4 * columns // 4 + column // 4) + 2 * (row // 2 % 2) + column // 2 % 2
+            cell = covered[row * down : (row + 1) * down, column * across : (column + 1) * across]
+            found = batches.pool.covered[5, patch, 2 * (row % 2) + column % 2]
+            assert found == pytest.approx(cell.mean(), abs=1e-3)
+
+
+def test_distances_to_the_edges_of_the_nearest_box(begun: Learner) -> None:
+    """From every token of the picture; all are far where nothing is meant."""
+    rows, columns = begun.grid
+    nothing = [float("nan")] * 4
+    given = [[[0.25, 0.0, 0.5, 0.3], [0.4, 0.7, 1.0, 0.9]], [[0.1, 0.2, 0.2, 0.4], nothing], [nothing, nothing]]
+    wanted = torch.full((3, rows * columns, 4), -1.0)
+    for question, boxes in enumerate(given[:2]):
+        for row in range(rows):
+            for column in range(columns):
+                x, y = column + 0.5, row + 0.5
+                edges = [
+                    (x - box[0] * columns, y - box[1] * rows, box[2] * columns - x, box[3] * rows - y)
+                    for box in boxes
+                    if box != nothing
+                ]
+                nearest = max(edges, key=min)
+                place = row * columns + column
+                wanted[question, place] = torch.tensor([min(max(edge, -2), 2) / 2 for edge in nearest])
+    naming = copy.deepcopy(begun.naming)
+    naming.edges = torch.nn.Identity()
+    assert float(naming.distances(wanted, torch.tensor(given))) == pytest.approx(0, abs=1e-12)
+    assert float(naming.distances(wanted + 0.5, torch.tensor(given))) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_boxes_are_learned_from_the_states_that_know_them(begun: Learner, batches: Batches, ahead: bool) -> None:
+    """Of the picture's tokens that have seen a question, and of what begins an answer."""
+    asked = batches.draw(np.random.default_rng(2), 3, 4, np.ones(len(FORMS)), ahead=ahead)
+    seen = look(begun.network, asked.inputs, hidden=ahead)
+    seen.late.retain_grad()
+    seen.said.retain_grad()
+    begun.boxes(seen, asked).backward()
+    moved = [states.grad is not None and bool(states.grad.any()) for states in (seen.late, seen.said)]
+    assert moved == [True, not ahead]
+    if not ahead:
+        begins = torch.cat([torch.tensor([True]), asked.question.diff() > 0])
+        one = (~asked.boxes[:, :, 0].isnan()).sum(1) == 1
+        known = begins & (one & asked.told)[asked.question]
+        assert seen.said.grad is not None and torch.equal(seen.said.grad.any(1), known)
+
+
 def test_an_answer_is_right_to_the_last_token(batches: Batches) -> None:
     asked = batches.draw(np.random.default_rng(1), 3, 4, np.ones(len(FORMS)))
     logits = torch.nn.functional.one_hot(asked.wanted, 1000).float()
@@ -158,6 +219,56 @@ def test_an_answer_is_right_to_the_last_token(batches: Batches) -> None:
     last = int((asked.question == 5).nonzero()[-1])
     logits[last, asked.wanted[last]] = -1
     assert right(logits, asked)[1].tolist() == [number != 5 for number in range(12)]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_questions_are_laid_out_as_in_any_training(batches: Batches, ahead: bool) -> None:
+    pool, scenes = batches.pool, np.arange(3)
+    chosen = [pool.asked(scene)[:4] for scene in scenes.tolist()]
+    found = batches.lay_out(scenes, chosen, ahead=ahead)
+    examples = [
+        ImageExample(
+            [DialogueExample("question", batches.dialogue(row, ahead)) for row in rows],
+            torch.from_numpy(pool.features[scene]).float(),
+            batches.grid_thw,
+        )
+        for scene, rows in zip(scenes.tolist(), chosen, strict=True)
+    ]
+    wanted = Layout(batches.chat, PLAIN.method())(examples)
+    assert torch.equal(found.wanted, wanted.targets.text_ids)
+    for name in ("input_ids", "position_ids", "feature_rows", "text_rows", "pixel_values", "image_grid_thw"):
+        assert torch.equal(getattr(found.inputs, name), getattr(wanted.inputs, name)), name
+    assert torch.equal(visible(found.inputs.structure, found.inputs.structure), visible(*[wanted.inputs.structure] * 2))
+
+
+def test_pictures_come_again_as_mask_tokens_do(batches: Batches) -> None:
+    """Behind what names the thing: they see what a mask token there sees, and have its positions."""
+    scenes = range(len(batches.pool))
+    scene, asked = next((n, row) for n in scenes for row in batches.pool.asked(n) if FORMS[row[0]] == "colour")
+    found = batches.lay_out([scene], [asked[None]], again=True).inputs
+    chat = ChatEncoder(batches.chat.tokenizer)
+    end = chat.control["<|im_end|>"]
+    ids = found.input_ids[0].tolist()
+    told = ids.index(end, ids.index(chat.image_id))  # the end of the question
+    (rows,) = (found.structure.block > 0).nonzero(as_tuple=True)
+    patches = batches.grid[0] * batches.grid[1]
+    assert len(rows) == patches and set(found.input_ids[0, rows].tolist()) == {chat.image_id}
+    assert torch.equal(found.feature_rows[rows], torch.arange(patches))
+    place = int(found.position_ids[0, 0, told])
+    assert torch.equal(found.position_ids[:, 0, rows], torch.from_numpy(place + 1 + grid_axes(batches.grid)))
+    seen = visible(found.structure[rows], found.structure)
+    wanted = torch.zeros(len(ids), dtype=torch.bool)
+    wanted[: told + 1] = True
+    wanted[rows] = True
+    assert torch.equal(seen, wanted.expand(patches, -1))
+
+
+def test_a_phrase_is_named_where_the_answer_has_said_it_again(batches: Batches) -> None:
+    (asked, *_) = (row for row in batches.pool.asked(1) if FORMS[row[0]] == "reference")
+    said = batches.chat.encode(batches.dialogue(asked, False))
+    at = batches.named(np.array(said.ids), np.array(said.answer))
+    told = batches.chat.tokenizer.decode(said.ids[: at + 1])
+    assert told.endswith(batches.pool.texts[asked[2]].partition(":")[0] + ":")
 
 
 def test_only_forms_with_a_weight_are_asked(begun: Learner, batches: Batches) -> None:
@@ -211,4 +322,6 @@ def test_the_network_looks_at_features_alone(begun: Learner, batches: Batches) -
     with torch.no_grad():
         seen = look(begun.network, asked.inputs)
     assert seen.logits.shape == (len(asked.wanted), 1000)
-    assert seen.early.shape == (2 * batches.grid[0] * batches.grid[1], 64)
+    again = int(asked.told.sum())
+    assert seen.early.shape == ((2 + again) * batches.grid[0] * batches.grid[1], 64)
+    assert seen.late.shape == (again * batches.grid[0] * batches.grid[1], 64)
