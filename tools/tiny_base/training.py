@@ -95,9 +95,10 @@ class Learner:
         """The loss of the boxes of what is spoken of, see `naming`."""
         rows = asked.told.nonzero()[:, 0]
         boxes = asked.boxes[rows]
+        pictures = seen.late.reshape(len(asked.told if asked.ahead else rows), -1, seen.late.shape[-1])
+        distances = self.naming.distances(pictures[rows] if asked.ahead else pictures, boxes)
         if asked.ahead:
-            return self.naming.distances(seen.late.unflatten(0, (len(asked.told), -1))[rows], boxes)
-        distances = self.naming.distances(seen.late.unflatten(0, (len(rows), -1)), boxes)
+            return distances
         one = (~boxes[:, :, 0].isnan()).sum(1) == 1
         begun = torch.searchsorted(asked.question, rows[one])
         return distances + self.naming.boxes(seen.said[begun], boxes[one, 0])
