@@ -30,9 +30,7 @@ from tools.tiny_base.recipe import Losses
 from tools.tiny_base.scenes import COLOUR_NAMES, SHAPE_NAMES
 
 _SHAPES, _COLOURS = len(SHAPE_NAMES) + 1, len(COLOUR_NAMES) + 1  # the last is the ground
-
-
-_FAR = 2.0  # parts of the grid
+_FAR = 2.0  # parts of the grid: no distance counts as more
 
 
 @dataclass
