@@ -91,7 +91,7 @@ class Naming(nn.Module):
         )
         named = named + F.binary_cross_entropy_with_logits(self.covered(states).float(), labels.covered)
         covered = labels.shapes < _SHAPES - 1
-        return named + F.mse_loss(rest[covered], labels.rest[covered])
+        return named + _squared(rest[covered], labels.rest[covered])
 
     def words(self, network: Any, merged: Tensor, labels: Labels) -> Tensor:
         """Cross-entropies of shape and color; the ground is no word."""
@@ -105,7 +105,7 @@ class Naming(nn.Module):
         """Squared errors where there is a thing."""
         found = self.thing(merged).float().unflatten(-1, (MERGE**2, 4)).flatten(0, 1)
         covered = labels.shapes < _SHAPES - 1
-        return F.mse_loss(found[covered], labels.rest[covered])
+        return _squared(found[covered], labels.rest[covered])
 
     def places(self, network: Any, early: Tensor) -> Tensor:
         """Squared error of row and column, from -1 to 1, and cross-entropies of their words; the middle third is no word."""
@@ -114,7 +114,7 @@ class Naming(nn.Module):
             [2 * (at + 0.5) / size - 1 for at, size in zip((rows, columns), self.grid, strict=True)], -1
         )
         wanted = wanted.repeat(len(early) // len(wanted), 1)
-        found = F.mse_loss(self.place(early).float(), wanted)
+        found = _squared(self.place(early).float(), wanted)
         thirds = torch.where(wanted < -1 / 3, 0, torch.where(wanted > 1 / 3, 1, 2))
         for words in self.spoken:
             for ids, third in zip((words.rows, words.columns), thirds.unbind(-1), strict=True):
@@ -123,7 +123,7 @@ class Naming(nn.Module):
 
     def boxes(self, begun: Tensor, boxes: Tensor) -> Tensor:
         """Squared error of boxes [K, 4], by the states [K, H] that begin the answers."""
-        return F.mse_loss(self.box(begun).float(), boxes)
+        return _squared(self.box(begun).float(), boxes)
 
     def distances(self, pictures: Tensor, boxes: Tensor) -> Tensor:
         """Squared error of the distances from every token of the pictures, [Q, P, H], to the edges of the nearest of boxes
@@ -134,7 +134,12 @@ class Naming(nn.Module):
         edges = torch.stack([columns - left, rows - top, right - columns, bottom - rows], -1)  # [Q, P, K, 4]
         nearest = edges.amin(-1).nan_to_num(-torch.inf).argmax(-1)[..., None, None].expand(-1, -1, 1, 4)
         wanted = edges.gather(2, nearest)[:, :, 0].nan_to_num(-_FAR).clamp(-_FAR, _FAR)
-        return F.mse_loss(self.edges(pictures).float(), wanted / _FAR)
+        return _squared(self.edges(pictures).float(), wanted / _FAR)
+
+
+def _squared(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error, none where nothing is asked for: the mean of nothing would be no number."""
+    return F.mse_loss(found, wanted, reduction="sum") / max(wanted.numel(), 1)
 
 
 def _likeness(network: Any, states: Tensor, ids: list[int], wanted: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Learner:
         """The loss of the boxes of what is spoken of, see `naming`."""
         rows = asked.told.nonzero()[:, 0]
         boxes = asked.boxes[rows]
-        pictures = seen.late.reshape(len(asked.told if asked.ahead else rows), -1, seen.late.shape[-1])
+        pictures = seen.late.reshape(-1, prod(self.grid), seen.late.shape[-1])
         distances = self.naming.distances(pictures[rows] if asked.ahead else pictures, boxes)
         if asked.ahead:
             return distances

@@ -325,3 +325,10 @@ def test_the_network_looks_at_features_alone(begun: Learner, batches: Batches) -
     again = int(asked.told.sum())
     assert seen.early.shape == ((2 + again) * batches.grid[0] * batches.grid[1], 64)
     assert seen.late.shape == (again * batches.grid[0] * batches.grid[1], 64)
+
+
+def test_a_step_that_speaks_of_no_single_thing_loses_nothing_by_boxes(begun: Learner, pool: Pool) -> None:
+    """The mean over nothing is no number, and would make every weight none."""
+    rows = [[row for row in pool.asked(scene) if not pool.told[row[3]]][:4] for scene in range(4)]
+    asked = _batches(begun, pool).lay_out(np.arange(4), [np.stack(one) for one in rows])
+    assert begun.boxes(look(begun.network, asked.inputs), asked) == 0
