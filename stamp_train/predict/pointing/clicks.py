@@ -16,7 +16,7 @@ from torch import Tensor
 from stamp_schemas import StampError
 from stamp_schemas.errors import first_line
 from stamp_train.predict.pointing.embeddings import Embeddings
-from stamp_train.predict.pointing.network import Network
+from stamp_train.predict.refine.network import Sam
 
 IN_MEMORY = 8  # pictures whose embeddings are kept there: 2 MB each of SAM's, 8 MB of SAM 2's
 NAMED = 8  # pictures whose digests are kept
@@ -30,8 +30,8 @@ class SamClicks:
     precision, also those that are used at once, so that masks do not depend on where an embedding comes from.
     """
 
-    def __init__(self, network: Network, kept: Embeddings | None = None) -> None:
-        self._network, self._kept = network, kept
+    def __init__(self, network: Sam, kept: Embeddings | None = None) -> None:
+        self._network, self._kept, self._model = network, kept, network.digest[:32]
         self._memory: OrderedDict[str, list[Tensor]] = OrderedDict()
         self._named: list[tuple[weakref.ref[Pixels], str]] = []
         self._looking, self._noting = Lock(), Lock()
@@ -52,14 +52,12 @@ class SamClicks:
         corners = frame.scaled(np.sort(np.array(box, np.float64), axis=0)).reshape(1, 4) if len(box) else None
         looked = [one.float() for one in self._embedded(pixels)]
         try:
-            low, iou = self._network.ask(
-                looked,
-                torch.from_numpy(points).float(),
-                labels,
-                None if corners is None else torch.from_numpy(corners).float(),
+            boxes = None if corners is None else torch.from_numpy(corners).float()
+            low, iou = self._network.predict(
+                looked, None, torch.from_numpy(points).float(), labels, boxes, multimask=True
             )
-            order = iou.argsort(descending=True)
-            return [(frame.restored(low[number][None])[0] > 0).numpy() for number in order]
+            order = iou[0].argsort(descending=True)
+            return [(frame.restored(low[:, number])[0] > 0).numpy() for number in order]
         except RuntimeError as fault:
             raise _failure(fault) from fault
 
@@ -68,7 +66,7 @@ class SamClicks:
         self._embedded(pixels)
 
     def _embedded(self, pixels: Pixels) -> list[Tensor]:
-        name = f"{self._digest(pixels)}-{self._network.digest[:32]}"
+        name = f"{self._digest(pixels)}-{self._model}"
         found = self._remembered(name)
         if found is None:
             with self._looking:
@@ -83,10 +81,10 @@ class SamClicks:
             return found
         height, width, _ = pixels.shape
         try:
-            fresh = self._network.look(self._network.frame(height, width).pixels(pixels))
+            seen = self._network.embed(self._network.frame(height, width).pixels(pixels))
+            fresh = [one.half().cpu() for one in seen]
         except RuntimeError as fault:
             raise _failure(fault) from fault
-        fresh = [one.half() for one in fresh]
         if self._kept:
             self._kept.put(name, fresh)
         return fresh

@@ -9,10 +9,9 @@ import torch
 from stamp_schemas import UsageFault
 from stamp_train.predict.pointing.clicks import SamClicks
 from stamp_train.predict.pointing.embeddings import Embeddings
-from stamp_train.predict.pointing.network import FirstSam, Network
 from stamp_train.predict.pointing.second import KINDS, open_second
 from stamp_train.predict.refine.faults import RefinerFault
-from stamp_train.predict.refine.network import open_sam, settings_of
+from stamp_train.predict.refine.network import Sam, open_sam, settings_of
 
 HOW_TO_GET_WEIGHTS = (
     "name the folder of a SAM or SAM 2, as of `hf download facebook/sam2.1-hiera-small --local-dir DIR` or"
@@ -35,11 +34,11 @@ def open_clicks(spec: str, device: torch.device, kept: Embeddings | None = None)
         raise UsageFault(f"--assist {spec}: {fault.message}", HOW_TO_GET_WEIGHTS) from None
 
 
-def _network(path: str, device: torch.device) -> Network:
+def _network(path: str, device: torch.device) -> Sam:
     if not Path(path).is_file():
         config = settings_of(path)
         if config.model_type in KINDS:
             return open_second(path, config, device)
         if config.model_type != "sam":
             raise RefinerFault(f"holds a model of type {config.model_type!r}, not SAM or SAM 2")
-    return FirstSam(open_sam(path, device))
+    return open_sam(path, device)

@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
+from blake3 import blake3
 from safetensors import SafetensorError
 from torch import Tensor
 
 from stamp_train.predict.refine.faults import HOW_TO_GET_WEIGHTS, RefinerFault, on_one_line
+from stamp_train.predict.refine.frame import Frame
 from stamp_train.predict.refine.official import read_official, sam_settings, to_transformers
 from stamp_train.sequence.environment import hide_broken_torchvision
 
 hide_broken_torchvision()
 from transformers import AutoConfig, SamConfig, SamModel  # noqa: E402 - only once torchvision cannot break it
 
+_ELSEWHERE = ("_name_or_path", "architectures", "dtype")  # of a configuration: says nothing of what a model sees
+
 
 class Sam:
-    """SAM's two halves as the refiner uses them, over a `SamModel` in evaluation mode. image_size: pixels of the square input;
-    prior_side: cells of the square of mask prompts and of its answers. model: that it is over."""
+    """A SAM over transformers' model in evaluation mode: a picture is looked at once, and asked about as often as one likes.
+
+    image_size: pixels of the square input; prior_side: cells of the square of mask prompts and of its answers. shapes: of what
+    `embed` gives.
+    """
 
     def __init__(self, model: Any) -> None:
-        self.model = model
-        self.image_size: int = model.config.vision_config.image_size
-        self.prior_side: int = 4 * model.config.prompt_encoder_config.image_embedding_size
+        self.model, config = model, model.config
+        side = config.prompt_encoder_config.image_embedding_size
+        self.image_size: int = config.vision_config.image_size
+        self.prior_side: int = 4 * side
+        self.shapes: tuple[tuple[int, ...], ...] = ((1, config.vision_config.output_channels, side, side),)
+
+    @property
+    def digest(self) -> str:
+        """BLAKE3, hex, of the model's weights, of the settings of its vision tower, and of the library's version: of all that
+        decides what it sees in a picture. Neither the place that it was read from nor its device are in it.
+        """
+        digest = blake3(msgspec.json.encode(_plain(self.model.config.vision_config.to_dict()), order="sorted"))
+        for name, weight in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def frame(self, height: int, width: int) -> Frame:
+        """Where a picture of that size lies in the square."""
+        return Frame(height, width, self.image_size, self.prior_side)
 
     @torch.inference_mode()
-    def embed(self, pixels: Tensor) -> Tensor:
-        """The embedding, float [1, C, h, w] on the network's device, of what `Frame.pixels` makes of a picture."""
-        embedding: Tensor = self.model.get_image_embeddings(pixels.to(self.model.device))
-        return embedding
+    def embed(self, pixels: Tensor) -> list[Tensor]:
+        """Embeddings, float [1, C, h, w] on the network's device, of what `Frame.pixels` makes of a picture: SAM has one."""
+        found = self.model.get_image_embeddings(pixels.to(self.model.device))
+        return [found] if isinstance(found, Tensor) else list(found)
 
     @torch.inference_mode()
     def predict(
         self,
-        embedding: Tensor,
+        embeddings: Sequence[Tensor],
         priors: Tensor | None,
         points: Tensor,
         labels: Tensor,
@@ -52,8 +78,9 @@ class Sam:
         device = self.model.device
         # Prompts go along the batch dimension: transformers would add the mask prompts of one image's prompts all to one
         # embedding if they were given along that of its points.
+        each = [one.to(device).expand(len(points), -1, -1, -1) for one in embeddings]
         output = self.model(
-            image_embeddings=embedding.expand(len(points), -1, -1, -1),
+            image_embeddings=each if len(self.shapes) > 1 else each[0],
             input_points=points[:, None].to(device) if points.shape[1] else None,
             input_labels=labels[:, None].to(device) if points.shape[1] else None,
             input_boxes=None if boxes is None else boxes[:, None].to(device),
@@ -61,6 +88,14 @@ class Sam:
             multimask_output=multimask,
         )
         return output.pred_masks[:, 0].float().cpu(), output.iou_scores[:, 0].float().cpu()
+
+
+def _plain(settings: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        str(key): _plain(value) if isinstance(value, Mapping) else value
+        for key, value in settings.items()
+        if key not in _ELSEWHERE
+    }
 
 
 def open_sam(path: str, device: torch.device) -> Sam:

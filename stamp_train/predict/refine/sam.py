@@ -30,7 +30,7 @@ class SamRefiner:
     def __init__(self, network: Sam, preset: Preset, seed: int = 0, name: str = "sam") -> None:
         self.name = name
         self._network, self._preset, self._seed = network, preset, seed
-        self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
+        self._embeddings: OrderedDict[str, list[Tensor]] = OrderedDict()
 
     def refine_all(
         self, image: NDArray[np.uint8], logits: Sequence[NDArray[np.float32]], masks: Sequence[Mask]
@@ -38,7 +38,7 @@ class SamRefiner:
         """See `stamp_train.predict.refine.Refiner`."""
         _check(image, masks)
         height, width, _ = image.shape
-        frame = Frame(height, width, self._network.image_size, self._network.prior_side)
+        frame = self._network.frame(height, width)
         digest = blake3(np.ascontiguousarray(image).data).hexdigest()
         seed = int(blake3(f"{self._seed} {digest}".encode()).hexdigest()[:15], 16)
         refined = [mask.copy() for mask in masks]
@@ -59,7 +59,7 @@ class SamRefiner:
         """Drop the kept embeddings."""
         self._embeddings.clear()
 
-    def _embed(self, digest: str, frame: Frame, image: NDArray[np.uint8]) -> Tensor:
+    def _embed(self, digest: str, frame: Frame, image: NDArray[np.uint8]) -> list[Tensor]:
         key = f"{digest} {frame.height}"  # the same bytes may be a picture of another shape
         if key not in self._embeddings:
             self._embeddings[key] = self._network.embed(frame.pixels(image))
@@ -68,7 +68,7 @@ class SamRefiner:
             self._embeddings.popitem(last=False)
         return self._embeddings[key]
 
-    def _ask(self, embedding: Tensor, frame: Frame, prompts: Sequence[Prompt]) -> Tensor:
+    def _ask(self, embeddings: Sequence[Tensor], frame: Frame, prompts: Sequence[Prompt]) -> Tensor:
         """SAM's answers to prompts that have as many points: logits, float32 [B, prior_side, prior_side]."""
         asked = torch.stack([prompt.prior for prompt in prompts])
         points = torch.from_numpy(np.stack([prompt.points for prompt in prompts])).float()
@@ -78,7 +78,7 @@ class SamRefiner:
         priors = asked
         for number in range(self._preset.rounds):
             multimask = self._preset.multimask and number == 0
-            low, iou = self._network.predict(embedding, priors, points, labels, boxes, multimask)
+            low, iou = self._network.predict(embeddings, priors, points, labels, boxes, multimask)
             if not torch.isfinite(low).all():
                 raise RefinerFault("SAM answered with numbers that are not finite")
             priors = _best(low, iou, asked, frame)

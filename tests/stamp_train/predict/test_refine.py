@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stamp_train.predict.refine import PRESETS, Preset, Refiner, load_refiner
 from stamp_train.predict.refine.faults import RefinerFault
+from stamp_train.predict.refine.frame import Frame
 from stamp_train.predict.refine.sam import SamRefiner
 
 from .tiny_sam import coarse, official_file, official_state, picture, tiny_sam
@@ -26,16 +27,17 @@ STAMP = PRESETS["stamp"]
 class Scripted:
     """A network that answers what it is told to, and keeps what it was asked."""
 
-    image_size, prior_side = 64, 16
-
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[Any, ...]] = []
         self.embedded = 0
 
-    def embed(self, pixels: Tensor) -> Tensor:
+    def frame(self, height: int, width: int) -> Frame:
+        return Frame(height, width, 64, 16)
+
+    def embed(self, pixels: Tensor) -> list[Tensor]:
         self.embedded += 1
-        return pixels[:, :1, :4, :4]
+        return [pixels[:, :1, :4, :4]]
 
     def predict(self, *asked: Any) -> tuple[Tensor, Tensor]:
         self.asked.append(asked)

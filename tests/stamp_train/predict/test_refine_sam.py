@@ -172,8 +172,8 @@ def test_answers_are_those_of_the_package(package: ModuleType, pth: Path, boxes:
         embedding = theirs.image_encoder(pixels)
         sparse, dense = theirs.prompt_encoder(points=(points, labels), boxes=corners, masks=priors[:, None])
         expected = theirs.mask_decoder(embedding, theirs.prompt_encoder.get_dense_pe(), sparse, dense, multimask)
-    torch.testing.assert_close(ours.embed(pixels), embedding, atol=1e-5, rtol=1e-5)
-    found = ours.predict(embedding, priors, points, labels, corners, multimask)
+    torch.testing.assert_close(ours.embed(pixels)[0], embedding, atol=1e-5, rtol=1e-5)
+    found = ours.predict([embedding], priors, points, labels, corners, multimask)
     for mine, other in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
 

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from stamp_schemas import StampError, UsageFault
 from stamp_train.predict.pointing import SamClicks, open_clicks
 from stamp_train.predict.pointing.embeddings import Embeddings
-from stamp_train.predict.pointing.network import FirstSam, Network
 from stamp_train.predict.pointing.second import SecondSam
 from stamp_train.predict.refine.frame import Frame
 from stamp_train.predict.refine.network import Sam
@@ -26,8 +25,8 @@ INSIDE, OUTSIDE, BOX = [(30.0, 20.0), (40.0, 25.0)], [(80.0, 50.0)], [(50.0, 40.
 SAME = 0.995  # of the pixels: embeddings are kept in half precision
 
 
-def first(seed: int = 0) -> FirstSam:
-    return FirstSam(Sam(tiny_sam(seed)))
+def first(seed: int = 0) -> Sam:
+    return Sam(tiny_sam(seed))
 
 
 def second(seed: int = 0) -> SecondSam:
@@ -86,8 +85,8 @@ def test_sam_2_gives_three_masks_the_best_first(box: list[tuple[float, float]]) 
 @KINDS
 def test_boxes_and_what_is_seen_once(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network, pixels, looked = kind(), picture(60, 90), []
-    look = network.look
-    monkeypatch.setattr(network, "look", lambda given: (looked.append(1), look(given))[1])
+    embed = network.embed
+    monkeypatch.setattr(network, "embed", lambda given: (looked.append(1), embed(given))[1])
     clicks = SamClicks(network)
     clicks.prepare(pixels)
     boxed, again = clicks(pixels, [], [], BOX), clicks(pixels, [], [], BOX[::-1])
@@ -106,7 +105,7 @@ def test_what_was_seen_survives_a_restart_and_gives_the_same_masks(
     pixels, kept = picture(60, 90), Embeddings(tmp_path / "seen")
     fresh = SamClicks(kind(), kept)(pixels, INSIDE, OUTSIDE, [])
     network = kind()
-    monkeypatch.setattr(network, "look", lambda _: pytest.fail("it looked again"))
+    monkeypatch.setattr(network, "embed", lambda _: pytest.fail("it looked again"))
     again = SamClicks(network, Embeddings(tmp_path / "seen"))(pixels, INSIDE, OUTSIDE, [])
     assert all(np.array_equal(one, other) for one, other in zip(fresh, again, strict=True))
     assert len(list((tmp_path / "seen").iterdir())) == 1
@@ -127,12 +126,12 @@ def test_one_digest_for_the_same_weights_wherever_they_lie(tmp_path: Path) -> No
 
 
 def test_a_device_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    network: Network = first()
+    network = first()
 
     def fail(_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 7 GiB")
 
-    monkeypatch.setattr(network, "look", fail)
+    monkeypatch.setattr(network, "embed", fail)
     with pytest.raises(StampError, match=r"^SAM failed: CUDA out of memory\.") as caught:
         SamClicks(network)(picture(20, 30), INSIDE, [], [])
     assert "--device cpu" in caught.value.hint

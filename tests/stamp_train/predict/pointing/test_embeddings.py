@@ -13,7 +13,6 @@ from torch import Tensor
 
 from stamp_train.predict.pointing import SamClicks
 from stamp_train.predict.pointing.embeddings import Embeddings
-from stamp_train.predict.pointing.network import FirstSam
 from stamp_train.predict.refine.network import Sam
 
 from ..tiny_sam import picture, tiny_sam
@@ -94,7 +93,7 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written_sam_works_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("no folder")
-    clicks = SamClicks(FirstSam(Sam(tiny_sam())), Embeddings(tmp_path / "file"))
+    clicks = SamClicks(Sam(tiny_sam()), Embeddings(tmp_path / "file"))
     for seed in (0, 1):
         assert len(clicks(picture(20, 30, seed), [(3.0, 4.0)], [], [])) == 3
     assert caplog.text.count("what SAM sees is not kept") == 1
