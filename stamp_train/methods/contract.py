@@ -201,9 +201,11 @@ class Method(ABC):
         """Hears each answer; None: a mask is the token `<|seg|>`."""
         return None
 
-    @abstractmethod
     def ideal(self, label: Label) -> Tensor:
-        """The logit picture of a model that has learned the label without a fault."""
+        """The logit picture of a model that has learned the label without a fault; here of coverage, as probabilities."""
+        from stamp_train.methods.patches import coverage_logits
+
+        return coverage_logits(label)
 
     # Training
     @abstractmethod

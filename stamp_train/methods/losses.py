@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stamp_schemas.record import IGNORE
 from stamp_train.sequence.inputs import Targets
 
 Losses = dict[str, tuple[Tensor, float]]  # of one sequence: (weighted sum, a float32 scalar; its own count)
@@ -47,3 +48,9 @@ def text_loss(logits: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
 def text_count(targets: Targets) -> float:
     """Weight of the supervised tokens."""
     return float(targets.text_weights.sum())
+
+
+def scored_masks(targets: Targets) -> float:
+    """How many masks have a label that counts."""
+    scored = (targets.labels != IGNORE).any(1)
+    return float((torch.bincount(targets.mask_of[scored], minlength=targets.masks) > 0).sum())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stamp_schemas.record import FULL, IGNORE
-from stamp_train.sequence.inputs import Targets
+from stamp_train.methods.contract import Method
+from stamp_train.methods.losses import Counts, Losses, scored_masks, text_count, text_loss
+from stamp_train.sequence.inputs import Outputs, Targets
 
 _SCALE, _EPSILON = 1000.0, 1e-6  # Dice's sums are made small, and only that little is added to them
 
@@ -36,7 +40,27 @@ def mask_losses(logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
     return sums(entropy) / cells.clamp(min=1), dice * (cells > 0)
 
 
-def scored_masks(targets: Targets) -> float:
-    """How many masks have a cell that counts."""
-    scored = targets.labels[:, 0] != IGNORE
-    return float((torch.bincount(targets.mask_of[scored], minlength=targets.masks) > 0).sum())
+class CellMethod(Method):
+    """A method that learns its masks' cells so; its settings hold `bce` and `dice`, the weights of the losses."""
+
+    settings: Any
+
+    def counts(self, targets: Targets) -> Counts:
+        """Weight of the supervised tokens, and masks with a cell that counts."""
+        masks = scored_masks(targets)
+        return {"text": text_count(targets), "bce": masks, "dice": masks}
+
+    def logits(self, outputs: Outputs, targets: Targets) -> list[Tensor]:  # noqa: ARG002 - of no use to most
+        """Logits of the targets' cells; each of them is learned in full."""
+        return [outputs.read["masks"]]
+
+    def losses(self, outputs: Outputs, targets: Targets) -> Losses:
+        """Text, and both losses of the masks, weighted."""
+        text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
+        sums = {"text": text, "bce": text.new_zeros(()), "dice": text.new_zeros(())}
+        for logits in self.logits(outputs, targets):
+            bce, dice = mask_losses(logits, targets)
+            sums["bce"] = sums["bce"] + self.settings.bce * bce.sum()
+            sums["dice"] = sums["dice"] + self.settings.dice * dice.sum()
+        counts = self.counts(targets)
+        return {name: (part, counts[name]) for name, part in sums.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,12 @@ def patches_to_grid(logits: Tensor, grid: Grid) -> Tensor:
     height, width = grid
     side = int(logits.shape[-1] ** 0.5)
     return logits.reshape(height, width, side, side).transpose(1, 2).reshape(height * side, width * side)
+
+
+def as_pictures(logits: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Logits of all masks' cells, one mask after another and row by row, as a picture of its size for each."""
+    parts = torch.split(logits, [height * width for height, width in sizes])
+    return [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]
 
 
 def grid_to_patches(picture: Tensor, side: int) -> Tensor:

@@ -11,20 +11,19 @@ from torch import Tensor, nn
 from stamp_data.grid import rle_coverage
 from stamp_schemas import Grid as Shape
 from stamp_schemas import Record
-from stamp_train.methods.contract import Drawing, Label, Method
+from stamp_train.methods.contract import Drawing, Label
 from stamp_train.methods.embedding.dot import SIDE, DotHead
 from stamp_train.methods.embedding.sam import SamHead, cells, drawn
 from stamp_train.methods.embedding.settings import EmbeddingSettings
-from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
-from stamp_train.methods.mask_losses import mask_losses, scored_masks
-from stamp_train.methods.patches import coverage_logits
+from stamp_train.methods.mask_losses import CellMethod
+from stamp_train.methods.patches import as_pictures
 from stamp_train.methods.readout import Readout
 from stamp_train.sequence.document import Grid, Seg
-from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
+from stamp_train.sequence.inputs import MaskPlace
 from stamp_train.sequence.token_sequence import TokenSequence
 
 
-class Embedding(Method):
+class Embedding(CellMethod):
     """See the module's text."""
 
     settings: EmbeddingSettings
@@ -64,9 +63,7 @@ class Embedding(Method):
 
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
         """Of the size that `size` says."""
-        sizes = [self.size(mask.grid) for mask in masks]
-        parts = torch.split(found["masks"], [height * width for height, width in sizes])
-        return [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]
+        return as_pictures(found["masks"], [self.size(mask.grid) for mask in masks])
 
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
         """From states that are there: no pass at all."""
@@ -74,23 +71,6 @@ class Embedding(Method):
         masks = [MaskPlace(seg, 1) for seg in segs]
         found = batch.read_out(masks, torch.stack([state for state in states if state is not None]))
         return self.pictures({"masks": found["masks"].float().cpu()}, masks)
-
-    def ideal(self, label: Label) -> Tensor:
-        """Coverage as probabilities."""
-        return coverage_logits(label)
-
-    def counts(self, targets: Targets) -> Counts:
-        """Weight of the supervised tokens, and masks with a cell that counts."""
-        masks = scored_masks(targets)
-        return {"text": text_count(targets), "bce": masks, "dice": masks}
-
-    def losses(self, outputs: Outputs, targets: Targets) -> Losses:
-        """Text, and both losses of the masks, weighted."""
-        text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
-        bce, dice = mask_losses(outputs.read["masks"], targets)
-        sums = {"text": text, "bce": self.settings.bce * bce.sum(), "dice": self.settings.dice * dice.sum()}
-        counts = self.counts(targets)
-        return {name: (part, counts[name]) for name, part in sums.items()}
 
     def begin_readout(self, readout: Readout, records: Callable[[], Iterable[Record]]) -> None:  # noqa: ARG002 - of no use here
         """With SAM's weights."""

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stamp_schemas import Record
-from stamp_train.methods.contract import Drawing, Label, Method
-from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
-from stamp_train.methods.mask_losses import mask_losses, scored_masks
-from stamp_train.methods.patches import coverage, coverage_logits
+from stamp_train.methods.contract import Drawing, Label
+from stamp_train.methods.mask_losses import CellMethod
+from stamp_train.methods.patches import as_pictures, coverage
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.self1e.readout import SIDE, Self1eHead
 from stamp_train.methods.self1e.settings import Self1eSettings
@@ -25,7 +24,7 @@ from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
 from stamp_train.sequence.token_sequence import TokenSequence
 
 
-class Self1e(Method):
+class Self1e(CellMethod):
     """See the module's text."""
 
     settings: Self1eSettings
@@ -73,7 +72,7 @@ class Self1e(Method):
 
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:
         """[4h, 4w] of each mask."""
-        return _pictures(found["masks"], masks, SIDE)
+        return as_pictures(found["masks"], _sizes(masks, SIDE))
 
     def draw(self, batch: Drawing, segs: Sequence[Seg]) -> list[Tensor]:
         """All in one pass: of copies over the cache, or of dialogues once more; or in none, from states that are there."""
@@ -110,34 +109,19 @@ class Self1e(Method):
         inputs, states = batch.run_alone(sequence)
         return sequence.masks, states[inputs.mask_rows]
 
-    def ideal(self, label: Label) -> Tensor:
-        """Coverage as probabilities."""
-        return coverage_logits(label)
-
-    def counts(self, targets: Targets) -> Counts:
-        """Weight of the supervised tokens, and masks with a cell that counts."""
-        masks = scored_masks(targets)
-        return {"text": text_count(targets), "bce": masks, "dice": masks}
-
-    def losses(self, outputs: Outputs, targets: Targets) -> Losses:
-        """Text, and both losses of the masks, weighted: at the full and at half the resolution, each in full."""
-        text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
-        sums = {"text": text, "bce": text.new_zeros(()), "dice": text.new_zeros(())}
+    def logits(self, outputs: Outputs, targets: Targets) -> list[Tensor]:
+        """At the full and at half the resolution."""
+        found = []
         for name, side in (("masks", SIDE), ("low", SIDE // 2)):
-            pictures = _pictures(outputs.read[name].float(), outputs.masks, side)
+            read = outputs.read[name].float()
+            pictures = as_pictures(read, _sizes(outputs.masks, side))
             sized = [_resized(one, size) for one, size in zip(pictures, targets.sizes, strict=True)]
-            bce, dice = mask_losses(torch.cat([*sized, outputs.read[name][:0].float()]), targets)
-            sums["bce"] = sums["bce"] + self.settings.bce * bce.sum()
-            sums["dice"] = sums["dice"] + self.settings.dice * dice.sum()
-        counts = self.counts(targets)
-        return {name: (part, counts[name]) for name, part in sums.items()}
+            found.append(torch.cat([*sized, read[:0]]))
+        return found
 
 
-def _pictures(logits: Tensor, masks: Sequence[MaskPlace], side: int) -> list[Tensor]:
-    """Logits of all masks' cells as a picture for each."""
-    sizes = [(side * mask.grid[0], side * mask.grid[1]) for mask in masks]
-    parts = torch.split(logits, [height * width for height, width in sizes])
-    return [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]
+def _sizes(masks: Sequence[MaskPlace], side: int) -> list[tuple[int, int]]:
+    return [(side * mask.grid[0], side * mask.grid[1]) for mask in masks]
 
 
 def _resized(picture: Tensor, size: tuple[int, ...]) -> Tensor:

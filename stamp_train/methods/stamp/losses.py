@@ -76,12 +76,3 @@ def mask_losses(logits: Tensor, targets: Targets, settings: LossSettings) -> Ten
     dice = 1 - overlap / (per_mask(probabilities) + per_mask(labels) + settings.dice_smooth)
     losses = settings.bce * per_mask(bce) / patches.clamp(min=1) + settings.dice * dice
     return losses * (patches > 0)
-
-
-def scored_masks(targets: Targets) -> float:
-    """How many masks have a patch that counts."""
-    scored = (targets.labels != IGNORE).any(1).long()
-    found = (
-        torch.zeros(targets.masks, dtype=torch.int64, device=scored.device).index_add(0, targets.mask_of, scored) > 0
-    )
-    return float(found.sum())

@@ -11,11 +11,11 @@ from torch import Tensor
 from stamp_schemas import Record, UsageFault
 from stamp_schemas.record import IGNORE
 from stamp_train.methods.contract import Drawing, Label, Method
-from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
-from stamp_train.methods.patches import check_coverage, coverage, coverage_logits, patches_to_grid, sampled_labels
+from stamp_train.methods.losses import Counts, Losses, scored_masks, text_count, text_loss
+from stamp_train.methods.patches import check_coverage, coverage, patches_to_grid, sampled_labels
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.stamp.heads import HEADS
-from stamp_train.methods.stamp.losses import LOSSES, mask_losses, scored_masks
+from stamp_train.methods.stamp.losses import LOSSES, mask_losses
 from stamp_train.methods.stamp.settings import MASK, StampSettings
 from stamp_train.sequence.document import Grid, Seg, TokenSpan, grid_axes
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
@@ -91,10 +91,6 @@ class Stamp(Method):
         inputs, states = batch.run_over_cache(sequence)
         found = batch.read_out(sequence.masks, states, inputs.feature_rows)
         return self.pictures({"mask": found["mask"].float().cpu()}, sequence.masks)
-
-    def ideal(self, label: Label) -> Tensor:
-        """Coverage as probabilities."""
-        return coverage_logits(label)
 
     def counts(self, targets: Targets) -> Counts:
         """Weight of the supervised tokens, and masks with a patch that counts."""
