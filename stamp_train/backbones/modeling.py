@@ -19,7 +19,7 @@ from transformers.conversion_mapping import (
 
 from stamp_train.attention import ATTENTION_NAME, AttentionPlan, make_plan, register
 from stamp_train.backbones.contract import Backbone
-from stamp_train.backbones.pictures import pictures
+from stamp_train.backbones.processor import pictures
 from stamp_train.backbones.registry import backbone_of
 from stamp_train.methods import settings_of
 from stamp_train.methods.readout import Readout

@@ -1,4 +1,4 @@
-"""Models with random weights: tiny ones for tests and demonstrations, the released sizes for benchmarks."""
+"""Models with random weights: tiny ones for tests and demonstrations, the released sizes for benchmarks, or of any shape."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from stamp_schemas.recipe import Model, Shape
 from stamp_train.backbones.modeling import StampModel, model_class
 from stamp_train.backbones.processor import StampProcessor, make_images
 from stamp_train.backbones.registry import preset_backbone
@@ -63,6 +64,49 @@ def preset_config(name: str, tokenizer: Any, method: Settings | None = None) -> 
     return config
 
 
+def random_config(model: Model, tokenizer: Any, method: Settings) -> Any:
+    """Configuration of a preset with the recipe's shape laid over it; StampModelError if there is no such preset."""
+    config = preset_config(model.preset, tokenizer, method)
+    return config if model.shape == Shape() else _reshaped(config, model)
+
+
+def _reshaped(config: Any, model: Model) -> Any:
+    values, shape, backbone = config.to_dict(), model.shape, preset_backbone(model.preset)
+    text, vision = values["text_config"], values["vision_config"]
+    hidden, layers = shape.hidden or text["hidden_size"], shape.layers or text["num_hidden_layers"]
+    heads = shape.heads or text["num_attention_heads"]
+    angles, half = text["rope_parameters"], hidden // heads // 2
+    # Rows and columns turn as much as in the preset.
+    third = half * angles["mrope_section"][1] // sum(angles["mrope_section"])
+    sections = [half - 2 * third, third, third]
+    text |= {
+        "vocab_size": max(text["vocab_size"], model.vocabulary),
+        "num_hidden_layers": layers,
+        "layer_types": ["full_attention"] * layers,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_attention_heads": heads,
+        "num_key_value_heads": shape.kv_heads or text["num_key_value_heads"],
+        "rope_parameters": {**angles, "rope_theta": shape.rope_theta or 1e4, "mrope_section": sections},
+        **({"head_dim": hidden // heads} if "head_dim" in text else {}),
+    }
+    vision |= {
+        "depth": shape.vision_layers or vision["depth"],
+        backbone.width: shape.vision_width or vision[backbone.width],
+        "num_heads": shape.vision_heads or vision["num_heads"],
+        backbone.merged_width: hidden,
+    }
+    if shape.initializer_range:
+        for part in (values, text, vision):
+            part["initializer_range"] = shape.initializer_range
+    return type(config)(**values)
+
+
+def build_random(model: Model, tokenizer: Any, method: Settings, seed: int, dtype: torch.dtype) -> StampModel:
+    """A network with random weights drawn from a seed."""
+    return _drawn(random_config(model, tokenizer, method), seed, dtype)
+
+
 def build_preset(
     name: str,
     tokenizer: Any | str | Path | None = None,
@@ -84,10 +128,16 @@ def build_preset(
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
     new_ids = add_tokens(tokenizer, (method or default_settings()).tokens)
     config = preset_config(name, tokenizer, method)
-    with torch.random.fork_rng(), torch.device(device):
-        torch.manual_seed(seed)
-        model: StampModel = model_class(config.model_type)._from_config(config, dtype=dtype)
+    with torch.device(device):
+        model = _drawn(config, seed, dtype)
     prepare_rows(model, new_ids, len(tokenizer) - len(new_ids))
     images = make_images(model.backbone, 4, 64) if name.endswith("tiny") else None
     model.eval()
     return model, StampProcessor(tokenizer, images, model.backbone)
+
+
+def _drawn(config: Any, seed: int, dtype: torch.dtype) -> StampModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network: StampModel = model_class(config.model_type)._from_config(config, dtype=dtype)
+    return network

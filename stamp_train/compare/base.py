@@ -11,8 +11,8 @@ import torch
 
 from stamp_data.writing import replace_folder
 from stamp_schemas.recipe import Recipe
+from stamp_train.backbones.presets import build_random
 from stamp_train.backbones.processor import StampProcessor, make_images
-from stamp_train.backbones.random_init import build_random
 from stamp_train.backbones.saving import save_model
 from stamp_train.compare.variants import available
 from stamp_train.methods import VARIANTS, default_settings, settings_type

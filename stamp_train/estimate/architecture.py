@@ -99,8 +99,7 @@ def configuration(recipe: Recipe) -> Any:
     """
     from stamp_train.backbones.base import find
     from stamp_train.backbones.load import read_config
-    from stamp_train.backbones.presets import byte_tokenizer
-    from stamp_train.backbones.random_init import random_config
+    from stamp_train.backbones.presets import byte_tokenizer, random_config
     from stamp_train.backbones.registry import BACKBONES, released
     from stamp_train.methods import store
 

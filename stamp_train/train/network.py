@@ -14,8 +14,8 @@ from stamp_train.backbones.base import base_of, check_base, fetch, read_base, wr
 from stamp_train.backbones.folder import is_base
 from stamp_train.backbones.load import check_folder, load_checkpoint, start_from
 from stamp_train.backbones.lora import load_adapter, lora_config, merge_adapter, wrap
+from stamp_train.backbones.presets import build_random
 from stamp_train.backbones.processor import StampProcessor, make_images, open_images, open_tokenizer
-from stamp_train.backbones.random_init import build_random
 from stamp_train.backbones.saving import save_model, spell_twice
 from stamp_train.generation.prompts import check_rows
 from stamp_train.sequence.errors import reading

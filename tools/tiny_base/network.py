@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stamp_schemas.recipe import Model
-from stamp_train.backbones.random_init import build_random
+from stamp_train.backbones.presets import build_random
 from stamp_train.sequence.inputs import ImageFeatures, StampInputs
 from tools.tiny_base.begin import begin_alike, begin_near, fit_projection
 from tools.tiny_base.plan import DocumentsPlan

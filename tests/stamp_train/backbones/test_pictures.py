@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stamp_train.backbones.pictures import pictures
-from stamp_train.backbones.processor import make_images
+from stamp_train.backbones.processor import make_images, pictures
 from stamp_train.backbones.qwen2_vl import QWEN2_VL
 from stamp_train.backbones.qwen3_vl import QWEN3_VL
 
