@@ -23,12 +23,12 @@ from stamp_cli.predict import (
     Seed,
     Temperature,
     Upsampled,
+    open_refiner,
 )
 
 if TYPE_CHECKING:
     from stamp_train.predict import Segmenter
     from stamp_train.predict.chat.inline import Way
-    from stamp_train.predict.refine import Refiner
 
 PAGE, TERMINAL = panels("As a page", "On the terminal")
 
@@ -80,7 +80,7 @@ def chat(
     if not image.exists():
         raise UsageFault(f"{image}: no such file")
     picture = open_image(image)  # at fault more often than the checkpoint, and sooner known
-    refiner = _open_refiner(refine, device, seed, refine_optional)
+    refiner = open_refiner(refine, device, seed, refine_optional)
     hide_loading_bars()
     segmenter = Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
     if web:
@@ -98,16 +98,6 @@ def chat(
         _talk(segmenter, image, options, folder, str(checkpoint), pictures, force_mask)
 
 
-def _open_refiner(spec: str, device: str, seed: int, optional: bool) -> Refiner | None:
-    """Only where one is asked for are its libraries loaded."""
-    if not spec:
-        return None
-    from stamp_train.predict.opening import pick_device
-    from stamp_train.predict.refine import load_refiner
-
-    return load_refiner(spec, pick_device(device), seed=seed, say=say, optional=optional)
-
-
 def _talk(
     segmenter: Segmenter,
     image: Path,
@@ -120,8 +110,7 @@ def _talk(
     from rich.console import Console
 
     from stamp_train.predict.chat.inline import best_way
-    from stamp_train.predict.chat.keeping import Keeper
-    from stamp_train.predict.chat.terminal import TerminalChat, lines
+    from stamp_train.predict.chat.terminal import Keeper, TerminalChat, lines
 
     console = Console(highlight=False)
     way = best_way(console, os.environ) if pictures == "auto" else pictures

@@ -18,6 +18,7 @@ from stamp_schemas.choices import Upsampling
 if TYPE_CHECKING:
     from stamp_schemas import StampError
     from stamp_train.predict import Segmenter
+    from stamp_train.predict.refine import Refiner
     from stamp_train.predict.writing import Prediction
 
 ASKED, ANSWER, MACHINE = panels("What is asked", "How it answers", "The machine")
@@ -102,54 +103,39 @@ def predict(
     """
     from stamp_schemas import UsageFault
     from stamp_train.predict.inputs import read_requests
-    from stamp_train.predict.opening import pick_device
     from stamp_train.predict.refine.refiner import works
-    from stamp_train.predict.work import answer_all
-    from stamp_train.predict.writing import PredictionFolder
+    from stamp_train.predict.writing import PredictionFolder, answer_all
     from stamp_train.train.folder import find_checkpoint, fingerprint
 
     only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
     if gone := [path for path in inputs if not path.exists()]:
         raise UsageFault(f"{gone[0]}: no such file")
     asked = list(read_requests(inputs, texts or (), expressions or (), image_root))
+    answering = {
+        "force_mask": force_mask,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "seed": seed,
+    }
     settings = {
         "checkpoint": str(checkpoint.resolve()),
         "weights": fingerprint(find_checkpoint(checkpoint)),
         "dtype": dtype,
         "upsampling": upsampling,
         "refine": [refine, refine_preset] if refine else [],
-        "force_mask": force_mask,
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "seed": seed,
+        **answering,
     }
-    refiner = None
-    if refine:
-        from stamp_train.predict.refine import load_refiner
-
-        hide_loading_bars()
-        place = pick_device(device)
-        refiner = load_refiner(refine, place, refine_preset, seed, say=say, optional=refine_optional)
+    refiner = open_refiner(refine, device, seed, refine_optional, refine_preset)
     folder = PredictionFolder(out, settings, overwrite=overwrite, refining=works(refiner))
 
     def open_segmenter() -> Segmenter:
-
         from stamp_train.predict import Segmenter
 
         hide_loading_bars()
         with redirect_stdout(sys.stderr):  # where libraries belong that talk while they are loaded
             return Segmenter.from_pretrained(checkpoint, device, dtype, upsampling, refiner, base)
 
-    outcomes = answer_all(
-        asked,
-        folder,
-        open_segmenter,
-        force_mask=force_mask,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        batch_size=batch_size,
-    )
+    outcomes = answer_all(asked, folder, open_segmenter, batch_size=batch_size, **answering)
     try:
         rows, faults = _follow(outcomes, len(asked), out, json)
     except KeyboardInterrupt:
@@ -162,6 +148,17 @@ def predict(
     say(f"{folder.rows}: " + ", ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in told))
     if faults:
         raise typer.Exit(1)
+
+
+def open_refiner(spec: str, device: str, seed: int, optional: bool, preset: str = "stamp") -> Refiner | None:
+    """Only where one is asked for are its libraries loaded."""
+    if not spec:
+        return None
+    from stamp_train.predict.opening import pick_device
+    from stamp_train.predict.refine import load_refiner
+
+    hide_loading_bars()
+    return load_refiner(spec, pick_device(device), preset, seed, say=say, optional=optional)
 
 
 def _follow(

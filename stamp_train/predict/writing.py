@@ -1,4 +1,4 @@
-"""Predictions as files.
+"""Predictions as files, and nothing done twice.
 
 OUT/predictions.jsonl       one row per request, see `Prediction`; a row is there only when its files are
 OUT/masks/ID-1.png          the mask of the first `<|seg|>`: 0 or 255, the picture's size
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,12 @@ from stamp_data.pixels import encoded
 from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import RLE, StampError, UsageFault
 from stamp_schemas.errors import naming
+from stamp_train.predict.inputs import Asked
 from stamp_train.train.runlog import read_rows
 
 if TYPE_CHECKING:
     from stamp_train.predict.segmentation import Segmentation
+    from stamp_train.predict.segmenter import Segmenter
 
 ROWS, SETTINGS, MASKS, OVERLAYS = "predictions.jsonl", "predict.json", "masks", "overlays"
 _QUALITY = 90  # of the overlays' JPEG
@@ -82,26 +85,23 @@ class PredictionFolder:
         self._check(overwrite)
         self._done = {} if overwrite else {row.id: row for row in _whole_rows(self.rows)}
 
-    def found(self, name: str, image: str, prompt: str) -> Prediction | None:
-        """The row of a request, None if it is still to be done. StampError if the row of that id is of another request."""
-        row = self._done.get(name)
-        if row is not None and (row.image, row.prompt) != (image, prompt):
-            raise StampError(
-                f"{image}: {self.rows} has an id {name!r} of another request", "--out names another folder"
+    def found(self, asked: Asked) -> Prediction | StampError | None:
+        """The row of a request, None if it is still to be done; a fault if the row of that id is of another request."""
+        row = self._done.get(asked.id)
+        if row is not None and (row.image, row.prompt) != (asked.shown, asked.prompt):
+            return StampError(
+                f"{asked.shown}: {self.rows} has an id {asked.id!r} of another request", "--out names another folder"
             )
         if row is not None and self._refining and row.masks and not row.refined:
-            del self._done[name]
+            del self._done[asked.id]
             return None
         return row
 
-    def add(self, name: str, image: str, prompt: str, answer: Segmentation) -> Prediction:
-        """Write the answer to what was asked about a picture, as it was named; its row. UsageFault if the folder refuses it.
-
-        name: id of the request, unlike any other in the folder.
-        """
+    def add(self, asked: Asked, answer: Segmentation) -> Prediction:
+        """Write the answer to a request; its row. UsageFault if the folder refuses it."""
         if not self._begun:
             self._begin()
-        stem = file_name(name)
+        stem = file_name(asked.id)
         masks = [self._mask(f"{MASKS}/{stem}-{number}.png", mask) for number, mask in enumerate(answer.masks, start=1)]
         drawn = None
         if masks:
@@ -109,9 +109,9 @@ class PredictionFolder:
             self._write(drawn, answer.overlay(), quality=_QUALITY)
         height, width = answer.image_size or (0, 0)
         row = Prediction(
-            id=name,
-            image=image,
-            prompt=prompt,
+            id=asked.id,
+            image=asked.shown,
+            prompt=asked.prompt,
             text=answer.text,
             content=answer.content,
             finish=answer.finish,
@@ -124,7 +124,7 @@ class PredictionFolder:
         )
         with naming(self.rows), self.rows.open("ab") as file:
             file.write(msgspec.json.encode(row) + b"\n")
-        self._done[name] = row
+        self._done[asked.id] = row
         return row
 
     def _check(self, overwrite: bool) -> None:
@@ -168,6 +168,32 @@ class PredictionFolder:
 
     def _write(self, file: str, picture: Image.Image, **options: Any) -> None:
         write_atomic(self.folder / file, encoded(picture, "JPEG" if file.endswith(".jpg") else "PNG", **options))
+
+
+def answer_all(
+    asked: Iterable[Asked | StampError],
+    folder: PredictionFolder,
+    open_segmenter: Callable[[], Segmenter],
+    **options: Any,
+) -> Iterator[Prediction | StampError]:
+    """A row or a fault for every request: first those that are known at once, then the others in their order.
+
+    folder: holds the rows of earlier calls and gets the new ones. open_segmenter: called if there is anything to answer;
+    options: of `Segmenter.outcomes`.
+    """
+    waiting: list[Asked] = []
+    for one in asked:
+        if isinstance(one, StampError):
+            yield one
+        elif (known := folder.found(one)) is not None:
+            yield known
+        else:
+            waiting.append(one)
+    if not waiting:
+        return
+    outcomes = open_segmenter().outcomes((one.request() for one in waiting), **options)
+    for one, outcome in zip(waiting, outcomes, strict=True):
+        yield outcome if isinstance(outcome, StampError) else folder.add(one, outcome)
 
 
 def file_name(name: str) -> str:

@@ -18,9 +18,8 @@ from stamp_train.backbones.presets import build_preset
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.predict import Segmenter
 from stamp_train.predict.chat.conversations import Conversations
-from stamp_train.predict.chat.keeping import Keeper
 from stamp_train.predict.chat.server import open_server
-from stamp_train.predict.chat.terminal import TerminalChat
+from stamp_train.predict.chat.terminal import Keeper, TerminalChat
 
 from ...browsing import Running
 
