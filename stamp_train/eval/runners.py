@@ -99,7 +99,7 @@ class LabelRunner:
         patches = patch_grid(height, width, *self.bounds, factor)
         grid = Grid(patches.height * kind.side, patches.width * kind.side)
         labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
-        return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop", (height, width))
+        return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop")
 
 
 def _check_bounds(least: int, most: int) -> None:

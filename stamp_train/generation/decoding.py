@@ -17,6 +17,7 @@ from stamp_train.generation.sampling import GenerationOptions, choose, penalise
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, StampInputs
+from stamp_train.sequence.structure import AttentionStructure
 from stamp_train.sequence.token_sequence import TokenSequence
 
 Wanted = tuple[Branch, int]  # a mask to draw: the index in the reply's ids where it is said
@@ -122,14 +123,7 @@ class Batch:
                 begun[document] = sequence.length
                 sequence.put(document.prefix())
             spans += [sequence.put(branch.unread()) for branch in members]
-        structure = sequence.structure()
-        plan: AttentionPlan
-        if len(self.cache):
-            plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
-        else:
-            plan = make_plan(structure.to(self.device), self.attention, self.model.dtype)
-        states = self._run(sequence.inputs().to(self.device), plan, self.cache)
-        self.cache.commit(structure)
+        states = self.keep(sequence)
         if self.model.method.keeps_image:
             for document, row in begun.items():
                 first = row + document.image_at
@@ -230,19 +224,16 @@ class Batch:
         return TokenSequence(self.chat)
 
     def run_over_cache(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
-        structure = sequence.structure()
-        plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
         inputs = sequence.inputs().to(self.device)
-        return inputs, self._run(inputs, plan, ReadOnlyCache(self.cache))
+        return inputs, self._run(inputs, self._over_cache(sequence.structure()), ReadOnlyCache(self.cache))
 
     def run_alone(self, sequence: TokenSequence) -> tuple[StampInputs, Tensor]:
         inputs = sequence.inputs().to(self.device)
-        plan = make_plan(inputs.structure, self.attention, self.model.dtype)
-        return inputs, self._run(inputs, plan, None)
+        return inputs, self._run(inputs, self._first(inputs.structure), None)
 
     def keep(self, sequence: TokenSequence) -> Tensor:
         structure = sequence.structure()
-        plan = CachedPlan(structure, join([self.cache.structure, structure]), self.device)
+        plan = self._over_cache(structure) if len(self.cache) else self._first(structure)
         states = self._run(sequence.inputs().to(self.device), plan, self.cache)
         self.cache.commit(structure)
         return states
@@ -252,6 +243,13 @@ class Batch:
     ) -> dict[str, Tensor]:
         found: dict[str, Tensor] = self.model.read_out(masks, states, self.features, feature_rows)
         return found
+
+    def _over_cache(self, structure: AttentionStructure) -> AttentionPlan:
+        return CachedPlan(structure, join([self.cache.structure, structure]), self.device)
+
+    def _first(self, structure: AttentionStructure) -> AttentionPlan:
+        """With nothing before it."""
+        return make_plan(structure.to(self.device), self.attention, self.model.dtype)
 
     def _run(self, inputs: StampInputs, plan: AttentionPlan, cache: KeyValues | ReadOnlyCache | None) -> Tensor:
         """Final states [L, H]."""

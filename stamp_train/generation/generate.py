@@ -2,7 +2,7 @@
 
     generator = StampGenerator(model, processor)
     answer = generator.ask(picture, "Please segment the left dog.")
-    answer.text, answer.probabilities()
+    answer.text, answer.masks
 
 The vision tower runs once per image. What dialogues of an image share is read once, their texts are decoded together, and
 then all mask tokens of all their `<|seg|>` go through the language model at once, over the same cache.
@@ -10,7 +10,7 @@ then all mask tokens of all their `<|seg|>` go through the language model at onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,34 +41,20 @@ class StampGenerator:
         """The answer to one prompt about one image (None for text alone), see `generate`."""
         return self.generate([image], [[prompt]], options)[0][0]
 
-    def segment(
-        self, images: Sequence[Any], prompts: Sequence[Sequence[Prompt]], begin: str = "<|seg|>"
-    ) -> list[list[Answer]]:
-        """Masks without decoding any text: every answer is `begin`, with the masks of its `<|seg|>`; see `generate`."""
-        return self.generate(images, prompts, GenerationOptions(begin=begin, max_new_tokens=0))
-
     def generate(
-        self,
-        images: Sequence[Any],
-        prompts: Sequence[Sequence[Prompt]],
-        options: GenerationOptions | None = None,
-        on_event: Callable[[Event], None] | None = None,
+        self, images: Sequence[Any], prompts: Sequence[Sequence[Prompt]], options: GenerationOptions | None = None
     ) -> list[list[Answer]]:
         """Answer several prompts about each of several images: for each image its answers, in the order of the prompts.
 
         images: PIL images, `PixelBatch` as `StampProcessor.images` gives them, or None for text alone. prompts: for each image
         its prompts: a question, or messages (see `ChatEncoder.encode`; one image item in them). Messages that end with the
-        assistant's say how its answer begins. `<|seg|>` in a question is text. on_event: called with every `Event` as it
-        happens. StampModelError names the dialogue: pixel values that are not finite or disagree with their grid, messages at
-        fault, a dialogue past the model's range of positions, logits that are not numbers, or a single dialogue or image that
-        memory does not suffice for. Batches that are too large are halved.
+        assistant's say how its answer begins. `<|seg|>` in a question is text. StampModelError names the dialogue: pixel
+        values that are not finite or disagree with their grid, messages at fault, a dialogue past the model's range of
+        positions, logits that are not numbers, or a single dialogue or image that memory does not suffice for. Batches that
+        are too large are halved.
         """
-        answers: dict[tuple[int, int], Answer] = {}
-        for event in self.stream(images, prompts, options):
-            if on_event is not None:
-                on_event(event)
-            if event.answer is not None:
-                answers[event.image, event.prompt] = event.answer
+        events = self.stream(images, prompts, options)
+        answers = {(event.image, event.prompt): event.answer for event in events if event.answer is not None}
         return [[answers[i, j] for j in range(len(asked))] for i, asked in enumerate(prompts)]
 
     def stream(

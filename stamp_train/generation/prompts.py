@@ -56,10 +56,9 @@ def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage 
     """
     if image is None:
         return None
-    given = isinstance(image, PixelBatch)
     found = image if isinstance(image, PixelBatch) else processor.images([image])[0]
     check_pixels(found.pixel_values, found.grid_thw, name)
-    return SourceImage(name, found.pixel_values, found.grid_thw, None if given else (image.height, image.width))
+    return SourceImage(name, found.pixel_values, found.grid_thw)
 
 
 def open_reply(

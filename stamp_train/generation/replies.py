@@ -10,10 +10,8 @@ from torch import Tensor
 
 from stamp_schemas.record import SEG
 from stamp_train.generation.sampling import TextStream
-from stamp_train.methods import upsample
 from stamp_train.methods.contract import Listener, Pieces
 from stamp_train.sequence.document import Grid, Put, merged_grid
-from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import ImageFeatures
 
 
@@ -22,10 +20,9 @@ class Answer:
     """What the model says to one prompt.
 
     text: what is meant to be read, without control tokens. content: the same with `<|seg|>`, `<|yes|>` and `<|no|>` in their
-    places. said: as the model wrote it, which is another only where masks are written: what an assistant message holds when the
-    dialogue goes on. ids: token ids, the stop token included. masks: for each
-    `<|seg|>` in order, a logit picture, float32 [h, w] on the CPU, foreground above 0. finish: `stop`, or `length` when a limit
-    ended it. image_size: height and width of the image in pixels, None if it was given as patches or not at all.
+    places. ids: token ids, the stop token included. masks: for each `<|seg|>` in order, a logit picture, float32 [h, w] on the
+    CPU, foreground above 0. finish: `stop`, or `length` when a limit ended it. said: as the model wrote it, which is another
+    only where masks are written: what an assistant message holds when the dialogue goes on.
     """
 
     text: str
@@ -33,18 +30,7 @@ class Answer:
     ids: tuple[int, ...]
     masks: tuple[Tensor, ...]
     finish: str
-    image_size: tuple[int, int] | None = None
     said: str = ""
-
-    def probabilities(self, size: tuple[int, int] | None = None) -> list[Tensor]:
-        """Masks as float32 [height, width], foreground above 0.5; by default at the image's size.
-
-        Raises StampModelError if that is not known and none is given.
-        """
-        found = size or self.image_size
-        if found is None:
-            raise StampModelError("the image's size is not known", fix="pass size=(height, width)")
-        return [upsample.probabilities(mask, *found) for mask in self.masks]
 
 
 @dataclass(frozen=True)
@@ -67,14 +53,12 @@ class Event:
 class SourceImage:
     """An image of the call: pixels on their way in, features of this image alone once the vision tower has run.
 
-    pixel_values: float32 [patches, numbers]. grid_thw: patches in (time, height, width) before the 2x2 merge. size: height and
-    width in pixels, None if only patches were given.
+    pixel_values: float32 [patches, numbers]. grid_thw: patches in (time, height, width) before the 2x2 merge.
     """
 
     name: str
     pixel_values: Tensor
     grid_thw: tuple[int, int, int]
-    size: tuple[int, int] | None = None
     features: ImageFeatures | None = None
 
     @property
@@ -198,6 +182,5 @@ class Reply:
             masks=tuple(self.masks[at] for at in self.segs),
             said=self.said,
             finish=self.finish or "length",
-            image_size=self.source.size if self.source else None,
         )
         return Event(self.image, self.prompt, "answer", answer=answer)

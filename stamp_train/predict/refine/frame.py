@@ -64,11 +64,8 @@ class Frame:
         """A coarse map of the whole image, float [h, w] on any grid, where a mask prompt has that content: read bilinearly at
         the cells' centres, `fill` where they lie in the padding; float32 [prior_side, prior_side]."""
         y, x = self._centres
-        where = torch.stack(torch.meshgrid(2 * x - 1, 2 * y - 1, indexing="xy"), dim=-1)
-        read = F.grid_sample(
-            picture.double()[None, None], where[None], mode="bilinear", padding_mode="border", align_corners=False
-        )[0, 0]
-        return read.masked_fill(~self.inside, fill).float()
+        where = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        return read_at(picture, where).masked_fill(~self.inside, fill).float()
 
     def restored(self, low: Tensor) -> Tensor:
         """Logits on the prompt's grid, [..., prior_side, prior_side] with a dimension before, as logits of the picture,
@@ -79,6 +76,15 @@ class Frame:
         cut = full[..., :height, :width]
         whole = F.interpolate(cut, size=(self.height, self.width), mode="bilinear", align_corners=False)
         return whole.reshape(*low.shape[:-2], self.height, self.width)
+
+
+def read_at(picture: Tensor, where: Tensor) -> Tensor:
+    """Bilinear values, float64 [...], of a picture [h, w] at positions (x, y) that are fractions of its sides, [..., 2]."""
+    grid = (2 * where - 1).reshape(1, 1, -1, 2)
+    read = F.grid_sample(
+        picture.double()[None, None], grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return read.reshape(where.shape[:-1])
 
 
 def normalised(image: NDArray[np.uint8]) -> Tensor:

@@ -11,12 +11,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from stamp_train.methods.upsample import PUBLISHED, to_mask
-from stamp_train.predict.refine.frame import Frame
+from stamp_train.predict.refine.frame import Frame, read_at
 from stamp_train.predict.refine.published import published_points, published_prior
 
 EPSILON = 1e-3  # probabilities are kept this far from 0 and 1: mask prompts lie within +-6.9, as the published ones
@@ -106,20 +105,11 @@ def _draw(logits: Tensor, side: Mask, count: int, rng: np.random.Generator) -> N
     if len(pixels) > CANDIDATES:
         pixels = rng.choice(pixels, CANDIDATES, replace=False)
     y, x = np.unravel_index(pixels, side.shape)
-    probability = _read(logits.sigmoid(), (x + 0.5) / side.shape[1], (y + 0.5) / side.shape[0])
+    where = np.stack([(x + 0.5) / side.shape[1], (y + 0.5) / side.shape[0]], axis=-1)
+    probability = read_at(logits.sigmoid(), torch.from_numpy(where)).numpy()
     keys = np.log(np.abs(2 * probability - 1) + 1e-9) + rng.gumbel(size=len(pixels))
     best = np.argsort(-keys, kind="stable")[:count]
     return np.stack([x[best], y[best]], axis=-1).astype(np.float64)
-
-
-def _read(picture: Tensor, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bilinear values of a picture [h, w] at positions given as fractions of its sides."""
-    where = torch.from_numpy(np.stack([2 * x - 1, 2 * y - 1], axis=-1))[None, None]
-    read = F.grid_sample(
-        picture.double()[None, None], where, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    values: NDArray[np.float64] = read[0, 0, 0].numpy()
-    return values
 
 
 def box_of(mask: Mask) -> NDArray[np.float64]:

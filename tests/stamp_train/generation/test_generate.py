@@ -15,7 +15,6 @@ import torch
 import transformers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
 from transformers import RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
@@ -93,6 +92,7 @@ def images_of(patch: int) -> list[PixelBatch]:
 IMAGES = images_of(14)
 PROMPTS = [["the cup", "a much longer question about two dogs", "x", ""], ["the left one"], ["why", "the boat, please"]]
 SHORT = GenerationOptions(max_new_tokens=12)
+MASK_ALONE = GenerationOptions(begin=SEG, max_new_tokens=0)
 
 
 class Verbatim(ChatEncoder):
@@ -183,6 +183,11 @@ def assert_same(found: Answer, expected: Answer) -> None:
     assert len(found.masks) == len(expected.masks)
     for one, other in zip(found.masks, expected.masks, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+def answers_of(events: Sequence[Event]) -> list[list[Answer]]:
+    found = {(event.image, event.prompt): event.answer for event in events if event.answer is not None}
+    return [[found[i, j] for j in range(len(asked))] for i, asked in enumerate(PROMPTS)]
 
 
 def flat(nested: Sequence[Sequence[Any]]) -> list[Any]:
@@ -305,7 +310,7 @@ def test_a_seg_that_the_limit_leaves_last_is_seen_by_its_mask(fine: SimpleNamesp
 
 def test_masks_without_decoding(fine: SimpleNamespace) -> None:
     with Watch(fine.model) as watch:
-        answers = fine.generator.segment(IMAGES, PROMPTS)
+        answers = fine.generator.generate(IMAGES, PROMPTS, MASK_ALONE)
     assert len(watch.passes) == 2  # one over all prompts, one over all masks
     assert [answer.content for answer in flat(answers)] == [SEG] * 7
     expected = uncached(fine, IMAGES[1], [user(PROMPTS[1][0]), assistant([fine.chat.seg_id])], 1)
@@ -313,7 +318,7 @@ def test_masks_without_decoding(fine: SimpleNamespace) -> None:
 
 
 def test_mask_passes_keep_to_their_budget(fine: SimpleNamespace) -> None:
-    whole = fine.generator.segment(IMAGES, PROMPTS)
+    whole = fine.generator.generate(IMAGES, PROMPTS, MASK_ALONE)
     with Watch(fine.model) as watch:
         options = GenerationOptions(begin=SEG, max_new_tokens=0, mask_tokens=14)
         portions = fine.generator.generate(IMAGES, PROMPTS, options)
@@ -323,21 +328,9 @@ def test_mask_passes_keep_to_their_budget(fine: SimpleNamespace) -> None:
 
 
 def test_seg_in_a_question_is_text(fine: SimpleNamespace) -> None:
-    answer = fine.generator.segment([IMAGES[0]], [[f"what does {SEG} mean"]], begin="nothing")[0][0]
+    options = GenerationOptions(begin="nothing", max_new_tokens=0)
+    answer = fine.generator.ask(IMAGES[0], f"what does {SEG} mean", options)
     assert answer.masks == ()
-
-
-def test_probabilities_have_the_size_of_the_image(fine: SimpleNamespace) -> None:
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 150, 3), dtype=np.uint8))
-    answer = fine.generator.segment([picture], [["x"]])[0][0]
-    assert answer.image_size == (90, 150)
-    (found,) = answer.probabilities()
-    assert found.shape == (90, 150)
-    assert answer.probabilities((45, 75))[0].shape == (45, 75)
-    assert ((found > 0) & (found < 1)).all()
-    (unsized,) = fine.generator.segment([IMAGES[0]], [["x"]])[0]
-    with pytest.raises(StampModelError, match="size is not known"):
-        unsized.probabilities()
 
 
 # What is computed
@@ -444,9 +437,9 @@ def test_a_conversation_that_stops_by_itself_goes_on_as_messages_do(fine: Simple
 
 
 def test_events_are_the_answers_bit_by_bit(fine: SimpleNamespace) -> None:
-    events: list[Event] = []
     options = GenerationOptions(max_new_tokens=24, begin="Früh ")
-    answers = fine.generator.generate(IMAGES, PROMPTS, options, on_event=events.append)
+    events = list(fine.generator.stream(IMAGES, PROMPTS, options))
+    answers = answers_of(events)
     for i, found in enumerate(answers):
         for j, answer in enumerate(found):
             mine = [event for event in events if (event.image, event.prompt) == (i, j)]
@@ -581,9 +574,9 @@ def test_generation_goes_on_when_memory_runs_out(
 ) -> None:
     """Passes above so many tokens fail, prompts and masks alike: the answers stay, and nothing is told twice."""
     expected = fine.generator.generate(IMAGES, PROMPTS, SHORT)
-    events: list[Event] = []
     with caplog.at_level(logging.WARNING), Watch(fine.model, limit=limit, images=2) as watch:
-        answers = fine.generator.generate(IMAGES, PROMPTS, SHORT, on_event=events.append)
+        events = list(fine.generator.stream(IMAGES, PROMPTS, SHORT))
+    answers = answers_of(events)
     assert watch.seen_images == 3
     assert len(caplog.records) >= 2  # the tower's and the language model's
     for one, other in zip(flat(answers), flat(expected), strict=True):
@@ -604,11 +597,11 @@ def test_running_out_while_decoding_keeps_what_was_said(fine: SimpleNamespace) -
             raise torch.OutOfMemoryError("injected")
 
     handle = fine.model.model.language_model.register_forward_pre_hook(fail_once)
-    events: list[Event] = []
     try:
-        answers = fine.generator.generate(IMAGES, PROMPTS, SHORT, on_event=events.append)
+        events = list(fine.generator.stream(IMAGES, PROMPTS, SHORT))
     finally:
         handle.remove()
+    answers = answers_of(events)
     for one, other in zip(flat(answers), flat(expected), strict=True):
         assert_same(one, other)
     assert "".join(e.text for e in events if (e.image, e.prompt) == (2, 0)) == expected[2][0].content
@@ -667,7 +660,7 @@ def test_broken_weights_are_named_not_spoken() -> None:
     torch.nn.init.constant_(model.classifier.out.bias, float("nan"))
     generator = StampGenerator(model, processor)
     with pytest.raises(StampModelError, match=r"^image 0, prompt 0: mask logits are not numbers"):
-        generator.segment([IMAGES[0]], [["x"]])
+        generator.ask(IMAGES[0], "x", MASK_ALONE)
     torch.nn.init.constant_(model.model.language_model.norm.weight, float("nan"))
     with pytest.raises(StampModelError, match=r"^image 0, prompt 0: text logits are not numbers"):
         generator.ask(IMAGES[0], "x", SHORT)

@@ -210,12 +210,12 @@ def test_nothing_of_a_failed_pass_is_held_while_the_next_runs(
     generate = generator.generate
     held: list[weakref.ref[torch.Tensor]] = []
 
-    def failing(images: Any, prompts: Any, options: Any = None, on_event: Any = None) -> Any:
+    def failing(images: Any, prompts: Any, options: Any = None) -> Any:
         gc.disable()
         try:
             assert not any(tensor() is not None for tensor in held)
             if len(images) == 1 and images[0].size == (56, 56):
-                return generate(images, prompts, options, on_event)
+                return generate(images, prompts, options)
             cache = torch.zeros(8)
             held.append(weakref.ref(cache))
             raise StampModelError("out of memory with this alone", where="image 0")
