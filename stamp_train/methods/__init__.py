@@ -5,7 +5,7 @@ Importing this loads no torch, nor does opening settings.
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -60,15 +60,14 @@ def settings_type(name: Any) -> type[Settings]:
     """
     if name not in METHODS:
         raise UsageFault(f"no method {name!r}", f"choose one of {', '.join(METHODS)}")
-    module, _, kind = METHODS[name].partition(":")
-    found: type[Settings] = getattr(import_module(module), kind)
+    found: type[Settings] = resolve_name(METHODS[name])
     return found
 
 
 def codes_maker() -> tuple[Any, Any]:
     """What is asked of `stamp-train codes`, as a class, and what does it: `(asked, report) -> made`."""
-    module = import_module("stamp_train.methods.argenseg.making")
-    return module.Asked, module.make_codes
+    making = "stamp_train.methods.argenseg.making"
+    return resolve_name(f"{making}:Asked"), resolve_name(f"{making}:make_codes")
 
 
 def default_settings() -> Settings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import msgspec
@@ -37,6 +38,7 @@ class Settings(Part, frozen=True):
 
     tokens: ClassVar[tuple[str, ...]] = (SEG,)  # added to the tokenizer, in this order, from its spare rows
     title: ClassVar[str]  # what a card calls it
+    home: ClassVar[str]  # module and class of the method
     written: ClassVar[bool] = False  # masks are text, supervised like any other
     training: ClassVar[tuple[str, ...]] = ()
 
@@ -71,7 +73,8 @@ class Settings(Part, frozen=True):
 
     def method(self) -> Method:
         """The method with these settings; torch is imported only here."""
-        raise NotImplementedError  # every method has its own; a Struct cannot be abstract
+        made: Method = resolve_name(self.home)(self)
+        return made
 
     def sized(self) -> Self:
         """With what says how large the network is."""

@@ -16,8 +16,7 @@ from stamp_schemas import Record
 from stamp_train.methods.argenseg.beside import CodeStore
 from stamp_train.methods.argenseg.codec import Codec
 from stamp_train.methods.argenseg.files import VAR, empty_codec, fill, read_codec
-from stamp_train.methods.argenseg.head import CodeHead
-from stamp_train.methods.argenseg.losses import code_losses
+from stamp_train.methods.argenseg.head import CodeHead, code_losses
 from stamp_train.methods.argenseg.quantiser import Scales
 from stamp_train.methods.argenseg.residual import ResidualCodec
 from stamp_train.methods.argenseg.settings import SEG_END, ArgensegSettings

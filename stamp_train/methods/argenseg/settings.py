@@ -11,7 +11,7 @@ import msgspec
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Positive
 from stamp_schemas.record import SEG
-from stamp_train.methods.contract import Method, Settings
+from stamp_train.methods.contract import Settings
 from stamp_train.sequence.chat import NO, YES
 
 SEG_END = "<|seg_end|>"
@@ -38,6 +38,7 @@ class ArgensegSettings(Settings, frozen=True, tag_field="name", tag="argenseg"):
     """
 
     title: ClassVar[str] = "masks as pictures in codes, scale by scale, as in ARGenSeg"
+    home: ClassVar[str] = "stamp_train.methods.argenseg.method:Argenseg"
     # Those in between are STAMP's: the rows of the embedding matrices are the same for all.
     tokens: ClassVar[tuple[str, ...]] = (SEG, "<|mask|>", YES, NO, SEG_END)
     training: ClassVar[tuple[str, ...]] = ("file",)
@@ -67,12 +68,6 @@ class ArgensegSettings(Settings, frozen=True, tag_field="name", tag="argenseg"):
     def tokens_per_mask(self, patches: int) -> int:  # noqa: ARG002 - the picture is a square whatever the image
         """The tokens between two texts: one for each code but the first, which `<|seg|>` predicts, and the end."""
         return sum(side * side for side in self.sides)
-
-    def method(self) -> Method:
-        """Masks in codes."""
-        from stamp_train.methods.argenseg.method import Argenseg
-
-        return Argenseg(self)
 
     def complete(self) -> Self:
         """See `sized`; UsageFault for a codec whose weights no file holds."""

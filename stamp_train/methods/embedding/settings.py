@@ -9,7 +9,7 @@ import msgspec
 
 from stamp_schemas import UsageFault
 from stamp_schemas.recipe import Amount, Positive
-from stamp_train.methods.contract import Method, Settings
+from stamp_train.methods.contract import Settings
 
 _PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
 _REMEDY = "give the folder of a SAM in transformers' layout, such as a download of facebook/sam-vit-base"
@@ -24,6 +24,7 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
     """
 
     title: ClassVar[str] = "one embedding for each mask, as in LISA"
+    home: ClassVar[str] = "stamp_train.methods.embedding.method:Embedding"
     training: ClassVar[tuple[str, ...]] = ("sam", "bce", "dice")
 
     read: Literal["published", "at"] = "published"
@@ -43,12 +44,6 @@ class EmbeddingSettings(Settings, frozen=True, tag_field="name", tag="embedding"
     def tokens_per_mask(self, patches: int) -> int:  # noqa: ARG002 - needs none
         """None: all of a mask is in the state around its `<|seg|>`."""
         return 0
-
-    def method(self) -> Method:
-        """Masks from one embedding."""
-        from stamp_train.methods.embedding.method import Embedding
-
-        return Embedding(self)
 
     def sized(self) -> Self:
         """With the shape of the SAM that is named; UsageFault if there is none."""

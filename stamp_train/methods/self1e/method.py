@@ -12,16 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stamp_schemas import Record
+from stamp_schemas.record import FULL, IGNORE
 from stamp_train.methods.contract import Drawing, Label
 from stamp_train.methods.mask_losses import CellMethod
 from stamp_train.methods.patches import as_pictures, coverage
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.self1e.readout import SIDE, Self1eHead
 from stamp_train.methods.self1e.settings import Self1eSettings
-from stamp_train.methods.self1e.targets import resized
 from stamp_train.sequence.document import Document, Grid, Ints, Seg, TokenSpan
 from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
 from stamp_train.sequence.token_sequence import TokenSequence
+
+SHORT = 128  # pixels of the shorter side of masks that are learned as published, at most
 
 
 class Self1e(CellMethod):
@@ -118,6 +120,29 @@ class Self1e(CellMethod):
             sized = [_resized(one, size) for one, size in zip(pictures, targets.sizes, strict=True)]
             found.append(torch.cat([*sized, read[:0]]))
         return found
+
+
+def resized(record: Record, target: int) -> Label:
+    """A mask resized bilinearly, without antialiasing, to at most `SHORT` on its shorter side: uint8 [h, w], 0 to `FULL`.
+
+    Pixels that anything to be ignored is part of are `IGNORE`, which the published code does not have.
+    """
+    from stamp_data.rle import decode  # only where there are records: a model runs without the data side
+
+    info = record.targets[target]
+    label = np.round(_smaller(decode(info.rle)) * FULL).astype(np.uint8)
+    if info.ignore_rle is not None:
+        label[_smaller(decode(info.ignore_rle)) > 0] = IGNORE
+    return label
+
+
+def _smaller(mask: Label) -> np.ndarray:
+    """float32 [h, w]."""
+    height, width = mask.shape
+    scale = min(1.0, SHORT / min(height, width))
+    size = (int(height * scale), int(width * scale))
+    picture = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+    return F.interpolate(picture, size=size, mode="bilinear")[0, 0].numpy()
 
 
 def _sizes(masks: Sequence[MaskPlace], side: int) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from stamp_schemas.recipe import Amount
-from stamp_train.methods.contract import Method, Settings
+from stamp_train.methods.contract import Settings
 
 
 class Self1eSettings(Settings, frozen=True, tag_field="name", tag="self1e"):
@@ -19,6 +19,7 @@ class Self1eSettings(Settings, frozen=True, tag_field="name", tag="self1e"):
     """
 
     title: ClassVar[str] = "SELF1E, pixels of the vision tower refilled by the language model"
+    home: ClassVar[str] = "stamp_train.methods.self1e.method:Self1e"
     training: ClassVar[tuple[str, ...]] = ("targets", "bce", "dice")
 
     attention: Literal["branch", "published", "none"] = "branch"
@@ -43,9 +44,3 @@ class Self1eSettings(Settings, frozen=True, tag_field="name", tag="self1e"):
     def tokens_per_mask(self, patches: int) -> int:
         """A copy of each image token, where there are copies."""
         return patches if self.attention == "branch" else 0
-
-    def method(self) -> Method:
-        """SELF1E."""
-        from stamp_train.methods.self1e.method import Self1e
-
-        return Self1e(self)

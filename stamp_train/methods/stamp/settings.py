@@ -9,7 +9,7 @@ import msgspec
 
 from stamp_schemas.recipe import Positive
 from stamp_schemas.record import SEG
-from stamp_train.methods.contract import Method, Settings
+from stamp_train.methods.contract import Settings
 from stamp_train.sequence.chat import NO, YES
 from stamp_train.sequence.errors import StampModelError
 
@@ -28,6 +28,7 @@ class StampSettings(Settings, frozen=True, tag_field="name", tag="stamp"):
     """
 
     title: ClassVar[str] = "STAMP, simultaneous textual all-mask prediction"
+    home: ClassVar[str] = "stamp_train.methods.stamp.method:Stamp"
     tokens: ClassVar[tuple[str, ...]] = (SEG, MASK, YES, NO)
     training: ClassVar[tuple[str, ...]] = ("loss",)
 
@@ -40,12 +41,6 @@ class StampSettings(Settings, frozen=True, tag_field="name", tag="stamp"):
     def tokens_per_mask(self, patches: int) -> int:
         """One mask token for each merged patch."""
         return patches
-
-    def method(self) -> Method:
-        """STAMP."""
-        from stamp_train.methods.stamp.method import Stamp
-
-        return Stamp(self)
 
     @classmethod
     def of_stored(cls, stored: Mapping[str, Any] | None) -> Self:

@@ -7,16 +7,20 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from stamp_schemas import Record
-from stamp_schemas.record import SEG
+from stamp_data.grid import rle_coverage
+from stamp_data.rle import decode
+from stamp_schemas import RLE, Record
+from stamp_schemas import Grid as Shape
+from stamp_schemas.record import FULL, SEG
 from stamp_train.methods.contract import Drawing, Label, Listener, Method
 from stamp_train.methods.losses import Counts, Losses, text_count, text_loss
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.text4seg.codec import CLOSE, FIXED, OPEN, enclosed, parse, survives
-from stamp_train.methods.text4seg.labels import squeeze
 from stamp_train.methods.text4seg.listener import BEGIN, MaskListener
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.chat import ChatEncoder
@@ -118,6 +122,16 @@ class Text4Seg(Method):
         """Text, in which the masks are."""
         text = text_loss(outputs.text_logits, targets.text_ids, targets.text_weights)
         return {"text": (text, text_count(targets))}
+
+
+def squeeze(mask: RLE, side: int, sampling: str) -> NDArray[np.uint8]:
+    """A mask as uint8 [side, side], 0 or 1: what lies at the cells' centres (`nearest`, as published), or what covers more than
+    half of them (`coverage`). Things thinner than a cell may vanish in both."""
+    if sampling == "coverage":
+        return (rle_coverage(mask, Shape(side, side)) > FULL // 2).astype(np.uint8)
+    pixels = decode(mask)
+    rows, columns = ((2 * np.arange(side) + 1) * size // (2 * side) for size in pixels.shape)
+    return np.ascontiguousarray(pixels[rows][:, columns], np.uint8)
 
 
 def _spans(tokens: Sequence[str]) -> Iterator[tuple[int, int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-from stamp_train.methods.contract import Method, Settings
+from stamp_train.methods.contract import Settings
 from stamp_train.methods.text4seg.codec import BACKGROUND, CLOSE, FIXED, OPEN
 
 _TOKENS_PER_ROW = {"fixed": 9, "expression": 11}
@@ -21,6 +21,7 @@ class Text4SegSettings(Settings, frozen=True, tag_field="name", tag="text4seg"):
     """
 
     title: ClassVar[str] = "masks as run-length text, as in Text4Seg"
+    home: ClassVar[str] = "stamp_train.methods.text4seg.method:Text4Seg"
     tokens: ClassVar[tuple[str, ...]] = ()
     written: ClassVar[bool] = True
 
@@ -45,9 +46,3 @@ class Text4SegSettings(Settings, frozen=True, tag_field="name", tag="text4seg"):
         """Rows of masks."""
         for count in range(1, self.grid):
             yield f"\n{OPEN}{BACKGROUND} *{count}| {FIXED} *{count}| {BACKGROUND} *{count}\n {FIXED} *{count}\n{CLOSE}"
-
-    def method(self) -> Method:
-        """Masks as text."""
-        from stamp_train.methods.text4seg.method import Text4Seg
-
-        return Text4Seg(self)

@@ -14,9 +14,8 @@ from stamp_data.rle import encode
 from stamp_schemas import RLE, StampError, UsageFault
 from stamp_train.backbones.presets import build_preset
 from stamp_train.methods.argenseg.files import open_codec, save_residual
-from stamp_train.methods.argenseg.fitting import fit, k_means
 from stamp_train.methods.argenseg.quantiser import Quantiser, Scales
-from stamp_train.methods.argenseg.residual import ResidualCodec, features
+from stamp_train.methods.argenseg.residual import ResidualCodec, features, fit, k_means
 from stamp_train.methods.argenseg.settings import ArgensegSettings
 
 from ..making import record
@@ -37,7 +36,7 @@ def discs(count: int, size: tuple[int, int] = (90, 120)) -> list[RLE]:
 
 def fitted(masks: list[RLE] | None = None) -> ResidualCodec:
     codec = ResidualCodec(SHAPE)
-    codec.quantiser.books.copy_(fit(codec.features(masks or discs(60)), codec.scales, 64))
+    codec.quantiser.books.copy_(fit(features(masks or discs(60), codec.scales.sides[-1]), codec.scales, 64))
     return codec
 
 
@@ -52,7 +51,7 @@ def test_masks_that_it_was_not_fitted_to_come_back() -> None:
 def test_codes_are_the_nearest_vectors_of_what_is_missing() -> None:
     """By brute force, cell by cell."""
     codec, [mask] = fitted(), discs(1)
-    codes, missing = codec.encode([mask])[0], codec.features([mask])
+    codes, missing = codec.encode([mask])[0], features([mask], codec.scales.sides[-1])
     for scale, side in enumerate(codec.scales.sides):
         step = 16 // side
         cells = missing[0].reshape(16, side, step, side, step).mean((2, 4)).flatten(1).T

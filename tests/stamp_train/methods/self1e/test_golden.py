@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from stamp_schemas.record import FULL, IGNORE
 from stamp_train.methods.losses import text_loss
 from stamp_train.methods.mask_losses import mask_losses
-from stamp_train.methods.self1e.method import Self1e
+from stamp_train.methods.self1e.method import Self1e, resized
 from stamp_train.methods.self1e.readout import Planes, Self1eHead, unshuffle
 from stamp_train.methods.self1e.settings import Self1eSettings
-from stamp_train.methods.self1e.targets import resized
 from stamp_train.sequence.document import Document, Seg
 from stamp_train.sequence.inputs import ImageFeatures, MaskPlace, Outputs, Reading, Targets
 from stamp_train.sequence.structure import visible

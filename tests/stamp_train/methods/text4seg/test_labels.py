@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from stamp_schemas import RLE
-from stamp_train.methods.text4seg.labels import squeeze
+from stamp_train.methods.text4seg.method import squeeze
 from stamp_train.methods.upsample import PUBLISHED, to_mask
 
 MASKS = np.load(Path(__file__).parents[3] / "data/golden/text4seg/masks.npz")
