@@ -29,7 +29,7 @@ class Job:
     """One request on its way.
 
     number: from 0. key: equal for requests about the same image. image: RGB, None for text alone. answer, or why there is
-    none: fault. forced: an answer that holds the mask which `answer` lacks.
+    none: fault. forced: its mask was asked for all the same, and `<|seg|>` put behind its content.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Job:
     key: Hashable
     image: Image.Image | None = None
     answer: Answer | None = None
-    forced: Answer | None = None
+    forced: bool = False
     fault: StampError | None = None
 
 
@@ -112,13 +112,16 @@ class Batcher:
         if jobs:
             yield jobs, sources
 
-    def _run(self, jobs: Sequence[Job]) -> list[tuple[Answer, Answer | None]]:
-        """The answers of jobs whose pictures are open, and those that hold the masks that were forced."""
+    def _run(self, jobs: Sequence[Job]) -> list[tuple[Answer, bool]]:
+        """The answers of jobs whose pictures are open, and whether their masks were forced."""
         answers = self._generate(jobs, self.options)
         without = [job for job in jobs if self.force_mask and job.image and not answers[job.number].masks]
         begun = replace(self.options, begin=SEG, max_new_tokens=0)
         forced = self._generate(without, begun, from_the_start=True) if without else {}
-        return [(answers[job.number], forced.get(job.number)) for job in jobs]
+        for number, drawn in forced.items():
+            said = answers[number]
+            answers[number] = replace(drawn, text=said.text, content=said.content + SEG, finish=said.finish)
+        return [(answers[job.number], job.number in forced) for job in jobs]
 
     def _generate(
         self, jobs: Sequence[Job], options: GenerationOptions, from_the_start: bool = False

@@ -24,7 +24,6 @@ A conversation goes on over several rounds:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stamp_schemas import StampError, UsageFault
-from stamp_schemas.record import SEG
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.prompts import Prompt
 from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.upsample import BILINEAR, check_method, probabilities
-from stamp_train.predict.batches import Batcher, Job
+from stamp_train.predict.batches import Batcher
 from stamp_train.predict.dialogue import Chat
 from stamp_train.predict.image import Source, open_image
 from stamp_train.predict.opening import open_checkpoint, told
@@ -118,7 +116,11 @@ class Segmenter:
         except StampModelError as fault:
             raise UsageFault(fault.message, fault.hint) from fault
         for job in batcher.jobs(requests):
-            yield job.fault or self._finished(job)
+            if job.fault is not None:
+                yield job.fault
+            else:
+                assert job.answer is not None  # a job ends with an answer or a fault
+                yield self.finished(job.answer, job.image, job.forced)
 
     def chat(self, image: Source | None, **options: Any) -> Chat:
         """A conversation about a picture; options: fields of `GenerationOptions`. StampError if the picture cannot be used."""
@@ -151,10 +153,3 @@ class Segmenter:
             forced=forced,
             refined=refined,
         )
-
-    def _finished(self, job: Job) -> Segmentation:
-        assert job.answer is not None  # a job ends with an answer or a fault
-        if job.forced is None:
-            return self.finished(job.answer, job.image)
-        drawn = self.finished(job.forced, job.image, forced=True)
-        return replace(drawn, text=job.answer.text, content=job.answer.content + SEG, finish=job.answer.finish)

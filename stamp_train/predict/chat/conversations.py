@@ -11,7 +11,6 @@ from typing import Any
 
 from PIL import Image
 
-from stamp_data.pixels import encoded
 from stamp_schemas import StampError
 from stamp_train.generation.replies import Event as Said
 from stamp_train.predict.dialogue import Chat
@@ -38,10 +37,11 @@ class Conversation:
     stopped: Event = field(default_factory=Event)
     outlines: dict[Segmentation, list[str]] = field(default_factory=dict)
 
-    def picture(self) -> bytes:
-        """The picture as the model sees it, a JPEG: upright, and without whatever else was in the file."""
+    @property
+    def image(self) -> Image.Image:
+        """The picture as the model sees it: upright, RGB."""
         assert self.chat.image is not None  # conversations are opened with one
-        return encoded(self.chat.image, "JPEG", quality=92, subsampling=0)
+        return self.chat.image
 
 
 class Conversations:

@@ -84,8 +84,8 @@ class ChatPage:
         """like: id of a conversation whose picture is meant where no file is sent."""
         picture = (decode_picture(data, "the file", upright=True), name or "picture") if data else None
         before = self.conversations.find(like) if like and not data else None
-        if before is not None and before.chat.image is not None:
-            picture = (before.chat.image, before.name)
+        if before is not None:
+            picture = (before.image, before.name)
         return self._state(self.conversations.open(picture, model))
 
     def _resume(self, request: Request) -> Response:
@@ -136,7 +136,9 @@ class ChatPage:
             yield Said("fault", str(fault))
 
     def _picture(self, request: Request) -> Response:
-        return Response(self._find(request).picture(), media_type="image/jpeg")
+        """Without whatever else was in the file."""
+        picture = encoded(self._find(request).image, "JPEG", quality=92, subsampling=0)
+        return Response(picture, media_type="image/jpeg")
 
     def _mask(self, request: Request) -> Response:
         """A mask of the conversation, by its number from 1, as a black and white PNG of the picture's size."""

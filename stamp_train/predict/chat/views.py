@@ -49,8 +49,7 @@ class State(msgspec.Struct):
 
 def view(conversation: Conversation, models: list[str]) -> State:
     """A conversation as it stands. models: that can be chosen."""
-    chat = conversation.chat
-    assert chat.image is not None  # pages talk about pictures
+    chat, image = conversation.chat, conversation.image
     numbers = count(1)
     rounds = [
         RoundView(
@@ -62,15 +61,13 @@ def view(conversation: Conversation, models: list[str]) -> State:
         )
         for answer in chat.history
     ]
-    image = SavedImage(conversation.name, chat.image.width, chat.image.height)
-    return State(conversation.id, conversation.model, models, chat.temperature, image, rounds)
+    picture = SavedImage(conversation.name, image.width, image.height)
+    return State(conversation.id, conversation.model, models, chat.temperature, picture, rounds)
 
 
 def early_mask(conversation: Conversation, logits: Tensor, before: int) -> MaskView:
     """A mask of a round that is still being said, after `before` others of it. logits: [h, w]."""
-    image = conversation.chat.image
-    assert image is not None  # pages talk about pictures
-    mask = to_mask(logits, image.height, image.width)
+    mask = to_mask(logits, conversation.image.height, conversation.image.width)
     number = 1 + before + sum(len(answer.masks) for answer in conversation.chat.history)
     return MaskView(number, mask_path(mask.astype(np.uint8)), COLOURS[(number - 1) % len(COLOURS)], float(mask.mean()))
 
