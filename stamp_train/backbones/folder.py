@@ -3,7 +3,6 @@ safetensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,11 +27,8 @@ _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what a d
 _Layers = Annotated[int, msgspec.Meta(ge=0, le=1000)]  # of which each takes time and room before a weight is looked at
 
 
-class _Text(msgspec.Struct):
+class _Tower(msgspec.Struct):
     num_hidden_layers: _Layers = 0
-
-
-class _Vision(msgspec.Struct):
     depth: _Layers = 0
 
 
@@ -42,8 +38,8 @@ class Told(msgspec.Struct):
     model_type: str = ""
     quantization_config: dict[str, Any] | None = None
     num_hidden_layers: _Layers = 0
-    text_config: _Text | None = None
-    vision_config: _Vision | None = None
+    text_config: _Tower | None = None
+    vision_config: _Tower | None = None
     stamp: Any = None
 
 
@@ -187,16 +183,14 @@ def _tensors(path: Path) -> dict[str, Weight]:
         found = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()}
     except _BROKEN as fault:
         raise StampModelError(f"not a safetensors file: {fault}", where=str(path), fix=_AGAIN) from None
-    end = 8 + length + max((entry.data_offsets[1] for entry in found.values()), default=0)
-    if size < end:
-        raise _cut(path, size, end)
-    return dict(_placed(path, found, 8 + length))
-
-
-def _placed(path: Path, entries: dict[str, _Entry], base: int) -> Iterator[tuple[str, Weight]]:
-    for name, entry in entries.items():
+    whole = 8 + length + max((entry.data_offsets[1] for entry in found.values()), default=0)
+    if size < whole:
+        raise _cut(path, size, whole)
+    weights = {}
+    for name, entry in found.items():
         begin, end = entry.data_offsets
-        yield name, Weight(path, entry.dtype, entry.shape, base + begin, end - begin)
+        weights[name] = Weight(path, entry.dtype, entry.shape, 8 + length + begin, end - begin)
+    return weights
 
 
 def _refuse_pointer(path: Path, first: bytes) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from stamp_train.backbones.contract import Backbone, Size, encode_images
-from stamp_train.backbones.qwen2_vl import SHARED
+from stamp_train.backbones.qwen2_vl import QWEN2_VL, SHARED
 
 _VISION = {
     "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "window_size": 112,
     "fullatt_block_indexes": [7, 15, 23, 31],
 }  # fmt: skip
-_TEXT = {**SHARED, "max_position_embeddings": 128000}
+_LONGER = {"max_position_embeddings": 128000}
 
 
 def _encode(model: Any, pixels: Any, grids: Any) -> Any:
@@ -32,11 +32,7 @@ QWEN2_5_VL = Backbone(
     patch=14,
     sizes={
         "qwen2.5-tiny": Size(
-            {
-                **_TEXT, "vocab_size": 384, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-                "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 8192,
-                "rope_parameters": {**SHARED["rope_parameters"], "mrope_section": [2, 3, 3]},
-            },
+            QWEN2_VL.sizes["tiny"].text,
             {
                 "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "window_size": 56,
                 "fullatt_block_indexes": [1],
@@ -45,20 +41,13 @@ QWEN2_5_VL = Backbone(
         ),
         "qwen2.5-3b": Size(
             {
-                **_TEXT, "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
-                "num_attention_heads": 16, "num_key_value_heads": 2,
+                **SHARED, **_LONGER, "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008,
+                "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2,
             },
             _VISION,
             tied=True,
         ),
-        "qwen2.5-7b": Size(
-            {
-                **_TEXT, "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
-                "num_attention_heads": 28, "num_key_value_heads": 4,
-            },
-            _VISION,
-            tied=False,
-        ),
+        "qwen2.5-7b": Size({**QWEN2_VL.sizes["7b"].text, **_LONGER}, _VISION, tied=False),
     },
     width="hidden_size",
     merged_width="out_hidden_size",

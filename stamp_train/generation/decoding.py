@@ -145,7 +145,7 @@ class Batch:
         return states, logits
 
     def answers(self, options: GenerationOptions) -> Iterator[Event]:
-        """Decode all replies to their ends, then draw their masks; `options` are complete, see `prompts.complete`."""
+        """Decode all replies to their ends, then draw their masks; `options` are complete, see `StampGenerator.complete`."""
         yield from self.decode(options)
         self.draw_all(options.mask_tokens)
         for branch in self.branches:

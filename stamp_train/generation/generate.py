@@ -17,7 +17,7 @@ from typing import Any
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.generation.cache import in_halves, portions
 from stamp_train.generation.decoding import Batch, encode
-from stamp_train.generation.prompts import Prompt, check_rows, complete, go_on, open_image, open_reply
+from stamp_train.generation.prompts import Prompt, check_rows, go_on, open_image, open_reply
 from stamp_train.generation.replies import Answer, Event, Reply, SourceImage
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.sequence.errors import StampModelError
@@ -35,7 +35,20 @@ class StampGenerator:
 
     def complete(self, options: GenerationOptions | None) -> GenerationOptions:
         """Options with what the checkpoint says about those left open; StampModelError if the model is in training mode."""
-        return complete(options, self.model, self.chat)
+        if self.model.training:
+            raise StampModelError(
+                "the model is in training mode, where checkpointing drops the cache", fix="call model.eval()"
+            )
+        chosen, config = options or GenerationOptions(), self.model.generation_config
+        stop = config.eos_token_id if chosen.stop_ids is None else list(chosen.stop_ids)
+        if stop is None:
+            stop = self.chat.control["<|im_end|>"]
+        penalty = config.repetition_penalty if chosen.repetition_penalty is None else chosen.repetition_penalty
+        return replace(
+            chosen,
+            stop_ids=tuple(stop) if isinstance(stop, list) else (int(stop),),
+            repetition_penalty=1.0 if penalty is None else penalty,
+        )
 
     def ask(self, image: Any, prompt: Prompt, options: GenerationOptions | None = None) -> Answer:
         """The answer to one prompt about one image (None for text alone), see `generate`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from stamp_train.backbones.processor import PixelBatch, StampProcessor
@@ -29,24 +28,6 @@ def check_rows(model: Any, chat: ChatEncoder) -> None:
             f"the model has {rows} embedding rows, none for {', '.join(lacking)}",
             fix="load the tokenizer of the same checkpoint, or see stamp_train.sequence.tokens.prepare_rows",
         )
-
-
-def complete(options: GenerationOptions | None, model: Any, chat: ChatEncoder) -> GenerationOptions:
-    """Options with what the checkpoint's generation config says about those left open; see `StampGenerator.complete`."""
-    if model.training:
-        raise StampModelError(
-            "the model is in training mode, where checkpointing drops the cache", fix="call model.eval()"
-        )
-    chosen, config = options or GenerationOptions(), model.generation_config
-    stop = config.eos_token_id if chosen.stop_ids is None else list(chosen.stop_ids)
-    if stop is None:
-        stop = chat.control["<|im_end|>"]
-    penalty = config.repetition_penalty if chosen.repetition_penalty is None else chosen.repetition_penalty
-    return replace(
-        chosen,
-        stop_ids=tuple(stop) if isinstance(stop, list) else (int(stop),),
-        repetition_penalty=1.0 if penalty is None else penalty,
-    )
 
 
 def open_image(processor: StampProcessor, image: Any, name: str) -> SourceImage | None:
