@@ -92,9 +92,11 @@ class ConvFine(FineHead):
         super().__init__(hidden_size, vision_size, config)
         self.around = nn.Conv2d(config.head_width, config.head_width, 3, padding=1, groups=config.head_width)
 
-    def logits(self, reading: Reading, states: Tensor) -> Tensor:
-        joined = self.joined(states, reading.features.patches[reading.feature_rows].to(states.dtype))
-        return by_rows(self.out(joined + around(self.around, joined, [mask.grid for mask in reading.masks])))
+    def forward(self, reading: Reading) -> dict[str, Tensor]:
+        vision = reading.features.patches[reading.feature_rows].to(reading.states.dtype)
+        joined = self.joined(reading.states, vision)
+        around_them = around(self.around, joined, [mask.grid for mask in reading.masks])
+        return {"mask": by_rows(self.out(joined + around_them))}
 
 
 def around(conv: nn.Conv2d, features: Tensor, grids: Sequence[Grid]) -> Tensor:

@@ -11,9 +11,9 @@ import msgspec
 from stamp_data.writing import json_text
 from stamp_schemas import StampError, UsageFault
 from stamp_train.backbones.folder import digest
-from stamp_train.backbones.packaged import packaged
 
 RECORD = "base.json"  # beside an adapter's weights
+_WEIGHTS = Path(__file__).with_name("weights")  # of the package; each folder has a card that says how it was made
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 
 
@@ -28,6 +28,18 @@ class Base(msgspec.Struct, frozen=True):
     digest: str
     stamp: dict[str, Any] | None = None
     dtype: str = ""
+
+
+def packaged(name: str | Path) -> Path | None:
+    """The folder of a model that comes with the package, such as `tiny-base`; None if there is none of that name.
+
+    A folder of the user's own comes first, whatever it is called.
+    """
+    name = str(name)
+    if Path(name).is_dir() or Path(name).name != name:
+        return None
+    folder = _WEIGHTS / name
+    return folder if name and folder.is_dir() else None
 
 
 def find(start: str) -> Path | None:

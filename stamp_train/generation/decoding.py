@@ -51,7 +51,8 @@ class Batch:
         self.model, self.chat, self.attention = model, chat, attention
         self.cache = KeyValues()
         sources = list(dict.fromkeys(reply.source for reply in replies if reply.source))
-        self.features = self._join_features(sources)
+        seen = [source.features for source in sources if source.features]
+        self.features: ImageFeatures = ImageFeatures.join(seen) if seen else model.no_images(model.device)
         ends = torch.tensor([0, *(source.patches for source in sources)]).cumsum(0).tolist()
         documents: dict[Hashable, CachedDocument] = {}
         branches = []
@@ -68,11 +69,6 @@ class Batch:
             stretch = model.method.stretch(document.grid, chat.control) if reply.source else None
             branches.append(Branch(reply, document, document.branches, chat.seg_id, stretch))
         self.branches = sorted(branches, key=lambda branch: branch.document.number)
-
-    def _join_features(self, sources: Sequence[SourceImage]) -> ImageFeatures:
-        """Features of the images, one after another."""
-        found = [source.features for source in sources if source.features]
-        return ImageFeatures.join(found) if found else self.model.no_images(self.device)
 
     @property
     def device(self) -> torch.device:

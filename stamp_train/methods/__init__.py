@@ -54,10 +54,7 @@ GONE: dict[str, Any] = {
 
 
 def settings_type(name: Any) -> type[Settings]:
-    """The settings of a method.
-
-    Raises UsageFault if there is none of that name.
-    """
+    """The settings of a method; UsageFault if there is none of that name."""
     if name not in METHODS:
         raise UsageFault(f"no method {name!r}", f"choose one of {', '.join(METHODS)}")
     found: type[Settings] = resolve_name(METHODS[name])

@@ -19,7 +19,7 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from stamp_schemas import StampError, UsageFault
-from stamp_train.backbones.packaged import packaged
+from stamp_train.backbones.base import packaged
 
 RECIPE, DEEPSPEED, LOG, EVALUATIONS = "recipe.yaml", "deepspeed.json", "log.jsonl", "evaluations.jsonl"
 CHECKPOINTS, FINAL = "checkpoints", "final"

@@ -28,11 +28,9 @@ _TOGETHER = 8  # masks that are encoded at a time
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be done. codec: a file, or `residual`: fitted to the sets, into `out`. scales, vocabulary: of that.
+    """What is to be done. codec: a file, or `residual`: fitted to the sets, into `out`. sets: built splits, or folders of them.
 
-    sets: built splits, or folders of them.
-
-    tried: on how many masks the codec is tried; None: 200, or 20 of one that is a network.
+    scales, vocabulary: of a fitted one. tried: on how many masks the codec is tried; None: 200, or 20 of one that is a network.
     """
 
     codec: str

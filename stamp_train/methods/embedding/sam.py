@@ -119,10 +119,7 @@ class SamHead(Readout):
             part.requires_grad_(False)
 
     def load(self, folder: str) -> None:
-        """Take the weights of a SAM in transformers' layout.
-
-        Raises StampModelError if it is none, or one of another shape.
-        """
+        """Take the weights of a SAM in transformers' layout; StampModelError if it is none, or one of another shape."""
         opener: Any = SamModel.from_pretrained
         with reading(folder):
             sam, report = opener(folder, local_files_only=True, output_loading_info=True)

@@ -26,11 +26,7 @@ class PatchHead(Readout, nn.Linear):
 
     def forward(self, reading: Reading) -> dict[str, Tensor]:  # type: ignore[override]  # a readout, not any linear map
         """See the module's text."""
-        return {"mask": self.logits(reading, reading.states)}
-
-    def logits(self, reading: Reading, states: Tensor) -> Tensor:  # noqa: ARG002 - one signature
-        """Logits [M, 1] of states [M, H]."""
-        return nn.Linear.forward(self, states)
+        return {"mask": nn.Linear.forward(self, reading.states)}
 
 
 class FineHead(Readout):
@@ -54,12 +50,8 @@ class FineHead(Readout):
 
     def forward(self, reading: Reading) -> dict[str, Tensor]:
         """See the module's text."""
-        return {"mask": self.logits(reading, reading.states)}
-
-    def logits(self, reading: Reading, states: Tensor) -> Tensor:
-        """Logits [M, 16] of states [M, H]."""
-        vision = reading.features.patches[reading.feature_rows].to(states.dtype)
-        return by_rows(self.out(self.joined(states, vision)))
+        vision = reading.features.patches[reading.feature_rows].to(reading.states.dtype)
+        return {"mask": by_rows(self.out(self.joined(reading.states, vision)))}
 
     def joined(self, states: Tensor, vision: Tensor) -> Tensor:
         """State and vision features of every 14-pixel patch: [M, 4, width]."""

@@ -15,10 +15,9 @@ from stamp_data.synth.render import render
 from stamp_data.synth.scene import Stream, generator, sample_scene
 from stamp_data.synth.wording import noun
 from stamp_schemas import UsageFault
-from stamp_train.backbones.base import base_of, fetch, find
+from stamp_train.backbones.base import base_of, fetch, find, packaged
 from stamp_train.backbones.folder import is_base
 from stamp_train.backbones.load import check_folder
-from stamp_train.backbones.packaged import packaged
 from stamp_train.backbones.processor import make_images
 from stamp_train.backbones.qwen2_vl import QWEN2_VL
 from stamp_train.predict import Segmenter, question
