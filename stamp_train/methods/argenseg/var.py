@@ -37,11 +37,11 @@ class VarCodec(Codec):
         maps = [(torch.zeros(width, width, 3, 3), torch.zeros(width)) for _ in range(shape["maps"])]
         self.quantiser = Quantiser(Scales(shape["scales"]), torch.zeros(1, self.vocabulary, width), maps)
         self.side = self.scales.sides[-1] * 2 ** (len(shape["widths"]) - 1)
-        parts = {"decoder": Decoder, "encoder": Encoder} if encodes else {"decoder": Decoder}
-        convolutions = {"decoder": "post_quant_conv", "encoder": "quant_conv"}
-        for name, kind in parts.items():
-            self.add_module(name, frozen(kind(shape["widths"], shape["blocks"], width)))
-            self.add_module(convolutions[name], frozen(nn.Conv2d(width, width, 3, padding=1)))
+        self.decoder = frozen(Decoder(shape["widths"], shape["blocks"], width))
+        self.post_quant_conv = frozen(nn.Conv2d(width, width, 3, padding=1))
+        if encodes:
+            self.encoder = frozen(Encoder(shape["widths"], shape["blocks"], width))
+            self.quant_conv = frozen(nn.Conv2d(width, width, 3, padding=1))
 
     def encode(self, masks: Sequence[RLE]) -> Tensor:
         """See `Codec`; some two seconds of a processor core for a mask, in the published shape."""
@@ -59,14 +59,13 @@ class VarCodec(Codec):
 
     def features(self, pictures: Tensor) -> Tensor:
         """[B, D, s, s] of pictures [B, 3, side, side], not quantised."""
-        found: Tensor = self.get_submodule("quant_conv")(self.get_submodule("encoder")(pictures.to(self.device)))
+        found: Tensor = self.quant_conv(self.encoder(pictures.to(self.device)))
         return found
 
     def reconstruct(self, features: Tensor) -> Tensor:
         """Pictures [B, 3, side, side], -1 to 1, of quantised features."""
-        convolution = self.get_submodule("post_quant_conv")
         parts = torch.split(features.to(self.quantiser.books.dtype), _TOGETHER)
-        return torch.cat([self.get_submodule("decoder")(convolution(part)).clamp(-1, 1).float() for part in parts])
+        return torch.cat([self.decoder(self.post_quant_conv(part)).clamp(-1, 1).float() for part in parts])
 
     def draw(self, features: Tensor) -> Tensor:
         """[B, side, side]: the mean of the channels."""
