@@ -12,7 +12,6 @@ from torch import Tensor
 from stamp_train.predict.refine import PRESETS, Preset, Refiner, load_refiner
 from stamp_train.predict.refine.faults import RefinerFault
 from stamp_train.predict.refine.frame import Frame
-from stamp_train.predict.refine.sam import SamRefiner
 
 from .tiny_sam import coarse, official_file, official_state, picture, tiny_sam
 
@@ -50,7 +49,7 @@ class Scripted:
 
 def steady(network: Scripted, preset: Preset = STAMP) -> tuple[Refiner, list[str]]:
     told: list[str] = []
-    return Refiner(SamRefiner(network, preset, name="sam:test"), told.append), told
+    return Refiner(network, preset, name="sam:test", say=told.append), told
 
 
 def proposals(*rectangles: tuple[slice, slice]) -> Tensor:

@@ -85,7 +85,7 @@ def test_published_rounds_are_those_of_plain_transformers(
 ) -> None:
     seeds: list[int] = []
     monkeypatch.setattr(
-        "stamp_train.predict.refine.sam.make_prompt", lambda *given: seeds.append(given[-1]) or make_prompt(*given)
+        "stamp_train.predict.refine.refiner.make_prompt", lambda *given: seeds.append(given[-1]) or make_prompt(*given)
     )
     refined = opened(f"sam:{folder}", preset="published").refine(*case(size))
     expected = loop(SamModel.from_pretrained(folder), PRESETS["published"], size, seeds[0])
@@ -139,7 +139,7 @@ def test_published_rounds_are_those_of_the_packages_predictor(
     """`SamPredictor.set_image` and `.predict` three times over on the same file, as the published evaluation calls them."""
     seeds: list[int] = []
     monkeypatch.setattr(
-        "stamp_train.predict.refine.sam.make_prompt", lambda *given: seeds.append(given[-1]) or make_prompt(*given)
+        "stamp_train.predict.refine.refiner.make_prompt", lambda *given: seeds.append(given[-1]) or make_prompt(*given)
     )
     predictor = package.SamPredictor(packaged(official_state(tiny_sam())))
     for size in SIZES:
@@ -203,7 +203,7 @@ def test_a_picture_is_embedded_once(folder: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_masks_together_are_masks_alone(folder: Path, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where one has fewer pixels than points, one is empty, one covers all, and a pass does not hold them all."""
-    monkeypatch.setattr("stamp_train.predict.refine.sam.PROMPTS", 2)
+    monkeypatch.setattr("stamp_train.predict.refine.refiner.PROMPTS", 2)
     size = (60, 90)
     logits = [coarse(*GRID, seed) for seed in range(3)]
     speck = np.full(GRID, -3.0, np.float32)
