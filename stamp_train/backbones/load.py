@@ -42,19 +42,17 @@ def read_config(folder: str | Path) -> Any:
     return config
 
 
-def load_checkpoint(path: str | Path, *, dtype: torch.dtype | str = "auto", **options: Any) -> StampModel:
+def load_checkpoint(path: str | Path, *, dtype: torch.dtype | str = "auto") -> StampModel:
     """Open a STAMP checkpoint, ours or a published one (whose head is `patch` and mask positions `sequential`).
 
-    path: a folder or a name on the hub. dtype: of the weights; `auto` keeps the stored one. options: of `from_pretrained`.
-    UsageFault if there is no such folder, StampModelError if a weight is missing, left over or of another shape.
+    path: a folder or a name on the hub. dtype: of the weights; `auto` keeps the stored one. UsageFault if
+    there is no such folder, StampModelError if a weight is missing, left over or of another shape.
     """
     folder = fetch(str(path))
-    return _open(folder, read_config(folder), (), dtype, options)
+    return _open(folder, read_config(folder), (), dtype)
 
 
-def start_from(
-    path: str | Path, method: Settings | None = None, *, dtype: torch.dtype | str = "auto", **options: Any
-) -> StampModel:
+def start_from(path: str | Path, method: Settings | None = None, *, dtype: torch.dtype | str = "auto") -> StampModel:
     """Open a base model to become a STAMP one; its readout begins at random. As `load_checkpoint`.
 
     method: and its settings; by default those of new models. The added tokens are not prepared here: see
@@ -63,7 +61,7 @@ def start_from(
     folder = fetch(str(path))
     config = read_config(folder)
     store(method or default_settings(), config)
-    return _open(folder, config, HEADS, dtype, options)
+    return _open(folder, config, HEADS, dtype)
 
 
 def open_adapted(adapter: Path, base: str = "") -> StampModel:
@@ -91,7 +89,7 @@ def open_adapted(adapter: Path, base: str = "") -> StampModel:
     dtype: Any = getattr(torch, known.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise StampError(f"{adapter / RECORD}: no precision {known.dtype[:60]!r}")
-    model = _open(folder, config, HEADS if new else (), dtype, {})
+    model = _open(folder, config, HEADS if new else (), dtype)
     with reading(adapter):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         new_ids = add_tokens(tokenizer, settings_of(config).tokens)
@@ -100,14 +98,12 @@ def open_adapted(adapter: Path, base: str = "") -> StampModel:
     return merged
 
 
-def _open(
-    folder: Path, config: Any, may_be_new: tuple[str, ...], dtype: torch.dtype | str, options: dict[str, Any]
-) -> StampModel:
+def _open(folder: Path, config: Any, may_be_new: tuple[str, ...], dtype: torch.dtype | str) -> StampModel:
     opener: Any = model_class(config.model_type).from_pretrained
     model: StampModel
     # Its report of weights is silenced: what matters of that is refused here, in a line.
     with unheard("transformers.modeling_utils"), reading(folder):
-        model, report = opener(folder, config=config, dtype=dtype, output_loading_info=True, **options)
+        model, report = opener(folder, config=config, dtype=dtype, output_loading_info=True)
     _refuse_misfit(
         folder,
         missing=[key for key in report["missing_keys"] if not key.startswith(may_be_new)],
