@@ -67,17 +67,16 @@ class Prompt:
 def make_prompt(preset: Preset, frame: Frame, logits: Tensor, mask: Mask, seed: int) -> Prompt | None:
     """The prompt for one mask, bool [height, width] of the picture, whose logits, float [h, w], have any grid; None if there is
     nothing to refine. seed: of the points."""
-    if preset.prompts == "published":
-        # The published code knows no other upsampling; `mask` may come from a better one.
+    published = preset.prompts == "published"
+    if published:  # its code knows no other upsampling; `mask` may come from a better one
         mask = to_mask(logits, frame.height, frame.width, PUBLISHED)
-        prior = torch.from_numpy(published_prior(mask, frame.prior_side))
-    else:
-        prior = soft_prior(frame, logits)
     if not mask.any():
         return None
-    if preset.prompts == "published":
+    if published:
+        prior = torch.from_numpy(published_prior(mask, frame.prior_side))
         points, labels = published_points(mask, preset.positive, preset.negative, seed)
     else:
+        prior = soft_prior(frame, logits)
         points, labels = confident_points(logits, mask, preset.positive, preset.negative, seed)
     box = frame.scaled(box_of(mask).reshape(2, 2)).reshape(4) if preset.box else None
     return Prompt(prior, frame.scaled(points), labels, box)
