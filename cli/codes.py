@@ -43,11 +43,9 @@ def codes(
     """
     from stamp_train.methods import codes_maker
 
-    asked, make = codes_maker()
+    sides = _sides(scales)
     with progress_bar() as report:
-        made = make(
-            asked(codec=codec, sets=sets, out=out, scales=_sides(scales), vocabulary=vocabulary, tried=tried), report
-        )
+        made = codes_maker()(codec, sets, out, scales=sides, vocabulary=vocabulary, tried=tried, report=report)
     if json:
         print_json(made)
     else:

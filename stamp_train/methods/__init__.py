@@ -61,10 +61,9 @@ def settings_type(name: Any) -> type[Settings]:
     return found
 
 
-def codes_maker() -> tuple[Any, Any]:
-    """What is asked of `stamp-train codes`, as a class, and what does it: `(asked, report) -> made`."""
-    making = "stamp_train.methods.argenseg.making"
-    return resolve_name(f"{making}:Asked"), resolve_name(f"{making}:make_codes")
+def codes_maker() -> Any:
+    """What `stamp-train codes` calls."""
+    return resolve_name("stamp_train.methods.argenseg.making:make_codes")
 
 
 def default_settings() -> Settings:

@@ -18,27 +18,12 @@ from stamp_schemas import RLE, Record, StampError, UsageFault
 from stamp_schemas.manifest import ShardEntry
 from stamp_train.methods.argenseg.beside import ShardCodes, folder_of, mask_digest, read_shard, write_shard
 from stamp_train.methods.argenseg.codec import Codec
-from stamp_train.methods.argenseg.files import RESIDUAL, open_codec, save_residual
+from stamp_train.methods.argenseg.files import RESIDUAL, VAR, open_codec, save_residual
 from stamp_train.methods.argenseg.residual import ResidualCodec, sample
 from stamp_train.methods.upsample import to_mask
 
 Report = Callable[[int, int, str], None]
 _TOGETHER = 8  # masks that are encoded at a time
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is to be done. codec: a file, or `residual`: fitted to the sets, into `out`. sets: built splits, or folders of them.
-
-    scales, vocabulary: of a fitted one. tried: on how many masks the codec is tried; None: 200, or 20 of one that is a network.
-    """
-
-    codec: str
-    sets: Sequence[str]
-    out: Path | None = None
-    scales: Sequence[int] = (1, 2, 4, 8, 16)
-    vocabulary: int = 512
-    tried: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,45 +51,56 @@ class Made:
     sets: tuple[SetCodes, ...] = ()
 
 
-def make_codes(asked: Asked, report: Report = lambda *_: None) -> Made:
+def make_codes(
+    codec: str,
+    sets: Sequence[str],
+    out: Path | None = None,
+    *,
+    scales: Sequence[int] = (1, 2, 4, 8, 16),
+    vocabulary: int = 512,
+    tried: int | None = None,
+    report: Report = lambda *_: None,
+) -> Made:
     """Fit the codec, if that is asked for, or write the codes of all sets beside them; then try the codec on their masks.
 
-    What has been written is checked and kept, so that the same command goes on where it was stopped. A fitted codec encodes
-    masks while they are read, and nothing is written for it. UsageFault: a set behind a URL, or nowhere to put a fitted
-    codec. StampError: no set, no codec, no masks.
+    codec: a file, or `residual`: fitted to the sets, into `out`. sets: built splits, or folders of them. scales, vocabulary: of
+    a fitted one. tried: on how many masks the codec is tried; None: 200, or 20 of one that is a network. What has been written
+    is checked and kept, so that the same command goes on where it was stopped. A fitted codec encodes masks while they are
+    read, and nothing is written for it. UsageFault: a set behind a URL, or nowhere to put a fitted codec. StampError: no set,
+    no codec, no masks.
     """
-    sets = [ShardSet(store) for store in find_sets(*asked.sets)]
+    opened = [ShardSet(store) for store in find_sets(*sets)]
     written: list[SetCodes] = []
-    codec: Codec
-    if asked.codec == RESIDUAL:
-        fitted, path = _fitted(asked, sets, report)
-        codec, digest = fitted, fitted.digest
+    found: Codec
+    if codec == RESIDUAL:
+        fitted, path = _fitted(opened, out, scales, vocabulary, report)
+        found, digest = fitted, fitted.digest
     else:
-        if asked.out:
-            raise UsageFault("--out is where a fitted codec goes", f"stamp-train codes residual SETS --out {asked.out}")
-        path = Path(asked.codec).expanduser()
-        codec, shape = open_codec(path)
+        if out:
+            raise UsageFault("--out is where a fitted codec goes", f"stamp-train codes residual SETS --out {out}")
+        path = Path(codec).expanduser()
+        found, shape = open_codec(path)
         digest = shape["digest"]
-        codec.to("cuda" if torch.cuda.is_available() else "cpu")
-        if not isinstance(codec, ResidualCodec):
-            written = [_write(one, codec, digest, report) for one in sets]
-    tried = asked.tried if asked.tried is not None else 200 if isinstance(codec, ResidualCodec) else 20
-    masks = _masks(sets, tried)
-    ciou, giou = _ceiling(codec, masks, report)
-    kind = RESIDUAL if isinstance(codec, ResidualCodec) else "var"
-    cells, vocabulary = codec.scales.cells, codec.vocabulary
-    return Made(str(path), kind, digest, cells, vocabulary, len(masks), ciou, giou, tuple(written))
+        found.to("cuda" if torch.cuda.is_available() else "cpu")
+        if not isinstance(found, ResidualCodec):
+            written = [_write(one, found, digest, report) for one in opened]
+    kind, most = (RESIDUAL, 200) if isinstance(found, ResidualCodec) else (VAR, 20)
+    masks = _masks(opened, most if tried is None else tried)
+    ciou, giou = _ceiling(found, masks, report)
+    return Made(str(path), kind, digest, found.scales.cells, found.vocabulary, len(masks), ciou, giou, tuple(written))
 
 
-def _fitted(asked: Asked, sets: Sequence[ShardSet], report: Report) -> tuple[ResidualCodec, Path]:
-    if asked.out is None or asked.out.suffix != ".safetensors":
+def _fitted(
+    sets: Sequence[ShardSet], out: Path | None, scales: Sequence[int], vocabulary: int, report: Report
+) -> tuple[ResidualCodec, Path]:
+    if out is None or out.suffix != ".safetensors":
         raise UsageFault("a fitted codec needs a file of its own", "--out masks.safetensors, say")
     report(0, 1, "fitting codebooks")
-    codec = ResidualCodec({"scales": tuple(asked.scales), "vocabulary": asked.vocabulary})
+    codec = ResidualCodec({"scales": tuple(scales), "vocabulary": vocabulary})
     codec.begin(_records(sets))
-    save_residual(codec, asked.out)
+    save_residual(codec, out)
     report(1, 1, "fitting codebooks")
-    return codec, asked.out
+    return codec, out
 
 
 def _records(sets: Sequence[ShardSet]) -> Iterator[Record]:

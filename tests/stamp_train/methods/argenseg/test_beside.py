@@ -15,7 +15,7 @@ from stamp_schemas import StampError, UsageFault
 from stamp_train.methods.argenseg import making
 from stamp_train.methods.argenseg.beside import CodeStore, read_shard, write_shard
 from stamp_train.methods.argenseg.files import open_codec
-from stamp_train.methods.argenseg.making import Asked, make_codes
+from stamp_train.methods.argenseg.making import make_codes
 from stamp_train.methods.argenseg.settings import ArgensegSettings
 
 from ...runs import make_shards
@@ -41,12 +41,12 @@ def only_file(place: Path) -> Path:
 
 def test_codes_are_those_of_each_mask_and_are_kept(shards: Path, vae: Path) -> None:
     place = shards / "val"
-    made = make_codes(Asked(str(vae), [str(place)], tried=2))
+    made = make_codes(str(vae), [str(place)], tried=2)
     codec, shape = open_codec(vae)
     [written] = made.sets
     assert made.kind == "var" and made.digest == shape["digest"] and made.tokens == 30 and made.tried == 2
     assert written.made > 0 == written.kept and Path(written.folder).name == f"codes-{made.digest[:12]}"
-    [again] = make_codes(Asked(str(vae), [str(place)], tried=0)).sets
+    [again] = make_codes(str(vae), [str(place)], tried=0).sets
     assert (again.made, again.kept) == (0, written.made)
     store = CodeStore()
     with ShardSet(place) as one:
@@ -61,7 +61,7 @@ def test_codes_are_those_of_each_mask_and_are_kept(shards: Path, vae: Path) -> N
 
 def test_what_is_damaged_is_refused_and_made_anew(shards: Path, vae: Path) -> None:
     place = shards / "testA"
-    digest = make_codes(Asked(str(vae), [str(place)], tried=0)).digest
+    digest = make_codes(str(vae), [str(place)], tried=0).digest
     path = only_file(place)
     whole = path.read_bytes()
     for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:100], b""):
@@ -69,7 +69,7 @@ def test_what_is_damaged_is_refused_and_made_anew(shards: Path, vae: Path) -> No
         with ShardSet(place) as one, pytest.raises(StampError, match="codes") as fault:
             CodeStore().open([one], digest, 30)
         assert "run `stamp-train codes` again" in fault.value.hint
-        [written] = make_codes(Asked(str(vae), [str(place)], tried=0)).sets
+        [written] = make_codes(str(vae), [str(place)], tried=0).sets
         assert written.made > 0 and path.read_bytes() == whole
     path.unlink()
     with ShardSet(place) as one, pytest.raises(StampError, match="no codes of shard"):
@@ -79,7 +79,7 @@ def test_what_is_damaged_is_refused_and_made_anew(shards: Path, vae: Path) -> No
 @pytest.mark.parametrize("change", [np.float32, np.int64, np.negative, lambda codes: np.ravel(codes)[0]])
 def test_codes_that_are_none_are_refused_though_they_hash_right(change: Any, shards: Path, vae: Path) -> None:
     place = shards / "val"
-    digest = make_codes(Asked(str(vae), [str(place)], tried=0)).digest
+    digest = make_codes(str(vae), [str(place)], tried=0).digest
     path = only_file(place)
     whole = path.read_bytes()
     with ShardSet(place) as one:
@@ -102,17 +102,17 @@ def test_a_stopped_making_goes_on(shards: Path, vae: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(making, "write_shard", stopping)
     with pytest.raises(KeyboardInterrupt):
-        make_codes(Asked(str(vae), [str(place)], tried=0))
+        make_codes(str(vae), [str(place)], tried=0)
     monkeypatch.setattr(making, "write_shard", write)
     assert calls == [1] and not list(place.glob("codes-*/*"))
-    assert make_codes(Asked(str(vae), [str(place)], tried=0)).sets[0].made > 0
+    assert make_codes(str(vae), [str(place)], tried=0).sets[0].made > 0
 
 
 def test_codes_of_another_codec_are_refused(shards: Path, vae: Path, tmp_path: Path) -> None:
     place = shards / "testB"
     with ShardSet(place) as one, pytest.raises(StampError, match="no codes of codec 0123456789ab"):
         CodeStore().open([one], "0123456789ab", 30)
-    made = make_codes(Asked(str(vae), [str(place)], tried=0))
+    made = make_codes(str(vae), [str(place)], tried=0)
     weights = tiny_weights()
     weights["quant_conv.bias"] = weights["quant_conv.bias"] + 1
     save_file(weights, tmp_path / "other.safetensors", {"scales": "1,2,3,4"})
@@ -129,7 +129,7 @@ def test_codes_of_another_codec_are_refused(shards: Path, vae: Path, tmp_path: P
 
 def test_a_renamed_folder_of_codes_is_still_of_its_own_codec(shards: Path, vae: Path) -> None:
     place = shards / "val"
-    make_codes(Asked(str(vae), [str(place)], tried=0))
+    make_codes(str(vae), [str(place)], tried=0)
     folder = only_file(place).parent
     moved = folder.rename(folder.with_name("codes-000000000000"))
     with ShardSet(place) as one, pytest.raises(StampError, match="codes of another codec"):
@@ -140,15 +140,15 @@ def test_a_renamed_folder_of_codes_is_still_of_its_own_codec(shards: Path, vae: 
 def test_wrong_calls_get_a_line(shards: Path, vae: Path, tmp_path: Path) -> None:
     val = str(shards / "val")
     with pytest.raises(UsageFault, match="a fitted codec needs a file"):
-        make_codes(Asked("residual", [val]))
+        make_codes("residual", [val])
     with pytest.raises(UsageFault, match="--out is where a fitted codec goes"):
-        make_codes(Asked(str(vae), [val], out=tmp_path / "x.safetensors"))
+        make_codes(str(vae), [val], out=tmp_path / "x.safetensors")
     with pytest.raises(UsageFault, match="no file of a codec"):
-        make_codes(Asked(str(tmp_path / "none.pth"), [val]))
+        make_codes(str(tmp_path / "none.pth"), [val])
     fitted = tmp_path / "fitted.safetensors"
-    made = make_codes(Asked("residual", [val], fitted, scales=(1, 2, 4, 8), vocabulary=32, tried=5))
+    made = make_codes("residual", [val], fitted, scales=(1, 2, 4, 8), vocabulary=32, tried=5)
     assert made.kind == "residual" and made.tokens == 85 and not made.sets and made.ciou > 0.4
-    again = make_codes(Asked(str(fitted), [val], tried=5))
+    again = make_codes(str(fitted), [val], tried=5)
     assert (again.digest, again.ciou) == (made.digest, made.ciou)
 
 

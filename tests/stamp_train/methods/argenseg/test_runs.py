@@ -67,7 +67,7 @@ def test_shards_resumption_and_adapters_change_nothing_that_they_should_not(
 def test_a_run_by_a_network_as_codec_reads_the_codes_that_were_made_for_it(
     shards: Path, recipe: Path, tmp_path: Path
 ) -> None:
-    from stamp_train.methods.argenseg.making import Asked, make_codes
+    from stamp_train.methods.argenseg.making import make_codes
 
     vae = tmp_path / "vae.safetensors"
     save_file(tiny_weights(), vae, {"scales": ",".join(map(str, SCALES))})
@@ -75,7 +75,7 @@ def test_a_run_by_a_network_as_codec_reads_the_codes_that_were_made_for_it(
     without = train(recipe, shards, tmp_path / "run", *keys)
     assert without.returncode == 1 and "no codes of codec" in without.stderr, without.stderr
     assert "hint: stamp-train codes CODEC" in without.stderr and "Traceback" not in without.stderr
-    make_codes(Asked(str(vae), [str(shards / "refcoco-unc/train")], tried=0))
+    make_codes(str(vae), [str(shards / "refcoco-unc/train")], tried=0)
     done = train(recipe, shards, tmp_path / "run", *keys)
     assert done.returncode == 0, done.stderr
     assert len(log_of(tmp_path / "run")) == 3
