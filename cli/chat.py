@@ -110,12 +110,12 @@ def _talk(
     from rich.console import Console
 
     from stamp_train.predict.chat.inline import best_way
-    from stamp_train.predict.chat.terminal import Keeper, TerminalChat, lines
+    from stamp_train.predict.chat.terminal import TerminalChat, lines
 
     console = Console(highlight=False)
     way = best_way(console, os.environ) if pictures == "auto" else pictures
     talk = TerminalChat(
-        lambda path: segmenter.chat(path, **options), image, Keeper(folder, model), console, say, way, force_mask
+        lambda path: segmenter.chat(path, **options), image, folder, model, console, say, way, force_mask
     )
     say(f"{model} on {segmenter.device.type}, about {image}; /help lists the commands")
     talk.run(lines("> ", say))

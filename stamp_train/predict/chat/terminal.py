@@ -31,33 +31,6 @@ class Ended(Exception):
     """The conversation is over."""
 
 
-class Keeper:
-    """Writes into one folder, in the layout of `stamp_train.predict.writing`; it is made when there is something to keep.
-
-    folder: a new one, or one that conversations were kept in before; those stay. model: name of the checkpoint.
-    """
-
-    def __init__(self, folder: Path, model: str) -> None:
-        self.folder, self._model = folder, model
-        self._written: PredictionFolder | None = None
-
-    def keep(self, image: Path, answer: Segmentation) -> tuple[list[Path], Path]:
-        """Write an answer that has masks; their files, and that of their overlay."""
-        self._written = self._written or PredictionFolder(self.folder, {"kind": "conversation"})
-        names = (f"answer-{number:03d}" for number in count(1))
-        name = next(name for name in names if not (self.folder / MASKS / f"{name}-1.png").exists())
-        row = self._written.add(Asked(name, image, str(image), answer.question), answer)
-        assert row.overlay is not None  # there are masks
-        return [self.folder / mask.file for mask in row.masks], self.folder / row.overlay
-
-    def save(self, chat: Chat, image: Path, path: Path | None) -> Path:
-        """Write a conversation (see `transcript.save`), by default under the next free name of the folder; its path."""
-        paths = (self.folder / f"conversation-{number}.json" for number in count(1))
-        path = path or next(path for path in paths if not path.exists())
-        save(chat, path, self._model, str(image))
-        return path
-
-
 @dataclass(frozen=True)
 class Command:
     """What a line that begins with `/` asks for. takes: what may follow; help: one line."""
@@ -70,21 +43,26 @@ class Command:
 class TerminalChat:
     """A conversation, line by line.
 
-    start: begins a conversation about the picture of a path, first of `image`. keeper: writes files. console: for answers;
-    talk: for one line to the person. way: how pictures are shown. force_mask: answers begin with a mask.
+    start: begins a conversation about the picture of a path, first of `image`. folder: for masks in the layout of
+    `stamp_train.predict.writing` and for what is saved; a new one, or one that conversations were kept in before: those stay.
+    model: name of the checkpoint. console: for answers; talk: for one line to the person. way: how pictures are shown.
+    force_mask: answers begin with a mask.
     """
 
     def __init__(
         self,
         start: Callable[[Path], Chat],
         image: Path,
-        keeper: Keeper,
+        folder: Path,
+        model: str,
         console: Console,
         talk: Callable[[str], None],
         way: Way,
         force_mask: bool = False,
     ) -> None:
-        self._start, self._keeper, self._console, self._talk, self._way = start, keeper, console, talk, way
+        self._start, self._folder, self._model = start, folder, model
+        self._console, self._talk, self._way = console, talk, way
+        self._written: PredictionFolder | None = None  # made when there is something to keep
         self.image, self.force_mask = image, force_mask
         self.chat = start(image)
 
@@ -139,8 +117,10 @@ class TerminalChat:
         return self._talk(f"{image}: a new conversation")
 
     def save(self, rest: str) -> None:
-        """Write the conversation."""
-        path = self._keeper.save(self.chat, self.image, Path(rest).expanduser() if rest else None)
+        """Write the conversation, by default under the next free name of the folder."""
+        paths = (self._folder / f"conversation-{number}.json" for number in count(1))
+        path = Path(rest).expanduser() if rest else next(path for path in paths if not path.exists())
+        save(self.chat, path, self._model, str(self.image))
         self._say(Text(f"saved: {path}"))
 
     def toggle_mask(self, _: str) -> None:
@@ -161,10 +141,14 @@ class TerminalChat:
 
     def _show_masks(self, answer: Segmentation) -> None:
         """Write masks and overlay, print their paths, and show the overlay where the terminal can."""
-        paths, overlay = self._keeper.keep(self.image, answer)
-        for number, (path, mask) in enumerate(zip(paths, answer.masks, strict=True)):
-            self._say(_mask_name(number), Text(f": {path} ({mask.mean():.1%} of the picture)"))
-        self._say(Text(f"overlay: {overlay}"))
+        self._written = self._written or PredictionFolder(self._folder, {"kind": "conversation"})
+        names = (f"answer-{number:03d}" for number in count(1))
+        name = next(name for name in names if not (self._folder / MASKS / f"{name}-1.png").exists())
+        row = self._written.add(Asked(name, self.image, str(self.image), answer.question), answer)
+        assert row.overlay is not None  # there are masks
+        for number, (kept, mask) in enumerate(zip(row.masks, answer.masks, strict=True)):
+            self._say(_mask_name(number), Text(f": {self._folder / kept.file} ({mask.mean():.1%} of the picture)"))
+        self._say(Text(f"overlay: {self._folder / row.overlay}"))
         show_image(answer.overlay(), self._console, self._way)
 
     def _stream(self, question: str) -> Segmentation | None:

@@ -19,7 +19,7 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.predict import Segmenter
 from stamp_train.predict.chat.conversations import Conversations
 from stamp_train.predict.chat.server import open_server
-from stamp_train.predict.chat.terminal import Keeper, TerminalChat
+from stamp_train.predict.chat.terminal import TerminalChat
 
 from ...browsing import Running
 
@@ -52,7 +52,8 @@ class Spoken:
         self.talk = TerminalChat(
             lambda path: tiny_segmenter().chat(path, max_new_tokens=tokens),
             picture,
-            Keeper(self.out, "tiny"),
+            self.out,
+            "tiny",
             Console(file=self.printed, width=60, highlight=False, **console),  # type: ignore[arg-type]
             self.said.append,
             way,  # type: ignore[arg-type]
