@@ -252,7 +252,8 @@ def test_an_answer_without_a_mask_gets_one_only_by_force(talking: Segmenter) -> 
     assert [one.forced for one in forced] == [True, True, False]
     assert [one.content for one in forced] == [SEG, f"No.{SEG}", ""]
     assert forced[1].text == "No."
-    expected = talking_generator().segment([scene()], [["the cup"]])[0][0].masks[0].numpy()
+    alone = GenerationOptions(begin=SEG, max_new_tokens=0)
+    expected = talking_generator().ask(scene(), "the cup", alone).masks[0].numpy()
     for one in forced[:2]:
         np.testing.assert_allclose(one.logits[0], expected, atol=1e-5)
 

@@ -48,11 +48,10 @@ def made(name: str = "text4seg") -> ImageExample:
 
 def answers(name: str, image: ImageExample, options: GenerationOptions) -> tuple[Answer, list[Event]]:
     one = tiny(name)
-    events: list[Event] = []
     prompt = image.dialogues[0].messages[:1]
     pixels = PixelBatch(image.pixel_values, image.grid_thw)
-    [[found]] = StampGenerator(one.model, one.processor).generate([pixels], [[prompt]], options, events.append)
-    return found, events
+    events = list(StampGenerator(one.model, one.processor).stream([pixels], [[prompt]], options))
+    return events[-1].answer, events
 
 
 @pytest.mark.parametrize("name", ["text4seg", "text4seg-fixed"])
