@@ -134,15 +134,12 @@ class Method(ABC):
     text_labels: str = "answers"  # which tokens are supervised, see `LayoutOptions`
     divide_by: str = "global"  # losses are divided by the counts of the global batch, or of each `micro` batch
     cells: tuple[str, int] | None = None  # rule and side of labels that are coverage of patches, see `eval.oracle`
-    deepstack: bool = (
-        True  # inner layers of the tower (Qwen3-VL) reach the tokens that it lays out with a patch's feature
-    )
-    over_cache: bool = (
-        True  # masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said
-    )
-    keeps_image: bool = (
-        False  # while an answer is generated, the final states of the image's tokens are kept for its masks
-    )
+    # Inner layers of the tower (Qwen3-VL) reach the tokens that it lays out with a patch's feature.
+    deepstack: bool = True
+    # Masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said.
+    over_cache: bool = True
+    # While an answer is generated, the final states of the image's tokens are kept for its masks.
+    keeps_image: bool = False
 
     # From a record to a sequence
     @abstractmethod

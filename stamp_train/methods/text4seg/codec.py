@@ -48,9 +48,8 @@ def parse(text: str, side: int, parser: str) -> Grid:
 
 def survives(expression: str) -> bool:
     """Whether both parsers give back a mask whose label is this expression."""
-    probe = np.array(
-        [[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]], np.uint8
-    )  # begins with the label, ends without
+    # It begins with the label and ends without.
+    probe = np.array([[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]], np.uint8)
     text = enclosed(probe, expression)
     return all(np.array_equal(parse(text, len(probe), parser), probe) for parser in PARSERS)
 

@@ -24,16 +24,14 @@ class Text4SegSettings(Settings, frozen=True, tag_field="name", tag="text4seg"):
     home: ClassVar[str] = "stamp_train.methods.text4seg.method:Text4Seg"
     tokens: ClassVar[tuple[str, ...]] = ()
     written: ClassVar[bool] = True
+    remarks: ClassVar[tuple[str, ...]] = (
+        "regions to be ignored are learned as background: masks in text know no third kind",
+    )
 
     grid: Literal[16, 24, 32] = 16
     label: Literal["expression", "fixed"] = "expression"
     sampling: Literal["nearest", "coverage"] = "nearest"
     parser: Literal["published", "tolerant"] = "published"
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """There is no label for what is to be ignored."""
-        return ("regions to be ignored are learned as background: masks in text know no third kind",)
 
     def tokens_per_mask(self, patches: int) -> int:  # noqa: ARG002 - the text is as long whatever the image
         """An estimate, not a bound: the mean of masks on photographs with Qwen2-VL's tokenizer and an expression of six words.

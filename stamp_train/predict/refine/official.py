@@ -41,13 +41,11 @@ def sam_settings(state: State) -> dict[str, Any]:
         patch_size = state["image_encoder.patch_embed.proj.weight"].shape[-1]
         layers = _count(state, r"image_encoder\.blocks\.(\d+)\.")
         distances = [state[f"image_encoder.blocks.{layer}.attn.rel_pos_h"].shape for layer in range(layers)]
-        whole = [
-            layer for layer, (rows, _) in enumerate(distances) if rows == 2 * patches - 1
-        ]  # see all of the picture
+        # Those that see all of the picture.
+        whole = [layer for layer, (rows, _) in enumerate(distances) if rows == 2 * patches - 1]
         windows = [(rows + 1) // 2 for layer, (rows, _) in enumerate(distances) if layer not in whole]
         width = len(state["image_encoder.neck.0.weight"])  # channels of the embedding, of prompts and of the decoder
         iou = "mask_decoder.iou_prediction_head.layers"
-        prompts = {"hidden_size": width, "image_size": patches * patch_size, "patch_size": patch_size}
         return {
             "vision_config": {
                 "hidden_size": hidden,
@@ -61,8 +59,12 @@ def sam_settings(state: State) -> dict[str, Any]:
                 "num_pos_feats": width // 2,
                 "mlp_dim": len(state["image_encoder.blocks.0.mlp.lin1.bias"]),
             },
-            "prompt_encoder_config": prompts
-            | {"mask_input_channels": len(state["prompt_encoder.mask_downscaling.3.bias"])},
+            "prompt_encoder_config": {
+                "hidden_size": width,
+                "image_size": patches * patch_size,
+                "patch_size": patch_size,
+                "mask_input_channels": len(state["prompt_encoder.mask_downscaling.3.bias"]),
+            },
             "mask_decoder_config": {
                 "hidden_size": width,
                 "mlp_dim": len(state["mask_decoder.transformer.layers.0.mlp.lin1.bias"]),
