@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.near import groups_of, hashes_of
-from stamp_data.inspect.page import Page, page_data
-from stamp_data.inspect.record_page import RecordView, record_view, thumbnail
+from stamp_data.inspect.page import page
+from stamp_data.inspect.record_page import View, record_view, thumbnail
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Entry, entry
 from stamp_data.inspect.selection import DEFAULT, Selection, select
@@ -61,7 +61,7 @@ def write_gallery(
     known = TagList(tags)
     with ConcatDataset(paths) as dataset:
         longest, wanted = thumbnail_side(min(max_images, len(dataset))), min(max_images, len(dataset))
-        views: list[RecordView] = []
+        views: list[View] = []
         numbers: list[int] = []
         entries: list[Entry] = []
         for selected in select(dataset, selection, max_images):
@@ -77,7 +77,7 @@ def write_gallery(
     if not views:
         raise selection.nothing()
     notice = _notice(len(views), total, max_images, selection.where)
-    data = Page().html(page_data(report, views, entries, mode="file", notice=notice, tags=known))
+    data = page("file", report, known, views, entries, notice)
     write_atomic(out, data)
     return GallerySummary(out, len(views), total, len(data), notice)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stamp_data.inspect.inspection import inspect_sets
-from stamp_data.inspect.page import Page, page_data
+from stamp_data.inspect.page import page, served_policy
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Query, SearchIndex
 from stamp_data.inspect.selection import DEFAULT, Selection
@@ -34,20 +34,6 @@ from stamp_schemas.tags import MOST_TAGS, Tag
 MOST_SENT = 2**16  # bytes of tags
 MOST_RECORDS = 200  # in one answer
 THREADS = 4  # that make answers: views are work for processors, and who comes first is served first
-
-
-class RecordPage(msgspec.Struct):
-    """One answer of `api/records`. records: each a `RecordView`; near: for each the group of nearly the same pictures, "" for
-    none or where nobody has asked yet. next: cursor of the next page, None at the end. matched, scanned, total: records.
-    """
-
-    records: list[msgspec.Raw]
-    near: list[str]
-    next: int | None
-    matched: int
-    scanned: int
-    total: int
-    fault: str
 
 
 class Sent(msgspec.Struct):
@@ -72,14 +58,16 @@ class Gallery:
         self.report = report or inspect_sets(paths, selection)
         self._views = ViewCache(paths, selection)
         self.index = SearchIndex(paths, selection, self._views.keep, self.tags)
-        self.page = Page()
 
     def html(self) -> bytes:
         """The page itself; it asks for its records."""
-        return self.page.html(page_data(self.report, [], [], mode="server", notice="", tags=self.tags))
+        return page("server", self.report, self.tags)
 
-    def records(self, query: Query, cursor: int, count: int) -> RecordPage:
-        """Records `cursor` … `cursor + count` of those that fit."""
+    def records(self, query: Query, cursor: int, count: int) -> dict[str, Any]:
+        """Records `cursor` … `cursor + count` of those that fit, and for each the group of nearly the same pictures.
+
+        next: cursor of what follows, None at the end. matched, scanned, total: records.
+        """
         found = self.index.find(query)
         count = min(max(count, 0), MOST_RECORDS)
         part = found[max(cursor, 0) : max(cursor, 0) + count]
@@ -87,15 +75,15 @@ class Gallery:
         views, total = self._views.views(part), len(self._views)
         near = self.index.near if query.near and self.index.done else None
         is_done, scanned = (near.done, near.seen) if near else (self.index.done, self.index.scanned)
-        return RecordPage(
-            records=list(views.values()),
-            near=[self.index.near.groups.get(number, "") for number in views],
-            next=end if end < len(found) else None,
-            matched=len(found),
-            scanned=total if is_done else min(scanned, total - 1),
-            total=total,
-            fault=self.index.fault or self.index.near.fault,
-        )
+        return {
+            "records": list(views.values()),
+            "near": [self.index.near.groups.get(number, "") for number in views],
+            "next": end if end < len(found) else None,
+            "matched": len(found),
+            "scanned": total if is_done else min(scanned, total - 1),
+            "total": total,
+            "fault": self.index.fault or self.index.near.fault,
+        }
 
     def tag(self, tagged: Sent) -> None:
         """Give a record its tags. StampError if there is no such record, or the list cannot be written."""
@@ -111,7 +99,7 @@ class Gallery:
         return self._views.find(key, set_name)
 
     def record(self, number: int) -> dict[str, object]:
-        """One record, a `RecordView`, and the group of its picture; StampError if it cannot be read."""
+        """The view of one record, and the group of its picture; StampError if it cannot be read."""
         views = self._views.views([number])
         if not views:
             raise StampError("the record cannot be read")
@@ -134,7 +122,7 @@ class Gallery:
 def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
     """The server of a gallery, see `LoopbackServer`; at its end it closes the gallery."""
 
-    def page(_request: Request) -> Response:
+    def entry(_request: Request) -> Response:
         return Response(gallery.html(), media_type="text/html")
 
     def records(request: Request) -> Response:
@@ -164,14 +152,14 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
             raise HTTPException(404) from None
 
     routes = [
-        Route("/", page),
+        Route("/", entry),
         Route("/api/records", records),
         Route("/api/record", record),
         Route("/api/numbers", numbers),
         Route("/api/tag", tag, methods=["POST"]),
         Route("/api/picture", picture),
     ]
-    policy = f"{gallery.page.policy}; frame-ancestors 'none'"
+    policy = f"{served_policy()}; frame-ancestors 'none'"
     return LoopbackServer(routes, policy, gallery.close, port, THREADS)
 
 

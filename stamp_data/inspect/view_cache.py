@@ -43,7 +43,7 @@ class ViewCache:
         return len(self._dataset)
 
     def views(self, numbers: Iterable[int]) -> dict[int, msgspec.Raw]:
-        """`RecordView` of each record as JSON, by number, in order; records that cannot be read are left out."""
+        """The view of each record as JSON, by number, in order; records that cannot be read are left out."""
         return {number: msgspec.Raw(view) for number in numbers if (view := self._view(number))}
 
     def find(self, key: str, set_name: str) -> int:

@@ -136,7 +136,7 @@ def test_a_record_that_is_found_is_ready_to_be_shown(large_set: Path, monkeypatc
     gallery, shown = Gallery([large_set]), 0
     gallery.index.start()
     while shown < 3 * RECORDS:
-        shown += len(gallery.records(Query(), shown, RECORDS).records)
+        shown += len(gallery.records(Query(), shown, RECORDS)["records"])
     gallery.close()
 
 
