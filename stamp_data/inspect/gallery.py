@@ -64,10 +64,10 @@ def write_gallery(
         views: list[View] = []
         numbers: list[int] = []
         entries: list[Entry] = []
-        for selected in select(dataset, selection, max_images):
-            views.append(record_view(selected, *thumbnail(dataset, selected.stats, longest)))
-            entries.append(entry(selected))
-            numbers.append(selected.stats.number)
+        for stats in select(dataset, selection, max_images):
+            views.append(record_view(stats, *thumbnail(dataset, stats, longest)))
+            entries.append(entry(stats))
+            numbers.append(stats.number)
             progress(len(views), wanted, "gallery")
         progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
         total = len(dataset)

@@ -11,7 +11,7 @@ import numpy as np
 
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS, Finding
-from stamp_data.inspect.reading import UnreadableRecord, counted_findings, matching
+from stamp_data.inspect.reading import UnreadableRecord
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.report import REPORT_SCHEMA, Example, FlagCount, InspectReport, Sampling, SetInput, Summary
 from stamp_data.inspect.selection import DEFAULT, Selection
@@ -77,12 +77,12 @@ def inspect_sets(
             if isinstance(item, UnreadableRecord):
                 findings = [item.finding]
                 tally.flags["error"] += 1
+            elif item.shown:
+                is_whole = len(item.shown) == len(item.dialogues)
+                findings = item.findings if is_whole else item.concerning(item.shown)
+                tally.add(item, findings)
             else:
-                dialogues = matching(item, selection.condition)
-                if not dialogues:
-                    continue
-                findings = counted_findings(item, dialogues)
-                tally.add(item, dialogues, findings)
+                continue
             matched += 1
             flags.add(item, findings)
         whole = Tally.of_all(tallies)

@@ -11,7 +11,7 @@ from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.filters import DialogueRow, Filter
 from stamp_data.inspect.flags import Finding
 from stamp_data.inspect.leaks import find_leaks
-from stamp_data.inspect.record_stats import DialogueStats, RecordStats
+from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.picture import check_picture
 from stamp_data.pixels import thumbnail
 from stamp_data.shards.index import IndexRow
@@ -33,11 +33,15 @@ class UnreadableRecord:
 
 
 class StatsReader:
-    """Reads records by number, with statistics and findings. budget: tokens, for STP-W009. side: see `RecordStats`."""
+    """Reads records by number, with statistics and findings. budget: tokens, for STP-W009. side: see `RecordStats`.
+    condition: on the dialogues that are shown; all without one.
+    """
 
-    def __init__(self, dataset: ConcatDataset, budget: int | None = None, side: int = 1) -> None:
+    def __init__(
+        self, dataset: ConcatDataset, budget: int | None = None, side: int = 1, condition: Filter | None = None
+    ) -> None:
         self.dataset = dataset
-        self.budget, self.side = budget, side
+        self.budget, self.side, self.condition = budget, side, condition
         self.leaks = find_leaks(dataset)
 
     def read(
@@ -51,12 +55,16 @@ class StatsReader:
                 _compare(record, row)
                 stats = RecordStats(number, one.manifest, row, record, one.labels(row), side=self.side)
                 stats.findings = self._findings(stats, one.member(row, "image") if number in pictures else b"")
+                stats.shown = [dialogue for dialogue in stats.dialogues if self._fits(DialogueRow(stats, dialogue))]
             except StoreFault:
                 raise  # says nothing about the record
             except StampError as fault:
                 yield UnreadableRecord(number, one.manifest, row, Finding("STP-E001", fault.message))
             else:
                 yield stats
+
+    def _fits(self, row: DialogueRow) -> bool:
+        return self.condition is None or self.condition(row)
 
     def _findings(self, stats: RecordStats, picture: bytes) -> list[Finding]:
         findings = check(stats)
@@ -111,23 +119,3 @@ def _mask_findings(stats: RecordStats) -> Iterator[Finding]:
                 rles.checked_runs(*rle.size, rle.size, rle.counts)
             except (ValueError, OverflowError) as fault:
                 yield Finding("STP-E001", f"target {target.id}: {fault}", target=index)
-
-
-def matching(stats: RecordStats, condition: Filter | None) -> list[DialogueStats]:
-    """The dialogues of a record that a condition lets through; all without one."""
-    if condition is None:
-        return stats.dialogues
-    return [dialogue for dialogue in stats.dialogues if condition(DialogueRow(stats, dialogue))]
-
-
-def counted_findings(stats: RecordStats, dialogues: list[DialogueStats]) -> list[Finding]:
-    """The findings that concern these dialogues, or the record as a whole."""
-    if len(dialogues) == len(stats.dialogues):
-        return stats.findings
-    indices = {index for one in dialogues for index in (one.index, one.twin)}
-    targets = {target for dialogue in dialogues for target in dialogue.targets}
-    return [
-        finding
-        for finding in stats.findings
-        if (finding.dialogue < 0 or finding.dialogue in indices) and (finding.target < 0 or finding.target in targets)
-    ]

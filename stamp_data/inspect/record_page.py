@@ -14,7 +14,6 @@ import numpy as np
 from stamp_data.draw.outline import mask_path
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
-from stamp_data.inspect.selection import Selected
 from stamp_data.pixels import data_uri
 from stamp_data.pixels import thumbnail as decoded
 from stamp_data.rle import UInt8, decode_or_empty
@@ -23,13 +22,13 @@ from stamp_schemas import RLE, StampError, TargetInfo
 View = dict[str, Any]
 
 
-def record_view(selected: Selected, picture: str, fault: str = "") -> View:
-    """The view of a record with those of its dialogues that were picked. picture: a data URI or an address; "" for a
+def record_view(stats: RecordStats, picture: str, fault: str = "") -> View:
+    """The view of a record with those of its dialogues that are shown. picture: a data URI or an address; "" for a
     conversation without one, or where it cannot be read (`fault`).
     """
-    stats, record, row = selected.stats, selected.stats.record, selected.stats.row
+    record, row = stats.record, stats.row
     masks = [_pixels(stats, target.rle) for target in record.targets]
-    passes = Counter(dialogue.twin for dialogue in selected.dialogues)  # of one expression are shown once
+    passes = Counter(dialogue.twin for dialogue in stats.shown)  # of one expression are shown once
     return {
         "key": record.key,
         "set": stats.manifest.name,

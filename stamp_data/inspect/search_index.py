@@ -11,7 +11,7 @@ import msgspec
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.near import NearPictures
 from stamp_data.inspect.record_stats import RecordStats
-from stamp_data.inspect.selection import Selected, Selection, select
+from stamp_data.inspect.selection import Selection, select
 from stamp_data.inspect.statistics import DIGITS, Tally
 from stamp_data.shards.stores import Location
 from stamp_data.tags import TagList
@@ -79,10 +79,9 @@ class Query(msgspec.Struct, frozen=True):
         )
 
 
-def entry(selected: Selected) -> Entry:
+def entry(stats: RecordStats) -> Entry:
     """What one record is filtered and sorted by."""
-    stats, dialogues = selected.stats, selected.dialogues
-    settings = stats.manifest.settings
+    settings, dialogues = stats.manifest.settings, stats.shown
     kinds = tuple(sorted({dialogue.kind for dialogue in dialogues}))
     codes = tuple(sorted({finding.code for finding in stats.findings}))
     sorts = Sorts(
@@ -93,7 +92,7 @@ def entry(selected: Selected) -> Entry:
         flags=_range([len(stats.findings)]),
     )
     tally = Tally()
-    tally.add(stats, dialogues, [])
+    tally.add(stats)
     values = {name: [round(value, DIGITS) for value in found] for name, found in tally.values.items()}
     numbers = Numbers(dict(tally.kinds), tally.targets, values)
     return Entry(_facets(settings.dataset, settings.split, kinds, codes), sorts, numbers)
@@ -120,7 +119,7 @@ class SearchIndex:
         self,
         paths: Sequence[Location],
         selection: Selection,
-        keep: Callable[[Selected], None] = lambda _: None,
+        keep: Callable[[RecordStats], None] = lambda _: None,
         tags: TagList | None = None,
     ) -> None:
         self._tags = tags or TagList()
@@ -173,12 +172,11 @@ class SearchIndex:
     def _gather(self) -> None:
         try:
             with ConcatDataset(self._paths) as dataset:
-                for selected in select(dataset, self._selection, None):
-                    self._keep(selected)
-                    stats = selected.stats
+                for stats in select(dataset, self._selection, None):
+                    self._keep(stats)
                     named = (stats.manifest.name, stats.record.key)
-                    self._entries.append((stats.number, _search_text(stats), entry(selected), named))
-                    self.scanned = len(self._entries) if self._selection.sort else selected.stats.number + 1
+                    self._entries.append((stats.number, _search_text(stats), entry(stats), named))
+                    self.scanned = len(self._entries) if self._selection.sort else stats.number + 1
                     if self._stop.is_set():
                         return
         except Exception as fault:  # a thread has nobody to raise to: the page shows it

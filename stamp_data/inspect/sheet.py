@@ -19,9 +19,10 @@ from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.reading import StatsReader, UnreadableRecord
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
-from stamp_data.inspect.selection import DEFAULT, Selected, Selection, select
+from stamp_data.inspect.selection import DEFAULT, Selection, select
 from stamp_data.pixels import encoded, thumbnail
 from stamp_data.rle import decode_or_empty
+from stamp_data.shards.row import IndexRow
 from stamp_data.shards.stores import Location
 from stamp_data.text import printable
 from stamp_data.writing import write_atomic
@@ -76,7 +77,7 @@ def write_sheet(
         chosen = list(select(dataset, selection, limit))
         if not chosen:
             raise selection.nothing()
-        width, rows = arranged([_shape(one) for one in chosen])
+        width, rows = arranged([_shape(stats.row) for stats in chosen])
         height = sum(row[0].height + CAPTION + GAP for row in rows) + GAP
         sheet = Image.new("RGB", (width, height), PAPER)
         waiting, top = iter(chosen), GAP
@@ -123,8 +124,7 @@ def _row(shapes: Sequence[float], width: int) -> list[Place]:
     ]
 
 
-def _shape(selected: Selected) -> float:
-    row = selected.stats.row
+def _shape(row: IndexRow) -> float:
     return min(max(row.width / row.height, NARROWEST), WIDEST) if row.height else 4 / 3
 
 
@@ -163,8 +163,8 @@ def _layers(stats: RecordStats, targets: Sequence[int]) -> list[Layer]:
     ]
 
 
-def _cell(dataset: ConcatDataset, selected: Selected, place: Place, overlay: Overlay) -> Image.Image:
-    stats, first = selected.stats, selected.dialogues[0]
+def _cell(dataset: ConcatDataset, stats: RecordStats, place: Place, overlay: Overlay) -> Image.Image:
+    first = stats.shown[0]
     cell = Image.new("RGB", (place.width, place.height + CAPTION), PAPER)
     draw = ImageDraw.Draw(cell)
     draw.rectangle((0, 0, place.width - 1, place.height - 1), fill=EMPTY)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from stamp_data.inspect.flags import FLAGS, SEVERITIES, Finding
-from stamp_data.inspect.record_stats import DialogueStats, RecordStats
+from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.report import Group, Histogram, Spread, Statistics
 from stamp_schemas import Settings
 
@@ -35,14 +35,14 @@ class Tally:
     rounds: Counter[int] = field(default_factory=Counter)
     values: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, stats: RecordStats, dialogues: list[DialogueStats], findings: list[Finding]) -> None:
-        """Take in a record with those of its dialogues, targets and findings that count."""
+    def add(self, stats: RecordStats, findings: Sequence[Finding] = ()) -> None:
+        """Take in what is shown of a record, and those of its findings that count."""
         values = self.values
         self.records += 1
         self.texts["characters" if stats.row.text_tokens is None else "tokens"] += 1
         if stats.row.image_tokens:
             values["image_tokens"].append(stats.row.image_tokens)
-        for dialogue in dialogues:
+        for dialogue in stats.shown:
             self.kinds[dialogue.kind] += 1
             if dialogue.kind == "rounds":
                 self.rounds[dialogue.turns // 2] += 1
@@ -50,7 +50,7 @@ class Tally:
             values["characters"].append(dialogue.chars)
             values["tokens"].append(dialogue.text_tokens)
             values["total_tokens"].append(dialogue.total_tokens)
-        for index in sorted({target for dialogue in dialogues for target in dialogue.targets}):
+        for index in sorted({target for dialogue in stats.shown for target in dialogue.targets}):
             self.targets += 1
             target = stats.targets[index]
             if target.area:
