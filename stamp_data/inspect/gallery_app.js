@@ -47,7 +47,7 @@ function drawFilters() {
     picker("kind", "Kind", options("All", Object.entries(KINDS))),
     picker("flag", "Flag", options("Any", [...codes].sort().map((code) => [code, `${code.slice(4)} ${DATA.codes[code].title}`]))),
     picker("tag", "Tag", options("Any", allTags().map((tag) => [tag, tag]))),
-    picker("sort", "Sort", SORTS), flagged, (DATA.mode === "server" || DATA.entries.some((entry) => entry.near)) && near,
+    picker("sort", "Sort", SORTS), flagged, (DATA.mode === "server" || DATA.records.some((record) => record.near)) && near,
     el("button", { class: "toggle", id: "save-tags", title: "Save the list of tagged records, for build --exclude and annotate --from", onclick: saveTags }, `List (${tagged.size})`));
 }
 

@@ -12,7 +12,6 @@ from stamp_data.draw.palette import EXTRA, MISSED
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.record_page import View
 from stamp_data.inspect.report import InspectReport
-from stamp_data.inspect.search_index import Entry
 from stamp_data.tags import TagList
 from stamp_data.web.document import filled, inline_policy, joined, one_file, script_safe, shared, text_of
 
@@ -53,10 +52,9 @@ def page(
     report: InspectReport,
     tags: TagList,
     records: Sequence[View] = (),
-    entries: Sequence[Entry] = (),
     notice: str = "",
 ) -> bytes:
-    """The complete document. records, entries: all of them in a file; none where a server is asked."""
+    """The complete document. records: in a file all of them, each with its `Entry`; none where a server is asked."""
     inputs = report.inputs
     title = inputs[0].name if len(inputs) == 1 else f"{len(inputs)} sets"
     codes = {
@@ -72,7 +70,6 @@ def page(
         "codes": codes,
         "colours": {"missed": MISSED, "extra": EXTRA},
         "records": records,
-        "entries": entries,
         "tags": tags.rows(),
         "places": {one.name: one.path for one in inputs},
     }
