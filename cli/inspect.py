@@ -113,16 +113,12 @@ def inspect(
         told = f"{page.out}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB"
         say(told) if json else print(told)
     elif serve:
-        from stamp_data.inspect.server import serve as serve_gallery
+        from stamp_data.inspect.server import Gallery, open_server
 
-        serve_gallery(
-            paths,
-            selection,
-            port=port,
-            on_ready=lambda address: say(f"{address}\nCtrl-C ends it"),
-            report=report,
-            tags=tags,
-        )
+        gallery = Gallery(paths, selection, report, tags)
+        server = open_server(gallery, port)
+        gallery.index.start()
+        server.run(lambda address: say(f"{address}\nCtrl-C ends it"))
     if json:
         print_json(report)
     elif form == TABLES:

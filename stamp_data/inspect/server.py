@@ -5,7 +5,7 @@ Read only, but for the list of tagged records. Records are found by set and key 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +45,7 @@ class Sent(msgspec.Struct):
 
 
 class Gallery:
-    """What the server answers with."""
+    """What the server answers with. tags: the list of tagged records, which is written at each change."""
 
     def __init__(
         self,
@@ -56,12 +56,8 @@ class Gallery:
     ) -> None:
         self.tags = TagList(tags)
         self.report = report or inspect_sets(paths, selection)
-        self._views = ViewCache(paths, selection)
-        self.index = SearchIndex(paths, selection, self._views.keep, self.tags)
-
-    def html(self) -> bytes:
-        """The page itself; it asks for its records."""
-        return page("server", self.report, self.tags)
+        self.views = ViewCache(paths, selection)
+        self.index = SearchIndex(paths, selection, self.views.keep, self.tags)
 
     def records(self, query: Query, cursor: int, count: int) -> dict[str, Any]:
         """Records `cursor` … `cursor + count` of those that fit, and for each the group of nearly the same pictures.
@@ -72,7 +68,7 @@ class Gallery:
         count = min(max(count, 0), MOST_RECORDS)
         part = found[max(cursor, 0) : max(cursor, 0) + count]
         end = max(cursor, 0) + len(part)
-        views, total = self._views.views(part), len(self._views)
+        views, total = self.views.views(part), len(self.views)
         near = self.index.near if query.near and self.index.done else None
         is_done, scanned = (near.done, near.seen) if near else (self.index.done, self.index.scanned)
         return {
@@ -87,27 +83,23 @@ class Gallery:
 
     def tag(self, tagged: Sent) -> None:
         """Give a record its tags. StampError if there is no such record, or the list cannot be written."""
-        self.find(tagged.set, tagged.record)
+        self.views.find(tagged.record, tagged.set)
         place = next(one.path for one in self.report.inputs if one.name == tagged.set)
         try:
             self.tags.put(tagged.set, tagged.record, tagged.tags, place)
         except OSError as fault:
             raise StampError(f"the list cannot be written: {fault.strerror}") from None
 
-    def find(self, set_name: str, key: str) -> int:
-        """Number of a record; StampError if there is none."""
-        return self._views.find(key, set_name)
-
     def record(self, number: int) -> dict[str, object]:
         """The view of one record, and the group of its picture; StampError if it cannot be read."""
-        views = self._views.views([number])
+        views = self.views.views([number])
         if not views:
             raise StampError("the record cannot be read")
         return {"record": views[number], "near": self.index.near.groups.get(number, "")}
 
     def picture(self, number: int) -> tuple[bytes, str]:
         """(original bytes, media type) of a record's picture, as PNG where browsers would not show it so; b"" if none."""
-        data, row = self._views.picture(number)
+        data, row = self.views.picture(number)
         name = row.member_name("image")
         kind = browser_type(data, row.image_extension, name) if data else ""
         if data and not kind:
@@ -116,14 +108,14 @@ class Gallery:
 
     def close(self) -> None:
         self.index.close()
-        self._views.close()
+        self.views.close()
 
 
 def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
     """The server of a gallery, see `LoopbackServer`; at its end it closes the gallery."""
 
     def entry(_request: Request) -> Response:
-        return Response(gallery.html(), media_type="text/html")
+        return Response(page("server", gallery.report, gallery.tags), media_type="text/html")
 
     def records(request: Request) -> Response:
         values = dict(request.query_params)
@@ -147,7 +139,7 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
 
     def _number(request: Request) -> int:
         try:
-            return gallery.find(request.query_params.get("set", ""), request.query_params.get("key", ""))
+            return gallery.views.find(request.query_params.get("key", ""), request.query_params.get("set", ""))
         except StampError:
             raise HTTPException(404) from None
 
@@ -161,20 +153,3 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
     ]
     policy = f"{served_policy()}; frame-ancestors 'none'"
     return LoopbackServer(routes, policy, gallery.close, port, THREADS)
-
-
-def serve(
-    paths: Sequence[Location],
-    selection: Selection,
-    *,
-    port: int = 0,
-    on_ready: Callable[[str], None],
-    report: InspectReport | None = None,
-    tags: Path | None = None,
-) -> None:
-    """Serve the gallery until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the
-    address. tags: the list of tagged records, which is written at each change."""
-    gallery = Gallery(paths, selection, report, tags)
-    server = open_server(gallery, port)
-    gallery.index.start()
-    server.run(on_ready)
