@@ -37,9 +37,9 @@ def difference_hash(picture: Image.Image) -> Bits:
 
 def hashes_of(dataset: ConcatDataset, numbers: Iterable[int]) -> Iterator[tuple[int, Bits | None]]:
     """Of each record's picture; None without one, or where it cannot be read, which is a flag of its own."""
-    for number, position, row in dataset.rows(numbers):
+    for number, one, row in dataset.rows(numbers):
         try:
-            data = dataset.open(position).member(row, "image")
+            data = one.member(row, "image")
             picture = decode_picture(data, row.member_name("image"), side=_DECODED) if data else None
         except StoreFault:
             raise  # says nothing about the record

@@ -11,7 +11,7 @@ from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.filters import DialogueRow, Filter
 from stamp_data.inspect.flags import Finding
 from stamp_data.inspect.leaks import find_leaks
-from stamp_data.inspect.record_stats import RecordStats
+from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.picture import check_picture
 from stamp_data.pixels import thumbnail
 from stamp_data.shards.index import IndexRow
@@ -48,14 +48,13 @@ class StatsReader:
         self, numbers: Iterable[int], pictures: frozenset[int] = frozenset()
     ) -> Iterator[RecordStats | UnreadableRecord]:
         """Each record, in order. pictures: numbers of the records whose picture and masks are decoded as well."""
-        for number, position, row in self.dataset.rows(numbers):
-            one = self.dataset.open(position)
+        for number, one, row in self.dataset.rows(numbers):
             try:
                 record = one.record(row)
                 _compare(record, row)
                 stats = RecordStats(number, one.manifest, row, record, one.labels(row), side=self.side)
                 stats.findings = self._findings(stats, one.member(row, "image") if number in pictures else b"")
-                stats.shown = [dialogue for dialogue in stats.dialogues if self._fits(DialogueRow(stats, dialogue))]
+                stats.shown = self._matching(stats)
             except StoreFault:
                 raise  # says nothing about the record
             except StampError as fault:
@@ -63,8 +62,10 @@ class StatsReader:
             else:
                 yield stats
 
-    def _fits(self, row: DialogueRow) -> bool:
-        return self.condition is None or self.condition(row)
+    def _matching(self, stats: RecordStats) -> list[DialogueStats]:
+        if self.condition is None:
+            return stats.dialogues
+        return [one for one in stats.dialogues if self.condition(DialogueRow(stats, one))]
 
     def _findings(self, stats: RecordStats, picture: bytes) -> list[Finding]:
         findings = check(stats)
