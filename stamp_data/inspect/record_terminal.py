@@ -19,7 +19,7 @@ from stamp_data.rle import UInt8
 from stamp_data.shards.stores import Location
 from stamp_data.text import printable
 from stamp_schemas import StampError
-from stamp_schemas.record import FULL, IGNORE, SEG, Origin
+from stamp_schemas.record import FULL, IGNORE, SEG
 
 SHADES = " ░▒▓█"
 NARROW = 80  # characters: below, two patches share one block
@@ -81,19 +81,16 @@ def _targets(stats: RecordStats) -> Table:
 
 def _print_origins(stats: RecordStats, console: Console) -> None:
     """Which raw records the targets were made of, as far as the set says so."""
-    told = False
     for target, colour in zip(stats.record.targets, stats.colours, strict=True):
-        if came := _origin(target.where):
-            told = True
-            console.print(Text("■ " if target.area else "□ ", style=colour).append(came, style="dim"))
-    if told:
+        if target.where:
+            mark = Text("■ " if target.area else "□ ", style=colour)
+            console.print(mark.append(_origin(target.where), style="dim"))
+    if any(target.where for target in stats.record.targets):
         console.print()
 
 
-def _origin(where: Origin) -> str:
-    """`file: record, record`; "" for what does not tell it."""
-    if not where:
-        return ""
+def _origin(where: list[str]) -> str:
+    """`file: record, record`."""
     file, *records = where
     return printable(f"{file}: {', '.join(records)}")
 
@@ -135,8 +132,8 @@ def _print_dialogue(stats: RecordStats, dialogue: DialogueStats, console: Consol
     note = f"  {raw.id} · {dialogue.kind.replace('_', ' ')}" + (f" · {passes} passes" if passes > 1 else "")
     heading = Text(printable(dialogue.text) or "(no expression)", style="bold")
     console.print(heading.append(printable(note), style="not bold dim"))
-    if came := _origin(raw.where):
-        console.print(Text(f"  {came}", style="dim"))
+    if raw.where:
+        console.print(Text(f"  {_origin(raw.where)}", style="dim"))
     targets = iter(raw.targets)
     for message in raw.messages:
         said = "".join("[picture] " if content.type == "image" else content.text for content in message.content)

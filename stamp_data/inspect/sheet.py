@@ -28,12 +28,8 @@ from stamp_data.text import printable
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
-WIDTH, FRAME, CAPTION, GAP = (
-    1360,
-    250,
-    74,
-    16,
-)  # pixels: of a sheet, usual height of a picture, of its text, between cells
+# Pixels: of a sheet, usual height of a picture, of its text, between cells.
+WIDTH, FRAME, CAPTION, GAP = 1360, 250, 74, 16
 NARROWEST, WIDEST = 0.62, 2.5  # width by height of a cell; a picture beyond them is shown on grey
 TALLEST = 360  # pixels: of a picture
 MOST_CELLS = 400

@@ -23,12 +23,7 @@ LIMIT = 128 << 20  # bytes of views kept: of some 20,000 records
 class ViewCache:
     """Safe to share between threads; the readers behind it are not, so that one thread at a time uses them."""
 
-    def __init__(
-        self,
-        paths: Sequence[Location],
-        selection: Selection,
-        limit: int = LIMIT,
-    ) -> None:
+    def __init__(self, paths: Sequence[Location], selection: Selection, limit: int = LIMIT) -> None:
         self._lock = threading.Lock()
         self._dataset = ConcatDataset(paths)
         self._reader = selection.reader(self._dataset)
