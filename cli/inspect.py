@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from stamp_cli.console import only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_data.draw import Overlay
 from stamp_schemas import UsageFault
+
+if TYPE_CHECKING:
+    from stamp_data.inspect.selection import Selection
 
 Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.")]
 WHICH, SHOW = panels("Which records", "How they are shown")
@@ -88,7 +91,7 @@ def inspect(
 
         open_port(port).close()  # and the port
     if key is not None:
-        return _one(paths, key, out, overlay, budget, side)
+        return _one(paths, key, out, overlay, selection)
     if sheet is not None:
         from stamp_data.inspect.sheet import write_sheet
 
@@ -141,18 +144,18 @@ def _form(forms: dict[str, object]) -> str:
     return chosen[0] if chosen else TABLES
 
 
-def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget: int | None, side: int) -> None:
+def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, selection: Selection) -> None:
     """One record: as a picture if `out` is given, else on the terminal."""
     if out is not None:
         from stamp_data.inspect.sheet import write_sample
 
-        done = write_sample(paths, key, out, overlay=overlay, side=side)
+        done = write_sample(paths, key, out, overlay=overlay)
         return print(f"{done.out}: {done.width}×{done.height} pixels")
     from rich.console import Console
 
     from stamp_data.inspect.record_terminal import show_record
 
-    return show_record(paths, key, Console(), budget=budget, side=side)
+    return show_record(paths, key, Console(), selection)
 
 
 def explain(code: Annotated[str, typer.Argument(help="A flag, such as STP-W003 or W003.")]) -> None:

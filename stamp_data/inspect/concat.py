@@ -66,10 +66,6 @@ class ConcatDataset:
             for number, row in zip(part, typed(self._table.take(pa.array(part))), strict=True):
                 yield number, self.open(self.number_of_set(number)), row
 
-    def row(self, number: int) -> IndexRow:
-        """The index row of one record."""
-        return next(self.rows([number]))[2]
-
     def column(self, name: str) -> npt.NDArray[np.generic]:
         """A plain index column over all records."""
         values: npt.NDArray[np.generic] = self._table.column(name).to_numpy()

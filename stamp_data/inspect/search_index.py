@@ -92,15 +92,10 @@ class SearchIndex:
     """
 
     def __init__(
-        self,
-        paths: Sequence[Location],
-        selection: Selection,
-        keep: Callable[[RecordStats], None] = lambda _: None,
-        tags: TagList | None = None,
+        self, paths: Sequence[Location], selection: Selection, keep: Callable[[RecordStats], None], tags: TagList
     ) -> None:
-        self._tags = tags or TagList()
         self.near = NearPictures(paths)
-        self._paths, self._selection, self._keep = paths, selection, keep
+        self._paths, self._selection, self._keep, self._tags = paths, selection, keep, tags
         self._entries: list[tuple[int, str, Entry, tuple[str, str]]] = []  # number, texts in lower case, …, set and key
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._gather, name="search index", daemon=True)

@@ -124,12 +124,10 @@ def _shape(row: IndexRow) -> float:
     return min(max(row.width / row.height, NARROWEST), WIDEST) if row.height else 4 / 3
 
 
-def write_sample(
-    paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask", side: int = 1
-) -> SheetSummary:
+def write_sample(paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask") -> SheetSummary:
     """Write one record as PNG: its picture with all targets, its expressions as a legend below."""
     with ConcatDataset(paths) as dataset:
-        item = next(StatsReader(dataset, side=side).read([dataset.find(key)]))
+        item = next(StatsReader(dataset).read([dataset.find(key)]))
         if isinstance(item, UnreadableRecord):
             raise StampError(item.finding.detail)
         picture = _picture(dataset, item, SAMPLE_SIDE)

@@ -47,8 +47,8 @@ class ViewCache:
     def picture(self, number: int) -> tuple[bytes, IndexRow]:
         """The original bytes of a record's picture, b"" if it has none, and the record's row."""
         with self._lock:
-            row = self._dataset.row(number)
-            return self._dataset.open(self._dataset.number_of_set(number)).member(row, "image"), row
+            _, one, row = next(self._dataset.rows([number]))
+            return one.member(row, "image"), row
 
     def keep(self, stats: RecordStats) -> None:
         """Make the view of a record that has been read, before anybody asks for it, as long as there is room."""
