@@ -65,18 +65,17 @@ class Gallery:
         next: cursor of what follows, None at the end. matched, scanned, total: records.
         """
         found = self.index.find(query)
-        count = min(max(count, 0), MOST_RECORDS)
-        part = found[max(cursor, 0) : max(cursor, 0) + count]
-        end = max(cursor, 0) + len(part)
+        start, count = max(cursor, 0), min(max(count, 0), MOST_RECORDS)
+        part = found[start : start + count]
+        end = start + len(part)
         views, total = self.views.views(part), len(self.views)
-        near = self.index.near if query.near and self.index.done else None
-        is_done, scanned = (near.done, near.seen) if near else (self.index.done, self.index.scanned)
+        busy = self.index.near if query.near and self.index.done else self.index
         return {
             "records": list(views.values()),
             "near": [self.index.near.groups.get(number, "") for number in views],
             "next": end if end < len(found) else None,
             "matched": len(found),
-            "scanned": total if is_done else min(scanned, total - 1),
+            "scanned": total if busy.done else min(busy.scanned, total - 1),
             "total": total,
             "fault": self.index.fault or self.index.near.fault,
         }
