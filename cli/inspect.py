@@ -96,7 +96,7 @@ def inspect(
         from stamp_data.inspect.sheet import write_sheet
 
         done = write_sheet(paths, sheet, selection, limit=cells, overlay=overlay)
-        return print(f"{done.out}: {done.records} records, {done.width}×{done.height} pixels")
+        return print(f"{sheet}: {done.records} records, {done.width}×{done.height} pixels")
     if quiet:
         from stamp_data.inspect.selection import record_keys
 
@@ -113,7 +113,7 @@ def inspect(
 
         with progress_bar() as bar:
             page = write_gallery(paths, html, selection, max_images=max_images, report=report, tags=tags, progress=bar)
-        told = f"{page.out}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB"
+        told = f"{html}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB"
         say(told) if json else print(told)
     elif serve:
         from stamp_data.inspect.server import Gallery, open_server
@@ -150,7 +150,7 @@ def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, selecti
         from stamp_data.inspect.sheet import write_sample
 
         done = write_sample(paths, key, out, overlay=overlay)
-        return print(f"{done.out}: {done.width}×{done.height} pixels")
+        return print(f"{out}: {done.width}×{done.height} pixels")
     from rich.console import Console
 
     from stamp_data.inspect.record_terminal import show_record

@@ -30,7 +30,6 @@ SMALLEST_SIDE, LARGEST_SIDE = 224, 640  # pixels
 class GallerySummary:
     """What was written. total: records that could have been shown. notice: what was left out, "" if nothing."""
 
-    out: Path
     records: int
     total: int
     bytes: int
@@ -75,7 +74,7 @@ def write_gallery(
     notice = _notice(len(views), total, max_images, selection.where)
     data = page("file", report, known, records, notice)
     write_atomic(out, data)
-    return GallerySummary(out, len(views), total, len(data), notice)
+    return GallerySummary(len(views), total, len(data), notice)
 
 
 def thumbnail_side(records: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS, Finding
-from stamp_data.inspect.reading import UnreadableRecord
+from stamp_data.inspect.reading import StatsReader, UnreadableRecord
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.report import REPORT_SCHEMA, Example, FlagCount, InspectReport, Sampling, SetInput, Summary
 from stamp_data.inspect.selection import DEFAULT, Selection
@@ -43,7 +43,7 @@ def inspect_sets(
         whole, tallies = Tally(), [Tally() for _ in dataset.sets]
         flags = {code: FlagCount(code, flag.severity, flag.title, 0, 0, []) for code, flag in FLAGS.items()}
         matched = flagged = 0
-        for done, item in enumerate(selection.reader(dataset).read(numbers, chosen)):
+        for done, item in enumerate(StatsReader(dataset, selection).read(numbers, chosen)):
             if done % STRIDE == 0:
                 progress(done, len(numbers), "statistics")
             if isinstance(item, RecordStats) and not item.shown:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS
-from stamp_data.inspect.reading import UnreadableRecord
+from stamp_data.inspect.reading import StatsReader, UnreadableRecord
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.inspect.report_terminal import STYLES
 from stamp_data.inspect.selection import DEFAULT, Selection
@@ -30,7 +30,7 @@ DIALOGUES = 12  # written out; the others as one line each
 def show_record(paths: Sequence[Location], key: str, console: Console, selection: Selection = DEFAULT) -> None:
     """Print the record called `key`. StampError if there is none, or it cannot be read."""
     with ConcatDataset(paths) as dataset:
-        item = next(selection.reader(dataset).read([dataset.find(key)]))
+        item = next(StatsReader(dataset, selection).read([dataset.find(key)]))
     if isinstance(item, UnreadableRecord):
         raise StampError(item.finding.detail, f"`stamp-data verify {paths[0]}` names every fault")
     _print_head(item, console)

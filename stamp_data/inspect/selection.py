@@ -41,10 +41,6 @@ class Selection:
         """`sort`, parsed."""
         return Sort.parse(self.sort) if self.sort is not None else None
 
-    def reader(self, dataset: ConcatDataset) -> StatsReader:
-        """Of records as this selection reckons."""
-        return StatsReader(dataset, self.budget, self.side, self.condition)
-
     def nothing(self) -> StampError:
         """That no record is left."""
         return StampError("no record to show" + (f": none matches --where {self.where}" if self.where else ""))
@@ -60,7 +56,7 @@ def select(dataset: ConcatDataset, selection: Selection, limit: int | None) -> I
     than needed; with it every record is looked at twice. Records that cannot be read are passed over: they have no
     picture to show, and `inspect_sets` reports them.
     """
-    reader = selection.reader(dataset)
+    reader = StatsReader(dataset, selection)
     if selection.order is not None:
         numbers = _sorted_numbers(reader, selection.order)[:limit]
     elif limit is None:

@@ -43,7 +43,6 @@ BADGES = {"error": "#c2185b", "warning": "#b45309", "info": "#0369a1"}
 class SheetSummary:
     """What was written: size in pixels, and how many records it shows."""
 
-    out: Path
     records: int
     width: int
     height: int
@@ -82,7 +81,7 @@ def write_sheet(
                 sheet.paste(_cell(dataset, next(waiting), place, overlay), (place.left, top))
             top += row[0].height + CAPTION + GAP
     write_atomic(out, encoded(sheet))
-    return SheetSummary(out, len(chosen), width, height)
+    return SheetSummary(len(chosen), width, height)
 
 
 class Place(NamedTuple):
@@ -127,7 +126,7 @@ def _shape(row: IndexRow) -> float:
 def write_sample(paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask") -> SheetSummary:
     """Write one record as PNG: its picture with all targets, its expressions as a legend below."""
     with ConcatDataset(paths) as dataset:
-        item = next(StatsReader(dataset).read([dataset.find(key)]))
+        item = next(StatsReader(dataset, DEFAULT).read([dataset.find(key)]))
         if isinstance(item, UnreadableRecord):
             raise StampError(item.finding.detail)
         picture = _picture(dataset, item, SAMPLE_SIDE)
@@ -139,7 +138,7 @@ def write_sample(paths: Sequence[Location], key: str, out: Path, *, overlay: Ove
     sheet.paste(drawn, (0, 0))
     sheet.paste(legend, (0, drawn.height))
     write_atomic(out, encoded(sheet))
-    return SheetSummary(out, 1, sheet.width, sheet.height)
+    return SheetSummary(1, sheet.width, sheet.height)
 
 
 def _picture(dataset: ConcatDataset, stats: RecordStats, side: int) -> Image.Image | None:

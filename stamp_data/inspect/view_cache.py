@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from stamp_data.inspect.concat import ConcatDataset
+from stamp_data.inspect.reading import StatsReader
 from stamp_data.inspect.record_page import record_view
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.selection import Selection
@@ -26,7 +27,7 @@ class ViewCache:
     def __init__(self, paths: Sequence[Location], selection: Selection, limit: int = LIMIT) -> None:
         self._lock = threading.Lock()
         self._dataset = ConcatDataset(paths)
-        self._reader = selection.reader(self._dataset)
+        self._reader = StatsReader(self._dataset, selection)
         self._views: OrderedDict[int, bytes] = OrderedDict()
         self._bytes = 0
         self._limit = limit
