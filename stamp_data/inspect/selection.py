@@ -76,12 +76,10 @@ def _shown(reader: StatsReader, numbers: list[int]) -> Iterator[RecordStats]:
 def _sorted_numbers(reader: StatsReader, order: Sort) -> list[int]:
     """Records by the best value among their matching dialogues; equal ones stay in their order."""
     best = max if order.falling else min
-    places: list[tuple[Value, int]] = []
+    values: dict[int, Value] = {}
     for stats in _shown(reader, list(range(len(reader.dataset)))):
-        values = [DialogueRow(stats, dialogue)[order.column] for dialogue in stats.shown]
-        places.append((best(values), stats.number))
-    places.sort(key=lambda place: place[0], reverse=order.falling)
-    return [number for _, number in places]
+        values[stats.number] = best(DialogueRow(stats, dialogue)[order.column] for dialogue in stats.shown)
+    return sorted(values, key=values.__getitem__, reverse=order.falling)
 
 
 def record_keys(paths: Sequence[Location], selection: Selection = DEFAULT, limit: int | None = None) -> Iterator[str]:
