@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from stamp_cli.console import only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_data.draw import Overlay
 from stamp_schemas import UsageFault
+
+if TYPE_CHECKING:
+    from stamp_data.inspect.selection import Selection
 
 Paths = Annotated[list[str], typer.Argument(help="Built splits or folders of them; or URLs.")]
 WHICH, SHOW = panels("Which records", "How they are shown")
@@ -88,12 +91,12 @@ def inspect(
 
         open_port(port).close()  # and the port
     if key is not None:
-        return _one(paths, key, out, overlay, budget, side)
+        return _one(paths, key, out, overlay, selection)
     if sheet is not None:
         from stamp_data.inspect.sheet import write_sheet
 
         done = write_sheet(paths, sheet, selection, limit=cells, overlay=overlay)
-        return print(f"{done.out}: {done.records} records, {done.width}×{done.height} pixels")
+        return print(f"{sheet}: {done.records} records, {done.width}×{done.height} pixels")
     if quiet:
         from stamp_data.inspect.selection import record_keys
 
@@ -110,19 +113,15 @@ def inspect(
 
         with progress_bar() as bar:
             page = write_gallery(paths, html, selection, max_images=max_images, report=report, tags=tags, progress=bar)
-        told = f"{page.out}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB"
+        told = f"{html}: {page.records} of {page.total} records, {page.bytes / 2**20:.1f} MiB"
         say(told) if json else print(told)
     elif serve:
-        from stamp_data.inspect.server import serve as serve_gallery
+        from stamp_data.inspect.server import Gallery, open_server
 
-        serve_gallery(
-            paths,
-            selection,
-            port=port,
-            on_ready=lambda address: say(f"{address}\nCtrl-C ends it"),
-            report=report,
-            tags=tags,
-        )
+        gallery = Gallery(paths, selection, report, tags)
+        server = open_server(gallery, port)
+        gallery.index.start()
+        server.run(lambda address: say(f"{address}\nCtrl-C ends it"))
     if json:
         print_json(report)
     elif form == TABLES:
@@ -145,18 +144,18 @@ def _form(forms: dict[str, object]) -> str:
     return chosen[0] if chosen else TABLES
 
 
-def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, budget: int | None, side: int) -> None:
+def _one(paths: list[str], key: str, out: Path | None, overlay: Overlay, selection: Selection) -> None:
     """One record: as a picture if `out` is given, else on the terminal."""
     if out is not None:
         from stamp_data.inspect.sheet import write_sample
 
-        done = write_sample(paths, key, out, overlay=overlay, side=side)
-        return print(f"{done.out}: {done.width}×{done.height} pixels")
+        done = write_sample(paths, key, out, overlay=overlay)
+        return print(f"{out}: {done.width}×{done.height} pixels")
     from rich.console import Console
 
     from stamp_data.inspect.record_terminal import show_record
 
-    return show_record(paths, key, Console(), budget=budget, side=side)
+    return show_record(paths, key, Console(), selection)
 
 
 def explain(code: Annotated[str, typer.Argument(help="A flag, such as STP-W003 or W003.")]) -> None:

@@ -50,13 +50,13 @@ def with_masks(picture: Image.Image, masks: Iterable[Bits], colours: Sequence[st
 def overlaid(picture: Image.Image, targets: list[Layer], overlay: Overlay) -> Image.Image:
     """`picture` with the targets drawn over it. Masks are scaled to the picture's size."""
     canvas = np.asarray(picture, np.float32).copy()
-    if overlay == "cutout":
-        _cutout(canvas, targets)
     masks = [scaled(target.mask, canvas.shape[0], canvas.shape[1]) for target in targets]
-    for target, mask in zip(targets, masks, strict=True):
-        if overlay == "mask":
-            _blend(canvas, target.colour, FILL * mask)
+    if overlay == "cutout":
+        shown = np.any([np.zeros(canvas.shape[:2], bool), *masks], axis=0)
+        _blend(canvas, (255, 255, 255), VEIL * ~shown)
     if overlay == "mask":
+        for target, mask in zip(targets, masks, strict=True):
+            _blend(canvas, target.colour, FILL * mask)
         _stripe(canvas, targets, masks)
     for target, mask in zip(targets, masks, strict=True):
         if overlay in ("mask", "contour"):
@@ -79,7 +79,7 @@ def overlaid(picture: Image.Image, targets: list[Layer], overlay: Overlay) -> Im
 
 def _stripe(canvas: Pixels, targets: list[Layer], masks: list[Bits]) -> None:
     """Pixels of several masks get stripes, of the colour of each by turns."""
-    count = np.sum(masks, axis=0, dtype=np.int64) if masks else np.zeros(canvas.shape[:2], np.int64)
+    count = np.sum(masks, axis=0, dtype=np.int64)
     if count.max(initial=0) < 2:
         return
     rows, columns = np.indices(count.shape)
@@ -132,13 +132,6 @@ def _lines(canvas: Pixels, rows: int, columns: int) -> Pixels:
     lines[np.flatnonzero(np.diff(_places(canvas.shape[0], rows))) + 1] = 1
     lines[:, np.flatnonzero(np.diff(_places(canvas.shape[1], columns))) + 1] = 1
     return lines
-
-
-def _cutout(canvas: Pixels, targets: list[Layer]) -> None:
-    shown = np.zeros(canvas.shape[:2], bool)
-    for target in targets:
-        shown |= scaled(target.mask, canvas.shape[0], canvas.shape[1])
-    _blend(canvas, (255, 255, 255), VEIL * ~shown)
 
 
 def _blend(canvas: Pixels, colour: tuple[int, int, int], opacity: npt.NDArray[np.floating]) -> None:

@@ -90,8 +90,6 @@ def _filled_nothing(stats: RecordStats) -> Iterator[Found]:
 
 @_raises("STP-E005")
 def _bad_texts(stats: RecordStats) -> Iterator[Found]:
-    if _looks_clean(stats):
-        return
     for index, dialogue in enumerate(stats.record.dialogues):
         for name, text in _texts(dialogue):
             if not text.strip():
@@ -100,15 +98,6 @@ def _bad_texts(stats: RecordStats) -> Iterator[Found]:
                 yield f"{name} holds a control character", index, -1
             elif token := _TOKEN.search(text):
                 yield f"{name} holds {token.group()}", index, -1
-
-
-def _looks_clean(stats: RecordStats) -> bool:
-    """Whether all texts of a record together show nothing of what E005 looks for: one search instead of one each."""
-    texts = [text for dialogue in stats.record.dialogues for _, text in _texts(dialogue)]
-    together = "\n".join(texts)
-    return (
-        all(text.strip() for text in texts) and not CONTROL_CHARACTER.search(together) and not _TOKEN.search(together)
-    )
 
 
 def _texts(dialogue: Dialogue) -> Iterator[tuple[str, str]]:

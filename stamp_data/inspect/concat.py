@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
-from stamp_data.shards.index import IndexRow, read_table
+from stamp_data.shards.index import IndexRow, read_table, typed
 from stamp_data.shards.manifest import find_sets
 from stamp_data.shards.reader import ShardSet
 from stamp_data.shards.stores import Location
@@ -31,8 +30,9 @@ class ConcatDataset:
         if not paths:
             raise UsageFault("no path given", "give a folder that `stamp-data build` wrote")
         self.sets = [ShardSet(store) for store in find_sets(*paths)]
-        self.tables: list[pa.Table] = [read_table(one.store) for one in self.sets]
-        self.starts = np.cumsum([0] + [len(table) for table in self.tables])
+        tables = [read_table(one.store) for one in self.sets]
+        self.starts = np.cumsum([0] + [len(table) for table in tables])
+        self._table = pa.concat_tables(tables, promote_options="default").combine_chunks()
         self._places: dict[tuple[str, str], int] | None = None
         self._open: OrderedDict[int, None] = OrderedDict()
 
@@ -58,34 +58,23 @@ class ConcatDataset:
             self.sets[self._open.popitem(last=False)[0]].close()
         return self.sets[position]
 
-    def rows(self, numbers: Iterable[int]) -> Iterator[tuple[int, int, IndexRow]]:
-        """(number, position of its set, index row) of each record, in the order given; typed in chunks."""
+    def rows(self, numbers: Iterable[int]) -> Iterator[tuple[int, ShardSet, IndexRow]]:
+        """(number, its set, index row) of each record, in the order given; typed in chunks."""
         pending = list(numbers)
         for start in range(0, len(pending), CHUNK):
             part = pending[start : start + CHUNK]
-            places = [self.number_of_set(number) for number in part]
-            rows: dict[int, IndexRow] = {}
-            for position in dict.fromkeys(places):
-                wanted = [number for number, place in zip(part, places, strict=True) if place == position]
-                table = self.tables[position].take(pa.array([n - int(self.starts[position]) for n in wanted]))
-                typed = msgspec.convert(table.to_pylist(), list[IndexRow])
-                rows.update(zip(wanted, typed, strict=True))
-            for number, place in zip(part, places, strict=True):
-                yield number, place, rows[number]
-
-    def row(self, number: int) -> IndexRow:
-        """The index row of one record."""
-        return next(self.rows([number]))[2]
+            for number, row in zip(part, typed(self._table.take(pa.array(part))), strict=True):
+                yield number, self.open(self.number_of_set(number)), row
 
     def column(self, name: str) -> npt.NDArray[np.generic]:
         """A plain index column over all records."""
-        return np.concatenate([table.column(name).to_numpy() for table in self.tables])
+        values: npt.NDArray[np.generic] = self._table.column(name).to_numpy()
+        return values
 
     def keys(self) -> Iterator[tuple[int, str]]:
         """(position of the set, key) of every record, in order."""
-        for position, table in enumerate(self.tables):
-            for key in table.column("key").to_pylist():
-                yield position, key
+        positions = np.repeat(np.arange(len(self.sets)), np.diff(self.starts)).tolist()
+        return zip(positions, self._table.column("key").to_pylist(), strict=True)
 
     def sample(self, limit: int, seed: int) -> list[int]:
         """Numbers of at most `limit` records, rising. The draw depends on (seed, set name, key) alone.
@@ -112,8 +101,5 @@ class ConcatDataset:
         try:
             return self._places[(set_name, key)]
         except KeyError:
-            raise StampError(f"no record {key!r} in {self.describe()}", "`-q` lists the keys") from None
-
-    def describe(self) -> str:
-        """The sets in a few words."""
-        return self.sets[0].place if len(self.sets) == 1 else f"{len(self.sets)} sets"
+            place = self.sets[0].place if len(self.sets) == 1 else f"{len(self.sets)} sets"
+            raise StampError(f"no record {key!r} in {place}", "`-q` lists the keys") from None

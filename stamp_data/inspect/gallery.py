@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.inspection import inspect_sets
 from stamp_data.inspect.near import groups_of, hashes_of
-from stamp_data.inspect.page import Page, page_data
-from stamp_data.inspect.record_page import RecordView, record_view, thumbnail
+from stamp_data.inspect.page import page
+from stamp_data.inspect.record_page import View, record_view, thumbnail
 from stamp_data.inspect.report import InspectReport
-from stamp_data.inspect.search_index import Entry, entry
+from stamp_data.inspect.search_index import entry
 from stamp_data.inspect.selection import DEFAULT, Selection, select
 from stamp_data.shards.stores import Location
 from stamp_data.tags import TagList
@@ -32,7 +30,6 @@ SMALLEST_SIDE, LARGEST_SIDE = 224, 640  # pixels
 class GallerySummary:
     """What was written. total: records that could have been shown. notice: what was left out, "" if nothing."""
 
-    out: Path
     records: int
     total: int
     bytes: int
@@ -60,26 +57,24 @@ def write_gallery(
         report = inspect_sets(paths, selection, progress=progress)
     known = TagList(tags)
     with ConcatDataset(paths) as dataset:
-        longest, wanted = thumbnail_side(min(max_images, len(dataset))), min(max_images, len(dataset))
-        views: list[RecordView] = []
-        numbers: list[int] = []
-        entries: list[Entry] = []
-        for selected in select(dataset, selection, max_images):
-            views.append(record_view(selected, *thumbnail(dataset, selected.stats, longest)))
-            entries.append(entry(selected))
-            numbers.append(selected.stats.number)
+        total = len(dataset)
+        wanted = min(max_images, total)
+        longest = thumbnail_side(wanted)
+        views: dict[int, View] = {}
+        for stats in select(dataset, selection, max_images):
+            view = record_view(stats, *thumbnail(dataset, stats, longest))
+            views[stats.number] = {**view, "entry": entry(stats)}
             progress(len(views), wanted, "gallery")
         progress(len(views), len(views), "gallery")  # a condition may leave fewer than wanted
-        total = len(dataset)
-        hashes = {number: found for number, found in hashes_of(dataset, numbers) if found is not None}
+        hashes = {number: found for number, found in hashes_of(dataset, views) if found is not None}
         near = groups_of(hashes, dataset)
-    entries = [replace(one, near=near.get(number, "")) for one, number in zip(entries, numbers, strict=True)]
     if not views:
         raise selection.nothing()
+    records = [{**view, "near": near.get(number, "")} for number, view in views.items()]
     notice = _notice(len(views), total, max_images, selection.where)
-    data = Page().html(page_data(report, views, entries, mode="file", notice=notice, tags=known))
+    data = page("file", report, known, records, notice)
     write_atomic(out, data)
-    return GallerySummary(out, len(views), total, len(data), notice)
+    return GallerySummary(len(views), total, len(data), notice)
 
 
 def thumbnail_side(records: int) -> int:

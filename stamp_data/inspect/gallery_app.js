@@ -1,15 +1,9 @@
 // Putting it together: toolbar, keys, and who redraws when the state changes.
 
-const KEYS = [
-  ["j / k, → / ←", "next / previous record"], ["Enter", "open the record"], ["Esc", "close"],
-  ...MODES.map((mode) => [mode.key, `overlay: ${mode.name.toLowerCase()}`]),
-  ...Object.entries(viewKeys(() => null)).map(([key, [, words]]) => [key, words]), ["f", "flagged records only"], ["/", "search"], ["x", "tag with “flag”, or take that off"], ["y", "copy the key"], ["t", "dark or light"], ["?", "these keys"],
-];
-
-/** Buttons of the overlay modes. group: tells several sets of buttons apart. */
-function modeButtons(group) {
+/** Buttons of the overlay modes. */
+function modeButtons() {
   const button = (mode) => el("button", {
-    role: "radio", "aria-checked": String(state.view === mode.id), "data-mode": mode.id, "data-group": group,
+    role: "radio", "aria-checked": String(state.view === mode.id), "data-mode": mode.id,
     title: `${mode.name} (${mode.key})`, onclick: () => change({ view: mode.id }),
   }, mode.name);
   return el("div", { class: "segments", role: "radiogroup", "aria-label": "Overlay" }, ...MODES.map(button));
@@ -28,26 +22,26 @@ function picker(name, label, options) {
   return el("label", { class: "picker" }, el("span", {}, label), select);
 }
 
+/** A button for a filter that is on, with `value`, or off. */
+const toggle = (name, value, label, title) => el("button", {
+  class: "toggle", id: `filter-${name}`, "aria-pressed": String(Boolean(state[name])), title,
+  onclick: () => change({ [name]: state[name] ? "" : value }),
+}, label);
+
 function drawFilters() {
   const inputs = DATA.report.inputs.map((input) => input.settings);
   const values = (name) => [...new Set(inputs.map((settings) => settings[name]))].sort();
   const codes = new Set([...DATA.report.flags.map((flag) => flag.code), ...DATA.records.flatMap((record) => [...codesOf(record)])]);
   const options = (any, pairs) => [["", any], ...pairs];
-  const flagged = el("button", {
-    class: "toggle", id: "filter-flagged", "aria-pressed": String(Boolean(state.flagged)), title: "Flagged only (f)",
-    onclick: () => change({ flagged: state.flagged ? "" : "1" }),
-  }, "Flagged");
-  const near = el("button", {
-    class: "toggle", id: "filter-near", "aria-pressed": String(Boolean(state.near)), title: "Nearly the same pictures, side by side",
-    onclick: () => change({ near: state.near ? "" : ANY }),
-  }, "Near-duplicates");
   replace(byId("filters"),
     picker("source", "Source", options("All", values("dataset").map((value) => [value, value]))),
     picker("split", "Split", options("All", values("split").map((value) => [value, value]))),
     picker("kind", "Kind", options("All", Object.entries(KINDS))),
     picker("flag", "Flag", options("Any", [...codes].sort().map((code) => [code, `${code.slice(4)} ${DATA.codes[code].title}`]))),
     picker("tag", "Tag", options("Any", allTags().map((tag) => [tag, tag]))),
-    picker("sort", "Sort", SORTS), flagged, (DATA.mode === "server" || DATA.entries.some((entry) => entry.near)) && near,
+    picker("sort", "Sort", SORTS),
+    toggle("flagged", "1", "Flagged", "Flagged only (f)"),
+    (DATA.mode === "server" || DATA.records.some((record) => record.near)) && toggle("near", ANY, "Near-duplicates", "Nearly the same pictures, side by side"),
     el("button", { class: "toggle", id: "save-tags", title: "Save the list of tagged records, for build --exclude and annotate --from", onclick: saveTags }, `List (${tagged.size})`));
 }
 
@@ -57,7 +51,7 @@ function markFilters() {
   byId("filter-flagged").setAttribute("aria-pressed", String(Boolean(state.flagged)));
   byId("filter-near")?.setAttribute("aria-pressed", String(Boolean(state.near)));
   if (byId("search").value !== state.q) byId("search").value = state.q;
-  byId("reset").hidden = !FILTERS.some((name) => name !== "sort" && state[name]);
+  byId("reset").hidden = !isFiltered();
 }
 
 function applyTheme() {
@@ -67,26 +61,31 @@ function applyTheme() {
 
 const toggleTheme = () => change({ theme: otherTheme(state.theme) });
 
-const COMMANDS = {
-  j: () => (detail.record ? neighbour(1) : step(1)),
-  k: () => (detail.record ? neighbour(-1) : step(-1)),
-  f: () => change({ flagged: state.flagged ? "" : "1" }),
-  y: () => { const record = detail.record ?? grid.records[grid.current]; if (record) copy(record.key); },
-  x: () => { const record = detail.record ?? grid.records[grid.current]; if (record) toggleFlag(record); },
-  t: toggleTheme,
-  ArrowRight: () => COMMANDS.j(), ArrowLeft: () => COMMANDS.k(),
-  ...Object.fromEntries(Object.entries(viewKeys(() => detail.viewer)).map(([key, [work]]) => [key, work])),
-  "?": () => showKeys(KEYS),
-  "/": () => { if (detail.record) closeDetail(); byId("search").focus(); byId("search").select(); },
-  ...Object.fromEntries(MODES.map((mode) => [mode.key, () => change({ view: mode.id })])),
+const go = (by) => () => (detail.record ? neighbour(by) : step(by));
+/** The record that is open, or else the one whose card has the focus. */
+const current = () => detail.record ?? grid.records[grid.current];
+
+/** What keys do, and the words for it. Those without words do what another does; those without work are the browser's. */
+const KEYS = {
+  "j / k, → / ←": [null, "next / previous record"], j: [go(1)], k: [go(-1)], ArrowRight: [go(1)], ArrowLeft: [go(-1)],
+  Enter: [null, "open the record"], Esc: [null, "close"],
+  ...Object.fromEntries(MODES.map((mode) => [mode.key, [() => change({ view: mode.id }), `overlay: ${mode.name.toLowerCase()}`]])),
+  ...viewKeys(() => detail.viewer),
+  f: [() => change({ flagged: state.flagged ? "" : "1" }), "flagged records only"],
+  "/": [() => { if (detail.record) closeDetail(); byId("search").focus(); byId("search").select(); }, "search"],
+  x: [() => { if (current()) toggleFlag(current()); }, "tag with “flag”, or take that off"],
+  y: [() => { if (current()) copy(current().key); }, "copy the key"],
+  t: [toggleTheme, "dark or light"],
+  "?": [() => help(), "these keys"],
 };
+const help = () => showKeys(Object.entries(KEYS).map(([key, [, words]]) => [key, words]));
 
 function onKey(event) {
   if (isWriting(event.target) && event.key === "Escape") return event.target.blur();
-  const command = COMMANDS[commandKey(event)];
-  if (!command) return null;
+  const [work] = KEYS[commandKey(event)] ?? [];
+  if (!work) return null;
   event.preventDefault();
-  return command();
+  return work();
 }
 
 function onState(changed) {
@@ -118,15 +117,15 @@ async function start() {
   byId("stats").open = state.stats === "open";
   byId("stats").addEventListener("toggle", () => change({ stats: byId("stats").open ? "open" : "closed" }));
   drawFilters();
-  byId("modes").replaceWith(modeButtons("bar"));
+  byId("modes").replaceWith(modeButtons());
   markFilters();
   byId("search").addEventListener("input", (event) => {
     clearTimeout(typed);
     typed = setTimeout(() => change({ q: event.target.value }), 120);
   });
   byId("theme").addEventListener("click", toggleTheme);
-  byId("help").addEventListener("click", () => showKeys(KEYS));
-  byId("reset").addEventListener("click", () => change(Object.fromEntries(FILTERS.map((name) => [name, DEFAULTS[name]]))));
+  byId("help").addEventListener("click", help);
+  byId("reset").addEventListener("click", () => change(UNFILTERED));
   byId("detail").addEventListener("cancel", (event) => { event.preventDefault(); closeDetail(); });
   byId("detail").addEventListener("click", (event) => { if (event.target === byId("detail")) closeDetail(); });
   document.addEventListener("keydown", onKey);

@@ -45,7 +45,7 @@ function recounted(histogram, values) {
 
 /** Show the statistics of all records, or of those that fit the filters. */
 async function drawStatistics() {
-  const { report } = DATA, some = FILTERS.some((name) => name !== "sort" && state[name]), turn = grid.stale;
+  const { report } = DATA, some = isFiltered(), turn = grid.stale;
   const whole = some ? added(await source.numbers(filtersNow())) : null;
   if (turn !== grid.stale) return; // the filters have changed in the meantime
   const histograms = report.statistics.histograms.filter((one) => one.counts.length);

@@ -12,9 +12,8 @@ const ANY = "any"; // all that nearly the same picture is elsewhere of
 const codesOf = (record) => new Set([...record.flags.map((flag) => flag.code)]);
 
 class FileSource {
-  constructor(records, entries) {
-    this.rows = records.map((record, place) => ({ record, text: searchText(record), ...entries[place] }));
-    for (const { record, near } of this.rows) record.near = near;
+  constructor(records) {
+    this.rows = records.map((record) => ({ record, text: searchText(record), ...record.entry }));
     this.found = records;
   }
 
@@ -35,7 +34,7 @@ class FileSource {
   }
 
   async group(near) {
-    return this.rows.filter((row) => row.near === near).map((row) => row.record);
+    return this.rows.filter((row) => row.record.near === near).map((row) => row.record);
   }
 
   filtered(filters) {
@@ -46,7 +45,7 @@ class FileSource {
   }
 
   sorted(rows, { sort, near }) {
-    if (!sort) return near ? [...rows].sort((a, b) => a.near - b.near) : rows; // side by side
+    if (!sort) return near ? [...rows].sort((a, b) => a.record.near - b.record.near) : rows; // side by side
     const falling = sort.startsWith("-");
     const value = (row) => row.sorts[sort.replace("-", "")][Number(falling)];
     return [...rows].sort((a, b) => (falling ? value(b) - value(a) : value(a) - value(b)));
@@ -74,5 +73,5 @@ class ServerSource {
   }
 }
 
-const source = DATA.mode === "server" ? new ServerSource() : new FileSource(DATA.records, DATA.entries);
+const source = DATA.mode === "server" ? new ServerSource() : new FileSource(DATA.records);
 const filtersNow = () => Object.fromEntries(FILTERS.map((name) => [name, state[name]]));

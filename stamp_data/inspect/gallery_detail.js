@@ -106,7 +106,7 @@ function stage(record) {
   box.append(
     el("div", { class: "canvas", tabindex: 0, role: "application", "aria-label": "Picture: the wheel, = and - zoom, Shift and arrows move it, v shows all of it" }, detail.frame),
     el("div", { class: "controls" },
-      record.width > 0 && modeButtons("detail"),
+      record.width > 0 && modeButtons(),
       record.width > 0 && el("label", { class: "opacity" }, "Opacity", opacitySlider()),
       el("span", { class: "readout", id: "readout", role: "status" }), legend));
   return box;

@@ -21,13 +21,15 @@ const SORTS = [
   ["-flags", "Most flags"],
 ];
 
+const UNFILTERED = { q: "", source: "", split: "", kind: "", flag: "", flagged: "", tag: "", near: "", sort: "" };
 const DEFAULTS = {
-  q: "", source: "", split: "", kind: "", flag: "", flagged: "", tag: "", near: "", sort: "", view: "mask", opacity: "16", theme: "", stats: matchMedia("(min-width: 721px)").matches ? "open" : "closed",
+  ...UNFILTERED, view: "mask", opacity: "16", theme: "", stats: matchMedia("(min-width: 721px)").matches ? "open" : "closed",
   set: "", key: "", d: "",
 };
 
 const state = { ...DEFAULTS };
-const FILTERS = ["q", "source", "split", "kind", "flag", "flagged", "tag", "near", "sort"];
+const FILTERS = Object.keys(UNFILTERED);
+const isFiltered = () => FILTERS.some((name) => name !== "sort" && state[name]);
 
 function readHash() {
   const read = new URLSearchParams(location.hash.slice(1));

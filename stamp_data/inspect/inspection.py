@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS, Finding
-from stamp_data.inspect.reading import UnreadableRecord, counted_findings, matching
+from stamp_data.inspect.reading import StatsReader, UnreadableRecord
 from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.report import REPORT_SCHEMA, Example, FlagCount, InspectReport, Sampling, SetInput, Summary
 from stamp_data.inspect.selection import DEFAULT, Selection
@@ -24,33 +22,6 @@ DEFAULT_LIMIT = 2_000
 PICTURES = 100  # decoded in one pass, spread evenly over the records
 STRIDE = 200  # records between two reports of progress
 EXAMPLES = 3  # kept per flag
-
-
-@dataclass
-class _Flags:
-    """Findings by code, with the first few examples of each. flagged: records with any."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    records: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[Example]] = field(default_factory=dict)
-    flagged: int = 0
-
-    def add(self, source: RecordStats | UnreadableRecord, findings: list[Finding]) -> None:
-        self.flagged += bool(findings)
-        self.counts.update(finding.code for finding in findings)
-        self.records.update({finding.code for finding in findings})
-        for finding in findings:
-            examples = self.examples.setdefault(finding.code, [])
-            if len(examples) < EXAMPLES:
-                names = source.names(finding) if isinstance(source, RecordStats) else ("", "")
-                examples.append(Example(source.manifest.name, source.row.key, *names, finding.detail))
-
-    def flags(self) -> list[FlagCount]:
-        return [
-            FlagCount(code, flag.severity, flag.title, self.counts[code], self.records[code], self.examples[code])
-            for code, flag in FLAGS.items()
-            if code in self.counts
-        ]
 
 
 def inspect_sets(
@@ -69,25 +40,22 @@ def inspect_sets(
     with ConcatDataset(paths) as dataset:
         numbers = list(range(len(dataset))) if everything else dataset.sample(limit, selection.seed)
         chosen = spread_pictures(dataset, numbers)
-        tallies, flags, matched = [Tally() for _ in dataset.sets], _Flags(), 0
-        for done, item in enumerate(selection.reader(dataset).read(numbers, chosen)):
+        whole, tallies = Tally(), [Tally() for _ in dataset.sets]
+        flags = {code: FlagCount(code, flag.severity, flag.title, 0, 0, []) for code, flag in FLAGS.items()}
+        matched = flagged = 0
+        for done, item in enumerate(StatsReader(dataset, selection).read(numbers, chosen)):
             if done % STRIDE == 0:
                 progress(done, len(numbers), "statistics")
-            tally = tallies[dataset.number_of_set(item.number)]
-            if isinstance(item, UnreadableRecord):
-                findings = [item.finding]
-                tally.flags["error"] += 1
-            else:
-                dialogues = matching(item, selection.condition)
-                if not dialogues:
-                    continue
-                findings = counted_findings(item, dialogues)
-                tally.add(item, dialogues, findings)
+            if isinstance(item, RecordStats) and not item.shown:
+                continue
+            findings = _findings(item)
+            for tally in (whole, tallies[dataset.number_of_set(item.number)]):
+                if isinstance(item, RecordStats):
+                    tally.add(item)
+                tally.flags.update(FLAGS[finding.code].severity for finding in findings)
             matched += 1
-            flags.add(item, findings)
-        whole = Tally.of_all(tallies)
-        manifests = [one.manifest for one in dataset.sets]
-        shown = [(one.name, one.settings, tally) for one, tally in zip(manifests, tallies, strict=True)]
+            flagged += bool(findings)
+            _count(flags, item, findings)
         progress(len(numbers), len(numbers), "statistics")
         sampling = Sampling(
             everything=len(numbers) == len(dataset),
@@ -104,9 +72,30 @@ def inspect_sets(
             side=selection.side,
         )
         inputs = [_input(one.place, one.manifest) for one in dataset.sets]
-        summary = Summary(whole.flags["error"], whole.flags["warning"], whole.flags["info"], flags.flagged)
-        result = statistics(shown, whole, selection.budget)
-        return InspectReport(REPORT_SCHEMA, inputs, sampling, result, flags.flags(), summary)
+        summary = Summary(whole.flags["error"], whole.flags["warning"], whole.flags["info"], flagged)
+        manifests = [one.manifest for one in dataset.sets]
+        result = statistics(list(zip(manifests, tallies, strict=True)), whole, selection.budget)
+        raised = [flag for flag in flags.values() if flag.count]
+        return InspectReport(REPORT_SCHEMA, inputs, sampling, result, raised, summary)
+
+
+def _findings(item: RecordStats | UnreadableRecord) -> list[Finding]:
+    """Those that concern what is shown of a record; all of them where all of it is."""
+    if isinstance(item, UnreadableRecord):
+        return [item.finding]
+    return item.findings if len(item.shown) == len(item.dialogues) else item.concerning(item.shown)
+
+
+def _count(flags: dict[str, FlagCount], source: RecordStats | UnreadableRecord, findings: list[Finding]) -> None:
+    """Add the findings of a record, and keep the first few of each flag as examples."""
+    for code in {finding.code for finding in findings}:
+        flags[code].records += 1
+    for finding in findings:
+        flag = flags[finding.code]
+        flag.count += 1
+        if len(flag.examples) < EXAMPLES:
+            names = source.names(finding) if isinstance(source, RecordStats) else ("", "")
+            flag.examples.append(Example(source.manifest.name, source.row.key, *names, finding.detail))
 
 
 def spread_pictures(dataset: ConcatDataset, numbers: list[int]) -> frozenset[int]:

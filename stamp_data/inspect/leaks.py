@@ -20,11 +20,11 @@ def find_leaks(dataset: ConcatDataset) -> dict[int, str]:
     hashes = dataset.column("image_xxh3")
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
-    bounds = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1], [True])))
+    known, starts, counts = np.unique(ordered, return_index=True, return_counts=True)
+    shared = (counts > 1) & (known != 0)  # hash 0: no picture
     leaks: dict[int, str] = {}
-    for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        if end - start > 1 and ordered[start]:  # hash 0: no picture
-            leaks.update(_leaks_of(dataset, order[start:end].tolist()))
+    for start, count in zip(starts[shared].tolist(), counts[shared].tolist(), strict=True):
+        leaks.update(_leaks_of(dataset, order[start : start + count].tolist()))
     return leaks
 
 

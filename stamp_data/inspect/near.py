@@ -37,9 +37,9 @@ def difference_hash(picture: Image.Image) -> Bits:
 
 def hashes_of(dataset: ConcatDataset, numbers: Iterable[int]) -> Iterator[tuple[int, Bits | None]]:
     """Of each record's picture; None without one, or where it cannot be read, which is a flag of its own."""
-    for number, position, row in dataset.rows(numbers):
+    for number, one, row in dataset.rows(numbers):
         try:
-            data = dataset.open(position).member(row, "image")
+            data = one.member(row, "image")
             picture = decode_picture(data, row.member_name("image"), side=_DECODED) if data else None
         except StoreFault:
             raise  # says nothing about the record
@@ -84,12 +84,12 @@ def groups_of(hashes: Mapping[int, Bits], dataset: ConcatDataset) -> dict[int, s
 class NearPictures:
     """Groups of all records' pictures, found by a thread that begins when somebody first asks. Every picture is read for it.
 
-    groups: as `groups_of`, empty until `done`. seen: records so far. fault: why it stopped, "" if it did not.
+    groups: as `groups_of`, empty until `done`. scanned: records so far. fault: why it stopped, "" if it did not.
     """
 
     def __init__(self, paths: Sequence[Location]) -> None:
         self.groups: dict[int, str] = {}
-        self.seen, self.done, self.fault = 0, False, ""
+        self.scanned, self.done, self.fault = 0, False, ""
         self._paths = paths
         self._stop = threading.Event()
         self._once = threading.Lock()
@@ -116,13 +116,13 @@ class NearPictures:
             with ConcatDataset(self._paths) as dataset:
                 hashes: dict[int, Bits] = {}
                 for number, found in hashes_of(dataset, range(len(dataset))):
-                    self.seen = number
+                    self.scanned = number
                     if self._stop.is_set():
                         return
                     if found is not None:
                         hashes[number] = found
                 self.groups = groups_of(hashes, dataset)
-                self.seen = len(dataset)
+                self.scanned = len(dataset)
         except Exception as fault:  # a thread has nobody to raise to: the page shows it
             self.fault = str(fault)
         finally:

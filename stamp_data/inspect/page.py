@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cache
+from typing import Literal
 
 import msgspec
 
 from stamp_data.draw.palette import EXTRA, MISSED
 from stamp_data.inspect.flags import FLAGS
-from stamp_data.inspect.record_page import RecordView
+from stamp_data.inspect.record_page import View
 from stamp_data.inspect.report import InspectReport
-from stamp_data.inspect.search_index import Entry
 from stamp_data.tags import TagList
 from stamp_data.web.document import filled, inline_policy, joined, one_file, script_safe, shared, text_of
-from stamp_schemas.tags import TaggedRecord
 
 HERE = "stamp_data.inspect"
 SHARED = ("dom.js", "ask.js", "view.js", "masks.js")
@@ -31,66 +30,49 @@ SCRIPTS = (
 )
 
 
-class PageData(msgspec.Struct):
-    """What the page's script reads. records, entries: all of them in a file; none where a server is asked. tags: of
-    records; places: of sets, by name.
-    """
-
-    mode: str
-    title: str
-    headline: str
-    notice: str
-    report: InspectReport
-    codes: dict[str, dict[str, str]]
-    colours: dict[str, str]
-    records: list[RecordView]
-    entries: list[Entry]
-    tags: list[TaggedRecord]
-    places: dict[str, str]
+@cache
+def style() -> str:
+    return shared("page.css") + text_of(HERE, "gallery.css")
 
 
-def page_data(
+@cache
+def script() -> str:
+    return joined([*map(shared, SHARED), *(text_of(HERE, name) for name in SCRIPTS)])
+
+
+@cache
+def served_policy() -> str:
+    """Content-Security-Policy where the page is served: as in a file, and what its own server gives."""
+    policy = inline_policy(style(), script()).replace("data:", "'self' data:")
+    return f"{policy}; connect-src 'self'"
+
+
+def page(
+    mode: Literal["file", "server"],
     report: InspectReport,
-    records: list[RecordView],
-    entries: list[Entry],
-    *,
-    mode: str,
-    notice: str,
     tags: TagList,
-) -> PageData:
-    """The data of a page. mode: `file` or `server`."""
+    records: Sequence[View] = (),
+    notice: str = "",
+) -> bytes:
+    """The complete document. records: in a file all of them, each with its `Entry`; none where a server is asked."""
     inputs = report.inputs
     title = inputs[0].name if len(inputs) == 1 else f"{len(inputs)} sets"
     codes = {
         code: {"severity": flag.severity, "title": flag.title, "why": flag.why, "fix": flag.fix}
         for code, flag in FLAGS.items()
     }
-    colours = {"missed": MISSED, "extra": EXTRA}
-    places = {one.name: one.path for one in inputs}
-    first = report.first_line()
-    return PageData(mode, title, first, notice, report, codes, colours, records, entries, tags.rows(), places)
-
-
-@dataclass(frozen=True)
-class Page:
-    """The page's fixed parts and the policy that allows exactly these."""
-
-    @cached_property
-    def style(self) -> str:
-        return shared("page.css") + text_of(HERE, "gallery.css")
-
-    @cached_property
-    def script(self) -> str:
-        return joined([*map(shared, SHARED), *(text_of(HERE, name) for name in SCRIPTS)])
-
-    @cached_property
-    def policy(self) -> str:
-        """Content-Security-Policy where the page is served: as in a file, and what its own server gives."""
-        served = inline_policy(self.style, self.script).replace("data:", "'self' data:")
-        return f"{served}; connect-src 'self'"
-
-    def html(self, data: PageData) -> bytes:
-        """The complete document."""
-        body, held = filled(text_of(HERE, "gallery.html")), script_safe(msgspec.json.encode(data))
-        policy = self.policy if data.mode == "server" else ""
-        return one_file(f"{data.title} · STAMP", body, self.style, self.script, held, policy).encode()
+    data = {
+        "mode": mode,
+        "title": title,
+        "headline": report.first_line(),
+        "notice": notice,
+        "report": report,
+        "codes": codes,
+        "colours": {"missed": MISSED, "extra": EXTRA},
+        "records": records,
+        "tags": tags.rows(),
+        "places": {one.name: one.path for one in inputs},
+    }
+    body, held = filled(text_of(HERE, "gallery.html")), script_safe(msgspec.json.encode(data))
+    policy = served_policy() if mode == "server" else ""
+    return one_file(f"{title} · STAMP", body, style(), script(), held, policy).encode()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stamp_data import rle as rles
 from stamp_data.inspect.checks import check
 from stamp_data.inspect.concat import ConcatDataset
-from stamp_data.inspect.filters import DialogueRow, Filter
+from stamp_data.inspect.filters import DialogueRow
 from stamp_data.inspect.flags import Finding
 from stamp_data.inspect.leaks import find_leaks
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
@@ -17,6 +18,9 @@ from stamp_data.pixels import thumbnail
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.stores import StoreFault
 from stamp_schemas import Manifest, Record, StampError
+
+if TYPE_CHECKING:
+    from stamp_data.inspect.selection import Selection
 
 PROBE = 64  # pixels: side at which a picture is decoded to see that it can be
 UPRIGHT = 1  # the EXIF orientation that asks for nothing
@@ -33,24 +37,23 @@ class UnreadableRecord:
 
 
 class StatsReader:
-    """Reads records by number, with statistics and findings. budget: tokens, for STP-W009. side: see `RecordStats`."""
+    """Reads records by number, with statistics and findings, as a selection reckons."""
 
-    def __init__(self, dataset: ConcatDataset, budget: int | None = None, side: int = 1) -> None:
-        self.dataset = dataset
-        self.budget, self.side = budget, side
+    def __init__(self, dataset: ConcatDataset, selection: Selection) -> None:
+        self.dataset, self.selection = dataset, selection
         self.leaks = find_leaks(dataset)
 
     def read(
         self, numbers: Iterable[int], pictures: frozenset[int] = frozenset()
     ) -> Iterator[RecordStats | UnreadableRecord]:
         """Each record, in order. pictures: numbers of the records whose picture and masks are decoded as well."""
-        for number, position, row in self.dataset.rows(numbers):
-            one = self.dataset.open(position)
+        for number, one, row in self.dataset.rows(numbers):
             try:
                 record = one.record(row)
                 _compare(record, row)
-                stats = RecordStats(number, one.manifest, row, record, one.labels(row), side=self.side)
+                stats = RecordStats(number, one.manifest, row, record, one.labels(row), side=self.selection.side)
                 stats.findings = self._findings(stats, one.member(row, "image") if number in pictures else b"")
+                stats.shown = self._matching(stats)
             except StoreFault:
                 raise  # says nothing about the record
             except StampError as fault:
@@ -58,12 +61,16 @@ class StatsReader:
             else:
                 yield stats
 
+    def _matching(self, stats: RecordStats) -> list[DialogueStats]:
+        condition = self.selection.condition
+        return [one for one in stats.dialogues if condition is None or condition(DialogueRow(stats, one))]
+
     def _findings(self, stats: RecordStats, picture: bytes) -> list[Finding]:
         findings = check(stats)
         if leak := self.leaks.get(stats.number):
             findings.append(Finding("STP-W006", leak))
-        if self.budget is not None:
-            findings += _over_budget(stats, self.budget)
+        if self.selection.budget is not None:
+            findings += _over_budget(stats, self.selection.budget)
         if picture:
             findings += _picture_findings(stats, picture)
             findings += _mask_findings(stats)
@@ -111,23 +118,3 @@ def _mask_findings(stats: RecordStats) -> Iterator[Finding]:
                 rles.checked_runs(*rle.size, rle.size, rle.counts)
             except (ValueError, OverflowError) as fault:
                 yield Finding("STP-E001", f"target {target.id}: {fault}", target=index)
-
-
-def matching(stats: RecordStats, condition: Filter | None) -> list[DialogueStats]:
-    """The dialogues of a record that a condition lets through; all without one."""
-    if condition is None:
-        return stats.dialogues
-    return [dialogue for dialogue in stats.dialogues if condition(DialogueRow(stats, dialogue))]
-
-
-def counted_findings(stats: RecordStats, dialogues: list[DialogueStats]) -> list[Finding]:
-    """The findings that concern these dialogues, or the record as a whole."""
-    if len(dialogues) == len(stats.dialogues):
-        return stats.findings
-    indices = {index for one in dialogues for index in (one.index, one.twin)}
-    targets = {target for dialogue in dialogues for target in dialogue.targets}
-    return [
-        finding
-        for finding in stats.findings
-        if (finding.dialogue < 0 or finding.dialogue in indices) and (finding.target < 0 or finding.target in targets)
-    ]

@@ -1,4 +1,4 @@
-"""What a page shows of one record: plain data, made once, drawn by the browser."""
+"""What a page shows of one record: JSON, made once, drawn by the browser."""
 
 from __future__ import annotations
 
@@ -7,121 +7,42 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from math import ceil
+from typing import Any
 
-import msgspec
 import numpy as np
 
 from stamp_data.draw.outline import mask_path
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
-from stamp_data.inspect.selection import Selected
 from stamp_data.pixels import data_uri
 from stamp_data.pixels import thumbnail as decoded
 from stamp_data.rle import UInt8, decode_or_empty
 from stamp_schemas import RLE, StampError, TargetInfo
 
-
-class Window(msgspec.Struct):
-    """The part of a label grid that is not 0. data: base64 of uint8 [height, width]."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-    data: str
+View = dict[str, Any]
 
 
-class TargetView(msgspec.Struct):
-    """path, ignore: SVG paths in pixels of the picture. area: share of the picture."""
-
-    id: str
-    colour: str
-    area: float
-    pixels: int
-    patches: int
-    iou: float
-    categories: list[str]
-    path: str
-    ignore: str
-    labels: Window | None
-
-
-class TurnView(msgspec.Struct):
-    role: str
-    text: str
-    image: bool
-
-
-class DialogueView(msgspec.Struct):
-    """passes: how many dialogues of the record say the same; turns are those of the first."""
-
-    id: str
-    text: str
-    kind: str
-    targets: list[int]
-    area: float
-    patches: int
-    iou: float
-    chars: int
-    tokens: float
-    total: float
-    passes: int
-    flags: list[str]
-    turns: list[TurnView]
-
-
-class FindingView(msgspec.Struct):
-    code: str
-    detail: str
-    dialogue: str
-    target: str
-
-
-class RecordView(msgspec.Struct):
-    """picture: a data URI or an address; "" for a conversation without one, or where it cannot be read (`fault`). overlaps:
-    pairs of targets that share pixels.
+def record_view(stats: RecordStats, picture: str, fault: str = "") -> View:
+    """The view of a record with those of its dialogues that are shown. picture: a data URI or an address; "" for a
+    conversation without one, or where it cannot be read (`fault`).
     """
-
-    key: str
-    set: str
-    source: str
-    split: str
-    file: str
-    width: int
-    height: int
-    grid: tuple[int, int]
-    tokens: int
-    picture: str
-    fault: str
-    targets: list[TargetView]
-    overlaps: list[tuple[int, int]]
-    dialogues: list[DialogueView]
-    flags: list[FindingView]
-
-
-def record_view(selected: Selected, picture: str, fault: str = "") -> RecordView:
-    """The view of a record with those of its dialogues that were picked. picture: address or data URI of it, or ""."""
-    stats, record, row = selected.stats, selected.stats.record, selected.stats.row
-    settings = stats.manifest.settings
+    record, row = stats.record, stats.row
     masks = [_pixels(stats, target.rle) for target in record.targets]
-    passes = Counter(dialogue.twin for dialogue in selected.dialogues)  # of one expression are shown once
-    return RecordView(
-        key=record.key,
-        set=stats.manifest.name,
-        source=settings.dataset,
-        split=settings.split,
-        file=record.image.file_name if record.image else "",
-        width=row.width,
-        height=row.height,
-        grid=(row.grid_height, row.grid_width),
-        tokens=row.image_tokens,
-        picture=picture,
-        fault=fault,
-        targets=[_target_view(stats, index, mask) for index, mask in enumerate(masks)],
-        overlaps=_overlaps(record.targets, masks),
-        dialogues=[_dialogue_view(stats, stats.dialogues[index], count) for index, count in passes.items()],
-        flags=[FindingView(one.code, one.detail, *stats.names(one)) for one in stats.findings],
-    )
+    passes = Counter(dialogue.twin for dialogue in stats.shown)  # of one expression are shown once
+    return {
+        "key": record.key,
+        "set": stats.manifest.name,
+        "file": record.image.file_name if record.image else "",
+        "width": row.width,
+        "height": row.height,
+        "grid": (row.grid_height, row.grid_width),
+        "picture": picture,
+        "fault": fault,
+        "targets": [_target_view(stats, index, mask) for index, mask in enumerate(masks)],
+        "overlaps": _overlaps(record.targets, masks),
+        "dialogues": [_dialogue_view(stats, stats.dialogues[index], count) for index, count in passes.items()],
+        "flags": [{"code": one.code, "detail": one.detail, "dialogue": stats.names(one)[0]} for one in stats.findings],
+    }
 
 
 def thumbnail(dataset: ConcatDataset, stats: RecordStats, side: int) -> tuple[str, str]:
@@ -135,20 +56,20 @@ def thumbnail(dataset: ConcatDataset, stats: RecordStats, side: int) -> tuple[st
         return "", fault.message
 
 
-def _target_view(stats: RecordStats, index: int, mask: UInt8 | None) -> TargetView:
+def _target_view(stats: RecordStats, index: int, mask: UInt8 | None) -> View:
+    """path, ignore: SVG paths in pixels of the picture. area: share of the picture."""
     target, known = stats.record.targets[index], stats.targets[index]
-    return TargetView(
-        id=target.id,
-        colour=stats.colours[index],
-        area=round(known.area, 6),
-        pixels=target.area,
-        patches=known.patches,
-        iou=round(known.iou, 4),
-        categories=target.categories,
-        path=_path(mask),
-        ignore=_path(_pixels(stats, target.ignore_rle)),
-        labels=_window(stats.labels[index]) if stats.labels is not None and index < len(stats.labels) else None,
-    )
+    return {
+        "id": target.id,
+        "colour": stats.colours[index],
+        "area": round(known.area, 6),
+        "pixels": target.area,
+        "iou": round(known.iou, 4),
+        "categories": target.categories,
+        "path": _path(mask),
+        "ignore": _path(_pixels(stats, target.ignore_rle)),
+        "labels": _window(stats.labels[index]) if stats.labels is not None and index < len(stats.labels) else None,
+    }
 
 
 def _pixels(stats: RecordStats, rle: RLE | None) -> UInt8 | None:
@@ -161,7 +82,7 @@ def _path(mask: UInt8 | None) -> str:
 
 
 def _overlaps(targets: Sequence[TargetInfo], masks: Sequence[UInt8 | None]) -> list[tuple[int, int]]:
-    """Pixels are compared only within the part that two boxes share, and most share none."""
+    """Pairs of targets that share pixels: compared only within the part that two boxes share, and most share none."""
     found = []
     for one, other in combinations(range(len(targets)), 2):
         first, second = masks[one], masks[other]
@@ -180,34 +101,34 @@ def _common(one: Sequence[float], other: Sequence[float]) -> tuple[slice, slice]
     return (slice(max(top, 0), bottom), slice(max(left, 0), right)) if left < right and top < bottom else None
 
 
-def _window(labels: UInt8) -> Window | None:
-    """labels: [grid height, grid width]. None if all are 0."""
+def _window(labels: UInt8) -> View | None:
+    """The part of labels [grid height, grid width] that is not 0, base64 of uint8 [height, width]; None if all are 0."""
     rows, columns = np.flatnonzero(labels.any(axis=1)), np.flatnonzero(labels.any(axis=0))
     if not rows.size:
         return None
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    part = np.ascontiguousarray(labels[top:bottom, left:right])
-    return Window(top, left, bottom - top, right - left, base64.b64encode(part.tobytes()).decode())
+    data = base64.b64encode(labels[top:bottom, left:right].tobytes()).decode()
+    return {"top": top, "left": left, "height": bottom - top, "width": right - left, "data": data}
 
 
-def _dialogue_view(stats: RecordStats, dialogue: DialogueStats, passes: int) -> DialogueView:
+def _dialogue_view(stats: RecordStats, dialogue: DialogueStats, passes: int) -> View:
+    """passes: how many dialogues of the record say the same; turns are those of the first."""
     raw = stats.record.dialogues[dialogue.index]
     turns = []
     for message in raw.messages:
         text = "\n".join(content.text for content in message.content if content.type == "text")
-        turns.append(TurnView(message.role, text, any(content.type == "image" for content in message.content)))
-    return DialogueView(
-        id=raw.id,
-        text=dialogue.text,
-        kind=dialogue.kind,
-        targets=[target for target in raw.targets if 0 <= target < len(stats.record.targets)],
-        area=round(dialogue.area, 6),
-        patches=dialogue.patches,
-        iou=round(dialogue.iou, 4),
-        chars=dialogue.chars,
-        tokens=round(dialogue.text_tokens, 2),
-        total=round(dialogue.total_tokens, 2),
-        passes=passes,
-        flags=stats.codes(dialogue),
-        turns=turns,
-    )
+        is_shown = any(content.type == "image" for content in message.content)
+        turns.append({"role": message.role, "text": text, "image": is_shown})
+    return {
+        "id": raw.id,
+        "text": dialogue.text,
+        "kind": dialogue.kind,
+        "targets": [target for target in raw.targets if 0 <= target < len(stats.record.targets)],
+        "area": round(dialogue.area, 6),
+        "patches": dialogue.patches,
+        "iou": round(dialogue.iou, 4),
+        "total": round(dialogue.total_tokens, 2),
+        "passes": passes,
+        "flags": stats.codes(dialogue),
+        "turns": turns,
+    }

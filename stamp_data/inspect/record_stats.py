@@ -67,7 +67,7 @@ class RecordStats:
     """One record with what follows from it.
 
     labels: uint8 [targets, grid height, grid width], None without targets. side: labels along a patch's side of the model
-    that is to learn from them.
+    that is to learn from them. findings, shown (the dialogues that were asked for): filled in by who reads the record.
     """
 
     number: int
@@ -77,6 +77,7 @@ class RecordStats:
     labels: UInt8 | None
     findings: list[Finding] = field(default_factory=list)
     side: int = 1
+    shown: list[DialogueStats] = field(default_factory=list)
 
     @cached_property
     def targets(self) -> list[TargetStats]:
@@ -170,16 +171,20 @@ class RecordStats:
         dialogue = self.record.dialogues[finding.dialogue].id if finding.dialogue >= 0 else ""
         return dialogue, self.record.targets[finding.target].id if finding.target >= 0 else ""
 
+    def concerning(self, dialogues: list[DialogueStats]) -> list[Finding]:
+        """Findings of dialogues: their own (a later pass shares its twin's), their targets', the record's."""
+        indices = {index for one in dialogues for index in (one.index, one.twin)}
+        targets = {target for one in dialogues for target in one.targets}
+        return [
+            finding
+            for finding in self.findings
+            if (finding.dialogue < 0 or finding.dialogue in indices)
+            and (finding.target < 0 or finding.target in targets)
+        ]
+
     def codes(self, dialogue: DialogueStats) -> list[str]:
-        """Flag codes that concern a dialogue: its own (a later pass shares its twin's), its targets', the record's."""
-        return sorted(
-            {
-                finding.code
-                for finding in self.findings
-                if (finding.dialogue in (dialogue.index, dialogue.twin) if finding.dialogue >= 0 else True)
-                and (finding.target in dialogue.targets if finding.target >= 0 else True)
-            }
-        )
+        """Flag codes that concern a dialogue."""
+        return sorted({finding.code for finding in self.concerning([dialogue])})
 
 
 def patch_quality(labels: UInt8) -> tuple[list[int], list[float]]:

@@ -15,23 +15,22 @@ from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.reading import StatsReader, UnreadableRecord
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
 from stamp_data.inspect.report_terminal import STYLES
+from stamp_data.inspect.selection import DEFAULT, Selection
 from stamp_data.rle import UInt8
 from stamp_data.shards.stores import Location
 from stamp_data.text import printable
 from stamp_schemas import StampError
-from stamp_schemas.record import FULL, IGNORE, SEG, Origin
+from stamp_schemas.record import FULL, IGNORE, SEG
 
 SHADES = " ░▒▓█"
 NARROW = 80  # characters: below, two patches share one block
 DIALOGUES = 12  # written out; the others as one line each
 
 
-def show_record(
-    paths: Sequence[Location], key: str, console: Console, *, budget: int | None = None, side: int = 1
-) -> None:
+def show_record(paths: Sequence[Location], key: str, console: Console, selection: Selection = DEFAULT) -> None:
     """Print the record called `key`. StampError if there is none, or it cannot be read."""
     with ConcatDataset(paths) as dataset:
-        item = next(StatsReader(dataset, budget, side).read([dataset.find(key)]))
+        item = next(StatsReader(dataset, selection).read([dataset.find(key)]))
     if isinstance(item, UnreadableRecord):
         raise StampError(item.finding.detail, f"`stamp-data verify {paths[0]}` names every fault")
     _print_head(item, console)
@@ -81,19 +80,16 @@ def _targets(stats: RecordStats) -> Table:
 
 def _print_origins(stats: RecordStats, console: Console) -> None:
     """Which raw records the targets were made of, as far as the set says so."""
-    told = False
     for target, colour in zip(stats.record.targets, stats.colours, strict=True):
-        if came := _origin(target.where):
-            told = True
-            console.print(Text("■ " if target.area else "□ ", style=colour).append(came, style="dim"))
-    if told:
+        if target.where:
+            mark = Text("■ " if target.area else "□ ", style=colour)
+            console.print(mark.append(_origin(target.where), style="dim"))
+    if any(target.where for target in stats.record.targets):
         console.print()
 
 
-def _origin(where: Origin) -> str:
-    """`file: record, record`; "" for what does not tell it."""
-    if not where:
-        return ""
+def _origin(where: list[str]) -> str:
+    """`file: record, record`."""
     file, *records = where
     return printable(f"{file}: {', '.join(records)}")
 
@@ -135,8 +131,8 @@ def _print_dialogue(stats: RecordStats, dialogue: DialogueStats, console: Consol
     note = f"  {raw.id} · {dialogue.kind.replace('_', ' ')}" + (f" · {passes} passes" if passes > 1 else "")
     heading = Text(printable(dialogue.text) or "(no expression)", style="bold")
     console.print(heading.append(printable(note), style="not bold dim"))
-    if came := _origin(raw.where):
-        console.print(Text(f"  {came}", style="dim"))
+    if raw.where:
+        console.print(Text(f"  {_origin(raw.where)}", style="dim"))
     targets = iter(raw.targets)
     for message in raw.messages:
         said = "".join("[picture] " if content.type == "image" else content.text for content in message.content)

@@ -130,15 +130,17 @@ def _histograms(report: InspectReport, width: int) -> Table:
     table.add_column(justify="right", no_wrap=True)
     for histogram in report.statistics.histograms:
         if histogram.counts:
-            scale = " (log)" if histogram.scale == "log" else ""
             cells: list[RenderableType] = [
                 histogram.title,
-                amount(histogram, histogram.edges[0]),
+                _amount(histogram, histogram.edges[0]),
                 _sparkline(histogram, narrow=width < NARROW),
+                _amount(histogram, histogram.edges[-1]),
             ]
-            cells.append(amount(histogram, histogram.edges[-1]))
             if width >= WIDE:
-                cells.append(Text(f"{unit_of(histogram)}{scale}{_marked(histogram)}", style="dim"))
+                unit = "of the picture" if histogram.name == "mask_area" else histogram.unit
+                scale = " (log)" if histogram.scale == "log" else ""
+                budget = "" if histogram.mark is None else f", budget {histogram.mark:,.0f}"
+                cells.append(Text(f"{unit}{scale}{budget}", style="dim"))
             table.add_row(*cells)
     return table
 
@@ -156,20 +158,11 @@ def _sparkline(histogram: Histogram, *, narrow: bool) -> Text:
     return line
 
 
-def _marked(histogram: Histogram) -> str:
-    return "" if histogram.mark is None else f", budget {histogram.mark:,.0f}"
-
-
-def amount(histogram: Histogram, value: float) -> str:
+def _amount(histogram: Histogram, value: float) -> str:
     """An edge of a histogram in words."""
     if histogram.name == "mask_area":
         return f"{100 * value:.2g}%"
     return f"{value:.2f}" if histogram.name == "quantisation_iou" else f"{value:,.0f}"
-
-
-def unit_of(histogram: Histogram) -> str:
-    """What a histogram's values are, next to `amount`."""
-    return "of the picture" if histogram.name == "mask_area" else histogram.unit
 
 
 def _flags(report: InspectReport) -> Group | Text:

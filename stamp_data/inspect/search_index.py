@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.near import NearPictures
 from stamp_data.inspect.record_stats import RecordStats
-from stamp_data.inspect.selection import Selected, Selection, select
+from stamp_data.inspect.selection import Selection, select
 from stamp_data.inspect.statistics import DIGITS, Tally
 from stamp_data.shards.stores import Location
 from stamp_data.tags import TagList
@@ -19,48 +20,31 @@ from stamp_data.tags import TagList
 _PATIENCE = 0.5  # seconds
 
 
-class Facets(msgspec.Struct, frozen=True):
-    """By filter of the page: the choices under which a record is shown. flagged: `1`, or nothing."""
-
-    source: tuple[str, ...]
-    split: tuple[str, ...]
-    kind: tuple[str, ...]
-    flag: tuple[str, ...]
-    flagged: tuple[str, ...]
-
-
-class Sorts(msgspec.Struct, frozen=True):
-    """By order of the page: the lowest and the highest value of a record, for rising and falling."""
-
-    area: tuple[float, float]
-    iou: tuple[float, float]
-    total: tuple[float, float]
-    dialogues: tuple[float, float]
-    flags: tuple[float, float]
-
-
-class Numbers(msgspec.Struct, frozen=True):
-    """A record's share of the statistics. kinds: dialogues by kind; values: as of `Tally`."""
-
-    kinds: dict[str, int]
-    targets: int
-    values: dict[str, list[float]]
+SORTS: dict[str, Callable[[RecordStats], list[float]]] = {
+    "area": lambda stats: [dialogue.area for dialogue in stats.shown],
+    "iou": lambda stats: [dialogue.iou for dialogue in stats.shown],
+    "total": lambda stats: [dialogue.total_tokens for dialogue in stats.shown],
+    "dialogues": lambda stats: [len({dialogue.twin for dialogue in stats.shown})],
+    "flags": lambda stats: [len(stats.findings)],
+}
+"""By order of the page: the values of a record, of which the lowest counts for rising and the highest for falling."""
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What a page that holds its records filters and sorts one by, besides its texts, and what it counts. near: name of the
-    group of nearly the same pictures, "" for none; not known of records that are served.
+    """What a page filters and sorts a record by, besides its texts, and what it counts.
+
+    facets: by filter of the page, the choices under which the record is shown. sorts: as of `SORTS`, lowest and highest.
+    numbers: kinds, targets and values of a `Tally`.
     """
 
-    facets: Facets
-    sorts: Sorts
-    numbers: Numbers
-    near: str = ""
+    facets: dict[str, tuple[str, ...]]
+    sorts: dict[str, tuple[float, float]]
+    numbers: dict[str, Any]
 
 
 class Query(msgspec.Struct, frozen=True):
     """What the page asks for, "" for any. q: words; tag: that a record has; near: a group of nearly the same pictures,
-    or `any`; sort: of `Sorts`, -NAME for falling; the others: as in `Facets`.
+    or `any`; sort: of `SORTS`, -NAME for falling; the others: facets of an `Entry`.
     """
 
     q: str = ""
@@ -73,40 +57,31 @@ class Query(msgspec.Struct, frozen=True):
     near: str = ""
     sort: str = ""
 
-    def fits(self, facets: Facets) -> bool:
-        return all(
-            wanted in getattr(facets, name) for name in facets.__struct_fields__ if (wanted := getattr(self, name))
-        )
+    def fits(self, facets: dict[str, tuple[str, ...]]) -> bool:
+        return all(not getattr(self, name) or getattr(self, name) in choices for name, choices in facets.items())
 
 
-def entry(selected: Selected) -> Entry:
+def entry(stats: RecordStats) -> Entry:
     """What one record is filtered and sorted by."""
-    stats, dialogues = selected.stats, selected.dialogues
     settings = stats.manifest.settings
-    kinds = tuple(sorted({dialogue.kind for dialogue in dialogues}))
+    kinds = tuple(sorted({dialogue.kind for dialogue in stats.shown}))
     codes = tuple(sorted({finding.code for finding in stats.findings}))
-    sorts = Sorts(
-        area=_range([dialogue.area for dialogue in dialogues]),
-        iou=_range([dialogue.iou for dialogue in dialogues]),
-        total=_range([dialogue.total_tokens for dialogue in dialogues]),
-        dialogues=_range([len({dialogue.twin for dialogue in dialogues})]),
-        flags=_range([len(stats.findings)]),
-    )
+    sorted_by = {name: values_of(stats) for name, values_of in SORTS.items()}
     tally = Tally()
-    tally.add(stats, dialogues, [])
-    values = {name: [round(value, DIGITS) for value in found] for name, found in tally.values.items()}
-    numbers = Numbers(dict(tally.kinds), tally.targets, values)
-    return Entry(_facets(settings.dataset, settings.split, kinds, codes), sorts, numbers)
+    tally.add(stats)
+    counted = {name: [round(value, DIGITS) for value in values] for name, values in tally.values.items()}
+    return Entry(
+        facets=_facets(settings.dataset, settings.split, kinds, codes),
+        sorts={name: (min(values), max(values)) for name, values in sorted_by.items()},
+        numbers={"kinds": dict(tally.kinds), "targets": tally.targets, "values": counted},
+    )
 
 
 @lru_cache(maxsize=4096)
-def _facets(source: str, split: str, kinds: tuple[str, ...], codes: tuple[str, ...]) -> Facets:
+def _facets(source: str, split: str, kinds: tuple[str, ...], codes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Most records share theirs with many others."""
-    return Facets((source,), (split,), kinds, codes, ("1",) if codes else ())
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    return min(values), max(values)
+    flagged = ("1",) if codes else ()
+    return {"source": (source,), "split": (split,), "kind": kinds, "flag": codes, "flagged": flagged}
 
 
 class SearchIndex:
@@ -117,15 +92,10 @@ class SearchIndex:
     """
 
     def __init__(
-        self,
-        paths: Sequence[Location],
-        selection: Selection,
-        keep: Callable[[Selected], None] = lambda _: None,
-        tags: TagList | None = None,
+        self, paths: Sequence[Location], selection: Selection, keep: Callable[[RecordStats], None], tags: TagList
     ) -> None:
-        self._tags = tags or TagList()
         self.near = NearPictures(paths)
-        self._paths, self._selection, self._keep = paths, selection, keep
+        self._paths, self._selection, self._keep, self._tags = paths, selection, keep, tags
         self._entries: list[tuple[int, str, Entry, tuple[str, str]]] = []  # number, texts in lower case, …, set and key
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._gather, name="search index", daemon=True)
@@ -147,7 +117,7 @@ class SearchIndex:
         """Numbers of the records so far that fit, in the order asked for."""
         return [number for number, _ in self._found(query)]
 
-    def numbers(self, query: Query) -> list[Numbers]:
+    def numbers(self, query: Query) -> list[dict[str, Any]]:
         """What the statistics count of the records so far that fit."""
         return [one.numbers for _, one in self._found(query)]
 
@@ -164,8 +134,8 @@ class SearchIndex:
             and (not query.near or near.fits(number, query.near))
         ]
         column, falling = query.sort.removeprefix("-"), query.sort.startswith("-")
-        if column in Sorts.__struct_fields__:
-            found.sort(key=lambda pair: getattr(pair[1].sorts, column)[falling], reverse=falling)
+        if column in SORTS:
+            found.sort(key=lambda pair: pair[1].sorts[column][falling], reverse=falling)
         elif query.near:
             found.sort(key=lambda pair: int(near.groups[pair[0]]))  # side by side
         return found
@@ -173,12 +143,11 @@ class SearchIndex:
     def _gather(self) -> None:
         try:
             with ConcatDataset(self._paths) as dataset:
-                for selected in select(dataset, self._selection, None):
-                    self._keep(selected)
-                    stats = selected.stats
+                for stats in select(dataset, self._selection, None):
+                    self._keep(stats)
                     named = (stats.manifest.name, stats.record.key)
-                    self._entries.append((stats.number, _search_text(stats), entry(selected), named))
-                    self.scanned = len(self._entries) if self._selection.sort else selected.stats.number + 1
+                    self._entries.append((stats.number, _search_text(stats), entry(stats), named))
+                    self.scanned = len(self._entries) if self._selection.sort else stats.number + 1
                     if self._stop.is_set():
                         return
         except Exception as fault:  # a thread has nobody to raise to: the page shows it

@@ -9,8 +9,8 @@ from itertools import islice
 
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.filters import DialogueRow, Filter, Sort, Value
-from stamp_data.inspect.reading import StatsReader, matching
-from stamp_data.inspect.record_stats import DialogueStats, RecordStats
+from stamp_data.inspect.reading import StatsReader
+from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
 
@@ -41,10 +41,6 @@ class Selection:
         """`sort`, parsed."""
         return Sort.parse(self.sort) if self.sort is not None else None
 
-    def reader(self, dataset: ConcatDataset) -> StatsReader:
-        """Of records as this selection reckons."""
-        return StatsReader(dataset, self.budget, self.side)
-
     def nothing(self) -> StampError:
         """That no record is left."""
         return StampError("no record to show" + (f": none matches --where {self.where}" if self.where else ""))
@@ -53,56 +49,44 @@ class Selection:
 DEFAULT = Selection()
 
 
-@dataclass(frozen=True)
-class Selected:
-    """A record to show, with those of its dialogues that were asked for."""
-
-    stats: RecordStats
-    dialogues: list[DialogueStats]
-
-
-def select(dataset: ConcatDataset, selection: Selection, limit: int | None) -> Iterator[Selected]:
-    """At most `limit` records (all if None) in their order, or in that of `sort`.
+def select(dataset: ConcatDataset, selection: Selection, limit: int | None) -> Iterator[RecordStats]:
+    """At most `limit` records (all if None) with a dialogue to show, in their order or in that of `sort`.
 
     Without `sort` the records are those that come first in the seeded draw, so a condition is tried on no more records
     than needed; with it every record is looked at twice. Records that cannot be read are passed over: they have no
     picture to show, and `inspect_sets` reports them.
     """
-    reader, condition = selection.reader(dataset), selection.condition
+    reader = StatsReader(dataset, selection)
     if selection.order is not None:
-        numbers = _sorted_numbers(reader, condition, selection.order)[:limit]
+        numbers = _sorted_numbers(reader, selection.order)[:limit]
     elif limit is None:
         numbers = list(range(len(dataset)))
-    elif condition is None:
+    elif selection.condition is None:
         numbers = dataset.sample(limit, selection.seed)
     else:
-        found = _selected(reader, dataset.shuffled(selection.seed), condition)
-        numbers = sorted(one.stats.number for one in islice(found, limit))
-    return _selected(reader, numbers, condition)
+        found = _shown(reader, dataset.shuffled(selection.seed))
+        numbers = sorted(stats.number for stats in islice(found, limit))
+    return _shown(reader, numbers)
 
 
-def _selected(reader: StatsReader, numbers: list[int], condition: Filter | None) -> Iterator[Selected]:
-    for item in reader.read(numbers):
-        if isinstance(item, RecordStats) and (dialogues := matching(item, condition)):
-            yield Selected(item, dialogues)
+def _shown(reader: StatsReader, numbers: list[int]) -> Iterator[RecordStats]:
+    return (stats for stats in reader.read(numbers) if isinstance(stats, RecordStats) and stats.shown)
 
 
-def _sorted_numbers(reader: StatsReader, condition: Filter | None, order: Sort) -> list[int]:
+def _sorted_numbers(reader: StatsReader, order: Sort) -> list[int]:
     """Records by the best value among their matching dialogues; equal ones stay in their order."""
     best = max if order.falling else min
-    places: list[tuple[Value, int]] = []
-    for one in _selected(reader, list(range(len(reader.dataset))), condition):
-        values = [DialogueRow(one.stats, dialogue)[order.column] for dialogue in one.dialogues]
-        places.append((best(values), one.stats.number))
-    places.sort(key=lambda place: place[0], reverse=order.falling)
-    return [number for _, number in places]
+    values: dict[int, Value] = {}
+    for stats in _shown(reader, list(range(len(reader.dataset)))):
+        values[stats.number] = best(DialogueRow(stats, dialogue)[order.column] for dialogue in stats.shown)
+    return sorted(values, key=values.__getitem__, reverse=order.falling)
 
 
 def record_keys(paths: Sequence[Location], selection: Selection = DEFAULT, limit: int | None = None) -> Iterator[str]:
     """The keys of the records that `select` takes; from the index alone where nothing is asked of the records."""
     with ConcatDataset(paths) as dataset:
         if selection.where or selection.sort:
-            yield from (one.stats.record.key for one in select(dataset, selection, limit))
+            yield from (stats.record.key for stats in select(dataset, selection, limit))
             return
         wanted = set(range(len(dataset)) if limit is None else dataset.sample(limit, selection.seed))
         yield from (key for number, (_, key) in enumerate(dataset.keys()) if number in wanted)

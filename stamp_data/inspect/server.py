@@ -5,9 +5,9 @@ Read only, but for the list of tagged records. Records are found by set and key 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stamp_data.inspect.inspection import inspect_sets
-from stamp_data.inspect.page import Page, page_data
+from stamp_data.inspect.page import page, served_policy
 from stamp_data.inspect.report import InspectReport
 from stamp_data.inspect.search_index import Query, SearchIndex
 from stamp_data.inspect.selection import DEFAULT, Selection
@@ -36,20 +36,6 @@ MOST_RECORDS = 200  # in one answer
 THREADS = 4  # that make answers: views are work for processors, and who comes first is served first
 
 
-class RecordPage(msgspec.Struct):
-    """One answer of `api/records`. records: each a `RecordView`; near: for each the group of nearly the same pictures, "" for
-    none or where nobody has asked yet. next: cursor of the next page, None at the end. matched, scanned, total: records.
-    """
-
-    records: list[msgspec.Raw]
-    near: list[str]
-    next: int | None
-    matched: int
-    scanned: int
-    total: int
-    fault: str
-
-
 class Sent(msgspec.Struct):
     """The tags that a record is to have, none to have none."""
 
@@ -59,7 +45,7 @@ class Sent(msgspec.Struct):
 
 
 class Gallery:
-    """What the server answers with."""
+    """What the server answers with. tags: the list of tagged records, which is written at each change."""
 
     def __init__(
         self,
@@ -70,56 +56,49 @@ class Gallery:
     ) -> None:
         self.tags = TagList(tags)
         self.report = report or inspect_sets(paths, selection)
-        self._views = ViewCache(paths, selection)
-        self.index = SearchIndex(paths, selection, self._views.keep, self.tags)
-        self.page = Page()
+        self.views = ViewCache(paths, selection)
+        self.index = SearchIndex(paths, selection, self.views.keep, self.tags)
 
-    def html(self) -> bytes:
-        """The page itself; it asks for its records."""
-        return self.page.html(page_data(self.report, [], [], mode="server", notice="", tags=self.tags))
+    def records(self, query: Query, cursor: int, count: int) -> dict[str, Any]:
+        """Records `cursor` … `cursor + count` of those that fit, and for each the group of nearly the same pictures.
 
-    def records(self, query: Query, cursor: int, count: int) -> RecordPage:
-        """Records `cursor` … `cursor + count` of those that fit."""
+        next: cursor of what follows, None at the end. matched, scanned, total: records.
+        """
         found = self.index.find(query)
-        count = min(max(count, 0), MOST_RECORDS)
-        part = found[max(cursor, 0) : max(cursor, 0) + count]
-        end = max(cursor, 0) + len(part)
-        views, total = self._views.views(part), len(self._views)
-        near = self.index.near if query.near and self.index.done else None
-        is_done, scanned = (near.done, near.seen) if near else (self.index.done, self.index.scanned)
-        return RecordPage(
-            records=list(views.values()),
-            near=[self.index.near.groups.get(number, "") for number in views],
-            next=end if end < len(found) else None,
-            matched=len(found),
-            scanned=total if is_done else min(scanned, total - 1),
-            total=total,
-            fault=self.index.fault or self.index.near.fault,
-        )
+        start, count = max(cursor, 0), min(max(count, 0), MOST_RECORDS)
+        part = found[start : start + count]
+        end = start + len(part)
+        views, total = self.views.views(part), len(self.views)
+        busy = self.index.near if query.near and self.index.done else self.index
+        return {
+            "records": list(views.values()),
+            "near": [self.index.near.groups.get(number, "") for number in views],
+            "next": end if end < len(found) else None,
+            "matched": len(found),
+            "scanned": total if busy.done else min(busy.scanned, total - 1),
+            "total": total,
+            "fault": self.index.fault or self.index.near.fault,
+        }
 
     def tag(self, tagged: Sent) -> None:
         """Give a record its tags. StampError if there is no such record, or the list cannot be written."""
-        self.find(tagged.set, tagged.record)
+        self.views.find(tagged.record, tagged.set)
         place = next(one.path for one in self.report.inputs if one.name == tagged.set)
         try:
             self.tags.put(tagged.set, tagged.record, tagged.tags, place)
         except OSError as fault:
             raise StampError(f"the list cannot be written: {fault.strerror}") from None
 
-    def find(self, set_name: str, key: str) -> int:
-        """Number of a record; StampError if there is none."""
-        return self._views.find(key, set_name)
-
     def record(self, number: int) -> dict[str, object]:
-        """One record, a `RecordView`, and the group of its picture; StampError if it cannot be read."""
-        views = self._views.views([number])
+        """The view of one record, and the group of its picture; StampError if it cannot be read."""
+        views = self.views.views([number])
         if not views:
             raise StampError("the record cannot be read")
         return {"record": views[number], "near": self.index.near.groups.get(number, "")}
 
     def picture(self, number: int) -> tuple[bytes, str]:
         """(original bytes, media type) of a record's picture, as PNG where browsers would not show it so; b"" if none."""
-        data, row = self._views.picture(number)
+        data, row = self.views.picture(number)
         name = row.member_name("image")
         kind = browser_type(data, row.image_extension, name) if data else ""
         if data and not kind:
@@ -128,14 +107,14 @@ class Gallery:
 
     def close(self) -> None:
         self.index.close()
-        self._views.close()
+        self.views.close()
 
 
 def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
     """The server of a gallery, see `LoopbackServer`; at its end it closes the gallery."""
 
-    def page(_request: Request) -> Response:
-        return Response(gallery.html(), media_type="text/html")
+    def entry(_request: Request) -> Response:
+        return Response(page("server", gallery.report, gallery.tags), media_type="text/html")
 
     def records(request: Request) -> Response:
         values = dict(request.query_params)
@@ -159,34 +138,17 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
 
     def _number(request: Request) -> int:
         try:
-            return gallery.find(request.query_params.get("set", ""), request.query_params.get("key", ""))
+            return gallery.views.find(request.query_params.get("key", ""), request.query_params.get("set", ""))
         except StampError:
             raise HTTPException(404) from None
 
     routes = [
-        Route("/", page),
+        Route("/", entry),
         Route("/api/records", records),
         Route("/api/record", record),
         Route("/api/numbers", numbers),
         Route("/api/tag", tag, methods=["POST"]),
         Route("/api/picture", picture),
     ]
-    policy = f"{gallery.page.policy}; frame-ancestors 'none'"
+    policy = f"{served_policy()}; frame-ancestors 'none'"
     return LoopbackServer(routes, policy, gallery.close, port, THREADS)
-
-
-def serve(
-    paths: Sequence[Location],
-    selection: Selection,
-    *,
-    port: int = 0,
-    on_ready: Callable[[str], None],
-    report: InspectReport | None = None,
-    tags: Path | None = None,
-) -> None:
-    """Serve the gallery until the caller is interrupted (KeyboardInterrupt passes through). on_ready: gets the
-    address. tags: the list of tagged records, which is written at each change."""
-    gallery = Gallery(paths, selection, report, tags)
-    server = open_server(gallery, port)
-    gallery.index.start()
-    server.run(on_ready)

@@ -19,20 +19,17 @@ from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.flags import FLAGS
 from stamp_data.inspect.reading import StatsReader, UnreadableRecord
 from stamp_data.inspect.record_stats import DialogueStats, RecordStats
-from stamp_data.inspect.selection import DEFAULT, Selected, Selection, select
+from stamp_data.inspect.selection import DEFAULT, Selection, select
 from stamp_data.pixels import encoded, thumbnail
 from stamp_data.rle import decode_or_empty
+from stamp_data.shards.row import IndexRow
 from stamp_data.shards.stores import Location
 from stamp_data.text import printable
 from stamp_data.writing import write_atomic
 from stamp_schemas import StampError, UsageFault
 
-WIDTH, FRAME, CAPTION, GAP = (
-    1360,
-    250,
-    74,
-    16,
-)  # pixels: of a sheet, usual height of a picture, of its text, between cells
+# Pixels: of a sheet, usual height of a picture, of its text, between cells.
+WIDTH, FRAME, CAPTION, GAP = 1360, 250, 74, 16
 NARROWEST, WIDEST = 0.62, 2.5  # width by height of a cell; a picture beyond them is shown on grey
 TALLEST = 360  # pixels: of a picture
 MOST_CELLS = 400
@@ -46,7 +43,6 @@ BADGES = {"error": "#c2185b", "warning": "#b45309", "info": "#0369a1"}
 class SheetSummary:
     """What was written: size in pixels, and how many records it shows."""
 
-    out: Path
     records: int
     width: int
     height: int
@@ -76,7 +72,7 @@ def write_sheet(
         chosen = list(select(dataset, selection, limit))
         if not chosen:
             raise selection.nothing()
-        width, rows = arranged([_shape(one) for one in chosen])
+        width, rows = arranged([_shape(stats.row) for stats in chosen])
         height = sum(row[0].height + CAPTION + GAP for row in rows) + GAP
         sheet = Image.new("RGB", (width, height), PAPER)
         waiting, top = iter(chosen), GAP
@@ -85,7 +81,7 @@ def write_sheet(
                 sheet.paste(_cell(dataset, next(waiting), place, overlay), (place.left, top))
             top += row[0].height + CAPTION + GAP
     write_atomic(out, encoded(sheet))
-    return SheetSummary(out, len(chosen), width, height)
+    return SheetSummary(len(chosen), width, height)
 
 
 class Place(NamedTuple):
@@ -123,17 +119,14 @@ def _row(shapes: Sequence[float], width: int) -> list[Place]:
     ]
 
 
-def _shape(selected: Selected) -> float:
-    row = selected.stats.row
+def _shape(row: IndexRow) -> float:
     return min(max(row.width / row.height, NARROWEST), WIDEST) if row.height else 4 / 3
 
 
-def write_sample(
-    paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask", side: int = 1
-) -> SheetSummary:
+def write_sample(paths: Sequence[Location], key: str, out: Path, *, overlay: Overlay = "mask") -> SheetSummary:
     """Write one record as PNG: its picture with all targets, its expressions as a legend below."""
     with ConcatDataset(paths) as dataset:
-        item = next(StatsReader(dataset, side=side).read([dataset.find(key)]))
+        item = next(StatsReader(dataset, DEFAULT).read([dataset.find(key)]))
         if isinstance(item, UnreadableRecord):
             raise StampError(item.finding.detail)
         picture = _picture(dataset, item, SAMPLE_SIDE)
@@ -145,7 +138,7 @@ def write_sample(
     sheet.paste(drawn, (0, 0))
     sheet.paste(legend, (0, drawn.height))
     write_atomic(out, encoded(sheet))
-    return SheetSummary(out, 1, sheet.width, sheet.height)
+    return SheetSummary(1, sheet.width, sheet.height)
 
 
 def _picture(dataset: ConcatDataset, stats: RecordStats, side: int) -> Image.Image | None:
@@ -163,8 +156,8 @@ def _layers(stats: RecordStats, targets: Sequence[int]) -> list[Layer]:
     ]
 
 
-def _cell(dataset: ConcatDataset, selected: Selected, place: Place, overlay: Overlay) -> Image.Image:
-    stats, first = selected.stats, selected.dialogues[0]
+def _cell(dataset: ConcatDataset, stats: RecordStats, place: Place, overlay: Overlay) -> Image.Image:
+    first = stats.shown[0]
     cell = Image.new("RGB", (place.width, place.height + CAPTION), PAPER)
     draw = ImageDraw.Draw(cell)
     draw.rectangle((0, 0, place.width - 1, place.height - 1), fill=EMPTY)

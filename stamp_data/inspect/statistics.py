@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from stamp_data.inspect.flags import FLAGS, SEVERITIES, Finding
-from stamp_data.inspect.record_stats import DialogueStats, RecordStats
+from stamp_data.inspect.flags import SEVERITIES
+from stamp_data.inspect.record_stats import RecordStats
 from stamp_data.inspect.report import Group, Histogram, Spread, Statistics
-from stamp_schemas import Settings
+from stamp_schemas import Manifest, Settings
 
 BINS = 24
 PERCENTILES = (5, 50, 95)
@@ -35,14 +34,14 @@ class Tally:
     rounds: Counter[int] = field(default_factory=Counter)
     values: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, stats: RecordStats, dialogues: list[DialogueStats], findings: list[Finding]) -> None:
-        """Take in a record with those of its dialogues, targets and findings that count."""
+    def add(self, stats: RecordStats) -> None:
+        """Take in what is shown of a record."""
         values = self.values
         self.records += 1
         self.texts["characters" if stats.row.text_tokens is None else "tokens"] += 1
         if stats.row.image_tokens:
             values["image_tokens"].append(stats.row.image_tokens)
-        for dialogue in dialogues:
+        for dialogue in stats.shown:
             self.kinds[dialogue.kind] += 1
             if dialogue.kind == "rounds":
                 self.rounds[dialogue.turns // 2] += 1
@@ -50,29 +49,13 @@ class Tally:
             values["characters"].append(dialogue.chars)
             values["tokens"].append(dialogue.text_tokens)
             values["total_tokens"].append(dialogue.total_tokens)
-        for index in sorted({target for dialogue in dialogues for target in dialogue.targets}):
+        for index in sorted({target for dialogue in stats.shown for target in dialogue.targets}):
             self.targets += 1
             target = stats.targets[index]
             if target.area:
                 values["mask_area"].append(target.area)
                 values["foreground_patches"].append(target.patches)
                 values["quantisation_iou"].append(target.iou)
-        self.flags.update(FLAGS[finding.code].severity for finding in findings)
-
-    @classmethod
-    def of_all(cls, tallies: Iterable[Tally]) -> Tally:
-        """The sum of several."""
-        whole = cls()
-        for one in tallies:
-            whole.records += one.records
-            whole.targets += one.targets
-            whole.kinds += one.kinds
-            whole.texts += one.texts
-            whole.flags += one.flags
-            whole.rounds += one.rounds
-            for name, values in one.values.items():
-                whole.values[name] += values
-        return whole
 
     @property
     def text_unit(self) -> Literal["tokens", "characters", "mixed"]:
@@ -84,20 +67,20 @@ class Tally:
         return self.values["characters" if self.text_unit == "characters" else "tokens"]
 
 
-def statistics(sets: list[tuple[str, Settings, Tally]], whole: Tally, budget: int | None) -> Statistics:
-    """The statistics of sets (name, settings, numbers) and of all of them together."""
-    groups = [_group(name, made.dataset, made.split_by, made.split, tally) for name, made, tally in sets]
-    return Statistics(_group("all", "", "", "", whole), groups, _histograms(whole, budget))
+def statistics(sets: list[tuple[Manifest, Tally]], whole: Tally, budget: int | None) -> Statistics:
+    """The statistics of sets and of all of them together."""
+    groups = [_group(manifest.name, manifest.settings, tally) for manifest, tally in sets]
+    return Statistics(_group("all", None, whole), groups, _histograms(whole, budget))
 
 
-def _group(name: str, source: str, split_by: str, split: str, tally: Tally) -> Group:
+def _group(name: str, made: Settings | None, tally: Tally) -> Group:
     values, kinds, dialogues = tally.values, tally.kinds, tally.kinds.total()
     asking = max(dialogues - kinds["chat"], 1)
     return Group(
         set=name,
-        source=source,
-        split_by=split_by,
-        split=split,
+        source=made.dataset if made else "",
+        split_by=made.split_by if made else "",
+        split=made.split if made else "",
         records=tally.records,
         dialogues=dialogues,
         targets=tally.targets,

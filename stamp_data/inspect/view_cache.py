@@ -10,10 +10,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from stamp_data.inspect.concat import ConcatDataset
-from stamp_data.inspect.reading import matching
+from stamp_data.inspect.reading import StatsReader
 from stamp_data.inspect.record_page import record_view
 from stamp_data.inspect.record_stats import RecordStats
-from stamp_data.inspect.selection import Selected, Selection
+from stamp_data.inspect.selection import Selection
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.stores import Location
 from stamp_schemas import StampError
@@ -24,16 +24,10 @@ LIMIT = 128 << 20  # bytes of views kept: of some 20,000 records
 class ViewCache:
     """Safe to share between threads; the readers behind it are not, so that one thread at a time uses them."""
 
-    def __init__(
-        self,
-        paths: Sequence[Location],
-        selection: Selection,
-        limit: int = LIMIT,
-    ) -> None:
+    def __init__(self, paths: Sequence[Location], selection: Selection, limit: int = LIMIT) -> None:
         self._lock = threading.Lock()
         self._dataset = ConcatDataset(paths)
-        self._reader = selection.reader(self._dataset)
-        self._condition = selection.condition
+        self._reader = StatsReader(self._dataset, selection)
         self._views: OrderedDict[int, bytes] = OrderedDict()
         self._bytes = 0
         self._limit = limit
@@ -43,7 +37,7 @@ class ViewCache:
         return len(self._dataset)
 
     def views(self, numbers: Iterable[int]) -> dict[int, msgspec.Raw]:
-        """`RecordView` of each record as JSON, by number, in order; records that cannot be read are left out."""
+        """The view of each record as JSON, by number, in order; records that cannot be read are left out."""
         return {number: msgspec.Raw(view) for number in numbers if (view := self._view(number))}
 
     def find(self, key: str, set_name: str) -> int:
@@ -54,15 +48,15 @@ class ViewCache:
     def picture(self, number: int) -> tuple[bytes, IndexRow]:
         """The original bytes of a record's picture, b"" if it has none, and the record's row."""
         with self._lock:
-            row = self._dataset.row(number)
-            return self._dataset.open(self._dataset.number_of_set(number)).member(row, "image"), row
+            _, one, row = next(self._dataset.rows([number]))
+            return one.member(row, "image"), row
 
-    def keep(self, selected: Selected) -> None:
+    def keep(self, stats: RecordStats) -> None:
         """Make the view of a record that has been read, before anybody asks for it, as long as there is room."""
         if self._bytes < self._limit and not self._closed:
-            view = _encoded(selected)
+            view = _encoded(stats)
             with self._lock:
-                self._put(selected.stats.number, view)
+                self._put(stats.number, view)
 
     def close(self) -> None:
         """Let go of the files; whoever still waits for a view gets a StampError."""
@@ -93,10 +87,10 @@ class ViewCache:
         stats = next(iter(self._reader.read([number])))
         if not isinstance(stats, RecordStats):
             return b""
-        return _encoded(Selected(stats, matching(stats, self._condition) or stats.dialogues))
+        stats.shown = stats.shown or stats.dialogues
+        return _encoded(stats)
 
 
-def _encoded(selected: Selected) -> bytes:
-    stats = selected.stats
+def _encoded(stats: RecordStats) -> bytes:
     address = urlencode({"set": stats.manifest.name, "key": stats.record.key}, quote_via=quote)
-    return msgspec.json.encode(record_view(selected, f"api/picture?{address}" if stats.row.image_bytes else ""))
+    return msgspec.json.encode(record_view(stats, f"api/picture?{address}" if stats.row.image_bytes else ""))

@@ -73,28 +73,19 @@ class Lines(StreamingResponse):
         await run_in_threadpool(self._close)
 
 
-async def _http(_request: Request, fault: Exception) -> Response:
-    assert isinstance(fault, HTTPException)
-    status = HTTPStatus(fault.status_code)
-    return refused(HTTPStatus.NOT_FOUND if status == HTTPStatus.METHOD_NOT_ALLOWED else status, fault.detail)
-
-
-async def _stamp(_request: Request, fault: Exception) -> Response:
-    return refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(fault))
-
-
-async def _value(_request: Request, fault: Exception) -> Response:
-    return refused(HTTPStatus.BAD_REQUEST, first_line(fault) if isinstance(fault, msgspec.MsgspecError) else "")
-
-
-async def _bug(_request: Request, _fault: Exception) -> Response:
+async def _refusal(_request: Request, fault: Exception) -> Response:
+    match fault:
+        case HTTPException():
+            status = HTTPStatus(fault.status_code)
+            return refused(HTTPStatus.NOT_FOUND if status == HTTPStatus.METHOD_NOT_ALLOWED else status, fault.detail)
+        case StampError():
+            return refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(fault))
+        case ValueError():
+            return refused(HTTPStatus.BAD_REQUEST, first_line(fault) if isinstance(fault, msgspec.MsgspecError) else "")
     return refused(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-REFUSALS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    HTTPException: _http,
-    StampError: _stamp,
-    ValueError: _value,
-    Exception: _bug,
-}
+REFUSALS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(
+    (HTTPException, StampError, ValueError, Exception), _refusal
+)
 """What a fault that a route raises tells the browser."""

@@ -21,6 +21,7 @@ from stamp_data.hub import pull
 from stamp_data.inspect.concat import ConcatDataset
 from stamp_data.inspect.reading import StatsReader
 from stamp_data.inspect.record_stats import RecordStats
+from stamp_data.inspect.selection import DEFAULT
 from stamp_data.shards.index import IndexRow, read_rows
 from stamp_data.shards.labels import parse_labels
 from stamp_data.shards.manifest import read_manifest
@@ -119,7 +120,7 @@ def read_record(path: Path) -> str:
         stats = RecordStats(0, shards.manifest, row, record, shards.labels(row))
         if len(record.dialogues) != row.dialogues or len(record.targets) != row.targets:
             return PART
-        return PART if StatsReader(dataset)._findings(stats, data["image"]) else WHOLE
+        return PART if StatsReader(dataset, DEFAULT)._findings(stats, data["image"]) else WHOLE
 
 
 # --- files ---------------------------------------------------------------------------------------------------------------

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import msgspec
 import pytest
 
 from stamp_data.inspect.gallery import LARGEST_SIDE, SMALLEST_SIDE, thumbnail_side, write_gallery
-from stamp_data.inspect.page import PageData
 from stamp_data.inspect.selection import Selection
 from stamp_data.web.document import script_safe
 from stamp_schemas import StampError, UsageFault
@@ -19,9 +20,10 @@ from stamp_schemas import StampError, UsageFault
 from .scenes import HOSTILE
 
 
-def data_of(html: str) -> PageData:
+def data_of(html: str) -> Any:
+    """What the page's script reads, with attributes."""
     (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
-    return msgspec.json.decode(block, type=PageData)
+    return json.loads(block, object_hook=lambda values: SimpleNamespace(**values))
 
 
 @pytest.fixture(scope="module")

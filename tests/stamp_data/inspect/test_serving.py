@@ -55,9 +55,9 @@ def test_what_thirty_ask_for_at_once_is_made_once(large_set: Path, monkeypatch: 
     """Thirty times the first page, and thirty times all three, in all 1,440 and 4,320 records."""
     made: Counter[str] = Counter()
 
-    def counted(selected: Any, *more: Any) -> Any:
-        made[selected.stats.record.key] += 1
-        return record_view(selected, *more)
+    def counted(stats: Any, *more: Any) -> Any:
+        made[stats.record.key] += 1
+        return record_view(stats, *more)
 
     monkeypatch.setattr(view_cache, "record_view", counted)
     gallery = Gallery([large_set])
@@ -104,8 +104,8 @@ def test_thirty_may_knock_before_one_is_let_in(large_set: Path) -> None:
 
 def fill(cache: ViewCache, path: Path) -> ViewCache:
     with ConcatDataset([path]) as dataset:
-        for selected in select(dataset, DEFAULT, None):
-            cache.keep(selected)
+        for stats in select(dataset, DEFAULT, None):
+            cache.keep(stats)
     return cache
 
 
@@ -136,7 +136,7 @@ def test_a_record_that_is_found_is_ready_to_be_shown(large_set: Path, monkeypatc
     gallery, shown = Gallery([large_set]), 0
     gallery.index.start()
     while shown < 3 * RECORDS:
-        shown += len(gallery.records(Query(), shown, RECORDS).records)
+        shown += len(gallery.records(Query(), shown, RECORDS)["records"])
     gallery.close()
 
 
