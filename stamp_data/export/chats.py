@@ -10,12 +10,11 @@ so that an answer still says that there is no such thing. Paths are relative to 
 from __future__ import annotations
 
 from abc import abstractmethod
-from contextlib import ExitStack
 from typing import ClassVar
 
 import msgspec
 
-from stamp_data.export.base import Format, Place, image_name
+from stamp_data.export.base import Format, Place, write_picture
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import Content, Dialogue, Record
 from stamp_schemas.record import SEG
@@ -38,14 +37,12 @@ class ChatFormat(Format):
         self.path = f"{place.dataset}/{place.split}.jsonl"
         self._images = f"{place.dataset}/images/{place.split}"
         (self.out / self._images).mkdir(parents=True)
-        self._stack = ExitStack()
-        self._file = self._stack.enter_context((self.out / self.path).open("wb"))
+        self._file = (self.out / self.path).open("wb")
 
     def add(self, loaded: Loaded) -> None:
         record, image = loaded.record, ""
         if loaded.image is not None:
-            image = f"{self._images}/{image_name(loaded)}"
-            (self.out / image).write_bytes(loaded.image)
+            image = f"{self._images}/{write_picture(loaded, self.out / self._images)}"
         for dialogue in record.dialogues:
             if any(mark in part.text for turn in dialogue.messages for part in turn.content for mark in self.reserved):
                 self.tally.lose(
@@ -60,7 +57,7 @@ class ChatFormat(Format):
             self.tally.lose("masks", what, self.why, record.key, kept[what])
 
     def end(self) -> None:
-        self._stack.close()
+        self._file.close()
 
 
 def _worded(dialogue: Dialogue, record: Record) -> Dialogue:

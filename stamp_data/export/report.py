@@ -6,8 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from stamp_data.export.texts import answers_in_words, parted
-from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
 
 LOSSES = "losses.jsonl"
@@ -102,16 +100,6 @@ class Tally:
         if self.losses and not allow_loss:
             listed = "; ".join(map(str, self.losses))
             raise StampError(f"the format cannot hold {listed}", "--allow-loss exports the rest; nothing was written")
-
-
-def counted(loaded: Loaded, by_request: bool) -> dict[str, int]:
-    """What a record consists of, by the fields of `Counts`. by_request: joined dialogues count as what they were joined of."""
-    targets = loaded.record.targets
-    ignored = sum(target.ignore_rle is not None for target in targets)
-    requests = [one for dialogue in loaded.record.dialogues for one in parted(dialogue)]
-    dialogues = len(requests if by_request else loaded.record.dialogues)
-    things = (1, int(loaded.image is not None), dialogues, len(targets), ignored, sum(map(answers_in_words, requests)))
-    return dict(zip(Counts.__struct_fields__, things, strict=True))
 
 
 def _add(total: Counts, **counts: int) -> None:
