@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from stamp_data.synth.scene import COLOURS, Scene, Thing
+from stamp_data.synth.scene import COLOURS, Scene, Thing, pick
 from stamp_data.synth.shapes import SHAPES
 
 Side = Literal["left", "right", "top", "bottom"]
@@ -183,7 +183,7 @@ def describe(
     `brief` speakers seldom name both colour and shape where one of them will do.
     """
     for _ in range(tries):
-        form = forms[int(rng.integers(len(forms)))]
+        form = pick(forms, rng)
         kind = _kind_of(scene.things[target], rng, brief)
         query = Query(kind, tuple(_condition(f, scene, target, rng) for f in form if f != "kind"))
         if select(scene, query) == frozenset([target]) and not _redundant(query):
@@ -207,7 +207,7 @@ def _kind_of(thing: Thing, rng: np.random.Generator, brief: bool) -> Kind:
 def _condition(form: Form, scene: Scene, target: int, rng: np.random.Generator) -> Condition:
     """A random condition of one form; for sides, corners and neighbours one that has a chance to hold."""
     if form == "place":
-        return Extreme(SIDES[int(rng.integers(4))])
+        return Extreme(pick(SIDES, rng))
     if form == "size":
         return Extreme("largest" if rng.random() < 0.5 else "smallest")
     x, y = scene.things[target].centre
@@ -218,7 +218,7 @@ def _condition(form: Form, scene: Scene, target: int, rng: np.random.Generator) 
         # People say left and right twice as often as above and below.
         return Part(horizontal=corner.horizontal) if rng.random() < 2 / 3 else Part(vertical=corner.vertical)
     others = [i for i in range(len(scene.things)) if i != target]
-    anchor = scene.things[others[int(rng.integers(len(others)))]]
+    anchor = scene.things[pick(others, rng)]
     dx, dy = x - anchor.centre[0], y - anchor.centre[1]
     side: Side = ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("top" if dy < 0 else "bottom")
     return Beside(side, Kind(anchor.colour, anchor.shape) if rng.random() < 0.7 else Kind(None, anchor.shape))
