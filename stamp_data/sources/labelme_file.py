@@ -111,36 +111,31 @@ def name_shapes(file: LabelmeFile, naming: Naming) -> None:
     for key, members in _instances(file, naming).items():
         label = members[0][1].label
         if label.strip() == IGNORE:
-            _ignore(members, file, naming)
+            for region in _regions(members, file, naming, []):
+                naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
             continue
         said = dict.fromkeys(text for _, shape, _ in members if (text := (shape.description or "").strip()))
         phrases = naming.clean(list(said) or [label], _record(members[0][0]))
         if any(shape.is_nothing for _, shape, _ in members):
             naming.add_nothing(phrases, _record(members[0][0]))
             continue
-        regions = []
-        for at, shape, fault in members:
-            try:
-                if fault is not None:
-                    raise fault
-                regions.append(_region(shape, (naming.file, _record(at)), file))
-            except RecordFault as why:
-                naming.lose(phrases, _record(at), why)
+        regions = _regions(members, file, naming, phrases)
         if len(regions) == len(members):
             area = (label, *((shape.kind, *shape.points, shape.mask) for _, shape, _ in members))
             naming.add(phrases, regions, twins.setdefault(area, key), [label.strip()])
 
 
-def _ignore(members: list[_Member], file: LabelmeFile, naming: Naming) -> None:
+def _regions(members: list[_Member], file: LabelmeFile, naming: Naming, phrases: list[str]) -> list[Region]:
+    """The regions of an instance; the phrases are lost with a shape that has none."""
+    regions = []
     for at, shape, fault in members:
         try:
             if fault is not None:
                 raise fault
-            region = _region(shape, (naming.file, _record(at)), file)
+            regions.append(_region(shape, (naming.file, _record(at)), file))
         except RecordFault as why:
-            naming.lose([], _record(at), why)
-        else:
-            naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
+            naming.lose(phrases, _record(at), why)
+    return regions
 
 
 def _record(position: int) -> str:

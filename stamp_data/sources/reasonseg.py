@@ -15,6 +15,7 @@ import msgspec
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
+from stamp_data.sources.formats import outlines
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
 from stamp_data.sources.paths import first_folder, relative
 from stamp_data.sources.references import checked_text
@@ -190,9 +191,7 @@ def _region(shape: _Shape, where: Where) -> Region | None:
         raise RecordFault("bad-shape", f"label is {shape.label[:40]!r}, not target, ignore or flag")
     if shape.shape_type != "polygon":
         raise RecordFault("bad-shape", f"shape_type is {shape.shape_type[:40]!r}, not polygon")
-    flat = [value for point in shape.points for value in point]
-    segmentation = msgspec.Raw(msgspec.json.encode([flat]))
-    return Region(segmentation, where, "target" if label == "target" else "ignore")
+    return Region(outlines.polygons([shape.points]), where, "target" if label == "target" else "ignore")
 
 
 def _folder(root: Path) -> str:

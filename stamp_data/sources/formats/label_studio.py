@@ -21,7 +21,7 @@ from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import SUFFIXES
 from stamp_data.sources.formats import outlines
 from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import decode_row, load_json, read_buffer
+from stamp_data.sources.jsonfile import decode_row, read_buffer
 
 OURS = "stamp-data export"
 """`model_version` of predictions that are masks of a shard set."""
@@ -119,9 +119,6 @@ class LabelStudio(FormatSource):
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         return super().is_mine(path) or read_buffer(path).find(_MIN, 0, HEAD) >= 0
-
-    def read(self, path: Path) -> list[msgspec.Raw]:
-        return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
 
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         for position, raw in enumerate(document):

@@ -125,11 +125,12 @@ def _of_reference(row: _Row, record: str) -> Pictured:
         thing = Thing(record, _texts(row["answer"]), instance=numbers.name(row["question_id"]))
         page = Pictured(record, [name], [thing], id=name.rpartition(".")[0] or name)
         raw = msgspec.Raw(msgspec.json.encode({"segmentation": [row["segmentation"]]}))
-    try:
-        thing.segmentation = checked_segmentation(decode_row(raw, _ANNOTATION, "bad-annotation").segmentation)
-    except RecordFault as fault:
-        thing.fault = fault
+    thing.draw(_segmentation, raw)
     return page
+
+
+def _segmentation(raw: msgspec.Raw) -> msgspec.Raw:
+    return checked_segmentation(decode_row(raw, _ANNOTATION, "bad-annotation").segmentation)
 
 
 def _of_samples(row: _Row, record: str) -> Pictured:

@@ -14,10 +14,8 @@ import msgspec
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import OTHER_FORMAT, checked_segmentation, decode_row, load_json
+from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, load_json, segmentation_or_none
 from stamp_schemas import StampError
-
-_EMPTY = (b"[]", b"null", b"{}")
 
 
 class _Entry(msgspec.Struct):
@@ -51,9 +49,6 @@ class Sa2VA(FormatSource):
                 return False
             raise
 
-    def read(self, path: Path) -> list[msgspec.Raw]:
-        return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
-
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         for position, raw in enumerate(document):
             record = f"[{position}]"
@@ -74,10 +69,4 @@ def _thing(record: str, text: msgspec.Raw, mask: msgspec.Raw) -> Thing:
         said = decode_row(text, _TEXTS, "bad-sentence")
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
-    thing = Thing(record, [said] if isinstance(said, str) else said)
-    try:
-        if bytes(mask).strip() not in _EMPTY:
-            thing.segmentation = checked_segmentation(mask)
-    except RecordFault as fault:
-        thing.fault = fault
-    return thing
+    return Thing(record, [said] if isinstance(said, str) else said).draw(segmentation_or_none, mask)

@@ -15,9 +15,8 @@ import msgspec
 
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, holds, pages
-from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import load_json
+from stamp_data.sources.formats.coco_like import CocoFile, CocoLike, Id, Page, holds, pages
+from stamp_data.sources.formats.core import Pictured, Thing
 from stamp_data.sources.split_words import WORD
 
 
@@ -46,7 +45,7 @@ class _Image(msgspec.Struct):
 _IMAGE = msgspec.json.Decoder(_Image)
 
 
-class SACo(FormatSource):
+class SACo(CocoLike):
     dataset = "saco"
     licence = "SAM License, for SA-Co's own files"
     homepage = "https://github.com/facebookresearch/sam3"
@@ -56,9 +55,6 @@ class SACo(FormatSource):
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         return any(holds(path, (*cls.marks, phrase)) for phrase in (b'"text_input"', b'"noun_phrase"'))
-
-    def read(self, path: Path) -> CocoFile:
-        return load_json(path, CocoFile, encoding=self.reading.encoding)
 
     def split_of(self, path: Path) -> str:
         if len(self.documents) > 1:
