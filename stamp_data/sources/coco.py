@@ -18,9 +18,8 @@ from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances, load_instances
-from stamp_data.sources.paths import first_folder, image_path, relative
+from stamp_data.sources.paths import WORD, first_folder, image_path, relative
 from stamp_data.sources.rows import TELLING
-from stamp_data.sources.split_words import WORD
 from stamp_schemas import Annotation, StampError
 
 _PATTERNS = ("annotations/instances*.json", "annotations/*.json", "instances*.json", "*annotations.coco.json",
@@ -30,8 +29,6 @@ _PROBES = 3  # images whose files are looked for to find their folder
 
 class COCO(Source):
     dataset = "coco"
-    licence = "that of the data"
-    homepage = ""
     frame = "unsure"
     own = True
     numbered = True

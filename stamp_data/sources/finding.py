@@ -90,19 +90,16 @@ class Finder:
         anywhere = [] if _sole(near) else self._only(range(1, 1 + self.given), name)
         return anywhere if _sole(anywhere) else near or anywhere
 
-    def anywhere(self, path: str) -> Place | None:
-        """The only picture with this base name, wherever it lies below a folder that people named, or of one's own data.
-
-        Not below the own root where the picture's own folder holds pictures: what is missing there is missing, and what is
-        called the same elsewhere, as `val/1.jpg` for `train/1.jpg`, is another picture.
-        """
-        return _sole(self._anywhere(path))
-
     def _near(self, path: str) -> list[Place]:
         folder, _, name = path.rpartition("/")
         return self._first(self._folders(folder), name) or self._like_folders(folder)
 
     def _anywhere(self, path: str) -> list[Place]:
+        """The pictures with this base name, wherever below a folder that people named, or of one's own data.
+
+        Not below the own root where the picture's own folder holds pictures: what is missing there is missing, and what is
+        called the same elsewhere, as `val/1.jpg` for `train/1.jpg`, is another picture.
+        """
         folder, _, name = path.rpartition("/")
         is_scattered = self._own and not self._holds_pictures(folder)
         return self._only(range(0 if is_scattered else 1, 1 + self.given), name)
@@ -111,7 +108,7 @@ class Finder:
         """The place in the first folder where one is meant; else all in the first folder where several may be."""
         several: list[Place] = []
         for root, where in places:
-            names = self._files(Place(root, where))
+            names = self._scan(Place(root, where)).files
             found = [Place(root, f"{where}/{real}" if where else real) for real in _like(names, name)]
             if _sole(found):
                 return found
@@ -167,12 +164,8 @@ class Finder:
         return Place(place.root, where)
 
     def _holds_pictures(self, folder: str) -> bool:
-        return any(
-            name.lower().endswith(SUFFIXES) for names in self._files(Place(0, folder)).values() for name in names
-        )
-
-    def _files(self, place: Place) -> Names:
-        return self._scan(place).files
+        files = self._scan(Place(0, folder)).files
+        return any(name.lower().endswith(SUFFIXES) for names in files.values() for name in names)
 
     def _scan(self, place: Place) -> Scan:
         """What is in one folder; nothing if it cannot be read."""

@@ -16,13 +16,11 @@ import msgspec
 from stamp_data import numbers
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import decode_row
-from stamp_data.sources.phrases import Naming
+from stamp_data.sources.phrases import IGNORE, NO_TARGET, Naming
 from stamp_schemas import Region
 from stamp_schemas.annotation import Where
 
-IGNORE = "__ignore__"
 NO_AREA = ("line", "linestrip", "point", "points")
-NO_TARGET = "no_target"
 
 
 class _Labelled(msgspec.Struct):
@@ -70,16 +68,8 @@ class LabelmeFile(msgspec.Struct):
         return len(data) > 2 and data[0] == ord('"')
 
     @property
-    def height(self) -> int | None:
-        """In pixels, as the annotation says, None where it does not; RecordFault `bad-image` if it is none."""
-        return self._size[0]
-
-    @property
-    def width(self) -> int | None:
-        return self._size[1]
-
-    @property
-    def _size(self) -> tuple[int | None, int | None]:
+    def size(self) -> tuple[int | None, int | None]:
+        """Height and width in pixels, as the annotation says, None where it does not; RecordFault `bad-image` if it is none."""
         try:
             height, width = (
                 None if said is None else numbers.whole(said) for said in (self.said_height, self.said_width)
@@ -191,7 +181,7 @@ def _region(shape: _Shape, where: Where, file: LabelmeFile) -> Region:
         "rotation": areas.polygon,  # this and the one before are X-AnyLabeling's
     }
     if shape.kind == "mask":
-        return Region(areas.mask(shape.points, shape.mask, file.height, file.width), where)
+        return Region(areas.mask(shape.points, shape.mask, *file.size), where)
     if shape.kind not in kinds:
         raise RecordFault("bad-shape", f"shape_type {shape.kind[:40]!r} is unknown")
     return Region(kinds[shape.kind](shape.points), where)

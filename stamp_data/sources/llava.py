@@ -41,7 +41,7 @@ _PICTURE = re.compile(
     re.IGNORECASE,
 )
 """`<image>`, and what others write for it: `<image 1>`, `<|image_1|>`, `<|image_pad|>`, `<ImageHere>`, `<img>a.jpg</img>`."""
-_NEXT_LINE = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")
+_NEXT_LINE = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")  # not so where an object has lines of its own
 _PROBE = 1 << 20  # bytes within which a file of lines has its second line
 
 
@@ -143,7 +143,7 @@ class LLaVA(Source):
         path = self.inputs[0]
         data = as_utf8(read_buffer(path), path, self.reading.encoding)
         is_list = bytes(data[:_PROBE]).lstrip()[:1] == b"["
-        if not is_list and (path.suffix.lower() in LINES or _is_lines(data[:_PROBE])):
+        if not is_list and (path.suffix.lower() in LINES or _NEXT_LINE.match(data[:_PROBE])):
             self._rows = [msgspec.Raw(line) for line in bytes(data).split(b"\n") if line and not line.isspace()]
         else:
             self._rows = decode(data, path, list[msgspec.Raw])
@@ -196,11 +196,6 @@ class LLaVA(Source):
         if name is None:
             raise RecordFault("picture-missing", f"{path} is not on disk, under no usual suffix")
         return f"{BY_STEM}/{name}"
-
-
-def _is_lines(beginning: bytes) -> bool:
-    """Whether the first line ends an object and the next begins one, which is not so where an object has lines of its own."""
-    return _NEXT_LINE.match(beginning) is not None
 
 
 def conversation(row: _Record, has_image: bool) -> tuple[list[Turn], str]:

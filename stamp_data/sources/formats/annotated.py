@@ -12,6 +12,7 @@ from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
 from stamp_data.sources.formats.talks import Talk
 from stamp_data.sources.jsonfile import decode, read_buffer
+from stamp_data.sources.phrases import IGNORE
 from stamp_schemas.annotated import FILE_LIMIT, LINK, AnnotatedImage, SaidDialogue
 
 FOLDER = "annotations"  # as the command calls it, in the pictures' own folder
@@ -49,8 +50,6 @@ class Annotated(FormatSource):
 
 def _things(document: AnnotatedImage) -> Iterator[Thing]:
     """The masks with the accepted phrases that name them, and phrases that name nothing."""
-    from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
-
     said: dict[str, list[str]] = {mask.id: [] for mask in document.masks}
     ignored = {mask.id for mask in document.masks if mask.role == "ignore"}
     told: set[str] = set()  # masks of phrases that have told why they are left out

@@ -24,8 +24,9 @@ from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.finding import walk
 from stamp_data.sources.formats.talks import Talk, written
 from stamp_data.sources.jsonfile import FILE_LIMIT, SMALL_LIMIT, load_json, read_buffer
-from stamp_data.sources.paths import relative
-from stamp_data.sources.split_words import WORD, split_of_folders
+from stamp_data.sources.paths import WORD, relative, split_of_folders
+from stamp_data.sources.phrases import IGNORE, Naming
+from stamp_data.sources.refer import make_unique
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError
 from stamp_schemas.annotation import Written
 
@@ -35,8 +36,8 @@ FOLDERS, FILES = 200, 64  # of a root, that are looked at to see whether it hold
 ALIKE = 8  # files of one folder that are looked at, where each picture has one
 HEAD = 64 << 20  # bytes of a file that marks are looked for in: its first entry, which may be painted
 LONGEST_SIDE = 1 << 30  # pixels
-NO_TARGET = "no_target"
-"""By this name, tools that let people name their own fields say that words mean nothing in the picture."""
+TELLING = ("expression", "phrase", "caption", "description", "text")
+"""How names of attributes begin that hold phrases, in tools that let people name their own."""
 
 
 @dataclass(slots=True)
@@ -91,8 +92,6 @@ class FormatSource(Source):
     a document per picture, so that a damaged one costs no more than that. hint: where no file is one.
     """
 
-    licence = "that of the data"
-    homepage = ""
     own = True
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
     marks: ClassVar[tuple[bytes, ...]] = ()
@@ -213,10 +212,6 @@ class FormatSource(Source):
 
     def said(self, page: Pictured, file: str, image: ImageRef, rejects: RejectLog) -> Annotation | None:
         """The record of one picture, None if nothing is left of it. What is called the same is asked for together."""
-        from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
-        from stamp_data.sources.phrases import Naming
-        from stamp_data.sources.refer import make_unique
-
         naming = Naming(file, page.record, rejects)
         shapes: dict[str, bytes] = {}
         for thing in page.things:

@@ -20,8 +20,9 @@ from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import SUFFIXES
 from stamp_data.sources.formats import outlines
-from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.formats.core import HEAD, FormatSource, Pictured, Thing
 from stamp_data.sources.jsonfile import decode_row, read_buffer
+from stamp_data.sources.phrases import NO_TARGET
 
 OURS = "stamp-data export"
 """`model_version` of predictions that are masks of a shard set."""

@@ -17,7 +17,7 @@ from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.coco_like import CocoFile, CocoLike, Id, Page, holds, pages
 from stamp_data.sources.formats.core import Pictured, Thing
-from stamp_data.sources.split_words import WORD
+from stamp_data.sources.paths import WORD
 
 
 class _Image(msgspec.Struct):

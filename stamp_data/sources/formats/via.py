@@ -18,12 +18,12 @@ import msgspec
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats import outlines, via3
-from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.formats.core import HEAD, TELLING, FormatSource, Pictured, Thing
 from stamp_data.sources.formats.tables import header, rows
 from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, decode_rows, load_json, read_buffer
+from stamp_data.sources.phrases import NO_TARGET
 from stamp_schemas import StampError
 
-_TELLING = ("expression", "phrase", "caption", "description", "text")
 _NAMING = ("name", "label", "class", "category", "type")
 _NO_AREA = ("point", "polyline", "line")
 _CSV = ("filename", "region_shape_attributes", "region_attributes")
@@ -118,7 +118,7 @@ def _thing(raw: msgspec.Raw, record: str) -> Thing:
 
 
 def _phrases(words: _Words) -> list[str]:
-    for names in (_TELLING, _NAMING):
+    for names in (TELLING, _NAMING):
         told = [text for key, value in words.items() if key.lower().startswith(names) for text in _texts(value)]
         if told:
             return told

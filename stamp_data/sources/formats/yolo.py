@@ -47,7 +47,8 @@ class YOLO(FormatSource):
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         """Whatever lies where labels lie, also what turns out to be damaged."""
-        return path.name not in NAMES and ("labels" in path.parts[:-1] or _picture_beside(path))
+        is_beside = "labels" in path.parts[:-1] or any(path.with_suffix(suffix).is_file() for suffix in SUFFIXES)
+        return is_beside and path.name not in NAMES
 
     @property
     def inputs(self) -> list[Path]:
@@ -194,10 +195,6 @@ def _upright_size(image: ImageRef, finder: Finder) -> tuple[int, int]:
         raise RecordFault("bad-image", f"{image.path}: {fault.message.removeprefix(str(path))}") from None
     except OSError as fault:
         raise RecordFault("picture-missing", f"{image.path}: {fault.strerror}; --images DIR names its folder") from None
-
-
-def _picture_beside(path: Path) -> bool:
-    return any(path.with_suffix(suffix).is_file() for suffix in SUFFIXES)
 
 
 def _names_file(root: Path) -> Path | None:
