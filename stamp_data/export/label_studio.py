@@ -17,14 +17,15 @@ from xml.sax.saxutils import quoteattr
 
 from stamp_data.export.base import PARTED, JsonList, Place, write_picture
 from stamp_data.export.outline import polygons
-from stamp_data.export.phrases import IGNORE, UNNAMED, Page, PhraseFormat, label
+from stamp_data.export.phrases import UNNAMED, Page, PhraseFormat, label
 from stamp_data.export.report import Tally
 from stamp_data.shards.reader import Loaded
 from stamp_data.sources.formats.brush import painted
 from stamp_data.sources.formats.label_studio import OURS
+from stamp_data.sources.phrases import IGNORE, NO_TARGET
 from stamp_schemas import RLE
 
-LABELS, PHRASE, NO_TARGET = "label", "phrase", "no_target"  # names in the labelling interface
+LABELS, PHRASE = "label", "phrase"  # names in the labelling interface
 _CONFIG = """<View>
   <Image name="image" value="$image" zoom="true"/>
   <{kind} name="label" toName="image">

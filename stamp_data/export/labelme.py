@@ -17,14 +17,14 @@ from PIL import Image
 from stamp_data import rle as rles
 from stamp_data.export.base import PARTED, Place, write_picture
 from stamp_data.export.outline import polygons
-from stamp_data.export.phrases import IGNORE, Page, PhraseFormat, label
+from stamp_data.export.phrases import Page, PhraseFormat, label
 from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
+from stamp_data.sources.phrases import IGNORE, NO_TARGET
 from stamp_data.writing import json_text
 from stamp_schemas import RLE
 
 VERSION = "5.5.0"  # of labelme, whose files these are like
-NO_TARGET = "no_target"
 
 
 class LabelMe(PhraseFormat):

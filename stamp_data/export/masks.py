@@ -14,8 +14,9 @@ import msgspec
 
 from stamp_data.export.base import PARTED, STORED, Place, write_picture
 from stamp_data.export.json_png import write_mask
-from stamp_data.export.phrases import IGNORE, Page, PhraseFormat
+from stamp_data.export.phrases import Page, PhraseFormat
 from stamp_data.shards.reader import Loaded
+from stamp_data.sources.phrases import IGNORE
 from stamp_schemas import RLE
 
 

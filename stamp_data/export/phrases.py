@@ -17,11 +17,10 @@ from stamp_data.export.texts import requests_of, single_round
 from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
 from stamp_data.shards.reader import Loaded
+from stamp_data.sources.phrases import IGNORE
 from stamp_data.text import look
 from stamp_schemas import RLE, Dialogue, ImageInfo, Record, StampError, TargetInfo
 
-IGNORE = "__ignore__"
-"""What is called so counts neither for nor against anything in its picture: labelme's own word, read in every format."""
 UNNAMED = "object"  # label of a target without a category
 
 
