@@ -68,7 +68,7 @@ def synthesize(
     texts["grefcoco"] = write_grefcoco(out, entries, seed)
     texts["reason_seg"] = write_reasonseg(out, entries, seed)
     texts["llava"] = write_llava(out, entries, seed)
-    pictures = Counter(slot.family for slot in slots)
+    pictures: Counter[str] = Counter(slot.family for slot in slots)
     return SynthSummary(out, images, size, seed, dict(pictures), texts)
 
 

@@ -18,6 +18,8 @@ from stamp_data.synth.shapes import SHAPES
 
 Side = Literal["left", "right", "top", "bottom"]
 SIDES: tuple[Side, ...] = ("left", "right", "top", "bottom")
+Selection = frozenset[int]
+"""Positions in `Scene.things`."""
 
 # How clear a difference must be before it is put into words.
 SIZE_RATIO = 1.35  # largest : second largest, by visible and by whole area
@@ -44,6 +46,23 @@ class Extreme:
 
     which: Side | Literal["largest", "smallest"]
 
+    def among(self, scene: Scene, kind: Selection) -> Selection | None:
+        """The first of a kind in some order, if it is first by every measure that people may have in mind."""
+        if len(kind) < 2:
+            return None  # "the leftmost star" of a single star would be true but misleading
+        things = {i: scene.things[i] for i in kind}
+        if self.which in ("largest", "smallest"):
+            power = 1 if self.which == "largest" else -1
+            visible = _leader({i: thing.area**power for i, thing in things.items()}, ratio=SIZE_RATIO)
+            whole = _leader({i: thing.whole_area**power for i, thing in things.items()}, ratio=SIZE_RATIO)
+            return frozenset([visible]) if visible is not None and visible == whole else None
+        extent = scene.width if self.which in ("left", "right") else scene.height
+        centres = {i: _towards(thing.centre, self.which) for i, thing in things.items()}
+        edges = {i: _edge(thing, self.which) for i, thing in things.items()}
+        first = _leader(centres, gap=EXTREME_GAP * extent)
+        # A large thing whose middle lies further in may still reach further out than the first.
+        return frozenset([first]) if first is not None and edges[first] >= max(edges.values()) else None
+
 
 @dataclass(frozen=True)
 class Part:
@@ -51,6 +70,18 @@ class Part:
 
     vertical: Literal["top", "bottom"] | None = None
     horizontal: Literal["left", "right"] | None = None
+
+    def among(self, scene: Scene, kind: Selection) -> Selection | None:
+        inside, near = set(), set()
+        for i in kind:
+            x, y = scene.things[i].centre
+            across = {"left": x / scene.width, "right": 1 - x / scene.width, None: 0}[self.horizontal]
+            down = {"top": y / scene.height, "bottom": 1 - y / scene.height, None: 0}[self.vertical]
+            if max(across, down) < PART_IN:
+                inside.add(i)
+            elif max(across, down) < PART_NEAR:
+                near.add(i)
+        return None if near else frozenset(inside)
 
 
 @dataclass(frozen=True)
@@ -60,9 +91,29 @@ class Beside:
     side: Side
     anchor: Kind
 
+    def among(self, scene: Scene, kind: Selection) -> Selection | None:
+        anchors = members(scene, self.anchor)
+        if len(anchors) != 1:
+            return None
+        (anchor,) = anchors
+        ax, ay = scene.things[anchor].centre
+        # How far the anchor itself reaches to that side: what lies on top of a thing is not beside it.
+        reach = _edge(scene.things[anchor], self.side) - _towards((ax, ay), self.side)
+        least = max(BESIDE_GAP * min(scene.width, scene.height), reach)
+        met = set()
+        for i in kind - anchors:
+            x, y = scene.things[i].centre
+            ahead = _towards((x - ax, y - ay), self.side)
+            aside = abs(y - ay) if self.side in ("left", "right") else abs(x - ax)
+            if ahead >= max(least, aside):
+                met.add(i)
+            elif ahead > 0:
+                return None  # on that side, but people would rather say another one
+        return frozenset(met)
+
 
 Condition = Extreme | Part | Beside
-Selection = frozenset[int]
+"""`among`: those of a kind for which it holds; None where that is not beyond doubt."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +129,7 @@ def select(scene: Scene, query: Query) -> Selection | None:
     kind = members(scene, query.kind)
     chosen = kind
     for condition in query.conditions:
-        if isinstance(condition, Extreme):
-            met = _extreme(scene, kind, condition)
-        elif isinstance(condition, Part):
-            met = _part(scene, kind, condition)
-        else:
-            met = _beside(scene, kind, condition)
+        met = condition.among(scene, kind)
         if met is None:
             return None
         chosen &= met
@@ -93,24 +139,6 @@ def select(scene: Scene, query: Query) -> Selection | None:
 def members(scene: Scene, kind: Kind) -> Selection:
     """All things of a kind."""
     return frozenset(i for i, thing in enumerate(scene.things) if kind.has(thing))
-
-
-def _extreme(scene: Scene, kind: Selection, condition: Extreme) -> Selection | None:
-    """The first of a kind in some order, if it is first by every measure that people may have in mind."""
-    if len(kind) < 2:
-        return None  # "the leftmost star" of a single star would be true but misleading
-    things = {i: scene.things[i] for i in kind}
-    if condition.which in ("largest", "smallest"):
-        power = 1 if condition.which == "largest" else -1
-        visible = _leader({i: thing.area**power for i, thing in things.items()}, ratio=SIZE_RATIO)
-        whole = _leader({i: thing.whole_area**power for i, thing in things.items()}, ratio=SIZE_RATIO)
-        return frozenset([visible]) if visible is not None and visible == whole else None
-    extent = scene.width if condition.which in ("left", "right") else scene.height
-    centres = {i: _towards(thing.centre, condition.which) for i, thing in things.items()}
-    edges = {i: _edge(thing, condition.which) for i, thing in things.items()}
-    first = _leader(centres, gap=EXTREME_GAP * extent)
-    # A large thing whose middle lies further in may still reach further out than the first.
-    return frozenset([first]) if first is not None and edges[first] >= max(edges.values()) else None
 
 
 def _leader(scores: dict[int, float], gap: float = 0.0, ratio: float = 1.0) -> int | None:
@@ -129,40 +157,6 @@ def _edge(thing: Thing, side: str) -> float:
 def _towards(point: tuple[float, float], side: str) -> float:
     """How far a point lies towards a side, in pixels from the origin."""
     return {"left": -point[0], "right": point[0], "top": -point[1], "bottom": point[1]}[side]
-
-
-def _part(scene: Scene, kind: Selection, condition: Part) -> Selection | None:
-    inside, near = set(), set()
-    for i in kind:
-        x, y = scene.things[i].centre
-        across = {"left": x / scene.width, "right": 1 - x / scene.width, None: 0}[condition.horizontal]
-        down = {"top": y / scene.height, "bottom": 1 - y / scene.height, None: 0}[condition.vertical]
-        if max(across, down) < PART_IN:
-            inside.add(i)
-        elif max(across, down) < PART_NEAR:
-            near.add(i)
-    return None if near else frozenset(inside)
-
-
-def _beside(scene: Scene, kind: Selection, condition: Beside) -> Selection | None:
-    anchors = members(scene, condition.anchor)
-    if len(anchors) != 1:
-        return None
-    (anchor,) = anchors
-    ax, ay = scene.things[anchor].centre
-    # How far the anchor itself reaches to that side: what lies on top of a thing is not beside it.
-    reach = _edge(scene.things[anchor], condition.side) - _towards((ax, ay), condition.side)
-    least = max(BESIDE_GAP * min(scene.width, scene.height), reach)
-    met = set()
-    for i in kind - anchors:
-        x, y = scene.things[i].centre
-        ahead = _towards((x - ax, y - ay), condition.side)
-        aside = abs(y - ay) if condition.side in ("left", "right") else abs(x - ax)
-        if ahead >= max(least, aside):
-            met.add(i)
-        elif ahead > 0:
-            return None  # on that side, but people would rather say another one
-    return frozenset(met)
 
 
 Form = Literal["kind", "place", "size", "side", "corner", "beside"]
