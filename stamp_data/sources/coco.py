@@ -33,6 +33,7 @@ class COCO(Source):
     own = True
     numbered = True
     format = "COCO instances JSON"
+    usual_folders = ("", "images", "data", "images/default")
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.only = root if root.is_file() else None
@@ -54,10 +55,6 @@ class COCO(Source):
             )
             raise StampError(f"{self.root}: no COCO annotations", hint)
         return files
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return "", "images", "data", "images/default"
 
     def load(self) -> None:
         files = self.inputs

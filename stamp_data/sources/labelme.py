@@ -38,6 +38,7 @@ class LabelMe(Source):
     frame = "upright"
     own = True
     format = "labelme"
+    usual_folders = ("", BESIDE)
 
     @classmethod
     def find(cls, root: Path) -> list[str]:
@@ -48,10 +49,6 @@ class LabelMe(Source):
             if any(_is_labelme(root / folder / name) for name in some):
                 return [""]
         return []
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return "", BESIDE
 
     @cached_property
     def _tree(self) -> dict[str, set[str]]:

@@ -121,6 +121,7 @@ class LLaVA(Source):
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         super().__init__(root.parent if root.is_file() else root, split_by, reading)
         self.file = root.name if root.is_file() else FILE
+        self.usual_folders = () if self.file == FILE else ("", "images", "data")
         self._rows: list[msgspec.Raw] = []
         self._by_stem: set[str] | None = None
 
@@ -134,10 +135,6 @@ class LLaVA(Source):
         if not path.is_file():
             raise StampError(f"{path} does not exist", "name the file itself, or put it there")
         return [path]
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return () if self.file == FILE else ("", "images", "data")
 
     def load(self) -> None:
         path = self.inputs[0]

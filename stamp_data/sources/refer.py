@@ -58,7 +58,8 @@ class ReferSource(Source):
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         super().__init__(root, split_by, reading)
-        self.prefix = _prefix(root, self.dataset)
+        prefix = _prefix(root, self.dataset)
+        self.usual_folders = (*(prefix + folder for folder in self.image_folders), *self.shared_folders)
         self.folder = folder_of(root, self.dataset)
         self._refs = References()
         self._instances = Instances("")
@@ -83,10 +84,6 @@ class ReferSource(Source):
     def image_folder(self) -> str:
         """The folder of pictures, relative to the root."""
         return first_folder(self.root, self.usual_folders)
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*(self.prefix + folder for folder in self.image_folders), *self.shared_folders)
 
     @property
     def inputs(self) -> list[Path]:

@@ -93,6 +93,7 @@ class FormatSource(Source):
     """
 
     own = True
+    usual_folders: tuple[str, ...] = ("", "images", "data")
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
     marks: ClassVar[tuple[bytes, ...]] = ()
     document: ClassVar[Any] = list[msgspec.Raw]
@@ -145,10 +146,6 @@ class FormatSource(Source):
             except StampError as fault:
                 self._unreadable[path] = fault
         return found
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return "", "images", "data"
 
     def load(self) -> None:
         self._read = {} if self.one_each else {path: self.read(path) for path in self.documents}

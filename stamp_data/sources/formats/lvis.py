@@ -42,11 +42,8 @@ class LVIS(CocoLike):
     homepage = "https://www.lvisdataset.org"
     numbered = True
     format = "LVIS"
+    usual_folders = (*CocoLike.usual_folders, "coco")
     marks = (b'"images"', b'"neg_category_ids"')
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, "coco")
 
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         name = self.name_of(path)

@@ -32,11 +32,8 @@ class PascalPart(CocoLike):
     licence = "that of PASCAL-Part; pictures: PASCAL VOC 2010, under their Flickr licences"
     homepage = "https://roozbehm.info/pascal-parts/pascal-parts.html"
     format = "PASCAL-Part"
+    usual_folders = (*CocoLike.usual_folders, FOLDER, "VOC2010/JPEGImages", "JPEGImages")
     marks = (b'"images"', b'"annotations"', b'"aeroplane:')
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, FOLDER, "VOC2010/JPEGImages", "JPEGImages")
 
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         name = self.name_of(path)

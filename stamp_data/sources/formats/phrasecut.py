@@ -37,11 +37,8 @@ class PhraseCut(FormatSource):
     homepage = "https://github.com/ChenyunWu/PhraseCutDataset"
     numbered = True
     format = "PhraseCut"
+    usual_folders = (*FormatSource.usual_folders, "VG_100K", "VG_100K_2", "vg/VG_100K", "vg/VG_100K_2")
     marks = (b'"phrase"', b'"Polygons"')
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, "VG_100K", "VG_100K_2", "vg/VG_100K", "vg/VG_100K_2")
 
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         rows = ((f"[{position}]", raw) for position, raw in enumerate(document))

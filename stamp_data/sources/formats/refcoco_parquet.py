@@ -53,15 +53,12 @@ class RefCOCOParquet(FormatSource):
     homepage = "https://huggingface.co/datasets/jxu124/refcoco"
     numbered = True
     format = "Parquet"
+    usual_folders = (*FormatSource.usual_folders, *COCO_FOLDERS, *SHARED_COCO_FOLDERS)
     suffixes = (".parquet",)
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         return bool(_columns(path))
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, *COCO_FOLDERS, *SHARED_COCO_FOLDERS)
 
     def read(self, path: Path) -> list[_Row]:
         columns = _columns(path)
