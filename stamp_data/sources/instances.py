@@ -29,10 +29,6 @@ class _File(msgspec.Struct):
     refs: list[msgspec.Raw] = []
 
 
-_CATEGORY = msgspec.json.Decoder(_CategoryRow)
-_REF = msgspec.json.Decoder(RefRow)
-
-
 class Instances:
     """The wanted part of one instances file. Ids are compared as text ("7", 7 and 7.0 are the same).
 
@@ -151,7 +147,7 @@ def load_instances(
         if images is None or str(image.id) in images:
             found.add_image(image)
     rows = ((f"categories[{position}]", raw) for position, raw in numbered(file.categories))
-    for record, category in decode_rows(rows, _CATEGORY, "bad-annotation", name, found.broken):
+    for record, category in decode_rows(rows, _CategoryRow, "bad-annotation", name, found.broken):
         identity = numbers.name(category.id)
         if found.categories.setdefault(identity, category.name) != category.name:
             found.categories[identity] = ""  # nobody knows which of them is meant
@@ -160,7 +156,7 @@ def load_instances(
         _read_annotation(raw, position, found, annotations, others)
     if annotations is None:
         rows = ((f"refs[{position}]", raw) for position, raw in numbered(file.refs))
-        found.refs = [ref for _, ref in decode_rows(rows, _REF, "bad-reference", name, found.broken, expressions=1)]
+        found.refs = [ref for _, ref in decode_rows(rows, RefRow, "bad-reference", name, found.broken, expressions=1)]
     return found
 
 

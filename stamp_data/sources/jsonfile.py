@@ -91,10 +91,10 @@ def load_json(path: Path, kind: type[T], limit: int = FILE_LIMIT, encoding: str 
     return decode(read_buffer(path, limit), path, kind, encoding)
 
 
-def decode_row(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], reason: str) -> T:
-    """One undecoded row; RecordFault with `reason` if it is not what the decoder expects."""
+def decode_row(raw: msgspec.Raw, kind: type[T], reason: str) -> T:
+    """One undecoded row as `kind`; RecordFault with `reason` if it is none."""
     try:
-        return decoder.decode(raw)
+        return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         # the file is known to be UTF-8, except for what `_spoilt` put there
         raise RecordFault(reason, HALF_PAIR if isinstance(fault, UnicodeDecodeError) else str(fault)) from None
@@ -169,16 +169,16 @@ def segmentation_or_none(raw: msgspec.Raw) -> msgspec.Raw | None:
 
 def decode_rows(
     rows: Iterable[tuple[str, msgspec.Raw]],
-    decoder: msgspec.json.Decoder[T],
+    kind: type[T],
     reason: str,
     file: str,
     rejects: RejectLog,
     expressions: int = 0,
 ) -> Iterator[tuple[str, T]]:
-    """The rows by their places that the decoder takes; what it does not take becomes a row of `rejects`, see `decode_row`."""
+    """The rows as `kind`, by their places; one that is none becomes a row of `rejects`, see `decode_row`."""
     for record, raw in rows:
         try:
-            row = decode_row(raw, decoder, reason)
+            row = decode_row(raw, kind, reason)
         except RecordFault as fault:
             rejects.add(file, record, fault.reason, fault.detail, expressions=expressions)
             continue

@@ -84,10 +84,6 @@ class LabelmeFile(msgspec.Struct):
         return height, width
 
 
-_SHAPE = msgspec.json.Decoder(_Shape)
-_LABELLED = msgspec.json.Decoder(_Labelled)
-_LOOSE = msgspec.json.Decoder(_LooseShape)
-_POINTS = msgspec.json.Decoder(list[list[object]])
 _Member = tuple[int, _Shape, RecordFault | None]
 
 
@@ -153,13 +149,13 @@ def _instances(file: LabelmeFile, naming: Naming) -> dict[str, list[_Member]]:
 def _shape(raw: msgspec.Raw) -> tuple[_Shape, RecordFault | None]:
     """A shape and what keeps it from being used; RecordFault if not even its label can be read."""
     try:
-        shape = decode_row(raw, _SHAPE, "bad-shape")
+        shape = decode_row(raw, _Shape, "bad-shape")
     except RecordFault as why:
-        shape = _Shape(decode_row(raw, _LABELLED, "bad-shape").label, "", points=[])
+        shape = _Shape(decode_row(raw, _Labelled, "bad-shape").label, "", points=[])
         try:
-            loose = decode_row(raw, _LOOSE, "bad-shape")
+            loose = decode_row(raw, _LooseShape, "bad-shape")
             shape = _Shape(loose.label, "", loose.group_id, loose.description, None, loose.flags, points=[])
-            points = decode_row(loose.points, _POINTS, "bad-shape")
+            points = decode_row(loose.points, list[list[object]], "bad-shape")
             shape.points = [(numbers.real(x), numbers.real(y)) for x, y in points]
         except (RecordFault, ValueError):
             return shape, why

@@ -108,7 +108,6 @@ class _Record(msgspec.Struct):
         return names + [path for path in parts if path not in names]
 
 
-_RECORD = msgspec.json.Decoder(_Record)
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
@@ -155,7 +154,7 @@ class LLaVA(Source):
         for position, raw in enumerate(self._rows):
             record = f"[{position:0{width}d}]"
             try:
-                row = decode_row(raw, _RECORD, "bad-conversation")
+                row = decode_row(raw, _Record, "bad-conversation")
                 image = self._image(row)
                 turns, stray = conversation(row, image is not None)
             except RecordFault as fault:

@@ -46,11 +46,6 @@ class _Explanation(msgspec.Struct):
     outputs: str
 
 
-_SHAPE = msgspec.json.Decoder(_Shape)
-_TEXT = msgspec.json.Decoder(str)
-_EXPLANATION = msgspec.json.Decoder(_Explanation)
-
-
 class ReasonSeg(Source):
     dataset = "reason_seg"
     licence = "Apache-2.0 (LISA); pictures: OpenImages (CC BY 2.0) and ScanNetv2 (its own terms)"
@@ -130,7 +125,7 @@ class ReasonSeg(Source):
         form: Form = "question" if file.is_sentence else "description"
         for number, raw in enumerate(file.text):
             try:
-                text = checked_text(decode_row(raw, _TEXT, "bad-sentence"))
+                text = checked_text(decode_row(raw, str, "bad-sentence"))
             except RecordFault as fault:
                 rejects.add(name, f"text {number}", fault.reason, fault.detail, expressions=1)
                 continue
@@ -144,7 +139,7 @@ class ReasonSeg(Source):
         regions, broken = [], False
         for position, raw in enumerate(shapes):
             try:
-                shape = decode_row(raw, _SHAPE, "bad-shape")
+                shape = decode_row(raw, _Shape, "bad-shape")
                 region = _region(shape, (name, f"shapes[{position}]"))
             except RecordFault as fault:
                 rejects.add(name, f"shapes[{position}]", fault.reason, fault.detail)
@@ -169,7 +164,7 @@ class ReasonSeg(Source):
         for position, raw in enumerate(rows):
             record = f"[{position}]"
             try:
-                entry = decode_row(raw, _EXPLANATION, "bad-reference")
+                entry = decode_row(raw, _Explanation, "bad-reference")
                 checked_text(entry.query)
                 checked_text(entry.outputs)
             except RecordFault as fault:

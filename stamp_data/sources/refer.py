@@ -37,7 +37,6 @@ SHARED_COCO_FOLDERS = (
 )
 CLEF_FOLDERS = ("images/saiapr_tc-12",)
 REFER_FORMAT = "a set in REFER's format"
-_REFERENCE = msgspec.json.Decoder(object)
 NOTHING = "none"  # id of the one target of an image that no-target expressions point at
 
 
@@ -288,6 +287,6 @@ class GRefCOCO(ReferSource):
             return
         for _, raw in numbered(load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)):
             try:
-                yield decode_row(raw, _REFERENCE, "bad-reference")
+                yield decode_row(raw, object, "bad-reference")
             except RecordFault as fault:
                 yield fault

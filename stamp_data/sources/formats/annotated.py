@@ -54,21 +54,18 @@ def _things(document: AnnotatedImage) -> Iterator[Thing]:
     ignored = {mask.id for mask in document.masks if mask.role == "ignore"}
     told: set[str] = set()  # masks of phrases that have told why they are left out
     for phrase in document.phrases:
+        record = f"phrase {phrase.id}"
         if phrase.status != "accepted":
             told.update(phrase.masks)
-            fault = RecordFault("not-accepted", f"it is {phrase.status}")
-            yield Thing(f"phrase {phrase.id}", [], fault=fault)
+            yield Thing(record, [], fault=RecordFault("not-accepted", f"it is {phrase.status}"))
         elif phrase.text.strip() == IGNORE:
             told.update(phrase.masks)
-            fault = RecordFault(
-                "reserved-words", f"{IGNORE} is no phrase: what is to be ignored is a mask of that role"
-            )
-            yield Thing(f"phrase {phrase.id}", [], fault=fault)
+            why = f"{IGNORE} is no phrase: what is to be ignored is a mask of that role"
+            yield Thing(record, [], fault=RecordFault("reserved-words", why))
         elif phrase.nothing:
-            yield Thing(f"phrase {phrase.id}", [phrase.text])
+            yield Thing(record, [phrase.text])
         elif ignored.issuperset(phrase.masks):
-            fault = RecordFault("no-target", "it names only what is to be ignored")
-            yield Thing(f"phrase {phrase.id}", [phrase.text], fault=fault)
+            yield Thing(record, [phrase.text], fault=RecordFault("no-target", "it names only what is to be ignored"))
         else:
             for name in phrase.masks:
                 said[name].append(phrase.text)

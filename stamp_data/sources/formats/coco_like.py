@@ -90,18 +90,16 @@ class Phrases(dict[str, str]):
         return [said] if said else []
 
 
-_CATEGORY = msgspec.json.Decoder(_Category)
-_ROW = msgspec.json.Decoder(Row)
-_OF_IMAGE = msgspec.json.Decoder(_OfImage)
+def pages(file: CocoFile, kind: type[Entry], name: str, rejects: RejectLog) -> Iterator[Page[Entry]]:
+    """The images in the order of the file; rows for entries that cannot be used.
 
-
-def pages(file: CocoFile, decoder: msgspec.json.Decoder[Entry], name: str, rejects: RejectLog) -> Iterator[Page[Entry]]:
-    """The images in the order of the file; rows for entries that cannot be used. name: how rows call the file."""
+    kind: of an entry of `images`. name: how rows call the file.
+    """
     held: dict[str, list[tuple[Row, Thing]]] = {}
     spoilt: dict[str, RecordFault] = {}
     for position, raw in enumerate(file.annotations):
         try:
-            row = decode_row(raw, _ROW, "bad-annotation")
+            row = decode_row(raw, Row, "bad-annotation")
         except RecordFault as fault:
             rejects.add(name, f"annotations[{position}]", fault.reason, fault.detail)
             _spoil(raw, fault, spoilt)
@@ -112,7 +110,7 @@ def pages(file: CocoFile, decoder: msgspec.json.Decoder[Entry], name: str, rejec
         held.setdefault(numbers.name(row.image_id), []).append((row, thing))
     known: set[str] = set()
     rows = ((f"images[{position}]", raw) for position, raw in enumerate(file.images))
-    for record, image in decode_rows(rows, decoder, "bad-image", name, rejects):
+    for record, image in decode_rows(rows, kind, "bad-image", name, rejects):
         identity = numbers.name(image.id)
         if identity in known:
             rejects.add(name, record, "duplicate-id", f"another image has the id {identity}", expressions=1)
@@ -143,7 +141,7 @@ def phrases_of(file: CocoFile, name: str, rejects: RejectLog) -> Phrases:
     found: dict[str, str | None] = {}
     for position, raw in enumerate(file.categories):
         try:
-            one = decode_row(raw, _CATEGORY, "bad-annotation")
+            one = decode_row(raw, _Category, "bad-annotation")
             if found.setdefault(numbers.name(one.id), one.name) != one.name:
                 found[numbers.name(one.id)] = None  # nobody knows which is meant
                 raise RecordFault("duplicate-id", f"another category has the id {numbers.name(one.id)}")
@@ -163,6 +161,6 @@ def _phrase(name: str, plain: bool) -> str:
 def _spoil(raw: msgspec.Raw, fault: RecordFault, spoilt: dict[str, RecordFault]) -> None:
     """Note of which image an annotation is that cannot be read: what is said there would lack its mask."""
     try:
-        spoilt[numbers.name(decode_row(raw, _OF_IMAGE, "bad-annotation").image_id)] = fault
+        spoilt[numbers.name(decode_row(raw, _OfImage, "bad-annotation").image_id)] = fault
     except RecordFault:
         return

@@ -33,9 +33,6 @@ class _Image(msgspec.Struct):
         return self.file_name or "/".join(self.coco_url.split("/")[-2:])
 
 
-_IMAGE = msgspec.json.Decoder(_Image)
-
-
 class LVIS(CocoLike):
     dataset = "lvis"
     licence = "CC BY 4.0 (LVIS); pictures under their Flickr licences"
@@ -48,7 +45,7 @@ class LVIS(CocoLike):
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         name = self.name_of(path)
         phrases = phrases_of(document, name, rejects)
-        for page in pages(document, _IMAGE, name, rejects):
+        for page in pages(document, _Image, name, rejects):
             image = page.image
             names = [image.name] if image.name else []
             identity = numbers.name(image.id)

@@ -24,9 +24,6 @@ class _Image(msgspec.Struct):
     height: int | None = None
 
 
-_IMAGE = msgspec.json.Decoder(_Image)
-
-
 class PascalPart(CocoLike):
     dataset = "pascal_part"
     licence = "that of PASCAL-Part; pictures: PASCAL VOC 2010, under their Flickr licences"
@@ -38,7 +35,7 @@ class PascalPart(CocoLike):
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         name = self.name_of(path)
         phrases = phrases_of(document, name, rejects)
-        for page in pages(document, _IMAGE, name, rejects):
+        for page in pages(document, _Image, name, rejects):
             image = page.image
             names = [f"{FOLDER}/{image.file_name}", image.file_name]
             yield Pictured(page.record, names, named(page, phrases), image.width or None, image.height or None)

@@ -27,10 +27,6 @@ class _Task(msgspec.Struct, rename={"polygons": "Polygons"}):
     task_id: str | int | None = None
 
 
-_TASK = msgspec.json.Decoder(_Task)
-_POLYGONS = msgspec.json.Decoder(list[list[_Outline]])
-
-
 class PhraseCut(FormatSource):
     dataset = "phrasecut"
     licence = "that of PhraseCut; pictures: Visual Genome, CC BY 4.0"
@@ -42,7 +38,7 @@ class PhraseCut(FormatSource):
 
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         rows = ((f"[{position}]", raw) for position, raw in enumerate(document))
-        for place, task in decode_rows(rows, _TASK, "bad-annotation", self.name_of(path), rejects, expressions=1):
+        for place, task in decode_rows(rows, _Task, "bad-annotation", self.name_of(path), rejects, expressions=1):
             record = place if task.task_id is None else f"task {task.task_id}"
             thing = Thing(record, [task.phrase]).draw(_segmentation, task.polygons)
             identity = numbers.name(task.image_id)
@@ -50,5 +46,5 @@ class PhraseCut(FormatSource):
 
 
 def _segmentation(raw: msgspec.Raw) -> msgspec.Raw | None:
-    parts = decode_row(raw, _POLYGONS, "bad-shape")
+    parts = decode_row(raw, list[list[_Outline]], "bad-shape")
     return outlines.polygons(outline for instance in parts for outline in instance) if parts else None

@@ -48,9 +48,6 @@ class _Annotation(msgspec.Struct):
         return self.expressions or ([said] if said else [])
 
 
-_ANNOTATION = msgspec.json.Decoder(_Annotation)
-
-
 class SA1B(FormatSource):
     dataset = "sa1b"
     licence = "that of the data; SA-1B's own: SA-1B Dataset Research License"
@@ -79,7 +76,7 @@ class SA1B(FormatSource):
 
 def _thing(raw: msgspec.Raw, record: str) -> Thing:
     try:
-        said = decode_row(raw, _ANNOTATION, "bad-annotation")
+        said = decode_row(raw, _Annotation, "bad-annotation")
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
     instance = record if said.id is None else numbers.name(said.id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,8 +25,7 @@ class _Entry(msgspec.Struct):
     text: list[msgspec.Raw]
 
 
-_ENTRY = msgspec.json.Decoder(_Entry)
-_TEXTS = msgspec.json.Decoder(str | list[str])
+_TEXTS: Any = str | list[str]
 
 
 class Sa2VA(FormatSource):
@@ -41,7 +41,7 @@ class Sa2VA(FormatSource):
             return False
         try:
             first = load_json(path, list[msgspec.Raw])[:1]
-            return bool([decode_row(raw, _ENTRY, "bad-annotation") for raw in first])
+            return bool([decode_row(raw, _Entry, "bad-annotation") for raw in first])
         except RecordFault:
             return False
         except StampError as fault:
@@ -53,7 +53,7 @@ class Sa2VA(FormatSource):
         for position, raw in enumerate(document):
             record = f"[{position}]"
             try:
-                entry = decode_row(raw, _ENTRY, "bad-annotation")
+                entry = decode_row(raw, _Entry, "bad-annotation")
                 if len(entry.mask) != len(entry.text):
                     raise RecordFault("bad-annotation", f"{len(entry.mask)} masks for {len(entry.text)} texts")
             except RecordFault as fault:

@@ -42,9 +42,6 @@ class _Image(msgspec.Struct):
         return bool(told) and not any(told)
 
 
-_IMAGE = msgspec.json.Decoder(_Image)
-
-
 class SACo(CocoLike):
     dataset = "saco"
     licence = "SAM License, for SA-Co's own files"
@@ -63,7 +60,7 @@ class SACo(CocoLike):
         return said[1] if said else "train"
 
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        for page in pages(document, _IMAGE, self.name_of(path), rejects):
+        for page in pages(document, _Image, self.name_of(path), rejects):
             image = page.image
             yield Pictured(page.record, [image.file_name], _said(page), image.width or None, image.height or None)
 

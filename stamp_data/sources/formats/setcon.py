@@ -32,10 +32,6 @@ class _Line(msgspec.Struct):
     segments: list[_Segment]
 
 
-_LINE = msgspec.json.Decoder(_Line)
-_PARTS = msgspec.json.Decoder(list[msgspec.Raw])
-
-
 class SetCon(FormatSource):
     dataset = "setcon"
     homepage = "https://github.com/rookiexiong7/SetCon"
@@ -46,7 +42,7 @@ class SetCon(FormatSource):
     def is_mine(cls, path: Path) -> bool:
         first = bytes(read_buffer(path)[:HEAD]).removeprefix(BOM).lstrip().partition(b"\n")[0]
         try:
-            return bool(_LINE.decode(first))
+            return bool(msgspec.json.decode(first, type=_Line))
         except UNDECODABLE:
             return False
 
@@ -55,7 +51,7 @@ class SetCon(FormatSource):
 
     def pictures(self, document: list[bytes], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         lines = ((f"line {number}", msgspec.Raw(line)) for number, line in enumerate(document, 1) if line.strip())
-        for record, held in decode_rows(lines, _LINE, "bad-annotation", self.name_of(path), rejects, expressions=1):
+        for record, held in decode_rows(lines, _Line, "bad-annotation", self.name_of(path), rejects, expressions=1):
             yield Pictured(record, [held.image], [Thing(record, [held.text]).draw(_union, held)])
 
 
@@ -70,6 +66,6 @@ def _union(held: _Line) -> msgspec.Raw | None:
             raise RecordFault("bad-annotation", f"mask {place} of {len(held.masks)}")
         mask = held.masks[place]
         is_rle = bytes(mask)[:1] == b"{"
-        inner: list[msgspec.Raw] = [mask] if is_rle else decode_row(mask, _PARTS, "bad-segmentation")
+        inner: list[msgspec.Raw] = [mask] if is_rle else decode_row(mask, list[msgspec.Raw], "bad-segmentation")
         parts += inner
     return msgspec.Raw(msgspec.json.encode(parts)) if wanted else None

@@ -35,12 +35,6 @@ class _Region(msgspec.Struct):
     region_attributes: _Words = {}
 
 
-_REGION = msgspec.json.Decoder(_Region)
-_ENTRY = msgspec.json.Decoder(via3.Entry)
-_ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_SHAPE = msgspec.json.Decoder(via3.Shape)
-
-
 class VIA(FormatSource):
     dataset = "via"
     homepage = "https://www.robots.ox.ac.uk/~vgg/software/via/"
@@ -65,7 +59,7 @@ class VIA(FormatSource):
             return load_json(path, via3.Project, encoding=encoding)
         if "_via_img_metadata" in held:
             try:
-                held = decode_row(held["_via_img_metadata"], _ENTRIES, "bad-annotation")
+                held = decode_row(held["_via_img_metadata"], dict[str, msgspec.Raw], "bad-annotation")
             except RecordFault as fault:
                 raise StampError(f"{path}: _via_img_metadata: {fault.detail}", OTHER_FORMAT) from None
         return list(held.items())
@@ -77,7 +71,7 @@ class VIA(FormatSource):
         if isinstance(document, via3.Project):
             entries = via3.entries(document, name, rejects)
         else:
-            entries = decode_rows(document, _ENTRY, "bad-annotation", name, rejects)
+            entries = decode_rows(document, via3.Entry, "bad-annotation", name, rejects)
         for record, entry in entries:
             regions = entry.regions if isinstance(entry.regions, dict) else dict(enumerate(entry.regions))
             things = [_thing(one, f"{record} regions[{key}]") for key, one in regions.items()]
@@ -110,7 +104,7 @@ def _rows(path: Path, encoding: str) -> Iterator[tuple[str, msgspec.Raw]]:
 
 def _thing(raw: msgspec.Raw, record: str) -> Thing:
     try:
-        region = decode_row(raw, _REGION, "bad-annotation")
+        region = decode_row(raw, _Region, "bad-annotation")
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
     phrases = _phrases(region.region_attributes)
@@ -135,7 +129,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _segmentation(raw: msgspec.Raw) -> msgspec.Raw:
-    shape = decode_row(raw, _SHAPE, "bad-shape")
+    shape = decode_row(raw, via3.Shape, "bad-shape")
     if shape.name in _NO_AREA:
         raise RecordFault("no-area", f"a {shape.name}")
     if shape.name in ("polygon", "polyshape"):

@@ -82,24 +82,18 @@ class Entry(msgspec.Struct):
     file_attributes: dict[str, object] = {}
 
 
-_SHOWN = msgspec.json.Decoder(_Shown)
-_VIEW = msgspec.json.Decoder(_View)
-_ATTRIBUTE = msgspec.json.Decoder(_Attribute)
-_PIECE = msgspec.json.Decoder(_Piece)
-
-
 def entries(project: Project, name: str, rejects: RejectLog) -> Iterator[tuple[str, Entry]]:
     """(place, entry) of every view; what is of no picture becomes a row. name: how rows call the file."""
     found: dict[str, Entry] = {}
     for key, raw in project.view.items():
         try:
-            found[key] = _entry(decode_row(raw, _VIEW, "bad-annotation"), project)
+            found[key] = _entry(decode_row(raw, _View, "bad-annotation"), project)
         except RecordFault as fault:
             rejects.add(name, f"view {key}", fault.reason, fault.detail)
     attributes = dict(_attributes(project, name, rejects))
     for key, raw in project.metadata.items():
         try:
-            piece = decode_row(raw, _PIECE, "bad-annotation")
+            piece = decode_row(raw, _Piece, "bad-annotation")
             if str(piece.vid) not in found:
                 raise RecordFault("image-missing", f"its view {str(piece.vid)[:40]!r} is not there, or cannot be used")
             _add(found[str(piece.vid)], key, piece, attributes)
@@ -114,7 +108,7 @@ def _entry(view: _View, project: Project) -> Entry:
     key = str(view.fid_list[0])
     if key not in project.file:
         raise RecordFault("image-missing", f"file {key[:40]!r} is not there")
-    shown = decode_row(project.file[key], _SHOWN, "bad-image")
+    shown = decode_row(project.file[key], _Shown, "bad-image")
     if shown.type != _PICTURE:
         raise RecordFault("other-media", f"{shown.fname[:99]!r} is a film or a sound")
     source = "" if shown.src.startswith("data:") else shown.src
@@ -125,7 +119,7 @@ def _entry(view: _View, project: Project) -> Entry:
 def _attributes(project: Project, name: str, rejects: RejectLog) -> Iterator[tuple[str, _Attribute]]:
     for key, raw in project.attribute.items():
         try:
-            yield key, decode_row(raw, _ATTRIBUTE, "bad-annotation")
+            yield key, decode_row(raw, _Attribute, "bad-annotation")
         except RecordFault as fault:
             rejects.add(name, f"attribute {key}", fault.reason, fault.detail)
 
