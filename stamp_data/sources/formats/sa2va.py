@@ -15,7 +15,7 @@ import msgspec
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, load_json, segmentation_or_none
+from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, decode_rows, load_json, segmentation_or_none
 from stamp_schemas import StampError
 
 
@@ -50,14 +50,12 @@ class Sa2VA(FormatSource):
             raise
 
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        for position, raw in enumerate(document):
-            record = f"[{position}]"
-            try:
-                entry = decode_row(raw, _Entry, "bad-annotation")
-                if len(entry.mask) != len(entry.text):
-                    raise RecordFault("bad-annotation", f"{len(entry.mask)} masks for {len(entry.text)} texts")
-            except RecordFault as fault:
-                rejects.add(self.name_of(path), record, fault.reason, fault.detail)
+        name = self.name_of(path)
+        rows = ((f"[{position}]", raw) for position, raw in enumerate(document))
+        for record, entry in decode_rows(rows, _Entry, "bad-annotation", name, rejects):
+            if len(entry.mask) != len(entry.text):
+                detail = f"{len(entry.mask)} masks for {len(entry.text)} texts"
+                rejects.add(name, record, "bad-annotation", detail)
                 continue
             pairs = enumerate(zip(entry.text, entry.mask, strict=True))
             things = [_thing(f"{record} text[{place}]", text, mask) for place, (text, mask) in pairs]
