@@ -91,11 +91,17 @@ def _note_parts(source: Source, report: DatasetReport) -> Published:
 
 def _mark_half(source: Source, report: DatasetReport) -> None:
     report.state = "half"
-    try:
-        missing = "it is not whole" if source.inputs else ""
-    except StampError as fault:
-        missing = fault.message
+    missing = _lack(source) or "it is not whole"
     report.findings.append(Finding("error", "half", f"{missing}; there: {', '.join(report.there)}"))
+
+
+def _lack(source: Source) -> str:
+    """Why annotation files are not there; "" if they are, readable or not."""
+    try:
+        _ = source.inputs
+    except StampError as fault:
+        return fault.message
+    return ""
 
 
 def _there(root: Path, parts: list[Download]) -> list[str]:
@@ -126,7 +132,7 @@ def _examined(source: Source, whole: bool) -> DatasetReport:
         known_about = source.dataset in published()  # own data has nothing to download
         if known_about:
             _note_parts(source, report)
-        if known_about and not _whole(source):
+        if known_about and _lack(source):
             _mark_half(source, report)
         else:
             report.findings.append(Finding("error", "unreadable", fault.message, fault.hint))
@@ -146,14 +152,6 @@ def _examined(source: Source, whole: bool) -> DatasetReport:
     for part in report.downloads:
         report.findings.append(Finding("error", "pictures-missing", f"no folder {part.into} ({part.what})"))
     return report
-
-
-def _whole(source: Source) -> bool:
-    """Whether all its annotation files are there, readable or not."""
-    try:
-        return bool(source.inputs)
-    except StampError:
-        return False
 
 
 def _missing_pictures(source: Source, parts: list[Download], splits: Sequence[SplitReport] = ()) -> list[Download]:

@@ -15,18 +15,16 @@ import msgspec
 from stamp_data import rle as rles
 from stamp_data.build.split import Progress
 from stamp_data.export.base import Format, Place
+from stamp_data.export.chats import LlamaFactory, OpenAI, Swift
 from stamp_data.export.coco import Coco
 from stamp_data.export.energon import Energon
 from stamp_data.export.hf import HuggingFace
 from stamp_data.export.json_png import JsonPng
 from stamp_data.export.label_studio import LabelStudio
 from stamp_data.export.labelme import LabelMe
-from stamp_data.export.llama_factory import LlamaFactory
 from stamp_data.export.masks import Masks
-from stamp_data.export.openai import OpenAI
 from stamp_data.export.report import LOSSES, Counts, ExportReport, Loss, Tally
 from stamp_data.export.saco import SACo
-from stamp_data.export.swift import Swift
 from stamp_data.picture import EXTENSIONS
 from stamp_data.shards.reader import Loaded, ShardSet
 from stamp_data.shards.row import KEY
@@ -71,10 +69,11 @@ def export_sets(
             part.mkdir(parents=True)
             writer = FORMATS[to](part, tally, polygons)
             names = _write(places, writer, keep, progress)
-            if not tally.found.records:
+            if not tally.found["records"]:
                 raise StampError(f"none of the records of {', '.join(names)} was chosen", "nothing was written")
             tally.settle(allow_loss)
-            report = ExportReport(to, out, names, tally.found, tally.written, tally.losses, list(writer.notes))
+            found, written = Counts(**tally.found), Counts(**tally.written)
+            report = ExportReport(to, out, names, found, written, tally.losses, list(writer.notes))
             for name, data in {LOSSES: report.lines(), **more}.items():
                 if data:
                     (part / name).write_bytes(data)
@@ -113,7 +112,7 @@ def _write(places: Sequence[Location], writer: Format, keep: Callable[[Loaded], 
             for loaded in one:
                 if keep(loaded):
                     _check(loaded, one.place)
-                    writer.tally.meet(**writer.counted(loaded))
+                    writer.tally.found.update(writer.counted(loaded))
                     writer.add(loaded)
                 done += 1
                 progress(done, total, f"exporting {name}")

@@ -12,14 +12,11 @@ has one such.
 
 from __future__ import annotations
 
-from itertools import chain
-
 from stamp_data import rle as rles
-from stamp_data.export.base import PARTED, Format, Place, image_name
+from stamp_data.export.base import PARTED, Format, JsonObject, Place, write_picture
 from stamp_data.export.outline import polygons
 from stamp_data.export.phrases import UNNAMED
-from stamp_data.export.sections import JsonObject
-from stamp_data.export.texts import parted
+from stamp_data.export.texts import requests_of
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import RLE, Record
 
@@ -51,15 +48,14 @@ class Coco(Format):
     def add(self, loaded: Loaded) -> None:
         record, image_id = loaded.record, None
         if loaded.image is not None and record.image is not None:
-            name = image_name(loaded)
-            (self._pictures / name).write_bytes(loaded.image)
+            name = write_picture(loaded, self._pictures)
             self._images += 1
             image_id = self._images
             source = {"record": record.key, "source_id": record.source.image_id, "source_file": record.image.file_name}
             size = {"width": record.image.width, "height": record.image.height}
             self._file.append("images", {"id": image_id, "file_name": name, **size, **source})
         ids = self._write_targets(record, image_id)
-        for dialogue in chain.from_iterable(map(parted, record.dialogues)):
+        for dialogue in requests_of(record):
             self._refs += 1
             entry: dict[str, object] = {"ref_id": self._refs, "image_id": image_id, "record": record.key}
             entry |= {"ann_ids": [ids[index] for index in dialogue.targets], "dialogue": dialogue.id}
@@ -70,7 +66,7 @@ class Coco(Format):
     def _write_targets(self, record: Record, image_id: int | None) -> list[int]:
         """Annotation id per target; targets are counted here."""
         expressions: dict[int, dict[str, None]] = {}
-        for dialogue in chain.from_iterable(map(parted, record.dialogues)):
+        for dialogue in requests_of(record):
             if len(dialogue.targets) == 1 and dialogue.expression:
                 expressions.setdefault(dialogue.targets[0], {})[dialogue.expression] = None
         ids = []

@@ -16,13 +16,12 @@ import shutil
 import struct
 from pathlib import Path
 
-import msgspec
-
 from stamp_data.export.base import Format, Place
 from stamp_data.export.report import Tally
 from stamp_data.shards import tar
 from stamp_data.shards.index import IndexRow
 from stamp_data.shards.reader import Loaded
+from stamp_data.writing import json_text
 from stamp_schemas import StampError
 
 META = ".nv-meta"
@@ -70,18 +69,14 @@ class Energon(Format):
             left_out += (f"{name}/{row.row}" for row in held if row.key not in self._kept)
 
     def finish(self) -> None:
+        """Write the side files, as JSON, which YAML reads as it is."""
         for dataset, parts in self._parts.items():
             meta = self.out / dataset / META
             meta.mkdir()
             (meta / "dataset.yaml").write_text(DATASET, encoding="utf-8")
             split = {"split_parts": parts, "exclude": self._left_out[dataset]}
-            (meta / "split.yaml").write_bytes(_yaml(split))
-            (meta / ".info.yaml").write_bytes(_yaml({"shard_counts": self._counts[dataset]}))
-
-
-def _yaml(value: object) -> bytes:
-    """JSON, two spaces to a level, which YAML reads as it is."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+            (meta / "split.yaml").write_bytes(json_text(split))
+            (meta / ".info.yaml").write_bytes(json_text({"shard_counts": self._counts[dataset]}))
 
 
 def _link(shard: Path, place: Path) -> None:

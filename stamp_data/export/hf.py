@@ -33,26 +33,20 @@ QUALITY = 80  # of its JPEG
 ROWS = 64  # per row group: a reader that wants one picture reads this many
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")  # what means something else in a pattern for files; splits are stricter
-_LABELS = pa.list_(pa.list_(pa.list_(pa.uint8())))
-_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_COLUMNS = {
-    "key": pa.string(),
+_TEXT = pa.string(), {"dtype": "string", "_type": "Value"}
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())]), {"_type": "Image"}
+_COLUMNS: dict[str, tuple[Any, Any]] = {
+    "key": _TEXT,
     "image": _PICTURE,
     "overlay": _PICTURE,
-    "expressions": pa.list_(pa.string()),
-    "record": pa.string(),
-    "labels": _LABELS,
+    "expressions": (pa.list_(pa.string()), [_TEXT[1]]),
+    "record": _TEXT,
+    "labels": (pa.list_(pa.list_(pa.list_(pa.uint8()))), [[[{"dtype": "uint8", "_type": "Value"}]]]),
 }
-_FEATURES: dict[str, Any] = {  # lists as lists: a notation that every version of `datasets` understands
-    "key": {"dtype": "string", "_type": "Value"},
-    "image": {"_type": "Image"},
-    "overlay": {"_type": "Image"},
-    "expressions": [{"dtype": "string", "_type": "Value"}],
-    "record": {"dtype": "string", "_type": "Value"},
-    "labels": [[[{"dtype": "uint8", "_type": "Value"}]]],
-}
+"""Type in Parquet, and in `datasets`: lists as lists, a notation that every version of it understands."""
+_FEATURES = {name: feature for name, (_, feature) in _COLUMNS.items()}
 _METADATA = {b"huggingface": msgspec.json.encode({"info": {"features": _FEATURES}})}
-SCHEMA = pa.schema(list(_COLUMNS.items()), metadata=_METADATA)
+SCHEMA = pa.schema([(name, kind) for name, (kind, _) in _COLUMNS.items()], metadata=_METADATA)
 
 
 class HuggingFace(Format):

@@ -11,14 +11,13 @@ the same texts once more, for programs that know one round only; an item that wa
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import STORED, Format, JsonList, Place, image_name
+from stamp_data.export.base import STORED, Format, JsonList, Place, write_picture
 from stamp_data.export.texts import single_round
 from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
@@ -33,14 +32,13 @@ class JsonPng(Format):
         self._folder = f"{place.dataset}/{place.split}"
         (self.out / self._folder / "images").mkdir(parents=True)
         (self.out / self._folder / "masks").mkdir()
-        self._stack = ExitStack()
-        self._items = self._stack.enter_context(JsonList(self.out / f"{self._folder}.json"))
+        self._items = JsonList(self.out / f"{self._folder}.json")
 
     def add(self, loaded: Loaded) -> None:
-        record = loaded.record
-        image = f"{self._folder}/images/{image_name(loaded)}" if loaded.image is not None else None
-        if image is not None and loaded.image is not None:
-            (self.out / image).write_bytes(loaded.image)
+        record, image = loaded.record, ""
+        if loaded.image is not None:
+            folder = f"{self._folder}/images"
+            image = f"{folder}/{write_picture(loaded, self.out / folder)}"
         masks = [f"{self._folder}/masks/{record.key}-{number}.png" for number in range(len(record.targets))]
         for path, target in zip(masks, record.targets, strict=True):
             write_mask(self.out / path, target.rle)
@@ -52,10 +50,10 @@ class JsonPng(Format):
         self.tally.hold(**(self.counted(loaded) | {"ignored": 0}))
 
     def end(self) -> None:
-        self._stack.close()
+        self._items.close()
 
 
-def _item(key: str, dialogue: Dialogue, image: str | None, masks: list[str]) -> dict[str, object]:
+def _item(key: str, dialogue: Dialogue, image: str, masks: list[str]) -> dict[str, object]:
     item: dict[str, object] = {
         "id": f"{key}/{dialogue.id}",
         "images": [image] if image else [],

@@ -11,21 +11,21 @@ nor against anything. Pictures are addressed as local files below the set's fold
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from stamp_data.export.base import PARTED, JsonList, Place, image_name
-from stamp_data.export.brush import painted
+from stamp_data.export.base import PARTED, JsonList, Place, write_picture
 from stamp_data.export.outline import polygons
-from stamp_data.export.phrases import IGNORE, UNNAMED, Page, PhraseFormat, label
+from stamp_data.export.phrases import UNNAMED, Page, PhraseFormat, label
 from stamp_data.export.report import Tally
 from stamp_data.shards.reader import Loaded
+from stamp_data.sources.formats.brush import painted
 from stamp_data.sources.formats.label_studio import OURS
+from stamp_data.sources.phrases import IGNORE, NO_TARGET
 from stamp_schemas import RLE
 
-LABELS, PHRASE, NO_TARGET = "label", "phrase", "no_target"  # names in the labelling interface
+LABELS, PHRASE = "label", "phrase"  # names in the labelling interface
 _CONFIG = """<View>
   <Image name="image" value="$image" zoom="true"/>
   <{kind} name="label" toName="image">
@@ -56,12 +56,10 @@ class LabelStudio(PhraseFormat):
         self._folder, self._split = self.out / place.dataset, place.split
         (self._folder / place.split).mkdir(parents=True)
         self._known = self._labels.setdefault(place.dataset, {})
-        self._stack = ExitStack()
-        self._tasks = self._stack.enter_context(JsonList(self._folder / f"{place.split}.json"))
+        self._tasks = JsonList(self._folder / f"{place.split}.json")
 
     def write(self, page: Page, loaded: Loaded) -> None:
-        picture = f"{self._split}/{image_name(loaded)}"
-        (self._folder / picture).write_bytes(loaded.image or b"")
+        picture = f"{self._split}/{write_picture(loaded, self._folder / self._split)}"
         result: list[dict[str, object]] = []
         for number, phrases in page.named.items():
             target = page.targets[number]
@@ -110,7 +108,7 @@ class LabelStudio(PhraseFormat):
         return "PolygonLabels" if self.polygons else "BrushLabels"
 
     def end(self) -> None:
-        self._stack.close()
+        self._tasks.close()
 
     def finish(self) -> None:
         """Write the labelling interface of each set, with all labels of its splits."""

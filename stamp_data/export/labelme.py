@@ -15,16 +15,16 @@ import numpy as np
 from PIL import Image
 
 from stamp_data import rle as rles
-from stamp_data.export.base import PARTED, Place, image_name
+from stamp_data.export.base import PARTED, Place, write_picture
 from stamp_data.export.outline import polygons
-from stamp_data.export.phrases import IGNORE, Page, PhraseFormat, label
+from stamp_data.export.phrases import Page, PhraseFormat, label
 from stamp_data.pixels import encoded
 from stamp_data.shards.reader import Loaded
+from stamp_data.sources.phrases import IGNORE, NO_TARGET
 from stamp_data.writing import json_text
 from stamp_schemas import RLE
 
 VERSION = "5.5.0"  # of labelme, whose files these are like
-NO_TARGET = "no_target"
 
 
 class LabelMe(PhraseFormat):
@@ -46,12 +46,11 @@ class LabelMe(PhraseFormat):
             "version": VERSION,
             "flags": {f"{NO_TARGET}: {phrase}": True for phrase in page.nothing},
             "shapes": self._shapes(page),
-            "imagePath": image_name(loaded),
+            "imagePath": write_picture(loaded, self._folder),
             "imageData": None,
             "imageHeight": page.image.height,
             "imageWidth": page.image.width,
         }
-        (self._folder / image_name(loaded)).write_bytes(loaded.image or b"")
         (self._folder / f"{page.key}.json").write_bytes(json_text(content))
 
     def _shapes(self, page: Page) -> list[dict[str, object]]:

@@ -10,14 +10,13 @@ for nor against any other. Paths are relative to the set's folder.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 import msgspec
 
-from stamp_data.export.base import PARTED, STORED, Place, image_name
+from stamp_data.export.base import PARTED, STORED, Place, write_picture
 from stamp_data.export.json_png import write_mask
-from stamp_data.export.phrases import IGNORE, Page, PhraseFormat
+from stamp_data.export.phrases import Page, PhraseFormat
 from stamp_data.shards.reader import Loaded
+from stamp_data.sources.phrases import IGNORE
 from stamp_schemas import RLE
 
 
@@ -35,13 +34,12 @@ class Masks(PhraseFormat):
         self._folder, self._split = self.out / place.dataset, place.split
         for name in ("images", "masks"):
             (self._folder / name / place.split).mkdir(parents=True)
-        self._stack = ExitStack()
         self._table = self._folder / f"{place.split}.jsonl"
-        self._file = self._stack.enter_context(self._table.open("wb"))
+        self._file = self._table.open("wb")
 
     def write(self, page: Page, loaded: Loaded) -> None:
-        image = f"images/{self._split}/{image_name(loaded)}"
-        (self._folder / image).write_bytes(loaded.image or b"")
+        folder = f"images/{self._split}"
+        image = f"{folder}/{write_picture(loaded, self._folder / folder)}"
         for number, phrases in page.named.items():
             self._row(image, self._mask(page.targets[number].rle, f"{page.key}-{number}"), phrases)
         if page.nothing:
@@ -60,6 +58,6 @@ class Masks(PhraseFormat):
 
     def end(self) -> None:
         """A table without a row would be none."""
-        self._stack.close()
+        self._file.close()
         if not self._table.stat().st_size:
             self._table.unlink()

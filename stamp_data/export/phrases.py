@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import ClassVar
 
 import msgspec
 
 from stamp_data.export.base import Format, image_name
-from stamp_data.export.texts import parted, single_round
+from stamp_data.export.texts import requests_of, single_round
 from stamp_data.frame import UPRIGHT, turned, upright_size
 from stamp_data.picture import PictureFault, check_picture
 from stamp_data.shards.reader import Loaded
+from stamp_data.sources.phrases import IGNORE
 from stamp_data.text import look
 from stamp_schemas import RLE, Dialogue, ImageInfo, Record, StampError, TargetInfo
 
-IGNORE = "__ignore__"
-"""What is called so counts neither for nor against anything in its picture: labelme's own word, read in every format."""
 UNNAMED = "object"  # label of a target without a category
 
 
@@ -76,26 +74,20 @@ class PhraseFormat(Format):
     def _name(self, page: Page, record: Record) -> None:
         """Put phrases to their targets, by how their words look: the target, and the sentence that it was first drawn from."""
         held: dict[str, tuple[int, str]] = {}
-        for dialogue in chain.from_iterable(map(parted, record.dialogues)):
-            if loss := self._put(dialogue, page, held):
+        for dialogue in requests_of(record):
+            if loss := self._loss(dialogue, held):
                 self.tally.lose(loss[0], "dialogues", loss[1], record.key)
-            else:
-                self.tally.hold(dialogues=1)
+                continue
+            self.tally.hold(dialogues=1)
+            number, words = dialogue.targets[0], look(dialogue.expression)
+            if words not in held:  # else a further pass over the sentence, which the phrase stands for
+                held[words] = number, _sentence(dialogue)
+                there = page.named.setdefault(number, []) if page.targets[number].area else page.nothing
+                there.append(dialogue.expression)
         shown = {number for number, _ in held.values()}
         self.tally.hold(targets=len(shown))
         why = "only dialogues that cannot be held ask for them"
         self.tally.lose("in-lost-dialogues", "targets", why, record.key, len(record.targets) - len(shown))
-
-    def _put(self, dialogue: Dialogue, page: Page, held: dict[str, tuple[int, str]]) -> tuple[str, str] | None:
-        """Put one phrase to its target; (code, why) if it cannot be held."""
-        if loss := self._loss(dialogue, held):
-            return loss
-        number = dialogue.targets[0]
-        if look(dialogue.expression) not in held:  # else a further pass over the sentence, which the phrase stands for
-            held[look(dialogue.expression)] = number, _sentence(dialogue)
-            there = page.named.setdefault(number, []) if page.targets[number].area else page.nothing
-            there.append(dialogue.expression)
-        return None
 
     def _loss(self, dialogue: Dialogue, held: dict[str, tuple[int, str]]) -> tuple[str, str] | None:
         """(code, why) of a dialogue that no phrase can hold."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 
-from stamp_data.export.texts import answers_in_words, parted
-from stamp_data.shards.reader import Loaded
 from stamp_schemas import StampError
 
 LOSSES = "losses.jsonl"
@@ -65,20 +64,16 @@ class ExportReport(msgspec.Struct):
 
 
 class Tally:
-    """Both sides of the account while an export runs."""
+    """Both sides of the account while an export runs, by the fields of `Counts`: what was found, and what was written."""
 
     def __init__(self) -> None:
-        self.found = Counts()
-        self.written = Counts()
+        self.found: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
         self._losses: dict[tuple[str, str], Loss] = {}
 
-    def meet(self, **counts: int) -> None:
-        """Count things in, as they are found; by the fields of `Counts`."""
-        _add(self.found, **counts)
-
     def hold(self, **counts: int) -> None:
-        """Count things out, as they are written; by the fields of `Counts`."""
-        _add(self.written, **counts)
+        """Count things out, as they are written."""
+        self.written.update(counts)
 
     def lose(self, code: str, what: str, why: str, key: str, count: int = 1) -> None:
         """Note things that cannot be written; `Loss` explains the arguments."""
@@ -94,7 +89,7 @@ class Tally:
         """StampError unless everything found was written, or its loss has a name and is allowed."""
         for name in Counts.__struct_fields__:
             named = sum(loss.count for loss in self.losses if loss.what == name)
-            missing = getattr(self.found, name) - getattr(self.written, name) - named
+            missing = self.found[name] - self.written[name] - named
             if missing:
                 raise StampError(
                     f"{missing:,} {name} got lost in the export without a reason", "this is a bug: report it"
@@ -102,18 +97,3 @@ class Tally:
         if self.losses and not allow_loss:
             listed = "; ".join(map(str, self.losses))
             raise StampError(f"the format cannot hold {listed}", "--allow-loss exports the rest; nothing was written")
-
-
-def counted(loaded: Loaded, by_request: bool) -> dict[str, int]:
-    """What a record consists of, by the fields of `Counts`. by_request: joined dialogues count as what they were joined of."""
-    targets = loaded.record.targets
-    ignored = sum(target.ignore_rle is not None for target in targets)
-    requests = [one for dialogue in loaded.record.dialogues for one in parted(dialogue)]
-    dialogues = len(requests if by_request else loaded.record.dialogues)
-    things = (1, int(loaded.image is not None), dialogues, len(targets), ignored, sum(map(answers_in_words, requests)))
-    return dict(zip(Counts.__struct_fields__, things, strict=True))
-
-
-def _add(total: Counts, **counts: int) -> None:
-    for name, count in counts.items():
-        setattr(total, name, getattr(total, name) + count)

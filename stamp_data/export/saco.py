@@ -11,10 +11,9 @@ SAM 3's evaluation wants a number for each phrase (`queried_category`).
 from __future__ import annotations
 
 from stamp_data import rle as rles
-from stamp_data.export.base import PARTED, STORED, Place, image_name
+from stamp_data.export.base import PARTED, STORED, JsonObject, Place, write_picture
 from stamp_data.export.outline import polygons
 from stamp_data.export.phrases import Page, PhraseFormat
-from stamp_data.export.sections import JsonObject
 from stamp_data.shards.reader import Loaded
 from stamp_schemas import TargetInfo
 
@@ -51,8 +50,7 @@ class SACo(PhraseFormat):
         self._images = self._annotations = 0
 
     def write(self, page: Page, loaded: Loaded) -> None:
-        name = image_name(loaded)
-        (self._pictures / name).write_bytes(loaded.image or b"")
+        name = write_picture(loaded, self._pictures)
         for number, phrases in page.named.items():
             for phrase in phrases:
                 self._entry(page, name, phrase, page.targets[number])

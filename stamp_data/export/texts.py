@@ -7,12 +7,16 @@ from typing import get_args
 import msgspec
 
 from stamp_data.instructions import alternatives
-from stamp_schemas import Dialogue, Wording
+from stamp_schemas import Dialogue, Record, Wording
 
 
-def parted(dialogue: Dialogue) -> list[Dialogue]:
-    """The dialogues of the requests that a dialogue was joined of, called as they would be without; else itself alone, as one
-    that was written as a whole.
+def requests_of(record: Record) -> list[Dialogue]:
+    """The dialogues of a record, each that was joined of several requests as those."""
+    return [one for dialogue in record.dialogues for one in _parted(dialogue)]
+
+
+def _parted(dialogue: Dialogue) -> list[Dialogue]:
+    """The requests that a dialogue was joined of, called as they would be without; else itself, as one written as a whole.
 
     One that refers to an earlier mask keeps its round, which has what is said in place of the expression.
     """

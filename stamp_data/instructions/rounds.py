@@ -52,11 +52,5 @@ def kind(name: str) -> str:
     words = re.findall(r"[^\W\d_]+", name.casefold())
     if not words or words[-1] in round_wording().nameless:
         return ""
-    return _family(words[-1])
-
-
-def _family(word: str) -> str:
-    for family in round_wording().kin:
-        if word in family or word.removesuffix("s") in family:
-            return family[0]
-    return word.removesuffix("s")
+    last, single = words[-1], words[-1].removesuffix("s")
+    return next((family[0] for family in round_wording().kin if last in family or single in family), single)

@@ -24,12 +24,11 @@ from stamp_data.sources.formats.saco import SACo
 from stamp_data.sources.formats.setcon import SetCon
 from stamp_data.sources.formats.via import VIA
 from stamp_data.sources.formats.yolo import YOLO
-from stamp_data.sources.grefcoco import GRefCOCO
 from stamp_data.sources.labelme import LabelMe
 from stamp_data.sources.llava import LLaVA
 from stamp_data.sources.own_refer import OWN, own_set, own_sets
 from stamp_data.sources.reasonseg import ReasonSeg
-from stamp_data.sources.refer import RefCLEF, RefCOCO, RefCOCOg, RefCOCOPlus
+from stamp_data.sources.refer import GRefCOCO, RefCLEF, RefCOCO, RefCOCOg, RefCOCOPlus
 from stamp_schemas import StampError, UsageFault
 
 SOURCES: dict[str, type[Source]] = {

@@ -11,17 +11,17 @@ import numpy as np
 from stamp_data import rle
 from stamp_data.picture import PictureFault, opening
 from stamp_data.sources.faults import RecordFault
+from stamp_data.sources.formats import outlines
+from stamp_data.sources.formats.painted import BASE64_LIMIT
 
 Points = list[tuple[float, float]]
 
-CORNERS = 72  # of a circle: its area is met to 0.13 %
 PIXEL_LIMIT = 200_000_000  # of a picture whose mask is painted
-BASE64_LIMIT = 32 << 20  # characters of an embedded mask
 
 
 def polygon(points: Points) -> msgspec.Raw:
-    """COCO polygon through the points."""
-    return msgspec.Raw(msgspec.json.encode([[value for point in points for value in point]]))
+    """COCO polygon through the points, however few."""
+    return outlines.polygons([points])
 
 
 def rectangle(points: Points) -> msgspec.Raw:
@@ -38,8 +38,7 @@ def circle(points: Points) -> msgspec.Raw:
     radius = math.hypot(rim_x - x, rim_y - y)
     if not math.isfinite(radius):
         raise RecordFault("bad-shape", "a circle without end")
-    angles = [2 * math.pi * corner / CORNERS for corner in range(CORNERS)]
-    return polygon([(round(x + radius * math.cos(a), 3), round(y + radius * math.sin(a), 3)) for a in angles])
+    return outlines.rounded(x, y, radius, radius)
 
 
 def mask(points: Points, encoded: str | None, height: int | None, width: int | None) -> msgspec.Raw:

@@ -59,28 +59,25 @@ class Source(ABC):
     turning it. own: one's own data, whose names and folders follow no convention, and which is built only when named.
     numbered: its images are called by numbers, not by names of which some may look like numbers: readers that put records
     into columns, such as Hugging Face datasets, take either kind, but not both in one set. format: what `foreign.FORMATS`
-    calls its files. reading: how they are to be read.
+    calls its files. usual_folders: folders below the root in which pictures may lie, besides those that the annotations name.
+    reading: how they are to be read.
     """
 
     dataset: ClassVar[str]
     default_split_by: ClassVar[str] = ""
     split_bys: ClassVar[tuple[str, ...]] = ("",)
-    licence: ClassVar[str]
-    homepage: ClassVar[str]
+    licence: ClassVar[str] = "that of the data"
+    homepage: ClassVar[str] = ""
     frame: ClassVar[Frame] = "stored"
     own: ClassVar[bool] = False
     numbered: ClassVar[bool] = False
     format: ClassVar[str] = ""
+    usual_folders: tuple[str, ...] = ()
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.root = root
         self.reading = reading
         self.split_by = split_by or self.default_split_by
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        """Folders below the root in which pictures may lie, besides those that the annotations name."""
-        return ()
 
     @property
     def image_folder(self) -> str:

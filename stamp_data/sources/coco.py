@@ -18,9 +18,8 @@ from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances, load_instances
-from stamp_data.sources.paths import first_folder, image_path, relative
+from stamp_data.sources.paths import WORD, first_folder, image_path, relative
 from stamp_data.sources.rows import TELLING
-from stamp_data.sources.split_words import WORD
 from stamp_schemas import Annotation, StampError
 
 _PATTERNS = ("annotations/instances*.json", "annotations/*.json", "instances*.json", "*annotations.coco.json",
@@ -30,12 +29,11 @@ _PROBES = 3  # images whose files are looked for to find their folder
 
 class COCO(Source):
     dataset = "coco"
-    licence = "that of the data"
-    homepage = ""
     frame = "unsure"
     own = True
     numbered = True
     format = "COCO instances JSON"
+    usual_folders = ("", "images", "data", "images/default")
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         self.only = root if root.is_file() else None
@@ -57,10 +55,6 @@ class COCO(Source):
             )
             raise StampError(f"{self.root}: no COCO annotations", hint)
         return files
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return "", "images", "data", "images/default"
 
     def load(self) -> None:
         files = self.inputs

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances
+from stamp_data.sources.jsonfile import EMPTY
 from stamp_data.sources.phrases import Naming
 from stamp_data.sources.refer import NOTHING, make_unique
 from stamp_data.sources.rows import AnnotationRow, RefRow
@@ -21,7 +22,6 @@ from stamp_schemas import Region, Request, Target
 from stamp_schemas.annotation import Role
 
 NO_TARGET = "-1"
-EMPTY = (b"", b"[]", b"{}")
 
 
 @dataclass
@@ -80,15 +80,19 @@ class CocoPhrases:
 
     def record(self, position: int) -> str:
         """How rows call an annotation: by its id if that tells which it is, else by its place."""
-        row = self.instances.annotations[position]
-        alone = row.id is not None and len(self.instances.positions(str(row.id))) == 1
-        return f"annotation {row.id}" if alone else f"annotations[{position}]"
+        identity = self._own_id(position)
+        return f"annotation {identity}" if identity is not None else f"annotations[{position}]"
 
     def instance(self, position: int) -> str:
         """What an annotation is called as an instance: its id if no other has it."""
-        row = self.instances.annotations[position]
-        alone = row.id is not None and len(self.instances.positions(str(row.id))) == 1
-        return str(row.id) if alone else f"n{position}"
+        identity = self._own_id(position)
+        return f"n{position}" if identity is None else identity
+
+    def _own_id(self, position: int) -> str | None:
+        """The id of an annotation, None if it has none, or another has it too."""
+        identity = self.instances.annotations[position].id
+        alone = identity is not None and len(self.instances.positions(str(identity))) == 1
+        return str(identity) if alone else None
 
     def region(self, position: int, role: Role) -> Region:
         """The region of an annotation; RecordFault if it has none."""

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -38,6 +39,10 @@ class Place(NamedTuple):
 
     root: int
     path: str
+
+    def inner(self, name: str) -> Place:
+        """What is called so in this folder."""
+        return Place(self.root, f"{self.path}/{name}" if self.path else name)
 
 
 class Finder:
@@ -72,11 +77,10 @@ class Finder:
 
     def placed(self, image: ImageRef) -> ImageRef:
         """The picture with the place that it was found at, or else with its rivals; as it is if there is nothing like it."""
-        near = self._near(image.path)
-        anywhere = [] if _sole(near) else self._anywhere(image.path)
-        if found := _sole(near) or _sole(anywhere):
+        places = _clearest(look(image.path) for look in (self._near, self._anywhere))
+        if found := _sole(places):
             return msgspec.structs.replace(image, root=found.root, path=found.path)
-        return msgspec.structs.replace(image, rivals=[place.path for place in (near or anywhere)[: RIVALS_TOLD + 1]])
+        return msgspec.structs.replace(image, rivals=[place.path for place in places[: RIVALS_TOLD + 1]])
 
     def near(self, path: str) -> Place | None:
         """A picture of this name in the folders that people named, in its own folder, or in a usual one."""
@@ -86,56 +90,45 @@ class Finder:
         """The picture of this name that is known not to lie below the own root; several where nothing decides, or none."""
         folder, _, name = path.rpartition("/")
         places = [place for root in range(1, len(self.roots)) for place in self._ends(root, folder)]
-        near = self._first(places, name)
-        anywhere = [] if _sole(near) else self._only(range(1, 1 + self.given), name)
-        return anywhere if _sole(anywhere) else near or anywhere
+        near = (self._in_folder(place, name) for place in places)
+        return _clearest(chain(near, (self._below(root, name) for root in range(1, 1 + self.given))))
 
-    def anywhere(self, path: str) -> Place | None:
-        """The only picture with this base name, wherever it lies below a folder that people named, or of one's own data.
+    def _near(self, path: str) -> list[Place]:
+        folder, _, name = path.rpartition("/")
+        return _clearest(self._in_folder(place, name) for place in self._folders(folder)) or self._like_folders(folder)
+
+    def _anywhere(self, path: str) -> list[Place]:
+        """The pictures with this base name, wherever below a folder that people named, or of one's own data.
 
         Not below the own root where the picture's own folder holds pictures: what is missing there is missing, and what is
         called the same elsewhere, as `val/1.jpg` for `train/1.jpg`, is another picture.
         """
-        return _sole(self._anywhere(path))
-
-    def _near(self, path: str) -> list[Place]:
-        folder, _, name = path.rpartition("/")
-        return self._first(self._folders(folder), name) or self._like_folders(folder)
-
-    def _anywhere(self, path: str) -> list[Place]:
         folder, _, name = path.rpartition("/")
         is_scattered = self._own and not self._holds_pictures(folder)
-        return self._only(range(0 if is_scattered else 1, 1 + self.given), name)
+        return _clearest(self._below(root, name) for root in range(0 if is_scattered else 1, 1 + self.given))
 
-    def _first(self, places: Iterable[Place], name: str) -> list[Place]:
-        """The place in the first folder where one is meant; else all in the first folder where several may be."""
-        several: list[Place] = []
-        for root, where in places:
-            names = self._files(Place(root, where))
-            found = [Place(root, f"{where}/{real}" if where else real) for real in _like(names, name)]
-            if _sole(found):
-                return found
-            several = several or found
-        return several
+    def _in_folder(self, place: Place, name: str) -> list[Place]:
+        """What a name may mean in a folder."""
+        return [place.inner(real) for real in _like(self._scan(place).files, name)]
 
-    def _only(self, roots: Iterable[int], name: str) -> list[Place]:
-        several: list[Place] = []
-        for root in roots:
-            found = [Place(root, path) for path in self._index(root).get(_plain(name), [])]
-            if _sole(found):
-                return found
-            several = several or found
-        return several
+    def _below(self, root: int, name: str) -> list[Place]:
+        """What a base name may mean anywhere below a root."""
+        return [Place(root, path) for path in self._index(root).get(_plain(name), [])]
 
     def _like_folders(self, folder: str) -> list[Place]:
         """The folders between which nothing decides, on the way to one below the own root."""
-        where = ""
-        for part in folder.split("/") if folder else ():
-            found = [f"{where}/{name}" if where else name for name in _like(self._scan(Place(0, where)).folders, part)]
-            if len(found) != 1:
-                return [Place(0, f"{path}/") for path in found]
-            where = found[0]
-        return []
+        found = self._meant(Place(0, folder))
+        return [] if _sole(found) else [Place(0, f"{path}/") for _, path in found]
+
+    def _meant(self, folder: Place) -> list[Place]:
+        """The folder that a path means; none, or several, as its first part does that means not exactly one."""
+        found = Place(folder.root, "")
+        for part in folder.path.split("/") if folder.path else ():
+            places = [found.inner(name) for name in _like(self._scan(found).folders, part)]
+            if len(places) != 1:
+                return places
+            (found,) = places
+        return [found]
 
     def _ends(self, root: int, folder: str, start: str = "") -> list[Place]:
         """Folders below `start` that end as `folder` does, the most alike first."""
@@ -158,21 +151,11 @@ class Finder:
         """The folder as it is really called; None if there is none."""
         if os.path.isdir(f"{self.roots[place.root]}/{place.path}"):  # noqa: PTH112 - never raises
             return place
-        where = ""
-        for part in place.path.split("/"):
-            names = _like(self._scan(Place(place.root, where)).folders, part)
-            if len(names) != 1:
-                return None
-            where = f"{where}/{names[0]}" if where else names[0]
-        return Place(place.root, where)
+        return _sole(self._meant(place))
 
     def _holds_pictures(self, folder: str) -> bool:
-        return any(
-            name.lower().endswith(SUFFIXES) for names in self._files(Place(0, folder)).values() for name in names
-        )
-
-    def _files(self, place: Place) -> Names:
-        return self._scan(place).files
+        files = self._scan(Place(0, folder)).files
+        return any(name.lower().endswith(SUFFIXES) for names in files.values() for name in names)
 
     def _scan(self, place: Place) -> Scan:
         """What is in one folder; nothing if it cannot be read."""
@@ -227,6 +210,16 @@ def _like(names: Names, name: str) -> list[str]:
     """What a name may mean: the one of exactly this name, else all that are called much the same."""
     found = names.get(_plain(name), [])
     return [name] if name in found else sorted(found)
+
+
+def _clearest(finds: Iterable[list[Place]]) -> list[Place]:
+    """The first find of one place; else the first of several, between which nothing decides."""
+    several: list[Place] = []
+    for found in finds:
+        if len(found) == 1:
+            return found
+        several = several or found
+    return several
 
 
 def _sole(places: Sequence[Place]) -> Place | None:

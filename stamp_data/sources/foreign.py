@@ -6,7 +6,7 @@ One table. It is asked only once a build has failed, so that nothing that can be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,98 +25,79 @@ HEAD = 4096  # bytes of an XML file looked at
 
 @dataclass(frozen=True)
 class Format:
-    """One format. files: patterns below the root that all match something.
+    """One format, which any one of its signs gives away; a sign of several words takes all of them.
 
-    keys: names that all occur in a JSON file. lacks: names of which none does. head: bytes that an XML file begins with.
-    way: what to do, as a hint.
+    keys: names in a JSON file. lacks: names of which it has none. files: patterns below the root that match something. head:
+    bytes that an XML file begins with. way: what to do, as a hint.
     """
 
     name: str
     way: str
+    keys: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    keys: frozenset[str] = frozenset()
-    lacks: frozenset[str] = frozenset()
+    lacks: str = ""
     head: bytes = b""
-
-
-def _json(name: str, keys: str, way: str, lacks: str = "") -> Format:
-    return Format(name, way, keys=frozenset(keys.split()), lacks=frozenset(lacks.split()))
 
 
 _OWN = "write COCO JSON with an `expression` per annotation, then `stamp-data build coco`"
 _AS_COCO = "then `stamp-data build coco`"
-_CONVERT = f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COCO}"
-_REFER = "`stamp-data build refer --name NAME`"
-_PICKLE = "load the list with `json`, `pickle` it as refs(unc).p beside it, then `stamp-data build refer --name FOLDER`"
 _LVIS = "`stamp-data build lvis --root FILE`"
 _LABEL_STUDIO = "`stamp-data build label_studio --root FILE`"
-_PNG = "list them in masks.csv, with columns image, mask and phrase, then `stamp-data build masks --root FOLDER`"
-_SA_CO = "`stamp-data build saco --root FILE`; in COCO of your own it is called `expression`"
-_YOLO = "`stamp-data build yolo --root FOLDER`, with the names of its classes in data.yaml or classes.txt"
 
 FORMATS: tuple[Format, ...] = (
-    _json("stamp-data annotate", "schema phrases masks", "`stamp-data build annotations --root FOLDER`"),
-    _json("SA-Co (SAM 3)", "text_input", _SA_CO),
-    _json("SA-Co (SAM 3)", "noun_phrase", _SA_CO),
-    _json("MDETR's grounding JSON", "tokens_positive", f"its phrases are parts of captions; {_OWN}"),
-    _json("PACO", "obj_ann_id", f"{_LVIS} reads its categories; a phrase of your own is an `expression` in COCO"),
-    _json("COCO panoptic", "segments_info", f"convert it with panopticapi's panoptic2detection_coco_format.py, {_AS_COCO}"),
-    _json("LVIS", "neg_category_ids", _LVIS, "file_name"),
-    _json("LVIS", "synset synonyms images", _LVIS, "file_name"),
-    _json("COCO captions", "images caption annotations", "it has no masks; instances_*.json of COCO has", "segmentation"),
-    _json("Google's refexp JSON", "refexps", "take the set as REFER has it: `stamp-data build refcocog --split-by google`"),
-    _json("Visual Genome", "regions phrase region_id", "its regions are boxes without masks; PhraseCut has masks for it"),
-    _json("Visual Genome", "objects image_id object_id", "its objects are boxes without masks; PhraseCut has masks for it"),
-    _json("PhraseCut", "phrase Polygons", "`stamp-data build phrasecut --root FOLDER`"),
-    _json("VIA", "shape_attributes", "`stamp-data build via --root FILE`"),
-    _json("VIA", "fid_list metadata view", "`stamp-data build via --root FILE`"),
-    _json("Label Studio JSON", "data result", _LABEL_STUDIO),
-    _json("VIA", "_via_img_metadata", "`stamp-data build via --root FILE`"),
-    _json("Label Studio JSON-MIN", "polygonlabels", _LABEL_STUDIO),
-    _json("Label Studio JSON-MIN", "brushlabels", _LABEL_STUDIO),
-    _json("CreateML JSON", "image annotations coordinates", f"its objects are boxes without masks; {_OWN}"),
-    _json("Supervisely JSON", "classTitle", f"in Supervisely, export to COCO, {_AS_COCO}"),
-    _json("Cityscapes", "imgHeight imgWidth objects", f"convert its polygons; {_OWN}"),
-    _json("SA-1B", "image annotations segmentation",
-          "it has no phrases: give masks an `expression`, then `stamp-data build sa1b --root FOLDER`", "images"),
-    _json("SetCon", "image text masks segments", "`stamp-data build setcon --root FILE`"),
-    _json("Sa2VA JSON", "image mask text", "`stamp-data build sa2va --root FILE`"),
-    Format(REFER_FORMAT, _REFER, ("refer_seg/*/refs(*).p",)),
-    Format(REFER_FORMAT, _REFER, ("*/refs(*).p",)),
-    Format("references of REFER as JSON", _PICKLE, ("refer_seg/*/refs*.json",)),
-    Format("references of REFER as JSON", _PICKLE, ("*/refs*.json",)),
-    _json("conversations as LLaVA has them", "conversations", "`stamp-data build llava --root FILE`"),
-    _json("ReasonSeg", "is_sentence shapes", "`stamp-data build reason_seg --root FOLDER`, with train/, val/ or test/ in it"),
-    _json("labelme", "shapes imagePath", "`stamp-data build labelme --root FOLDER`"),
-    _json("COCO instances JSON", "images annotations segmentation", "`stamp-data build coco --root FILE`"),
+    Format("stamp-data annotate", "`stamp-data build annotations --root FOLDER`", ("schema phrases masks",)),
+    Format("SA-Co (SAM 3)", "`stamp-data build saco --root FILE`; in COCO of your own it is called `expression`",
+           ("text_input", "noun_phrase")),
+    Format("MDETR's grounding JSON", f"its phrases are parts of captions; {_OWN}", ("tokens_positive",)),
+    Format("PACO", f"{_LVIS} reads its categories; a phrase of your own is an `expression` in COCO", ("obj_ann_id",)),
+    Format("COCO panoptic", f"convert it with panopticapi's panoptic2detection_coco_format.py, {_AS_COCO}", ("segments_info",)),
+    Format("LVIS", _LVIS, ("neg_category_ids", "synset synonyms images"), lacks="file_name"),
+    Format("COCO captions", "it has no masks; instances_*.json of COCO has", ("images caption annotations",),
+           lacks="segmentation"),
+    Format("Google's refexp JSON", "take the set as REFER has it: `stamp-data build refcocog --split-by google`", ("refexps",)),
+    Format("Visual Genome", "its regions are boxes without masks; PhraseCut has masks for it", ("regions phrase region_id",)),
+    Format("Visual Genome", "its objects are boxes without masks; PhraseCut has masks for it", ("objects image_id object_id",)),
+    Format("PhraseCut", "`stamp-data build phrasecut --root FOLDER`", ("phrase Polygons",)),
+    Format("VIA", "`stamp-data build via --root FILE`", ("shape_attributes", "fid_list metadata view", "_via_img_metadata")),
+    Format("Label Studio JSON", _LABEL_STUDIO, ("data result",)),
+    Format("Label Studio JSON-MIN", _LABEL_STUDIO, ("polygonlabels", "brushlabels")),
+    Format("CreateML JSON", f"its objects are boxes without masks; {_OWN}", ("image annotations coordinates",)),
+    Format("Supervisely JSON", f"in Supervisely, export to COCO, {_AS_COCO}", ("classTitle",)),
+    Format("Cityscapes", f"convert its polygons; {_OWN}", ("imgHeight imgWidth objects",)),
+    Format("SA-1B", "it has no phrases: give masks an `expression`, then `stamp-data build sa1b --root FOLDER`",
+           ("image annotations segmentation",), lacks="images"),
+    Format("SetCon", "`stamp-data build setcon --root FILE`", ("image text masks segments",)),
+    Format("Sa2VA JSON", "`stamp-data build sa2va --root FILE`", ("image mask text",)),
+    Format(REFER_FORMAT, "`stamp-data build refer --name NAME`", files=("refer_seg/*/refs(*).p", "*/refs(*).p")),
+    Format("references of REFER as JSON",
+           "load the list with `json`, `pickle` it as refs(unc).p beside it, then `stamp-data build refer --name FOLDER`",
+           files=("refer_seg/*/refs*.json", "*/refs*.json")),
+    Format("conversations as LLaVA has them", "`stamp-data build llava --root FILE`", ("conversations",)),
+    Format("ReasonSeg", "`stamp-data build reason_seg --root FOLDER`, with train/, val/ or test/ in it",
+           ("is_sentence shapes",)),
+    Format("labelme", "`stamp-data build labelme --root FOLDER`", ("shapes imagePath",)),
+    Format("COCO instances JSON", "`stamp-data build coco --root FILE`", ("images annotations segmentation",)),
     Format("CVAT XML", "`stamp-data build cvat --root FILE`", head=b"<annotations"),
-    Format("Pascal VOC", _CONVERT, ("JPEGImages/*", "ImageSets")),
-    Format("Pascal VOC", _CONVERT, ("**/VOC*/JPEGImages",)),
-    Format("Pascal VOC", _CONVERT, head=b"<annotation"),
-    Format("YOLO", _YOLO, ("labels/**/*.txt",)),
-    Format("YOLO", _YOLO, ("*/labels/*.txt",)),
-    Format("YOLO", _YOLO, ("**/classes.txt",)),
-    Format("YOLO", _YOLO, ("data.yaml",)),
-    Format("COCO-Stuff's PNGs", "`stamp-data build coco_stuff --root FOLDER`", ("stuffthingmaps*/**/*.png",)),
-    Format("COCO-Stuff's PNGs", "`stamp-data build coco_stuff --root FOLDER`", ("cocostuff/**/*.png",)),
-    Format("ADE20K", "`stamp-data build ade20k --root FOLDER`", ("annotations/*/ADE_*.png",)),
-    Format("ADE20K", "`stamp-data build ade20k --root FOLDER`", ("**/ADE_*_seg.png",)),
+    Format("Pascal VOC", f"convert it to COCO, for example with Datumaro or FiftyOne, {_AS_COCO}",
+           files=("JPEGImages/* ImageSets", "**/VOC*/JPEGImages"), head=b"<annotation"),
+    Format("YOLO", "`stamp-data build yolo --root FOLDER`, with the names of its classes in data.yaml or classes.txt",
+           files=("labels/**/*.txt", "*/labels/*.txt", "**/classes.txt", "data.yaml")),
+    Format("COCO-Stuff's PNGs", "`stamp-data build coco_stuff --root FOLDER`",
+           files=("stuffthingmaps*/**/*.png", "cocostuff/**/*.png")),
+    Format("ADE20K", "`stamp-data build ade20k --root FOLDER`", files=("annotations/*/ADE_*.png", "**/ADE_*_seg.png")),
     Format("Label Studio's brush as PNG", "nothing says of which pictures they are: export as JSON, which holds the masks too",
-           ("task-*-annotation-*.png",)),
-    Format("gRefCOCO", "`stamp-data build grefcoco`", ("**/grefs(*).json",)),
-    Format("Parquet", f"`stamp-data build refcoco_parquet` or `reason_seg_parquet`; else {_OWN}", ("**/*.parquet",)),
-    Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", ("**/*.arrow",)),
-    Format("TFRecord", f"read it with TensorFlow Datasets and {_OWN}", ("**/*.tfrecord*",)),
-    Format("masks as PNG", _PNG, ("masks/**/*.png",)),
-    Format("masks as PNG", _PNG, ("*mask*/**/*.png",)),
-    Format("masks as PNG", _PNG, ("annotations/**/*.png",)),
-    Format("masks as PNG", _PNG, ("**/Segmentation*/*.png",)),
-    Format("masks as PNG", _PNG, ("**/labels/*.png",)),
-    Format("masks as PNG", _PNG, ("**/gt/*.png",)),
-    Format("archives", "unpack them first", ("*.zip",)),
-    Format("archives", "unpack them first", ("*.tar*",)),
-    Format("archives", "unpack them first", ("*.tgz",)),
-    Format("CSV", "with columns image, mask and phrase: `stamp-data build masks`; of VIA: `stamp-data build via`", ("*.csv",)),
+           files=("task-*-annotation-*.png",)),
+    Format("gRefCOCO", "`stamp-data build grefcoco`", files=("**/grefs(*).json",)),
+    Format("Parquet", f"`stamp-data build refcoco_parquet` or `reason_seg_parquet`; else {_OWN}", files=("**/*.parquet",)),
+    Format("Arrow files", f"load them with Hugging Face datasets and {_OWN}", files=("**/*.arrow",)),
+    Format("TFRecord", f"read it with TensorFlow Datasets and {_OWN}", files=("**/*.tfrecord*",)),
+    Format("masks as PNG",
+           "list them in masks.csv, with columns image, mask and phrase, then `stamp-data build masks --root FOLDER`",
+           files=("masks/**/*.png", "*mask*/**/*.png", "annotations/**/*.png", "**/Segmentation*/*.png", "**/labels/*.png",
+                  "**/gt/*.png")),
+    Format("archives", "unpack them first", files=("*.zip", "*.tar*", "*.tgz")),
+    Format("CSV", "with columns image, mask and phrase: `stamp-data build masks`; of VIA: `stamp-data build via`",
+           files=("*.csv",)),
 )  # fmt: skip
 
 READ_AS = {"CSV": ("masks as PNG", "VIA"), "Label Studio JSON-MIN": ("Label Studio JSON",)}
@@ -134,7 +115,7 @@ def recognise(root: Path) -> Format | None:
 
 def by_key(key: str) -> Format:
     """The format that a key of `rows.TELLING` gives away."""
-    known = next((form for form in FORMATS if form.keys == {key}), None)
+    known = next((form for form in FORMATS if key in form.keys), None)
     return known or Format(
         f"COCO JSON with `{key}`", f"this key is not read: call it `expression`, or take it out, {_AS_COCO}"
     )
@@ -149,15 +130,19 @@ def explained(fault: StampError, root: Path, format_name: str) -> StampError:
     return type(fault)(f"{fault.message}: this is {form.name}", form.way.replace("NAME", names))
 
 
-def _is(form: Format, root: Path, keys: Iterable[set[str]], heads: Iterable[bytes]) -> bool:
-    if form.keys:
-        return any(form.keys <= found and not form.lacks & found for found in keys)
-    if form.head:
-        return any(form.head in head for head in heads)
-    suffix = form.files[0].rpartition("*")[2]
+def _is(form: Format, root: Path, keys: list[set[str]], heads: list[bytes]) -> bool:
+    lacks = set(form.lacks.split())
+    by_keys = (set(sign.split()) <= found and not lacks & found for sign in form.keys for found in keys)
+    by_head = (form.head in head for head in heads if form.head)
+    return any(by_keys) or any(by_head) or any(_lies_in(root, *sign.split()) for sign in form.files)
+
+
+def _lies_in(root: Path, first: str, *others: str) -> bool:
+    """Whether patterns all match something; of a file, whether it is of the kind that the first looks for anywhere."""
     if root.is_file():
-        return suffix.startswith(".") and form.files[0].startswith("**") and root.suffix == suffix
-    return all(next(root.glob(pattern), None) is not None for pattern in form.files)
+        suffix = first.rpartition("*")[2]
+        return suffix.startswith(".") and first.startswith("**") and root.suffix == suffix
+    return all(next(root.glob(pattern), None) is not None for pattern in (first, *others))
 
 
 def _documents(root: Path, patterns: tuple[str, ...]) -> list[Path]:

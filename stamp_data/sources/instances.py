@@ -13,7 +13,7 @@ import msgspec
 from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.jsonfile import checked_segmentation, decode_row, load_json, numbered
+from stamp_data.sources.jsonfile import checked_segmentation, decode_rows, load_json, numbered
 from stamp_data.sources.rows import ABSENT, AnnotationRow, ImageRow, RefRow, read_annotation, read_image, telling_keys
 
 
@@ -27,10 +27,6 @@ class _File(msgspec.Struct):
     annotations: list[msgspec.Raw]
     categories: list[msgspec.Raw] = []
     refs: list[msgspec.Raw] = []
-
-
-_CATEGORY = msgspec.json.Decoder(_CategoryRow)
-_REF = msgspec.json.Decoder(RefRow)
 
 
 class Instances:
@@ -150,19 +146,17 @@ def load_instances(
         found.telling.update(telling_keys(raw) if images is None else ())
         if images is None or str(image.id) in images:
             found.add_image(image)
-    for position, raw in numbered(file.categories):
-        try:
-            category = decode_row(raw, _CATEGORY, "bad-annotation")
-        except RecordFault as fault:
-            found.broken.add(name, f"categories[{position}]", fault.reason, fault.detail)
-            continue
+    rows = ((f"categories[{position}]", raw) for position, raw in numbered(file.categories))
+    for record, category in decode_rows(rows, _CategoryRow, "bad-annotation", name, found.broken):
         identity = numbers.name(category.id)
         if found.categories.setdefault(identity, category.name) != category.name:
             found.categories[identity] = ""  # nobody knows which of them is meant
-            found.broken.add(name, f"categories[{position}]", "duplicate-id", f"another name for category {identity}")
+            found.broken.add(name, record, "duplicate-id", f"another name for category {identity}")
     for position, raw in numbered(file.annotations):
         _read_annotation(raw, position, found, annotations, others)
-    _read_refs(file.refs if annotations is None else [], found)
+    if annotations is None:
+        rows = ((f"refs[{position}]", raw) for position, raw in numbered(file.refs))
+        found.refs = [ref for _, ref in decode_rows(rows, RefRow, "bad-reference", name, found.broken, expressions=1)]
     return found
 
 
@@ -186,11 +180,3 @@ def _read_annotation(
     if unread:
         found.faulty[position] = unread[0]
     found.add_annotation(position, row)
-
-
-def _read_refs(rows: list[msgspec.Raw], found: Instances) -> None:
-    for position, raw in numbered(rows):
-        try:
-            found.refs.append(decode_row(raw, _REF, "bad-reference"))
-        except RecordFault as fault:
-            found.broken.add(found.name, f"refs[{position}]", fault.reason, fault.detail, expressions=1)

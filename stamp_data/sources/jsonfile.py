@@ -9,12 +9,13 @@ from __future__ import annotations
 import codecs
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_schemas import StampError
 
@@ -29,8 +30,9 @@ _CHUNK = 1 << 20  # bytes
 _OPENINGS = [b"%c" % one for one in b'[{"-0123456789tfnNI']
 OTHER_FORMAT = "it is not a file of this format"
 WHOLE = "put a whole copy in its place"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # its byte-order marks
 BOM = b"\xef\xbb\xbf"
+EMPTY = (b"", b"[]", b"{}", b"null")  # segmentations of nothing
 
 # Strings first, so that a literal inside one is passed over; possessive, so that no input makes it backtrack.
 _LITERAL = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)', re.DOTALL)
@@ -68,7 +70,7 @@ def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "") -> T:
     encoding: a second one to try where the bytes are not UTF-8. StampError names the file, the fault and its place.
     """
     start = data[:256].removeprefix(BOM).lstrip()
-    if not encoding and start[:1] not in _OPENINGS and start[:2] not in _UTF16:
+    if not encoding and start[:1] not in _OPENINGS and start[:2] not in UTF16:
         raise StampError(f"{path}: not JSON, it begins with {start[:20]!r}", OTHER_FORMAT)
     data = as_utf8(data, path, encoding)
     try:
@@ -80,7 +82,8 @@ def decode(data: Buffer, path: Path, kind: type[T], encoding: str = "") -> T:
     except msgspec.ValidationError as fault:
         raise StampError(f"{path}: {fault}", OTHER_FORMAT) from None
     except msgspec.DecodeError as fault:
-        raise StampError(f"{path}: {_what(fault, data)}", WHOLE) from None
+        what = f"ends early, after {len(data):,} bytes" if "truncated" in str(fault) else str(fault)
+        raise StampError(f"{path}: {what}", WHOLE) from None
 
 
 def load_json(path: Path, kind: type[T], limit: int = FILE_LIMIT, encoding: str = "") -> T:
@@ -88,20 +91,15 @@ def load_json(path: Path, kind: type[T], limit: int = FILE_LIMIT, encoding: str 
     return decode(read_buffer(path, limit), path, kind, encoding)
 
 
-def decode_row(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], reason: str) -> T:
-    """One undecoded row; RecordFault with `reason` if it is not what the decoder expects."""
+def decode_row(raw: msgspec.Raw, kind: type[T], reason: str) -> T:
+    """One undecoded row as `kind`; RecordFault with `reason` if it is none."""
     try:
-        return decoder.decode(raw)
+        return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         # the file is known to be UTF-8, except for what `_spoilt` put there
         raise RecordFault(reason, HALF_PAIR if isinstance(fault, UnicodeDecodeError) else str(fault)) from None
     except RecursionError:
         raise RecordFault(reason, "nested too deeply") from None
-
-
-def _what(fault: msgspec.DecodeError, data: Buffer) -> str:
-    """The fault in words."""
-    return f"ends early, after {len(data):,} bytes" if "truncated" in str(fault) else str(fault)
 
 
 def _decode(data: Buffer, kind: type[T]) -> T:
@@ -146,18 +144,14 @@ def _not_utf8(data: Buffer) -> int | None:
 
 
 def _recoded(data: bytes, path: Path, encoding: str, place: int) -> bytes:
+    if not encoding:
+        hint = "name its encoding, for example --encoding gbk, or re-save it as UTF-8"
+        raise StampError(f"{path}: not UTF-8 at byte {place:,}", hint)
     try:
-        return data.decode(encoding).encode("utf-8") if encoding else _refuse_encoding(path, place)
+        return data.decode(encoding).encode("utf-8")
     except UnicodeError:
-        raise StampError(
-            f"{path}: neither UTF-8 nor {encoding} (byte {place:,} is not UTF-8)", "re-save it as UTF-8"
-        ) from None
-
-
-def _refuse_encoding(path: Path, place: int) -> NoReturn:
-    raise StampError(
-        f"{path}: not UTF-8 at byte {place:,}", "name its encoding, for example --encoding gbk, or re-save it as UTF-8"
-    )
+        fault = f"{path}: neither UTF-8 nor {encoding} (byte {place:,} is not UTF-8)"
+        raise StampError(fault, "re-save it as UTF-8") from None
 
 
 def checked_segmentation(raw: msgspec.Raw) -> msgspec.Raw:
@@ -166,6 +160,29 @@ def checked_segmentation(raw: msgspec.Raw) -> msgspec.Raw:
     if data[:1] not in (b"[", b"{") or not data.isascii():
         raise RecordFault("bad-segmentation", f"segmentation is {data[:40].decode('utf-8', 'replace') or 'absent'}")
     return msgspec.Raw(data)
+
+
+def segmentation_or_none(raw: msgspec.Raw) -> msgspec.Raw | None:
+    """`checked_segmentation`, None of an empty one."""
+    return None if bytes(raw).strip() in EMPTY else checked_segmentation(raw)
+
+
+def decode_rows(
+    rows: Iterable[tuple[str, msgspec.Raw]],
+    kind: type[T],
+    reason: str,
+    file: str,
+    rejects: RejectLog,
+    expressions: int = 0,
+) -> Iterator[tuple[str, T]]:
+    """The rows as `kind`, by their places; one that is none becomes a row of `rejects`, see `decode_row`."""
+    for record, raw in rows:
+        try:
+            row = decode_row(raw, kind, reason)
+        except RecordFault as fault:
+            rejects.add(file, record, fault.reason, fault.detail, expressions=expressions)
+            continue
+        yield record, row
 
 
 def numbered(rows: list[T]) -> Iterator[tuple[int, T]]:

@@ -22,8 +22,7 @@ from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.finding import SUFFIXES as PICTURES
 from stamp_data.sources.finding import walk
 from stamp_data.sources.jsonfile import SMALL_LIMIT, load_json
-from stamp_data.sources.paths import inner_path
-from stamp_data.sources.split_words import split_of_folders
+from stamp_data.sources.paths import inner_path, split_of_folders
 from stamp_schemas import Annotation, ImageRef, StampError
 
 if TYPE_CHECKING:
@@ -35,11 +34,11 @@ _LOOKED_AT = (3, 200, 1 << 18)  # files per folder, folders, bytes per file, to 
 
 class LabelMe(Source):
     dataset = "labelme"
-    licence = "that of the data"
     homepage = "https://github.com/wkentaro/labelme"
     frame = "upright"
     own = True
     format = "labelme"
+    usual_folders = ("", BESIDE)
 
     @classmethod
     def find(cls, root: Path) -> list[str]:
@@ -50,10 +49,6 @@ class LabelMe(Source):
             if any(_is_labelme(root / folder / name) for name in some):
                 return [""]
         return []
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return "", BESIDE
 
     @cached_property
     def _tree(self) -> dict[str, set[str]]:
@@ -121,13 +116,14 @@ class LabelMe(Source):
     def _image(self, file: LabelmeFile, name: str, rejects: RejectLog) -> ImageRef:
         """The picture of a file. RecordFault if it claims to have no size, or lies outside of the root."""
         folder, _, own = name.rpartition("/")
+        height, width = file.size
         try:
-            image = self.image_ref(folder, file.image_path, file.width, file.height)
+            image = self.image_ref(folder, file.image_path, width, height)
         except RecordFault:
             if not file.has_picture:
                 raise
             base = inner_path(file.image_path).rpartition("/")[2]
-            image = self.image_ref(folder, base or storable(_stem(own)), file.width, file.height)
+            image = self.image_ref(folder, base or storable(_stem(own)), width, height)
         if image.root or (self._is_there(image.path) and not self.finder.given):
             return image
         if found := self.finder.near(image.path):
@@ -139,7 +135,7 @@ class LabelMe(Source):
             return image
         detail = f"no picture {file.image_path!r}; {twin} beside the file is taken for it"
         rejects.add(name, _stem(own), "picture-renamed", detail, action="cleaned")
-        return self.image_ref(folder, twin, file.width, file.height)
+        return self.image_ref(folder, twin, width, height)
 
     def _is_there(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")

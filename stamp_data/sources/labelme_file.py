@@ -16,13 +16,11 @@ import msgspec
 from stamp_data import numbers
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.jsonfile import decode_row
-from stamp_data.sources.phrases import Naming
+from stamp_data.sources.phrases import IGNORE, NO_TARGET, Naming
 from stamp_schemas import Region
 from stamp_schemas.annotation import Where
 
-IGNORE = "__ignore__"
 NO_AREA = ("line", "linestrip", "point", "points")
-NO_TARGET = "no_target"
 
 
 class _Labelled(msgspec.Struct):
@@ -70,16 +68,8 @@ class LabelmeFile(msgspec.Struct):
         return len(data) > 2 and data[0] == ord('"')
 
     @property
-    def height(self) -> int | None:
-        """In pixels, as the annotation says, None where it does not; RecordFault `bad-image` if it is none."""
-        return self._size[0]
-
-    @property
-    def width(self) -> int | None:
-        return self._size[1]
-
-    @property
-    def _size(self) -> tuple[int | None, int | None]:
+    def size(self) -> tuple[int | None, int | None]:
+        """Height and width in pixels, as the annotation says, None where it does not; RecordFault `bad-image` if it is none."""
         try:
             height, width = (
                 None if said is None else numbers.whole(said) for said in (self.said_height, self.said_width)
@@ -94,10 +84,6 @@ class LabelmeFile(msgspec.Struct):
         return height, width
 
 
-_SHAPE = msgspec.json.Decoder(_Shape)
-_LABELLED = msgspec.json.Decoder(_Labelled)
-_LOOSE = msgspec.json.Decoder(_LooseShape)
-_POINTS = msgspec.json.Decoder(list[list[object]])
 _Member = tuple[int, _Shape, RecordFault | None]
 
 
@@ -111,36 +97,31 @@ def name_shapes(file: LabelmeFile, naming: Naming) -> None:
     for key, members in _instances(file, naming).items():
         label = members[0][1].label
         if label.strip() == IGNORE:
-            _ignore(members, file, naming)
+            for region in _regions(members, file, naming, []):
+                naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
             continue
         said = dict.fromkeys(text for _, shape, _ in members if (text := (shape.description or "").strip()))
         phrases = naming.clean(list(said) or [label], _record(members[0][0]))
         if any(shape.is_nothing for _, shape, _ in members):
             naming.add_nothing(phrases, _record(members[0][0]))
             continue
-        regions = []
-        for at, shape, fault in members:
-            try:
-                if fault is not None:
-                    raise fault
-                regions.append(_region(shape, (naming.file, _record(at)), file))
-            except RecordFault as why:
-                naming.lose(phrases, _record(at), why)
+        regions = _regions(members, file, naming, phrases)
         if len(regions) == len(members):
             area = (label, *((shape.kind, *shape.points, shape.mask) for _, shape, _ in members))
             naming.add(phrases, regions, twins.setdefault(area, key), [label.strip()])
 
 
-def _ignore(members: list[_Member], file: LabelmeFile, naming: Naming) -> None:
+def _regions(members: list[_Member], file: LabelmeFile, naming: Naming, phrases: list[str]) -> list[Region]:
+    """The regions of an instance; the phrases are lost with a shape that has none."""
+    regions = []
     for at, shape, fault in members:
         try:
             if fault is not None:
                 raise fault
-            region = _region(shape, (naming.file, _record(at)), file)
+            regions.append(_region(shape, (naming.file, _record(at)), file))
         except RecordFault as why:
-            naming.lose([], _record(at), why)
-        else:
-            naming.ignore_everywhere(msgspec.structs.replace(region, role="ignore"))
+            naming.lose(phrases, _record(at), why)
+    return regions
 
 
 def _record(position: int) -> str:
@@ -168,13 +149,13 @@ def _instances(file: LabelmeFile, naming: Naming) -> dict[str, list[_Member]]:
 def _shape(raw: msgspec.Raw) -> tuple[_Shape, RecordFault | None]:
     """A shape and what keeps it from being used; RecordFault if not even its label can be read."""
     try:
-        shape = decode_row(raw, _SHAPE, "bad-shape")
+        shape = decode_row(raw, _Shape, "bad-shape")
     except RecordFault as why:
-        shape = _Shape(decode_row(raw, _LABELLED, "bad-shape").label, "", points=[])
+        shape = _Shape(decode_row(raw, _Labelled, "bad-shape").label, "", points=[])
         try:
-            loose = decode_row(raw, _LOOSE, "bad-shape")
+            loose = decode_row(raw, _LooseShape, "bad-shape")
             shape = _Shape(loose.label, "", loose.group_id, loose.description, None, loose.flags, points=[])
-            points = decode_row(loose.points, _POINTS, "bad-shape")
+            points = decode_row(loose.points, list[list[object]], "bad-shape")
             shape.points = [(numbers.real(x), numbers.real(y)) for x, y in points]
         except (RecordFault, ValueError):
             return shape, why
@@ -196,7 +177,7 @@ def _region(shape: _Shape, where: Where, file: LabelmeFile) -> Region:
         "rotation": areas.polygon,  # this and the one before are X-AnyLabeling's
     }
     if shape.kind == "mask":
-        return Region(areas.mask(shape.points, shape.mask, file.height, file.width), where)
+        return Region(areas.mask(shape.points, shape.mask, *file.size), where)
     if shape.kind not in kinds:
         raise RecordFault("bad-shape", f"shape_type {shape.kind[:40]!r} is unknown")
     return Region(kinds[shape.kind](shape.points), where)

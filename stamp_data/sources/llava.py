@@ -41,7 +41,7 @@ _PICTURE = re.compile(
     re.IGNORECASE,
 )
 """`<image>`, and what others write for it: `<image 1>`, `<|image_1|>`, `<|image_pad|>`, `<ImageHere>`, `<img>a.jpg</img>`."""
-_NEXT_LINE = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")
+_NEXT_LINE = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")  # not so where an object has lines of its own
 _PROBE = 1 << 20  # bytes within which a file of lines has its second line
 
 
@@ -108,7 +108,6 @@ class _Record(msgspec.Struct):
         return names + [path for path in parts if path not in names]
 
 
-_RECORD = msgspec.json.Decoder(_Record)
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
@@ -121,6 +120,7 @@ class LLaVA(Source):
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         super().__init__(root.parent if root.is_file() else root, split_by, reading)
         self.file = root.name if root.is_file() else FILE
+        self.usual_folders = () if self.file == FILE else ("", "images", "data")
         self._rows: list[msgspec.Raw] = []
         self._by_stem: set[str] | None = None
 
@@ -135,15 +135,11 @@ class LLaVA(Source):
             raise StampError(f"{path} does not exist", "name the file itself, or put it there")
         return [path]
 
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return () if self.file == FILE else ("", "images", "data")
-
     def load(self) -> None:
         path = self.inputs[0]
         data = as_utf8(read_buffer(path), path, self.reading.encoding)
         is_list = bytes(data[:_PROBE]).lstrip()[:1] == b"["
-        if not is_list and (path.suffix.lower() in LINES or _is_lines(data[:_PROBE])):
+        if not is_list and (path.suffix.lower() in LINES or _NEXT_LINE.match(data[:_PROBE])):
             self._rows = [msgspec.Raw(line) for line in bytes(data).split(b"\n") if line and not line.isspace()]
         else:
             self._rows = decode(data, path, list[msgspec.Raw])
@@ -158,7 +154,7 @@ class LLaVA(Source):
         for position, raw in enumerate(self._rows):
             record = f"[{position:0{width}d}]"
             try:
-                row = decode_row(raw, _RECORD, "bad-conversation")
+                row = decode_row(raw, _Record, "bad-conversation")
                 image = self._image(row)
                 turns, stray = conversation(row, image is not None)
             except RecordFault as fault:
@@ -196,11 +192,6 @@ class LLaVA(Source):
         if name is None:
             raise RecordFault("picture-missing", f"{path} is not on disk, under no usual suffix")
         return f"{BY_STEM}/{name}"
-
-
-def _is_lines(beginning: bytes) -> bool:
-    """Whether the first line ends an object and the next begins one, which is not so where an object has lines of its own."""
-    return _NEXT_LINE.match(beginning) is not None
 
 
 def conversation(row: _Record, has_image: bool) -> tuple[list[Turn], str]:

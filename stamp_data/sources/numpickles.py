@@ -8,10 +8,14 @@ is slower than the C unpickler, so that only files that name numpy come here.
 
 from __future__ import annotations
 
+import math
 import pickletools
 import re
-import struct
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 LIMIT = 8_000_000  # lists, dictionaries and tuples; numbers in arrays
 MOST_DIMENSIONS = 2
@@ -25,9 +29,6 @@ _KNOWN = (
     | {"__builtin__ bytes": "bytes", "builtins bytes": "bytes"}
 )
 _DTYPE = re.compile(r"[iu][1248]|f[248]|b1", re.ASCII)
-_FORMATS = {"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"} | {
-    "f2": "e", "f4": "f", "f8": "d", "b1": "?",
-}  # fmt: skip
 
 _LITERALS = frozenset((
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE",
@@ -58,7 +59,7 @@ class _Array(list[object]):
 
 
 class _DType:
-    """A dtype of numbers: its letter and size, and the order of its bytes as `struct` has it."""
+    """A dtype of numbers: its letter and size, and the order of its bytes."""
 
     def __init__(self, code: object) -> None:
         self.code = _text(code)
@@ -74,13 +75,11 @@ class _DType:
             raise Refused(f"the order of bytes {order[:10]!r}")
         self.order = ">" if order == ">" else "<"
 
-    def numbers(self, data: object) -> list[object]:
+    def numbers(self, data: object) -> npt.NDArray[Any]:
         """The numbers that the bytes hold."""
         if not isinstance(data, bytes | bytearray):
             raise Refused("an array of objects")
-        form = _FORMATS[self.code]
-        count = len(data) // struct.calcsize(form)
-        return list(struct.unpack(f"{self.order}{count}{form}", data))
+        return np.frombuffer(data, f"{self.order}{self.code}")
 
 
 class Machine:
@@ -186,7 +185,7 @@ class Machine:
         if word == "dtype" and arguments:
             return _DType(arguments[0])
         if word == "scalar" and len(arguments) == 2 and isinstance(arguments[0], _DType):
-            (number,) = arguments[0].numbers(arguments[1])
+            (number,) = arguments[0].numbers(arguments[1]).tolist()
             return number
         if word == "array" and arguments and isinstance(arguments[0], _Word) and arguments[0] == "ndarray":
             return _Array()
@@ -207,18 +206,14 @@ class Machine:
         """The numbers of an array as a list, or as lists of its rows."""
         if not isinstance(dtype, _DType) or not isinstance(shape, tuple) or not 1 <= len(shape) <= MOST_DIMENSIONS:
             raise Refused(f"an array of other than numbers in 1 to {MOST_DIMENSIONS} dimensions")
-        sides = [side for side in shape if isinstance(side, int) and side >= 0]
+        sides = [int(side) for side in shape if isinstance(side, int) and side >= 0]
         flat = dtype.numbers(data)
-        self._count(len(flat))
-        if len(sides) != len(shape) or len(flat) != sides[0] * (sides[1] if len(sides) > 1 else 1):
+        self._count(flat.size)
+        if len(sides) != len(shape) or flat.size != math.prod(sides):
             raise Refused("an array that has not the size it says")
-        if len(sides) == 1:
-            return flat
-        rows, columns = sides
-        self._count(rows)
-        if is_fortran:
-            return [flat[row::rows] for row in range(rows)]
-        return [flat[row * columns : (row + 1) * columns] for row in range(rows)]
+        self._count(sum(sides[:-1]))  # rows, which may be of no length
+        rows: list[object] = flat.reshape(sides, order="F" if is_fortran else "C").tolist()
+        return rows
 
     def _make(self, value: object) -> None:
         self._count(1)

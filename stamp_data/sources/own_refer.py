@@ -19,8 +19,6 @@ _REFS = re.compile(r"refs\((.{1,40})\)\.p")
 
 class OwnRefer(ReferSource):
     dataset = OWN
-    licence = "that of the data"
-    homepage = ""
     several = True
     own = True
 

@@ -1,4 +1,4 @@
-"""Names from annotation files turned into paths that cannot leave the root, as far as the name alone tells."""
+"""Names from annotation files turned into paths that cannot leave the root, as far as the name alone tells; splits by names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from stamp_data.sources.faults import RecordFault
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LONGEST = 255  # bytes of one part, as on every usual file system
+WORD = re.compile(r"(?<![a-z])(train|val|testA|testB|testC|test|dev|minival)(?:id|idation|ing)?(\d{4})?(?![a-z])")
+"""The split (group 1) and the year that may follow it, within a name such as `instances_val2017`."""
 
 
 def image_path(folder: str, name: str, up: bool = False) -> str:
@@ -54,3 +56,9 @@ def relative(path: Path, root: Path) -> str:
 def first_folder(root: Path, candidates: tuple[str, ...]) -> str:
     """The first of `candidates` that is a folder under `root`, else the first one, which then is reported as missing."""
     return next((name for name in candidates if (root / name).is_dir()), candidates[0])
+
+
+def split_of_folders(path: str, otherwise: str) -> str:
+    """The split that the folders of a relative path are called by, the innermost first; `otherwise` if none is."""
+    matches = (WORD.fullmatch(folder) for folder in reversed(path.split("/")[:-1]))
+    return next((match[1] for match in matches if match), otherwise)

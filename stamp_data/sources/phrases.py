@@ -15,6 +15,10 @@ from stamp_data.text import EXPRESSION_LIMIT, TextFault, clean, look
 from stamp_schemas import Region, Request, Target
 from stamp_schemas.annotation import Where
 
+IGNORE = "__ignore__"
+"""What is called so counts neither for nor against anything in its picture: labelme's own word, read in every format."""
+NO_TARGET = "no_target"
+"""By this name, tools that let people name their own fields say that words mean nothing in the picture."""
 QUOTED = 80  # characters of a phrase in a reject row
 
 
@@ -90,16 +94,17 @@ class Naming:
         named = {name for target in targets for name in target.instances}
         return [other for name, other in self._told.items() if name not in named]
 
-    def result(self) -> list[Named]:
-        """What is left, with reject rows for phrases that cannot be used."""
-        return [named for looks, named in self._named.items() if looks not in self._lost and self._is_usable(named)]
-
     def ask(self) -> tuple[list[Target], list[Request]]:
-        """One request per phrase; phrases that name the same instances share a target, called by the instances' ids."""
+        """One request per phrase; phrases that name the same instances share a target, called by the instances' ids.
+
+        Phrases that cannot be used are reject rows.
+        """
         places: dict[tuple[str, ...], int] = {}
         targets: list[Target] = []
         requests: list[Request] = []
-        for named in self.result():
+        for looks, named in self._named.items():
+            if looks in self._lost or not self._is_usable(named):
+                continue
             regions = named.regions + named.ignored + self._everywhere
             key = (*named.instances, *(f"not {region.where[1]}" for region in named.ignored))
             identity = "-".join(named.instances) or NOTHING

@@ -15,6 +15,7 @@ import msgspec
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
+from stamp_data.sources.formats import outlines
 from stamp_data.sources.jsonfile import SMALL_LIMIT, decode_row, load_json
 from stamp_data.sources.paths import first_folder, relative
 from stamp_data.sources.references import checked_text
@@ -43,11 +44,6 @@ class _Explanation(msgspec.Struct):
     image: str
     query: str
     outputs: str
-
-
-_SHAPE = msgspec.json.Decoder(_Shape)
-_TEXT = msgspec.json.Decoder(str)
-_EXPLANATION = msgspec.json.Decoder(_Explanation)
 
 
 class ReasonSeg(Source):
@@ -129,7 +125,7 @@ class ReasonSeg(Source):
         form: Form = "question" if file.is_sentence else "description"
         for number, raw in enumerate(file.text):
             try:
-                text = checked_text(decode_row(raw, _TEXT, "bad-sentence"))
+                text = checked_text(decode_row(raw, str, "bad-sentence"))
             except RecordFault as fault:
                 rejects.add(name, f"text {number}", fault.reason, fault.detail, expressions=1)
                 continue
@@ -143,7 +139,7 @@ class ReasonSeg(Source):
         regions, broken = [], False
         for position, raw in enumerate(shapes):
             try:
-                shape = decode_row(raw, _SHAPE, "bad-shape")
+                shape = decode_row(raw, _Shape, "bad-shape")
                 region = _region(shape, (name, f"shapes[{position}]"))
             except RecordFault as fault:
                 rejects.add(name, f"shapes[{position}]", fault.reason, fault.detail)
@@ -168,7 +164,7 @@ class ReasonSeg(Source):
         for position, raw in enumerate(rows):
             record = f"[{position}]"
             try:
-                entry = decode_row(raw, _EXPLANATION, "bad-reference")
+                entry = decode_row(raw, _Explanation, "bad-reference")
                 checked_text(entry.query)
                 checked_text(entry.outputs)
             except RecordFault as fault:
@@ -190,9 +186,7 @@ def _region(shape: _Shape, where: Where) -> Region | None:
         raise RecordFault("bad-shape", f"label is {shape.label[:40]!r}, not target, ignore or flag")
     if shape.shape_type != "polygon":
         raise RecordFault("bad-shape", f"shape_type is {shape.shape_type[:40]!r}, not polygon")
-    flat = [value for point in shape.points for value in point]
-    segmentation = msgspec.Raw(msgspec.json.encode([flat]))
-    return Region(segmentation, where, "target" if label == "target" else "ignore")
+    return Region(outlines.polygons([shape.points]), where, "target" if label == "target" else "ignore")
 
 
 def _folder(root: Path) -> str:

@@ -1,7 +1,11 @@
-"""RefCOCO, RefCOCO+, RefCOCOg and RefCLEF: pickled references to single annotations of an instances file.
+"""RefCOCO, RefCOCO+, RefCOCOg and RefCLEF: pickled references to single annotations of an instances file; and gRefCOCO.
 
 Layout: `refer_seg/<name>/refs(<splitBy>).p` and `instances.json`, pictures under `refer_seg/images`. The root may be the
 `refer_seg` folder itself.
+
+gRefCOCO: expressions that mean one thing, several, or none; `refer_seg/grefcoco/grefs(unc).json` (or `.p`, which its own loader
+looks for first). A reference names a list of annotations, whose union is meant; [-1] (or `no_target`) means that nothing in the
+picture is, and then the target is the one empty mask of the record.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
+
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.instances import Instances, load_instances
-from stamp_data.sources.jsonfile import OTHER_FORMAT, numbered
+from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, load_json, numbered
 from stamp_data.sources.paths import first_folder
 from stamp_data.sources.pickles import load_plain
 from stamp_data.sources.references import Reference, References, collect
@@ -51,7 +57,8 @@ class ReferSource(Source):
 
     def __init__(self, root: Path, split_by: str = "", reading: Reading = AS_USUAL) -> None:
         super().__init__(root, split_by, reading)
-        self.prefix = _prefix(root, self.dataset)
+        prefix = _prefix(root, self.dataset)
+        self.usual_folders = (*(prefix + folder for folder in self.image_folders), *self.shared_folders)
         self.folder = folder_of(root, self.dataset)
         self._refs = References()
         self._instances = Instances("")
@@ -76,10 +83,6 @@ class ReferSource(Source):
     def image_folder(self) -> str:
         """The folder of pictures, relative to the root."""
         return first_folder(self.root, self.usual_folders)
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*(self.prefix + folder for folder in self.image_folders), *self.shared_folders)
 
     @property
     def inputs(self) -> list[Path]:
@@ -266,3 +269,24 @@ class RefCLEF(RefCOCO):
     image_folders = CLEF_FOLDERS
     shared_folders = ("saiapr_tc-12",)
     licence = "Apache-2.0 (refer); pictures and regions: SAIAPR TC-12, research use"
+
+
+class GRefCOCO(ReferSource):
+    dataset = "grefcoco"
+    default_split_by = "unc"
+    split_bys = ("unc",)
+    licence = "MIT (gRefCOCO); annotations CC BY 4.0 (COCO); pictures under their Flickr licences"
+    homepage = "https://github.com/henghuiding/gRefCOCO"
+    several = True
+    numbered = True
+    patterns = ("grefs({}).json", "grefs({}).p")
+
+    def _read_refs(self, path: Path) -> Iterator[object]:
+        if path.suffix == ".p":
+            yield from super()._read_refs(path)
+            return
+        for _, raw in numbered(load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)):
+            try:
+                yield decode_row(raw, object, "bad-reference")
+            except RecordFault as fault:
+                yield fault

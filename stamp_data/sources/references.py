@@ -67,7 +67,7 @@ def collect(rows: Iterable[object], file: str, *, several: bool, limit: int) -> 
     found = References()
     total, log = 0, RejectLog()
     for position, row in enumerate(rows):
-        total += _size(row)
+        total += _length(row, "sentences") + _length(row, "ann_id")
         if total > limit:
             raise StampError(
                 f"{file}: the same expressions over and over, more than it has bytes", "it is made to do harm"
@@ -180,10 +180,6 @@ def checked_text(text: str) -> str:
         except UnicodeEncodeError as fault:
             raise RecordFault("bad-sentence", f"no text: lone surrogate at character {fault.start}") from None
     return text
-
-
-def _size(row: object) -> int:
-    return _length(row, "sentences") + _length(row, "ann_id")
 
 
 def _length(row: object, key: str) -> int:

@@ -71,19 +71,13 @@ class RefRow(msgspec.Struct):
         return self.dialogue.rpartition("-p")[0]
 
 
-_TELLING = msgspec.json.Decoder(msgspec.defstruct("_Telling", [(key, msgspec.Raw, ABSENT) for key in TELLING]))
-_IMAGE = msgspec.json.Decoder(ImageRow)
-_ANNOTATION = msgspec.json.Decoder(AnnotationRow)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ANYTHING = msgspec.json.Decoder(object)
-_TEXTS = msgspec.json.Decoder(list[msgspec.Raw])
-_TEXT = msgspec.json.Decoder(str)
+_Telling = msgspec.defstruct("_Telling", [(key, msgspec.Raw, ABSENT) for key in TELLING])
 
 
 def read_image(raw: msgspec.Raw) -> ImageRow:
     """An entry of `images`; RecordFault `bad-image`."""
     try:
-        row = decode_row(raw, _IMAGE, "bad-image")
+        row = decode_row(raw, ImageRow, "bad-image")
     except RecordFault as why:
         fields = _fields(raw, why)
         row = ImageRow(id=_id(fields, "id", why), file_name=_value(fields, "file_name", str, why))
@@ -99,7 +93,7 @@ def read_annotation(raw: msgspec.Raw, unsaid: list[RecordFault], unread: list[Re
     unsaid: takes the faults of its texts. unread: takes those by which its mask cannot be used.
     """
     try:
-        return decode_row(raw, _ANNOTATION, "bad-annotation")
+        return decode_row(raw, AnnotationRow, "bad-annotation")
     except RecordFault as why:
         return _loose_annotation(raw, why, unsaid, unread)
 
@@ -107,7 +101,7 @@ def read_annotation(raw: msgspec.Raw, unsaid: list[RecordFault], unread: list[Re
 def telling_keys(raw: msgspec.Raw) -> list[str]:
     """The keys of TELLING that an entry has; none if it is no object."""
     try:
-        found = decode_row(raw, _TELLING, "bad-annotation")
+        found = decode_row(raw, _Telling, "bad-annotation")
     except RecordFault:
         return []
     return [key for key in TELLING if getattr(found, key) is not ABSENT]
@@ -141,7 +135,7 @@ def _said(fields: dict[str, msgspec.Raw], key: str, unsaid: list[RecordFault]) -
     if not _given(fields, key):
         return None
     try:
-        return decode_row(fields[key], _TEXT, "bad-sentence")
+        return decode_row(fields[key], str, "bad-sentence")
     except RecordFault as fault:
         unsaid.append(RecordFault(fault.reason, f"{key}: {fault.detail}"))
         return None
@@ -149,7 +143,7 @@ def _said(fields: dict[str, msgspec.Raw], key: str, unsaid: list[RecordFault]) -
 
 def _all_said(raw: msgspec.Raw, unsaid: list[RecordFault]) -> Iterator[str]:
     try:
-        texts = decode_row(raw, _TEXTS, "bad-sentence")
+        texts = decode_row(raw, list[msgspec.Raw], "bad-sentence")
     except RecordFault as fault:
         unsaid.append(RecordFault(fault.reason, f"expressions: {fault.detail}"))
         return
@@ -161,7 +155,7 @@ def _all_said(raw: msgspec.Raw, unsaid: list[RecordFault]) -> Iterator[str]:
 
 def _fields(raw: msgspec.Raw, why: RecordFault) -> dict[str, msgspec.Raw]:
     try:
-        return decode_row(raw, _FIELDS, why.reason)
+        return decode_row(raw, dict[str, msgspec.Raw], why.reason)
     except RecordFault:
         raise why from None
 
@@ -171,21 +165,21 @@ def _given(fields: dict[str, msgspec.Raw], key: str) -> bool:
 
 
 def _value(fields: dict[str, msgspec.Raw], key: str, kind: type[T], why: RecordFault) -> T:
-    value = decode_row(fields.get(key, msgspec.Raw(b"null")), _ANYTHING, why.reason)
+    value = decode_row(fields.get(key, msgspec.Raw(b"null")), object, why.reason)
     if not isinstance(value, kind):
         raise why
     return value
 
 
 def _id(fields: dict[str, msgspec.Raw], key: str, why: RecordFault) -> str:
-    value = decode_row(fields.get(key, msgspec.Raw(b"null")), _ANYTHING, why.reason)
+    value = decode_row(fields.get(key, msgspec.Raw(b"null")), object, why.reason)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise why
     return numbers.name(value)
 
 
 def _whole(fields: dict[str, msgspec.Raw], key: str, why: RecordFault) -> int | None:
-    value = decode_row(fields.get(key, msgspec.Raw(b"null")), _ANYTHING, why.reason)
+    value = decode_row(fields.get(key, msgspec.Raw(b"null")), object, why.reason)
     try:
         return None if value is None else numbers.whole(value)
     except ValueError as fault:

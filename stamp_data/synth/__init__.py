@@ -6,6 +6,7 @@ true of the picture and can be learnt. The tree under OUT is what the published 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,8 @@ def synthesize(
     texts["grefcoco"] = write_grefcoco(out, entries, seed)
     texts["reason_seg"] = write_reasonseg(out, entries, seed)
     texts["llava"] = write_llava(out, entries, seed)
-    pictures: dict[str, int] = {}
-    for slot in slots:
-        pictures[slot.family] = pictures.get(slot.family, 0) + 1
-    return SynthSummary(out, images, size, seed, pictures, texts)
+    pictures: Counter[str] = Counter(slot.family for slot in slots)
+    return SynthSummary(out, images, size, seed, dict(pictures), texts)
 
 
 def _check(out: Path, size: tuple[int, int]) -> None:

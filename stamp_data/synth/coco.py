@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
+from stamp_data import rle as rles
 from stamp_data.synth.plan import Slot
 from stamp_data.synth.render import Plane
 from stamp_data.synth.scene import Scene
@@ -75,18 +77,8 @@ def _rle_list(plane: Plane, number: int) -> list[Json]:
 
 
 def _rle(mask: npt.NDArray[np.uint8], compressed: bool) -> Json:
-    if compressed:
-        rle = coco_mask.encode(mask)
-        return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")}
-    return {"size": list(mask.shape), "counts": _counts(mask)}
-
-
-def _counts(mask: npt.NDArray[np.uint8]) -> list[int]:
-    """COCO's uncompressed run lengths: column by column, zeros first."""
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
-    return [0, *runs] if flat[0] else runs
+    packed = rles.encode(mask)
+    return {"size": packed.size, "counts": packed.counts if compressed else rles.runs(packed.counts).tolist()}
 
 
 def _bbox(geometry: Any) -> list[float]:
@@ -94,11 +86,11 @@ def _bbox(geometry: Any) -> list[float]:
     return [round(left, 2), round(top, 2), round(right - left, 2), round(bottom - top, 2)]
 
 
-def instances(entries: list[Entry], description: str, folder: str) -> Json:
-    """The contents of an `instances.json`. `folder` is the one that image file names are relative to."""
-    return {
+def write_instances(path: Path, entries: list[Entry], name: str, folder: str) -> None:
+    """An instances file of the set `name`. `folder` is the one that image file names are relative to."""
+    held = {
         "info": {
-            "description": description,
+            "description": f"Rendered scenes in the format of {name}",
             "url": "",
             "version": "1.0",
             "year": 2014,
@@ -109,9 +101,11 @@ def instances(entries: list[Entry], description: str, folder: str) -> Json:
         "licenses": [{"url": "https://creativecommons.org/publicdomain/zero/1.0/", "id": 1, "name": "CC0 1.0"}],
         "annotations": [annotation for entry in entries for annotation in entry.annotations],
         "categories": [
-            {"supercategory": SHAPES[name].family, "id": number, "name": name} for name, number in _CATEGORY_IDS.items()
+            {"supercategory": SHAPES[shape].family, "id": number, "name": shape}
+            for shape, number in _CATEGORY_IDS.items()
         ],
     }
+    path.write_text(json.dumps(held), encoding="utf-8")
 
 
 def _image(entry: Entry, folder: str) -> Json:

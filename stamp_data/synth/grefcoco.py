@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stamp_data.synth.coco import Entry, Json, instances
+from stamp_data.synth.coco import Entry, Json, write_instances
 from stamp_data.synth.phrases import SIDES, Beside, Form, Kind, Query, describe, kinds_absent, kinds_present, select
-from stamp_data.synth.refer import COCO_FOLDER
-from stamp_data.synth.scene import Scene, Stream, generator
+from stamp_data.synth.refer import COCO_FOLDER, reference
+from stamp_data.synth.scene import Scene, Stream, generator, pick
 from stamp_data.synth.wording import noun, sentence, several, short
 
 Said = tuple[str, frozenset[int]]  # a text and the things it means
@@ -29,8 +29,7 @@ def write_grefcoco(out: Path, entries: list[Entry], seed: int) -> int:
     folder.mkdir(parents=True)
     refs = references(entries, seed)
     (folder / "grefs(unc).json").write_text(json.dumps(refs), encoding="utf-8")
-    text = json.dumps(instances(entries, "Rendered scenes in the format of gRefCOCO", COCO_FOLDER))
-    (folder / "instances.json").write_text(text, encoding="utf-8")
+    write_instances(folder / "instances.json", entries, "gRefCOCO", COCO_FOLDER)
     return sum(len(ref["sentences"]) for ref in refs)
 
 
@@ -45,7 +44,8 @@ def references(entries: list[Entry], seed: int) -> list[Json]:
             if found is not None:
                 said.setdefault(*found)
         for text, meant in said.items():
-            refs.append(_reference(entry, text, sorted(meant), len(refs)))
+            said_so = [{**sentence(text, len(refs)), "exist": bool(meant)}]
+            refs.append({**reference(entry, sorted(meant), len(refs), said_so), "no_target": not meant})
     return refs
 
 
@@ -63,7 +63,7 @@ def _all_of(scene: Scene, rng: np.random.Generator) -> Said | None:
 def all_beside(scene: Scene, rng: np.random.Generator) -> Said | None:
     """All things on one side of another, "all objects left of the star"; None where there are fewer than two."""
     anchors = [k for k in kinds_present(scene) if k.shape]
-    anchor = anchors[int(rng.integers(len(anchors)))]
+    anchor = pick(anchors, rng)
     return _several(scene, [Query(Kind(), (Beside(side, anchor),)) for side in SIDES], rng)
 
 
@@ -91,7 +91,7 @@ def pair(scene: Scene, rng: np.random.Generator) -> Said | None:
 def _none_of(scene: Scene, rng: np.random.Generator) -> Said | None:
     """A kind that is not there, though something of its colour or shape is."""
     absent = kinds_absent(scene)
-    return short(Query(absent[int(rng.integers(len(absent)))]), rng), frozenset()
+    return short(Query(pick(absent, rng)), rng), frozenset()
 
 
 def none_beside(scene: Scene, rng: np.random.Generator) -> Said | None:
@@ -99,23 +99,7 @@ def none_beside(scene: Scene, rng: np.random.Generator) -> Said | None:
     present = [kind for kind in kinds_present(scene) if kind.colour and kind.shape]
     for _ in range(8):
         kind, anchor = (present[k] for k in rng.integers(len(present), size=2).tolist())
-        query = Query(kind, (Beside(SIDES[int(rng.integers(4))], anchor),))
+        query = Query(kind, (Beside(pick(SIDES, rng), anchor),))
         if kind != anchor and select(scene, query) == frozenset():
             return short(query, rng), frozenset()
     return None
-
-
-def _reference(entry: Entry, text: str, meant: list[int], ref_id: int) -> Json:
-    annotations = [entry.annotations[i] for i in meant]
-    anchor = annotations[0]["id"] if annotations else -1
-    return {
-        "sent_ids": [ref_id],
-        "file_name": f"{Path(entry.slot.path).stem}_{anchor}.jpg",
-        "ann_id": [a["id"] for a in annotations] or [-1],
-        "ref_id": ref_id,
-        "image_id": entry.slot.image_id,
-        "split": entry.slot.role,
-        "sentences": [{**sentence(text, ref_id), "exist": bool(meant)}],
-        "category_id": [a["category_id"] for a in annotations] or [-1],
-        "no_target": not meant,
-    }

@@ -26,7 +26,7 @@ from stamp_data.synth.phrases import (
     members,
     select,
 )
-from stamp_data.synth.scene import Scene, Stream, generator
+from stamp_data.synth.scene import Scene, Stream, generator, pick
 from stamp_data.synth.wording import NUMBERS, noun, with_article
 
 _TEXT_SHARE = 0.2  # text-only records per picture record
@@ -86,7 +86,7 @@ def picture_record(entry: Entry, rng: np.random.Generator) -> Json:
 def text_record(rng: np.random.Generator) -> Json:
     """A conversation without a picture: a fact about shapes or colors, then a sum."""
     a, b = (int(n) for n in rng.integers(2, 50, size=2))
-    fact = _FACTS[int(rng.integers(len(_FACTS)))]
+    fact = pick(_FACTS, rng)
     conversations = [*_exchange(*fact), *_exchange(f"What is {a} plus {b}?", f"{a} plus {b} is {a + b}.")]
     letters = "".join(chr(97 + int(k)) for k in rng.integers(26, size=7))
     return {"id": f"{letters}_0", "conversations": conversations}
@@ -109,7 +109,7 @@ def _turns(scene: Scene, count: int, rng: np.random.Generator) -> list[Turn]:
 def _count(scene: Scene, rng: np.random.Generator) -> Turn:
     """How many there are of a kind; one time in four there are none."""
     kinds = kinds_absent(scene) if rng.random() < 0.25 else kinds_present(scene)
-    kind = kinds[int(rng.integers(len(kinds)))]
+    kind = pick(kinds, rng)
     count = len(members(scene, kind))
     verb = "is" if count == 1 else "are"
     answer = f"There {verb} {NUMBERS[count] if count else 'no'} {noun(kind, plural=count != 1)} in the picture."
@@ -120,7 +120,7 @@ def _color(scene: Scene, rng: np.random.Generator) -> Turn | None:
     kinds = [k for k in kinds_present(scene) if not k.colour and len(members(scene, k)) == 1]
     if not kinds:
         return None
-    kind = kinds[int(rng.integers(len(kinds)))]
+    kind = pick(kinds, rng)
     color = scene.things[min(members(scene, kind))].colour
     return Turn(f"What color is the {noun(kind)}?", color, f"The {noun(kind)} is {color}.")
 
@@ -129,7 +129,7 @@ def _shape(scene: Scene, rng: np.random.Generator) -> Turn | None:
     kinds = [k for k in kinds_present(scene) if not k.shape and len(members(scene, k)) == 1]
     if not kinds:
         return None
-    kind = kinds[int(rng.integers(len(kinds)))]
+    kind = pick(kinds, rng)
     shape = Kind(shape=scene.things[min(members(scene, kind))].shape)
     return Turn(f"What shape is the {noun(kind)}?", noun(shape), f"The {noun(kind)} is {with_article(shape)}.")
 
@@ -138,13 +138,13 @@ def _exists(scene: Scene, rng: np.random.Generator) -> Turn:
     """Whether there is something of a kind; yes and no equally often."""
     there = bool(rng.random() < 0.5)
     kinds = kinds_present(scene) if there else kinds_absent(scene)
-    name = with_article(kinds[int(rng.integers(len(kinds)))])
+    name = with_article(pick(kinds, rng))
     answer = f"Yes, there is {name}." if there else f"No, the picture does not show {name}."
     return Turn(f"Is there {name} in the picture?", "Yes" if there else "No", answer)
 
 
 def _furthest(scene: Scene, rng: np.random.Generator) -> Turn | None:
-    side = SIDES[int(rng.integers(4))]
+    side = pick(SIDES, rng)
     found = select(scene, Query(Kind(), (Extreme(side),)))
     if not found:
         return None

@@ -13,11 +13,13 @@ from typing import Literal
 
 import numpy as np
 
-from stamp_data.synth.scene import COLOURS, Scene, Thing
+from stamp_data.synth.scene import COLOURS, Scene, Thing, pick
 from stamp_data.synth.shapes import SHAPES
 
 Side = Literal["left", "right", "top", "bottom"]
 SIDES: tuple[Side, ...] = ("left", "right", "top", "bottom")
+Selection = frozenset[int]
+"""Positions in `Scene.things`."""
 
 # How clear a difference must be before it is put into words.
 SIZE_RATIO = 1.35  # largest : second largest, by visible and by whole area
@@ -44,6 +46,23 @@ class Extreme:
 
     which: Side | Literal["largest", "smallest"]
 
+    def among(self, scene: Scene, kind: Selection) -> Selection | None:
+        """The first of a kind in some order, if it is first by every measure that people may have in mind."""
+        if len(kind) < 2:
+            return None  # "the leftmost star" of a single star would be true but misleading
+        things = {i: scene.things[i] for i in kind}
+        if self.which in ("largest", "smallest"):
+            power = 1 if self.which == "largest" else -1
+            visible = _leader({i: thing.area**power for i, thing in things.items()}, ratio=SIZE_RATIO)
+            whole = _leader({i: thing.whole_area**power for i, thing in things.items()}, ratio=SIZE_RATIO)
+            return frozenset([visible]) if visible is not None and visible == whole else None
+        extent = scene.width if self.which in ("left", "right") else scene.height
+        centres = {i: _towards(thing.centre, self.which) for i, thing in things.items()}
+        edges = {i: _edge(thing, self.which) for i, thing in things.items()}
+        first = _leader(centres, gap=EXTREME_GAP * extent)
+        # A large thing whose middle lies further in may still reach further out than the first.
+        return frozenset([first]) if first is not None and edges[first] >= max(edges.values()) else None
+
 
 @dataclass(frozen=True)
 class Part:
@@ -51,6 +70,18 @@ class Part:
 
     vertical: Literal["top", "bottom"] | None = None
     horizontal: Literal["left", "right"] | None = None
+
+    def among(self, scene: Scene, kind: Selection) -> Selection | None:
+        inside, near = set(), set()
+        for i in kind:
+            x, y = scene.things[i].centre
+            across = {"left": x / scene.width, "right": 1 - x / scene.width, None: 0}[self.horizontal]
+            down = {"top": y / scene.height, "bottom": 1 - y / scene.height, None: 0}[self.vertical]
+            if max(across, down) < PART_IN:
+                inside.add(i)
+            elif max(across, down) < PART_NEAR:
+                near.add(i)
+        return None if near else frozenset(inside)
 
 
 @dataclass(frozen=True)
@@ -60,9 +91,29 @@ class Beside:
     side: Side
     anchor: Kind
 
+    def among(self, scene: Scene, kind: Selection) -> Selection | None:
+        anchors = members(scene, self.anchor)
+        if len(anchors) != 1:
+            return None
+        (anchor,) = anchors
+        ax, ay = scene.things[anchor].centre
+        # How far the anchor itself reaches to that side: what lies on top of a thing is not beside it.
+        reach = _edge(scene.things[anchor], self.side) - _towards((ax, ay), self.side)
+        least = max(BESIDE_GAP * min(scene.width, scene.height), reach)
+        met = set()
+        for i in kind - anchors:
+            x, y = scene.things[i].centre
+            ahead = _towards((x - ax, y - ay), self.side)
+            aside = abs(y - ay) if self.side in ("left", "right") else abs(x - ax)
+            if ahead >= max(least, aside):
+                met.add(i)
+            elif ahead > 0:
+                return None  # on that side, but people would rather say another one
+        return frozenset(met)
+
 
 Condition = Extreme | Part | Beside
-Selection = frozenset[int]
+"""`among`: those of a kind for which it holds; None where that is not beyond doubt."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +129,7 @@ def select(scene: Scene, query: Query) -> Selection | None:
     kind = members(scene, query.kind)
     chosen = kind
     for condition in query.conditions:
-        if isinstance(condition, Extreme):
-            met = _extreme(scene, kind, condition)
-        elif isinstance(condition, Part):
-            met = _part(scene, kind, condition)
-        else:
-            met = _beside(scene, kind, condition)
+        met = condition.among(scene, kind)
         if met is None:
             return None
         chosen &= met
@@ -93,24 +139,6 @@ def select(scene: Scene, query: Query) -> Selection | None:
 def members(scene: Scene, kind: Kind) -> Selection:
     """All things of a kind."""
     return frozenset(i for i, thing in enumerate(scene.things) if kind.has(thing))
-
-
-def _extreme(scene: Scene, kind: Selection, condition: Extreme) -> Selection | None:
-    """The first of a kind in some order, if it is first by every measure that people may have in mind."""
-    if len(kind) < 2:
-        return None  # "the leftmost star" of a single star would be true but misleading
-    things = {i: scene.things[i] for i in kind}
-    if condition.which in ("largest", "smallest"):
-        power = 1 if condition.which == "largest" else -1
-        visible = _leader({i: thing.area**power for i, thing in things.items()}, ratio=SIZE_RATIO)
-        whole = _leader({i: thing.whole_area**power for i, thing in things.items()}, ratio=SIZE_RATIO)
-        return frozenset([visible]) if visible is not None and visible == whole else None
-    extent = scene.width if condition.which in ("left", "right") else scene.height
-    centres = {i: _towards(thing.centre, condition.which) for i, thing in things.items()}
-    edges = {i: _edge(thing, condition.which) for i, thing in things.items()}
-    first = _leader(centres, gap=EXTREME_GAP * extent)
-    # A large thing whose middle lies further in may still reach further out than the first.
-    return frozenset([first]) if first is not None and edges[first] >= max(edges.values()) else None
 
 
 def _leader(scores: dict[int, float], gap: float = 0.0, ratio: float = 1.0) -> int | None:
@@ -131,40 +159,6 @@ def _towards(point: tuple[float, float], side: str) -> float:
     return {"left": -point[0], "right": point[0], "top": -point[1], "bottom": point[1]}[side]
 
 
-def _part(scene: Scene, kind: Selection, condition: Part) -> Selection | None:
-    inside, near = set(), set()
-    for i in kind:
-        x, y = scene.things[i].centre
-        across = {"left": x / scene.width, "right": 1 - x / scene.width, None: 0}[condition.horizontal]
-        down = {"top": y / scene.height, "bottom": 1 - y / scene.height, None: 0}[condition.vertical]
-        if max(across, down) < PART_IN:
-            inside.add(i)
-        elif max(across, down) < PART_NEAR:
-            near.add(i)
-    return None if near else frozenset(inside)
-
-
-def _beside(scene: Scene, kind: Selection, condition: Beside) -> Selection | None:
-    anchors = members(scene, condition.anchor)
-    if len(anchors) != 1:
-        return None
-    (anchor,) = anchors
-    ax, ay = scene.things[anchor].centre
-    # How far the anchor itself reaches to that side: what lies on top of a thing is not beside it.
-    reach = _edge(scene.things[anchor], condition.side) - _towards((ax, ay), condition.side)
-    least = max(BESIDE_GAP * min(scene.width, scene.height), reach)
-    met = set()
-    for i in kind - anchors:
-        x, y = scene.things[i].centre
-        ahead = _towards((x - ax, y - ay), condition.side)
-        aside = abs(y - ay) if condition.side in ("left", "right") else abs(x - ax)
-        if ahead >= max(least, aside):
-            met.add(i)
-        elif ahead > 0:
-            return None  # on that side, but people would rather say another one
-    return frozenset(met)
-
-
 Form = Literal["kind", "place", "size", "side", "corner", "beside"]
 
 
@@ -183,7 +177,7 @@ def describe(
     `brief` speakers seldom name both colour and shape where one of them will do.
     """
     for _ in range(tries):
-        form = forms[int(rng.integers(len(forms)))]
+        form = pick(forms, rng)
         kind = _kind_of(scene.things[target], rng, brief)
         query = Query(kind, tuple(_condition(f, scene, target, rng) for f in form if f != "kind"))
         if select(scene, query) == frozenset([target]) and not _redundant(query):
@@ -207,7 +201,7 @@ def _kind_of(thing: Thing, rng: np.random.Generator, brief: bool) -> Kind:
 def _condition(form: Form, scene: Scene, target: int, rng: np.random.Generator) -> Condition:
     """A random condition of one form; for sides, corners and neighbours one that has a chance to hold."""
     if form == "place":
-        return Extreme(SIDES[int(rng.integers(4))])
+        return Extreme(pick(SIDES, rng))
     if form == "size":
         return Extreme("largest" if rng.random() < 0.5 else "smallest")
     x, y = scene.things[target].centre
@@ -218,7 +212,7 @@ def _condition(form: Form, scene: Scene, target: int, rng: np.random.Generator) 
         # People say left and right twice as often as above and below.
         return Part(horizontal=corner.horizontal) if rng.random() < 2 / 3 else Part(vertical=corner.vertical)
     others = [i for i in range(len(scene.things)) if i != target]
-    anchor = scene.things[others[int(rng.integers(len(others)))]]
+    anchor = scene.things[pick(others, rng)]
     dx, dy = x - anchor.centre[0], y - anchor.centre[1]
     side: Side = ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("top" if dy < 0 else "bottom")
     return Beside(side, Kind(anchor.colour, anchor.shape) if rng.random() < 0.7 else Kind(None, anchor.shape))

@@ -20,21 +20,15 @@ FEWEST_IMAGES = 20  # one for every split and every LLaVA folder
 SMALLEST_SIDE = 64  # pixels; below that the smallest things are specks
 
 # Shares of the pictures. The four COCO-based sets (refcoco, refcoco+, refcocog, grefcoco) speak of the same ones.
-_FAMILIES: dict[Family, float] = {"train2014": 0.56, "refclef": 0.1, "reason_seg": 0.16, "llava": 0.18}
-_ROLES: dict[Family, dict[str, float]] = {
-    "train2014": {"train": 0.7, "val": 0.1, "testA": 0.1, "testB": 0.1},
-    "refclef": {"train": 0.6, "val": 0.1, "testA": 0.1, "testB": 0.1, "testC": 0.1},
-    "reason_seg": {"train": 0.6, "val": 0.2, "test": 0.2},
-    # For LLaVA a role is a folder.
-    "llava": {
-        "coco/train2017": 0.3,
-        "gqa/images": 0.2,
-        "ocr_vqa/images": 0.1,
-        "textvqa/train_images": 0.1,
-        "vg/VG_100K": 0.15,
-        "vg/VG_100K_2": 0.15,
-    },
-}
+_FAMILIES: dict[Family, tuple[float, dict[str, float]]] = {  # and among these the shares of roles; for LLaVA, of folders
+    "train2014": (0.56, {"train": 0.7, "val": 0.1, "testA": 0.1, "testB": 0.1}),
+    "refclef": (0.1, {"train": 0.6, "val": 0.1, "testA": 0.1, "testB": 0.1, "testC": 0.1}),
+    "reason_seg": (0.16, {"train": 0.6, "val": 0.2, "test": 0.2}),
+    "llava": (0.18, {
+        "coco/train2017": 0.3, "gqa/images": 0.2, "ocr_vqa/images": 0.1, "textvqa/train_images": 0.1,
+        "vg/VG_100K": 0.15, "vg/VG_100K_2": 0.15,
+    }),
+}  # fmt: skip
 _LARGEST_ID = 581_929  # of train2014; ours are drawn from the same range so that they look alike
 
 
@@ -59,9 +53,10 @@ def plan_pictures(images: int, seed: int) -> list[Slot]:
         raise UsageFault(f"images is {images}, but a playground needs at least {FEWEST_IMAGES}: one for every split")
     rng = generator(seed, Stream.IDS)
     slots: list[Slot] = []
-    least = [len(roles) for roles in _ROLES.values()]
-    for family, count in zip(_FAMILIES, _share_out(images, list(_FAMILIES.values()), least), strict=True):
-        roles = _ROLES[family]
+    shares = [share for share, _ in _FAMILIES.values()]
+    least = [len(roles) for _, roles in _FAMILIES.values()]
+    for family, count in zip(_FAMILIES, _share_out(images, shares, least), strict=True):
+        _, roles = _FAMILIES[family]
         counts = _share_out(count, list(roles.values()), [1] * len(roles))
         # Shuffled, so that neither a role nor a family follows from an identifier.
         order = rng.permutation(np.repeat(np.array(list(roles)), counts)).tolist()

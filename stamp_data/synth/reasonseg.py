@@ -15,7 +15,7 @@ import numpy as np
 from stamp_data.synth.coco import Entry, Json, parts
 from stamp_data.synth.phrases import Kind
 from stamp_data.synth.riddles import RIDDLES, Riddle, doubtful, solve
-from stamp_data.synth.scene import Scene, Stream, generator
+from stamp_data.synth.scene import Scene, Stream, generator, pick
 from stamp_data.synth.wording import listed
 
 _PHRASE_SHARE = 0.3  # of the files: `is_sentence` false
@@ -48,7 +48,7 @@ def choose(scene: Scene, rng: np.random.Generator) -> Riddle:
     """A riddle that the scene answers; there is one, as every thing has a colour."""
     fitting = [riddle for riddle in RIDDLES if solve(scene, riddle)]
     fitting += 3 * [riddle for riddle in fitting if doubtful(scene, riddle)]  # or "ignore" would be rare
-    return fitting[int(rng.integers(len(fitting)))]
+    return pick(fitting, rng)
 
 
 def annotation(entry: Entry, riddle: Riddle, rng: np.random.Generator) -> Json:

@@ -6,7 +6,6 @@ Format: `refer_seg/<name>/refs(<splitBy>).p`, a protocol-0 pickle of plain conta
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stamp_data.synth.coco import Entry, Json, instances
+from stamp_data.synth.coco import Entry, Json, write_instances
 from stamp_data.synth.phrases import Form, Query, describe
 from stamp_data.synth.plan import Family
 from stamp_data.synth.scene import Stream, generator
@@ -78,8 +77,7 @@ def write_refer(out: Path, wanted: ReferSet, entries: list[Entry], seed: int) ->
     for split_by, names in wanted.splits.items():
         renamed = [{**ref, "split": names.get(str(ref["split"]), ref["split"])} for ref in refs]
         (folder / f"refs({split_by}).p").write_bytes(pickle.dumps(renamed, protocol=0))
-    text = json.dumps(instances(entries, f"Rendered scenes in the format of {wanted.name}", wanted.folder))
-    (folder / "instances.json").write_text(text, encoding="utf-8")
+    write_instances(folder / "instances.json", entries, wanted.name, wanted.folder)
     return sum(len(ref["sentences"]) for ref in refs)
 
 
@@ -96,7 +94,8 @@ def references(wanted: ReferSet, entries: list[Entry], seed: int) -> list[Json]:
                 continue
             sentences = [sentence(text, sent_id + n, _as_typed(text, rng)) for n, text in enumerate(texts)]
             sent_id += len(texts)
-            refs.append(_reference(entry, target, len(refs), sentences))
+            ref = reference(entry, [target], len(refs), sentences)
+            refs.append({**ref, "ann_id": ref["ann_id"][0], "category_id": ref["category_id"][0]})
             found += 1
             if found == wanted.refs_per_image:
                 break
@@ -119,15 +118,16 @@ def _as_typed(text: str, rng: np.random.Generator) -> str:
     return text if style < 2 else text.capitalize() if style == 2 else f"{text.capitalize()}."
 
 
-def _reference(entry: Entry, target: int, ref_id: int, sentences: list[Json]) -> Json:
-    annotation = entry.annotations[target]
+def reference(entry: Entry, meant: list[int], ref_id: int, sentences: list[Json]) -> Json:
+    """A reference to any number of things, as gRefCOCO has it; -1 stands for none."""
+    annotations = [entry.annotations[i] for i in meant] or [{"id": -1, "category_id": -1}]
     return {
         "sent_ids": [s["sent_id"] for s in sentences],
-        "file_name": f"{Path(entry.slot.path).stem}_{annotation['id']}.jpg",
-        "ann_id": annotation["id"],
+        "file_name": f"{Path(entry.slot.path).stem}_{annotations[0]['id']}.jpg",
+        "ann_id": [a["id"] for a in annotations],
         "ref_id": ref_id,
         "image_id": entry.slot.image_id,
         "split": entry.slot.role,
         "sentences": sentences,
-        "category_id": annotation["category_id"],
+        "category_id": [a["category_id"] for a in annotations],
     }

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from stamp_data.synth.scene import COLOURS, RGB, Scene, Thing
+from stamp_data.synth.scene import COLOURS, RGB, Scene, Thing, pick
 
 Plane = npt.NDArray[np.float32]
 
@@ -92,7 +92,7 @@ def _shadow(cover: Plane) -> Plane:
 
 def _ground(rng: np.random.Generator, width: int, height: int) -> Plane:
     """A two-tone ground, float RGB: the mixture of the tones follows a pattern that is drawn at random."""
-    light, dark = (np.asarray(tone, np.float32) for tone in _GROUNDS[int(rng.integers(len(_GROUNDS)))])
+    light, dark = (np.asarray(tone, np.float32) for tone in pick(_GROUNDS, rng))
     x = np.arange(width, dtype=np.float32)[None, :] / min(width, height)
     y = np.arange(height, dtype=np.float32)[:, None] / min(width, height)
     clouds = _clouds(rng, width, height)

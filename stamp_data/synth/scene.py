@@ -6,16 +6,18 @@ unit square [j, j+1) x [i, i+1) as in COCO. Everything else (pixels, masks, expr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from shapely.geometry import box
 
 from stamp_data.synth.shapes import SHAPES, outline
 
+T = TypeVar("T")
 RGB = tuple[int, int, int]
 
 COLOURS: dict[str, RGB] = {
@@ -53,6 +55,11 @@ def generator(seed: int, stream: Stream, index: int = 0) -> np.random.Generator:
     """The random numbers of picture `index` for one purpose, whatever was drawn for other pictures before."""
     word = (1 << 64) - 1
     return np.random.Generator(np.random.Philox(key=np.array([seed & word, index << 4 | stream], dtype=np.uint64)))
+
+
+def pick(options: Sequence[T], rng: np.random.Generator) -> T:
+    """One of them, all equally likely."""
+    return options[int(rng.integers(len(options)))]
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def _place(rng: np.random.Generator, size: tuple[int, int], placed: list[Thing])
     share = SMALLEST + (LARGEST - SMALLEST) * float(rng.random()) ** 1.4
     radius = share * min(size)
     if placed and rng.random() < 0.34:
-        x, y = placed[int(rng.integers(len(placed)))].centre
+        x, y = pick(placed, rng).centre
         angle, distance = float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(1.0, 1.7)) * radius
         return (x + distance * float(np.cos(angle)), y + distance * float(np.sin(angle))), radius
     return (float(rng.uniform(0.06, 0.94)) * width, float(rng.uniform(0.08, 0.92)) * height), radius

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from stamp_data.synth.phrases import Beside, Condition, Extreme, Kind, Part, Query
+from stamp_data.synth.scene import pick
 from stamp_data.synth.shapes import SHAPES
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
@@ -57,12 +58,12 @@ def short(query: Query, rng: np.random.Generator) -> str:
 
 def _short_condition(words: str, condition: Condition, rng: np.random.Generator) -> str:
     if isinstance(condition, Extreme):
-        return _pick(_EXTREME[condition.which], rng).format(words)
+        return pick(_EXTREME[condition.which], rng).format(words)
     if isinstance(condition, Part):
         if condition.vertical and condition.horizontal:
             return f"{words} in the {condition.vertical} {condition.horizontal} corner"
-        return _pick(_SIDE[condition.vertical or condition.horizontal or ""], rng).format(words)
-    return f"{words} {_pick(_BESIDE[condition.side], rng)} the {noun(condition.anchor)}"
+        return pick(_SIDE[condition.vertical or condition.horizontal or ""], rng).format(words)
+    return f"{words} {pick(_BESIDE[condition.side], rng)} the {noun(condition.anchor)}"
 
 
 def long(query: Query, rng: np.random.Generator) -> str:
@@ -74,9 +75,9 @@ def long(query: Query, rng: np.random.Generator) -> str:
         elif isinstance(condition, Part):  # a corner: long sentences speak of no sides
             tails.append(f"in the {condition.vertical} {condition.horizontal} corner of the picture")
         else:
-            tails.append(f"{_pick(_LONG_BESIDE[condition.side], rng)} the {noun(condition.anchor)}")
+            tails.append(f"{pick(_LONG_BESIDE[condition.side], rng)} the {noun(condition.anchor)}")
     if not tails:
-        tails = [_pick(("in the picture", "that is shown in this picture"), rng)]
+        tails = [pick(("in the picture", "that is shown in this picture"), rng)]
     return f"the {words} {tails[0]}" + "".join(f", {tail}" for tail in tails[1:])
 
 
@@ -87,7 +88,7 @@ def several(query: Query, count: int, rng: np.random.Generator) -> str:
         assert isinstance(condition, Beside), "only neighbours are spoken of in the plural"
         words = _short_condition(words, condition, rng)
     ways = ["all {}", "all the {}", "both {}" if count == 2 else "every one of the {}", f"the {NUMBERS[count]} {{}}"]
-    return _pick(ways, rng).format(words)
+    return pick(ways, rng).format(words)
 
 
 def with_article(kind: Kind) -> str:
@@ -100,10 +101,6 @@ def sentence(text: str, sent_id: int, raw: str | None = None) -> dict[str, objec
     """A sentence record of the REFER formats: tokens in lower case, punctuation apart, no full stop."""
     tokens = re.findall(r"\w+|[^\w\s]", text.lower())
     return {"tokens": tokens, "raw": raw or text, "sent_id": sent_id, "sent": " ".join(tokens)}
-
-
-def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]
 
 
 def listed(kinds: Sequence[Kind]) -> str:

@@ -15,8 +15,7 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.files import read_plain
-from stamp_data.sources.formats.classes import class_names
-from stamp_data.sources.formats.semantic import Classes, ClassMap, SemanticSource
+from stamp_data.sources.formats.semantic import Classes, ClassMap, SemanticSource, class_names
 from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT, decode, read_buffer
 from stamp_data.sources.paths import relative
 from stamp_schemas import StampError

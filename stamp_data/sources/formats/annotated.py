@@ -12,6 +12,7 @@ from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
 from stamp_data.sources.formats.talks import Talk
 from stamp_data.sources.jsonfile import decode, read_buffer
+from stamp_data.sources.phrases import IGNORE
 from stamp_schemas.annotated import FILE_LIMIT, LINK, AnnotatedImage, SaidDialogue
 
 FOLDER = "annotations"  # as the command calls it, in the pictures' own folder
@@ -49,27 +50,22 @@ class Annotated(FormatSource):
 
 def _things(document: AnnotatedImage) -> Iterator[Thing]:
     """The masks with the accepted phrases that name them, and phrases that name nothing."""
-    from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
-
     said: dict[str, list[str]] = {mask.id: [] for mask in document.masks}
     ignored = {mask.id for mask in document.masks if mask.role == "ignore"}
     told: set[str] = set()  # masks of phrases that have told why they are left out
     for phrase in document.phrases:
+        record = f"phrase {phrase.id}"
         if phrase.status != "accepted":
             told.update(phrase.masks)
-            fault = RecordFault("not-accepted", f"it is {phrase.status}")
-            yield Thing(f"phrase {phrase.id}", [], fault=fault)
+            yield Thing(record, [], fault=RecordFault("not-accepted", f"it is {phrase.status}"))
         elif phrase.text.strip() == IGNORE:
             told.update(phrase.masks)
-            fault = RecordFault(
-                "reserved-words", f"{IGNORE} is no phrase: what is to be ignored is a mask of that role"
-            )
-            yield Thing(f"phrase {phrase.id}", [], fault=fault)
+            why = f"{IGNORE} is no phrase: what is to be ignored is a mask of that role"
+            yield Thing(record, [], fault=RecordFault("reserved-words", why))
         elif phrase.nothing:
-            yield Thing(f"phrase {phrase.id}", [phrase.text])
+            yield Thing(record, [phrase.text])
         elif ignored.issuperset(phrase.masks):
-            fault = RecordFault("no-target", "it names only what is to be ignored")
-            yield Thing(f"phrase {phrase.id}", [phrase.text], fault=fault)
+            yield Thing(record, [phrase.text], fault=RecordFault("no-target", "it names only what is to be ignored"))
         else:
             for name in phrase.masks:
                 said[name].append(phrase.text)

@@ -3,6 +3,9 @@
 Layout, most significant bits first: 32 bits number of values; 5 bits word size less one; four times 4 bits, sizes of a run's
 length less one. Then runs: 1 bit whether one word is repeated; 2 bits which of the four sizes; the run's length less one;
 the word, or as many words as the run is long. What is painted is where alpha, every fourth value, is not 0.
+
+A mask of ours is black and opaque where it is painted, and nothing elsewhere: all four values of a pixel are 255, or 0. So
+every run is of one word, four values to a pixel.
 """
 
 from __future__ import annotations
@@ -10,10 +13,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from stamp_data import rle as rles
 from stamp_data.sources.faults import RecordFault
+from stamp_schemas import RLE
 
 CHANNELS = 4
 LONGEST_READ = 8  # bytes: the most that a field of 32 bits touches, and more
+WORD = 8  # bits of a value, as we write it
+SIZES = (3, 4, 8, 16)  # bits that a run's length may take, as Label Studio's own files have them
+LONGEST = 1 << SIZES[-1]  # values of one run
 
 
 def decoded(rle: list[int], height: int, width: int) -> npt.NDArray[np.bool_]:
@@ -56,3 +64,23 @@ def decoded(rle: list[int], height: int, width: int) -> npt.NDArray[np.bool_]:
                 painted[one] = read(word_size) != 0
         at = stop
     return painted.reshape(height, width, CHANNELS)[:, :, CHANNELS - 1]
+
+
+def painted(mask: RLE) -> list[int]:
+    """The bytes of a mask that fill its picture."""
+    pixels = rles.decode(mask).ravel()
+    starts = np.flatnonzero(np.diff(pixels, prepend=1 - pixels[:1]))
+    lengths = np.diff(starts, append=pixels.size) * CHANNELS
+    bits = [f"{pixels.size * CHANNELS:032b}", f"{WORD - 1:05b}", *(f"{size - 1:04b}" for size in SIZES)]
+    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        word = "1" * WORD if pixels[start] else "0" * WORD
+        bits += (_run(min(LONGEST, length - done), word) for done in range(0, length, LONGEST))
+    text = "".join(bits)
+    text += "0" * (-len(text) % 8)
+    return list(int(text, 2).to_bytes(len(text) // 8, "big"))
+
+
+def _run(length: int, word: str) -> str:
+    """The smallest of the sizes that holds the length less one."""
+    which = next(which for which, size in enumerate(SIZES) if length <= 1 << size)
+    return f"1{which:02b}{length - 1:0{SIZES[which]}b}{word}"

@@ -12,8 +12,8 @@ import msgspec
 from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.core import Thing
-from stamp_data.sources.jsonfile import BOM, checked_segmentation, decode_row, read_buffer
+from stamp_data.sources.formats.core import FormatSource, Thing
+from stamp_data.sources.jsonfile import BOM, checked_segmentation, decode_row, decode_rows, read_buffer
 from stamp_data.sources.rows import ABSENT
 
 Id = int | float | str
@@ -64,6 +64,16 @@ class Page(Generic[Entry]):
     spoilt: RecordFault | None
 
 
+class CocoLike(FormatSource):
+    """A format in that layout. marks: bytes that an object has all of, wherever."""
+
+    document = CocoFile
+
+    @classmethod
+    def is_mine(cls, path: Path) -> bool:
+        return holds(path, cls.marks)
+
+
 def holds(path: Path, marks: Sequence[bytes]) -> bool:
     """Whether an object has all of the marks, wherever: LVIS has a gigabyte of annotations before its first image."""
     data = read_buffer(path)
@@ -80,47 +90,46 @@ class Phrases(dict[str, str]):
         return [said] if said else []
 
 
-_CATEGORY = msgspec.json.Decoder(_Category)
-_ROW = msgspec.json.Decoder(Row)
-_OF_IMAGE = msgspec.json.Decoder(_OfImage)
+def pages(file: CocoFile, kind: type[Entry], name: str, rejects: RejectLog) -> Iterator[Page[Entry]]:
+    """The images in the order of the file; rows for entries that cannot be used.
 
-
-def pages(file: CocoFile, decoder: msgspec.json.Decoder[Entry], name: str, rejects: RejectLog) -> Iterator[Page[Entry]]:
-    """The images in the order of the file; rows for entries that cannot be used. name: how rows call the file."""
+    kind: of an entry of `images`. name: how rows call the file.
+    """
     held: dict[str, list[tuple[Row, Thing]]] = {}
     spoilt: dict[str, RecordFault] = {}
     for position, raw in enumerate(file.annotations):
         try:
-            row = decode_row(raw, _ROW, "bad-annotation")
+            row = decode_row(raw, Row, "bad-annotation")
         except RecordFault as fault:
             rejects.add(name, f"annotations[{position}]", fault.reason, fault.detail)
             _spoil(raw, fault, spoilt)
             continue
         record = f"annotations[{position}]" if row.id is None else f"annotation {numbers.name(row.id)}"
         thing = Thing(record, [], instance=f"n{position}" if row.id is None else numbers.name(row.id))
-        try:
-            thing.segmentation = checked_segmentation(row.segmentation)
-        except RecordFault as fault:
-            thing.fault = fault
+        thing.draw(checked_segmentation, row.segmentation)
         held.setdefault(numbers.name(row.image_id), []).append((row, thing))
     known: set[str] = set()
-    for position, raw in enumerate(file.images):
-        try:
-            image = decode_row(raw, decoder, "bad-image")
-        except RecordFault as fault:
-            rejects.add(name, f"images[{position}]", fault.reason, fault.detail)
-            continue
+    rows = ((f"images[{position}]", raw) for position, raw in enumerate(file.images))
+    for record, image in decode_rows(rows, kind, "bad-image", name, rejects):
         identity = numbers.name(image.id)
         if identity in known:
-            rejects.add(
-                name, f"images[{position}]", "duplicate-id", f"another image has the id {identity}", expressions=1
-            )
+            rejects.add(name, record, "duplicate-id", f"another image has the id {identity}", expressions=1)
             continue
         known.add(identity)
         yield Page(image, f"image {identity}", held.pop(identity, []), spoilt.get(identity))
     for identity, entries in held.items():
         for _, thing in entries:
             rejects.add(name, thing.record, "image-missing", f"image {identity} is not there, or cannot be used")
+
+
+def named(page: Page[Entry], phrases: Phrases) -> list[Thing]:
+    """The annotations of an image under what their categories are called; all of that is lost if one cannot be read."""
+    if page.spoilt:
+        every = {text for row, _ in page.entries for text in phrases.named(row.category_id)}
+        return [Thing(page.record, sorted(every), fault=page.spoilt)]
+    for row, thing in page.entries:
+        thing.phrases = thing.categories = phrases.named(row.category_id)
+    return [thing for _, thing in page.entries]
 
 
 def phrases_of(file: CocoFile, name: str, rejects: RejectLog) -> Phrases:
@@ -132,7 +141,7 @@ def phrases_of(file: CocoFile, name: str, rejects: RejectLog) -> Phrases:
     found: dict[str, str | None] = {}
     for position, raw in enumerate(file.categories):
         try:
-            one = decode_row(raw, _CATEGORY, "bad-annotation")
+            one = decode_row(raw, _Category, "bad-annotation")
             if found.setdefault(numbers.name(one.id), one.name) != one.name:
                 found[numbers.name(one.id)] = None  # nobody knows which is meant
                 raise RecordFault("duplicate-id", f"another category has the id {numbers.name(one.id)}")
@@ -152,6 +161,6 @@ def _phrase(name: str, plain: bool) -> str:
 def _spoil(raw: msgspec.Raw, fault: RecordFault, spoilt: dict[str, RecordFault]) -> None:
     """Note of which image an annotation is that cannot be read: what is said there would lack its mask."""
     try:
-        spoilt[numbers.name(decode_row(raw, _OF_IMAGE, "bad-annotation").image_id)] = fault
+        spoilt[numbers.name(decode_row(raw, _OfImage, "bad-annotation").image_id)] = fault
     except RecordFault:
         return

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from stamp_data.sources.formats.classes import class_names
-from stamp_data.sources.formats.semantic import SemanticSource
+from stamp_data.sources.formats.semantic import SemanticSource, class_names
 from stamp_data.sources.paths import relative
 
 _MAP = re.compile(r"\d{12}\.png")

@@ -8,13 +8,13 @@ joined by `Naming`, and a reject row for what cannot be used.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import chain, count, islice, product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, Self
 
 import msgspec
 
@@ -23,18 +23,21 @@ from stamp_data.sources.base import AS_USUAL, Reading, Source
 from stamp_data.sources.faults import RecordFault, unreadable
 from stamp_data.sources.finding import walk
 from stamp_data.sources.formats.talks import Talk, written
-from stamp_data.sources.jsonfile import read_buffer
-from stamp_data.sources.paths import relative
-from stamp_data.sources.split_words import WORD, split_of_folders
+from stamp_data.sources.jsonfile import FILE_LIMIT, SMALL_LIMIT, load_json, read_buffer
+from stamp_data.sources.paths import WORD, relative, split_of_folders
+from stamp_data.sources.phrases import IGNORE, Naming
+from stamp_data.sources.refer import make_unique
 from stamp_schemas import Annotation, ImageRef, Region, Request, StampError
 from stamp_schemas.annotation import Written
+
+P = ParamSpec("P")
 
 FOLDERS, FILES = 200, 64  # of a root, that are looked at to see whether it holds anything of a format
 ALIKE = 8  # files of one folder that are looked at, where each picture has one
 HEAD = 64 << 20  # bytes of a file that marks are looked for in: its first entry, which may be painted
 LONGEST_SIDE = 1 << 30  # pixels
-NO_TARGET = "no_target"
-"""By this name, tools that let people name their own fields say that words mean nothing in the picture."""
+TELLING = ("expression", "phrase", "caption", "description", "text")
+"""How names of attributes begin that hold phrases, in tools that let people name their own."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,14 @@ class Thing:
     instance: str = ""
     categories: list[str] = field(default_factory=list)
     fault: RecordFault | None = None
+
+    def draw(self, segmentation: Callable[P, msgspec.Raw | None], *what: P.args, **named: P.kwargs) -> Self:
+        """Takes what a call gives as its segmentation, or the RecordFault that it raises as its fault."""
+        try:
+            self.segmentation = segmentation(*what, **named)
+        except RecordFault as fault:
+            self.fault = fault
+        return self
 
 
 @dataclass(slots=True)
@@ -77,15 +88,15 @@ class Pictured:
 class FormatSource(Source):
     """One format of one's own data. The root is a file of it, or a folder with such files in it or below.
 
-    suffixes: of its files. marks: bytes that all occur early in one. one_each: there is a document per picture, so that a
-    damaged one costs no more than that. hint: where no file is one.
+    suffixes: of its files. marks: bytes that all occur early in one. document: what a file of JSON holds. one_each: there is
+    a document per picture, so that a damaged one costs no more than that. hint: where no file is one.
     """
 
-    licence = "that of the data"
-    homepage = ""
     own = True
+    usual_folders: tuple[str, ...] = ("", "images", "data")
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
     marks: ClassVar[tuple[bytes, ...]] = ()
+    document: ClassVar[Any] = list[msgspec.Raw]
     one_each: ClassVar[bool] = False
     hint: ClassVar[str] = "--root names the file, or its folder"
 
@@ -95,9 +106,10 @@ class FormatSource(Source):
         self._unreadable: dict[Path, StampError] = {}
         super().__init__(root.parent if root.is_file() else root, split_by, reading)
 
-    @abstractmethod
     def read(self, path: Path) -> Any:
         """A document, parsed; StampError where it is unreadable as a whole."""
+        limit = SMALL_LIMIT if self.one_each else FILE_LIMIT
+        return load_json(path, self.document, limit, self.reading.encoding)
 
     @abstractmethod
     def pictures(self, document: Any, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
@@ -134,10 +146,6 @@ class FormatSource(Source):
             except StampError as fault:
                 self._unreadable[path] = fault
         return found
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return "", "images", "data"
 
     def load(self) -> None:
         self._read = {} if self.one_each else {path: self.read(path) for path in self.documents}
@@ -201,10 +209,6 @@ class FormatSource(Source):
 
     def said(self, page: Pictured, file: str, image: ImageRef, rejects: RejectLog) -> Annotation | None:
         """The record of one picture, None if nothing is left of it. What is called the same is asked for together."""
-        from stamp_data.sources.labelme_file import IGNORE  # most builds are of no file of one's own
-        from stamp_data.sources.phrases import Naming
-        from stamp_data.sources.refer import make_unique
-
         naming = Naming(file, page.record, rejects)
         shapes: dict[str, bytes] = {}
         for thing in page.things:

@@ -17,15 +17,15 @@ from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats import outlines
-from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.formats.core import HEAD, TELLING, FormatSource, Pictured, Thing
 from stamp_data.sources.jsonfile import OTHER_FORMAT, read_buffer
-from stamp_data.sources.split_words import WORD
+from stamp_data.sources.paths import WORD
+from stamp_data.sources.phrases import NO_TARGET
 from stamp_schemas import StampError
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_TELLING = ("expression", "phrase", "caption", "description", "text")
 _MARK = "<annotations"  # also of videos, which `read` refuses by name
 _NO_AREA = ("polyline", "points", "cuboid", "skeleton")
 _SHAPES = ("polygon", "box", "ellipse", "mask", "tag", *_NO_AREA)
@@ -84,7 +84,7 @@ def _thing(shape: Element, record: str, height: int, width: int) -> Thing | None
     """What a shape says; None for a tag that is not about words."""
     said = [(one.get("name", ""), (one.text or "").strip()) for one in shape.iterfind("attribute")]
     label = shape.get("label", "").strip()
-    texts = [text for name, text in said if name.lower().startswith(_TELLING) and text]
+    texts = [text for name, text in said if name.lower().startswith(TELLING) and text]
     if shape.tag == "tag":
         return Thing(record, texts) if label == NO_TARGET else None
     phrases = texts or ([label] if label else [])

@@ -20,8 +20,9 @@ from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import SUFFIXES
 from stamp_data.sources.formats import outlines
-from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import decode_row, load_json, read_buffer
+from stamp_data.sources.formats.core import HEAD, FormatSource, Pictured, Thing
+from stamp_data.sources.jsonfile import decode_row, read_buffer
+from stamp_data.sources.phrases import NO_TARGET
 
 OURS = "stamp-data export"
 """`model_version` of predictions that are masks of a shard set."""
@@ -98,17 +99,6 @@ class _Shape(msgspec.Struct, rename="camel"):
     rotation: float = 0.0
 
 
-_VERSION = msgspec.json.Decoder(_Versioned)
-_ANNOTATION = msgspec.json.Decoder(_Annotation)
-_TASK = msgspec.json.Decoder(_Task)
-_RESULT = msgspec.json.Decoder(_Result)
-_WORDS = msgspec.json.Decoder(_Words)
-_SHAPE = msgspec.json.Decoder(_Shape)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
-_TEXT = msgspec.json.Decoder(str)
-
-
 class LabelStudio(FormatSource):
     dataset = "label_studio"
     homepage = "https://labelstud.io"
@@ -119,9 +109,6 @@ class LabelStudio(FormatSource):
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         return super().is_mine(path) or read_buffer(path).find(_MIN, 0, HEAD) >= 0
-
-    def read(self, path: Path) -> list[msgspec.Raw]:
-        return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
 
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         for position, raw in enumerate(document):
@@ -141,15 +128,14 @@ class LabelStudio(FormatSource):
 
 def _task(raw: msgspec.Raw) -> _Task:
     """An entry of either export. JSON-MIN has no results, but the values of all that have the same name in the interface."""
-    fields = decode_row(raw, _FIELDS, "bad-annotation")
+    fields = decode_row(raw, dict[str, msgspec.Raw], "bad-annotation")
     if "data" in fields:
-        return decode_row(raw, _TASK, "bad-annotation")
+        return decode_row(raw, _Task, "bad-annotation")
     results: list[dict[str, object]] = []
     for name, said in fields.items():
-        regions = decode_row(said, _LIST, "bad-annotation") if bytes(said)[:1] == b"[" else []
-        regions = [region for region in regions if bytes(region)[:1] == b"{"]
+        regions = _objects(said)
         for region in regions:
-            value = decode_row(region, _FIELDS, "bad-annotation")
+            value = decode_row(region, dict[str, msgspec.Raw], "bad-annotation")
             kind = next((key for key in value if key.endswith("labels")), "")
             size: dict[str, object] = {
                 key: value[key] for key in ("original_width", "original_height", "image_rotation") if key in value
@@ -160,9 +146,7 @@ def _task(raw: msgspec.Raw) -> _Task:
                 said if bytes(said)[:1] == b"{" else {"text": said}
             )  # several choices are an object of their own
             results.append({"type": "textarea", "from_name": name, "value": words})
-    texts = {
-        name: decode_row(said, _TEXT, "bad-annotation") for name, said in fields.items() if bytes(said)[:1] == b'"'
-    }
+    texts = {name: decode_row(said, str, "bad-annotation") for name, said in fields.items() if bytes(said)[:1] == b'"'}
     identity = bytes(fields.get("id", b"null")).decode()
     done = _Annotation([msgspec.Raw(msgspec.json.encode(result)) for result in results])
     return _Task(dict(texts), identity if identity.isdecimal() else texts.get("id"), [done])
@@ -171,12 +155,18 @@ def _task(raw: msgspec.Raw) -> _Task:
 def _said(task: _Task) -> list[_Annotation]:
     """What people said, those who skipped the task left out; of a task for import that we exported, what that says."""
     if task.annotations is None and task.completions is None:
-        told = decode_row(task.predictions, _LIST, "bad-annotation") if bytes(task.predictions)[:1] == b"[" else []
-        entries = [raw for raw in told if bytes(raw)[:1] == b"{"]
-        versions = [decode_row(raw, _VERSION, "bad-annotation").model_version for raw in entries]
+        entries = _objects(task.predictions)
+        versions = [decode_row(raw, _Versioned, "bad-annotation").model_version for raw in entries]
         ours = (raw for raw, version in zip(entries, versions, strict=True) if version == OURS)
-        return [decode_row(raw, _ANNOTATION, "bad-annotation") for raw in ours]
+        return [decode_row(raw, _Annotation, "bad-annotation") for raw in ours]
     return [one for one in task.annotations or task.completions or [] if not one.was_cancelled]
+
+
+def _objects(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    """The objects of a list; none of anything else."""
+    if bytes(raw)[:1] != b"[":
+        return []
+    return [one for one in decode_row(raw, list[msgspec.Raw], "bad-annotation") if bytes(one)[:1] == b"{"]
 
 
 def _things(results: list[msgspec.Raw], page: Pictured, pictures: list[str]) -> Iterator[Thing]:
@@ -192,8 +182,8 @@ def _things(results: list[msgspec.Raw], page: Pictured, pictures: list[str]) -> 
     for position, raw in enumerate(results):
         record = f"{task} result[{position}]"
         try:
-            result = decode_row(raw, _RESULT, "bad-annotation")
-            told.append((record, result, decode_row(result.value, _WORDS, "bad-sentence")))
+            result = decode_row(raw, _Result, "bad-annotation")
+            told.append((record, result, decode_row(result.value, _Words, "bad-sentence")))
         except RecordFault as fault:
             yield Thing(record, [], fault=fault)
     areas = {result.to_name for _, result, _ in told if result.type.lower() not in ("textarea", *_SAID)}
@@ -222,7 +212,7 @@ def _things(results: list[msgspec.Raw], page: Pictured, pictures: list[str]) -> 
 def _draw(thing: Thing, result: _Result, page: Pictured, drawn: dict[str, _Shape]) -> None:
     """drawn: the shapes by their ids: a region's labels have it once more."""
     try:
-        shape = decode_row(result.value, _SHAPE, "bad-shape")
+        shape = decode_row(result.value, _Shape, "bad-shape")
         before = drawn.setdefault(thing.instance, shape)
         if before != shape != _Shape():
             raise RecordFault("duplicate-id", "several regions of another shape each have its id")

@@ -14,9 +14,8 @@ import msgspec
 from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, Phrases, holds, pages, phrases_of
-from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import load_json
+from stamp_data.sources.formats.coco_like import CocoFile, CocoLike, Id, Page, Phrases, named, pages, phrases_of
+from stamp_data.sources.formats.core import Pictured, Thing
 
 
 class _Image(msgspec.Struct):
@@ -34,32 +33,19 @@ class _Image(msgspec.Struct):
         return self.file_name or "/".join(self.coco_url.split("/")[-2:])
 
 
-_IMAGE = msgspec.json.Decoder(_Image)
-
-
-class LVIS(FormatSource):
+class LVIS(CocoLike):
     dataset = "lvis"
     licence = "CC BY 4.0 (LVIS); pictures under their Flickr licences"
     homepage = "https://www.lvisdataset.org"
     numbered = True
     format = "LVIS"
+    usual_folders = (*CocoLike.usual_folders, "coco")
     marks = (b'"images"', b'"neg_category_ids"')
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, "coco")
-
-    @classmethod
-    def is_mine(cls, path: Path) -> bool:
-        return holds(path, cls.marks)
-
-    def read(self, path: Path) -> CocoFile:
-        return load_json(path, CocoFile, encoding=self.reading.encoding)
 
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         name = self.name_of(path)
         phrases = phrases_of(document, name, rejects)
-        for page in pages(document, _IMAGE, name, rejects):
+        for page in pages(document, _Image, name, rejects):
             image = page.image
             names = [image.name] if image.name else []
             identity = numbers.name(image.id)
@@ -68,13 +54,9 @@ class LVIS(FormatSource):
 
 
 def _said(page: Page[_Image], phrases: Phrases) -> Iterator[Thing]:
+    yield from named(page, phrases)
     if page.spoilt:
-        every = {text for row, _ in page.entries for text in phrases.named(row.category_id)}
-        yield Thing(page.record, sorted(every), fault=page.spoilt)
         return
-    for row, thing in page.entries:
-        thing.phrases = thing.categories = phrases.named(row.category_id)
-        yield thing
     for category in page.image.not_exhaustive_category_ids:
         why = RecordFault("not-exhaustive", "not_exhaustive_category_ids names it")
         yield Thing(f"{page.record} not_exhaustive_category_ids", phrases.named(category), fault=why)

@@ -114,28 +114,27 @@ class MaskTable(FormatSource):
             except RecordFault as fault:
                 rejects.add(self.name_of(path), row.record, fault.reason, fault.detail)
                 continue
-            page = Pictured(row.record, [name] if name else [], [Thing(row.record, _phrases(row))], split=_split(row))
-            try:
-                _check(row)
-                self._paint(page, row, path, opened)
-            except RecordFault as fault:
-                page.things[0].fault = fault
+            thing = Thing(row.record, _phrases(row))
+            page = Pictured(row.record, [name] if name else [], [thing], split=_split(row))
+            thing.draw(self._painted, page, row, path, opened)
             yield page
 
     def _may_be_read(self, mask: Path) -> bool:
         is_inside = self.reading.follow_links or mask.resolve().is_relative_to(self.root.resolve())
         return is_inside and mask.is_file()
 
-    def _paint(self, page: Pictured, row: _Row, table: Path, opened: Callable[[str], Painting]) -> None:
-        """Give the thing of a row its mask, if there is one, and the picture its size. RecordFault if it cannot be used."""
+    def _painted(self, page: Pictured, row: _Row, table: Path, opened: Callable[[str], Painting]) -> msgspec.Raw | None:
+        """The mask of a row, if there is one; the picture gets its size. RecordFault if it cannot be used."""
+        _check(row)
         if mask := self._mask_path(row, table):
             painting = opened(mask)
             page.width, page.height = painting.width, painting.height
-            page.things[0].segmentation = painting.segmentation(_value(row.fields.get("value")))
-        elif name := row.text("mask"):
+            return painting.segmentation(_value(row.fields.get("value")))
+        if name := row.text("mask"):
             raise RecordFault("bad-shape", f"the mask {name[:99]!r} leads out of the root")
-        elif "mask" not in row.fields:
+        if "mask" not in row.fields:
             raise RecordFault("bad-annotation", "no mask: it is empty where the phrase names nothing")
+        return None
 
     def _mask_path(self, row: _Row, table: Path) -> str:
         """Where the mask of a row lies, relative to the root; "" if there is none, or it is nowhere in the root."""

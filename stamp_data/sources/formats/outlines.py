@@ -43,6 +43,11 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, angle: float =
     """An ellipse about (x, y), turned about its centre. RecordFault `bad-shape` if it has no extent or no end."""
     if not (0 < radius_x < math.inf and 0 < radius_y < math.inf):
         raise RecordFault("bad-shape", f"an ellipse with radii {radius_x:g} and {radius_y:g}")
+    return rounded(x, y, radius_x, radius_y, angle)
+
+
+def rounded(x: float, y: float, radius_x: float, radius_y: float, angle: float = 0.0) -> msgspec.Raw:
+    """`ellipse` of finite radii, which may be 0."""
     turns = [2 * math.pi * corner / CORNERS for corner in range(CORNERS)]
     rim = [(radius_x * math.cos(turn), radius_y * math.sin(turn)) for turn in turns]
     return polygons([[(round(px, 3), round(py, 3)) for px, py in _moved(rim, x, y, angle)]])

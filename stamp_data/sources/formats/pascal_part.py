@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 
 from stamp_data.shards.rejects import RejectLog
-from stamp_data.sources.formats.coco_like import CocoFile, Id, holds, pages, phrases_of
-from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import load_json
+from stamp_data.sources.formats.coco_like import CocoFile, CocoLike, Id, named, pages, phrases_of
+from stamp_data.sources.formats.core import Pictured
 
 FOLDER = "VOCdevkit/VOC2010/JPEGImages"  # of pictures, beside the file, as LISA has it
 
@@ -25,38 +24,18 @@ class _Image(msgspec.Struct):
     height: int | None = None
 
 
-_IMAGE = msgspec.json.Decoder(_Image)
-
-
-class PascalPart(FormatSource):
+class PascalPart(CocoLike):
     dataset = "pascal_part"
     licence = "that of PASCAL-Part; pictures: PASCAL VOC 2010, under their Flickr licences"
     homepage = "https://roozbehm.info/pascal-parts/pascal-parts.html"
     format = "PASCAL-Part"
+    usual_folders = (*CocoLike.usual_folders, FOLDER, "VOC2010/JPEGImages", "JPEGImages")
     marks = (b'"images"', b'"annotations"', b'"aeroplane:')
-
-    @classmethod
-    def is_mine(cls, path: Path) -> bool:
-        return holds(path, cls.marks)
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, FOLDER, "VOC2010/JPEGImages", "JPEGImages")
-
-    def read(self, path: Path) -> CocoFile:
-        return load_json(path, CocoFile, encoding=self.reading.encoding)
 
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         name = self.name_of(path)
         phrases = phrases_of(document, name, rejects)
-        for page in pages(document, _IMAGE, name, rejects):
+        for page in pages(document, _Image, name, rejects):
             image = page.image
-            if page.spoilt:
-                every = {text for row, _ in page.entries for text in phrases.named(row.category_id)}
-                things = [Thing(page.record, sorted(every), fault=page.spoilt)]
-            else:
-                for row, thing in page.entries:
-                    thing.phrases = thing.categories = phrases.named(row.category_id)
-                things = [thing for _, thing in page.entries]
             names = [f"{FOLDER}/{image.file_name}", image.file_name]
-            yield Pictured(page.record, names, things, image.width or None, image.height or None)
+            yield Pictured(page.record, names, named(page, phrases), image.width or None, image.height or None)

@@ -13,10 +13,9 @@ import msgspec
 
 from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
-from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats import outlines
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import decode_row, load_json
+from stamp_data.sources.jsonfile import decode_row, decode_rows
 
 _Outline = list[tuple[float, float]]
 
@@ -28,39 +27,24 @@ class _Task(msgspec.Struct, rename={"polygons": "Polygons"}):
     task_id: str | int | None = None
 
 
-_TASK = msgspec.json.Decoder(_Task)
-_POLYGONS = msgspec.json.Decoder(list[list[_Outline]])
-
-
 class PhraseCut(FormatSource):
     dataset = "phrasecut"
     licence = "that of PhraseCut; pictures: Visual Genome, CC BY 4.0"
     homepage = "https://github.com/ChenyunWu/PhraseCutDataset"
     numbered = True
     format = "PhraseCut"
+    usual_folders = (*FormatSource.usual_folders, "VG_100K", "VG_100K_2", "vg/VG_100K", "vg/VG_100K_2")
     marks = (b'"phrase"', b'"Polygons"')
 
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, "VG_100K", "VG_100K_2", "vg/VG_100K", "vg/VG_100K_2")
-
-    def read(self, path: Path) -> list[msgspec.Raw]:
-        return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
-
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        for position, raw in enumerate(document):
-            try:
-                task = decode_row(raw, _TASK, "bad-annotation")
-            except RecordFault as fault:
-                rejects.add(self.name_of(path), f"[{position}]", fault.reason, fault.detail, expressions=1)
-                continue
-            record = f"[{position}]" if task.task_id is None else f"task {task.task_id}"
-            thing = Thing(record, [task.phrase])
-            try:
-                parts = decode_row(task.polygons, _POLYGONS, "bad-shape")
-                if parts:
-                    thing.segmentation = outlines.polygons(outline for instance in parts for outline in instance)
-            except RecordFault as fault:
-                thing.fault = fault
+        rows = ((f"[{position}]", raw) for position, raw in enumerate(document))
+        for place, task in decode_rows(rows, _Task, "bad-annotation", self.name_of(path), rejects, expressions=1):
+            record = place if task.task_id is None else f"task {task.task_id}"
+            thing = Thing(record, [task.phrase]).draw(_segmentation, task.polygons)
             identity = numbers.name(task.image_id)
             yield Pictured(record, [f"{identity}.jpg"], [thing], id=identity)
+
+
+def _segmentation(raw: msgspec.Raw) -> msgspec.Raw | None:
+    parts = decode_row(raw, list[list[_Outline]], "bad-shape")
+    return outlines.polygons(outline for instance in parts for outline in instance) if parts else None

@@ -43,25 +43,18 @@ class _Annotation(msgspec.Struct):
     segmentation: msgspec.Raw
 
 
-_IMAGE = msgspec.json.Decoder(_Image)
-_ANNOTATION = msgspec.json.Decoder(_Annotation)
-
-
 class RefCOCOParquet(FormatSource):
     dataset = "refcoco_parquet"
     licence = "annotations CC BY 4.0 (COCO), expressions Apache-2.0 (refer); pictures under their Flickr licences"
     homepage = "https://huggingface.co/datasets/jxu124/refcoco"
     numbered = True
     format = "Parquet"
+    usual_folders = (*FormatSource.usual_folders, *COCO_FOLDERS, *SHARED_COCO_FOLDERS)
     suffixes = (".parquet",)
 
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         return bool(_columns(path))
-
-    @property
-    def usual_folders(self) -> tuple[str, ...]:
-        return (*super().usual_folders, *COCO_FOLDERS, *SHARED_COCO_FOLDERS)
 
     def read(self, path: Path) -> list[_Row]:
         columns = _columns(path)
@@ -116,7 +109,7 @@ def _split(row: _Row) -> str:
 def _of_reference(row: _Row, record: str) -> Pictured:
     """A row of jxu124 or lmms-lab. What its types are not raises KeyError, TypeError, AttributeError or ValueError."""
     if "raw_anns" in row:
-        info = decode_row(msgspec.Raw(row["raw_image_info"].encode()), _IMAGE, "bad-image")
+        info = decode_row(msgspec.Raw(row["raw_image_info"].encode()), _Image, "bad-image")
         thing = Thing(record, [one["sent"] for one in row["sentences"]], instance=numbers.name(row["ann_id"]))
         page = Pictured(record, [info.file_name], [thing], info.width, info.height, id=numbers.name(row["image_id"]))
         raw = msgspec.Raw(row["raw_anns"].encode())
@@ -125,11 +118,12 @@ def _of_reference(row: _Row, record: str) -> Pictured:
         thing = Thing(record, _texts(row["answer"]), instance=numbers.name(row["question_id"]))
         page = Pictured(record, [name], [thing], id=name.rpartition(".")[0] or name)
         raw = msgspec.Raw(msgspec.json.encode({"segmentation": [row["segmentation"]]}))
-    try:
-        thing.segmentation = checked_segmentation(decode_row(raw, _ANNOTATION, "bad-annotation").segmentation)
-    except RecordFault as fault:
-        thing.fault = fault
+    thing.draw(_segmentation, raw)
     return page
+
+
+def _segmentation(raw: msgspec.Raw) -> msgspec.Raw:
+    return checked_segmentation(decode_row(raw, _Annotation, "bad-annotation").segmentation)
 
 
 def _of_samples(row: _Row, record: str) -> Pictured:

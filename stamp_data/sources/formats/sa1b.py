@@ -15,11 +15,9 @@ from stamp_data import numbers
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT, checked_segmentation, decode_row, load_json
+from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT, decode_row, load_json, segmentation_or_none
 from stamp_data.sources.rows import ABSENT
 from stamp_schemas import StampError
-
-_EMPTY = (b"", b"[]", b"null", b"{}")
 
 
 class _Image(msgspec.Struct):
@@ -50,15 +48,13 @@ class _Annotation(msgspec.Struct):
         return self.expressions or ([said] if said else [])
 
 
-_ANNOTATION = msgspec.json.Decoder(_Annotation)
-
-
 class SA1B(FormatSource):
     dataset = "sa1b"
     licence = "that of the data; SA-1B's own: SA-1B Dataset Research License"
     homepage = "https://ai.meta.com/datasets/segment-anything/"
     format = "SA-1B"
     marks = (b'"image"', b'"annotations"', b'"segmentation"')
+    document = _File
     one_each = True
 
     @classmethod
@@ -72,9 +68,6 @@ class SA1B(FormatSource):
                 return False
             raise
 
-    def read(self, path: Path) -> _File:
-        return load_json(path, _File, SMALL_LIMIT, self.reading.encoding)
-
     def pictures(self, document: _File, path: Path, rejects: RejectLog) -> Iterator[Pictured]:  # noqa: ARG002 - each thing tells
         image = document.image
         things = [_thing(raw, f"annotations[{place}]") for place, raw in enumerate(document.annotations)]
@@ -83,13 +76,8 @@ class SA1B(FormatSource):
 
 def _thing(raw: msgspec.Raw, record: str) -> Thing:
     try:
-        said = decode_row(raw, _ANNOTATION, "bad-annotation")
+        said = decode_row(raw, _Annotation, "bad-annotation")
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
-    thing = Thing(record, said.phrases, instance=record if said.id is None else numbers.name(said.id))
-    try:
-        if bytes(said.segmentation) not in _EMPTY:
-            thing.segmentation = checked_segmentation(said.segmentation)
-    except RecordFault as fault:
-        thing.fault = fault
-    return thing
+    instance = record if said.id is None else numbers.name(said.id)
+    return Thing(record, said.phrases, instance=instance).draw(segmentation_or_none, said.segmentation)

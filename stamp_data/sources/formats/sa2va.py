@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import OTHER_FORMAT, checked_segmentation, decode_row, load_json
+from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, decode_rows, load_json, segmentation_or_none
 from stamp_schemas import StampError
-
-_EMPTY = (b"[]", b"null", b"{}")
 
 
 class _Entry(msgspec.Struct):
@@ -26,8 +25,7 @@ class _Entry(msgspec.Struct):
     text: list[msgspec.Raw]
 
 
-_ENTRY = msgspec.json.Decoder(_Entry)
-_TEXTS = msgspec.json.Decoder(str | list[str])
+_TEXTS: Any = str | list[str]
 
 
 class Sa2VA(FormatSource):
@@ -43,7 +41,7 @@ class Sa2VA(FormatSource):
             return False
         try:
             first = load_json(path, list[msgspec.Raw])[:1]
-            return bool([decode_row(raw, _ENTRY, "bad-annotation") for raw in first])
+            return bool([decode_row(raw, _Entry, "bad-annotation") for raw in first])
         except RecordFault:
             return False
         except StampError as fault:
@@ -51,18 +49,13 @@ class Sa2VA(FormatSource):
                 return False
             raise
 
-    def read(self, path: Path) -> list[msgspec.Raw]:
-        return load_json(path, list[msgspec.Raw], encoding=self.reading.encoding)
-
     def pictures(self, document: list[msgspec.Raw], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        for position, raw in enumerate(document):
-            record = f"[{position}]"
-            try:
-                entry = decode_row(raw, _ENTRY, "bad-annotation")
-                if len(entry.mask) != len(entry.text):
-                    raise RecordFault("bad-annotation", f"{len(entry.mask)} masks for {len(entry.text)} texts")
-            except RecordFault as fault:
-                rejects.add(self.name_of(path), record, fault.reason, fault.detail)
+        name = self.name_of(path)
+        rows = ((f"[{position}]", raw) for position, raw in enumerate(document))
+        for record, entry in decode_rows(rows, _Entry, "bad-annotation", name, rejects):
+            if len(entry.mask) != len(entry.text):
+                detail = f"{len(entry.mask)} masks for {len(entry.text)} texts"
+                rejects.add(name, record, "bad-annotation", detail)
                 continue
             pairs = enumerate(zip(entry.text, entry.mask, strict=True))
             things = [_thing(f"{record} text[{place}]", text, mask) for place, (text, mask) in pairs]
@@ -74,10 +67,4 @@ def _thing(record: str, text: msgspec.Raw, mask: msgspec.Raw) -> Thing:
         said = decode_row(text, _TEXTS, "bad-sentence")
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
-    thing = Thing(record, [said] if isinstance(said, str) else said)
-    try:
-        if bytes(mask).strip() not in _EMPTY:
-            thing.segmentation = checked_segmentation(mask)
-    except RecordFault as fault:
-        thing.fault = fault
-    return thing
+    return Thing(record, [said] if isinstance(said, str) else said).draw(segmentation_or_none, mask)

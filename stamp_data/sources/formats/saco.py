@@ -15,10 +15,9 @@ import msgspec
 
 from stamp_data.shards.rejects import RejectLog, storable
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.formats.coco_like import CocoFile, Id, Page, holds, pages
-from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import load_json
-from stamp_data.sources.split_words import WORD
+from stamp_data.sources.formats.coco_like import CocoFile, CocoLike, Id, Page, holds, pages
+from stamp_data.sources.formats.core import Pictured, Thing
+from stamp_data.sources.paths import WORD
 
 
 class _Image(msgspec.Struct):
@@ -43,10 +42,7 @@ class _Image(msgspec.Struct):
         return bool(told) and not any(told)
 
 
-_IMAGE = msgspec.json.Decoder(_Image)
-
-
-class SACo(FormatSource):
+class SACo(CocoLike):
     dataset = "saco"
     licence = "SAM License, for SA-Co's own files"
     homepage = "https://github.com/facebookresearch/sam3"
@@ -57,9 +53,6 @@ class SACo(FormatSource):
     def is_mine(cls, path: Path) -> bool:
         return any(holds(path, (*cls.marks, phrase)) for phrase in (b'"text_input"', b'"noun_phrase"'))
 
-    def read(self, path: Path) -> CocoFile:
-        return load_json(path, CocoFile, encoding=self.reading.encoding)
-
     def split_of(self, path: Path) -> str:
         if len(self.documents) > 1:
             return storable(path.stem)
@@ -67,7 +60,7 @@ class SACo(FormatSource):
         return said[1] if said else "train"
 
     def pictures(self, document: CocoFile, path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        for page in pages(document, _IMAGE, self.name_of(path), rejects):
+        for page in pages(document, _Image, self.name_of(path), rejects):
             image = page.image
             yield Pictured(page.record, [image.file_name], _said(page), image.width or None, image.height or None)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import msgspec
 
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
@@ -22,6 +25,16 @@ if TYPE_CHECKING:
 
 Classes = Mapping[int, str | None]
 """The phrases of classes by their numbers, None for one that is passed over."""
+
+
+@lru_cache
+def class_names(dataset: str) -> dict[int, str]:
+    """The names of a set's classes by the values of its pixels, as `classes.json` has them.
+
+    ade20k: the 150 of SceneParse, of each the first of its names. coco_stuff: the 182 of COCO-Stuff.
+    """
+    data = Path(__file__).with_name("classes.json").read_bytes()
+    return msgspec.json.decode(data, type=dict[str, dict[int, str]])[dataset]
 
 
 class ClassMap(NamedTuple):

@@ -16,7 +16,7 @@ from stamp_data.files import UNDECODABLE
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
-from stamp_data.sources.jsonfile import BOM, as_utf8, decode_row, read_buffer
+from stamp_data.sources.jsonfile import BOM, as_utf8, decode_row, decode_rows, read_buffer
 
 HEAD = 64 << 20  # bytes in which the first line ends
 
@@ -32,10 +32,6 @@ class _Line(msgspec.Struct):
     segments: list[_Segment]
 
 
-_LINE = msgspec.json.Decoder(_Line)
-_PARTS = msgspec.json.Decoder(list[msgspec.Raw])
-
-
 class SetCon(FormatSource):
     dataset = "setcon"
     homepage = "https://github.com/rookiexiong7/SetCon"
@@ -46,7 +42,7 @@ class SetCon(FormatSource):
     def is_mine(cls, path: Path) -> bool:
         first = bytes(read_buffer(path)[:HEAD]).removeprefix(BOM).lstrip().partition(b"\n")[0]
         try:
-            return bool(_LINE.decode(first))
+            return bool(msgspec.json.decode(first, type=_Line))
         except UNDECODABLE:
             return False
 
@@ -54,21 +50,9 @@ class SetCon(FormatSource):
         return bytes(as_utf8(read_buffer(path), path, self.reading.encoding)).split(b"\n")
 
     def pictures(self, document: list[bytes], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        for number, line in enumerate(document, 1):
-            if not line.strip():
-                continue
-            record = f"line {number}"
-            try:
-                held = decode_row(msgspec.Raw(line), _LINE, "bad-annotation")
-            except RecordFault as fault:
-                rejects.add(self.name_of(path), record, fault.reason, fault.detail, expressions=1)
-                continue
-            thing = Thing(record, [held.text])
-            try:
-                thing.segmentation = _union(held)
-            except RecordFault as fault:
-                thing.fault = fault
-            yield Pictured(record, [held.image], [thing])
+        lines = ((f"line {number}", msgspec.Raw(line)) for number, line in enumerate(document, 1) if line.strip())
+        for record, held in decode_rows(lines, _Line, "bad-annotation", self.name_of(path), rejects, expressions=1):
+            yield Pictured(record, [held.image], [Thing(record, [held.text]).draw(_union, held)])
 
 
 def _union(held: _Line) -> msgspec.Raw | None:
@@ -82,6 +66,6 @@ def _union(held: _Line) -> msgspec.Raw | None:
             raise RecordFault("bad-annotation", f"mask {place} of {len(held.masks)}")
         mask = held.masks[place]
         is_rle = bytes(mask)[:1] == b"{"
-        inner: list[msgspec.Raw] = [mask] if is_rle else decode_row(mask, _PARTS, "bad-segmentation")
+        inner: list[msgspec.Raw] = [mask] if is_rle else decode_row(mask, list[msgspec.Raw], "bad-segmentation")
         parts += inner
     return msgspec.Raw(msgspec.json.encode(parts)) if wanted else None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT, as_utf8, read_buffer
+from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT, UTF16, as_utf8, read_buffer
 from stamp_schemas import StampError
 
 _HEAD = 1 << 16  # bytes
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _REMARK = "#"  # that VIA 1 puts before the names of the columns
 BEYOND = "\0beyond"
 """What cells are called that follow the last column: mostly the rest of a text with a comma that has no quotes."""
@@ -23,7 +21,7 @@ def header(path: Path) -> list[str]:
     head = bytes(read_buffer(path)[:_HEAD])
     try:
         # as spreadsheets write "Unicode text"; whoever reads the rows is told which encoding to name
-        text = head.decode("utf-16", "ignore") if head[:2] in _UTF16 else head.partition(b"\n")[0].decode("utf-8-sig")
+        text = head.decode("utf-16", "ignore") if head[:2] in UTF16 else head.partition(b"\n")[0].decode("utf-8-sig")
         line = text.partition("\n")[0].removeprefix(_REMARK)
         return next(csv.reader([line], delimiter=_delimiter(line)), [])
     except (UnicodeDecodeError, csv.Error):

@@ -18,12 +18,12 @@ import msgspec
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.formats import outlines, via3
-from stamp_data.sources.formats.core import HEAD, NO_TARGET, FormatSource, Pictured, Thing
+from stamp_data.sources.formats.core import HEAD, TELLING, FormatSource, Pictured, Thing
 from stamp_data.sources.formats.tables import header, rows
-from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, load_json, read_buffer
+from stamp_data.sources.jsonfile import OTHER_FORMAT, decode_row, decode_rows, load_json, read_buffer
+from stamp_data.sources.phrases import NO_TARGET
 from stamp_schemas import StampError
 
-_TELLING = ("expression", "phrase", "caption", "description", "text")
 _NAMING = ("name", "label", "class", "category", "type")
 _NO_AREA = ("point", "polyline", "line")
 _CSV = ("filename", "region_shape_attributes", "region_attributes")
@@ -33,19 +33,6 @@ _Words = dict[str, object]
 class _Region(msgspec.Struct):
     shape_attributes: msgspec.Raw
     region_attributes: _Words = {}
-
-
-class _File(msgspec.Struct):
-    filename: str
-    names: list[str] = []  # of VIA 3
-    regions: list[msgspec.Raw] | dict[str, msgspec.Raw] = []
-    file_attributes: _Words = {}
-
-
-_REGION = msgspec.json.Decoder(_Region)
-_FILE = msgspec.json.Decoder(_File)
-_SHAPE = msgspec.json.Decoder(via3.Shape)
-_WORDS = msgspec.json.Decoder(_Words)
 
 
 class VIA(FormatSource):
@@ -72,7 +59,7 @@ class VIA(FormatSource):
             return load_json(path, via3.Project, encoding=encoding)
         if "_via_img_metadata" in held:
             try:
-                held = decode_row(held["_via_img_metadata"], _ENTRIES, "bad-annotation")
+                held = decode_row(held["_via_img_metadata"], dict[str, msgspec.Raw], "bad-annotation")
             except RecordFault as fault:
                 raise StampError(f"{path}: _via_img_metadata: {fault.detail}", OTHER_FORMAT) from None
         return list(held.items())
@@ -81,19 +68,17 @@ class VIA(FormatSource):
         self, document: list[tuple[str, msgspec.Raw]] | via3.Project, path: Path, rejects: RejectLog
     ) -> Iterator[Pictured]:
         name = self.name_of(path)
-        entries = via3.entries(document, name, rejects) if isinstance(document, via3.Project) else document
-        for record, raw in entries:
-            try:
-                file = decode_row(raw, _FILE, "bad-annotation")
-            except RecordFault as fault:
-                rejects.add(name, record, fault.reason, fault.detail)
-                continue
-            regions = file.regions if isinstance(file.regions, dict) else dict(enumerate(file.regions))
+        if isinstance(document, via3.Project):
+            entries = via3.entries(document, name, rejects)
+        else:
+            entries = decode_rows(document, via3.Entry, "bad-annotation", name, rejects)
+        for record, entry in entries:
+            regions = entry.regions if isinstance(entry.regions, dict) else dict(enumerate(entry.regions))
             things = [_thing(one, f"{record} regions[{key}]") for key, one in regions.items()]
-            nothing = [text.strip() for text in _texts(file.file_attributes.get(NO_TARGET)) if text.strip()]
+            nothing = [text.strip() for text in _texts(entry.file_attributes.get(NO_TARGET)) if text.strip()]
             if nothing:
                 things.append(Thing(f"{record} file_attributes", nothing))
-            yield Pictured(record, _called(file.names or [file.filename]), things)
+            yield Pictured(record, _called(entry.names or [entry.filename]), things)
 
 
 def _called(names: list[str]) -> list[str]:
@@ -103,9 +88,6 @@ def _called(names: list[str]) -> list[str]:
         with suppress(ValueError):  # an address that is none
             bases += [urlsplit(name).path.rpartition("/")[2]] if "://" in name else []
     return [name for name in dict.fromkeys([*names, *map(unquote, bases)]) if name]
-
-
-_ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _rows(path: Path, encoding: str) -> Iterator[tuple[str, msgspec.Raw]]:
@@ -122,20 +104,15 @@ def _rows(path: Path, encoding: str) -> Iterator[tuple[str, msgspec.Raw]]:
 
 def _thing(raw: msgspec.Raw, record: str) -> Thing:
     try:
-        region = decode_row(raw, _REGION, "bad-annotation")
+        region = decode_row(raw, _Region, "bad-annotation")
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
     phrases = _phrases(region.region_attributes)
-    thing = Thing(record, phrases, categories=phrases[:1])
-    try:
-        thing.segmentation = _segmentation(decode_row(region.shape_attributes, _SHAPE, "bad-shape"))
-    except RecordFault as fault:
-        thing.fault = fault
-    return thing
+    return Thing(record, phrases, categories=phrases[:1]).draw(_segmentation, region.shape_attributes)
 
 
 def _phrases(words: _Words) -> list[str]:
-    for names in (_TELLING, _NAMING):
+    for names in (TELLING, _NAMING):
         told = [text for key, value in words.items() if key.lower().startswith(names) for text in _texts(value)]
         if told:
             return told
@@ -151,7 +128,8 @@ def _texts(value: object) -> list[str]:
     return []
 
 
-def _segmentation(shape: via3.Shape) -> msgspec.Raw:
+def _segmentation(raw: msgspec.Raw) -> msgspec.Raw:
+    shape = decode_row(raw, via3.Shape, "bad-shape")
     if shape.name in _NO_AREA:
         raise RecordFault("no-area", f"a {shape.name}")
     if shape.name in ("polygon", "polyshape"):

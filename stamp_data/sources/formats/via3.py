@@ -74,39 +74,32 @@ class Shape(msgspec.Struct, omit_defaults=True):
 
 
 class Entry(msgspec.Struct):
-    """An entry of VIA 2. names: what the picture may be called, `filename` the first of them."""
+    """An entry of VIA 2. names: what the picture may be called besides `filename`."""
 
     filename: str
     names: list[str] = []
-    regions: dict[str, dict[str, object]] = {}
-    file_attributes: dict[str, str] = {}
+    regions: list[msgspec.Raw] | dict[str, msgspec.Raw] = []
+    file_attributes: dict[str, object] = {}
 
 
-_SHOWN = msgspec.json.Decoder(_Shown)
-_VIEW = msgspec.json.Decoder(_View)
-_ATTRIBUTE = msgspec.json.Decoder(_Attribute)
-_PIECE = msgspec.json.Decoder(_Piece)
-
-
-def entries(project: Project, name: str, rejects: RejectLog) -> Iterator[tuple[str, msgspec.Raw]]:
+def entries(project: Project, name: str, rejects: RejectLog) -> Iterator[tuple[str, Entry]]:
     """(place, entry) of every view; what is of no picture becomes a row. name: how rows call the file."""
     found: dict[str, Entry] = {}
     for key, raw in project.view.items():
         try:
-            found[key] = _entry(decode_row(raw, _VIEW, "bad-annotation"), project)
+            found[key] = _entry(decode_row(raw, _View, "bad-annotation"), project)
         except RecordFault as fault:
             rejects.add(name, f"view {key}", fault.reason, fault.detail)
     attributes = dict(_attributes(project, name, rejects))
     for key, raw in project.metadata.items():
         try:
-            piece = decode_row(raw, _PIECE, "bad-annotation")
+            piece = decode_row(raw, _Piece, "bad-annotation")
             if str(piece.vid) not in found:
                 raise RecordFault("image-missing", f"its view {str(piece.vid)[:40]!r} is not there, or cannot be used")
             _add(found[str(piece.vid)], key, piece, attributes)
         except RecordFault as fault:
             rejects.add(name, f"metadata {key}", fault.reason, fault.detail)
-    for key, entry in found.items():
-        yield f"view {key}", msgspec.Raw(msgspec.json.encode(entry))
+    yield from ((f"view {key}", entry) for key, entry in found.items())
 
 
 def _entry(view: _View, project: Project) -> Entry:
@@ -115,32 +108,34 @@ def _entry(view: _View, project: Project) -> Entry:
     key = str(view.fid_list[0])
     if key not in project.file:
         raise RecordFault("image-missing", f"file {key[:40]!r} is not there")
-    shown = decode_row(project.file[key], _SHOWN, "bad-image")
+    shown = decode_row(project.file[key], _Shown, "bad-image")
     if shown.type != _PICTURE:
         raise RecordFault("other-media", f"{shown.fname[:99]!r} is a film or a sound")
     source = "" if shown.src.startswith("data:") else shown.src
     names = [name for name in (source, shown.fname) if name]
-    return Entry(names[0] if names else "", names)
+    return Entry(names[0] if names else "", names, {})
 
 
 def _attributes(project: Project, name: str, rejects: RejectLog) -> Iterator[tuple[str, _Attribute]]:
     for key, raw in project.attribute.items():
         try:
-            yield key, decode_row(raw, _ATTRIBUTE, "bad-annotation")
+            yield key, decode_row(raw, _Attribute, "bad-annotation")
         except RecordFault as fault:
             rejects.add(name, f"attribute {key}", fault.reason, fault.detail)
 
 
 def _add(entry: Entry, key: str, piece: _Piece, attributes: dict[str, _Attribute]) -> None:
     """Put a piece into the entry of its view."""
-    said: dict[str, str] = {} if piece.xy else entry.file_attributes
+    said: dict[str, object] = {} if piece.xy else entry.file_attributes
     for identity, value in piece.av.items():
         attribute = attributes.get(identity)
         if attribute and (text := _text(attribute, value)):
             before = said.get(attribute.aname)  # names are not unique, and pieces of one picture have the same
             said[attribute.aname] = f"{before};{text}" if before else text
     if piece.xy:
-        entry.regions[key] = {"shape_attributes": _shape(piece.xy), "region_attributes": said}
+        assert isinstance(entry.regions, dict), "as `_entry` made it"
+        region = {"shape_attributes": _shape(piece.xy), "region_attributes": said}
+        entry.regions[key] = msgspec.Raw(msgspec.json.encode(region))
 
 
 def _text(attribute: _Attribute, value: str) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from stamp_data.sources.jsonfile import OTHER_FORMAT, WHOLE, as_utf8, read_buffer
+from stamp_data.sources.jsonfile import OTHER_FORMAT, UTF16, WHOLE, as_utf8, read_buffer
 from stamp_schemas import StampError
 
 LIMIT = 1 << 30  # bytes
 DEEPEST = 64  # elements within each other
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([A-Za-z][\w.-]{0,40})["']""")
 
 
@@ -57,7 +55,7 @@ def load_xml(path: Path, encoding: str = "") -> Element:
 
 def _said(data: bytes) -> str:
     """The encoding that a file says it is in, "" if it says none that is known."""
-    if data[:2] in _UTF16:
+    if data[:2] in UTF16:
         return "utf-16"
     declared = _DECLARED.match(data)
     name = declared[1].decode() if declared else ""

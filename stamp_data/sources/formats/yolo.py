@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from stamp_data import numbers
-from stamp_data.files import read_plain
+from stamp_data.files import open_plain, read_plain
 from stamp_data.shards.rejects import RejectLog
 from stamp_data.sources.base import AS_USUAL, Reading
 from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.finding import SUFFIXES
+from stamp_data.sources.finding import SUFFIXES, Finder
 from stamp_data.sources.formats import outlines
 from stamp_data.sources.formats.core import FormatSource, Pictured, Thing
 from stamp_data.sources.jsonfile import OTHER_FORMAT, SMALL_LIMIT
@@ -25,6 +25,7 @@ from stamp_schemas import ImageRef, StampError
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/classes.txt")
 SPLITS = ("train", "val", "test")
 LONGEST = 1024  # characters of a place in data.yaml or a list
+SIDEWAYS = 5  # the first EXIF orientation that exchanges width and height; all after it do
 BOX = 5  # values of a line that is a box: class, centre, size
 
 
@@ -46,7 +47,8 @@ class YOLO(FormatSource):
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         """Whatever lies where labels lie, also what turns out to be damaged."""
-        return path.name not in NAMES and ("labels" in path.parts[:-1] or _picture_beside(path))
+        is_beside = "labels" in path.parts[:-1] or any(path.with_suffix(suffix).is_file() for suffix in SUFFIXES)
+        return is_beside and path.name not in NAMES
 
     @property
     def inputs(self) -> list[Path]:
@@ -121,18 +123,13 @@ class YOLO(FormatSource):
         return _yaml_names(path)
 
     def read(self, path: Path) -> list[str]:
-        try:
-            return read_plain(path, SMALL_LIMIT).decode("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as fault:
-            raise StampError(f"{path} cannot be read: {fault}", OTHER_FORMAT) from None
+        return _lines(path)
 
     def pictures(self, document: list[str], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
-        from stamp_data.sources.formats.sizes import upright_size  # Pillow, which a listing of datasets does without
-
         name = self.name_of(path)
         try:
             image = self._picture(path)
-            width, height = upright_size(image, self.finder)
+            width, height = _upright_size(image, self.finder)
         except RecordFault as fault:
             rejects.add(name, path.stem, fault.reason, fault.detail, expressions=len(document))
             return
@@ -180,8 +177,24 @@ class YOLO(FormatSource):
             return Thing(record, phrases, fault=RecordFault("bad-shape", str(fault)))
 
 
-def _picture_beside(path: Path) -> bool:
-    return any(path.with_suffix(suffix).is_file() for suffix in SUFFIXES)
+def _upright_size(image: ImageRef, finder: Finder) -> tuple[int, int]:
+    """Width and height of a picture as people see it, from the head of its file.
+
+    RecordFault `picture-missing` or `bad-image` if there is none, or it cannot be read.
+    """
+    from stamp_data import picture  # Pillow, which a listing of datasets does without
+
+    try:
+        path = Path(picture.inside(Path(finder.roots[image.root]), image.path, finder.follow_links))
+        with open_plain(path, picture.MAX_BYTES) as file, picture.opening(file, image.path) as found:
+            width, height = picture.stored_size(found)
+            return (height, width) if picture.orientation_of(found) >= SIDEWAYS else (width, height)
+    except picture.PictureFault as fault:
+        raise RecordFault("bad-image", fault.message) from None
+    except StampError as fault:
+        raise RecordFault("bad-image", f"{image.path}: {fault.message.removeprefix(str(path))}") from None
+    except OSError as fault:
+        raise RecordFault("picture-missing", f"{image.path}: {fault.strerror}; --images DIR names its folder") from None
 
 
 def _names_file(root: Path) -> Path | None:

@@ -15,9 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from stamp_data import rle as rles
 from stamp_data.export import export_sets
-from stamp_data.export.brush import painted
 from stamp_data.rle import UInt8
-from stamp_data.sources.formats.brush import decoded
+from stamp_data.sources.formats.brush import decoded, painted
 
 from ..making import ListSource, build, pictured
 from ..sources.formats.making import Said

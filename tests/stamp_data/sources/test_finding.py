@@ -58,7 +58,7 @@ def test_folders_that_are_written_otherwise(tmp_path: Path) -> None:
 
 def test_of_names_that_are_much_the_same_none_is_guessed(tmp_path: Path) -> None:
     look = finder(files(tmp_path, "A.jpg", "a.JPG"))
-    assert look.near("a.jpg") is None and look.anywhere("a.jpg") is None
+    assert look.near("a.jpg") is None and found(look, "a.jpg") == "a.jpg"
     assert look.near("A.jpg") == (0, "A.jpg")
 
 
@@ -95,8 +95,8 @@ def test_named_folders_come_first_and_by_the_longest_end(tmp_path: Path) -> None
     assert look.near("train/1.jpg") == (1, "train/1.jpg")
     assert look.near("data/val/1.jpg") == (1, "val/1.jpg")
     assert look.near("train/2.jpg") == (1, "2.jpg")
-    assert look.near("3.jpg") is None and look.anywhere("3.jpg") == (1, "deep/er/3.jpg")
-    assert look.anywhere("1.jpg") is None, "two pictures are called that"
+    assert look.near("3.jpg") is None and found(look, "3.jpg") == "deep/er/3.jpg"
+    assert found(look, "1.jpg") == "1.jpg", "two pictures are called that"
     assert look.elsewhere("home/me/val/1.jpg") == [(1, "val/1.jpg")]
     placed = look.placed(ImageRef("x/2.jpg", 4, 3, "upright"))
     assert placed == ImageRef("2.jpg", 4, 3, "upright", 1)
@@ -122,12 +122,12 @@ def test_what_is_missing_beside_others_is_missing(tmp_path: Path) -> None:
 def test_what_is_no_file_or_has_no_printable_name_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").mkdir()
     files(tmp_path, "images/b\n.jpg")
-    assert finder(tmp_path).near("a.jpg") is None and finder(tmp_path).anywhere("b\n.jpg") is None
+    assert finder(tmp_path).near("a.jpg") is None and found(finder(tmp_path), "b\n.jpg") == "b\n.jpg"
 
 
 def test_folders_that_cannot_be_listed_are_passed_over(tmp_path: Path) -> None:
     files(tmp_path, "file")
-    assert finder(tmp_path).near("file/a.jpg") is None and finder(tmp_path / "gone").anywhere("a.jpg") is None
+    assert finder(tmp_path).near("file/a.jpg") is None and found(finder(tmp_path / "gone"), "a.jpg") == "a.jpg"
 
 
 def test_links_to_folders_are_walked_only_if_they_are_to_be_followed(tmp_path: Path) -> None:

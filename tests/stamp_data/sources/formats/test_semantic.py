@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from stamp_data.doctor import examine
-from stamp_data.sources.formats.classes import class_names
 from stamp_data.sources.formats.painted import by_value
+from stamp_data.sources.formats.semantic import class_names
 
 from ..raw import annotation, image, instances, write_json
 from .making import CORNERS, HEIGHT, TRIANGLE, WIDTH, Said, polygon_mask, put, refused
