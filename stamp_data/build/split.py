@@ -98,8 +98,7 @@ def build_split(
             receipts = _valid_receipts(folder, heads)
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
-            root, *images = source.roots
-            place = Workplace(root, folder, work, tokenizer, tuple(images), source.reading.follow_links)
+            place = Workplace(source.roots, folder, work, tokenizer, source.reading.follow_links)
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")
