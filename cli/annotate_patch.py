@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,10 +43,7 @@ def save_patch(folders: Sequence[Path], out: Path | None, json: bool) -> None:
 
 
 def _counts(found: Changes) -> dict[str, int]:
-    return {
-        name: sum(patch.set == name for patch in found.patches)
-        for name in sorted({patch.set for patch in found.patches})
-    }
+    return dict(sorted(Counter(patch.set for patch in found.patches).items()))
 
 
 def _told(found: Changes) -> str:

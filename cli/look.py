@@ -95,10 +95,9 @@ def _hints(path: str, found: list[tuple[str, Fault]]) -> list[str]:
         if known - {"manifest-missing"}:  # a repair would build by the settings in it, and refuses if they are others
             again = "`stamp-data build` with --overwrite and the options that it was built with"
             lines.append(f"{folder}: {again} writes its manifest anew, and keeps what shards it can")
-    counted = [folder for folder in whole if read_manifest(folder, checked=False).settings.tokenizer]
-    more = " --tokenizer FOLDER" if counted else ""
-    patched = [folder for folder in whole if read_manifest(folder, checked=False).patches is not UNSET]
-    more += " --patch FILE" if patched else ""
+    manifests = [read_manifest(folder, checked=False) for folder in whole]
+    more = " --tokenizer FOLDER" if any(one.settings.tokenizer for one in manifests) else ""
+    more += " --patch FILE" if any(one.patches is not UNSET for one in manifests) else ""
     places = [path] if whole == list(codes) else whole
     repaired = f"--repair --root ROOT{more} builds the damaged shards anew"
     return [*lines, *(f"stamp-data verify {place} {repaired}" for place in places)]

@@ -32,7 +32,7 @@ class TagList:
     def rows(self) -> list[TaggedRecord]:
         """All of them, in the order of sets and records."""
         with self._lock:
-            return [row for _, row in sorted(self._rows.items())]
+            return self._sorted()
 
     def of(self, name: str, record: str) -> list[str]:
         """The tags of a record of the set of that name."""
@@ -47,7 +47,10 @@ class TagList:
                 row = TaggedRecord(set=name, record=record, tags=list(tags), place=place)
                 self._rows[name, record] = row
             if self._path is not None:
-                write_tags(self._path, [row for _, row in sorted(self._rows.items())])
+                write_atomic(self._path, msgspec.json.Encoder().encode_lines(self._sorted()))
+
+    def _sorted(self) -> list[TaggedRecord]:
+        return [row for _, row in sorted(self._rows.items())]
 
 
 def read_tags(path: Path) -> list[TaggedRecord]:
@@ -63,11 +66,6 @@ def read_tags(path: Path) -> list[TaggedRecord]:
         except UNDECODABLE as fault:
             raise StampError(f"{path}: line {number} is no tagged record: {first_line(fault)}", _HINT) from None
     return rows
-
-
-def write_tags(path: Path, rows: Sequence[TaggedRecord]) -> None:
-    """Write a list, whole or not at all."""
-    write_atomic(path, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
 
 def read_exclusions(paths: Sequence[Path]) -> dict[str, list[SetPatch]]:

@@ -6,7 +6,7 @@ Pictures are told by their bytes, not by their names. A picture of which anythin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,16 +64,15 @@ def begin_from(places: Sequence[str], images: Images, store: Store) -> Begun:
     drafts: dict[int, Draft] = {}
     told = Begun()
     for place in places:
-        if is_list(place):
-            for number, found in _of_list(Path(place), numbers):
-                drafts.setdefault(number, Draft(images.orientation(number))).add(found.record, found.name, found.of_set)
-                told.listed.add(images.names[number])
-            told.sets = True
-            continue
-        for found in _records(place, numbers, images, told):
+        listed = is_list(place)
+        records = _of_list(Path(place), numbers) if listed else _records(place, numbers, images, told)
+        for found in records:
             for number in numbers.get(found.digest, ()):
                 draft = drafts.setdefault(number, Draft(images.orientation(number)))
                 draft.add(found.record, found.name, found.of_set)
+                if listed:
+                    told.listed.add(images.names[number])
+        told.sets |= listed
     told.known = len(drafts)
     for number, draft in sorted(drafts.items()):
         if _is_untouched(images.file(number), store):
@@ -117,27 +116,22 @@ def is_list(place: str) -> bool:
         return f'"{TAGS_SCHEMA}"'.encode() in file.read(_HEAD)
 
 
-def _of_list(path: Path, numbers: dict[int, list[int]]) -> Iterator[tuple[int, _Found]]:
-    """What sets say of the records of a list, with the pictures' numbers. StampError for a set that is not there any more."""
+def _of_list(path: Path, numbers: Container[int]) -> Iterator[_Found]:
+    """What sets say of the records of a list. StampError for a set that is not there any more."""
     wanted: dict[str, set[str]] = {}
     for one in read_tags(path):
         wanted.setdefault(one.place, set()).add(one.record)
     for place, keys in wanted.items():
         if not place:
             raise StampError(f"{path}: does not say where its sets are", "`inspect --serve --tags FILE` writes it")
-        for store in find_sets(place):
-            with ShardSet(store) as records:
-                for row in records.rows:
-                    if row.key in keys:
-                        found = _Found(row.image_xxh3, records.record(row), records.name, records.name)
-                        yield from ((number, found) for number in numbers.get(row.image_xxh3, ()))
+        yield from _of_sets(place, numbers, keys)
 
 
-def _of_sets(place: str, numbers: dict[int, list[int]]) -> Iterator[_Found]:
+def _of_sets(place: str, numbers: Container[int], keys: Container[str] | None = None) -> Iterator[_Found]:
     for store in find_sets(place):
         with ShardSet(store) as records:
             for row in records.rows:
-                if row.image_xxh3 in numbers:
+                if row.image_xxh3 in numbers and (keys is None or row.key in keys):
                     yield _Found(row.image_xxh3, records.record(row), records.name, records.name)
 
 

@@ -23,7 +23,6 @@ from stamp_schemas.annotated import (
     ReviewedTarget,
     SaidPhrase,
 )
-from stamp_schemas.record import SEG
 
 LONGEST = 200  # characters of a proposer's name
 
@@ -108,11 +107,10 @@ def _requests(record: Record) -> Iterator[_Asked]:
         names = single if dialogue.rounds is msgspec.UNSET else [one.id for one in dialogue.rounds]
         rest = list(dialogue.targets)
         for name, text, answer in zip(names, dialogue.expressions, answers, strict=False):
-            count = sum(content.text.count(SEG) for content in answer.content)
             if name not in seen:
-                yield _Asked(name, text, rest[:count])
+                yield _Asked(name, text, rest[: answer.masks])
             seen.add(name)
-            del rest[:count]
+            del rest[: answer.masks]
 
 
 def _distinct(names: list[str]) -> list[str]:

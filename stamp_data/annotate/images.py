@@ -12,9 +12,8 @@ import numpy.typing as npt
 from stamp_data.files import Stamp, stamp
 from stamp_data.picture import Picture, check_picture, inside, read_bytes
 from stamp_data.pixels import SHOWN, browser_type, decode_picture, encoded
-from stamp_data.sources.faults import RecordFault
 from stamp_data.sources.finding import SUFFIXES, walk
-from stamp_data.sources.paths import image_path
+from stamp_data.sources.paths import is_plain
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.annotated import ImageFile
 
@@ -37,8 +36,8 @@ class Images:
             raise UsageFault(f"{root} does not exist", "IMAGES is a folder of pictures, or one picture")
         self.root = (root.parent if root.is_file() else root).resolve()
         found = [root.name] if root.is_file() else _below(self.root, [path.resolve() for path in but])
-        self.names = [name for name in found if _is_storable(name)]
-        self.skipped = [name for name in found if not _is_storable(name)]
+        self.names = [name for name in found if is_plain(name)]
+        self.skipped = [name for name in found if not is_plain(name)]
         self._measured = lru_cache(maxsize=1000)(self._measure)  # a size is asked for with every change
         self._decoded = lru_cache(maxsize=KEPT)(self._decode)
         if self.skipped and not self.names:
@@ -118,10 +117,3 @@ def _below(root: Path, but: list[Path]) -> list[str]:
         for name in names
         if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     ]
-
-
-def _is_storable(name: str) -> bool:
-    try:
-        return image_path("", name) == name
-    except RecordFault:
-        return False

@@ -61,7 +61,7 @@ def write_patch(folder: Path, out: Path) -> Changes:
         else:
             why, hint = f"nothing was changed of {found.reviewed:,} pictures", "accept what you change"
         raise StampError(f"{folder}: {why}", hint)
-    write_atomic(out, b"".join(msgspec.json.encode(one) + b"\n" for one in found.patches))
+    write_atomic(out, msgspec.json.Encoder().encode_lines(found.patches))
     return found
 
 
@@ -81,7 +81,7 @@ class _Review:
             for one in record.phrases:
                 self._texts.setdefault(one.phrase, one.text)
                 self._named.setdefault(one.phrase, {shown[name] for name in one.targets} - {""})
-        self._redrawn = {
+        self.redrawn = {  # masks of the sets that look otherwise
             name for name, mask in self.masks.items() if was.get(name, "") not in ("", self.digest(mask.rle))
         }
         ignored = [mask.rle for mask in document.masks if mask.role == "ignore"]
@@ -115,16 +115,12 @@ class _Review:
         """Whether a phrase names other masks than it did, however these look."""
         return set(phrase.masks) != self._named[phrase.id]
 
-    def is_redrawn(self, mask: str) -> bool:
-        """Whether a mask of a set looks otherwise."""
-        return mask in self._redrawn
-
     def _is_open(self, phrase: SaidPhrase) -> bool:
         if phrase.status == "accepted":
             return not self.masks.keys() >= set(phrase.masks)  # it names what is to be ignored
         if phrase.id not in self._texts or phrase.text != self._texts[phrase.id] or self.is_relinked(phrase):
             return True
-        return any(map(self.is_redrawn, phrase.masks))
+        return not self.redrawn.isdisjoint(phrase.masks)
 
 
 class _RecordReview:
@@ -163,7 +159,7 @@ class _RecordReview:
         redrawn = [
             TargetChange(one.id, self._review.masks[one.mask].rle, one.was)
             for one in self._record.targets
-            if one.id in used and self._review.is_redrawn(one.mask)
+            if one.id in used and one.mask in self._review.redrawn
         ]
         changed = [*redrawn, *self._added.values()]
         return RecordPatch(PATCH_SCHEMA, self._record.set, self._record.record, changed, phrases)

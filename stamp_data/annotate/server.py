@@ -6,9 +6,10 @@ Pictures are asked for by number, never by a path; what is sent is bounded, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -97,14 +98,14 @@ class AnnotatePage:
             Route("/api/list", self._list),
             Route("/api/open", self._open),
             Route("/api/image", self._image),
-            Route("/api/edit", self._edit, methods=["POST"]),
-            Route("/api/undo", self._undo, methods=["POST"]),
-            Route("/api/redo", self._redo, methods=["POST"]),
+            _posted("/api/edit", self._edit, Sent),
+            Route("/api/undo", partial(self._moved, self.store.undo), methods=["POST"]),
+            Route("/api/redo", partial(self._moved, self.store.redo), methods=["POST"]),
             Route("/api/patch", self._patch, methods=["POST"]),
-            Route("/api/propose", self._propose, methods=["POST"]),
+            _posted("/api/propose", self._propose, Named),
             Route("/api/describe", self._describe, methods=["POST"]),
-            Route("/api/hints", self._hints, methods=["POST"]),
-            Route("/api/suggest", self._suggest, methods=["POST"]),
+            _posted("/api/hints", self._hints, Written),
+            _posted("/api/suggest", self._suggest, Asked, MOST_ASKED),
             *FILES.routes(),
         ]
 
@@ -124,30 +125,18 @@ class AnnotatePage:
         data, kind = self.images.shown(_number(request))
         return Response(data, headers={"Cache-Control": "private, max-age=3600"}, media_type=kind)
 
-    async def _edit(self, request: Request) -> Response:
-        sent = msgspec.json.decode(await body(request, MOST_SENT), type=Sent)
-        return await run_in_threadpool(self._edited, _number(request), sent)
+    def _edit(self, number: int, sent: Sent) -> Response:
+        return self._kept(lambda: self.store.change(self.images.file(number), sent.revision, sent.change))
 
-    def _edited(self, number: int, sent: Sent) -> Response:
-        try:
-            opened = self.store.change(self.images.file(number), sent.revision, sent.change)
-        except Conflict as fault:
-            return refused(HTTPStatus.CONFLICT, str(fault))
-        return json_answer(self._saved(opened))
-
-    def _undo(self, request: Request) -> Response:
-        return self._moved(request, self.store.undo)
-
-    def _redo(self, request: Request) -> Response:
-        return self._moved(request, self.store.redo)
-
-    def _moved(self, request: Request, move: Move) -> Response:
+    def _moved(self, move: Move, request: Request) -> Response:
         revision = int(request.query_params.get("revision", ""))
+        return self._kept(lambda: move(self.images.file(_number(request)), revision), whole=True)
+
+    def _kept(self, change: Callable[[], Opened], whole: bool = False) -> Response:
         try:
-            opened = move(self.images.file(_number(request)), revision)
+            return json_answer(self._saved(change(), whole))
         except Conflict as fault:
             return refused(HTTPStatus.CONFLICT, str(fault))
-        return json_answer(self._saved(opened, whole=True))
 
     def _patch(self, _request: Request) -> Response:
         """Write what a review has changed beside its annotations."""
@@ -164,15 +153,11 @@ class AnnotatePage:
             {"file": str(file), "records": len(found.patches), "open": found.open, "damaged": found.damaged}
         )
 
-    async def _propose(self, request: Request) -> Response:
-        named = msgspec.json.decode(await body(request, MOST_SENT), type=Named)
-        return await run_in_threadpool(self._proposed, _number(request), named.phrases)
-
-    def _proposed(self, number: int, phrases: list[str]) -> Response:
+    def _propose(self, number: int, named: Named) -> Response:
         proposer = self._asked()
         pixels = self.images.pixels(number)
         with self._proposing:
-            masks = proposer.propose(pixels, phrases)
+            masks = proposer.propose(pixels, named.phrases)
         return json_answer({"model": proposer.name, "masks": [_encoded(mask) for mask in masks]})
 
     def _describe(self, request: Request) -> Response:
@@ -194,19 +179,11 @@ class AnnotatePage:
             raise StampError("there is no model to ask", "start with --predict CHECKPOINT")
         return self.proposer
 
-    async def _hints(self, request: Request) -> Response:
-        written = msgspec.json.decode(await body(request, MOST_SENT), type=Written)
-        return await run_in_threadpool(self._hinted, _number(request), written)
-
-    def _hinted(self, number: int, written: Written) -> Response:
+    def _hints(self, number: int, written: Written) -> Response:
         document = self.store.open(self.images.file(number)).document
         return json_answer(hints(document, written.phrases, written.mask, self.model))
 
-    async def _suggest(self, request: Request) -> Response:
-        asked = msgspec.json.decode(await body(request, MOST_ASKED), type=Asked)
-        return await run_in_threadpool(self._suggested, _number(request), asked)
-
-    def _suggested(self, number: int, asked: Asked) -> Response:
+    def _suggest(self, number: int, asked: Asked) -> Response:
         if asked.tool == "points":
             return self._clicked(number, asked)
         if asked.tool not in WITHOUT_WEIGHTS:
@@ -248,6 +225,16 @@ class AnnotatePage:
 
 def _encoded(mask: npt.NDArray[np.bool_] | None) -> RLE | None:
     return None if mask is None else rle.encode(mask.view(np.uint8))
+
+
+def _posted(path: str, answer: Callable[[int, Any], Response], kind: type[Any], most: int = MOST_SENT) -> Route:
+    """Where a value is sent, of at most so many bytes, about the picture of a number; the answer may take its time."""
+
+    async def endpoint(request: Request) -> Response:
+        sent = msgspec.json.decode(await body(request, most), type=kind)
+        return await run_in_threadpool(answer, _number(request), sent)
+
+    return Route(path, endpoint, methods=["POST"])
 
 
 def _number(request: Request) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, median
@@ -207,4 +207,4 @@ def _median(seconds: list[float]) -> float | None:
 
 
 def _counted(names: list[str]) -> dict[str, int]:
-    return {name: names.count(name) for name in sorted(set(names))}
+    return dict(sorted(Counter(names).items()))

@@ -20,7 +20,7 @@ from stamp_data.annotate.change import KINDS, Change, applied, reverse
 from stamp_data.annotate.journal import Entry, Journal, Kind
 from stamp_data.files import MISSING, UNDECODABLE, Stamp, read_plain, stamp
 from stamp_data.writing import json_text, write_atomic
-from stamp_schemas import RLE, StampError
+from stamp_schemas import StampError
 from stamp_schemas.annotated import (
     ANNOTATED_SCHEMA,
     FILE_LIMIT,
@@ -228,13 +228,9 @@ def load_document(path: Path) -> AnnotatedImage:
 
 
 def _check_mask(mask: DrawnMask, image: ImageFile) -> None:
-    for one in (mask.rle, mask.proposal.rle) if mask.proposal else (mask.rle,):
-        _check(one, image)
-
-
-def _check(mask: RLE, image: ImageFile) -> None:
     try:
-        rle.checked_runs(image.height, image.width, mask.size, mask.counts)
+        for one in (mask.rle, mask.proposal.rle) if mask.proposal else (mask.rle,):
+            rle.checked_runs(image.height, image.width, one.size, one.counts)
     except (ValueError, OverflowError) as fault:
         raise StampError(f"a mask cannot be read: {fault}") from None
 

@@ -37,14 +37,13 @@ class Receipt(msgspec.Struct):
 class Workplace(msgspec.Struct, frozen=True):
     """Where a task finds its pictures and tokenizer and leaves its shard. Paths may differ from node to node.
 
-    images: the other folders that `ImageRef.root` counts. follow_links: pictures may lie behind links that lead out of these.
+    roots: the folders that `ImageRef.root` counts. follow_links: pictures may lie behind links that lead out of these.
     """
 
-    root: Path
+    roots: tuple[Path, ...]
     out: Path
     work: Path
     tokenizer: Path | None = None
-    images: tuple[Path, ...] = ()
     follow_links: bool = False
 
 

@@ -117,10 +117,10 @@ def seal(
 
 def unseal(folder: Path) -> list[Receipt]:
     """The receipts that a set was sealed from; none, so that all is made again, if what they would hold is damaged."""
-    from stamp_data.shards.index import read_rows
-
     try:
         manifest = read_manifest(folder, checked=False)  # each receipt is checked against its task and its shard
+        from stamp_data.shards.index import read_rows
+
         whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
         rows = _group(read_rows(folder) if whole else [], lambda row: row.shard)
         rejects = _group(read_rejects(folder / REJECTS) if whole else [], lambda row: row.shard)

@@ -65,16 +65,17 @@ def build_split(
     patches: Sequence[SetPatch] = (),
     tokenizer: Path | None = None,
     overwrite: bool = False,
+    kept: list[Receipt] | None = None,
     progress: Progress = lambda *_: None,
 ) -> Built:
     """Build `out/<set>/<split>`, going on from whatever a stopped build of the same settings and inputs left there.
 
-    source: loaded. inputs: digests of its files (`describe_inputs`). patches: of this very set, in their order.
-    A finished set is left as it is, unless pictures that
-    it refused have come or were changed since; its other shards are then kept. StampError if the folder holds a set of
-    other settings or inputs and `overwrite` is not given (which still keeps the shards that would come out the same), if
-    another build is at work in it, or if a picture comes, goes or changes meanwhile. OSError, with the name of a file or
-    of the folder, where the system refuses to read or write.
+    source: loaded. inputs: digests of its files (`describe_inputs`). patches: of this very set, in their order. kept: of a set
+    that is repaired, receipts of the shards that stay.
+    A finished set is left as it is, unless pictures that it refused have come or were changed since; its other shards are then
+    kept. StampError if the folder holds a set of other settings or inputs and `overwrite` is not given (which still keeps the
+    shards that would come out the same), if another build is at work in it, or if a picture comes, goes or changes meanwhile.
+    OSError, with the name of a file or of the folder, where the system refuses to read or write.
     """
     if not _FOLDER_NAME.fullmatch(settings.split):
         raise SetFault(f"{source.name}: a split called {settings.split!r} cannot be the name of a folder")
@@ -84,19 +85,20 @@ def build_split(
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder, "build"):
-            finished = _check_folder(folder, config, overwrite)
-            stale = {row.shard for row in mended(folder, source.finder)}
-            if finished is not None and not stale:
-                return Built(folder, finished, 0)
-            _prepare(folder, config, stale)
+            if kept is None:
+                finished = _check_folder(folder, config, overwrite)
+                stale = {row.shard for row in mended(folder, source.finder)}
+                if finished is not None and not stale:
+                    return Built(folder, finished, 0)
+                kept = [one for one in unseal(folder) if one.entry.path not in stale]
+            _prepare(folder, config, kept)
             rejects = RejectLog()
             progress(0, 0, "planning")
             heads = _plan(source, settings, rejects, folder, patches)
             receipts = _valid_receipts(folder, heads)
             todo = [head for head in heads if head.shard not in receipts]
             progress(len(receipts), len(heads), "building")
-            root, *images = source.roots
-            place = Workplace(root, folder, work, tokenizer, tuple(images), source.reading.follow_links)
+            place = Workplace(source.roots, folder, work, tokenizer, source.reading.follow_links)
             for receipt in executor.run([head.path for head in todo], place):
                 receipts[receipt.entry.path] = receipt
                 progress(len(receipts), len(heads), "building")
@@ -177,18 +179,17 @@ def _difference(there: Config, asked: Config) -> str:
     return "; ".join(changed) or "other annotation files"
 
 
-def _prepare(folder: Path, config: Config, stale: set[str]) -> None:
-    """Open the work folder; a sealed set is unsealed into receipts first, so that its good shards (not `stale`) are kept."""
+def _prepare(folder: Path, config: Config, kept: list[Receipt]) -> None:
+    """Open the work folder; a set that was sealed is a build from then on that was stopped when only `kept` was done."""
     work = folder / WORK
+    if (folder / MANIFEST).exists():
+        shutil.rmtree(work, ignore_errors=True)  # left by a build that was killed just after sealing
     work.mkdir(exist_ok=True)
     for left in [*folder.glob("*.part"), *work.glob("*.part"), *work.glob("*.task"), *work.glob("spool")]:
         left.unlink()
-    if (folder / MANIFEST).exists():
-        for receipt in unseal(folder):
-            if receipt.entry.path in stale:
-                continue
-            write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
-        (folder / MANIFEST).unlink()
+    for receipt in kept:
+        write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
+    (folder / MANIFEST).unlink(missing_ok=True)
     write_atomic(work / "config.json", msgspec.json.encode(config))
 
 

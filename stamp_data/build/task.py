@@ -24,7 +24,8 @@ def run_task(path: Path, place: Workplace) -> Receipt:
     """Render the shard of one task file, then write its receipt. Running it twice gives the same bytes twice."""
     task = load_task(path)
     tokens = _counter(place.tokenizer, task.settings.tokenizer) if place.tokenizer else None
-    renderer, rejects, rows = _renderer(place, task), RejectLog(task.shard), list[IndexRow]()
+    renderer = Renderer(place.roots, task.settings, numbered=task.numbered, follow_links=place.follow_links)
+    rejects, rows = RejectLog(task.shard), list[IndexRow]()
     with warnings.catch_warnings(), ShardWriter(place.out / task.shard) as writer:
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata: what is worth knowing becomes a reject
         for planned in task.records:
@@ -43,10 +44,6 @@ def run_task(path: Path, place: Workplace) -> Receipt:
     receipt = Receipt(entry, rows, rejects.rows, times_digest(renderer.images.changed))
     write_atomic(receipt_path(place.work, task.shard), msgspec.json.encode(receipt))
     return receipt
-
-
-def _renderer(place: Workplace, task: Task) -> Renderer:
-    return Renderer((place.root, *place.images), task.settings, numbered=task.numbered, follow_links=place.follow_links)
 
 
 @lru_cache(maxsize=1)

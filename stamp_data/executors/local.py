@@ -81,13 +81,12 @@ class LocalExecutor(Executor):
                 yield future.result()
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
-        if self._pool is None:
-            return function(*arguments)
         return next(iter(self.each(function, [arguments])))
 
     def close(self) -> None:
         if self._pool is not None:
-            with _deaf():
+            # A second Ctrl-C changes nothing while the workers end, which takes no longer than a shard.
+            with _interrupted(signal.SIG_IGN):
                 self._pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -108,7 +107,7 @@ def _ended(running: set[Future[T]]) -> Iterator[None]:
             "run the same command again to go on; fewer --workers need less memory",
         ) from None
     finally:  # also where the caller gives up: it goes on to unlock the folder, so nobody may be at work in it
-        with _deaf():
+        with _interrupted(signal.SIG_IGN):
             for future in running:
                 future.cancel()
             wait(running)
@@ -117,26 +116,22 @@ def _ended(running: set[Future[T]]) -> Iterator[None]:
 @contextmanager
 def _whole() -> Iterator[None]:
     """A Ctrl-C is heard after the block, not where the pool has taken a lock and not yet come to what gives it back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
-        yield
+        with _interrupted(lambda number, _: pressed.append(number)):
+            yield
     finally:
-        signal.signal(signal.SIGINT, before)
         if pressed:
             signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """A second Ctrl-C changes nothing while the workers end, which takes no longer than a shard."""
+def _interrupted(heard: Callable[[int, object], object] | signal.Handlers) -> Iterator[None]:
+    """What a Ctrl-C does in the block; it reaches the main thread alone."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, heard)
     try:
         yield
     finally:

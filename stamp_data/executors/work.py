@@ -10,6 +10,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
+
 from stamp_data.build.receipt import Workplace
 from stamp_data.executors.local import LocalExecutor
 from stamp_data.writing import write_atomic
@@ -18,11 +20,9 @@ from stamp_schemas import StampError
 
 def absolute(place: Workplace) -> Workplace:
     """The same place for a process that stands in another folder."""
+    roots = tuple(path.absolute() for path in place.roots)
     tokenizer = place.tokenizer.absolute() if place.tokenizer else None
-    images = tuple(path.absolute() for path in place.images)
-    return Workplace(
-        place.root.absolute(), place.out.absolute(), place.work.absolute(), tokenizer, images, place.follow_links
-    )
+    return Workplace(roots, place.out.absolute(), place.work.absolute(), tokenizer, place.follow_links)
 
 
 def sweep(place: Workplace) -> None:
@@ -35,9 +35,7 @@ def write_share(path: Path, lots: list[list[Path]], place: Workplace, processes:
     """Write what the elements of an array need to know; lots: the tasks of each."""
     share = {
         "lots": [[str(task.absolute()) for task in lot] for lot in lots],
-        "place": [str(part) if part else None for part in (place.root, place.out, place.work, place.tokenizer)],
-        "images": [str(path) for path in place.images],
-        "follow_links": place.follow_links,
+        "place": msgspec.to_builtins(place, enc_hook=str),
         "processes": processes,
     }
     write_atomic(path, json.dumps(share).encode())  # not msgspec: names on disk need not be UTF-8
@@ -46,9 +44,7 @@ def write_share(path: Path, lots: list[list[Path]], place: Workplace, processes:
 def work(share: Path, index: int) -> int:
     """Run one lot; returns how many of its tasks failed. A task that fails does not keep the others from being run."""
     read = json.loads(share.read_bytes())
-    root, out, folder, tokenizer = (Path(part) if part else None for part in read["place"])
-    assert root and out and folder
-    place = Workplace(root, out, folder, tokenizer, tuple(map(Path, read["images"])), read["follow_links"])
+    place = msgspec.convert(read["place"], Workplace, dec_hook=lambda kind, value: kind(value))
     executor = LocalExecutor(read["processes"])
 
     def attempt(task: str) -> bool:

@@ -12,8 +12,7 @@ from typing import Any
 from stamp_data.files import BLOCK, open_plain
 from stamp_data.hub.places import Hub, Progress
 from stamp_data.shards.stores.base import brief
-from stamp_data.sources.faults import RecordFault
-from stamp_data.sources.paths import image_path
+from stamp_data.sources.paths import is_plain
 from stamp_schemas import StampError, UsageFault
 
 TOGETHER = 16  # files that are sent before the next ones are looked at
@@ -55,7 +54,7 @@ class HuggingFaceHub(Hub):
         with told(self.name):
             tree = self._api.list_repo_tree(self.name, recursive=True, revision=self._commit, repo_type="dataset")
             files = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}  # folders have none
-        return {name: entry for name, entry in files.items() if _stays_inside(name)}
+        return {name: entry for name, entry in files.items() if is_plain(name)}  # the client trusts the server in that
 
     def files(self) -> dict[str, int]:
         return {name: int(entry.size) for name, entry in self._tree.items()}
@@ -101,14 +100,6 @@ class HuggingFaceHub(Hub):
             )
         self.__dict__["_commit"] = str(done.oid)
         del self._tree
-
-
-def _stays_inside(name: str) -> bool:
-    """Whether a file of that name stays in the folder that it is put into; the client trusts the server in that."""
-    try:
-        return image_path("", name) == name
-    except RecordFault:
-        return False
 
 
 def valid_name(name: str) -> None:

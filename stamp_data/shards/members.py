@@ -67,27 +67,23 @@ def read_members(tars: Store, shard: str, spans: Spans) -> list[memoryview]:
     begin, end = there[0][0] - HEADER, last + size
     if begin < 0 or end < begin:
         raise StampError(f"{tars}/{shard}: the index has a member at byte {begin + HEADER:,}", "is the index damaged?")
-    data = memoryview(tars.read(shard, begin, end - begin))
-    parts, wrong = _cut(data, begin, spans)
-    if wrong is None:
-        return parts
-    data = memoryview(tars.reread(shard, begin, end - begin))
-    parts, wrong = _cut(data, begin, spans)
-    if wrong is None:
-        return parts
-    at = spans[wrong][0] - begin
-    raise Damaged(wrong, bytes(data[at - HEADER : at]))
+    try:
+        return _cut(tars.read(shard, begin, end - begin), begin, spans)
+    except Damaged:
+        return _cut(tars.reread(shard, begin, end - begin), begin, spans)
 
 
-def _cut(data: memoryview, begin: int, spans: Spans) -> tuple[list[memoryview], int | None]:
-    """The members in `data`, and the number of the first whose hash differs."""
+def _cut(read: bytes, begin: int, spans: Spans) -> list[memoryview]:
+    """The members in what was read from byte `begin` on; Damaged by the first whose hash differs."""
+    data = memoryview(read)
     parts: list[memoryview] = []
     for number, (offset, size, xxh3) in enumerate(spans):
-        part = data[offset - begin : offset - begin + size] if size else data[:0]
+        at = offset - begin
+        part = data[at : at + size] if size else data[:0]
         if size and xxh3_64_intdigest(part) != xxh3:
-            return parts, number
+            raise Damaged(number, bytes(data[at - HEADER : at]))
         parts.append(part)
-    return parts, None
+    return parts
 
 
 def parse(image: memoryview, json: bytes | memoryview, labels: bytes | memoryview) -> Parsed:

@@ -112,11 +112,6 @@ class SetIndex:
 
     def shard(self, number: int) -> ShardRows:
         """All rows of one shard."""
-        with self._lock:
-            rows = self._rows.get(number)
-            if rows is not None:
-                self._rows.move_to_end(number)
-                return rows
         return self.shard_rows([number])[0]
 
     def shard_rows(self, shards: Sequence[int]) -> list[ShardRows]:

@@ -42,6 +42,14 @@ def image_path(folder: str, name: str, up: bool = False) -> str:
     return found
 
 
+def is_plain(name: str) -> bool:
+    """Whether a file of that name stays in the folder that it is put into, and any file can hold the name."""
+    try:
+        return image_path("", name) == name
+    except RecordFault:
+        return False
+
+
 def inner_path(name: str) -> str:
     """What is left of a path from elsewhere that could lie in some other folder: no drive, no root, no way up."""
     parts = _DRIVE.sub("", name).replace("\\", "/").split("/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -13,9 +12,9 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from stamp_data.build.plan import plan_tasks
-from stamp_data.build.receipt import ANY, Receipt, receipt_path
+from stamp_data.build.receipt import ANY, Receipt
 from stamp_data.build.seal import Config, mended
-from stamp_data.build.split import WORK, Built, Progress, build_split, describe_inputs
+from stamp_data.build.split import Built, Progress, build_split, describe_inputs
 from stamp_data.build.tokens import TokenCounter, tokenizer_digest
 from stamp_data.executors import Executor
 from stamp_data.files import open_plain
@@ -30,7 +29,6 @@ from stamp_data.sources.base import Source
 from stamp_data.verify.fault import Fault
 from stamp_data.verify.sets import check_index, verify_set
 from stamp_data.verify.shard import Member, groups, walk
-from stamp_data.writing import write_atomic
 from stamp_schemas import Manifest, Record, Reject, StampError, UsageFault
 
 
@@ -77,8 +75,7 @@ def repair(
     damaged = {fault.shard for fault in faults} | stale
     if MANIFEST in damaged or manifest.checksum is msgspec.UNSET:
         _check_settings(folder, manifest, source, patches)
-    receipts = _receipts(folder, manifest, damaged, TokenCounter(tokenizer) if tokenizer else None)
-    _unseal(folder, manifest, receipts)
+    kept = _receipts(folder, manifest, damaged, TokenCounter(tokenizer) if tokenizer else None)
     built = build_split(
         source,
         manifest.settings,
@@ -87,6 +84,7 @@ def repair(
         inputs=manifest.inputs,
         patches=patches,
         tokenizer=tokenizer,
+        kept=kept,
         progress=progress,
     )
     left = verify_set(folder, workers=workers, progress=progress)
@@ -124,7 +122,7 @@ def _check_origin(folder: Path, manifest: Manifest, source: Source, tokenizer: P
 
 def _check_patches(folder: Path, manifest: Manifest, patches: Sequence[SetPatch]) -> None:
     there = Config.of(manifest).patches
-    if [one.digest for one in there] != [one.origin.digest for one in patches]:
+    if there != [one.origin for one in patches]:
         names = " ".join(f"--patch {quote(one.path)}" for one in there)
         hint = f"give {names} as to the build" if names else "leave --patch out"
         raise UsageFault(f"{folder}: was built with {'other patches' if there else 'no patch'}", hint)
@@ -178,14 +176,3 @@ def _derive_row(file: BinaryIO, shard: str, row: int, group: list[Member], token
     columns["foreground"] = foreground(labels)
     columns["text_tokens"] = [tokens.count(dialogue) for dialogue in record.dialogues] if tokens else None
     return msgspec.convert(columns, IndexRow)
-
-
-def _unseal(folder: Path, manifest: Manifest, receipts: list[Receipt]) -> None:
-    """Turn the set into a build that was stopped when only the shards of `receipts` were done."""
-    work = folder / WORK
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    for receipt in receipts:
-        write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
-    write_atomic(work / "config.json", msgspec.json.encode(Config.of(manifest)))
-    (folder / MANIFEST).unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -59,13 +60,17 @@ def verify_set(
         index, found = check_index(folder, manifest)
         faults += found + _check_lists(folder, manifest)
     names = [name for name in dict.fromkeys(names) if SHARD_NAME.fullmatch(name)] if manifest else on_disk
-    done = 0
-    progress(done, len(names), "verifying")
-    for found in _run(_jobs(store, names, manifest, index, labels), min(workers, len(names))):
-        faults += found
-        done += 1
-        progress(done, len(names), "verifying")
-    return faults
+    progress(0, len(names), "verifying")
+    in_shards: list[Fault] = []
+    executor = LocalExecutor(min(workers, len(names)))
+    try:
+        for done, found in enumerate(executor.each(check_shard, _jobs(store, names, manifest, index, labels)), start=1):
+            in_shards += found
+            progress(done, len(names), "verifying")
+    finally:
+        executor.close()
+    places = {name: place for place, name in enumerate(names)}
+    return faults + sorted(in_shards, key=lambda fault: places[fault.shard])
 
 
 def check_manifest(folder: Path) -> tuple[Manifest | None, list[Fault]]:
@@ -154,13 +159,13 @@ def check_index(folder: Path, manifest: Manifest | None) -> tuple[Index | None, 
 
 def _spans(table: pa.Table, faults: FaultList) -> dict[str, tuple[int, int]]:
     spans: dict[str, tuple[int, int]] = {}
-    runs = pc.run_end_encode(table.column("shard").combine_chunks()) if table.num_rows else None
-    ends = [0, *runs.run_ends.to_pylist()] if runs is not None else [0]
-    names = runs.values.to_pylist() if runs is not None else []
-    for name, start, end in zip(names, ends, ends[1:], strict=False):
+    start = 0
+    for name, rows in groupby(table.column("shard").to_pylist()):
+        count = len(list(rows))
         if name in spans:
             faults.add("index-rows", f"rows of {name} are not together")
-        spans.setdefault(name, (start, end - start))
+        spans.setdefault(name, (start, count))
+        start += count
     return spans
 
 
@@ -216,29 +221,11 @@ def _has_digest(path: Path, manifest: Manifest | None, faults: FaultList) -> boo
 
 def _jobs(
     store: Store, names: list[str], manifest: Manifest | None, index: Index | None, labels: bool
-) -> Iterator[ShardJob]:
+) -> Iterator[tuple[ShardJob]]:
+    """One at a time, since each holds the rows of its shard."""
     entries = {entry.path: entry for entry in manifest.shards} if manifest else {}
     settings = manifest.settings if manifest else None
     for name in names:
         rows = index.rows(name) if index else None
         trusted = index is not None and (index.trusted or manifest is None)
-        yield ShardJob(store.place, store.patience, name, entries.get(name), rows, trusted, settings, labels)
-
-
-def _run(jobs: Iterator[ShardJob], workers: int) -> Iterator[list[Fault]]:
-    """The faults of each job, in the order of the jobs; few jobs wait at a time, since each holds its rows."""
-    executor = LocalExecutor(workers)
-    early: dict[int, list[Fault]] = {}
-    due = 0
-    try:
-        for number, faults in executor.each(_numbered, enumerate(jobs)):
-            early[number] = faults
-            while due in early:
-                yield early.pop(due)
-                due += 1
-    finally:
-        executor.close()
-
-
-def _numbered(number: int, job: ShardJob) -> tuple[int, list[Fault]]:
-    return number, check_shard(job)
+        yield (ShardJob(store.place, store.patience, name, entries.get(name), rows, trusted, settings, labels),)

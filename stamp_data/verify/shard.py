@@ -33,11 +33,12 @@ _NAME = re.compile(r"[a-z0-9_+-]{1,80}(?:\.[a-z0-9]+)+")
 
 
 class Member(NamedTuple):
-    """One member of a tar. offset: of its data."""
+    """One member of a tar. offset: of its data. xxh3: that the index has of it, None if it was found in the tar itself."""
 
     name: str
     offset: int
     size: int
+    xxh3: int | None = None
 
     @property
     def key(self) -> str:
@@ -113,8 +114,11 @@ def _check_content(file: BinaryIO, size: int, job: ShardJob, rows: list[IndexRow
         faults.add("index-rows", f"the index is of no use here: {problem}")
         rows = None
     by_key = {row.key: row for row in rows or []}
-    found = _by_tar(file, size, faults) if rows is None else _by_index(file, size, rows, faults)
-    for record in found:
+    if rows is None:
+        members, _ = walk(file, size)
+    else:
+        members = [Member(row.member_name(kind), *row.span(kind)) for row in rows for kind in row.members]
+    for record in _records(file, size, members, faults):
         RecordCheck(record, faults, job.settings, job.labels).run(by_key.get(record.key))
 
 
@@ -133,30 +137,37 @@ def layout_problem(rows: list[IndexRow]) -> str:
     return ""
 
 
-def _by_index(file: BinaryIO, size: int, rows: list[IndexRow], faults: FaultList) -> Iterator[Found]:
-    """The records that the index knows, with those of their members that have the right hash."""
+def _records(file: BinaryIO, size: int, members: list[Member], faults: FaultList) -> Iterator[Found]:
+    """The records of these members, with those that are whole: picture before JSON before labels, and the JSON always."""
     lost: list[Member] = []
+    known: set[str] = set()
     place = 0
-    for row in rows:
-        names, data = {kind: row.member_name(kind) for kind in row.members}, {}
-        for kind, name in names.items():
-            member = Member(name, *row.span(kind)[:2])
+    for key, group in groups(members):
+        kinds = [member.kind for member in group]
+        if key in known:
+            faults.add("tar-order", "its members are not all together", key, group[0].name)
+        elif kinds != [kind for kind in MEMBERS if kind in kinds]:
+            faults.add("tar-order", f"members in the order {', '.join(kinds)}", key)
+        if "json" not in kinds:
+            faults.add("member-missing", "no JSON", key, f"{key}.json")
+        known.add(key)
+        data = {}
+        for member in group:
             head = member.offset - BLOCK
             is_over = not any(_read(file, head, BLOCK)) and _only_zeros(file, head, size)
             if lost or is_over or member.offset + member.size > size:
                 lost.append(member)
                 continue
-            content = _check_member(file, member, row.span(kind)[2], faults)
+            content = _check_member(file, member, faults)
             if content is not None:
-                data[kind] = content
+                data[member.kind] = content
             place = member.end
-        yield Found(row.key, names, data)
+        yield Found(key, {member.kind: member.name for member in group}, data)
     if lost:
         keys = len({member.key for member in lost})
         detail = f"the tar ends at byte {min(place, size):,}; from here on {keys} of its records are missing, wholly or partly"
         faults.add("tar-truncated", detail, lost[0].key, lost[0].name)
         return
-    known = {row.key for row in rows}
     extra, place = walk(file, size, place)
     for member in extra:
         faults.add("member-extra", "unknown to the index", member.key, member.name)
@@ -165,8 +176,8 @@ def _by_index(file: BinaryIO, size: int, rows: list[IndexRow], faults: FaultList
     _check_end(file, place, size, faults)
 
 
-def _check_member(file: BinaryIO, member: Member, digest: int, faults: FaultList) -> bytes | None:
-    """The bytes of a member that is where the index has it; None if they are not those of the index."""
+def _check_member(file: BinaryIO, member: Member, faults: FaultList) -> bytes | None:
+    """The bytes of a member; None if they are not those of the index."""
     block, content = _read(file, member.offset - BLOCK, BLOCK), member.read(file)
     if block != tar.header(member.name, member.size):
         if other := _parsed(block):
@@ -175,27 +186,10 @@ def _check_member(file: BinaryIO, member: Member, digest: int, faults: FaultList
             faults.add("tar-header", "its header is damaged, or not as in the specification", member.key, member.name)
     if any(_read(file, member.offset + member.size, -member.size % BLOCK)):
         faults.add("tar-padding", "the bytes that fill up its last block are not zero", member.key, member.name)
-    if xxh3_64_intdigest(content) == digest:
+    if member.xxh3 is None or xxh3_64_intdigest(content) == member.xxh3:
         return content
     faults.add("member-digest", "its xxh3-64 is not the index's", member.key, member.name)
     return None
-
-
-def _by_tar(file: BinaryIO, size: int, faults: FaultList) -> Iterator[Found]:
-    """The records as the tar itself has them: members together, picture before JSON before labels, and the JSON always."""
-    members, place = walk(file, size)
-    seen: set[str] = set()
-    for key, group in groups(members):
-        kinds = [member.kind for member in group]
-        if key in seen:
-            faults.add("tar-order", "its members are not all together", key, group[0].name)
-        elif kinds != [kind for kind in MEMBERS if kind in kinds]:
-            faults.add("tar-order", f"members in the order {', '.join(kinds)}", key)
-        if "json" not in kinds:
-            faults.add("member-missing", "no JSON", key, f"{key}.json")
-        seen.add(key)
-        yield Found(key, {member.kind: member.name for member in group}, {one.kind: one.read(file) for one in group})
-    _check_end(file, place, size, faults)
 
 
 def walk(file: BinaryIO, size: int, place: int = 0) -> tuple[list[Member], int]:
@@ -250,16 +244,12 @@ def _only_zeros(file: BinaryIO, place: int, size: int) -> bool:
 
 def _stored(file: BinaryIO, place: int, size: int) -> int:
     """The first byte from `place` on that a file has stored, `size` if there is none."""
-    before = os.lseek(file.fileno(), 0, os.SEEK_CUR)
     try:
         return os.lseek(file.fileno(), place, os.SEEK_DATA)
     except OSError as fault:
         return size if fault.errno == errno.ENXIO else place
-    finally:
-        os.lseek(file.fileno(), before, os.SEEK_SET)  # where its buffer takes it to be
 
 
 def _read(file: BinaryIO, place: int, length: int) -> bytes:
     """Up to `length` bytes from `place` on."""
-    file.seek(place)
-    return file.read(length)
+    return os.pread(file.fileno(), length, place)

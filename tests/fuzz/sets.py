@@ -208,7 +208,7 @@ def planned(root: Path) -> Workplace:
     source = made()[0]
     settings = Settings(source.dataset, "", "train", min_tokens=4, max_tokens=16, shard_records=5)
     plan_tasks(source, settings, RejectLog(), root)
-    return Workplace(source.root, root, root)
+    return Workplace((source.root,), root, root)
 
 
 def write_task(root: Path) -> Path:

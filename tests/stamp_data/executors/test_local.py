@@ -28,7 +28,7 @@ def planned(tmp_path: Path) -> tuple[list[TaskHead], Workplace]:
     work.mkdir()
     out.mkdir()
     settings = Settings("tiny", "", "train", min_tokens=4, max_tokens=16, shard_records=2)
-    return plan_tasks(source, settings, RejectLog(), work), Workplace(source.root, out, work)
+    return plan_tasks(source, settings, RejectLog(), work), Workplace((source.root,), out, work)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 9])
@@ -61,7 +61,7 @@ def test_fault_of_a_task_keeps_what_it_says(workers: int, planned: tuple[list[Ta
     with pytest.raises(FileNotFoundError) as missing:
         list(executor.run([heads[0].path, gone], place))
     assert missing.value.filename == str(gone)
-    nowhere = Workplace(place.root, place.out, place.work, place.root / "no tokenizer")
+    nowhere = Workplace(place.roots, place.out, place.work, place.out / "no tokenizer")
     with pytest.raises(StampError) as fault:
         list(executor.run([heads[0].path], nowhere))
     assert "no tokenizer" in fault.value.message

@@ -40,7 +40,7 @@ def test_gives_the_bytes_of_a_local_build(
 
 @needs_ray
 def test_fault_of_a_task_is_what_it_was(executor: RayExecutor, tmp_path: Path) -> None:
-    place = Workplace(tmp_path, tmp_path, tmp_path)
+    place = Workplace((tmp_path,), tmp_path, tmp_path)
     with pytest.raises(FileNotFoundError) as missing:
         list(executor.run([tmp_path / "gone.task"], place))
     assert missing.value.filename == str(tmp_path / "gone.task")
@@ -54,7 +54,7 @@ def test_worker_that_dies_is_one_line(executor: RayExecutor, tmp_path: Path, mon
 
     monkeypatch.setattr(executor, "_task", ray.remote(max_retries=0)(lambda *_: os._exit(1)))
     with pytest.raises(StampError) as caught:
-        list(executor.run([tmp_path / "any.task"], Workplace(tmp_path, tmp_path, tmp_path)))
+        list(executor.run([tmp_path / "any.task"], Workplace((tmp_path,), tmp_path, tmp_path)))
     assert caught.value.message.startswith("a Ray worker was lost")
     assert "\n" not in str(caught.value)
 
