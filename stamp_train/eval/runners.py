@@ -10,11 +10,10 @@ from typing import Any, Protocol
 import msgspec
 
 from stamp_data.grid import patch_grid
-from stamp_schemas import Grid, UsageFault
+from stamp_schemas import UsageFault
 from stamp_train.attention.select import resolve
 from stamp_train.eval.card import Choices, Opened
 from stamp_train.eval.cases import Case, ImageCases
-from stamp_train.eval.oracle import make_labels
 from stamp_train.eval.representation import Representation, named
 from stamp_train.eval.scoring import FORCED
 from stamp_train.generation.generate import StampGenerator
@@ -97,8 +96,7 @@ class LabelRunner:
     def _answer(self, case: Case, kind: Representation, factor: int) -> Answer:
         height, width = case.truths[0].mask.shape
         patches = patch_grid(height, width, *self.bounds, factor)
-        grid = Grid(patches.height * kind.side, patches.width * kind.side)
-        labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
+        labels = [kind.labels(truth.mask, patches, truth.ignore) for truth in case.truths]
         return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop", (height, width))
 
 
