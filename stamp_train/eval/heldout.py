@@ -24,8 +24,7 @@ from stamp_train.eval.accepted_tokens import right_tokens
 from stamp_train.eval.cases import CaseSet, ImageCases
 from stamp_train.eval.metrics import CONVENTIONS
 from stamp_train.eval.sample_images import Sample, draw
-from stamp_train.eval.scoring import FORCED, Line, Scorer
-from stamp_train.generation.replies import Answer
+from stamp_train.eval.scoring import FORCED, Line, Scorer, true_answers
 from stamp_train.methods.contract import Method
 from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
@@ -153,9 +152,7 @@ class HeldOut:
 
     def _lines(self, record: HeldOutRecord, variant: str, logits: Iterator[Tensor]) -> list[Line]:
         """The evaluation's lines for a record's cases; logits: of all their masks, in order, on the CPU."""
-        answers = [
-            Answer("", case.begin, (), tuple(islice(logits, len(case.truths))), "stop") for case in record.asked.cases
-        ]
+        answers = true_answers(record.asked.cases, logits)
         assert next(logits, None) is None  # as many masks are laid out as the cases have
         return list(self.scorer.lines(record.set, record.asked, variant, answers))
 
