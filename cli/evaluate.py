@@ -192,12 +192,12 @@ def _name(checkpoint: Path | None, learnt: str) -> str:
 def _print_tables(results: Results, convention: str, tables: bool) -> None:
     from rich.console import Console
 
-    from stamp_train.eval.tables import WHOLE, own_table, paper_tables, unlike_published
+    from stamp_train.eval.tables import WHOLE, drawn, paper_tables, published, score_table, unlike_published
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WHOLE)  # a file or a pipe has no width of its own
-    console.print(own_table(results, convention, console.width))
+    console.print(drawn(score_table(results, convention, console.width)))
     for one in results.sets:
         for variant, flags in one.flags.items():
             if flags:
@@ -205,7 +205,11 @@ def _print_tables(results: Results, convention: str, tables: bool) -> None:
     for remark in results.card.model.remarks if results.card.model else ():
         print(f"{results.card.settings.checkpoint}: {remark}")
     if tables:
-        for table in paper_tables(results, convention, console.width):
+        note = f": per cent, own rows by `{convention}`"
+        found = [drawn(one, note) for one in paper_tables(results, convention, console.width)]
+        if found:
+            found[-1].caption = f"Other rows: {published().source}"
+        for table in found:
             console.print(table)
         for name, why in unlike_published(results).items():
             say(f"{name}: {why}: not the published set, so not in the paper's tables")
