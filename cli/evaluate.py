@@ -190,13 +190,9 @@ def _name(checkpoint: Path | None, learnt: str) -> str:
 
 
 def _print_tables(results: Results, convention: str, tables: bool) -> None:
-    from rich.console import Console
+    from stamp_train.eval.tables import WHOLE, drawn, paper_tables, published, score_table, terminal, unlike_published
 
-    from stamp_train.eval.tables import WHOLE, drawn, paper_tables, published, score_table, unlike_published
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WHOLE)  # a file or a pipe has no width of its own
+    console = terminal(WHOLE)
     console.print(drawn(score_table(results, convention, console.width)))
     for one in results.sets:
         for variant, flags in one.flags.items():

@@ -131,7 +131,9 @@ def _read(path: Path) -> Shared:
 
 
 def _changes(old: Shared, new: Shared) -> list[str]:
-    before, after = ({**one.values, **one.sets, **_alone(one)} for one in (old, new))
+    before, after = (
+        {**one.values, **one.sets, "recipe": one.recipe, **msgspec.structs.asdict(one.asking)} for one in (old, new)
+    )
     if old.start and new.start:
         before["weights of model.start"], after["weights of model.start"] = old.start, new.start
     return [
@@ -139,7 +141,3 @@ def _changes(old: Shared, new: Shared) -> list[str]:
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]
-
-
-def _alone(one: Shared) -> dict[str, Any]:
-    return {"recipe": one.recipe, **msgspec.structs.asdict(one.asking)}

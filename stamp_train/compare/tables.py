@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
-
 from stamp_data.web import reports
 from stamp_train.compare.intervals import Interval
 from stamp_train.compare.results import Comparison, Costs, Row
 from stamp_train.eval.scoring import FORCED, FREE
-from stamp_train.eval.tables import NOTHING, TITLES, Cells, drawn, percent
+from stamp_train.eval.tables import NOTHING, TITLES, Cells, drawn, percent, terminal
 
 _FREE = {**TITLES, "text_accuracy": "text"}
 _FORCED = {"ciou": "cIoU, forced", "giou": "gIoU, forced"}
@@ -77,9 +75,7 @@ def _cost(row: Row) -> list[str]:
 
 def show(found: Comparison) -> None:
     """Print the tables."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDE)  # a file or a pipe has no width of its own
+    console = terminal(_WIDE)
     for cells in tables(found):
         console.print(drawn(cells, names=1))
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -176,6 +177,12 @@ def drawn(cells: Cells, note: str = "", names: int = 2) -> Table:
         for row in rows:
             table.add_row(*map(escape, row.cells), style="bold" if row.own else None)
     return table
+
+
+def terminal(width: int) -> Console:
+    """Of that width where the output is a file or a pipe, which has none of its own."""
+    console = Console()
+    return console if console.is_terminal else Console(width=width)
 
 
 def percent(value: float | None) -> str:
