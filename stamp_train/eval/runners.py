@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -21,14 +21,6 @@ from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.patches import coverage_logits
 from stamp_train.predict.opening import open_checkpoint, told
-
-
-class Runner(Protocol):
-    """Whoever answers."""
-
-    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
-        """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class ModelRunner:
             return cls(generator, generator.complete(options))
 
     def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
-        """See `Runner`."""
+        """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
         forced = mode == FORCED
         options = replace(self.options, max_new_tokens=0) if forced else self.options
         prompts = [[_prompt(case, forced) for case in one.cases] for one in images]
@@ -85,7 +77,7 @@ class LabelRunner:
         self.bounds, self.factor = (least, most), factor
 
     def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
-        """See `Runner`. mode: name of a representation."""
+        """As a model does. mode: name of a representation."""
         labels = named(mode)
         return [[self._answer(case, labels, self.factor or one.factor) for case in one.cases] for one in images]
 
@@ -98,6 +90,10 @@ class LabelRunner:
         patches = patch_grid(height, width, *self.bounds, factor)
         labels = [kind.labels(truth.mask, patches, truth.ignore) for truth in case.truths]
         return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop", (height, width))
+
+
+Runner = ModelRunner | LabelRunner
+"""Whoever answers."""
 
 
 def _check_bounds(least: int, most: int) -> None:

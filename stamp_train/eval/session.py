@@ -15,7 +15,7 @@ from stamp_train.eval.evaluator import Evaluator, Report, gather, make_batches
 from stamp_train.eval.journal import MODEL, agree, claim, read_batches, read_part
 from stamp_train.eval.representation import Representation
 from stamp_train.eval.results import Results, make_results, write_results
-from stamp_train.eval.runners import LabelRunner, ModelRunner
+from stamp_train.eval.runners import LabelRunner, ModelRunner, Runner
 from stamp_train.eval.scoring import FORCED, FREE, MASK_RULE, Line, Scorer
 from stamp_train.methods.upsample import PUBLISHED, check_method
 from stamp_train.predict.opening import pick_device
@@ -87,7 +87,7 @@ class Session:
         if asked.refine:
             optional = asked.refine_optional
             refiner = load_refiner(asked.refine, place, asked.refine_preset, asked.seed, optional=optional)
-        runner: LabelRunner | ModelRunner
+        runner: Runner
         if self.checkpoint is None:
             runner = LabelRunner(*self._bounds(), asked.factor)
         else:

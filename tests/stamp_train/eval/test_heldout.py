@@ -16,8 +16,7 @@ from stamp_data.shards.reader import ShardSet
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.eval.accepted_tokens import right_tokens
-from stamp_train.eval.heldout import HeldOut, Sums
+from stamp_train.eval.heldout import HeldOut, Sums, right_tokens
 from stamp_train.eval.representation import Representation
 from stamp_train.eval.session import Asked, Session
 from stamp_train.methods.text4seg.settings import Text4SegSettings
