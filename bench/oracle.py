@@ -32,9 +32,9 @@ from stamp_data.masks import paint
 from stamp_data.rle import decode
 from stamp_data.synth.render import render
 from stamp_data.synth.scene import Stream, generator, sample_scene
-from stamp_schemas import Grid, Region
+from stamp_schemas import Region
 from stamp_train.eval.metrics import Summary, score_case
-from stamp_train.eval.oracle import make_labels
+from stamp_train.eval.representation import Representation
 from stamp_train.methods.patches import coverage_logits
 from stamp_train.methods.upsample import Mask, Picture, to_mask
 
@@ -117,7 +117,7 @@ def read(path: Path) -> Picture:
 
 def logits_of(sample: Sample, patches: int, rule: str, side: int) -> Tensor:
     grid = patch_grid(*sample.truth.shape, patches, patches)
-    labels = make_labels(sample.truth, Grid(grid.height * side, grid.width * side), rule, side=side)
+    labels = Representation(rule, side).labels(sample.truth, grid)
     return coverage_logits(labels)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,8 +18,19 @@ if TYPE_CHECKING:
     from stamp_train.compare.costs import Cost
     from stamp_train.compare.work import Plan
     from stamp_train.estimate.devices import Machine
+    from stamp_train.estimate.dryrun import DryRun
 
 ASK, PLAN = panels("How models are asked", "Dry run")
+COSTS: dict[str, Callable[[DryRun], str]] = {
+    "weights": lambda run: short(run.sizes.parameters),
+    "added": lambda run: short(run.sizes.head),
+    "steps": lambda run: f"{run.steps:,}",
+    "tokens": lambda run: short(sum(cost.stage.work.tokens for cost in run.stages)),
+    "FLOPs": lambda run: f"{sum(cost.operations for cost in run.stages):.2e}",
+    "memory": lambda run: f"{run.memory.total:.1f} GiB",
+    "time": lambda run: duration(run.hours),
+}
+"""What --dry-run tells of each method."""
 
 
 def compare(
@@ -130,7 +142,7 @@ def _dry_run(plan: Plan, device: str, devices: int | None, json: bool) -> None:
     from stamp_train.estimate.devices import machine
 
     used = machine(device, devices)
-    found = costs(plan.recipe, plan.overrides, plan.names, plan.resolved.recipe.seed, used.device, used.count)
+    found = costs(plan, used.device, used.count)
     if json:
         print_json({"methods": found, "seeds": plan.seeds, "device": used.name, "devices": used.count})
     else:
@@ -148,10 +160,10 @@ def _print_costs(plan: Plan, found: list[Cost], used: Machine) -> None:
 
     console, table = Console(), Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
-    for column in ("weights", "added", "steps", "tokens", "FLOPs", "memory", "time"):
+    for column in COSTS:
         table.add_column(column, justify="right", no_wrap=True)
     for one in found:
-        table.add_row(one.name, *_cost_cells(one))
+        table.add_row(one.name, *("–" if one.run is None else told(one.run) for told in COSTS.values()))
     console.print(table)
     hours = [one.run.hours for one in found if one.run]
     known = [time for time in hours if time is not None]
@@ -162,18 +174,3 @@ def _print_costs(plan: Plan, found: list[Cost], used: Machine) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _cost_cells(one: Cost) -> list[str]:
-    run: Any = one.run
-    if run is None:
-        return ["–"] * 7
-    return [
-        short(run.sizes.parameters),
-        short(run.sizes.head),
-        f"{run.steps:,}",
-        short(sum(cost.stage.work.tokens for cost in run.stages)),
-        f"{sum(cost.operations for cost in run.stages):.2e}",
-        f"{run.memory.total:.1f} GiB",
-        duration(run.hours),
-    ]

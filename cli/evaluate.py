@@ -12,6 +12,7 @@ import typer
 from stamp_cli.console import hide_loading_bars, only_for, panels, print_json, progress_bar, say
 from stamp_cli.make import Json
 from stamp_cli.predict import Base
+from stamp_schemas import StampError, UsageFault
 from stamp_schemas.choices import Upsampling
 from stamp_train.launch import is_worker
 
@@ -95,8 +96,6 @@ def eval(
     json: Json = False,
 ) -> None:
     """Score masks on shard sets; a killed evaluation goes on when called again."""
-    from stamp_schemas import UsageFault
-
     only_for(context, "--oracle", oracle, "labels", "side")
     only_for(context, "models, not for --oracle", not oracle, "mode", "prompt", "max_new_tokens", "dtype")
     only_for(context, "--refine", bool(refine), "refine_optional", "refine_preset")
@@ -133,10 +132,10 @@ def eval(
         seed=seed,
         base=base,
     )
-    if learnt and not is_worker():
-        say(f"{paths[0]} learns {learnt.representation.name} labels")
     if is_worker():
         return _share(asked)
+    if learnt:
+        say(f"{paths[0]} learns {learnt.representation.name} labels")
     other = read_against(against) if against else None
     session = Session(asked, overwrite)
     for name in session.without_masks:
@@ -190,14 +189,10 @@ def _name(checkpoint: Path | None, learnt: str) -> str:
 
 
 def _print_tables(results: Results, convention: str, tables: bool) -> None:
-    from rich.console import Console
+    from stamp_train.eval.tables import WHOLE, drawn, paper_tables, published, score_table, terminal, unlike_published
 
-    from stamp_train.eval.tables import WHOLE, own_table, paper_tables, unlike_published
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WHOLE)  # a file or a pipe has no width of its own
-    console.print(own_table(results, convention, console.width))
+    console = terminal(WHOLE)
+    console.print(drawn(score_table(results, convention, console.width)))
     for one in results.sets:
         for variant, flags in one.flags.items():
             if flags:
@@ -205,7 +200,11 @@ def _print_tables(results: Results, convention: str, tables: bool) -> None:
     for remark in results.card.model.remarks if results.card.model else ():
         print(f"{results.card.settings.checkpoint}: {remark}")
     if tables:
-        for table in paper_tables(results, convention, console.width):
+        note = f": per cent, own rows by `{convention}`"
+        found = [drawn(one, note) for one in paper_tables(results, convention, console.width)]
+        if found:
+            found[-1].caption = f"Other rows: {published().source}"
+        for table in found:
             console.print(table)
         for name, why in unlike_published(results).items():
             say(f"{name}: {why}: not the published set, so not in the paper's tables")
@@ -213,8 +212,6 @@ def _print_tables(results: Results, convention: str, tables: bool) -> None:
 
 def _judge(results: Results, allowed: int) -> None:
     """Name what was not scored; StampError if it is more than allowed."""
-    from stamp_schemas import StampError
-
     found = results.damaged
     for one in found[:SHOWN]:
         say(f"damaged: {one.set} {one.id}: {one.fault}")

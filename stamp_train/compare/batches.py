@@ -19,17 +19,13 @@ from stamp_train.train.runlog import read_rows
 _REMEDY = "the sets were built anew, or a run was made by another recipe: --overwrite begins anew"
 
 
-def digests(run: Path) -> dict[int, str]:
-    """step -> digest of its dialogues, of a run's folder. StampError: its log is damaged."""
-    return {row["step"]: row["batch_digest"] for row in read_rows(run / LOG)}
-
-
 def check_equal(runs: Mapping[str, Path]) -> str:
     """Compare the runs of some methods with the first of them; one digest over all steps, "" for no runs.
 
-    StampError: at a step they have seen other dialogues, or one has steps that another lacks; names step and methods.
+    StampError: at a step they have seen other dialogues, or one has steps that another lacks; names step and methods. Or a log
+    is damaged.
     """
-    found = {name: digests(run) for name, run in runs.items()}
+    found = {name: {row["step"]: row["batch_digest"] for row in read_rows(run / LOG)} for name, run in runs.items()}
     if not found:
         return ""
     first, wanted = next(iter(found.items()))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stamp_schemas import StampError
 from stamp_train.compare.variants import recipe_of
+from stamp_train.compare.work import Plan
 from stamp_train.estimate.devices import Device
 from stamp_train.estimate.dryrun import DryRun, dry_run
 
@@ -20,15 +20,13 @@ class Cost:
     failed: str = ""
 
 
-def costs(
-    recipe: str, overrides: Sequence[str], names: Sequence[str], seed: int, device: Device, devices: int
-) -> list[Cost]:
+def costs(plan: Plan, device: Device, devices: int) -> list[Cost]:
     """Of each variant; see `stamp_train.estimate.dryrun.dry_run`."""
-    return [_cost(recipe, overrides, name, seed, device, devices) for name in names]
-
-
-def _cost(recipe: str, overrides: Sequence[str], name: str, seed: int, device: Device, devices: int) -> Cost:
-    try:
-        return Cost(name, dry_run(recipe_of(recipe, overrides, name, seed).recipe, device, devices))
-    except StampError as fault:
-        return Cost(name, None, str(fault))
+    found = []
+    for name in plan.names:
+        try:
+            recipe = recipe_of(plan.recipe, plan.overrides, name, plan.resolved.recipe.seed).recipe
+            found.append(Cost(name, dry_run(recipe, device, devices)))
+        except StampError as fault:
+            found.append(Cost(name, None, str(fault)))
+    return found

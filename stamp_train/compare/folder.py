@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from stamp_data.shards.manifest import read_manifest
-from stamp_data.writing import LOCK, write_atomic
+from stamp_data.writing import LOCK, json_text, write_atomic
 from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.base import find
@@ -31,7 +31,8 @@ from stamp_train.stream.stages import open_set, told_root
 COMPARISON, BASE, RUNS = "comparison.json", "base", "runs"
 RECIPE, RUN, EVALUATION, MEASURED = "recipe.yaml", "run", "evaluation", "measured.json"
 RESULTS, TABLE, PAGE, CURVES, PICTURES = "results.json", "table.md", "page.html", "curves.svg", "pictures"
-_WRITTEN = (RESULTS, TABLE, PAGE, CURVES)
+# What says whose it is goes last: a removal that was cut short is done again.
+_WRITTEN = (RESULTS, TABLE, PAGE, CURVES, COMPARISON)
 _SHOWN = 3  # differences that are told
 
 
@@ -105,13 +106,10 @@ def claim(folder: Path, asked: Shared, overwrite: bool = False) -> None:
     if overwrite and path.is_file():
         for name in (RUNS, BASE, PICTURES):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in (
-            *_WRITTEN,
-            COMPARISON,
-        ):  # last what says whose it is, so that a removal cut short can be done again
+        for name in _WRITTEN:
             (folder / name).unlink(missing_ok=True)
     if not path.is_file():
-        write_atomic(path, msgspec.json.format(msgspec.json.encode(asked), indent=2) + b"\n")
+        write_atomic(path, json_text(asked))
     elif changed := _changes(_read(path), asked):
         more = f", and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise UsageFault(
@@ -128,7 +126,9 @@ def _read(path: Path) -> Shared:
 
 
 def _changes(old: Shared, new: Shared) -> list[str]:
-    before, after = ({**one.values, **one.sets, **_alone(one)} for one in (old, new))
+    before, after = (
+        {**one.values, **one.sets, "recipe": one.recipe, **msgspec.structs.asdict(one.asking)} for one in (old, new)
+    )
     if old.start and new.start:
         before["weights of model.start"], after["weights of model.start"] = old.start, new.start
     return [
@@ -136,7 +136,3 @@ def _changes(old: Shared, new: Shared) -> list[str]:
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]
-
-
-def _alone(one: Shared) -> dict[str, Any]:
-    return {"recipe": one.recipe, **msgspec.structs.asdict(one.asking)}

@@ -1,6 +1,8 @@
 """What a trained model costs to ask, and what its labels could score; run as a process of its own.
 
-    python -m stamp_train.compare.measure ASKED.json OUT.json
+    python -m stamp_train.compare.measure PLACE ASKING
+
+PLACE: folder of one run of a comparison (`compare.folder`), which gets `measured.json`. ASKING: JSON of `folder.Asking`.
 
 Answers are timed one at a time. Three of each case: free, as `eval` has them; with the true words given up to the last
 `<|seg|>`; and with the same words without any `<|seg|>`. The difference of the last two is what masks take, however a method
@@ -24,51 +26,50 @@ from PIL.Image import Image
 from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
-from stamp_data.writing import write_atomic
+from stamp_data.shards.members import Parsed
+from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
-from stamp_train.compare.ceiling import ceiling
-from stamp_train.compare.folder import Asking
+from stamp_train.compare import folder as files
 from stamp_train.estimate.architecture import measured as sizes_of
 from stamp_train.estimate.cost import operations
 from stamp_train.estimate.workload import Work, stage_work
 from stamp_train.eval.cases import Case, CaseSet
+from stamp_train.eval.metrics import Summary
+from stamp_train.eval.scoring import Scorer, true_answers
 from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
+from stamp_train.methods.contract import Method
 from stamp_train.predict.opening import open_checkpoint
 from stamp_train.recipes import resolve
-from stamp_train.stream.examples import prepare_with
+from stamp_train.stream.examples import ExampleMaker, Prepare, prepare_with
 
 WARM_UP = 1  # cases that are answered before any is timed
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What is to be measured. recipe: file of the run's recipe. run: its folder. asking: of the model."""
-
-    recipe: str
-    run: str
-    asking: Asking
-
-
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one trained model.
+class Effort(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model takes.
 
     parameters: of the whole model; added: of those, what the method adds to its base. training_operations: in floating point,
-    of the whole training, from the sets' indexes (an estimate, as that of a dry run). timed: cases that were timed.
-    answer_seconds, mask_seconds: median time of an answer from the picture on, and of its masks alone. tokens_per_mask,
-    passes_per_mask: that go through the language model for a mask, its `<|seg|>` included, as means. vision_passes: for an
-    answer with its masks. ceiling: set -> metric of the labels themselves.
+    of the whole training, from the sets' indexes (an estimate, as that of a dry run). answer_seconds, mask_seconds: median time
+    of an answer from the picture on, and of its masks alone. tokens_per_mask, passes_per_mask: that go through the language
+    model for a mask, its `<|seg|>` included, as means. vision_passes: for an answer with its masks.
     """
 
-    parameters: int
-    added: int
+    parameters: float
+    added: float
     training_operations: float
-    timed: int
     answer_seconds: float
     mask_seconds: float
     tokens_per_mask: float
     passes_per_mask: float
     vision_passes: float
+
+
+class Measured(Effort, frozen=True, kw_only=True):
+    """Of one trained model. timed: cases that were timed. ceiling: set -> metric of the labels themselves."""
+
+    timed: int
     ceiling: dict[str, dict[str, float]]
     device: str
 
@@ -93,19 +94,19 @@ class _Timed:
     masks: int
 
 
-def measure(asked: Asked) -> Measured:
+def measure(place: Path, asking: files.Asking) -> Measured:
     """Open the finished model of a run and ask it. StampError: the model or a set is at fault."""
-    recipe = resolve(asked.recipe).recipe
+    recipe = resolve(str(place / files.RECIPE)).recipe
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    model, processor = open_checkpoint(asked.run)
+    model, processor = open_checkpoint(place / files.RUN)
     sizes = sizes_of(model.config, recipe.model)
     work = sum((stage_work(recipe, stage).work for stage in recipe.stages), Work())
-    sets = asked.asking.sets(recipe)
+    sets = asking.sets(recipe)
     prepare, upsampling = prepare_with(processor), recipe.evaluation.upsampling
     ceilings = {one.name: ceiling(one, prepare, model.method, upsampling) for one in sets}
-    watch = Watch(StampGenerator(model, processor), asked.asking.max_new_tokens)
-    timed = [watch.timed(picture, case) for picture, case in _some(sets, asked.asking.timed + WARM_UP)][WARM_UP:]
+    watch = Watch(StampGenerator(model, processor), asking.max_new_tokens)
+    timed = [watch.timed(picture, case) for picture, case in _some(sets, asking.timed + WARM_UP)][WARM_UP:]
     return Measured(
         parameters=sizes.parameters,
         added=sizes.head,
@@ -119,6 +120,23 @@ def measure(asked: Asked) -> Measured:
         ceiling=ceilings,
         device=str(model.device),
     )
+
+
+def ceiling(source: CaseSet, prepare: Prepare, method: Method, upsampling: str) -> dict[str, float]:
+    """Metrics of a set's cases, by our own convention, if each mask is what the method makes of its true label, whatever that
+    is (`Method.label`, `Method.ideal`). Records that cannot be read are left out."""
+    make, scorer, summary = ExampleMaker(prepare, method), Scorer(upsampling), Summary()
+    for row in source.rows:
+        asked = source.load(row)
+        if asked.damaged or not asked.cases:
+            continue
+        loaded = source.shards.load(row)
+        example = make(Parsed(loaded.record, memoryview(loaded.image or b""), loaded.labels), source.asking(row))
+        masks = (method.ideal(label) for one in example.dialogues for label in one.labels)
+        for line in scorer.lines(source.name, asked, "labels", true_answers(asked.cases, masks)):
+            assert line.score is not None  # what is damaged was left out
+            summary.add(line.score)
+    return summary.metrics()
 
 
 class Watch:
@@ -148,9 +166,8 @@ class Watch:
     def _spent(self, picture: Image, messages: list[dict[str, Any]], options: GenerationOptions) -> _Spent:
         self.tokens = self.passes = self.vision = 0
         began = time.perf_counter()
-        self.generator.generate(
-            [picture], [[messages]], options
-        )  # masks come back on the CPU, so the clock waits for them
+        self.generator.generate([picture], [[messages]], options)
+        # Masks come back on the CPU, so the clock has waited for them.
         return _Spent(time.perf_counter() - began, self.tokens, self.passes, self.vision)
 
     def _language(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - of a hook
@@ -187,12 +204,12 @@ def _mean(values: Sequence[float]) -> float:
     return statistics.fmean(values) if values else 0.0
 
 
-def main(asked: str, out: str) -> int:
+def main(place: str, asking: str) -> int:
     """Measure, and write down what was found; the exit code."""
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     try:
-        found = measure(msgspec.json.decode(Path(asked).read_bytes(), type=Asked))
-        write_atomic(Path(out), msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        found = measure(Path(place), msgspec.json.decode(asking, type=files.Asking))
+        write_atomic(Path(place, files.MEASURED), json_text(found))
     except StampError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return fault.exit_code

@@ -9,7 +9,7 @@ from html import escape
 import msgspec
 
 from stamp_data.web.document import shared, text_of
-from stamp_data.web.reports import Row, facts, report, table
+from stamp_data.web.reports import facts, report, table
 from stamp_train.compare.curves import CURVES_NOTE
 from stamp_train.compare.results import Comparison
 from stamp_train.compare.scenes import Scene
@@ -23,10 +23,7 @@ def page(found: Comparison, figure: str, scenes: Sequence[Scene]) -> str:
     """HTML. figure: the curves, as SVG."""
     title = f"{found.shared.recipe}: {', '.join(row.name for row in found.rows)}"
     body = [
-        *(
-            f"<h2>{escape(one.title)}</h2>{table(one.heads, [('', list(map(Row, one.rows)))], _WHY)}"
-            for one in tables(found)
-        ),
+        *(f"<h2>{escape(one.title)}</h2>{table(one.heads, one.groups, _WHY)}" for one in tables(found)),
         "<h2>Learning curves</h2>",
         f'<div class="wide">{figure}</div>',
         f'<p class="quiet">{escape(CURVES_NOTE)}</p>',

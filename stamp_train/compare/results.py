@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,19 +14,19 @@ from stamp_train.backbones.base import find
 from stamp_train.backbones.folder import digest
 from stamp_train.compare import folder as files
 from stamp_train.compare.intervals import Interval, Scored, intervals
-from stamp_train.compare.measure import Measured
+from stamp_train.compare.measure import Effort, Measured
 from stamp_train.compare.variants import title
 from stamp_train.compare.work import Done, Plan
 from stamp_train.eval.card import SetCard, set_card, software
 from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.journal import CASES
+from stamp_train.eval.results import read_lines
 from stamp_train.eval.scoring import FREE, Line
 from stamp_train.methods import VARIANTS, settings_type
 from stamp_train.train.folder import EVALUATIONS, LOG
 from stamp_train.train.runlog import read_rows
 
 SCHEMA: Literal["stamp.comparison/1"] = "stamp.comparison/1"
-_Kind = TypeVar("_Kind")
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -37,24 +37,16 @@ class Point(msgspec.Struct, frozen=True):
     ciou: float
 
 
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a variant costs, as means over its seeds; see `measure.Measured`, and:
+class Costs(Effort, frozen=True, kw_only=True):
+    """What a variant costs, as means over its seeds.
 
     training_seconds: of all steps, evaluation left out. training_tokens: of the language model, for each dialogue. memory: GiB
     that the main process of the training held at most.
     """
 
-    parameters: float
-    added: float
-    training_operations: float
     training_seconds: float
     training_tokens: float
     memory: float
-    answer_seconds: float
-    mask_seconds: float
-    tokens_per_mask: float
-    passes_per_mask: float
-    vision_passes: float
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -100,7 +92,6 @@ def gather(plan: Plan, done: Done, shared: files.Shared, command: str) -> Compar
     words = {one.name: _wordings(one) for one in sets}
     rows = [_row(plan, done, name, words) for name in plan.names]
     finished = [plan.place(row.name, seed) for row in rows for seed in row.seeds]
-    measured = [_read(place / files.MEASURED, Measured) for place in finished]
     return Comparison(
         command=command,
         shared=shared,
@@ -109,7 +100,7 @@ def gather(plan: Plan, done: Done, shared: files.Shared, command: str) -> Compar
         steps=max((len(read_rows(place / files.RUN / LOG)) for place in finished), default=0),
         batches=done.batches,
         sets=[set_card(one) for one in sets],
-        device=measured[0].device if measured else "",
+        device=_measured(finished[0]).device if finished else "",
         versions=software(),
         rows=rows,
     )
@@ -140,7 +131,7 @@ def _row(plan: Plan, done: Done, name: str, words: Mapping[str, Mapping[str, fro
         modes = dict.fromkeys(line.variant for found in some for line in found)
         row.scores[one] = {mode: _scores([_of(found, mode) for found in some], mode, words[one]) for mode in modes}
         row.flags[one] = {mode: _flags([_of(found, mode) for found in some]) for mode in modes}
-    measured = [_read(place / files.MEASURED, Measured) for place in places]
+    measured = list(map(_measured, places))
     row.costs = _costs(measured, places)
     row.ceiling = {
         one: {metric: fmean(each.ceiling[one][metric] for each in measured) for metric in measured[0].ceiling[one]}
@@ -172,9 +163,8 @@ def _flags(seeds: Sequence[Sequence[Line]]) -> dict[str, int]:
 
 def _costs(measured: Sequence[Measured], places: Sequence[Path]) -> Costs:
     logs = [read_rows(place / files.RUN / LOG) for place in places]
-    own = [name for name in Costs.__struct_fields__ if name in Measured.__struct_fields__]
     return Costs(
-        **{name: fmean(getattr(one, name) for one in measured) for name in own},
+        **{name: fmean(getattr(one, name) for one in measured) for name in Effort.__struct_fields__},
         training_seconds=fmean(sum(row["seconds"] for row in rows) for rows in logs),
         training_tokens=fmean(
             sum(row["tokens"] for row in rows) / sum(row["dialogues"] for row in rows) for rows in logs
@@ -202,16 +192,12 @@ def _wordings(source: CaseSet) -> dict[str, frozenset[str]]:
 
 def lines_of(place: Path) -> list[Line]:
     """What the evaluation of a run has written down. StampError: it is damaged."""
-    path = place / files.EVALUATION / CASES
-    return [_decode(path, line, Line) for line in path.read_bytes().splitlines()]
+    return read_lines(place / files.EVALUATION / CASES)
 
 
-def _read(path: Path, kind: type[_Kind]) -> _Kind:
-    return _decode(path, path.read_bytes(), kind)
-
-
-def _decode(path: Path, data: bytes, kind: type[_Kind]) -> _Kind:
+def _measured(place: Path) -> Measured:
+    path = place / files.MEASURED
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=Measured)
     except msgspec.MsgspecError as fault:
         raise StampError(f"{path}: damaged: {fault}", "remove it, then call again: it is made anew") from None

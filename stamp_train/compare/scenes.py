@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 from xxhash import xxh3_64_intdigest
 
-from stamp_data.draw.overlay import with_masks
 from stamp_data.draw.palette import COLOURS
+from stamp_data.pixels import encoded
 from stamp_train.compare import folder as files
 from stamp_train.compare.results import lines_of
 from stamp_train.compare.work import Plan
-from stamp_train.eval.cases import CaseSet, Mask
+from stamp_train.eval.case_views import Key, key_of
+from stamp_train.eval.cases import CaseSet
+from stamp_train.eval.sample_images import side_by_side
 from stamp_train.eval.scoring import FREE, Line
 
 SIDE = 400  # pixels of a picture's longer side
 _TRUTH = "#15181e"
-_TEXT, _GAP, _QUALITY = 16, 4, 85
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,8 @@ def scenes(plan: Plan, names: Sequence[str], seed: int, count: int) -> list[Scen
     return [_scene(sets[key[0]], {name: lines[key] for name, lines in found.items()}) for key in keys[:count]]
 
 
-def _free(place: Path) -> dict[tuple[str, str, int], Line]:
-    lines = lines_of(place)
-    return {(line.set, line.id, line.target): line for line in lines if line.variant == FREE and line.score}
+def _free(place: Path) -> dict[Key, Line]:
+    return {key_of(line): line for line in lines_of(place) if line.variant == FREE and line.score}
 
 
 def _scene(source: CaseSet, lines: Mapping[str, Line]) -> Scene:
@@ -63,21 +62,8 @@ def _scene(source: CaseSet, lines: Mapping[str, Line]) -> Scene:
         for (name, line), colour in zip(lines.items(), cycle(COLOURS), strict=False)
     ]
     ious = {name: line.iou for name, line in lines.items()}
-    return Scene(one.set, one.id, one.expression, ious, _sheet(image, panels))
-
-
-def _sheet(image: Image.Image, panels: Sequence[tuple[str, Mask, str]]) -> bytes:
-    """Pictures in a row, each with its name below."""
-    width, height = image.size
-    sheet = Image.new("RGB", (len(panels) * (width + _GAP), height + _TEXT), "white")
-    pen = ImageDraw.Draw(sheet)
-    for number, (name, mask, colour) in enumerate(panels):
-        left = number * (width + _GAP)
-        sheet.paste(with_masks(image, [mask], [colour]), (left, 0))
-        pen.text((left + 2, height + 2), name, fill="black")
-    encoded = io.BytesIO()
-    sheet.save(encoded, "JPEG", quality=_QUALITY)
-    return encoded.getvalue()
+    sheet = encoded(side_by_side(image, panels), "JPEG", quality=85)
+    return Scene(one.set, one.id, one.expression, ious, sheet)
 
 
 def write_sheets(found: Sequence[Scene], out: Path) -> None:

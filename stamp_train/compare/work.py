@@ -16,7 +16,6 @@ from stamp_train.compare import folder as files
 from stamp_train.compare.base import make_base
 from stamp_train.compare.batches import check_equal
 from stamp_train.compare.jobs import run_module
-from stamp_train.compare.measure import Asked
 from stamp_train.compare.variants import recipe_of
 from stamp_train.eval.journal import RESULTS
 from stamp_train.eval.results import read_results
@@ -152,10 +151,6 @@ def _evaluation(plan: Plan, recipe: Recipe, place: Path) -> list[str]:
 
 
 def _measure(plan: Plan, place: Path, tell: Callable[[str], None]) -> None:
-    out = place / files.MEASURED
-    if out.is_file():
-        return
-    asked = Asked(str(place / files.RECIPE), str(place / files.RUN), plan.asking)
-    told = place / "measure.json"
-    write_atomic(told, msgspec.json.encode(asked))
-    run_module("stamp_train.compare.measure", [str(told), str(out)], place, tell)
+    if not (place / files.MEASURED).is_file():
+        asking = msgspec.json.encode(plan.asking).decode()
+        run_module("stamp_train.compare.measure", [str(place), asking], place, tell)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from stamp_data.writing import write_atomic
+from stamp_data.writing import json_text, write_atomic
 from stamp_train.compare import folder as files
 from stamp_train.compare.curves import curves
 from stamp_train.compare.page import page
@@ -23,7 +21,7 @@ def write(plan: Plan, found: Comparison, shown: int) -> None:
     write_atomic(plan.out / files.CURVES, figure.encode())
     write_atomic(plan.out / files.TABLE, _with_pictures(markdown(found), len(drawn)).encode())
     write_atomic(plan.out / files.PAGE, page(found, figure, drawn).encode())
-    write_atomic(plan.out / files.RESULTS, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    write_atomic(plan.out / files.RESULTS, json_text(found))
 
 
 def _with_pictures(text: str, count: int) -> str:

@@ -2,6 +2,9 @@
 
 One packed forward pass per record gives both: the model is shown the true answer up to each `<|seg|>`, as in training. A
 full evaluation lets it answer for itself.
+
+Which of its wordings an answer has is drawn at random, so no model can know it: a likeliest token that goes on with another
+wording that the same build could have drawn is as right as the token that stands there.
 """
 
 from __future__ import annotations
@@ -16,20 +19,21 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stamp_data.instructions import alternatives
 from stamp_data.shards.members import Parsed
 from stamp_data.shards.stores import Location
-from stamp_schemas import StampError
+from stamp_schemas import Dialogue, StampError
 from stamp_schemas.recipe import Recipe
-from stamp_train.eval.accepted_tokens import right_tokens
+from stamp_schemas.record import SEG
 from stamp_train.eval.cases import CaseSet, ImageCases
 from stamp_train.eval.metrics import CONVENTIONS
 from stamp_train.eval.sample_images import Sample, draw
-from stamp_train.eval.scoring import FORCED, Line, Scorer
-from stamp_train.generation.replies import Answer
+from stamp_train.eval.scoring import FORCED, Line, Scorer, true_answers
 from stamp_train.methods.contract import Method
 from stamp_train.methods.upsample import BILINEAR
+from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.examples import ImageExample, LayoutOptions
-from stamp_train.sequence.layout import Layout
+from stamp_train.sequence.layout import Layout, in_words
 from stamp_train.stream.examples import ExampleMaker, prepare_with
 from stamp_train.stream.stages import open_set
 
@@ -60,7 +64,7 @@ class Sums:
     def metrics(self) -> dict[str, float]:
         """`ciou`, over all masks; `label_ciou`, what the labels themselves reach when they are decoded like a prediction;
         `text_accuracy`: ratio of the answers' places where the likeliest token is right, in the answer's wording or in another
-        that the build could have drawn (`stamp_train.eval.accepted_tokens`)."""
+        that the build could have drawn."""
         return {
             "ciou": self.intersection / self.union if self.union else 1.0,
             "label_ciou": self.label_intersection / self.label_union if self.label_union else 1.0,
@@ -153,9 +157,7 @@ class HeldOut:
 
     def _lines(self, record: HeldOutRecord, variant: str, logits: Iterator[Tensor]) -> list[Line]:
         """The evaluation's lines for a record's cases; logits: of all their masks, in order, on the CPU."""
-        answers = [
-            Answer("", case.begin, (), tuple(islice(logits, len(case.truths))), "stop") for case in record.asked.cases
-        ]
+        answers = true_answers(record.asked.cases, logits)
         assert next(logits, None) is None  # as many masks are laid out as the cases have
         return list(self.scorer.lines(record.set, record.asked, variant, answers))
 
@@ -182,3 +184,32 @@ def _added(line: Line, intersection: float, union: float) -> tuple[float, float]
     assert line.score is not None  # damaged records are refused when they are read
     terms = CONVENTIONS["stamp"].terms(line.score)
     return intersection + terms.intersection, union + terms.union
+
+
+def right_tokens(
+    dialogue: Dialogue, wording: str, chat: ChatEncoder, masks: Sequence[str] = ()
+) -> list[tuple[int, frozenset[int]]]:
+    """Every token that the assistant says in a dialogue, each with all that would be right in its place.
+
+    wording: that its set was built with (`Settings.wording`). masks: what stands for every `<|seg|>`, where masks are written.
+    """
+    tokens = []
+    left = iter(masks)
+    answers = (message for message in dialogue.messages if message.role == "assistant")
+    for number, message in enumerate(answers):
+        text = "".join(part.text for part in message.content)
+        own = list(islice(left, text.count(SEG)))
+        said = _ids(text, own, chat)
+        others = [
+            _ids(one, own, chat)
+            for one in alternatives(text, "answers", dialogue.said(number), text.count(SEG), wording)
+        ]
+        for place, token in enumerate(said):
+            going_on = (other[place] for other in others if len(other) > place and other[:place] == said[:place])
+            tokens.append((token, frozenset([token, *going_on])))
+    return tokens
+
+
+def _ids(text: str, masks: Sequence[str], chat: ChatEncoder) -> list[int]:
+    written = in_words(text, iter(masks)) if masks else text
+    return [*chat.answer_ids(written), chat.control["<|im_end|>"]]

@@ -30,15 +30,9 @@ Part = TypeVar("Part", Settings, Opened)
 _ANEW = "--overwrite begins anew"
 
 
-class _Done(msgspec.Struct):
+class _Row(msgspec.Struct):
     batch: int
-
-
-class _Row(_Done):
     lines: list[Line]
-
-
-_AnyRow = TypeVar("_AnyRow", bound=_Done)
 
 
 def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
@@ -134,25 +128,19 @@ class Journal:
         self._file.close()
 
 
-def done_batches(folder: Path) -> set[int]:
-    """Numbers of the batches that are done, by processes of now or of earlier runs."""
-    return {row.batch for row in _rows(folder, _Done)}
-
-
 def read_batches(folder: Path) -> dict[int, list[Line]]:
-    """The lines of the batches that are done. StampError if a file is damaged."""
-    return {row.batch: row.lines for row in _rows(folder, _Row)}
-
-
-def _rows(folder: Path, kind: type[_AnyRow]) -> Iterator[_AnyRow]:
-    """Rows of all processes; a last one that was cut off is left out."""
+    """The lines of the batches that are done, by processes of now or of earlier runs, by number; a last row that was cut off is
+    left out. StampError if a file is damaged."""
+    found = {}
     for path in sorted((folder / PARTS).glob("rank-*.jsonl")):
         *whole, _ = path.read_bytes().split(b"\n")
-        for row in whole:
+        for data in whole:
             try:
-                yield msgspec.json.decode(row, type=kind)
+                row = msgspec.json.decode(data, type=_Row)
             except msgspec.MsgspecError as fault:
                 raise StampError(f"{path}: damaged: {fault}", _ANEW) from None
+            found[row.batch] = row.lines
+    return found
 
 
 @contextlib.contextmanager

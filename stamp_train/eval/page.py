@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +19,11 @@ from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.journal import CASES, PAGE, RESULTS, writing
 from stamp_train.eval.results import Results, read_lines, read_results
 from stamp_train.eval.scoring import Line
-from stamp_train.eval.tables import paper_rows, published, row_cells, score_rows
+from stamp_train.eval.tables import Cells, paper_tables, published, score_table
 
 SHOWN = 48  # worst cases, and as many at random
 HERE = "stamp_train.eval"
+_THIS = "this evaluation"
 
 
 class Against(NamedTuple):
@@ -58,7 +58,7 @@ def write_page(
     views = Views({one.name: one for one in sets}, _matching(against, scored))
     cases = [views.view(line) for line in (*worst, *others)]
     first = [line for line in scored if line.variant == scored[0].variant] if scored else []
-    histograms = [histogram("this evaluation", first)]
+    histograms = [histogram(_THIS, first)]
     if against:
         histograms.append(histogram(against.name, list(views.others.values())))
     data = PageData(views.pictures, cases, histograms, against.name if against else "")
@@ -109,31 +109,26 @@ def _missed(line: Line) -> int:
 
 def _own_table(results: Results, against: Against | None, convention: str) -> Iterator[str]:
     yield f"<h2>All metrics by the convention {escape(convention)}, per cent</h2>"
-    heads, own = score_rows(results, convention)
+    own = score_table(results, convention)
     if against is None:
-        yield table(heads, [("", list(map(Row, group))) for _, group in groupby(own, key=lambda cells: cells[0])])
+        yield table(own.heads, own.groups)
         return
-    other_heads, theirs = score_rows(against.results, convention)
-    kept = [name for name in heads if name in other_heads]
-    groups = [
-        (name, [Row([cells[titles.index(head)] for head in kept], name == _THIS) for cells in rows])
-        for name, titles, rows in ((_THIS, heads, own), (against.name, other_heads, theirs))
-    ]
-    yield table(kept, groups)
+    theirs = score_table(against.results, convention)
+    kept = [name for name in own.heads if name in theirs.heads]
+    yield table(kept, [(_THIS, _columns(own, kept, True)), (against.name, _columns(theirs, kept, False))])
 
 
-_THIS = "this evaluation"
+def _columns(cells: Cells, kept: Sequence[str], own: bool) -> list[Row]:
+    places = [cells.heads.index(head) for head in kept]
+    return [Row([row[place] for place in places], own) for row in cells.rows]
 
 
 def _paper_tables(results: Results, convention: str) -> Iterator[str]:
-    for one in published().tables:
-        rows = paper_rows(results, one, convention)
-        if rows:
-            yield f"<h2>Table {one.number}. {escape(one.title)}</h2>"
-            groups = groupby(rows, key=lambda row: row.group)
-            yield table(one.heads, [(name, [Row(row_cells(row), row.own) for row in group]) for name, group in groups])
-            note = f"Per cent. Own rows by the convention {convention}; others: {published().source}"
-            yield f'<p class="quiet">{escape(note)}</p>'
+    for one in paper_tables(results, convention):
+        yield f"<h2>{escape(one.title)}</h2>"
+        yield table(one.heads, one.groups)
+        note = f"Per cent. Own rows by the convention {convention}; others: {published().source}"
+        yield f'<p class="quiet">{escape(note)}</p>'
 
 
 def _card(results: Results) -> Iterator[str]:

@@ -1,23 +1,34 @@
-"""Which labels a mask can be learnt as: every kind that there is, and the one that a recipe or a checkpoint learns."""
+"""The labels that a mask can be learnt as: every kind that there is, and the one that a recipe or a checkpoint learns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from stamp_schemas import UsageFault
+import numpy as np
+from numpy.typing import NDArray
+
+from stamp_data.grid import coverage
+from stamp_schemas import Grid, UsageFault
 from stamp_schemas.manifest import PATCH
 from stamp_schemas.recipe import Recipe
-from stamp_train.eval.oracle import RULES, SAMPLED
+from stamp_schemas.record import FULL, IGNORE
+from stamp_train.eval.cases import Mask
 from stamp_train.methods import settings_of
 from stamp_train.methods.contract import Settings
-from stamp_train.methods.patches import SIDES
+from stamp_train.methods.patches import SIDES, sampled_labels
 from stamp_train.train.folder import RECIPE
+
+SOFT, HARD, SAMPLED = RULES = ("soft", "hard", "sampled")
 
 
 @dataclass(frozen=True)
 class Representation:
-    """Labels of one kind. rule: see `stamp_train.eval.oracle`. side: labels per patch, along one side."""
+    """Labels of one kind.
+
+    rule: `soft`, the fraction of a patch that is covered; `hard`, whether that is above one half; `sampled`, as the published
+    trainer has it (`stamp_train.methods.patches.sampled_labels`), one label per patch. side: labels per patch, along one side.
+    """
 
     rule: str
     side: int
@@ -26,6 +37,22 @@ class Representation:
     def name(self) -> str:
         """Names it in results: `soft 4x4`."""
         return f"{self.rule} {self.side}x{self.side}"
+
+    def labels(self, mask: Mask, patches: Grid, ignore: Mask | None = None) -> NDArray[np.uint8]:
+        """Of a mask, bool [height, width], on a grid of patches: uint8 [rows * side, columns * side], 0 to `FULL`, or `IGNORE`.
+
+        ignore: bool [height, width], pixels that count neither for nor against.
+        """
+        grid, pixels = Grid(patches.height * self.side, patches.width * self.side), mask.astype(np.uint8)
+        soft = coverage(pixels, grid, None if ignore is None else ignore.astype(np.uint8))
+        if self.rule == SOFT:
+            return soft
+        if self.rule == SAMPLED:
+            hard = sampled_labels(pixels, (grid.height, grid.width))
+        else:
+            hard = np.where(2 * soft.astype(int) > FULL, FULL, 0).astype(np.uint8)
+        hard[soft == IGNORE] = IGNORE
+        return hard
 
 
 def named(name: str) -> Representation:

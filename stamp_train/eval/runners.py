@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from stamp_data.grid import patch_grid
-from stamp_schemas import Grid, UsageFault
+from stamp_schemas import UsageFault
 from stamp_train.attention.select import resolve
 from stamp_train.eval.card import Choices, Opened
 from stamp_train.eval.cases import Case, ImageCases
-from stamp_train.eval.oracle import make_labels
 from stamp_train.eval.representation import Representation, named
 from stamp_train.eval.scoring import FORCED
 from stamp_train.generation.generate import StampGenerator
@@ -22,14 +21,6 @@ from stamp_train.generation.replies import Answer
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.patches import coverage_logits
 from stamp_train.predict.opening import open_checkpoint, told
-
-
-class Runner(Protocol):
-    """Whoever answers."""
-
-    def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
-        """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class ModelRunner:
             return cls(generator, generator.complete(options))
 
     def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
-        """See `Runner`."""
+        """For each picture an answer to each of its cases; StampModelError for a case that cannot be answered."""
         forced = mode == FORCED
         options = replace(self.options, max_new_tokens=0) if forced else self.options
         prompts = [[_prompt(case, forced) for case in one.cases] for one in images]
@@ -86,7 +77,7 @@ class LabelRunner:
         self.bounds, self.factor = (least, most), factor
 
     def answer(self, images: Sequence[ImageCases], mode: str) -> list[list[Answer]]:
-        """See `Runner`. mode: name of a representation."""
+        """As a model does. mode: name of a representation."""
         labels = named(mode)
         return [[self._answer(case, labels, self.factor or one.factor) for case in one.cases] for one in images]
 
@@ -97,9 +88,12 @@ class LabelRunner:
     def _answer(self, case: Case, kind: Representation, factor: int) -> Answer:
         height, width = case.truths[0].mask.shape
         patches = patch_grid(height, width, *self.bounds, factor)
-        grid = Grid(patches.height * kind.side, patches.width * kind.side)
-        labels = [make_labels(truth.mask, grid, kind.rule, truth.ignore, kind.side) for truth in case.truths]
+        labels = [kind.labels(truth.mask, patches, truth.ignore) for truth in case.truths]
         return Answer(case.begin, case.begin, (), tuple(map(coverage_logits, labels)), "stop")
+
+
+Runner = ModelRunner | LabelRunner
+"""Whoever answers."""
 
 
 def _check_bounds(least: int, most: int) -> None:

@@ -1,4 +1,4 @@
-"""Predictions as pictures: the true mask on the left, the predicted one on the right, the expression below."""
+"""Predictions as pictures: the same image side by side, the true mask on the left, with words below."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stamp_train.eval.cases import Mask
 from stamp_train.eval.scoring import Line
 
 _TRUTH, _PREDICTED = "#009e73", "#d55e00"  # green and orange of Okabe and Ito, apart for colour-blind eyes too
-_LINE = 16  # pixels of a line of text
+_LINE, _GAP = 16, 4  # pixels of a line of text, and between two images
 _LONGEST = 80  # characters
 
 
@@ -35,11 +35,19 @@ def draw(samples: Sequence[Sample], folder: Path) -> None:
 
 
 def picture(sample: Sample) -> Image.Image:
-    """Truth and prediction of one mask side by side."""
-    width, height = sample.image.size
-    page = Image.new("RGB", (2 * width, height + _LINE), "white")
-    page.paste(with_masks(sample.image, [sample.truth], [_TRUTH]), (0, 0))
-    page.paste(with_masks(sample.image, [sample.line.mask()], [_PREDICTED]), (width, 0))
+    """Truth and prediction of one mask side by side, the expression below."""
     text = sample.line.expression.encode("ascii", "replace").decode()[:_LONGEST]
-    ImageDraw.Draw(page).text((4, height + 2), f"{sample.line.iou:.2f}  {text}", fill="black")
-    return page
+    told = f"{sample.line.iou:.2f}  {text}"
+    return side_by_side(sample.image, [(told, sample.truth, _TRUTH), ("", sample.line.mask(), _PREDICTED)])
+
+
+def side_by_side(image: Image.Image, panels: Sequence[tuple[str, Mask, str]]) -> Image.Image:
+    """An RGB image once for each of these masks, bool [height, width], in its colour (#rrggbb) and with its words below."""
+    width, height = image.size
+    sheet = Image.new("RGB", (len(panels) * (width + _GAP), height + _LINE), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (words, mask, colour) in enumerate(panels):
+        left = number * (width + _GAP)
+        sheet.paste(with_masks(image, [mask], [colour]), (left, 0))
+        pen.text((left + 2, height + 2), words, fill="black")
+    return sheet

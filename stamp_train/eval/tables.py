@@ -1,23 +1,43 @@
-"""Every metric of every set, and results beside the paper's Tables 2, 3 and 4."""
+"""Every metric of every set, and results beside the paper's Tables 2, 3 and 4: cells once, for the terminal and for pages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
+from itertools import groupby
+from typing import NamedTuple
 
 import msgspec
 from rich import box
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from stamp_data.doctor.published import Counts
 from stamp_data.doctor.published import published as published_data
+from stamp_data.web import reports
 from stamp_train.eval.card import SetCard
 from stamp_train.eval.metrics import CONVENTIONS
 from stamp_train.eval.results import Results
 from stamp_train.eval.scoring import REFINED
 
 WHOLE, NARROW = 140, 100  # characters that the paper's widest table and that of all metrics need
-_TITLES = {"ciou": "cIoU", "giou": "gIoU", "n_acc": "N-acc", "t_acc": "T-acc"}
+TITLES = {"ciou": "cIoU", "giou": "gIoU", "n_acc": "N-acc", "t_acc": "T-acc"}
+NOTHING = "–"
+
+
+class Cells(NamedTuple):
+    """A table as text. groups: rows, under a name each that may be empty."""
+
+    title: str
+    heads: Sequence[str]
+    groups: Sequence[tuple[str, Sequence[reports.Row]]]
+
+    @property
+    def rows(self) -> list[Sequence[str]]:
+        """Of all groups."""
+        return [row.cells for _, rows in self.groups for row in rows]
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -55,11 +75,6 @@ class PublishedTable(msgspec.Struct, frozen=True):
         """In their order."""
         return list(dict.fromkeys(row.group for row in self.rows))
 
-    @property
-    def heads(self) -> list[str]:
-        """Titles of all columns."""
-        return ["Method", "LLM / variant", *(column.title for column in self.columns), "Avg."]
-
 
 class Published(msgspec.Struct, frozen=True):
     """What was published, and where."""
@@ -86,21 +101,24 @@ def paper_rows(results: Results, table: PublishedTable, convention: str) -> list
     return [row for group in table.groups for row in (*table.rows, *own) if row.group == group]
 
 
-def score_rows(results: Results, convention: str, width: int = WHOLE) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells of a table of every metric of every set and variant, per cent; without Pr@ where there is no room."""
+def score_table(results: Results, convention: str, width: int = WHOLE) -> Cells:
+    """Every metric of every set and variant, per cent, a group for each set; without Pr@ where there is no room."""
     found = []
     for one in results.sets:
-        found += [(one.name, variant, f"{one.cases:,}", scores[convention]) for variant, scores in one.scores.items()]
+        rows = [(one.name, variant, f"{one.cases:,}", scores[convention]) for variant, scores in one.scores.items()]
         for number, variants in one.rounds.items():
-            found += [(f"  round {number}", variant, "", scores[convention]) for variant, scores in variants.items()]
-    names = [name for name in CONVENTIONS[convention].formulas if any(name in metrics for *_, metrics in found)]
+            rows += [(f"  round {number}", variant, "", scores[convention]) for variant, scores in variants.items()]
+        found += [rows] if rows else []
+    reported = {name for rows in found for *_, metrics in rows for name in metrics}
+    names = [name for name in CONVENTIONS[convention].formulas if name in reported]
     if width < NARROW:
         names = [name for name in names if not name.startswith("pr@")]
-    rows = [
-        [title, variant, cases, *(percent(_hundredfold(metrics.get(name))) for name in names)]
-        for title, variant, cases, metrics in found
+    groups = [
+        ("", [reports.Row([*words, *(percent(metrics.get(name)) for name in names)]) for *words, metrics in rows])
+        for rows in found
     ]
-    return ["Set", "Variant", "Cases", *(_TITLES.get(name, name.title()) for name in names)], rows
+    heads = ["Set", "Variant", "Cases", *(TITLES.get(name, name.title()) for name in names)]
+    return Cells(f"Per cent, by the convention `{convention}`", heads, groups)
 
 
 def unlike_published(results: Results) -> dict[str, str]:
@@ -121,51 +139,55 @@ def _difference(one: SetCard) -> str:
     return ", ".join(joined + others)
 
 
-def own_table(results: Results, convention: str, width: int) -> Table:
-    """Every metric of every set and variant; sets are parted by a line."""
-    heads, cells = score_rows(results, convention, width)
-    drawn = _table(f"Per cent, by the convention `{convention}`", heads)
-    for before, line in zip([*cells[:1], *cells], cells, strict=False):
-        if before[0] != line[0] and not line[0].startswith(" "):
-            drawn.add_section()
-        drawn.add_row(*line)
-    return drawn
-
-
-def paper_tables(results: Results, convention: str, width: int) -> list[Table]:
+def paper_tables(results: Results, convention: str, width: int = WHOLE) -> list[Cells]:
     """The paper's tables that have one of the sets; on fewer than `WHOLE` characters only their columns in question."""
-    drawn = []
+    found = []
     for table in published().tables:
         rows = paper_rows(results, table, convention)
-        if rows:
-            own = [row for row in rows if row.own]
-            shown = [
-                place
-                for place in range(len(table.columns))
-                if width >= WHOLE or any(row.values[place] is not None for row in own)
-            ]
-            titles = ["Method", "LLM / variant", *(table.columns[place].title for place in shown), "Avg."]
-            one = _table(f"Table {table.number}. {table.title}: per cent, own rows by `{convention}`", titles)
-            for before, row in zip([None, *rows], rows, strict=False):
-                if row.group and (before is None or before.group != row.group):
-                    one.add_section()
-                    one.add_row(row.group, style="dim")
-                values = [percent(row.values[place]) for place in shown]
-                one.add_row(row.method, row.llm, *values, percent(row.average), style="bold" if row.own else None)
-            drawn.append(one)
-    if drawn:
-        drawn[-1].caption = f"Other rows: {published().source}"
-    return drawn
+        if not rows:
+            continue
+        in_question = {place for row in rows if row.own for place, value in enumerate(row.values) if value is not None}
+        shown = [place for place in range(len(table.columns)) if width >= WHOLE or place in in_question]
+        heads = ["Method", "LLM / variant", *(table.columns[place].title for place in shown), "Avg."]
+        groups = [
+            (name, [reports.Row(_row_cells(row, shown), row.own) for row in some])
+            for name, some in groupby(rows, key=lambda row: row.group)
+        ]
+        found.append(Cells(f"Table {table.number}. {table.title}", heads, groups))
+    return found
 
 
-def row_cells(row: Row) -> list[str]:
-    """A row as text."""
-    return [row.method, row.llm, *map(percent, row.values), percent(row.average)]
+def _row_cells(row: Row, shown: Sequence[int]) -> list[str]:
+    values = [*(row.values[place] for place in shown), row.average]
+    return [row.method, row.llm, *(NOTHING if value is None else f"{value:.1f}" for value in values)]
+
+
+def drawn(cells: Cells, note: str = "", names: int = 2) -> Table:
+    """A table for the terminal. note: goes on with its title; names: columns at its left that are no numbers."""
+    table = Table(title=cells.title + note, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
+    for number, head in enumerate(cells.heads):
+        if number < names:
+            table.add_column(head, no_wrap=True)
+        else:
+            table.add_column(head, justify="right", min_width=5)
+    for name, rows in cells.groups:
+        table.add_section()
+        if name:
+            table.add_row(name, style="dim")
+        for row in rows:
+            table.add_row(*map(escape, row.cells), style="bold" if row.own else None)
+    return table
+
+
+def terminal(width: int) -> Console:
+    """Of that width where the output is a file or a pipe, which has none of its own."""
+    console = Console()
+    return console if console.is_terminal else Console(width=width)
 
 
 def percent(value: float | None) -> str:
-    """One decimal, as in the paper."""
-    return "–" if value is None else f"{value:.1f}"
+    """A ratio with one decimal, as in the paper."""
+    return NOTHING if value is None else f"{100 * value:.1f}"
 
 
 def _own_rows(results: Results, table: PublishedTable, convention: str) -> list[Row]:
@@ -175,26 +197,13 @@ def _own_rows(results: Results, table: PublishedTable, convention: str) -> list[
         return []
     rows = []
     for variant in dict.fromkeys(variant for found in scores.values() for variant in found):
-        values = [
-            _hundredfold(scores.get(column.set, {}).get(variant, {}).get(convention, {}).get(column.metric))
+        ratios = [
+            scores.get(column.set, {}).get(variant, {}).get(convention, {}).get(column.metric)
             for column in table.columns
         ]
+        values = [None if ratio is None else 100 * ratio for ratio in ratios]
         whole = [value for value in values if value is not None]
         average = sum(whole) / len(whole) if len(whole) == len(values) else None
         group = table.groups[-1] if variant.endswith(REFINED) or len(table.groups) == 1 else table.groups[-2]
         rows.append(Row(group, "this run" if results.card.model else "labels", variant, values, average, own=True))
     return rows
-
-
-def _hundredfold(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def _table(title: str, heads: list[str]) -> Table:
-    drawn = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
-    for number, head in enumerate(heads):
-        if number < 2:
-            drawn.add_column(head, no_wrap=True)
-        else:
-            drawn.add_column(head, justify="right", min_width=5)
-    return drawn

@@ -133,7 +133,7 @@ class Method(ABC):
     settings: Settings
     text_labels: str = "answers"  # which tokens are supervised, see `LayoutOptions`
     divide_by: str = "global"  # losses are divided by the counts of the global batch, or of each `micro` batch
-    cells: tuple[str, int] | None = None  # rule and side of labels that are coverage of patches, see `eval.oracle`
+    cells: tuple[str, int] | None = None  # rule and side of labels that are coverage, see `eval.representation`
     # Inner layers of the tower (Qwen3-VL) reach the tokens that it lays out with a patch's feature.
     deepstack: bool = True
     # Masks are drawn when the cache holds their `<|seg|>`, all together; else at once, as it is said.

@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from PIL import Image
 
+from stamp_data.grid import patch_grid
 from stamp_data.rle import encode
 from stamp_schemas import Content, Dialogue, Grid, ImageInfo, Message, Record, SourceInfo, TargetInfo
 from stamp_schemas.record import RECORD_SCHEMA
 from stamp_train.backbones.modeling import model_class
 from stamp_train.backbones.presets import build_preset, preset_config
 from stamp_train.eval.cases import Case, ImageCases, Mask
+from stamp_train.eval.representation import Representation
 from stamp_train.generation.replies import Answer
 from stamp_train.methods import default_settings, store
+from stamp_train.methods.patches import coverage_logits
+from stamp_train.methods.upsample import to_mask
 
 from ...stamp_data.handmade import Made, write_records
 
@@ -59,6 +63,25 @@ class Known:
         logits = tuple(torch.from_numpy(np.where(mask, 3.0, -3.0)).float() for mask in self.masks(case))
         content = f"{mode} " + "<|seg|>" * len(logits)
         return Answer(mode, content, (), logits, "stop")
+
+
+def decoded(labels: np.ndarray, height: int, width: int, method: str = "bilinear", image: Any = None) -> Mask:
+    """What a model would draw whose probabilities are these labels."""
+    return to_mask(coverage_logits(labels), height, width, method, image)
+
+
+def oracle(
+    truth: Mask,
+    least: int = 1024,
+    most: int = 1280,
+    rule: str = "soft",
+    side: int = 1,
+    method: str = "bilinear",
+    ignore: Mask | None = None,
+) -> Mask:
+    """What a model would draw that has learnt the labels of a mask without a fault."""
+    labels = Representation(rule, side).labels(truth, patch_grid(*truth.shape, least, most), ignore)
+    return decoded(labels, *truth.shape, method)
 
 
 def square(top: int, left: int, side: int) -> Mask:

@@ -16,9 +16,7 @@ from stamp_data.shards.reader import ShardSet
 from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.eval.accepted_tokens import right_tokens
-from stamp_train.eval.heldout import HeldOut, Sums
-from stamp_train.eval.oracle import decode_labels
+from stamp_train.eval.heldout import HeldOut, Sums, right_tokens
 from stamp_train.eval.representation import Representation
 from stamp_train.eval.session import Asked, Session
 from stamp_train.methods.text4seg.settings import Text4SegSettings
@@ -27,7 +25,7 @@ from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.layout import Layout
 
 from ..runs import make_shards, train, write_recipe
-from .made_sets import dialogue, save_lively, square, target, write_set
+from .made_sets import decoded, dialogue, save_lively, square, target, write_set
 
 VAL = "refcoco-unc/val"
 
@@ -147,7 +145,7 @@ def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsam
     assert len(samples) == 3
     image = np.asarray(samples[0].image)
     labels = held_out.records[0].example.dialogues[0].labels[0]
-    assert np.array_equal(samples[0].line.mask(), decode_labels(labels, *image.shape[:2], upsampling, image))
+    assert np.array_equal(samples[0].line.mask(), decoded(labels, *image.shape[:2], upsampling, image))
 
 
 def test_another_wording_of_an_answer_is_right_too(shards: Path) -> None:

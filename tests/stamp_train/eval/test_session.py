@@ -24,7 +24,6 @@ from stamp_train.eval.case_views import PageData
 from stamp_train.eval.cases import CaseSet
 from stamp_train.eval.journal import Journal, agree, changes
 from stamp_train.eval.metrics import score_case
-from stamp_train.eval.oracle import oracle
 from stamp_train.eval.page import choose, write_page
 from stamp_train.eval.representation import Learnt, Representation, learnt_by, representations
 from stamp_train.eval.results import Results, read_results
@@ -38,7 +37,7 @@ from stamp_train.recipes import resolve
 
 from ..runs import make_shards
 from . import made_sets
-from .made_sets import dialogue, save_lively, square, target, write_set
+from .made_sets import dialogue, oracle, save_lively, square, target, write_set
 
 VAL = "refcoco-unc/val"
 SEG = "<|seg|>"

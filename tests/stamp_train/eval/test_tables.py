@@ -9,7 +9,7 @@ from rich.console import Console
 from stamp_data.doctor.published import published as published_data
 from stamp_train.eval.card import Card, SetCard, Settings
 from stamp_train.eval.results import RESULTS_SCHEMA, Results, SetResult
-from stamp_train.eval.tables import own_table, paper_rows, paper_tables, published, score_rows, unlike_published
+from stamp_train.eval.tables import drawn, paper_rows, paper_tables, published, score_table, unlike_published
 
 TABLES = {table.number: table for table in published().tables}
 
@@ -88,8 +88,8 @@ def test_a_whole_row_has_an_average() -> None:
 def test_numbers_are_never_cut(width: int) -> None:
     found = results({"refcoco-unc/val": {"free": {"ciou": 0.12345, "giou": 1.0, "t_acc": 0.5, "pr@0.7": 0.25}}})
     console = Console(width=width, record=True, no_color=True)
-    for table in [own_table(found, "stamp", width), *paper_tables(found, "stamp", width)]:
-        console.print(table)
+    for table in [score_table(found, "stamp", width), *paper_tables(found, "stamp", width)]:
+        console.print(drawn(table))
     text = console.export_text()
     assert "12.3" in text and "100.0" in text and "…" not in text
     assert ("RefCOCOg" in text) == ("25.0" in text) == (width == 140)
@@ -98,14 +98,14 @@ def test_numbers_are_never_cut(width: int) -> None:
 
 def test_all_metrics_of_all_sets() -> None:
     found = results({"a/val": {"free": {"ciou": 0.5}}, "b/val": {"free": {"ciou": 0.25, "n_acc": 1.0}}})
-    heads, rows = score_rows(found, "stamp")
-    assert heads == ["Set", "Variant", "Cases", "cIoU", "N-acc"]
-    assert rows == [["a/val", "free", "10", "50.0", "–"], ["b/val", "free", "10", "25.0", "100.0"]]
+    cells = score_table(found, "stamp")
+    assert cells.heads == ["Set", "Variant", "Cases", "cIoU", "N-acc"]
+    assert cells.rows == [["a/val", "free", "10", "50.0", "–"], ["b/val", "free", "10", "25.0", "100.0"]]
 
 
 def test_where_every_case_is_damaged_there_is_a_table_without_rows() -> None:
     console = Console(width=140, record=True, no_color=True)
-    console.print(own_table(results({"a/val": {}}), "stamp", 140))
+    console.print(drawn(score_table(results({"a/val": {}}), "stamp")))
     assert "Cases" in console.export_text(clear=False) and "a/val" not in console.export_text()
 
 
@@ -121,13 +121,13 @@ def test_a_set_of_other_counts_is_not_the_published_one() -> None:
     small = {name: {"cases": 1, "pictures": 1} for name in scores}
     assert paper_rows(results(scores, **small), TABLES[2], "stamp") == []
     assert paper_tables(results(scores, **small), "stamp", 140) == []
-    assert [row[0] for row in score_rows(found, "stamp")[1]] == list(scores)
+    assert [row[0] for row in score_table(found, "stamp").rows] == list(scores)
 
 
 def test_groups_and_sets_are_parted() -> None:
     found = results({name: {"free": {"ciou": 0.5}} for name in ("refcoco-unc/val", "refcoco-unc/testA")})
     console = Console(width=140, record=True, no_color=True)
-    console.print(own_table(found, "stamp", 140), *paper_tables(found, "stamp", 140))
+    console.print(*map(drawn, [score_table(found, "stamp"), *paper_tables(found, "stamp")]))
     lines = [line.strip() for line in console.export_text().splitlines()]
     for group in TABLES[2].groups:
         assert lines[lines.index(group) - 1] == "" or lines[lines.index(group) - 1].startswith("─")

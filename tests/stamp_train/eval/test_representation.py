@@ -1,4 +1,4 @@
-"""The oracle against golden labels, loops over patches, and what is known of whole and empty masks."""
+"""What labels score against golden labels, loops over patches, and what is known of whole and empty masks."""
 
 from pathlib import Path
 
@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stamp_data.grid import patch_grid
-from stamp_schemas import Grid, StampError
+from stamp_schemas import Grid
 from stamp_schemas.record import FULL, IGNORE
-from stamp_train.eval.oracle import RULES, decode_labels, make_labels, oracle
+from stamp_train.eval.representation import RULES, Representation
+
+from .made_sets import decoded, oracle
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "golden" / "labels.npz")
 NAMES = sorted({name.partition("/")[0] for name in GOLDEN.files})
@@ -32,8 +34,8 @@ def test_hard_labels_are_majorities_and_soft_ones_shares(seed: int, rows: int, c
     truth = np.random.default_rng(seed).random((rows * down, columns * 3)) < 0.5
     shares = truth.reshape(rows, down, columns, 3).mean(axis=(1, 3))
     grid = Grid(rows, columns)
-    np.testing.assert_allclose(make_labels(truth, grid) / FULL, shares, atol=0.5 / FULL)
-    assert np.array_equal(make_labels(truth, grid, "hard"), np.where(shares > 0.5, FULL, 0))
+    np.testing.assert_allclose(Representation("soft", 1).labels(truth, grid) / FULL, shares, atol=0.5 / FULL)
+    assert np.array_equal(Representation("hard", 1).labels(truth, grid), np.where(shares > 0.5, FULL, 0))
 
 
 def test_finer_labels_are_those_of_a_finer_grid() -> None:
@@ -62,14 +64,7 @@ def test_ignored_patches_are_background() -> None:
     truth, ignore = np.ones((8, 8), bool), np.zeros((8, 8), bool)
     ignore[:, :4] = True
     for rule in RULES:
-        labels = make_labels(truth, Grid(2, 2), rule, ignore)
+        labels = Representation(rule, 1).labels(truth, Grid(2, 2), ignore)
         assert labels.tolist() == [[IGNORE, FULL], [IGNORE, FULL]]
-    assert np.array_equal(decode_labels(labels, 8, 8, "published"), ~ignore)
+    assert np.array_equal(decoded(labels, 8, 8, "published"), ~ignore)
     assert np.array_equal(oracle(truth, 4, 4, method="published", ignore=ignore), ~ignore)
-
-
-def test_labels_of_no_rule_are_refused() -> None:
-    with pytest.raises(StampError, match="'sharp' labels"):
-        oracle(np.ones((8, 8), bool), rule="sharp")
-    with pytest.raises(StampError, match=r"'sampled' labels with 4x4 to a patch.*soft, hard"):
-        oracle(np.ones((8, 8), bool), rule="sampled", side=4)
