@@ -29,7 +29,7 @@ from stamp_schemas import StampError
 from stamp_schemas.record import SEG
 from stamp_train.compare.ceiling import ceiling
 from stamp_train.compare.folder import Asking
-from stamp_train.estimate.architecture import measured as sizes_of
+from stamp_train.estimate.architecture import architecture
 from stamp_train.estimate.cost import operations
 from stamp_train.estimate.workload import Work, stage_work
 from stamp_train.eval.cases import Case, CaseSet
@@ -99,7 +99,7 @@ def measure(asked: Asked) -> Measured:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     model, processor = open_checkpoint(asked.run)
-    sizes = sizes_of(model.config, recipe.model)
+    sizes = architecture(recipe, model.config)
     work = sum((stage_work(recipe, stage).work for stage in recipe.stages), Work())
     sets = asked.asking.sets(recipe)
     prepare, upsampling = prepare_with(processor), recipe.evaluation.upsampling

@@ -67,7 +67,7 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
                 "raise batch.pack_tokens, or lower batch.dialogues_per_image or data.max_tokens",
             )
         padding = stage_padding(recipe, index, devices)
-        busy = hours(recipe, sizes, work, device, devices)
-        time = None if busy is None else busy / (1 - padding)
-        stages.append(StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), time))
+        required = operations(recipe, sizes, work.work, repeated=True)
+        busy = hours(required, device, devices)
+        stages.append(StageCost(work, padding, required, None if busy is None else busy / (1 - padding)))
     return DryRun(stages, sizes, needed)

@@ -51,14 +51,8 @@ class Work:
 
     def times(self, factor: float) -> Work:
         """The same mixture, `factor` times as much of it."""
-        return Work(
-            self.dialogues * factor,
-            self.visits * factor,
-            self.text * factor,
-            self.image * factor,
-            self.mask * factor,
-            self.longest,
-        )
+        *amounts, longest = vars(self).values()
+        return Work(*(amount * factor for amount in amounts), longest=longest)
 
 
 @dataclass(frozen=True)

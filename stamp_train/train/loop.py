@@ -22,7 +22,7 @@ from stamp_data.writing import json_text, replace_folder, write_atomic
 from stamp_schemas import StampError
 from stamp_train.attention.select import check_training
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.estimate.architecture import measured
+from stamp_train.estimate.architecture import architecture
 from stamp_train.estimate.cost import operations
 from stamp_train.estimate.workload import Work
 from stamp_train.launch.heartbeat import Heartbeat
@@ -100,7 +100,7 @@ class Run:
         self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)
         if self.main:
             self._begin_folder(resolved)
-            self.sizes = measured(self.network.config, self.recipe.model)
+            self.sizes = architecture(self.recipe, self.network.config)
             self.peak = peak_speed(self.recipe.model.precision) * int(self.accelerator.num_processes)
 
     @property
@@ -193,7 +193,7 @@ class Run:
             group["lr"] = rate
         seed_step(self.recipe.seed, done.step, self.accelerator.process_index)
         number = done.step + 1
-        result = self.steps.gradients(batch.packs, settings.clip, f"step {number} ({batch.digest})")
+        result = self.steps.gradients(batch.packs, settings.clip, f"step {number} ({batch.whole.digest})")
         optimizer.step()
         optimizer.zero_grad()
         self.progress = Progress(
@@ -206,10 +206,10 @@ class Run:
             losses=result.losses,
             lr=rate,
             grad_norm=result.grad_norm,
-            dialogues=batch.dialogues,
+            dialogues=batch.whole.dialogues,
             tokens=int(result.work.tokens),
             padding=result.padding,
-            batch_digest=batch.digest,
+            batch_digest=batch.whole.digest,
             seconds=time.perf_counter() - began,
             memory=round(memory_held(), 3),
         )
