@@ -11,10 +11,7 @@ from stamp_schemas.errors import StampError
 
 
 class StampModelError(StampError, ValueError):
-    """Input, request or checkpoint at fault: says what is wrong, where, and what to do about it. Commands print it as a line.
-
-    what: the fault, as one clause. where: the dialogue, image or file that has it. fix: what the caller can do.
-    """
+    """Input, request or checkpoint at fault. where: the dialogue, image or file that has it. fix: what the caller can do."""
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         super().__init__(f"{where}: {what}" if where else what, fix or "")

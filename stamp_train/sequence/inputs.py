@@ -42,13 +42,13 @@ class MaskPlace:
 class StampInputs:
     """A packed sequence of L tokens with I images, T supervised text rows and R rows that are read for masks.
 
-    input_ids: int64 [1, L]. position_ids: int64 [3, 1, L], rotary positions (time, height, width). structure: who may attend to
-    whom. feature_rows: int64 [L], the row of the merged image features that an image placeholder is replaced by and that any
-    other token has added to its embedding; -1 for none. text_rows: int64 [T], rows whose next-token logits are wanted (repeats
-    allowed). mask_rows: int64 [R], mask after mask as in `masks`. pixel_values: float [patches of all images, channels * time *
-    height * width of a patch], None without an image. image_grid_thw: int64 [I, 3], patches before the merge. numbers: int64
-    [K, C], of K masks whose method puts tokens into the dialogue; given_rows: int64 [G], the tokens whose embeddings the
-    readout makes of them; given_of: int64 [G, 2], of which mask each is, and which of its tokens.
+    input_ids: int64 [1, L]. position_ids: int64 [3, 1, L], rotary positions (time, height, width). feature_rows: int64 [L],
+    the row of the merged image features that an image placeholder is replaced by and that any other token has added to its
+    embedding; -1 for none. text_rows: int64 [T], rows whose next-token logits are wanted (repeats allowed). mask_rows: int64
+    [R], mask after mask as in `masks`. pixel_values: float [patches of all images, channels * time * height * width of a
+    patch]. image_grid_thw: int64 [I, 3], patches before the merge. numbers: int64 [K, C], of K masks whose method puts tokens
+    into the dialogue; given_rows: int64 [G], the tokens whose embeddings the readout makes of them; given_of: int64 [G, 2], of
+    which mask each is, and which of its tokens.
     """
 
     input_ids: Tensor
@@ -75,8 +75,7 @@ class Targets:
 
     text_ids: int64 [T], the next token after each of `StampInputs.text_rows`. text_weights: float32 [T]; a token of a shared
     prefix counts once for each dialogue that shares it. labels: what the method learns for all masks, rows one below another.
-    mask_of: int64 [rows], the mask that each of them belongs to. masks: their number. sizes: of each
-    mask's label, see `TokenSequence.learn`.
+    mask_of: int64 [rows], the mask that each of them belongs to. sizes: of each mask's label, see `TokenSequence.learn`.
     """
 
     text_ids: Tensor
@@ -95,9 +94,9 @@ class Targets:
 class ImageFeatures:
     """Features of all images of a sequence, N merged patches in all, row by row per image.
 
-    merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge: upper left, upper
-    right, lower left, lower right. layers: [N, H] each, what is added after each of the language model's first layers. own: for
-    each image what the method's readout made of its pixels, if anything.
+    merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge, in reading order.
+    layers: [N, H] each, what is added after each of the language model's first layers. own: for each image what the method's
+    readout made of its pixels, if anything.
     """
 
     merged: Tensor
@@ -131,10 +130,10 @@ class ImageFeatures:
 class Reading:
     """What a readout is given: R states, of the masks one after another.
 
-    states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has.
-    features: of the images. merger: the vision tower's, which makes tokens [n, H] of patches [4n, E], such as those of
-    `ImageFeatures.patches`. text: [T, H], states of `StampInputs.text_rows`, and words: what makes logits [n, V] of states
-    [n, H]; both in whole sequences, not in generation.
+    states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has. merger:
+    the vision tower's, which makes tokens [n, H] of patches [4n, E], such as those of `ImageFeatures.patches`. text: [T, H],
+    states of `StampInputs.text_rows`, and words: what makes logits [n, V] of states [n, H]; both in whole sequences, not in
+    generation.
     """
 
     states: Tensor
@@ -151,7 +150,7 @@ class Outputs:
     """Result of a packed forward pass.
 
     text_logits: [T, V], for the next token after each of `StampInputs.text_rows`. read: what the method's readout found, by
-    name. masks: as in the inputs. backend: name of the attention backend that ran.
+    name. backend: of attention, the one that ran.
     """
 
     text_logits: Tensor

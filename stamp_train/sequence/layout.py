@@ -24,7 +24,7 @@ from torch import Tensor
 
 from stamp_schemas.record import SEG
 from stamp_train.sequence.chat import ChatEncoder, EncodedDialogue, Message
-from stamp_train.sequence.document import Document, Grid, Ints, Put, Seg, Stretch, TokenSpan, merged_grid
+from stamp_train.sequence.document import Document, Grid, Ints, Put, Seg, Stretch, merged_grid
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
 from stamp_train.sequence.inputs import Targets
@@ -49,10 +49,7 @@ class LaysOut(Protocol):
 
 
 class Layout:
-    """Lays out dialogues for one tokenizer and one method.
-
-    Raises StampModelError if the tokenizer lacks a token of the method.
-    """
+    """Lays out dialogues for one tokenizer and one method; StampModelError if the tokenizer lacks a token of the method."""
 
     def __init__(self, chat: ChatEncoder, method: LaysOut, options: LayoutOptions | None = None) -> None:
         chat.require(method.settings.tokens)
@@ -69,9 +66,8 @@ class Layout:
     def __call__(self, images: Sequence[ImageExample]) -> PackedBatch:
         """Pack images and text-only dialogues into one sequence.
 
-        Raises StampModelError, which names the dialogue and what is wrong with it: a grid that disagrees with pixel values or
-        labels, pixel values that are not finite, a `<|seg|>` without a label or the reverse, positions past the model's range,
-        or a first turn longer than `max_tokens`.
+        StampModelError, which names the dialogue: a grid that disagrees with pixel values or labels, pixel values that are not
+        finite, a `<|seg|>` without a label or the reverse, or positions past the model's range.
         """
         packing = _Packing(self)
         for image in images:
@@ -107,7 +103,6 @@ class _Packing:
         self.grids: list[tuple[int, int, int]] = []
         self.features = self.documents = 0
         self.names: list[str] = []
-        self.truncated: list[str] = []
         self.dropped: list[str] = []
 
     def image(self, image: ImageExample) -> None:
@@ -124,7 +119,6 @@ class _Packing:
                     where=example.name,
                     fix="put exactly one image item into the messages of a dialogue about an image",
                 )
-            encoded = self.fit(example, encoded, grid)
             if example is not given and not self.has_room(encoded, grid):
                 self.drop(example.name)
                 continue
@@ -155,30 +149,6 @@ class _Packing:
         self.layout.dropped += 1
         told = "%s is left out: its masks, written out, go past position %d (%d such dialogues so far)"
         logger.warning(told, name, self.options.max_position, self.layout.dropped)
-
-    def fit(self, example: DialogueExample, encoded: EncodedDialogue, grid: Grid | None) -> EncodedDialogue:
-        """Cut a dialogue that is too long after its last turn that fits, never within one."""
-        limit = self.options.max_tokens
-        patches = grid[0] * grid[1] if grid else 0
-
-        def size(end: int) -> int:
-            extra = patches - 1 if encoded.image_at is not None else 0
-            segs = encoded.ids[:end].count(self.chat.seg_id)
-            return end + extra + (segs * self.method.settings.tokens_per_mask(patches) if segs else 0)
-
-        if limit is None or size(len(encoded.ids)) <= limit:
-            return encoded
-        fitting = [end for end in encoded.turn_ends if size(end) <= limit]
-        if not fitting or (encoded.image_at is not None and fitting[-1] <= encoded.image_at):
-            raise StampModelError(
-                f"its first turn takes {size(encoded.turn_ends[0] if encoded.turn_ends else len(encoded.ids))} tokens, "
-                f"more than max_tokens={limit}",
-                where=example.name,
-                fix="raise max_tokens or lower the image's token bound; images and masks are never cut",
-            )
-        self.truncated.append(example.name)
-        end = fitting[-1]
-        return replace(encoded, ids=encoded.ids[:end], answer=encoded.answer[:end])
 
     def document(self, opening: tuple[int, ...], branches: list[_Branch], grid: Grid | None) -> None:
         """A prefix and its branches."""
@@ -217,7 +187,7 @@ class _Packing:
             raise StampModelError(
                 f"position {self.sequence.highest} is past the model's range of {self.options.max_position}",
                 where=example.name,
-                fix="set max_tokens, or lower the image's token bound",
+                fix="lower the image's token bound",
             )
 
     def woven(self, branch: _Branch, document: Document, labels: Sequence[Label]) -> tuple[_Branch, list[Put]]:
@@ -235,12 +205,11 @@ class _Packing:
 
     def labels(self, example: DialogueExample, segs: int, document: Document) -> Sequence[Label]:
         """The labels of the `<|seg|>` that are there, if everything fits."""
-        given = len(example.labels)
         if segs and not document.patches:
             raise StampModelError("<|seg|> in a dialogue without an image", where=example.name)
-        if segs != given and not (example.name in self.truncated and segs < given):
+        if segs != len(example.labels):
             raise _unequal(example, segs)
-        return example.labels[:segs]
+        return example.labels
 
     def supervise(self, rows: Ints, ids: Ints, weight: float) -> None:
         """The tokens `ids` are to be predicted at `rows`."""
@@ -248,19 +217,8 @@ class _Packing:
         self.text_ids.extend(ids.tolist())
         self.text_weights.extend([weight] * len(rows))
 
-    def pad(self) -> None:
-        """Padding is a document of its own that nobody reads."""
-        count = -self.sequence.length % self.options.pad_to_multiple
-        steps, nothing = np.arange(count), np.full(count, -1, np.int64)
-        if count:
-            places = np.tile(steps, (3, 1))
-            self.sequence.put(
-                TokenSpan(np.zeros(count, np.int64), places, nothing, steps, self.documents + 1, branch=1)
-            )
-
     def finish(self) -> PackedBatch:
         """The sequence as tensors."""
-        self.pad()
         inputs = self.sequence.inputs(
             self.text_rows,
             pixel_values=torch.cat(self.pixel_values) if self.pixel_values else None,
@@ -276,7 +234,7 @@ class _Packing:
             masks=len(labels),
             sizes=tuple(self.sequence.sizes),
         )
-        return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated), tuple(self.dropped))
+        return PackedBatch(inputs, targets, tuple(self.names), tuple(self.dropped))
 
 
 def _unequal(example: DialogueExample, segs: int) -> StampModelError:

@@ -3,7 +3,7 @@
 A packed sequence holds several documents. A document is a shared prefix (system line and image) followed by branches,
 one per dialogue; a branch is text followed by its mask blocks, one per `<|seg|>`. Each token carries six integers:
 
-`document`  documents never see each other; padding is a document of its own
+`document`  documents never see each other
 `branch`    0 for the shared prefix, 1, 2, ... for the dialogues of the document
 `block`     0 for text and image tokens, otherwise a number unique to the mask block in the whole sequence
 `order`     place on the path prefix -> branch; a mask token has the order of its own `<|seg|>`
@@ -37,10 +37,10 @@ def may_attend(
 ) -> Tensor:
     """The rule, element by element (the arguments broadcast; bool comes out).
 
-    Same document; key in the shared prefix or in the query's own branch; a mask key only within its own block, any
-    other key only if it does not come later than the query. So text is causal and never sees mask tokens, and mask
-    tokens see the whole history up to their `<|seg|>` and all of their block (the hybrid attention of paper section
-    3.2, extended to several dialogues of one image). Beyond that, a token that looks for a number sees what shows it.
+    Same document; key in the shared prefix or in the query's own branch; a mask key only within its own block, any other key
+    only if it does not come later than the query. So text is causal and never sees mask tokens, and mask tokens see the whole
+    history up to their `<|seg|>` and all of their block (the hybrid attention of paper section 3.2, extended to several
+    dialogues of one image). Beyond that, a token that looks for a number sees what shows it.
     """
     same_document = k_document == q_document
     on_path = same_document & ((k_branch == 0) | (k_branch == q_branch))

@@ -114,7 +114,7 @@ SHAPES = st.tuples(IMAGE, st.sampled_from([None, (None, [2]), ((3, 3), [1])])).m
 @pytest.mark.parametrize("scheme", ["grid", "sequential"])
 @pytest.mark.parametrize("name", ["default", "published"])
 @settings(max_examples=8)
-@given(shape=SHAPES, backend=st.sampled_from(["sdpa", "segments"]), multiple=st.sampled_from([1, 32]))
+@given(shape=SHAPES, backend=st.sampled_from(["sdpa", "segments"]))
 def test_one_pass_equals_two_passes(
     family: SimpleNamespace,
     images_of: Callable[..., list[ImageExample]],
@@ -122,11 +122,10 @@ def test_one_pass_equals_two_passes(
     name: str,
     shape: Any,
     backend: str,
-    multiple: int,
 ) -> None:
     method = stamp(SIDE, name, mask_positions=scheme)
     images = images_of(shape, side=SIDE, patch=family.patch)
-    options = LayoutOptions(text_labels=method.text_labels, pad_to_multiple=multiple)
+    options = LayoutOptions(text_labels=method.text_labels)
     batch = Layout(family.chat, method, options)(images)
     counts = method.counts(batch.targets)
     one = method.losses(family.model(inputs=batch.inputs, attention=backend), batch.targets)
