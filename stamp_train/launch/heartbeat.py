@@ -113,10 +113,8 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
-        for (
-            thread
-        ) in self._threads:  # one that is in the store when the interpreter ends takes the process down with it
-            thread.join(_LEAVE)
+        for thread in self._threads:
+            thread.join(_LEAVE)  # one that is in the store when the interpreter ends takes the process down with it
 
     def beat(self) -> None:
         """The process has come to a place that all others come to as often. Costs nothing."""

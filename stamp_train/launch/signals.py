@@ -88,9 +88,8 @@ class StopRequest(ExitStack):
             before = signal.signal(number, self._hear)
             if not is_worker():  # which ends with its run, and may yet have to say why when its launcher ends it
                 self.callback(signal.signal, number, before)
-        if (
-            signal.getsignal(signal.SIGINT) == signal.default_int_handler
-        ):  # who runs it in the background has it ignored
+        # Who runs it in the background has it ignored.
+        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
             self.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, self._press))
 
     def _hear(self, *_: object) -> None:

@@ -71,9 +71,8 @@ def find_group(
     """
     least, most = parse_nodes(nodes or environment.get("SLURM_STEP_NUM_NODES", "1"))
     if node_rank is None:
-        node_rank = next(
-            (int(environment[name]) for name in _NODE_RANKS if environment.get(name, "").isdecimal()), None
-        )
+        told = (environment.get(name, "") for name in _NODE_RANKS)
+        node_rank = next((int(rank) for rank in told if rank.isdecimal()), None)
     if not rendezvous and most > 1:
         rendezvous = _meeting_place(environment)
     if rendezvous and ":" not in rendezvous:
@@ -228,10 +227,8 @@ def _outcome(result: RunResult | None) -> int:
     if result is None or not result.is_failed():
         return 0
     failures = result.failures
-    for code in (STOPPED, INTERRUPTED):
-        if any(
-            failure.exitcode == code for failure in failures.values()
-        ):  # then all had agreed, and the rest was ended
+    for code in (STOPPED, INTERRUPTED):  # then all had agreed, and the rest was ended
+        if any(failure.exitcode == code for failure in failures.values()):
             return code
     rank = min(failures, key=lambda rank: (failures[rank].timestamp, not _struck(failures[rank].exitcode)))
     first = failures[rank]

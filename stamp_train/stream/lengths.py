@@ -68,9 +68,9 @@ class TokenCosts:
             alone + self.turn * turn + text + mask_tokens * mask
             for text, turn, mask in zip(texts, turns, masks, strict=True)
         ]
-        return (
-            GroupTokens(0, tuple(shared + tokens for tokens in own)) if self.apart else GroupTokens(shared, tuple(own))
-        )
+        if self.apart:
+            return GroupTokens(0, tuple(shared + tokens for tokens in own))
+        return GroupTokens(shared, tuple(own))
 
 
 class Lengths:

@@ -135,11 +135,8 @@ class CheckpointWriter:
         if self.saving.best:
             kept.add(max((_score(path, self.saving.best), path) for path in found)[1])
         for path in found:
-            if path not in kept:
-                gone = path.with_name(
-                    f".{path.name}.old"
-                )  # first, so that a removal cut short leaves nothing that looks complete
-                path.rename(gone)
+            if path not in kept:  # renamed first, so that a removal cut short leaves nothing that looks complete
+                path.rename(path.with_name(f".{path.name}.old"))
         for gone in self.folder.glob(".step-*.old"):
             shutil.rmtree(gone, ignore_errors=True)
 

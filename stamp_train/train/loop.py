@@ -245,7 +245,7 @@ class Run:
             tracker.log({**numbers, **metrics}, step=row.step)
         if self.main:
             needed = operations(self.recipe, self.sizes, work)
-            self.watch(Watched(row, sum(self.stage_steps), metrics, memory_held(), needed, self.peak))
+            self.watch(Watched(row, sum(self.stage_steps), metrics, needed, self.peak))
         self.heart.beat()  # what only some processes do is done
 
     def _save(self, optimizer: Any) -> None:

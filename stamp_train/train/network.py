@@ -82,7 +82,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
         method.method().begin_readout(network.classifier, lambda: records_of(recipe))
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)
         return network, StampProcessor(tokenizer, images, network.backbone)
-    folder = start_folder(recipe, checkpoint)
+    folder = _start_folder(recipe, checkpoint)
     tokenizer = open_tokenizer(folder)
     network = _open_start(folder, recipe, tokenizer, dtype)
     network.stamp_base = base_of(model.start, folder, network)
@@ -97,13 +97,8 @@ def _recompute(network: Any) -> None:
     getattr(plain, "activation_checkpointing_enable", plain.gradient_checkpointing_enable)()
 
 
-def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
-    """The folder of the weights that a recipe starts with, looked through for what opening it needs.
-
-    checkpoint: whose adapter goes onto them; where they are no longer as the recipe says, it knows the place in full.
-
-    StampError: there is none, something in it is missing, damaged or does not fit, or the adapter belongs to others.
-    """
+def _start_folder(recipe: Recipe, checkpoint: Path | None) -> Path:
+    """Of the weights that a recipe starts with, whole; where they are not as it says, an adapter onto them knows the place."""
     known = read_base(checkpoint / ADAPTER) if checkpoint else None
     try:
         try:
