@@ -12,10 +12,9 @@ from stamp_schemas import UsageFault
 
 @dataclass(frozen=True)
 class Device:
-    """One accelerator.
+    """One accelerator. memory: GiB. calls_itself: regular expression of the name that its driver gives.
 
-    teraflops: dense bfloat16 multiply-adds, counted as two, in 10^12/s; 0 where that is not known. memory: GiB.
-    calls_itself: regular expression of the name that its driver gives; empty if it has none.
+    teraflops: dense bfloat16 multiply-adds, counted as two, in 10^12/s; 0 where that is not known.
     """
 
     teraflops: float
@@ -70,10 +69,7 @@ def _this_machine() -> Machine:
 
 
 def machine(name: str, count: int | None) -> Machine:
-    """So many devices of that name; "" is what is here, and so is the number of it if that is not told.
-
-    UsageFault: it is not in the table.
-    """
+    """So many devices of that name; by default what is here, and all of it. UsageFault: it is not in the table."""
     if name and name not in DEVICES:
         raise UsageFault(f"no device {name!r}", f"known: {', '.join(DEVICES)}")
     found = Machine(name, DEVICES[name], 1) if name else _this_machine()

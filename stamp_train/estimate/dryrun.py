@@ -18,8 +18,8 @@ from stamp_train.stream.stages import stage_padding
 class StageCost:
     """One stage with its cost on the devices asked for.
 
-    padding: fraction of the time in which they wait for the longest pack, measured on a sample of steps. operations: in
-    floating point. hours: with that waiting, None where the devices' speed is not known.
+    padding: fraction of the time in which they wait for the longest pack, measured on a sample of steps. hours: with that
+    waiting, None where the devices' speed is not known.
     """
 
     stage: StageWork
@@ -43,7 +43,7 @@ class DryRun:
 
     @property
     def hours(self) -> float | None:
-        """Of all stages; None where that is not known."""
+        """None where that is not known."""
         known = [cost.hours for cost in self.stages if cost.hours is not None]
         return sum(known) if len(known) == len(self.stages) else None
 

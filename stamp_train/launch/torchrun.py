@@ -42,9 +42,8 @@ _NODE_RANKS = ("SLURM_NODEID", "JOB_COMPLETION_INDEX")  # of a Slurm step, of an
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that train together, as one node sees them.
 
-    processes: on each node. least, most: nodes. rendezvous: HOST:PORT where they meet. node_rank: of this node; the one
-    of rank 0 is HOST, and if it is None the nodes find out which one that is. restarts: how often the processes are
-    started anew after one died.
+    processes: on each node. least, most: nodes. rendezvous: HOST:PORT where they meet. node_rank: of this node; the one of
+    rank 0 is HOST, and if it is None the nodes find out. restarts: how often the processes are started anew after one died.
     """
 
     processes: int
@@ -65,9 +64,8 @@ def find_group(
 ) -> Group:
     """The group that this node belongs to; what is not given is taken from Slurm, Kubernetes or MASTER_ADDR.
 
-    nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow. node_rank: from 0. rendezvous: HOST or HOST:PORT, the
-    host being the node of rank 0. processes: on this node; one per GPU if None, or one. restarts: see `Group`. environment:
-    variables. UsageFault: the nodes cannot be told, or not where they meet.
+    nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow. rendezvous: HOST or HOST:PORT, the host being the node of
+    rank 0. processes: on this node; one per GPU if None, or one. UsageFault: the nodes cannot be told, or not where they meet.
     """
     least, most = parse_nodes(nodes or environment.get("SLURM_STEP_NUM_NODES", "1"))
     if node_rank is None:

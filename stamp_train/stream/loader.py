@@ -39,10 +39,9 @@ _log = logging.getLogger(__name__)
 class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a rank reads; nothing here changes what a step sees.
 
-    rank, world: which of how many. token_budget: most tokens of a pack. threads:
-    that read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand, in at most as many
-    steps; each holds its pixel values, 23 MB for 1,280 tokens. max_bad_ratio: of the records, before the run stops.
-    quarantine: file to name them in.
+    token_budget: most tokens of a pack. threads: that read and decode; 0 does it in the caller's. ahead: records in work
+    beyond those of the step at hand, in at most as many steps; each holds its pixel values, 23 MB for 1,280 tokens.
+    max_bad_ratio: of the records, before the run stops. quarantine: file to name them in.
     """
 
     rank: int = 0
@@ -85,9 +84,7 @@ class _Pending:
 class StreamLoader:
     """Iterates the steps of a plan, from where its state stands to the plan's end, for one rank.
 
-    plan: of the run. prepare: the model's processor, see `examples.Prepare`. method: says what is learned. options: rank, sizes
-    and threads. costs: tokens that no text accounts for. StampError: while iterating: a set that cannot be read, or too many
-    bad records.
+    StampError, while iterating: a set that cannot be read, or too many bad records.
     """
 
     def __init__(

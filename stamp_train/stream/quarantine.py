@@ -32,9 +32,8 @@ class BadRow(msgspec.Struct, frozen=True):
 class Quarantine:
     """The bad records of a run.
 
-    path: of quarantine.jsonl; None to keep none. A record that it names already is not named again. max_bad_ratio: stop when
-    a larger part of the records was bad. records: how many there are: one that is read again in another group or epoch counts
-    once.
+    path: of quarantine.jsonl; what it names already is not named again. max_bad_ratio: stop when a larger part of the records
+    was bad. records: how many there are: one that is read again in another group or epoch counts once.
     """
 
     def __init__(self, path: Path | None, max_bad_ratio: float, records: int) -> None:

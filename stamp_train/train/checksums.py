@@ -55,7 +55,7 @@ def find_faults(folder: Path) -> list[str] | None:
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """One folder. step: of a checkpoint. bytes: of all its files. checksums: whether there were any to compare with."""
+    """One folder. step: of a checkpoint. checksums: whether there were any to compare with."""
 
     folder: str
     step: int | None
@@ -66,10 +66,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def checked_folders(path: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first, and its finished model; or one of these by itself.
-
-    UsageFault: there is none.
-    """
+    """The checkpoints of a run, oldest first, and its finished model; or one of these by itself. UsageFault: there is none."""
     steps = [folder for folder in (path / CHECKPOINTS).glob("step-*") if folder.is_dir()]
     found = sorted(steps, key=lambda folder: (len(folder.name), folder.name))
     found += [path / FINAL] * (path / FINAL).is_dir()

@@ -1,7 +1,4 @@
-"""A whole run: the stages of a recipe one after another, with checkpoints that it can be taken up from bit by bit.
-
-What lies in the folder of a run: `stamp_train.train.folder`.
-"""
+"""The stages of a recipe one after another, with checkpoints that a run can be taken up from bit by bit."""
 
 from __future__ import annotations
 
@@ -58,8 +55,8 @@ class Run:
     """One process of a run; `train` does what is left of it.
 
     start: checkpoint to go on from, or what finds it, which is asked on the main process alone. score: for `evaluation` of the
-    recipe; without it nothing is evaluated. watch: told of every step, on the main process. pressed: told of the first Ctrl-C.
-    hung: told, in a thread, that another process hangs, before this one ends. StampError: sets, weights or checkpoint at fault.
+    recipe. watch: told of every step, on the main process. pressed: told of the first Ctrl-C. hung: told, in a thread, that
+    another process hangs, before this one ends. StampError: sets, weights or checkpoint at fault.
     """
 
     def __init__(
