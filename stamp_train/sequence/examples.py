@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from stamp_train.sequence.chat import Message
 from stamp_train.sequence.document import MERGE
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import StampInputs, Targets
+from stamp_train.sequence.structure import Movable
 
 TEXT_LABELS = ("answers", "all")
 
@@ -94,7 +94,7 @@ class LayoutOptions:
 
 
 @dataclass(frozen=True)
-class PackedBatch:
+class PackedBatch(Movable):
     """One sequence, ready for the model, and what should come out. dropped: dialogues that do not fit with their masks written
     out.
     """
@@ -103,7 +103,3 @@ class PackedBatch:
     targets: Targets
     dialogues: tuple[str, ...]
     dropped: tuple[str, ...] = ()
-
-    def to(self, device: torch.device | str) -> PackedBatch:
-        """The same batch on another device."""
-        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))

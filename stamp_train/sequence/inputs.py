@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stamp_train.sequence.document import Grid, Seg
-from stamp_train.sequence.structure import AttentionStructure
-
-Packed = TypeVar("Packed", "StampInputs", "Targets")
+from stamp_train.sequence.structure import AttentionStructure, Movable
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class MaskPlace:
 
 
 @dataclass(frozen=True)
-class StampInputs:
+class StampInputs(Movable):
     """A packed sequence of L tokens with I images, T supervised text rows and R rows that are read for masks.
 
     input_ids: int64 [1, L]. position_ids: int64 [3, 1, L], rotary positions (time, height, width). feature_rows: int64 [L],
@@ -64,13 +62,9 @@ class StampInputs:
     given_rows: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     given_of: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.int64))
 
-    def to(self, device: torch.device | str) -> StampInputs:
-        """The same inputs on another device."""
-        return _moved(self, device)
-
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(Movable):
     """What the outputs of the inputs' rows should be.
 
     text_ids: int64 [T], the next token after each of `StampInputs.text_rows`. text_weights: float32 [T]; a token of a shared
@@ -84,10 +78,6 @@ class Targets:
     mask_of: Tensor
     masks: int
     sizes: tuple[tuple[int, ...], ...] = ()
-
-    def to(self, device: torch.device | str) -> Targets:
-        """The same targets on another device."""
-        return _moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -157,10 +147,3 @@ class Outputs:
     read: Mapping[str, Tensor]
     masks: tuple[MaskPlace, ...]
     backend: str
-
-
-def _moved(packed: Packed, device: torch.device | str) -> Packed:
-    moved: dict[str, Any] = {
-        name: value.to(device) for name, value in vars(packed).items() if isinstance(value, Tensor | AttentionStructure)
-    }
-    return replace(packed, **moved)

@@ -15,7 +15,8 @@ Every attention backend derives what it computes from these six; none of them kn
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -51,7 +52,17 @@ def may_attend(
 
 
 @dataclass(frozen=True)
-class AttentionStructure:
+class Movable:
+    """What holds tensors, and moves with them."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, Tensor | Movable)}
+        return replace(self, **{name: value.to(device) for name, value in held.items()})
+
+
+@dataclass(frozen=True)
+class AttentionStructure(Movable):
     """The six facts of every token of a sequence, each an int64 tensor of shape [L]."""
 
     document: Tensor
@@ -66,10 +77,6 @@ class AttentionStructure:
 
     def __getitem__(self, rows: slice | Tensor) -> AttentionStructure:
         return AttentionStructure(*(fact[rows] for fact in self.facts()))
-
-    def to(self, device: torch.device | str) -> AttentionStructure:
-        """The same facts on another device."""
-        return AttentionStructure(*(fact.to(device) for fact in self.facts()))
 
     @classmethod
     def nothing(cls) -> AttentionStructure:

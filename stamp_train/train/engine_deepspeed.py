@@ -27,9 +27,6 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 class ZeroAccelerator(Accelerator):  # type: ignore[misc]  # accelerate has no types
     """The processes of a run whose steps are DeepSpeed's. Its layers are in the precision that it casts weights to."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(mixed_precision="no", **options)
-
     def distribute(self, network: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> nn.Module:
         """Lay a network over the processes, in place; what is returned is called in its stead.
 
