@@ -48,10 +48,15 @@ class _Piece:
     branch: int
     block: int
     first: int  # order of its first token
-    last: int
     looks: int
     shown: int
-    together: bool  # text of one order
+    last: int  # order of its last token
+    length: int
+
+    @property
+    def together(self) -> bool:
+        """Whether all of it, more than one token, is of one order."""
+        return self.length > 1 and self.first == self.last
 
 
 def partition(structure: AttentionStructure) -> Partition:
@@ -60,28 +65,20 @@ def partition(structure: AttentionStructure) -> Partition:
     Raises StampModelError if the text of a branch is not in order, or comes before the shared prefix; or if tokens look for
     what they do not show themselves, or out of a mask block.
     """
-    document, branch, block, order, looks, shown = facts = [fact.cpu().numpy() for fact in structure.facts()]
+    facts = [fact.cpu().numpy() for fact in structure.facts()]
     starts = _piece_starts(*facts)
-    stops = np.append(starts[1:], len(document))
+    stops = np.append(starts[1:], len(structure))
+    heads, lasts = np.stack(facts, 1)[starts].tolist(), facts[3][stops - 1].tolist()
+    lengths = (stops - starts).tolist()
     pieces = [
-        _Piece(
-            number,
-            int(document[start]),
-            int(branch[start]),
-            int(block[start]),
-            int(order[start]),
-            int(order[stop - 1]),
-            int(looks[start]),
-            int(shown[start]),
-            bool(stop - start > 1 and order[start] == order[stop - 1]),
-        )
-        for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
+        _Piece(number, *head, last, length)
+        for number, (head, last, length) in enumerate(zip(heads, lasts, lengths, strict=True))
     ]
     by_document: dict[int, list[_Piece]] = {}
     for piece in pieces:
         by_document.setdefault(piece.document, []).append(piece)
     segments = [segment for members in by_document.values() for segment in _segments(members)]
-    return Partition(tuple(int(n) for n in stops - starts), tuple(segments))
+    return Partition(tuple(lengths), tuple(segments))
 
 
 def _piece_starts(document: Ints, branch: Ints, block: Ints, order: Ints, looks: Ints, shown: Ints) -> Ints:

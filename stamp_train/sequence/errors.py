@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stamp_schemas.errors import StampError
+from stamp_schemas.errors import StampError, first_line
 
 
 class StampModelError(StampError, ValueError):
@@ -32,5 +32,4 @@ def reading(where: str | Path) -> Iterator[None]:
     except (StampError, MemoryError):
         raise
     except Exception as fault:
-        reason = next((line.strip() for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
-        raise StampModelError(f"cannot be opened: {reason[:200]}", where=str(where)) from fault
+        raise StampModelError(f"cannot be opened: {first_line(fault)[:200]}", where=str(where)) from fault

@@ -15,6 +15,7 @@ Every attention backend derives what it computes from these six; none of them kn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -22,27 +23,16 @@ import torch
 from torch import Tensor
 
 
-def may_attend(
-    q_document: Tensor,
-    q_branch: Tensor,
-    q_block: Tensor,
-    q_order: Tensor,
-    q_looks: Tensor,
-    q_shown: Tensor,  # noqa: ARG001 - what a query shows is for others
-    k_document: Tensor,
-    k_branch: Tensor,
-    k_block: Tensor,
-    k_order: Tensor,
-    k_looks: Tensor,  # noqa: ARG001 - likewise
-    k_shown: Tensor,
-) -> Tensor:
-    """The rule, element by element (the arguments broadcast; bool comes out).
+def may_attend(query: Sequence[Tensor], key: Sequence[Tensor]) -> Tensor:
+    """The rule, element by element, from the six facts of each (they broadcast; bool comes out).
 
     Same document; key in the shared prefix or in the query's own branch; a mask key only within its own block, any other key
     only if it does not come later than the query. So text is causal and never sees mask tokens, and mask tokens see the whole
     history up to their `<|seg|>` and all of their block (the hybrid attention of paper section 3.2, extended to several
     dialogues of one image). Beyond that, a token that looks for a number sees what shows it.
     """
+    q_document, q_branch, q_block, q_order, q_looks, _ = query
+    k_document, k_branch, k_block, k_order, _, k_shown = key
     same_document = k_document == q_document
     on_path = same_document & ((k_branch == 0) | (k_branch == q_branch))
     earlier_text = (k_block == 0) & (k_order <= q_order)
@@ -90,6 +80,4 @@ class AttentionStructure(Movable):
 
 def visible(query: AttentionStructure, key: AttentionStructure) -> Tensor:
     """The rule as a dense mask: bool [len(query), len(key)], true where the query may attend to the key."""
-    queries = [fact[:, None] for fact in query.facts()]
-    keys = [fact[None, :] for fact in key.facts()]
-    return may_attend(*queries, *keys)
+    return may_attend([fact[:, None] for fact in query.facts()], [fact[None, :] for fact in key.facts()])
