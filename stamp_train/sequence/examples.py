@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,6 @@ from stamp_train.sequence.document import MERGE
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import StampInputs, Targets
 from stamp_train.sequence.structure import Movable
-
-TEXT_LABELS = ("answers", "all")
 
 
 @dataclass(frozen=True)
@@ -71,33 +68,8 @@ def check_pixels(pixel_values: Tensor, grid_thw: tuple[int, int, int], where: st
 
 
 @dataclass(frozen=True)
-class LayoutOptions:
-    """How sequences are laid out.
-
-    text_labels: `answers` supervises what assistants say; `all` every token, image placeholders included, as the published
-    trainer does. max_position: rotary positions must stay below this.
-    """
-
-    text_labels: str = "answers"
-    max_position: int = 32768
-
-    @classmethod
-    def of(cls, config: Any, **others: Any) -> LayoutOptions:
-        """With the range of a model's config."""
-        return cls(**{"max_position": config.text_config.max_position_embeddings, **others})
-
-    def __post_init__(self) -> None:
-        if self.text_labels not in TEXT_LABELS:
-            raise StampModelError(
-                f"no such layout option {self.text_labels!r}", fix=f"choose one of {', '.join(TEXT_LABELS)}"
-            )
-
-
-@dataclass(frozen=True)
 class PackedBatch(Movable):
-    """One sequence, ready for the model, and what should come out. dropped: dialogues that do not fit with their masks written
-    out.
-    """
+    """One sequence, ready for the model, and what should come out. dropped: dialogues too long with their masks in words."""
 
     inputs: StampInputs
     targets: Targets

@@ -26,7 +26,7 @@ from stamp_schemas.record import SEG
 from stamp_train.sequence.chat import ChatEncoder, EncodedDialogue, Message
 from stamp_train.sequence.document import Document, Grid, Ints, Put, Seg, Stretch, merged_grid
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.examples import DialogueExample, ImageExample, PackedBatch
 from stamp_train.sequence.inputs import Targets
 from stamp_train.sequence.token_sequence import TokenSequence
 
@@ -49,12 +49,18 @@ class LaysOut(Protocol):
 
 
 class Layout:
-    """Lays out dialogues for one tokenizer and one method; StampModelError if the tokenizer lacks a token of the method."""
+    """Lays out dialogues for one tokenizer and one method; StampModelError if the tokenizer lacks a token of the method.
 
-    def __init__(self, chat: ChatEncoder, method: LaysOut, options: LayoutOptions | None = None) -> None:
+    max_position: rotary positions stay below it (the model's `max_position_embeddings`). text_labels: `answers` supervises
+    what assistants say; `all` every token, image placeholders included, as the published trainer does.
+    """
+
+    def __init__(
+        self, chat: ChatEncoder, method: LaysOut, max_position: int = 32768, *, text_labels: str = "answers"
+    ) -> None:
         chat.require(method.settings.tokens)
         self.chat, self.method = chat, method
-        self.options = options or LayoutOptions()
+        self.max_position, self.text_labels = max_position, text_labels
         self.dropped = 0  # dialogues so far, see `PackedBatch.dropped`
 
     def masks_in_words(self, example: DialogueExample) -> list[str]:
@@ -94,7 +100,7 @@ class _Packing:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.chat, self.method, self.options = layout.chat, layout.method, layout.options
+        self.chat, self.method = layout.chat, layout.method
         self.sequence = TokenSequence(self.chat)
         self.text_rows: list[int] = []
         self.text_ids: list[int] = []
@@ -141,14 +147,14 @@ class _Packing:
     def has_room(self, encoded: EncodedDialogue, grid: Grid | None) -> bool:
         """Whether a dialogue with nothing laid out behind it stays in the model's range."""
         longer = max(grid) - 1 if grid else 0
-        return len(encoded.ids) - 1 + longer < self.options.max_position
+        return len(encoded.ids) - 1 + longer < self.layout.max_position
 
     def drop(self, name: str) -> None:
         """Leave out a dialogue whose masks, written out, are longer than the model can take: a mask is never cut."""
         self.dropped.append(name)
         self.layout.dropped += 1
         told = "%s is left out: its masks, written out, go past position %d (%d such dialogues so far)"
-        logger.warning(told, name, self.options.max_position, self.layout.dropped)
+        logger.warning(told, name, self.layout.max_position, self.layout.dropped)
 
     def document(self, opening: tuple[int, ...], branches: list[_Branch], grid: Grid | None) -> None:
         """A prefix and its branches."""
@@ -159,7 +165,7 @@ class _Packing:
         prefix = document.prefix()
         document.begins = self.sequence.length
         rows = self.sequence.put(prefix)
-        if self.options.text_labels == "all":
+        if self.layout.text_labels == "all":
             self.supervise(rows[:-1], prefix.ids[1:], float(len(branches)))
         before = self.sequence.length - 1  # predicts the first token of every branch, wherever that lies
         for number, branch in enumerate(branches, start=1):
@@ -175,7 +181,7 @@ class _Packing:
         text = document.text(branch.ids, number, puts=puts)
         rows = self.sequence.put(text)
         sources = np.concatenate([[before], rows[:-1]])
-        wanted = np.array(branch.answer) if self.options.text_labels == "answers" else np.ones(len(rows), dtype=bool)
+        wanted = np.array(branch.answer) if self.layout.text_labels == "answers" else np.ones(len(rows), dtype=bool)
         if not document.length:
             wanted[0] = False  # nothing comes before the first token of a text-only dialogue
         self.supervise(sources[wanted], text.ids[wanted], 1.0)
@@ -183,9 +189,9 @@ class _Packing:
         for at, label in zip(segs, labels, strict=True):
             seg = Seg(example.name, document, number, branch.ids, at, int(rows[at]), int(sources[at]), puts=puts)
             self.method.lay_out(self.sequence, seg, label)
-        if self.sequence.highest >= self.options.max_position:
+        if self.sequence.highest >= self.layout.max_position:
             raise StampModelError(
-                f"position {self.sequence.highest} is past the model's range of {self.options.max_position}",
+                f"position {self.sequence.highest} is past the model's range of {self.layout.max_position}",
                 where=example.name,
                 fix="lower the image's token bound",
             )

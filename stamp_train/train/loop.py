@@ -28,7 +28,6 @@ from stamp_train.launch.signals import Stopped, StopRequest
 from stamp_train.methods.contract import Method
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.deepspeed import deepspeed_config
-from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import prepare_with
 from stamp_train.stream.loader import StepBatch, StreamLoader, stage_loader
@@ -90,9 +89,9 @@ class Run:
         self.outline = without_weights(self.network)
         prepared = distribute(self.accelerator, self.network, self.recipe)
         self.method: Method = self.network.method
-        options = LayoutOptions.of(self.network.config, text_labels=self.method.text_labels)
-        layout, attention = Layout(self.processor.chat, self.method, options), self.recipe.model.attention
-        self.steps = StepRunner(self.accelerator, prepared, layout, self.method, attention)
+        positions = self.network.config.text_config.max_position_embeddings
+        layout = Layout(self.processor.chat, self.method, positions, text_labels=self.method.text_labels)
+        self.steps = StepRunner(self.accelerator, prepared, layout, self.method, self.recipe.model.attention)
 
         self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)
         if self.main:

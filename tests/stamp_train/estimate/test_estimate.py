@@ -95,7 +95,6 @@ def test_what_an_adapter_trains_is_what_peft_would_train() -> None:
 )
 def test_tokens_are_those_that_the_layout_makes(shards: Path, tmp_path: Path, change: tuple[str, ...]) -> None:
     """Also for patches of 32 pixels from sets that were built for 28: what is estimated, and what packs are made by."""
-    from stamp_train.sequence.examples import LayoutOptions
     from stamp_train.sequence.layout import Layout
     from stamp_train.stream.examples import prepare_with
     from stamp_train.stream.loader import stage_loader
@@ -103,7 +102,7 @@ def test_tokens_are_those_that_the_layout_makes(shards: Path, tmp_path: Path, ch
 
     recipe = small(shards, tmp_path, "stages.1.steps=0", "stages.1.epochs=1", *change)
     network, processor = build_network(recipe)
-    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
+    layout = Layout(processor.chat, network.method, network.config.text_config.max_position_embeddings)
     packs = [
         layout(pack)
         for batch in stage_loader(recipe, 1, prepare_with(processor), network.method, 0, 1, tmp_path)
@@ -227,7 +226,6 @@ def test_operations_are_those_that_torch_counts(change: tuple[str, ...], shards:
     """Counted matrix product by matrix product; those of attention, which torch does not count on a CPU, left out here too."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from stamp_train.sequence.examples import LayoutOptions
     from stamp_train.sequence.layout import Layout
     from stamp_train.stream.examples import prepare_with
     from stamp_train.stream.loader import stage_loader
@@ -243,7 +241,9 @@ def test_operations_are_those_that_torch_counts(change: tuple[str, ...], shards:
         shards, tmp_path, *wide, "method.head=patch", *change
     )  # with this loss every token has an output row
     network, processor = build_network(recipe)
-    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config, text_labels="all"))
+    layout = Layout(
+        processor.chat, network.method, network.config.text_config.max_position_embeddings, text_labels="all"
+    )
     batch = next(iter(stage_loader(recipe, 1, prepare_with(processor), network.method, 0, 1, tmp_path)))
     runner = StepRunner(open_accelerator(recipe), network, layout, network.method, "auto")
     with FlopCounterMode(display=False) as counter:

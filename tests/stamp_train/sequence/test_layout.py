@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig
 
 from stamp_train.methods.patches import patches_to_grid
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.examples import DialogueExample, ImageExample, PackedBatch
 from stamp_train.sequence.layout import Layout
 
 from ..stamping import stamp
@@ -192,17 +190,6 @@ def test_positions_past_the_range(pack: Make, scheme: str) -> None:
     pack([(GRID, [0])], mask_positions=scheme, max_position=limit + 1)
     with pytest.raises(StampModelError, match=r"i0d0: position .* past the model's range"):
         pack([(GRID, [0])], mask_positions=scheme, max_position=limit)
-
-
-def test_unknown_options() -> None:
-    with pytest.raises(StampModelError, match="no such layout option"):
-        LayoutOptions(text_labels="none")
-
-
-def test_options_of_a_model(tiny: SimpleNamespace, golden_model_path: Path) -> None:
-    ours = LayoutOptions.of(tiny.model.config, text_labels="all")
-    assert ours == LayoutOptions(max_position=8192, text_labels="all")
-    assert LayoutOptions.of(AutoConfig.from_pretrained(golden_model_path)) == LayoutOptions(max_position=4096)
 
 
 def test_nothing_to_lay_out(tiny: SimpleNamespace) -> None:
