@@ -43,7 +43,7 @@ class DryRun:
 
     @property
     def hours(self) -> float | None:
-        """None where that is not known."""
+        """Of all stages; None where that is not known."""
         known = [cost.hours for cost in self.stages if cost.hours is not None]
         return sum(known) if len(known) == len(self.stages) else None
 

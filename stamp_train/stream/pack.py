@@ -53,9 +53,7 @@ class PackedStep:
 
 
 def pack_batch(groups: Sequence[Group], lengths: Sequence[GroupTokens], world: int, budget: int) -> PackedStep:
-    """Distribute a global batch over `world` ranks, in packs of at most `budget` tokens; a longer dialogue gets one of its
-    own.
-    """
+    """Distribute a global batch over ranks, in packs of at most `budget` tokens; a longer dialogue gets its own."""
     if world < 1 or budget < 1:
         raise UsageFault(f"packing for {world} ranks with {budget} tokens a pack", "both must be at least 1")
     parts = [part for number, tokens in enumerate(lengths) for part in _within(number, tokens, budget)]
