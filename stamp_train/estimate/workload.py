@@ -52,7 +52,7 @@ class Work:
     def times(self, factor: float) -> Work:
         """The same mixture, `factor` times as much of it."""
         *amounts, longest = vars(self).values()
-        return Work(*(amount * factor for amount in amounts), longest=longest)
+        return Work(*(amount * factor for amount in amounts), longest)
 
 
 @dataclass(frozen=True)
