@@ -68,17 +68,14 @@ def partition(structure: AttentionStructure) -> Partition:
     facts = [fact.cpu().numpy() for fact in structure.facts()]
     starts = _piece_starts(*facts)
     stops = np.append(starts[1:], len(structure))
-    heads, lasts = np.stack(facts, 1)[starts].tolist(), facts[3][stops - 1].tolist()
-    lengths = (stops - starts).tolist()
-    pieces = [
-        _Piece(number, *head, last, length)
-        for number, (head, last, length) in enumerate(zip(heads, lasts, lengths, strict=True))
-    ]
+    lengths = stops - starts
+    columns = [np.arange(len(starts)), *(fact[starts] for fact in facts), facts[3][stops - 1], lengths]
+    pieces = [_Piece(*row) for row in np.stack(columns, 1).tolist()]
     by_document: dict[int, list[_Piece]] = {}
     for piece in pieces:
         by_document.setdefault(piece.document, []).append(piece)
     segments = [segment for members in by_document.values() for segment in _segments(members)]
-    return Partition(tuple(lengths), tuple(segments))
+    return Partition(tuple(lengths.tolist()), tuple(segments))
 
 
 def _piece_starts(document: Ints, branch: Ints, block: Ints, order: Ints, looks: Ints, shown: Ints) -> Ints:

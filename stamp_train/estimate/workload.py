@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from stamp_data.grid import patch_grid
@@ -51,8 +51,8 @@ class Work:
 
     def times(self, factor: float) -> Work:
         """The same mixture, `factor` times as much of it."""
-        *amounts, longest = vars(self).values()
-        return Work(*(amount * factor for amount in amounts), longest)
+        amounts = [amount * factor for amount in vars(self).values()]
+        return replace(Work(*amounts), longest=self.longest)
 
 
 @dataclass(frozen=True)
