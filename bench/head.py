@@ -42,7 +42,7 @@ from stamp_train.methods.stamp.losses import LossSettings
 from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.methods.upsample import to_mask
 from stamp_train.sequence.chat import ChatEncoder
-from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.layout import Layout
 
 IMAGES, DIALOGUES, RATE, WARM_UP = 12, 4, 1.5e-3, 0.05
@@ -92,7 +92,7 @@ def build_model(folder: Path, design: str, size: str, seed: int) -> tuple[Any, L
     if design in DESIGNS:
         torch.manual_seed(seed)
         model.classifier = DESIGNS[design](hidden, width, settings)
-    return model, Layout(Chat(tokenizer), model.method, LayoutOptions.of(model.config))
+    return model, Layout(Chat(tokenizer), model.method, model.config.text_config.max_position_embeddings)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from stamp_train.backbones.presets import build_preset, byte_tokenizer
 from stamp_train.methods.stamp.settings import StampSettings
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.sequence.layout import Layout
 
 GRID = (32, 32)  # merged patches: a picture of 896 x 896 pixels
@@ -184,7 +184,7 @@ class Comparison:
         self.preset, dtype = ("2b", torch.bfloat16) if self.on_gpu else ("tiny", torch.float32)
         self.model, processor = build_preset(self.preset, word_tokenizer(), dtype=dtype, device=device)
         self.model.train()
-        self.layout = Layout(processor.chat, self.model.method, LayoutOptions.of(self.model.config))
+        self.layout = Layout(processor.chat, self.model.method, self.model.config.text_config.max_position_embeddings)
         # All the work of a step, but the weights stay, so that the losses of the styles can be compared.
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0, fused=self.on_gpu)
         for parameter in self.model.parameters():  # its state is made in the first step: not in a timed one

@@ -32,11 +32,9 @@ def recipes(
 
     if name is not None:
         resolved = resolve(name, overrides or ())
-        return (
-            print_json({"name": resolved.name, "recipe": resolved.recipe, "origins": resolved.origins})
-            if json
-            else (print(resolved.yaml(), end=""))
-        )
+        if json:
+            return print_json({"name": resolved.name, "recipe": resolved.recipe, "origins": resolved.origins})
+        return print(resolved.yaml(), end="")
     found = [resolve(known) for known in names()]
     if json:
         return print_json({"recipes": [{"name": one.name, "about": one.recipe.about} for one in found]})

@@ -175,16 +175,12 @@ def _continued(asked: Resolved, out: Path, overrides: Sequence[str], start: Path
 
     if start is None:
         return asked, begun_anew(out)
-    if start.resolve().is_relative_to(out.resolve()):
-        return continued(_native(asked), out, overrides)
-    return asked, forked(_native(asked), start)
-
-
-def _native(asked: Resolved) -> Resolved:
-    """As it would be computed here, and so as a run's folder has it."""
     from stamp_train.train.machine import with_native_precision
 
-    return with_native_precision(asked)
+    computed = with_native_precision(asked)  # as a run's folder has it
+    if start.resolve().is_relative_to(out.resolve()):
+        return continued(computed, out, overrides)
+    return asked, forked(computed, start)
 
 
 @contextmanager

@@ -62,9 +62,9 @@ class _Call:
     def __init__(self, found: Partition, segments: Sequence[Segment], causal: bool, device: torch.device) -> None:
         ends = torch.tensor(found.lengths).cumsum(0).tolist()
         rows = [torch.arange(end - length, end) for end, length in zip(ends, found.lengths, strict=True)]
-        self.causal = causal
-        self.q_rows, self.cu_q, self.max_q = _gather([segment.query for segment in segments], rows, device)
-        self.k_rows, self.cu_k, self.max_k = _gather([segment.key for segment in segments], rows, device)
+        self.q_rows, cu_q, max_q = _gather([segment.query for segment in segments], rows, device)
+        self.k_rows, cu_k, max_k = _gather([segment.key for segment in segments], rows, device)
+        self.how = cu_q, cu_k, max_q, max_k, causal  # in the order of `VarlenKernel`
 
 
 def _gather(
@@ -94,11 +94,5 @@ class FlashPlan(AttentionPlan):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See `AttentionPlan.attend`; batch size 1."""
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-        outputs = [
-            self.kernel(
-                q[call.q_rows], k[call.k_rows], v[call.k_rows],
-                call.cu_q, call.cu_k, call.max_q, call.max_k, call.causal, scale,
-            )
-            for call in self.calls
-        ]  # fmt: skip
+        outputs = [self.kernel(q[call.q_rows], k[call.k_rows], v[call.k_rows], *call.how, scale) for call in self.calls]
         return torch.cat(outputs)[self.back].transpose(0, 1)[None]

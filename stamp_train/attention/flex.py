@@ -33,7 +33,7 @@ class FlexPlan(AttentionPlan):
         facts = structure.facts()
 
         def rule(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:  # noqa: ARG001 - the name FlexAttention calls
-            return may_attend(*(fact[q] for fact in facts), *(fact[k] for fact in facts))
+            return may_attend([fact[q] for fact in facts], [fact[k] for fact in facts])
 
         device = structure.document.device
         self.kernel = _kernel(compiled=device.type == "cuda")

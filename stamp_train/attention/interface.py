@@ -53,9 +53,6 @@ def stamp_attention(
 
 
 def register() -> None:
-    """Make the name `stamp` known to transformers.
-
-    The mask function matters: for a name without one, transformers passes no mask at all and padding is ignored.
-    """
+    """Make the name `stamp` known to transformers, and to its masks: for a name without one it would ignore padding."""
     AttentionInterface.register(ATTENTION_NAME, stamp_attention)
     AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)

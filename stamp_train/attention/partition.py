@@ -48,10 +48,15 @@ class _Piece:
     branch: int
     block: int
     first: int  # order of its first token
-    last: int
     looks: int
     shown: int
-    together: bool  # text of one order
+    last: int  # order of its last token
+    length: int
+
+    @property
+    def together(self) -> bool:
+        """Whether all of it, more than one token, is of one order."""
+        return self.length > 1 and self.first == self.last
 
 
 def partition(structure: AttentionStructure) -> Partition:
@@ -60,28 +65,17 @@ def partition(structure: AttentionStructure) -> Partition:
     Raises StampModelError if the text of a branch is not in order, or comes before the shared prefix; or if tokens look for
     what they do not show themselves, or out of a mask block.
     """
-    document, branch, block, order, looks, shown = facts = [fact.cpu().numpy() for fact in structure.facts()]
+    _, _, _, order, _, _ = facts = [fact.cpu().numpy() for fact in structure.facts()]
     starts = _piece_starts(*facts)
-    stops = np.append(starts[1:], len(document))
-    pieces = [
-        _Piece(
-            number,
-            int(document[start]),
-            int(branch[start]),
-            int(block[start]),
-            int(order[start]),
-            int(order[stop - 1]),
-            int(looks[start]),
-            int(shown[start]),
-            bool(stop - start > 1 and order[start] == order[stop - 1]),
-        )
-        for number, (start, stop) in enumerate(zip(starts, stops, strict=True))
-    ]
+    stops = np.append(starts[1:], len(structure))
+    lengths = stops - starts
+    columns = [np.arange(len(starts)), *(fact[starts] for fact in facts), order[stops - 1], lengths]  # of `_Piece`
+    pieces = [_Piece(*row) for row in np.stack(columns, 1).tolist()]
     by_document: dict[int, list[_Piece]] = {}
     for piece in pieces:
         by_document.setdefault(piece.document, []).append(piece)
     segments = [segment for members in by_document.values() for segment in _segments(members)]
-    return Partition(tuple(int(n) for n in stops - starts), tuple(segments))
+    return Partition(tuple(lengths.tolist()), tuple(segments))
 
 
 def _piece_starts(document: Ints, branch: Ints, block: Ints, order: Ints, looks: Ints, shown: Ints) -> Ints:

@@ -31,7 +31,7 @@ from stamp_data.writing import json_text, write_atomic
 from stamp_schemas import StampError
 from stamp_schemas.record import SEG
 from stamp_train.compare import folder as files
-from stamp_train.estimate.architecture import measured as sizes_of
+from stamp_train.estimate.architecture import architecture
 from stamp_train.estimate.cost import operations
 from stamp_train.estimate.workload import Work, stage_work
 from stamp_train.eval.cases import Case, CaseSet
@@ -100,7 +100,7 @@ def measure(place: Path, asking: files.Asking) -> Measured:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     model, processor = open_checkpoint(place / files.RUN)
-    sizes = sizes_of(model.config, recipe.model)
+    sizes = architecture(recipe, model.config)
     work = sum((stage_work(recipe, stage).work for stage in recipe.stages), Work())
     sets = asking.sets(recipe)
     prepare, upsampling = prepare_with(processor), recipe.evaluation.upsampling

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from stamp_schemas import UsageFault
-from stamp_schemas.recipe import Model, Recipe
+from stamp_schemas.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,11 @@ class Architecture:
         return self.adapter or self.parameters - self.frozen - (self.vision if freeze_vision else 0)
 
 
-def architecture(recipe: Recipe) -> Architecture:
-    """Count the network that a recipe trains; nothing is downloaded.
-
-    UsageFault: `start` is neither a folder nor the name of a released model, so its size is unknown here; or the method names
-    files that are not there.
-    """
-    return measured(configuration(recipe), recipe.model)
-
-
-def measured(config: Any, model: Model) -> Architecture:
-    """Count the network of a configuration, trained as the recipe's `model` says."""
+def architecture(recipe: Recipe, config: Any = None) -> Architecture:
+    """Count the network that a recipe trains, of that configuration if it is there already; faults as of `configuration`."""
     from stamp_train.backbones.load import outline
 
+    config, model = config or configuration(recipe), recipe.model
     network = outline(config)
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
     sizes = {name: weight.numel() for name, weight in network.named_parameters()}
@@ -95,7 +87,8 @@ def measured(config: Any, model: Model) -> Architecture:
 def configuration(recipe: Recipe) -> Any:
     """The configuration of the network that a recipe trains; nothing is downloaded.
 
-    UsageFault: as `architecture`. StampModelError: the start's is damaged, or of a family that STAMP is not built on.
+    UsageFault: `start` is neither a folder nor the name of a released model, so its size is unknown here; or the method names
+    files that are not there. StampModelError: the start's is damaged, or of a family that STAMP is not built on.
     """
     from stamp_train.backbones.base import find
     from stamp_train.backbones.load import read_config

@@ -26,10 +26,7 @@ def check_recipe(recipe: Recipe) -> None:
 
     StampError: names everything that is at fault, with a remedy for each. UsageFault, if all of it is.
     """
-    faults = list(_faults(recipe))
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
+    if faults := list(_faults(recipe)):
         kind = UsageFault if all(isinstance(fault, UsageFault) for fault in faults) else StampError
         if len(hints := {fault.hint for fault in faults}) == 1:  # told once
             raise kind("; ".join(fault.message for fault in faults), *hints)

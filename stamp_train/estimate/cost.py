@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stamp_schemas.recipe import Recipe
 from stamp_train.estimate.architecture import Architecture
 from stamp_train.estimate.devices import Device
-from stamp_train.estimate.workload import StageWork, Work
+from stamp_train.estimate.workload import Work
 from stamp_train.recipes.deepspeed import deepspeed_config
 
 UTILISATION = 0.35  # fraction of the stated speed that training reaches; an assumption, not a measurement
@@ -120,9 +120,6 @@ def operations(recipe: Recipe, sizes: Architecture, work: Work, *, repeated: boo
     return language * ((2 if sizes.adapter else 3) + again) + vision * (1 if frozen else 3 + again)
 
 
-def hours(recipe: Recipe, sizes: Architecture, stage: StageWork, device: Device, devices: int) -> float | None:
-    """Time of a stage on that many devices, if reading keeps up; None where their speed is not known."""
-    if not device.teraflops:
-        return None
-    needed = operations(recipe, sizes, stage.work, repeated=True)
-    return needed / (device.teraflops * 1e12 * UTILISATION * devices) / 3600
+def hours(needed: float, device: Device, devices: int) -> float | None:
+    """Time of so many operations on that many devices, if reading keeps up; None where their speed is not known."""
+    return needed / (device.teraflops * 1e12 * UTILISATION * devices) / 3600 if device.teraflops else None

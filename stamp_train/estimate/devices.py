@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stamp_data.executors.local import usable_cores
 from stamp_schemas import UsageFault
@@ -12,10 +12,9 @@ from stamp_schemas import UsageFault
 
 @dataclass(frozen=True)
 class Device:
-    """One accelerator.
+    """One accelerator. memory: GiB. calls_itself: regular expression of the name that its driver gives.
 
-    teraflops: dense bfloat16 multiply-adds, counted as two, in 10^12/s; 0 where that is not known. memory: GiB.
-    calls_itself: regular expression of the name that its driver gives; empty if it has none.
+    teraflops: dense bfloat16 multiply-adds, counted as two, in 10^12/s; 0 where that is not known.
     """
 
     teraflops: float
@@ -47,13 +46,6 @@ def recognised(name: str) -> Device | None:
     return next((one for one in DEVICES.values() if one.calls_itself and re.search(one.calls_itself, name)), None)
 
 
-def device(name: str) -> Device:
-    """The device of that name. UsageFault: it is not in the table."""
-    if name not in DEVICES:
-        raise UsageFault(f"no device {name!r}", f"known: {', '.join(DEVICES)}")
-    return DEVICES[name]
-
-
 @dataclass(frozen=True)
 class Machine:
     """Devices of one kind. name: for people."""
@@ -63,7 +55,7 @@ class Machine:
     count: int
 
 
-def this_machine() -> Machine:
+def _this_machine() -> Machine:
     """The GPUs that are here, else the processor, whose cores work as one device."""
     import torch
 
@@ -77,9 +69,8 @@ def this_machine() -> Machine:
 
 
 def machine(name: str, count: int | None) -> Machine:
-    """So many devices of that name; "" is what is here, and so is the number of it if that is not told.
-
-    UsageFault: it is not in the table.
-    """
-    here = this_machine() if not name else Machine(name, device(name), 1)
-    return Machine(here.name, here.device, count or here.count)
+    """So many devices of that name; by default what is here, and all of it. UsageFault: it is not in the table."""
+    if name and name not in DEVICES:
+        raise UsageFault(f"no device {name!r}", f"known: {', '.join(DEVICES)}")
+    found = Machine(name, DEVICES[name], 1) if name else _this_machine()
+    return replace(found, count=count or found.count)

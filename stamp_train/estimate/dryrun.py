@@ -18,8 +18,8 @@ from stamp_train.stream.stages import stage_padding
 class StageCost:
     """One stage with its cost on the devices asked for.
 
-    padding: fraction of the time in which they wait for the longest pack, measured on a sample of steps. operations: in
-    floating point. hours: with that waiting, None where the devices' speed is not known.
+    padding: fraction of the time in which they wait for the longest pack, measured on a sample of steps. hours: with that
+    waiting, None where the devices' speed is not known.
     """
 
     stage: StageWork
@@ -67,7 +67,7 @@ def dry_run(recipe: Recipe, device: Device, devices: int) -> DryRun:
                 "raise batch.pack_tokens, or lower batch.dialogues_per_image or data.max_tokens",
             )
         padding = stage_padding(recipe, index, devices)
-        busy = hours(recipe, sizes, work, device, devices)
-        time = None if busy is None else busy / (1 - padding)
-        stages.append(StageCost(work, padding, operations(recipe, sizes, work.work, repeated=True), time))
+        required = operations(recipe, sizes, work.work, repeated=True)
+        busy = hours(required, device, devices)
+        stages.append(StageCost(work, padding, required, None if busy is None else busy / (1 - padding)))
     return DryRun(stages, sizes, needed)

@@ -32,7 +32,7 @@ from stamp_train.eval.scoring import FORCED, Line, Scorer, true_answers
 from stamp_train.methods.contract import Method
 from stamp_train.methods.upsample import BILINEAR
 from stamp_train.sequence.chat import ChatEncoder
-from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.layout import Layout, in_words
 from stamp_train.stream.examples import ExampleMaker, prepare_with
 from stamp_train.stream.stages import open_set
@@ -169,7 +169,7 @@ def held_out_score(recipe: Recipe, out: Path) -> Callable[[Any, Any, Accelerator
 
     def score(network: Any, processor: Any, accelerator: Accelerator, step: int) -> dict[str, float]:  # noqa: ARG001
         if not found:
-            layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
+            layout = Layout(processor.chat, network.method, network.config.text_config.max_position_embeddings)
             sets = [open_set(recipe.data, name) for name in asked.sets]
             found.append(HeldOut(sets, asked.records, layout, network.method, processor, asked.upsampling))
         metrics, samples = found[0].evaluate(network, accelerator, recipe.model.attention, asked.images)

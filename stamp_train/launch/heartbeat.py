@@ -46,8 +46,7 @@ class Overview:
     def __init__(self, rank: int, world: int, patience: float, now: float) -> None:
         self.rank, self.patience = rank, patience
         self.posts = [Post(-1, 0, 0, "")] * world
-        self._heard = [now] * world
-        self._moved = [now] * world
+        self.forgive(now)
 
     def note(self, rank: int, post: Post, now: float) -> None:
         """Another post of a process, or the same as before."""
@@ -113,10 +112,8 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
-        for (
-            thread
-        ) in self._threads:  # one that is in the store when the interpreter ends takes the process down with it
-            thread.join(_LEAVE)
+        for thread in self._threads:
+            thread.join(_LEAVE)  # one that is in the store when the interpreter ends takes the process down with it
 
     def beat(self) -> None:
         """The process has come to a place that all others come to as often. Costs nothing."""

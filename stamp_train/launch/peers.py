@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GLOO = re.compile(
-    r"\[[^]]*gloo/[^]]*] (?P<reason>.*?)(\. |\n|$)"
-)  # it raises plain errors, after the place in its source
+# It raises plain errors, after the place in its source.
+_GLOO = re.compile(r"\[[^]]*gloo/[^]]*] (?P<reason>.*?)(\. |\n|$)")
 
 
 def lost_peer(fault: RuntimeError) -> str:

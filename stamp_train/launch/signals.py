@@ -33,7 +33,7 @@ class Stopped(Exception):
 
 
 class StoppedEarly(KeyboardInterrupt):
-    """The run was asked to stop before it could be at a step. number: of the signal."""
+    """The run was asked to stop, by a signal of that number, before it could be at a step."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -74,9 +74,7 @@ def heard_early() -> Iterator[None]:
 class StopRequest(ExitStack):
     """While it is open, SIGTERM, SIGUSR1 and the first SIGINT do no more than to be remembered. For the main thread.
 
-    In a process of several the first two do so to its end.
-
-    accelerator: of the processes that have to agree. pressed: told of the first Ctrl-C, while a signal is handled.
+    In a process of several the first two do so to its end. pressed: told of the first Ctrl-C, while a signal is handled.
     """
 
     def __init__(self, accelerator: Accelerator, pressed: Callable[[], None] = lambda: None) -> None:
@@ -88,9 +86,8 @@ class StopRequest(ExitStack):
             before = signal.signal(number, self._hear)
             if not is_worker():  # which ends with its run, and may yet have to say why when its launcher ends it
                 self.callback(signal.signal, number, before)
-        if (
-            signal.getsignal(signal.SIGINT) == signal.default_int_handler
-        ):  # who runs it in the background has it ignored
+        # Who runs it in the background has it ignored.
+        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
             self.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, self._press))
 
     def _hear(self, *_: object) -> None:

@@ -43,10 +43,10 @@ _WAIT_SECONDS = 30
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What sbatch is asked for.
 
-    nodes: at least and at most. gpus: per node; 0 = none. processes: per node; one per GPU if None, or one. restarts:
-    of the processes within one job. time, partition, account: as sbatch takes them; left to the site if empty. options:
-    further long options of sbatch, which win over those that the script has by itself. cores: that a process keeps busy,
-    asked for unless the options say how many there are; 0 = left to the site, which often gives one.
+    nodes: at least and at most. gpus, processes: per node; one process per GPU if None, or one. restarts: of the processes
+    within one job. time, partition, account: left to the site if empty. options: further long options of sbatch, which win
+    over those that the script has by itself. cores: that a process keeps busy, asked for unless the options say how many there
+    are; 0 = left to the site, which often gives one.
     """
 
     nodes: tuple[int, int] = (1, 1)
@@ -75,10 +75,7 @@ def parse_options(words: Sequence[str]) -> dict[str, str]:
 
 
 def write_script(arguments: Sequence[str], job: Job, out: Path) -> str:
-    """The batch script.
-
-    arguments: of `stamp-train`, without those that say how it is launched. job: what to ask for. out: run folder.
-    """
+    """The batch script. arguments: of `stamp-train`, without those that say how it is launched. out: run folder."""
     least, most = job.nodes
     processes = job.processes or job.gpus or 1
     told = job.options.keys() & {"cpus-per-task", "cpus-per-gpu", "exclusive"}
@@ -108,9 +105,9 @@ def write_script(arguments: Sequence[str], job: Job, out: Path) -> str:
 
 
 def submit(script: str, out: Path) -> str:
-    """Write the script into the run folder and hand it to sbatch.
+    """Write the script into the run folder and hand it to sbatch; the number of the job.
 
-    The number of the job. UsageFault: there is no Slurm here. StampError: sbatch refuses.
+    UsageFault: there is no Slurm here. StampError: sbatch refuses.
     """
     if not shutil.which("sbatch"):
         raise UsageFault(

@@ -42,9 +42,8 @@ _NODE_RANKS = ("SLURM_NODEID", "JOB_COMPLETION_INDEX")  # of a Slurm step, of an
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that train together, as one node sees them.
 
-    processes: on each node. least, most: nodes. rendezvous: HOST:PORT where they meet. node_rank: of this node; the one
-    of rank 0 is HOST, and if it is None the nodes find out which one that is. restarts: how often the processes are
-    started anew after one died.
+    processes: on each node. least, most: nodes. rendezvous: HOST:PORT where they meet. node_rank: of this node; the one of
+    rank 0 is HOST, and if it is None the nodes find out. restarts: how often the processes are started anew after one died.
     """
 
     processes: int
@@ -65,15 +64,13 @@ def find_group(
 ) -> Group:
     """The group that this node belongs to; what is not given is taken from Slurm, Kubernetes or MASTER_ADDR.
 
-    nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow. node_rank: from 0. rendezvous: HOST or HOST:PORT, the
-    host being the node of rank 0. processes: on this node; one per GPU if None, or one. restarts: see `Group`. environment:
-    variables. UsageFault: the nodes cannot be told, or not where they meet.
+    nodes: `N`, or `LEAST:MOST` for a group that may shrink and grow. rendezvous: HOST or HOST:PORT, the host being the node of
+    rank 0. processes: on this node; one per GPU if None, or one. UsageFault: the nodes cannot be told, or not where they meet.
     """
     least, most = parse_nodes(nodes or environment.get("SLURM_STEP_NUM_NODES", "1"))
     if node_rank is None:
-        node_rank = next(
-            (int(environment[name]) for name in _NODE_RANKS if environment.get(name, "").isdecimal()), None
-        )
+        told = (environment.get(name, "") for name in _NODE_RANKS)
+        node_rank = next((int(rank) for rank in told if rank.isdecimal()), None)
     if not rendezvous and most > 1:
         rendezvous = _meeting_place(environment)
     if rendezvous and ":" not in rendezvous:
@@ -228,10 +225,8 @@ def _outcome(result: RunResult | None) -> int:
     if result is None or not result.is_failed():
         return 0
     failures = result.failures
-    for code in (STOPPED, INTERRUPTED):
-        if any(
-            failure.exitcode == code for failure in failures.values()
-        ):  # then all had agreed, and the rest was ended
+    for code in (STOPPED, INTERRUPTED):  # then all had agreed, and the rest was ended
+        if any(failure.exitcode == code for failure in failures.values()):
             return code
     rank = min(failures, key=lambda rank: (failures[rank].timestamp, not _struck(failures[rank].exitcode)))
     first = failures[rank]

@@ -131,7 +131,7 @@ class Method(ABC):
     """A way to get masks out of a language model. A dialogue's answer holds one `<|seg|>` for each mask."""
 
     settings: Settings
-    text_labels: str = "answers"  # which tokens are supervised, see `LayoutOptions`
+    text_labels: str = "answers"  # which tokens are supervised, see `Layout`
     divide_by: str = "global"  # losses are divided by the counts of the global batch, or of each `micro` batch
     cells: tuple[str, int] | None = None  # rule and side of labels that are coverage, see `eval.representation`
     # Inner layers of the tower (Qwen3-VL) reach the tokens that it lays out with a patch's feature.

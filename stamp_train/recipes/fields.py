@@ -39,9 +39,8 @@ def _bare(kind: Any) -> Any:
 
 
 def check_keys(values: Values, kind: Any) -> None:
-    """Refuse the first key that the struct `kind` does not have, and name the one that was probably meant.
-
-    UsageFault: with where it was written.
+    """UsageFault for the first key that the struct `kind` does not have, with where it was written and what was probably
+    meant.
     """
     _check(values.tree, kind, (), values)
 

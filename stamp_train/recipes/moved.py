@@ -7,7 +7,7 @@ from typing import Any
 from stamp_schemas import UsageFault
 from stamp_train.methods import GONE as GONE_FROM_METHODS
 from stamp_train.methods import MOVED as MOVED_TO_METHODS
-from stamp_train.recipes.source import Path, Values, dotted
+from stamp_train.recipes.source import ABSENT, Path, Values, at, dotted
 
 MOVED = {
     **MOVED_TO_METHODS,
@@ -41,19 +41,16 @@ def move_keys(values: Values) -> None:
     """
     for path in list(values.origins):
         pattern = dotted(tuple("*" if part.isdecimal() else part for part in path))
-        section = _section(values.tree, path[:-1]) if pattern in GONE else None
-        if section is not None and section.pop(path[-1]) != GONE[pattern]:
+        if pattern in GONE and values.take(path) not in (ABSENT, GONE[pattern]):
             raise _gone(path, values.where(path))
-    if _section(values.tree, ("model", "scratch")) == {}:
+    if at(values.tree, ("model", "scratch")) == {}:
         del values.tree["model"]["scratch"]
     for old, new in MOVED.items():
         before, after = tuple(old.split(".")), tuple(new.split("."))
-        section = _section(values.tree, before[:-1])
-        if section is None or before[-1] not in section:
+        value, where = values.take(before), values.where(before)
+        if value is ABSENT:
             continue
-        where = values.where(before)
-        value = section.pop(before[-1])
-        if (at := _section(values.tree, after[:-1])) and after[-1] in at:
+        if at(values.tree, after) is not ABSENT:
             raise UsageFault(f"{where}: {old} is {new} now, which is given too", f"leave {old} out")
         _put(values.tree, after, value)
         values.origins[after] = where
@@ -66,20 +63,9 @@ def _gone(path: Path, where: str) -> UsageFault:
     )
 
 
-def _section(tree: Any, path: Path) -> dict[str, Any] | None:
-    for part in path:
-        if isinstance(tree, list) and part.isdecimal():
-            tree = tree[int(part)]
-        else:
-            tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree if isinstance(tree, dict) else None
-
-
 def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
     for part in path[:-1]:
         if tree.get(part) is None:
             tree[part] = {}
-        elif isinstance(tree[part], str) and part == "method":
-            tree[part] = {"name": tree[part]}
         tree = tree[part]
     tree[path[-1]] = value

@@ -19,7 +19,7 @@ from stamp_schemas.recipe import Recipe
 from stamp_train.methods import DEFAULT, settings_type
 from stamp_train.recipes.fields import check_keys, choices_at, fields_of, items_of, unknown_key
 from stamp_train.recipes.moved import move_keys, moved
-from stamp_train.recipes.source import Path, Values, dotted, read_yaml
+from stamp_train.recipes.source import ABSENT, Path, Values, at, dotted, read_yaml
 
 LARGEST = 200_000  # bytes; those that come with the package have 3,000
 _HERE = files("stamp_train.recipes")
@@ -76,6 +76,7 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
     """
     name, label, text = _read(recipe)
     values = read_yaml(text, label)
+    _spell_method(values)
     move_keys(values)
     for override in overrides:
         _lay_over(values, override)
@@ -91,7 +92,7 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
             f"{label}: a text holds half of a surrogate pair", "write it as UTF-8, without escapes"
         ) from None
     origins = {
-        dotted(path): values.where(path) if _given(values.tree, path) else "default"
+        dotted(path): "default" if at(values.tree, path) is ABSENT else values.where(path)
         for path in (tuple(leaf.split(".")) for leaf, _ in _leaves(msgspec.to_builtins(found), ()))
     }
     return Resolved(name, found, origins)
@@ -99,7 +100,6 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
 
 def _kind(values: Values) -> type[Recipe]:
     """The type of a recipe with the method that it names."""
-    _spell_method(values)
     told = values.tree.get("method")
     name = told.get("name", DEFAULT) if isinstance(told, dict) else DEFAULT
     try:
@@ -150,7 +150,6 @@ def _lay_over(values: Values, override: str) -> None:
     if not equals or not all(path):
         raise UsageFault(f"--set {override!r} is not KEY=VALUE", "for example --set optimizer.learning_rate=1e-5")
     path = moved(path)
-    _spell_method(values)
     tree: Any = values.tree
     kind: Any = Recipe
     for depth, part in enumerate(path):
@@ -173,6 +172,7 @@ def _lay_over(values: Values, override: str) -> None:
     for known in [known for known in values.origins if known[: len(path)] == path]:
         del values.origins[known]
     values.origins[path] = "--set"
+    _spell_method(values)
 
 
 def _value(text: str, override: str) -> Any:
@@ -194,17 +194,6 @@ def _located(message: str, values: Values, label: str, kind: type[Recipe]) -> Us
     choices = choices_at(kind, path)
     hint = f"choose one of {', '.join(repr(choice) for choice in choices)}" if choices else ""
     return UsageFault(f"{place}: {dotted(path) or 'recipe'}: {what[:1].lower()}{what[1:]}", hint)
-
-
-def _given(tree: Any, path: Path) -> bool:
-    for part in path:
-        if isinstance(tree, dict) and part in tree:
-            tree = tree[part]
-        elif isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):
-            tree = tree[int(part)]
-        else:
-            return False
-    return True
 
 
 def _leaves(tree: Any, path: Path) -> list[tuple[str, Any]]:

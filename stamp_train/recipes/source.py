@@ -15,9 +15,25 @@ Path = tuple[str, ...]
 """Keys and list positions from the top, such as ("stages", "0", "epochs")."""
 
 
+ABSENT: Any = object()
+"""What stands where nothing does."""
+
+
 def dotted(path: Path) -> str:
     """A path as a person writes it: `stages.0.epochs`."""
     return ".".join(path)
+
+
+def at(tree: Any, path: Path) -> Any:
+    """What stands at a path of nested plain values; `ABSENT` if nothing does."""
+    for part in path:
+        if isinstance(tree, dict) and part in tree:
+            tree = tree[part]
+        elif isinstance(tree, list) and part.isdecimal() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            return ABSENT
+    return tree
 
 
 @dataclass
@@ -32,6 +48,11 @@ class Values:
         while path and path not in self.origins:
             path = path[:-1]
         return self.origins.get(path, "recipe")
+
+    def take(self, path: Path) -> Any:
+        """Take out what a section has under a key, and return it; `ABSENT` if it has nothing."""
+        section = at(self.tree, path[:-1])
+        return section.pop(path[-1], ABSENT) if isinstance(section, dict) else ABSENT
 
 
 def read_yaml(text: str, name: str) -> Values:

@@ -19,10 +19,7 @@ _SPEAKABLE = re.compile("(" + "|".join(map(re.escape, SPEAKABLE)) + ")")
 
 @dataclass(frozen=True)
 class ChatLayout:
-    """How a family of models frames dialogues, all of them in ChatML.
-
-    system: what the system line says that is put in front of a dialogue without one; "" for no such line.
-    """
+    """How a family of models frames dialogues, in ChatML. system: the line of those that have none of their own, if any."""
 
     system: str = ""
 
@@ -63,22 +60,20 @@ Message = Mapping[str, Any]
 class EncodedDialogue:
     """Token ids of a dialogue, one `<|image_pad|>` per image not yet repeated for its patches.
 
-    answer: for each token, whether an assistant says it (its `<|im_end|>` too). image_at: index of the `<|image_pad|>`, None
-    without an image. turn_ends: after how many tokens each assistant turn ends, in order.
+    answer: for each token, whether an assistant says it (its `<|im_end|>` too). image_at: index of the `<|image_pad|>`.
     """
 
     ids: list[int]
     answer: list[bool]
     image_at: int | None
-    turn_ends: list[int]
 
 
 class ChatEncoder:
     """ChatML with the control tokens of Qwen's models and those that a method adds; `control` has their ids.
 
-    Headers, texts and control tokens are tokenised apart. For text that does not begin with a line break this gives the
-    ids of the checkpoints' chat template; and a training sequence is always the generation prompt followed by the answer.
-    tokenizer: a fast one of transformers; StampModelError if it lacks a control token. layout: of the family of models.
+    Headers, texts and control tokens are tokenised apart. For text that does not begin with a line break this gives the ids of
+    the checkpoints' chat template; and a training sequence is always the generation prompt followed by the answer. tokenizer:
+    a fast one of transformers; StampModelError if it lacks a control token.
     """
 
     def __init__(self, tokenizer: Any, layout: ChatLayout = ASSISTED) -> None:
@@ -111,10 +106,7 @@ class ChatEncoder:
         return self.control["<|image_pad|>"]
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of plain text; what looks like a control token in it stays text.
-
-        StampModelError if the tokenizer turns it into a control token all the same.
-        """
+        """Ids of plain text, in which control tokens stay text; StampModelError if the tokenizer makes one of it."""
         if text in self._frame:
             return list(self._frame[text])
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -141,8 +133,8 @@ class ChatEncoder:
         """Token ids of a dialogue; the layout's system line is put in front if there is none.
 
         messages: `role` and `content`, which is a string or a list of `{"type": "image"}` and `{"type": "text", "text": ...}`.
-        name: of the dialogue, for messages. generation_prompt: end with the header of an assistant turn. StampModelError: no
-        messages, an unknown kind of content, more than one image, or an image from the assistant.
+        generation_prompt: end with the header of an assistant turn. StampModelError, which names the dialogue: no messages, an
+        unknown kind of content, more than one image, or an image from the assistant.
         """
         if not messages:
             raise StampModelError("a dialogue without messages", where=name)
@@ -154,7 +146,7 @@ class ChatEncoder:
             writer.turn(turn)
         if generation_prompt:
             writer.header("assistant")
-        return EncodedDialogue(writer.ids, writer.answer, writer.image_at, writer.turn_ends)
+        return EncodedDialogue(writer.ids, writer.answer, writer.image_at)
 
 
 class _Writer:
@@ -166,7 +158,6 @@ class _Writer:
         self.ids: list[int] = []
         self.answer: list[bool] = []
         self.image_at: int | None = None
-        self.turn_ends: list[int] = []
 
     def put(self, ids: Sequence[int], answer: bool = False) -> None:
         self.ids.extend(ids)
@@ -197,8 +188,6 @@ class _Writer:
                 )
         self.put([self.chat.control["<|im_end|>"]], by_assistant)
         self.put(self.chat.text_ids("\n"))
-        if by_assistant:
-            self.turn_ends.append(len(self.ids))
 
     def image(self) -> None:
         if self.image_at is not None:

@@ -26,9 +26,9 @@ Ints = NDArray[np.int64]
 class Stretch:
     """Tokens that a method puts into a dialogue right after a `<|seg|>`: the text goes on behind them, and sees them.
 
-    ids: of all n. positions: rotary, int64 [3, n], counted from that of the `<|seg|>`. advance: how many positions the text
-    behind is moved on by. order: int64 [n], counted from that of the `<|seg|>`, at most n; tokens of the same order see each
-    other. given: how many of them, the first ones, have embeddings that the readout makes of numbers; see `Readout.embed`.
+    positions: rotary, int64 [3, n], counted from that of the `<|seg|>`. advance: how many positions the text behind is moved
+    on by. order: int64 [n], counted from that of the `<|seg|>`, at most n; equal ones see each other. given: how many of them,
+    the first ones, have embeddings that the readout makes of numbers; see `Readout.embed`.
     """
 
     ids: tuple[int, ...]
@@ -70,7 +70,7 @@ class Given:
 class TokenSpan:
     """Tokens that follow one another: int64 [n] each, positions [3, n]. features: -1 for those without an image's feature.
 
-    document, branch, block, order, looks and shown: see `sequence.structure`. given: what of it a method has put there.
+    Who sees them: see `sequence.structure`. given: what of it a method has put there.
     """
 
     ids: Ints
@@ -89,11 +89,11 @@ class TokenSpan:
 class Document:
     """What dialogues of one image share; without an image, nothing.
 
-    number: in the sequence, from 1. opening: ids up to the end of the image, its placeholder not repeated. grid: (0, 0) without
-    an image. image: its number in the sequence. first_row: where its patches begin among the features of all images. begins: in
-    training, the row of the sequence where it does. image_states: in generation, the final states [patches, H] of the image's
-    tokens, where the method keeps them. looks_for: id of a token that the image's tokens see wherever it stands in the
-    document, and with it one another; -1 for none.
+    number: in the sequence, from 1. opening: ids up to the end of the image, its placeholder not repeated. image: its number
+    in the sequence. first_row: where its patches begin among the features of all images. begins: in training, the row of the
+    sequence where it does. image_states: in generation, the final states [patches, H] of the image's tokens, where the method
+    keeps them. looks_for: id of a token that the image's tokens see wherever it stands in the document, and with it one
+    another; -1 for none.
     """
 
     number: int
@@ -198,8 +198,8 @@ class Seg:
 
     ids: of its dialogue after the document's opening, as far as they are known; it is the one at index `at`. row, row_before:
     in training, the rows of the sequence that hold it and that predict it. state, state_before: in generation, their final
-    states [H] where they have been computed. puts: what a method has put into the dialogue before it, and behind it if that is
-    there: numbers are those of the latter.
+    states [H]. puts: what a method has put into the dialogue before it, and behind it if that is there: numbers are those of
+    the latter.
     """
 
     name: str

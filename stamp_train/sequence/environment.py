@@ -17,10 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def hide_broken_torchvision() -> bool:
-    """Make an installed but unusable torchvision look absent to this process, and say whether there was one.
-
-    Call before importing transformers.
-    """
+    """Make an unusable torchvision look absent before transformers is imported, and say whether there was one."""
     if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
         return False
     try:

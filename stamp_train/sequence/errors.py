@@ -7,14 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stamp_schemas.errors import StampError
+from stamp_schemas.errors import StampError, first_line
 
 
 class StampModelError(StampError, ValueError):
-    """Input, request or checkpoint at fault: says what is wrong, where, and what to do about it. Commands print it as a line.
-
-    what: the fault, as one clause. where: the dialogue, image or file that has it. fix: what the caller can do.
-    """
+    """Input, request or checkpoint at fault. where: the dialogue, image or file that has it. fix: what the caller can do."""
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         super().__init__(f"{where}: {what}" if where else what, fix or "")
@@ -35,5 +32,4 @@ def reading(where: str | Path) -> Iterator[None]:
     except (StampError, MemoryError):
         raise
     except Exception as fault:
-        reason = next((line.strip() for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
-        raise StampModelError(f"cannot be opened: {reason[:200]}", where=str(where)) from fault
+        raise StampModelError(f"cannot be opened: {first_line(fault)[:200]}", where=str(where)) from fault

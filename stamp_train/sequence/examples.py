@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,17 +13,15 @@ from stamp_train.sequence.chat import Message
 from stamp_train.sequence.document import MERGE
 from stamp_train.sequence.errors import StampModelError
 from stamp_train.sequence.inputs import StampInputs, Targets
-
-TEXT_LABELS = ("answers", "all")
+from stamp_train.sequence.structure import Movable
 
 
 @dataclass(frozen=True)
 class DialogueExample:
     """One conversation about an image, or about none.
 
-    name: for messages, such as the record's key and the dialogue's id. messages: `role` and `content`, see
-    `ChatEncoder.encode`. labels: for each `<|seg|>` in order, what its method learns. expressions: for each of these, what it
-    is of; may be missing.
+    name: for messages, such as the record's key and the dialogue's id. messages: see `ChatEncoder.encode`. labels: for each
+    `<|seg|>` in order, what its method learns. expressions: for each of these, what it is of; may be missing.
     """
 
     name: str
@@ -47,10 +43,7 @@ class ImageExample:
     grid_thw: tuple[int, int, int] | None = None
 
     def check(self) -> None:
-        """Refuse what no layout can take.
-
-        Raises StampModelError: no dialogue, pixel values without a grid or of another one, or not finite.
-        """
+        """StampModelError: no dialogue, or pixel values without a grid, of another one, or not finite."""
         if not self.dialogues:
             raise StampModelError("an image without dialogues")
         where = self.dialogues[0].name
@@ -61,7 +54,7 @@ class ImageExample:
 
 
 def check_pixels(pixel_values: Tensor, grid_thw: tuple[int, int, int], where: str) -> None:
-    """Refuse pixel values that are not finite or not of that grid; StampModelError says so of `where`."""
+    """StampModelError about `where`, unless pixel values are finite and of that grid."""
     time, height, width = grid_thw
     if time != 1 or height % MERGE or width % MERGE or time * height * width != pixel_values.shape[0]:
         raise StampModelError(
@@ -75,46 +68,10 @@ def check_pixels(pixel_values: Tensor, grid_thw: tuple[int, int, int], where: st
 
 
 @dataclass(frozen=True)
-class LayoutOptions:
-    """How sequences are laid out.
-
-    text_labels: `answers` supervises what assistants say; `all` every token, image placeholders included, as the published
-    trainer does. max_tokens: most tokens of one dialogue with its image and its masks; a longer one loses whole turns at its
-    end. max_position: rotary positions must stay below this (`max_position_embeddings`). pad_to_multiple: round the length up
-    to this, for kernels that are compiled per length.
-    """
-
-    text_labels: str = "answers"
-    max_tokens: int | None = None
-    max_position: int = 32768
-    pad_to_multiple: int = 1
-
-    @classmethod
-    def of(cls, config: Any, **others: Any) -> LayoutOptions:
-        """With the range of a model's config; the other options as given."""
-        return cls(**{"max_position": config.text_config.max_position_embeddings, **others})
-
-    def __post_init__(self) -> None:
-        if self.text_labels not in TEXT_LABELS:
-            raise StampModelError(
-                f"no such layout option {self.text_labels!r}", fix=f"choose one of {', '.join(TEXT_LABELS)}"
-            )
-
-
-@dataclass(frozen=True)
-class PackedBatch:
-    """One sequence, ready for the model: `model(inputs=...)`, and what should come out.
-
-    dialogues: names, in order of appearance. truncated: names of those that lost turns. dropped: of those that do not fit at
-    all, since their masks are written out.
-    """
+class PackedBatch(Movable):
+    """One sequence, ready for the model, and what should come out. dropped: dialogues too long with their masks in words."""
 
     inputs: StampInputs
     targets: Targets
     dialogues: tuple[str, ...]
-    truncated: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-
-    def to(self, device: torch.device | str) -> PackedBatch:
-        """The same batch on another device."""
-        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stamp_train.sequence.document import Grid, Seg
-from stamp_train.sequence.structure import AttentionStructure
-
-Packed = TypeVar("Packed", "StampInputs", "Targets")
+from stamp_train.sequence.structure import AttentionStructure, Movable
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,16 @@ class MaskPlace:
 
 
 @dataclass(frozen=True)
-class StampInputs:
+class StampInputs(Movable):
     """A packed sequence of L tokens with I images, T supervised text rows and R rows that are read for masks.
 
-    input_ids: int64 [1, L]. position_ids: int64 [3, 1, L], rotary positions (time, height, width). structure: who may attend to
-    whom. feature_rows: int64 [L], the row of the merged image features that an image placeholder is replaced by and that any
-    other token has added to its embedding; -1 for none. text_rows: int64 [T], rows whose next-token logits are wanted (repeats
-    allowed). mask_rows: int64 [R], mask after mask as in `masks`. pixel_values: float [patches of all images, channels * time *
-    height * width of a patch], None without an image. image_grid_thw: int64 [I, 3], patches before the merge. numbers: int64
-    [K, C], of K masks whose method puts tokens into the dialogue; given_rows: int64 [G], the tokens whose embeddings the
-    readout makes of them; given_of: int64 [G, 2], of which mask each is, and which of its tokens.
+    input_ids: int64 [1, L]. position_ids: int64 [3, 1, L], rotary positions (time, height, width). feature_rows: int64 [L],
+    the row of the merged image features that an image placeholder is replaced by and that any other token has added to its
+    embedding; -1 for none. text_rows: int64 [T], rows whose next-token logits are wanted (repeats allowed). mask_rows: int64
+    [R], mask after mask as in `masks`. pixel_values: float [patches of all images, channels * time * height * width of a
+    patch]. image_grid_thw: int64 [I, 3], patches before the merge. numbers: int64 [K, C], of K masks whose method puts tokens
+    into the dialogue; given_rows: int64 [G], the tokens whose embeddings the readout makes of them; given_of: int64 [G, 2], of
+    which mask each is, and which of its tokens.
     """
 
     input_ids: Tensor
@@ -64,19 +62,14 @@ class StampInputs:
     given_rows: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     given_of: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.int64))
 
-    def to(self, device: torch.device | str) -> StampInputs:
-        """The same inputs on another device."""
-        return _moved(self, device)
-
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(Movable):
     """What the outputs of the inputs' rows should be.
 
     text_ids: int64 [T], the next token after each of `StampInputs.text_rows`. text_weights: float32 [T]; a token of a shared
     prefix counts once for each dialogue that shares it. labels: what the method learns for all masks, rows one below another.
-    mask_of: int64 [rows], the mask that each of them belongs to. masks: their number. sizes: of each
-    mask's label, see `TokenSequence.learn`.
+    mask_of: int64 [rows], the mask that each of them belongs to. sizes: of each mask's label, see `TokenSequence.learn`.
     """
 
     text_ids: Tensor
@@ -86,18 +79,14 @@ class Targets:
     masks: int
     sizes: tuple[tuple[int, ...], ...] = ()
 
-    def to(self, device: torch.device | str) -> Targets:
-        """The same targets on another device."""
-        return _moved(self, device)
-
 
 @dataclass(frozen=True)
 class ImageFeatures:
     """Features of all images of a sequence, N merged patches in all, row by row per image.
 
-    merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge: upper left, upper
-    right, lower left, lower right. layers: [N, H] each, what is added after each of the language model's first layers. own: for
-    each image what the method's readout made of its pixels, if anything.
+    merged: [N, H], what the language model gets. patches: [N, 4, E], the last layer before the 2x2 merge, in reading order.
+    layers: [N, H] each, what is added after each of the language model's first layers. own: for each image what the method's
+    readout made of its pixels, if anything.
     """
 
     merged: Tensor
@@ -131,10 +120,10 @@ class ImageFeatures:
 class Reading:
     """What a readout is given: R states, of the masks one after another.
 
-    states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has.
-    features: of the images. merger: the vision tower's, which makes tokens [n, H] of patches [4n, E], such as those of
-    `ImageFeatures.patches`. text: [T, H], states of `StampInputs.text_rows`, and words: what makes logits [n, V] of states
-    [n, H]; both in whole sequences, not in generation.
+    states: [R, H], after the last norm. feature_rows: int64 [R], as in `StampInputs`. masks: how many rows each has. merger:
+    the vision tower's, which makes tokens [n, H] of patches [4n, E], such as those of `ImageFeatures.patches`. text: [T, H],
+    states of `StampInputs.text_rows`, and words: what makes logits [n, V] of states [n, H]; both in whole sequences, not in
+    generation.
     """
 
     states: Tensor
@@ -151,17 +140,10 @@ class Outputs:
     """Result of a packed forward pass.
 
     text_logits: [T, V], for the next token after each of `StampInputs.text_rows`. read: what the method's readout found, by
-    name. masks: as in the inputs. backend: name of the attention backend that ran.
+    name. backend: of attention, the one that ran.
     """
 
     text_logits: Tensor
     read: Mapping[str, Tensor]
     masks: tuple[MaskPlace, ...]
     backend: str
-
-
-def _moved(packed: Packed, device: torch.device | str) -> Packed:
-    moved: dict[str, Any] = {
-        name: value.to(device) for name, value in vars(packed).items() if isinstance(value, Tensor | AttentionStructure)
-    }
-    return replace(packed, **moved)

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from stamp_schemas.record import SEG
 from stamp_train.sequence.chat import ChatEncoder, EncodedDialogue, Message
-from stamp_train.sequence.document import Document, Grid, Ints, Put, Seg, Stretch, TokenSpan, merged_grid
+from stamp_train.sequence.document import Document, Grid, Ints, Put, Seg, Stretch, merged_grid
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.examples import DialogueExample, ImageExample, PackedBatch
 from stamp_train.sequence.inputs import Targets
 from stamp_train.sequence.token_sequence import TokenSequence
 
@@ -49,15 +49,18 @@ class LaysOut(Protocol):
 
 
 class Layout:
-    """Lays out dialogues for one tokenizer and one method.
+    """Lays out dialogues for one tokenizer and one method; StampModelError if the tokenizer lacks a token of the method.
 
-    Raises StampModelError if the tokenizer lacks a token of the method.
+    max_position: rotary positions stay below it (the model's `max_position_embeddings`). text_labels: `answers` supervises
+    what assistants say; `all` every token, image placeholders included, as the published trainer does.
     """
 
-    def __init__(self, chat: ChatEncoder, method: LaysOut, options: LayoutOptions | None = None) -> None:
+    def __init__(
+        self, chat: ChatEncoder, method: LaysOut, max_position: int = 32768, *, text_labels: str = "answers"
+    ) -> None:
         chat.require(method.settings.tokens)
         self.chat, self.method = chat, method
-        self.options = options or LayoutOptions()
+        self.max_position, self.text_labels = max_position, text_labels
         self.dropped = 0  # dialogues so far, see `PackedBatch.dropped`
 
     def masks_in_words(self, example: DialogueExample) -> list[str]:
@@ -69,9 +72,8 @@ class Layout:
     def __call__(self, images: Sequence[ImageExample]) -> PackedBatch:
         """Pack images and text-only dialogues into one sequence.
 
-        Raises StampModelError, which names the dialogue and what is wrong with it: a grid that disagrees with pixel values or
-        labels, pixel values that are not finite, a `<|seg|>` without a label or the reverse, positions past the model's range,
-        or a first turn longer than `max_tokens`.
+        StampModelError, which names the dialogue: a grid that disagrees with pixel values or labels, pixel values that are not
+        finite, a `<|seg|>` without a label or the reverse, or positions past the model's range.
         """
         packing = _Packing(self)
         for image in images:
@@ -98,7 +100,7 @@ class _Packing:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.chat, self.method, self.options = layout.chat, layout.method, layout.options
+        self.chat, self.method = layout.chat, layout.method
         self.sequence = TokenSequence(self.chat)
         self.text_rows: list[int] = []
         self.text_ids: list[int] = []
@@ -107,7 +109,6 @@ class _Packing:
         self.grids: list[tuple[int, int, int]] = []
         self.features = self.documents = 0
         self.names: list[str] = []
-        self.truncated: list[str] = []
         self.dropped: list[str] = []
 
     def image(self, image: ImageExample) -> None:
@@ -124,7 +125,6 @@ class _Packing:
                     where=example.name,
                     fix="put exactly one image item into the messages of a dialogue about an image",
                 )
-            encoded = self.fit(example, encoded, grid)
             if example is not given and not self.has_room(encoded, grid):
                 self.drop(example.name)
                 continue
@@ -147,38 +147,14 @@ class _Packing:
     def has_room(self, encoded: EncodedDialogue, grid: Grid | None) -> bool:
         """Whether a dialogue with nothing laid out behind it stays in the model's range."""
         longer = max(grid) - 1 if grid else 0
-        return len(encoded.ids) - 1 + longer < self.options.max_position
+        return len(encoded.ids) - 1 + longer < self.layout.max_position
 
     def drop(self, name: str) -> None:
         """Leave out a dialogue whose masks, written out, are longer than the model can take: a mask is never cut."""
         self.dropped.append(name)
         self.layout.dropped += 1
         told = "%s is left out: its masks, written out, go past position %d (%d such dialogues so far)"
-        logger.warning(told, name, self.options.max_position, self.layout.dropped)
-
-    def fit(self, example: DialogueExample, encoded: EncodedDialogue, grid: Grid | None) -> EncodedDialogue:
-        """Cut a dialogue that is too long after its last turn that fits, never within one."""
-        limit = self.options.max_tokens
-        patches = grid[0] * grid[1] if grid else 0
-
-        def size(end: int) -> int:
-            extra = patches - 1 if encoded.image_at is not None else 0
-            segs = encoded.ids[:end].count(self.chat.seg_id)
-            return end + extra + (segs * self.method.settings.tokens_per_mask(patches) if segs else 0)
-
-        if limit is None or size(len(encoded.ids)) <= limit:
-            return encoded
-        fitting = [end for end in encoded.turn_ends if size(end) <= limit]
-        if not fitting or (encoded.image_at is not None and fitting[-1] <= encoded.image_at):
-            raise StampModelError(
-                f"its first turn takes {size(encoded.turn_ends[0] if encoded.turn_ends else len(encoded.ids))} tokens, "
-                f"more than max_tokens={limit}",
-                where=example.name,
-                fix="raise max_tokens or lower the image's token bound; images and masks are never cut",
-            )
-        self.truncated.append(example.name)
-        end = fitting[-1]
-        return replace(encoded, ids=encoded.ids[:end], answer=encoded.answer[:end])
+        logger.warning(told, name, self.layout.max_position, self.layout.dropped)
 
     def document(self, opening: tuple[int, ...], branches: list[_Branch], grid: Grid | None) -> None:
         """A prefix and its branches."""
@@ -189,7 +165,7 @@ class _Packing:
         prefix = document.prefix()
         document.begins = self.sequence.length
         rows = self.sequence.put(prefix)
-        if self.options.text_labels == "all":
+        if self.layout.text_labels == "all":
             self.supervise(rows[:-1], prefix.ids[1:], float(len(branches)))
         before = self.sequence.length - 1  # predicts the first token of every branch, wherever that lies
         for number, branch in enumerate(branches, start=1):
@@ -205,7 +181,7 @@ class _Packing:
         text = document.text(branch.ids, number, puts=puts)
         rows = self.sequence.put(text)
         sources = np.concatenate([[before], rows[:-1]])
-        wanted = np.array(branch.answer) if self.options.text_labels == "answers" else np.ones(len(rows), dtype=bool)
+        wanted = np.array(branch.answer) if self.layout.text_labels == "answers" else np.ones(len(rows), dtype=bool)
         if not document.length:
             wanted[0] = False  # nothing comes before the first token of a text-only dialogue
         self.supervise(sources[wanted], text.ids[wanted], 1.0)
@@ -213,11 +189,11 @@ class _Packing:
         for at, label in zip(segs, labels, strict=True):
             seg = Seg(example.name, document, number, branch.ids, at, int(rows[at]), int(sources[at]), puts=puts)
             self.method.lay_out(self.sequence, seg, label)
-        if self.sequence.highest >= self.options.max_position:
+        if self.sequence.highest >= self.layout.max_position:
             raise StampModelError(
-                f"position {self.sequence.highest} is past the model's range of {self.options.max_position}",
+                f"position {self.sequence.highest} is past the model's range of {self.layout.max_position}",
                 where=example.name,
-                fix="set max_tokens, or lower the image's token bound",
+                fix="lower the image's token bound",
             )
 
     def woven(self, branch: _Branch, document: Document, labels: Sequence[Label]) -> tuple[_Branch, list[Put]]:
@@ -235,12 +211,11 @@ class _Packing:
 
     def labels(self, example: DialogueExample, segs: int, document: Document) -> Sequence[Label]:
         """The labels of the `<|seg|>` that are there, if everything fits."""
-        given = len(example.labels)
         if segs and not document.patches:
             raise StampModelError("<|seg|> in a dialogue without an image", where=example.name)
-        if segs != given and not (example.name in self.truncated and segs < given):
+        if segs != len(example.labels):
             raise _unequal(example, segs)
-        return example.labels[:segs]
+        return example.labels
 
     def supervise(self, rows: Ints, ids: Ints, weight: float) -> None:
         """The tokens `ids` are to be predicted at `rows`."""
@@ -248,19 +223,8 @@ class _Packing:
         self.text_ids.extend(ids.tolist())
         self.text_weights.extend([weight] * len(rows))
 
-    def pad(self) -> None:
-        """Padding is a document of its own that nobody reads."""
-        count = -self.sequence.length % self.options.pad_to_multiple
-        steps, nothing = np.arange(count), np.full(count, -1, np.int64)
-        if count:
-            places = np.tile(steps, (3, 1))
-            self.sequence.put(
-                TokenSpan(np.zeros(count, np.int64), places, nothing, steps, self.documents + 1, branch=1)
-            )
-
     def finish(self) -> PackedBatch:
         """The sequence as tensors."""
-        self.pad()
         inputs = self.sequence.inputs(
             self.text_rows,
             pixel_values=torch.cat(self.pixel_values) if self.pixel_values else None,
@@ -276,7 +240,7 @@ class _Packing:
             masks=len(labels),
             sizes=tuple(self.sequence.sizes),
         )
-        return PackedBatch(inputs, targets, tuple(self.names), tuple(self.truncated), tuple(self.dropped))
+        return PackedBatch(inputs, targets, tuple(self.names), tuple(self.dropped))
 
 
 def _unequal(example: DialogueExample, segs: int) -> StampModelError:

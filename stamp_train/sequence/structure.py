@@ -3,7 +3,7 @@
 A packed sequence holds several documents. A document is a shared prefix (system line and image) followed by branches,
 one per dialogue; a branch is text followed by its mask blocks, one per `<|seg|>`. Each token carries six integers:
 
-`document`  documents never see each other; padding is a document of its own
+`document`  documents never see each other
 `branch`    0 for the shared prefix, 1, 2, ... for the dialogues of the document
 `block`     0 for text and image tokens, otherwise a number unique to the mask block in the whole sequence
 `order`     place on the path prefix -> branch; a mask token has the order of its own `<|seg|>`
@@ -15,33 +15,24 @@ Every attention backend derives what it computes from these six; none of them kn
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 
-def may_attend(
-    q_document: Tensor,
-    q_branch: Tensor,
-    q_block: Tensor,
-    q_order: Tensor,
-    q_looks: Tensor,
-    q_shown: Tensor,  # noqa: ARG001 - what a query shows is for others
-    k_document: Tensor,
-    k_branch: Tensor,
-    k_block: Tensor,
-    k_order: Tensor,
-    k_looks: Tensor,  # noqa: ARG001 - likewise
-    k_shown: Tensor,
-) -> Tensor:
-    """The rule, element by element (the arguments broadcast; bool comes out).
+def may_attend(query: Sequence[Tensor], key: Sequence[Tensor]) -> Tensor:
+    """The rule, element by element, from the six facts of each (they broadcast; bool comes out).
 
-    Same document; key in the shared prefix or in the query's own branch; a mask key only within its own block, any
-    other key only if it does not come later than the query. So text is causal and never sees mask tokens, and mask
-    tokens see the whole history up to their `<|seg|>` and all of their block (the hybrid attention of paper section
-    3.2, extended to several dialogues of one image). Beyond that, a token that looks for a number sees what shows it.
+    Same document; key in the shared prefix or in the query's own branch; a mask key only within its own block, any other key
+    only if it does not come later than the query. So text is causal and never sees mask tokens, and mask tokens see the whole
+    history up to their `<|seg|>` and all of their block (the hybrid attention of paper section 3.2, extended to several
+    dialogues of one image). Beyond that, a token that looks for a number sees what shows it.
     """
+    q_document, q_branch, q_block, q_order, q_looks, _ = query
+    k_document, k_branch, k_block, k_order, _, k_shown = key
     same_document = k_document == q_document
     on_path = same_document & ((k_branch == 0) | (k_branch == q_branch))
     earlier_text = (k_block == 0) & (k_order <= q_order)
@@ -51,7 +42,17 @@ def may_attend(
 
 
 @dataclass(frozen=True)
-class AttentionStructure:
+class Movable:
+    """What holds tensors, and moves with them."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, Tensor | Movable)}
+        return replace(self, **{name: value.to(device) for name, value in held.items()})
+
+
+@dataclass(frozen=True)
+class AttentionStructure(Movable):
     """The six facts of every token of a sequence, each an int64 tensor of shape [L]."""
 
     document: Tensor
@@ -67,10 +68,6 @@ class AttentionStructure:
     def __getitem__(self, rows: slice | Tensor) -> AttentionStructure:
         return AttentionStructure(*(fact[rows] for fact in self.facts()))
 
-    def to(self, device: torch.device | str) -> AttentionStructure:
-        """The same facts on another device."""
-        return AttentionStructure(*(fact.to(device) for fact in self.facts()))
-
     @classmethod
     def nothing(cls) -> AttentionStructure:
         """That of no token."""
@@ -83,6 +80,4 @@ class AttentionStructure:
 
 def visible(query: AttentionStructure, key: AttentionStructure) -> Tensor:
     """The rule as a dense mask: bool [len(query), len(key)], true where the query may attend to the key."""
-    queries = [fact[:, None] for fact in query.facts()]
-    keys = [fact[None, :] for fact in key.facts()]
-    return may_attend(*queries, *keys)
+    return may_attend([fact[:, None] for fact in query.facts()], [fact[None, :] for fact in key.facts()])

@@ -18,7 +18,7 @@ _COLUMNS = ("ids", "positions", "features", "order", "document", "branch", "bloc
 
 
 class TokenSequence:
-    """Tokens that go through the model together. chat: of their tokenizer."""
+    """Tokens that go through the model together."""
 
     def __init__(self, chat: ChatEncoder) -> None:
         self.chat = chat

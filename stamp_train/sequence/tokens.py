@@ -21,11 +21,10 @@ def add_tokens(tokenizer: Any, tokens: Sequence[str]) -> list[int]:
 
 @torch.no_grad()
 def prepare_rows(model: Any, new_ids: list[int], real_rows: int) -> None:
-    """Give new tokens their rows: spare ones if there are, else the matrices grow; they never shrink.
+    """Give new tokens their rows, in a causal model of transformers: spare ones if there are, else the matrices grow.
 
-    Published matrices have more rows than their tokenizers have tokens. The rows of new tokens begin as the mean of the real
-    rows; a mean over all would mix in the untrained spare ones. model: any causal model of transformers. real_rows: number of
-    tokens before the new ones were added.
+    Published matrices have more rows than their tokenizers have tokens. The rows of new tokens begin as the mean of the
+    `real_rows` before them; a mean over all would mix in the untrained spare ones.
     """
     if not new_ids:
         return

@@ -38,12 +38,11 @@ class GroupTokens:
 class TokenCosts:
     """Tokens of a sequence that no text accounts for; the defaults are those of Qwen2-VL's tokenizer.
 
-    system: the default system turn that stands in front of a dialogue. turn: start, role, end and line break of a turn.
-    header: those of a turn that precede its content; before the image, dialogues share them. vision: start and end of the
-    image. characters: characters per token, where the build counted no tokens. counted: whether its counts are of this
-    tokenizer. factor: side of a merged patch in pixels. mask: tokens that a mask adds in an image of so many merged patches, by
-    the method; one each by default. apart: whether each dialogue has the image to itself, see
-    `methods.contract.Settings.looks_ahead`.
+    system: the default system turn in front of a dialogue. turn: start, role, end and line break of a turn. header: those of a
+    turn that precede its content; before the image, dialogues share them. vision: start and end of the image. characters: per
+    token, where the build counted no tokens. counted: whether its counts are of this tokenizer. factor: side of a merged patch
+    in pixels. mask: tokens that a mask adds in an image of so many merged patches, by the method. apart: whether each dialogue
+    has the image to itself, see `methods.contract.Settings.looks_ahead`.
     """
 
     system: int = 11
@@ -68,9 +67,9 @@ class TokenCosts:
             alone + self.turn * turn + text + mask_tokens * mask
             for text, turn, mask in zip(texts, turns, masks, strict=True)
         ]
-        return (
-            GroupTokens(0, tuple(shared + tokens for tokens in own)) if self.apart else GroupTokens(shared, tuple(own))
-        )
+        if self.apart:
+            return GroupTokens(0, tuple(shared + tokens for tokens in own))
+        return GroupTokens(shared, tuple(own))
 
 
 class Lengths:

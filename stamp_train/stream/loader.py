@@ -32,16 +32,16 @@ from stamp_train.stream.quarantine import QUARANTINE, BadRow, Quarantine
 from stamp_train.stream.stages import stage_plan, token_costs
 
 T = TypeVar("T")
+Read = tuple[ImageExample, list[BadRow]]  # an example, and the records that were tried before it
 _log = logging.getLogger(__name__)
 
 
 class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a rank reads; nothing here changes what a step sees.
 
-    rank, world: which of how many. token_budget: most tokens of a pack. threads:
-    that read and decode; 0 does it in the caller's. ahead: records in work beyond those of the step at hand, in at most as many
-    steps; each holds its pixel values, 23 MB for 1,280 tokens. max_bad_ratio: of the records, before the run stops.
-    quarantine: file to name them in.
+    token_budget: most tokens of a pack. threads: that read and decode; 0 does it in the caller's. ahead: records in work
+    beyond those of the step at hand, in at most as many steps; each holds its pixel values, 23 MB for 1,280 tokens.
+    max_bad_ratio: of the records, before the run stops. quarantine: file to name them in.
     """
 
     rank: int = 0
@@ -61,25 +61,12 @@ class LoaderOptions(msgspec.Struct, frozen=True, kw_only=True):
 class StepBatch:
     """One step, as a rank gets it.
 
-    step: from 0. draws: dialogues drawn from the plan up to and with this step. digest: of the global batch: equal for all
-    ranks, whatever their number. dialogues: in the global batch. tokens: of the global batch, by the index. padding: fraction
-    of the step in which ranks wait for the longest pack. packs: this rank's, as many as every other rank's; each is one input
-    of `Layout`, empty only where the global batch has fewer dialogues than all ranks together have packs.
+    whole: the global batch, the same for all ranks. packs: this rank's, as many as every other rank's; each is one input of
+    `Layout`, empty only where the global batch has fewer dialogues than all ranks together have packs.
     """
 
-    step: int
-    draws: int
-    digest: str
-    dialogues: int
-    tokens: int
-    padding: float
+    whole: GlobalBatch
     packs: tuple[tuple[ImageExample, ...], ...]
-
-
-@dataclass(frozen=True)
-class _Read:
-    example: ImageExample
-    bad: tuple[BadRow, ...]
 
 
 @dataclass(frozen=True)
@@ -87,8 +74,7 @@ class _Pending:
     """A step whose records are being read."""
 
     batch: GlobalBatch
-    packed: PackedStep
-    packs: list[list[Future[_Read]]]
+    packs: list[list[Future[Read]]]
 
     @property
     def records(self) -> int:
@@ -98,9 +84,7 @@ class _Pending:
 class StreamLoader:
     """Iterates the steps of a plan, from where its state stands to the plan's end, for one rank.
 
-    plan: of the run. prepare: the model's processor, see `examples.Prepare`. method: says what is learned. options: rank, sizes
-    and threads. costs: tokens that no text accounts for. StampError: while iterating: a set that cannot be read, or too many
-    bad records.
+    StampError, while iterating: a set that cannot be read, or too many bad records.
     """
 
     def __init__(
@@ -147,7 +131,7 @@ class StreamLoader:
                     ended = not batch.groups
                     if not ended:
                         pending.append(self._begin(batch, executor))
-                        next_start = batch.start + batch.dialogues
+                        next_start = batch.end
                 if not pending:
                     return
                 yield self._finish(pending.popleft())
@@ -164,33 +148,24 @@ class StreamLoader:
         packs = [
             [executor.submit(self._read, group) for group in pack.groups] for pack in packed.packs[self.options.rank]
         ]
-        return _Pending(batch, packed, packs)
+        return _Pending(batch, packs)
 
     def _finish(self, pending: _Pending) -> StepBatch:
         """Wait for a step's records. Bad ones are noted here, in the order of the plan, whichever thread met them first."""
-        batch, packed = pending.batch, pending.packed
         packs = []
         for futures in pending.packs:
             read = [future.result() for future in futures]
-            for one in read:
-                self.quarantine.note(one.bad, 1)
-            packs.append(tuple(one.example for one in read))
-        self._draws = batch.start + batch.dialogues
-        return StepBatch(
-            step=batch.step,
-            draws=self._draws,
-            digest=batch.digest,
-            dialogues=batch.dialogues,
-            tokens=sum(pack.tokens for rank in packed.packs for pack in rank),
-            padding=packed.padding,
-            packs=tuple(packs),
-        )
+            for _, bad in read:
+                self.quarantine.note(bad)
+            packs.append(tuple(example for example, _ in read))
+        self._draws = pending.batch.end
+        return StepBatch(pending.batch, tuple(packs))
 
-    def _read(self, group: Group) -> _Read:
+    def _read(self, group: Group) -> Read:
         """A group's record; if that is bad, the next good one of its shard, with as many dialogues."""
         one = self.plan.sets[group.source]
         counts = one.shard(group.shard).dialogues
-        bad: list[tuple[int, BadRecord]] = []
+        bad: dict[int, BadRecord] = {}
         for step in range(len(counts)):
             row = (group.row + step) % len(counts)
             first, count = group.dialogues[0], int(counts[row])
@@ -198,12 +173,12 @@ class StreamLoader:
             try:
                 example = self._make(one.parsed(group.shard, row), dialogues)
             except BadRecord as fault:
-                bad.append((row, fault))
+                bad[row] = fault
                 continue
             stands_in = one.key(group.shard, row) if bad else ""
-            return _Read(example, tuple(self._bad_row(group, row, fault, stands_in) for row, fault in bad))
+            return example, [self._bad_row(group, row, fault, stands_in) for row, fault in bad.items()]
         raise StampError(
-            f"{one.tars}/{one.shards[group.shard].path}: no record can be used, the first because: {bad[0][1].detail}",
+            f"{one.tars}/{one.shards[group.shard].path}: no record can be used, the first because: {bad[group.row].detail}",
             f"`stamp-data verify {one.store}` says more",
         )
 

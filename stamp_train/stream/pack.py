@@ -27,7 +27,7 @@ HOPELESS = 1.1  # bins this far beyond the budget are not brought within it by e
 
 @dataclass(frozen=True)
 class Pack:
-    """The groups of one sequence. tokens: as the index has it. Empty where a batch has fewer dialogues than packs."""
+    """The groups of one sequence, and its tokens by the index. Empty where a batch has fewer dialogues than packs."""
 
     groups: tuple[Group, ...]
     tokens: int
@@ -53,11 +53,7 @@ class PackedStep:
 
 
 def pack_batch(groups: Sequence[Group], lengths: Sequence[GroupTokens], world: int, budget: int) -> PackedStep:
-    """Distribute the groups of a global batch.
-
-    groups: of the batch. lengths: of each. world: ranks. budget: most tokens of a pack. A dialogue that is longer gets a pack
-    of its own.
-    """
+    """Distribute a global batch over ranks, in packs of at most `budget` tokens; a longer dialogue gets its own."""
     if world < 1 or budget < 1:
         raise UsageFault(f"packing for {world} ranks with {budget} tokens a pack", "both must be at least 1")
     parts = [part for number, tokens in enumerate(lengths) for part in _within(number, tokens, budget)]

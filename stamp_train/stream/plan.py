@@ -61,6 +61,11 @@ class GlobalBatch:
         """Number of dialogues."""
         return sum(len(group.dialogues) for group in self.groups)
 
+    @property
+    def end(self) -> int:
+        """Dialogues drawn up to and with it."""
+        return self.start + self.dialogues
+
     @cached_property
     def digest(self) -> str:
         """BLAKE3 (hex, 32 digits) over the batch's dialogues, each named by set digest, shard, row and place, sorted."""

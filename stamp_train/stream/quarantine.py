@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from stamp_schemas import StampError
+from stamp_schemas.errors import StampError, naming
 
 _log = logging.getLogger(__name__)
 GRACE = 1000  # records; of fewer, the ratio is taken as if there were so many
@@ -33,21 +32,20 @@ class BadRow(msgspec.Struct, frozen=True):
 class Quarantine:
     """The bad records of a run.
 
-    path: of quarantine.jsonl; None to keep none. A record that it names already is not named again. max_bad_ratio: stop when
-    a larger part of the records was bad. records: how many there are, if that is known: one that is read again in
-    another group or epoch counts once.
+    path: of quarantine.jsonl; what it names already is not named again. max_bad_ratio: stop when a larger part of the records
+    was bad. records: how many there are: one that is read again in another group or epoch counts once.
     """
 
-    def __init__(self, path: Path | None, max_bad_ratio: float, records: int | None = None) -> None:
+    def __init__(self, path: Path | None, max_bad_ratio: float, records: int) -> None:
         self.path, self.max_bad_ratio = path, max_bad_ratio
         self.read = 0
         self.bad: dict[tuple[str, str], BadRow] = {}
         self._records = records
         self._named = set() if path is None or not path.exists() else _named_in(path)
 
-    def note(self, bad: Sequence[BadRow], read: int) -> None:
-        """`read` more records were wanted, of which some were bad. StampError if that makes too many."""
-        self.read += read
+    def note(self, bad: Sequence[BadRow]) -> None:
+        """One more record was wanted, and these were bad before one could be had. StampError if that makes too many."""
+        self.read += 1
         for row in bad:
             self.bad[row.digest, row.key] = row
             if (row.digest, row.key) not in self._named:
@@ -55,7 +53,7 @@ class Quarantine:
                 instead = f"{row.replacement} stands in" if row.replacement else "left out"
                 _log.warning("%s: %s: %s; %s", row.shard, row.key, row.detail, instead)
                 self._write(row)
-        seen = self.read if self._records is None else min(self.read, self._records)
+        seen = min(self.read, self._records)
         if len(self.bad) > self.max_bad_ratio * max(seen, GRACE):
             last = "; ".join(f"{row.set} {row.shard} {row.key}: {row.detail}" for row in [*self.bad.values()][-LISTED:])
             raise StampError(
@@ -67,14 +65,8 @@ class Quarantine:
     def _write(self, row: BadRow) -> None:
         if self.path is None:
             return
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(descriptor, msgspec.json.encode(row) + b"\n")  # one call: rows of several ranks do not mix
-            finally:
-                os.close(descriptor)
-        except OSError as fault:
-            raise StampError(f"{self.path}: {fault.strerror}") from None
+        with naming(self.path), self.path.open("ab", buffering=0) as file:
+            file.write(msgspec.json.encode(row) + b"\n")  # one call: rows of several ranks do not mix
 
 
 def _named_in(path: Path) -> set[tuple[str, str]]:

@@ -85,10 +85,7 @@ def token_costs(recipe: Recipe) -> TokenCosts:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One optimizer step of a run, without reading a picture.
-
-    stage: its name. plan: of the stage. batch: what the step sees. packed: the same, over the ranks.
-    """
+    """One optimizer step of a run, without reading a picture. stage: its name. packed: the batch, over the ranks."""
 
     stage: str
     plan: Plan
@@ -97,10 +94,9 @@ class StepPlan:
 
 
 def step_plan(recipe: Recipe, step: int, ranks: int = 1) -> StepPlan:
-    """What an optimizer step of an undisturbed run sees.
+    """What an optimizer step of an undisturbed run sees, counted from 1 over all stages, as in `log.jsonl`.
 
-    recipe: the whole recipe. step: counted from 1 over all stages, as in `log.jsonl`. ranks: that share the step. StampError:
-    the run has no such step, or a set is not there.
+    StampError: the run has no such step, or a set is not there.
     """
     ends = list(accumulate(stage_steps(recipe, index) for index in range(len(recipe.stages))))
     if not 1 <= step <= ends[-1]:
@@ -113,10 +109,7 @@ def step_plan(recipe: Recipe, step: int, ranks: int = 1) -> StepPlan:
 
 
 def stage_padding(recipe: Recipe, index: int, ranks: int) -> float:
-    """Share of a stage in which ranks wait for the longest pack, over a sample of its steps; 0 for one rank.
-
-    StampError: a set is not there, or its index is at fault.
-    """
+    """Share of a stage in which ranks wait for the longest pack, over a sample of its steps; 0 for one rank."""
     plan, steps = stage_plan(recipe, index), stage_steps(recipe, index)
     lengths = Lengths(plan, token_costs(recipe))
     sample = sorted({steps * place // _SAMPLE for place in range(_SAMPLE)})

@@ -31,7 +31,7 @@ _WRITE_FAULTS = (OSError, SafetensorError, RuntimeError)  # what torch and safet
 
 
 def read_optimizer(checkpoint: Path) -> dict[str, Any]:
-    """State of the optimizer, on the CPU. StampError: the file is damaged, or holds more than tensors and plain values."""
+    """On the CPU. StampError: the file is damaged, or holds more than tensors and plain values."""
     path = checkpoint / OPTIMIZER
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -45,9 +45,8 @@ def read_optimizer(checkpoint: Path) -> dict[str, Any]:
 def copied(tree: Any, *, keep: bool = True, seen: dict[int, torch.Tensor] | None = None) -> Any:
     """A copy of nested tensors on the CPU, whole where they are in shards; one that comes twice (a tied weight) does so again.
 
-    tree: dicts, lists and tuples of tensors and other values. Where there are shards, which have a method `full_tensor`, all
-    ranks have to call this. keep: whether this rank wants the copy; its tensors are empty otherwise. seen: copies so far, by
-    the `id` of the original.
+    Where there are shards, which have a method `full_tensor`, all ranks have to call this. keep: whether this rank wants the
+    copy; its tensors are empty otherwise. seen: copies so far, by the `id` of the original.
     """
     seen = {} if seen is None else seen
     gather = getattr(tree, "full_tensor", None)
@@ -64,10 +63,7 @@ def copied(tree: Any, *, keep: bool = True, seen: dict[int, torch.Tensor] | None
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread of its own, one at a time, while training goes on with the next step.
-
-    folder: `checkpoints/` of the run. saving: how many stay, and by which metric the best one.
-    """
+    """Writes checkpoints in a thread of its own, one at a time, while training goes on with the next step."""
 
     def __init__(self, folder: Path, saving: Saving) -> None:
         self.folder = folder
@@ -79,17 +75,13 @@ class CheckpointWriter:
     def write(self, progress: Progress, optimizer: dict[str, Any], save_model: Callable[[Path], None]) -> None:
         """Begin to write a checkpoint; what is passed must not change any more (`copied`).
 
-        progress: how far the run is. optimizer: state of the optimizer. save_model: writes the model into an existing folder.
-        StampError: the checkpoint before this one could not be written.
+        save_model: writes the model into an existing folder. StampError: the checkpoint before this one could not be written.
         """
         self.wait()
         self._pending = self._thread.submit(self._write, progress, optimizer, save_model)
 
     def wait(self) -> None:
-        """Wait for the last checkpoint to be on the disk.
-
-        StampError: it could not be written; those before it are untouched.
-        """
+        """Until the last checkpoint is on the disk. StampError: it could not be written; those before it are untouched."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
@@ -135,11 +127,8 @@ class CheckpointWriter:
         if self.saving.best:
             kept.add(max((_score(path, self.saving.best), path) for path in found)[1])
         for path in found:
-            if path not in kept:
-                gone = path.with_name(
-                    f".{path.name}.old"
-                )  # first, so that a removal cut short leaves nothing that looks complete
-                path.rename(gone)
+            if path not in kept:  # renamed first, so that a removal cut short leaves nothing that looks complete
+                path.rename(path.with_name(f".{path.name}.old"))
         for gone in self.folder.glob(".step-*.old"):
             shutil.rmtree(gone, ignore_errors=True)
 

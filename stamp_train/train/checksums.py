@@ -6,7 +6,7 @@ and the reading of a whole run against it.
 
 from __future__ import annotations
 
-import os
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,6 @@ from stamp_train.train.folder import CHECKPOINTS, FINAL, STATE, read_progress
 
 CHECKSUMS = "checksums.json"
 LARGEST = 4 << 20  # bytes of a list; one of a thousand files has 90,000
-_BLOCK = 256 << 10  # bytes read and hashed at a time; what fits a processor's cache takes half as long as more
 
 
 class Checksum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,8 +54,8 @@ def find_faults(folder: Path) -> list[str] | None:
     return [f"{name}: {difference}" for name, difference in compared if difference]
 
 
-class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """One folder. step: of a checkpoint. bytes: of all its files. checksums: whether there were any to compare with."""
+class Checked(msgspec.Struct, frozen=True):
+    """One folder. step: of a checkpoint. checksums: whether there were any to compare with."""
 
     folder: str
     step: int | None
@@ -67,10 +66,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checked_folders(path: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first, and its finished model; or one of these by itself.
-
-    UsageFault: there is none.
-    """
+    """The checkpoints of a run, oldest first, and its finished model; or one of these by itself. UsageFault: there is none."""
     steps = [folder for folder in (path / CHECKPOINTS).glob("step-*") if folder.is_dir()]
     found = sorted(steps, key=lambda folder: (len(folder.name), folder.name))
     found += [path / FINAL] * (path / FINAL).is_dir()
@@ -92,14 +88,7 @@ def check_folder(folder: Path) -> Checked:
         except StampError as fault:
             if not found:
                 found = [fault.message.removeprefix(f"{folder / STATE}: ").removeprefix(f"{folder}: ")]
-    return Checked(
-        folder=str(folder),
-        step=step,
-        files=len(sizes),
-        bytes=sum(sizes),
-        checksums=faults is not None,
-        faults=found,
-    )
+    return Checked(str(folder), step, len(sizes), sum(sizes), checksums=faults is not None, faults=found)
 
 
 def _difference(path: Path | None, written: Checksum) -> str:
@@ -132,11 +121,5 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _digest(path: Path) -> str:
-    digest, block = xxh3_64(), memoryview(bytearray(_BLOCK))
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        while count := os.readv(handle, [block]):
-            digest.update(block[:count])
-    finally:
-        os.close(handle)
-    return digest.hexdigest()
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, xxh3_64).hexdigest()  # in blocks of 256 KiB, which fit a processor's cache

@@ -33,12 +33,8 @@ def new_tokenizer(recipe: Recipe) -> Any:
     start: Any = byte_tokenizer(recipe.method)
     if not model.vocabulary:
         return start
-    texts = [
-        *dict.fromkeys(_texts(recipe)),
-        *recipe.method.words(),
-        *ASSISTED.frame,
-        *ASSISTED.frame,
-    ]  # a pair that is seen once is never merged
+    frame = 2 * ASSISTED.frame  # a pair that is seen once is never merged
+    texts = [*dict.fromkeys(_texts(recipe)), *recipe.method.words(), *frame]
     return start.train_new_from_iterator([texts], vocab_size=model.vocabulary, show_progress=False)
 
 

@@ -32,7 +32,7 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
     if recipe.engine == "deepspeed":
         from stamp_train.train.engine_deepspeed import ZeroAccelerator
 
-        return ZeroAccelerator(**options)
+        return ZeroAccelerator(mixed_precision="no", **options)  # it casts weights itself
     return Accelerator(mixed_precision="bf16" if recipe.model.precision == "bf16" else "no", **options)
 
 

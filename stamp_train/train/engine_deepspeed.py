@@ -25,19 +25,13 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 
 
 class ZeroAccelerator(Accelerator):  # type: ignore[misc]  # accelerate has no types
-    """The processes of a run whose steps are DeepSpeed's. Its layers are in the precision that it casts weights to.
-
-    options: of `Accelerator`.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(mixed_precision="no", **options)
+    """The processes of a run whose steps are DeepSpeed's. Its layers are in the precision that it casts weights to."""
 
     def distribute(self, network: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> nn.Module:
         """Lay a network over the processes, in place; what is returned is called in its stead.
 
-        network: on any device. optimizer: AdamW over all of its weights that are trained. settings: DeepSpeed's
-        configuration. UsageFault: DeepSpeed does not take it.
+        optimizer: AdamW over all weights that are trained. settings: DeepSpeed's configuration. UsageFault: DeepSpeed does not
+        take it.
         """
         deepspeed = _quiet_deepspeed(self.device)
         trained = [weight for weight in network.parameters() if weight.requires_grad]
@@ -147,10 +141,7 @@ class ZeroOptimizer:
 
 
 class Shard:
-    """A tensor that the processes hold shares of: the float32 weight behind a parameter, or one of its moments.
-
-    weight: the parameter. moment: its name; empty for the weight itself.
-    """
+    """A tensor that the processes hold shares of: a moment of a weight, or the float32 weight itself where none is named."""
 
     def __init__(self, weight: nn.Parameter, moment: str = "") -> None:
         self.weight = weight

@@ -32,10 +32,9 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is.
+    """How far a run is. step: done, over all stages; stage_step: of the stage. stream: the loader's state.
 
-    step: optimizer steps done, over all stages. stage: index of the stage. stage_step: steps of that stage done.
-    stream: the loader's state. metrics: of the last evaluation, if it was at this step.
+    metrics: of the last evaluation, if it was at this step.
     """
 
     step: _Count = 0
@@ -65,9 +64,7 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def find_checkpoint(path: Path) -> Path:
     """The folder that holds the weights: `path` itself or, in the folder of a run, its finished model or newest checkpoint; or
-    what comes with the package under that name.
-
-    UsageFault: there is none.
+    what comes with the package under that name. UsageFault: there is none.
     """
     path = packaged(path) or path
     if not path.is_dir():

@@ -1,7 +1,4 @@
-"""A whole run: the stages of a recipe one after another, with checkpoints that it can be taken up from bit by bit.
-
-What lies in the folder of a run: `stamp_train.train.folder`.
-"""
+"""The stages of a recipe one after another, with checkpoints that a run can be taken up from bit by bit."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from stamp_data.writing import json_text, replace_folder, write_atomic
 from stamp_schemas import StampError
 from stamp_train.attention.select import check_training
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.estimate.architecture import measured
+from stamp_train.estimate.architecture import architecture
 from stamp_train.estimate.cost import operations
 from stamp_train.estimate.workload import Work
 from stamp_train.launch.heartbeat import Heartbeat
@@ -31,7 +28,6 @@ from stamp_train.launch.signals import Stopped, StopRequest
 from stamp_train.methods.contract import Method
 from stamp_train.recipes import Resolved
 from stamp_train.recipes.deepspeed import deepspeed_config
-from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.layout import Layout
 from stamp_train.stream.examples import prepare_with
 from stamp_train.stream.loader import StepBatch, StreamLoader, stage_loader
@@ -58,8 +54,8 @@ class Run:
     """One process of a run; `train` does what is left of it.
 
     start: checkpoint to go on from, or what finds it, which is asked on the main process alone. score: for `evaluation` of the
-    recipe; without it nothing is evaluated. watch: told of every step, on the main process. pressed: told of the first Ctrl-C.
-    hung: told, in a thread, that another process hangs, before this one ends. StampError: sets, weights or checkpoint at fault.
+    recipe. watch: told of every step, on the main process. pressed: told of the first Ctrl-C. hung: told, in a thread, that
+    another process hangs, before this one ends. StampError: sets, weights or checkpoint at fault.
     """
 
     def __init__(
@@ -93,14 +89,14 @@ class Run:
         self.outline = without_weights(self.network)
         prepared = distribute(self.accelerator, self.network, self.recipe)
         self.method: Method = self.network.method
-        options = LayoutOptions.of(self.network.config, text_labels=self.method.text_labels)
-        layout, attention = Layout(self.processor.chat, self.method, options), self.recipe.model.attention
-        self.steps = StepRunner(self.accelerator, prepared, layout, self.method, attention)
+        positions = self.network.config.text_config.max_position_embeddings
+        layout = Layout(self.processor.chat, self.method, positions, text_labels=self.method.text_labels)
+        self.steps = StepRunner(self.accelerator, prepared, layout, self.method, self.recipe.model.attention)
 
         self.writer = CheckpointWriter(out / CHECKPOINTS, self.recipe.saving)
         if self.main:
             self._begin_folder(resolved)
-            self.sizes = measured(self.network.config, self.recipe.model)
+            self.sizes = architecture(self.recipe, self.network.config)
             self.peak = peak_speed(self.recipe.model.precision) * int(self.accelerator.num_processes)
 
     @property
@@ -193,7 +189,7 @@ class Run:
             group["lr"] = rate
         seed_step(self.recipe.seed, done.step, self.accelerator.process_index)
         number = done.step + 1
-        result = self.steps.gradients(batch.packs, settings.clip, f"step {number} ({batch.digest})")
+        result = self.steps.gradients(batch.packs, settings.clip, f"step {number} ({batch.whole.digest})")
         optimizer.step()
         optimizer.zero_grad()
         self.progress = Progress(
@@ -206,10 +202,10 @@ class Run:
             losses=result.losses,
             lr=rate,
             grad_norm=result.grad_norm,
-            dialogues=batch.dialogues,
+            dialogues=batch.whole.dialogues,
             tokens=int(result.work.tokens),
             padding=result.padding,
-            batch_digest=batch.digest,
+            batch_digest=batch.whole.digest,
             seconds=time.perf_counter() - began,
             memory=round(memory_held(), 3),
         )
@@ -245,7 +241,7 @@ class Run:
             tracker.log({**numbers, **metrics}, step=row.step)
         if self.main:
             needed = operations(self.recipe, self.sizes, work)
-            self.watch(Watched(row, sum(self.stage_steps), metrics, memory_held(), needed, self.peak))
+            self.watch(Watched(row, sum(self.stage_steps), metrics, needed, self.peak))
         self.heart.beat()  # what only some processes do is done
 
     def _save(self, optimizer: Any) -> None:

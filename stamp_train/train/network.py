@@ -30,11 +30,9 @@ def build_network(recipe: Recipe, checkpoint: Path | None = None) -> tuple[Any, 
     """The network of a recipe in training mode, and its processor.
 
     Weights that are trained are float32 whatever the precision of the layers: bfloat16 has too few digits to add small steps
-    to. Frozen ones under an adapter are in the precision of the layers.
-
-    recipe: what to build. checkpoint: weights to go on from, instead of those that the recipe starts with. StampModelError:
-    weights of `checkpoint` that do not fit. StampError: the start is no checkpoint, a damaged one, or lacks what the method's
-    training takes.
+    to. Frozen ones under an adapter are in the precision of the layers. checkpoint: weights to go on from, instead of those
+    that the recipe starts with. StampModelError: they do not fit. StampError: the start is no checkpoint, a damaged one, or
+    lacks what the method's training takes.
     """
     adapted = recipe.model.tuning == "lora"
     dtype = torch.bfloat16 if adapted and recipe.model.precision == "bf16" else torch.float32
@@ -82,7 +80,7 @@ def _base(recipe: Recipe, checkpoint: Path | None, dtype: torch.dtype) -> tuple[
         method.method().begin_readout(network.classifier, lambda: records_of(recipe))
         images = make_images(network.backbone, data.min_tokens, data.max_tokens)
         return network, StampProcessor(tokenizer, images, network.backbone)
-    folder = start_folder(recipe, checkpoint)
+    folder = _start_folder(recipe, checkpoint)
     tokenizer = open_tokenizer(folder)
     network = _open_start(folder, recipe, tokenizer, dtype)
     network.stamp_base = base_of(model.start, folder, network)
@@ -97,13 +95,8 @@ def _recompute(network: Any) -> None:
     getattr(plain, "activation_checkpointing_enable", plain.gradient_checkpointing_enable)()
 
 
-def start_folder(recipe: Recipe, checkpoint: Path | None = None) -> Path:
-    """The folder of the weights that a recipe starts with, looked through for what opening it needs.
-
-    checkpoint: whose adapter goes onto them; where they are no longer as the recipe says, it knows the place in full.
-
-    StampError: there is none, something in it is missing, damaged or does not fit, or the adapter belongs to others.
-    """
+def _start_folder(recipe: Recipe, checkpoint: Path | None) -> Path:
+    """Of the weights that a recipe starts with, whole; where they are not as it says, an adapter onto them knows the place."""
     known = read_base(checkpoint / ADAPTER) if checkpoint else None
     try:
         try:
@@ -156,8 +149,7 @@ def _plain(network: Any) -> Any:
 def without_weights(network: Any) -> Any:
     """A copy that holds no numbers (torch's meta device), to be saved with weights from elsewhere.
 
-    Saving asks a network for its state, which one that trains in another thread does not bear: FSDP then cuts up the weights
-    that are in use.
+    A network that trains in another thread does not bear to be asked for its state: FSDP then cuts up the weights in use.
     """
     tensors = [*network.parameters(), *network.buffers()]
     empty: dict[int, Any] = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
@@ -169,8 +161,7 @@ def without_weights(network: Any) -> Any:
 def save_network(network: Any, processor: StampProcessor, folder: Path, weights: dict[str, Any] | None = None) -> None:
     """Write what training has to go on from: the whole model as a Hugging Face folder, or the adapter alone.
 
-    network: of the kind that `build_network` makes; may be `without_weights`. processor: saved beside it. folder: an existing
-    one. weights: its state, if it holds none itself.
+    network: may be `without_weights`, which are given then. folder: an existing one.
     """
     target = folder / ADAPTER if hasattr(network, "peft_config") else folder
     network.save_pretrained(target, state_dict=weights)

@@ -25,14 +25,13 @@ _STEPS = 20  # that rates are averaged over
 class Watched:
     """What a run tells after each step.
 
-    total: steps of all stages. memory: most GiB held so far on this device. operations: floating-point ones that the step
-    needed (`stamp_train.estimate.cost.operations`). peak: operations per second of all devices, 0 if that is not known.
+    total: steps of all stages. operations: floating-point ones that the step needed (`stamp_train.estimate.cost.operations`).
+    peak: operations per second of all devices, 0 if that is not known.
     """
 
     row: Row
     total: int
     metrics: dict[str, float]
-    memory: float
     operations: float
     peak: float
 
@@ -70,7 +69,7 @@ class _Rates:
             **{name: f"{value:.4f}" for name, value in row.losses.items()},
             "learning rate": f"{row.lr:.2e}",
             "gradient": f"{row.grad_norm:.3f}",
-            "memory": f"{watched.memory:.1f} GiB",
+            "memory": f"{row.memory:.1f} GiB",
             **{name: f"{value:.3f}" for name, value in watched.metrics.items()},
         }
         if len(self.seen) > 1:

@@ -12,13 +12,12 @@ from stamp_schemas.errors import StampError, naming
 
 
 class Row(msgspec.Struct, kw_only=True):
-    """One optimizer step.
+    """One optimizer step, from 1 over all stages.
 
-    step: from 1, over all stages. losses: the method's, by name, weighted means over the global batch; `loss` is their sum. lr:
-    learning rate of the step. grad_norm: before clipping. dialogues, tokens: of the global batch; tokens of the language
-    model. batch_digest: names the dialogues (`stamp-train plan show`). padding: fraction of the packs' room that was left
-    empty, averaged over the ranks. seconds: wall time of the step. memory: most GiB that
-    the main process has held so far, on its GPU where it has one.
+    losses: the method's, by name, weighted means over the global batch; `loss` is their sum. grad_norm: before clipping.
+    dialogues, tokens: of the global batch; tokens of the language model. batch_digest: names the dialogues (`stamp-train plan
+    show`). padding: fraction of the packs' room that was left empty, averaged over the ranks. seconds: wall time. memory: most
+    GiB that the main process has held so far, on its GPU where it has one.
     """
 
     step: int
@@ -43,7 +42,7 @@ class Row(msgspec.Struct, kw_only=True):
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """One evaluation. step: after how many steps."""
+    """One evaluation, after so many steps."""
 
     step: int
     metrics: dict[str, float]
@@ -52,7 +51,7 @@ class Measured(msgspec.Struct, kw_only=True):
 class RunLog:
     """Appends rows; a row is in the file before the next step begins.
 
-    path: the file. done: steps that the run goes on from; later rows, which the run will write again, are removed.
+    done: steps that the run goes on from; later rows, which the run will write again, are removed.
     """
 
     def __init__(self, path: Path, done: int) -> None:

@@ -62,11 +62,7 @@ def _work(pack: PackedBatch) -> Work:
 
 
 class StepRunner:
-    """Turns the packs of a step into gradients on the parameters.
-
-    accelerator: the engine. network: prepared by it. layout: of the model's tokenizer. method: whose losses are taken.
-    attention: backend.
-    """
+    """Turns the packs of a step into gradients on the parameters. network: prepared by the accelerator. attention: backend."""
 
     def __init__(self, accelerator: Accelerator, network: Any, layout: Layout, method: Method, attention: str) -> None:
         self.accelerator = accelerator
@@ -76,10 +72,10 @@ class StepRunner:
         self.attention = attention
 
     def gradients(self, packs: Sequence[Sequence[ImageExample]], clip: float, name: str) -> StepResult:
-        """Forward and backward over this rank's packs; gradients are summed over ranks, and clipped.
+        """Forward and backward over this rank's packs; gradients are summed over ranks, and clipped to norm `clip`.
 
-        packs: as many on every rank; an empty one takes part without a say. clip: largest norm. name: of the step, for
-        messages. StampError: a loss or a gradient is not finite; names the dialogues of the packs at fault.
+        packs: as many on every rank; an empty one takes part without a say. name: of the step, for messages. StampError: a
+        loss or a gradient is not finite; names the dialogues of the packs at fault.
         """
         laid = [self.layout(pack or [NOTHING]) for pack in packs]
         real = [float(bool(pack)) for pack in packs]

@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from stamp_train.backbones.presets import build_preset
 from stamp_train.backbones.processor import StampProcessor
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.examples import DialogueExample, ImageExample, PackedBatch
 from stamp_train.sequence.layout import Layout
 
 from .stamping import stamp
@@ -150,6 +150,6 @@ def pack(tiny: SimpleNamespace) -> Callable[..., PackedBatch]:
     def build(shape: Any, **options: Any) -> PackedBatch:
         about = {name: options.pop(name) for name in ("side", "mask_positions") if name in options}
         method = stamp(**about)
-        return Layout(tiny.chat, method, LayoutOptions(**options))(random_images(shape, side=method.side))
+        return Layout(tiny.chat, method, **options)(random_images(shape, side=method.side))
 
     return build

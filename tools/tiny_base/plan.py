@@ -25,7 +25,7 @@ class DocumentsPlan(AttentionPlan):
         self.rows = ((lengths.cumsum(0) - lengths)[:, None] + steps).where(valid, 0)  # [documents, longest]
         self.places = valid.flatten().nonzero()[:, 0]
         facts = structure[self.rows].facts()
-        seen = may_attend(*(fact[:, :, None] for fact in facts), *(fact[:, None, :] for fact in facts))
+        seen = may_attend([fact[:, :, None] for fact in facts], [fact[:, None, :] for fact in facts])
         seen &= valid[:, None, :]
         if around is not None:
             before, picture, after = (rows[self.rows] & valid for rows in around)

@@ -13,7 +13,7 @@ from stamp_train.backbones.modeling import StampModel
 from stamp_train.backbones.processor import StampProcessor
 from stamp_train.methods.losses import total
 from stamp_train.methods.stamp.losses import mask_losses
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.examples import DialogueExample, ImageExample, PackedBatch
 from stamp_train.sequence.layout import Layout
 
 from ..conftest import near
@@ -36,9 +36,8 @@ class Case:
             self.data = dict(stored)
         self.processor = processor
         self.method = stamp(1, "published", mask_positions="sequential")
-        self.options = LayoutOptions(text_labels=self.method.text_labels)
         self.images = self._images(name)
-        self.batch: PackedBatch = Layout(processor.chat, self.method, self.options)(self.images)
+        self.batch: PackedBatch = Layout(processor.chat, self.method, text_labels=self.method.text_labels)(self.images)
 
     def _images(self, name: str) -> list[ImageExample]:
         pixels, masks, images = torch.from_numpy(self.data["pixel_values"]), 0, []

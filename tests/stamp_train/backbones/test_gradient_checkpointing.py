@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 
 from stamp_train.recipes import resolve
-from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.layout import Layout
 from stamp_train.train.network import build_network
 from stamp_train.train.step import StepRunner
@@ -32,7 +31,7 @@ def one_step(folder: Path, *overrides: str) -> tuple[dict[str, torch.Tensor], di
     for name, module in network.named_modules():
         if type(module).__name__ in network._no_split_modules:
             module.mlp.register_forward_pre_hook(count(name))  # within the layer: its own hooks do not run again
-    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
+    layout = Layout(processor.chat, network.method, network.config.text_config.max_position_embeddings)
     runner = StepRunner(Accelerator(cpu=True), network, layout, network.method, "auto")
     runner.gradients([random_images(SHAPE, side=network.method.side)], 1e9, "test")
     weights = dict(network.named_parameters())

@@ -29,7 +29,7 @@ from stamp_train.methods import default_settings
 from stamp_train.predict.opening import load_folder
 from stamp_train.publish.export import export
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.sequence.layout import Layout
 from stamp_train.sequence.tokens import add_tokens, prepare_rows
 from stamp_train.train.folder import find as find_checkpoints
@@ -145,7 +145,7 @@ def test_a_packed_pass_says_what_transformers_says(bases: Callable[..., Path], k
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}] for text in ("a", "the cup")
     ]
     image = ImageExample([DialogueExample(str(i), said) for i, said in enumerate(asked)], *vars(pixels).values())
-    batch = Layout(processor.chat, network.method, LayoutOptions(text_labels="all"))([image]).inputs
+    batch = Layout(processor.chat, network.method, text_labels="all")([image]).inputs
     branch = batch.structure.branch
     for number in (1, 2):
         ids = batch.input_ids[:, (branch == 0) | (branch == number)]

@@ -13,9 +13,9 @@ from stamp_schemas import StampError, UsageFault
 from stamp_schemas.recipe import Recipe
 from stamp_train.backbones.lora import lora_config
 from stamp_train.backbones.presets import build_preset
-from stamp_train.estimate.architecture import architecture, measured
+from stamp_train.estimate.architecture import architecture
 from stamp_train.estimate.cost import memory, operations
-from stamp_train.estimate.devices import DEVICES, Device, Machine, device, machine, recognised
+from stamp_train.estimate.devices import DEVICES, Device, Machine, machine, recognised
 from stamp_train.estimate.dryrun import dry_run
 from stamp_train.estimate.workload import stage_work
 from stamp_train.recipes import resolve
@@ -95,7 +95,6 @@ def test_what_an_adapter_trains_is_what_peft_would_train() -> None:
 )
 def test_tokens_are_those_that_the_layout_makes(shards: Path, tmp_path: Path, change: tuple[str, ...]) -> None:
     """Also for patches of 32 pixels from sets that were built for 28: what is estimated, and what packs are made by."""
-    from stamp_train.sequence.examples import LayoutOptions
     from stamp_train.sequence.layout import Layout
     from stamp_train.stream.examples import prepare_with
     from stamp_train.stream.loader import stage_loader
@@ -103,7 +102,7 @@ def test_tokens_are_those_that_the_layout_makes(shards: Path, tmp_path: Path, ch
 
     recipe = small(shards, tmp_path, "stages.1.steps=0", "stages.1.epochs=1", *change)
     network, processor = build_network(recipe)
-    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
+    layout = Layout(processor.chat, network.method, network.config.text_config.max_position_embeddings)
     packs = [
         layout(pack)
         for batch in stage_loader(recipe, 1, prepare_with(processor), network.method, 0, 1, tmp_path)
@@ -129,7 +128,7 @@ def test_steps_are_those_of_the_plan(shards: Path, tmp_path: Path) -> None:
 
 def test_a_dry_run_adds_up(shards: Path, tmp_path: Path) -> None:
     recipe = small(shards, tmp_path)
-    one, two = (dry_run(recipe, device("h100"), count) for count in (1, 2))
+    one, two = (dry_run(recipe, DEVICES["h100"], count) for count in (1, 2))
     assert one.steps == 10
     assert [cost.stage.work.dialogues for cost in one.stages] == pytest.approx([48, 32])
     assert [cost.hours for cost in one.stages] > [cost.hours for cost in two.stages]
@@ -139,7 +138,7 @@ def test_a_dry_run_adds_up(shards: Path, tmp_path: Path) -> None:
 def test_costs_are_those_of_this_machine_unless_another_is_named(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert machine("h100", None) == Machine("h100", device("h100"), 1)
+    assert machine("h100", None) == Machine("h100", DEVICES["h100"], 1)
     assert machine("h100", 8).count == 8
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("stamp_train.estimate.devices.usable_cores", lambda: 6)
@@ -149,7 +148,7 @@ def test_costs_are_those_of_this_machine_unless_another_is_named(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=24 * 2**30))
-    for name, known in {"NVIDIA L40S": device("l40s"), "NVIDIA of tomorrow": Device(0, 24)}.items():
+    for name, known in {"NVIDIA L40S": DEVICES["l40s"], "NVIDIA of tomorrow": Device(0, 24)}.items():
         monkeypatch.setattr("torch.cuda.get_device_name", lambda name=name: name)
         assert machine("", None) == Machine(name, known, 2)
     assert dry_run(small(shards, tmp_path), Device(0, 24), 2).hours is None
@@ -176,7 +175,7 @@ def test_padding_is_that_of_the_steps(shards: Path, tmp_path: Path) -> None:
     from stamp_train.stream.stages import step_plan
 
     recipe = small(shards, tmp_path)
-    alone, shared = (dry_run(recipe, device("h100"), count).stages for count in (1, 3))
+    alone, shared = (dry_run(recipe, DEVICES["h100"], count).stages for count in (1, 3))
     assert [cost.padding for cost in alone] == [0, 0]
     for cost, steps in zip(shared, (range(1, 7), range(7, 11)), strict=True):
         padding = [step_plan(recipe, step, ranks=3).packed.padding for step in steps]
@@ -188,7 +187,7 @@ def test_padding_is_that_of_the_steps(shards: Path, tmp_path: Path) -> None:
 def test_a_dry_run_lists_every_path_that_is_not_there(shards: Path, tmp_path: Path) -> None:
     recipe = small(shards, tmp_path, "stages.0.sets=[{set: nowhere/train}]", "evaluation.sets=[neither/val]")
     with pytest.raises(StampError) as fault:
-        dry_run(recipe, device("cpu"), 1)
+        dry_run(recipe, DEVICES["cpu"], 1)
     assert "nowhere/train" in fault.value.message and "neither/val" in fault.value.message
     assert fault.value.hint.startswith("--set data.root=FOLDER") and "model" not in fault.value.hint
 
@@ -196,14 +195,14 @@ def test_a_dry_run_lists_every_path_that_is_not_there(shards: Path, tmp_path: Pa
 def test_a_hint_belongs_to_the_key_at_fault(shards: Path, tmp_path: Path) -> None:
     start = small(shards, tmp_path, "model.preset=", "model.start=./nowhere")
     with pytest.raises(StampError) as fault:
-        dry_run(start, device("cpu"), 1)
+        dry_run(start, DEVICES["cpu"], 1)
     assert fault.value.message.startswith("model.start: ./nowhere: ")
     assert fault.value.hint.startswith("give the folder of a model")
 
 
 def test_a_dry_run_sees_a_picture_that_no_pack_holds(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(StampError, match=r"batch\.pack_tokens"):
-        dry_run(small(shards, tmp_path, "batch.pack_tokens=20"), device("cpu"), 1)
+        dry_run(small(shards, tmp_path, "batch.pack_tokens=20"), DEVICES["cpu"], 1)
 
 
 def test_frozen_or_adapted_weights_need_less_memory() -> None:
@@ -227,7 +226,6 @@ def test_operations_are_those_that_torch_counts(change: tuple[str, ...], shards:
     """Counted matrix product by matrix product; those of attention, which torch does not count on a CPU, left out here too."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from stamp_train.sequence.examples import LayoutOptions
     from stamp_train.sequence.layout import Layout
     from stamp_train.stream.examples import prepare_with
     from stamp_train.stream.loader import stage_loader
@@ -243,12 +241,14 @@ def test_operations_are_those_that_torch_counts(change: tuple[str, ...], shards:
         shards, tmp_path, *wide, "method.head=patch", *change
     )  # with this loss every token has an output row
     network, processor = build_network(recipe)
-    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config, text_labels="all"))
+    layout = Layout(
+        processor.chat, network.method, network.config.text_config.max_position_embeddings, text_labels="all"
+    )
     batch = next(iter(stage_loader(recipe, 1, prepare_with(processor), network.method, 0, 1, tmp_path)))
     runner = StepRunner(open_accelerator(recipe), network, layout, network.method, "auto")
     with FlopCounterMode(display=False) as counter:
         result = runner.gradients(batch.packs, 1.0, "test")
-    sizes = measured(network.config, recipe.model)
+    sizes = architecture(recipe, network.config)
     expected = operations(recipe, replace(sizes, layers=0, vision_layers=0), result.work)
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
     assert operations(recipe, sizes, result.work) > expected
@@ -274,5 +274,5 @@ def test_devices_are_recognised_by_what_their_drivers_call_them() -> None:
 
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(UsageFault) as fault:
-        device("h1000")
+        machine("h1000", None)
     assert all(known in fault.value.hint for known in DEVICES)

@@ -21,7 +21,6 @@ from stamp_train.eval.representation import Representation
 from stamp_train.eval.session import Asked, Session
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.methods.upsample import METHODS
-from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.layout import Layout
 
 from ..runs import make_shards, train, write_recipe
@@ -60,7 +59,7 @@ def while_training(checkpoint: Path, shards: Path) -> dict[str, float]:
     processor = StampProcessor.from_pretrained(checkpoint)
     processor.bound(most=16)
     model = load_checkpoint(checkpoint)
-    layout = Layout(processor.chat, model.method, LayoutOptions.of(model.config))
+    layout = Layout(processor.chat, model.method, model.config.text_config.max_position_embeddings)
     return HeldOut([shards], 100, layout, model.method, processor).evaluate(model, Accelerator(cpu=True))[0]
 
 
@@ -76,7 +75,7 @@ def test_records_whose_written_masks_are_too_long_are_left_out(shards: Path, cap
     processor.bound(4, 16)
 
     def held_out(positions: int) -> int:
-        layout = Layout(processor.chat, model.method, LayoutOptions(max_position=positions))
+        layout = Layout(processor.chat, model.method, max_position=positions)
         return len(HeldOut([shards / VAL], 4, layout, model.method, processor).records)
 
     assert held_out(8192) > 0 and not caplog.records
@@ -126,7 +125,7 @@ def test_the_last_scores_of_a_run_are_those_of_its_model(shards: Path, tmp_path:
 @pytest.mark.parametrize("upsampling", METHODS)
 def test_a_model_that_answers_its_labels_reaches_their_score(shards: Path, upsampling: str) -> None:
     network, processor = build_preset("tiny")
-    layout = Layout(processor.chat, network.method, LayoutOptions.of(network.config))
+    layout = Layout(processor.chat, network.method, network.config.text_config.max_position_embeddings)
     held_out = HeldOut([shards / VAL], 2, layout, network.method, processor, upsampling)
 
     class Oracle(torch.nn.Module):

@@ -30,7 +30,7 @@ from stamp_train.generation.replies import Answer, Event
 from stamp_train.generation.sampling import GenerationOptions, TextStream, choose, penalise
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.sequence.layout import Layout
 
 from .. import stamping
@@ -112,10 +112,10 @@ def assistant(ids: Sequence[int]) -> dict[str, Any]:
 
 def uncached(form: SimpleNamespace, image: PixelBatch, messages: Sequence[Any], segs: int) -> list[Tensor]:
     """Masks of a dialogue alone, by one packed pass through the layout."""
-    options = LayoutOptions.of(form.model.config)
+    most = form.model.config.text_config.max_position_embeddings
     shape = tuple(form.model.method.side * n // 2 for n in image.grid_thw[1:])
     dialogue = DialogueExample("d", messages, [np.zeros(shape, np.uint8)] * segs)
-    layout = Layout(Verbatim(form.processor.tokenizer, form.chat.layout), form.model.method, options)
+    layout = Layout(Verbatim(form.processor.tokenizer, form.chat.layout), form.model.method, most)
     batch = layout([ImageExample([dialogue], image.pixel_values, image.grid_thw)])
     with torch.no_grad():
         output = form.model(inputs=batch.inputs, attention="sdpa")

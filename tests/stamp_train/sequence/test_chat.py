@@ -52,7 +52,6 @@ def test_a_training_sequence_is_the_generation_prompt_and_then_the_answer(tiny: 
     whole = tiny.chat.encode([user("Where?", image=True), answer])
     assert whole.ids[: len(prompt.ids)] == prompt.ids
     assert not any(whole.answer[: len(prompt.ids)]) and whole.answer[len(prompt.ids)]
-    assert whole.turn_ends == [len(whole.ids)]
     assert whole.ids[whole.image_at] == tiny.chat.image_id
 
 

@@ -11,7 +11,7 @@ USE = """
 import sys
 from PIL import Image
 from stamp_train.backbones.presets import build_preset
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.sequence.layout import Layout
 model, processor = build_preset("tiny")
 pixels, = processor.images([Image.new("RGB", (70, 60))])

@@ -14,7 +14,7 @@ from torch import Tensor
 from stamp_train.methods.losses import total
 from stamp_train.methods.patches import grid_to_patches
 from stamp_train.methods.stamp.losses import LOSSES, LossSettings, mask_losses
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.sequence.inputs import Reading, Targets
 from stamp_train.sequence.layout import Layout
 
@@ -114,7 +114,7 @@ SHAPES = st.tuples(IMAGE, st.sampled_from([None, (None, [2]), ((3, 3), [1])])).m
 @pytest.mark.parametrize("scheme", ["grid", "sequential"])
 @pytest.mark.parametrize("name", ["default", "published"])
 @settings(max_examples=8)
-@given(shape=SHAPES, backend=st.sampled_from(["sdpa", "segments"]), multiple=st.sampled_from([1, 32]))
+@given(shape=SHAPES, backend=st.sampled_from(["sdpa", "segments"]))
 def test_one_pass_equals_two_passes(
     family: SimpleNamespace,
     images_of: Callable[..., list[ImageExample]],
@@ -122,12 +122,10 @@ def test_one_pass_equals_two_passes(
     name: str,
     shape: Any,
     backend: str,
-    multiple: int,
 ) -> None:
     method = stamp(SIDE, name, mask_positions=scheme)
     images = images_of(shape, side=SIDE, patch=family.patch)
-    options = LayoutOptions(text_labels=method.text_labels, pad_to_multiple=multiple)
-    batch = Layout(family.chat, method, options)(images)
+    batch = Layout(family.chat, method, text_labels=method.text_labels)(images)
     counts = method.counts(batch.targets)
     one = method.losses(family.model(inputs=batch.inputs, attention=backend), batch.targets)
     reference = TwoPass(family, scheme, method.loss)
@@ -165,7 +163,7 @@ def test_text_after_a_mask_is_as_if_the_mask_were_not_there(
     family: SimpleNamespace, images_of: Callable[..., list[ImageExample]]
 ) -> None:
     images = images_of([((2, 3), [3])], side=SIDE, patch=family.patch)
-    layout = Layout(family.chat, stamp(SIDE), LayoutOptions(text_labels="all"))
+    layout = Layout(family.chat, stamp(SIDE), text_labels="all")
     batch = layout(images)
     with torch.no_grad():
         out = family.model(inputs=batch.inputs)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig
 
 from stamp_train.methods.patches import patches_to_grid
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions, PackedBatch
+from stamp_train.sequence.examples import DialogueExample, ImageExample, PackedBatch
 from stamp_train.sequence.layout import Layout
 
 from ..stamping import stamp
@@ -133,38 +131,6 @@ def test_text_only_dialogues_are_documents_of_their_own(pack: Make) -> None:
     assert not (inputs.structure.branch == 0).any()
 
 
-def test_padding_is_read_by_nobody(pack: Make) -> None:
-    from stamp_train.sequence.structure import visible
-
-    batch = pack([(GRID, [0])], pad_to_multiple=64)
-    assert len(batch.inputs.structure) % 64 == 0
-    pad = batch.inputs.structure.document == 2
-    assert pad.any()
-    seen = visible(batch.inputs.structure, batch.inputs.structure)
-    assert not seen[~pad][:, pad].any()
-    assert not pad[batch.inputs.text_rows].any()
-
-
-def test_a_long_dialogue_loses_whole_turns(tiny: SimpleNamespace, dialogue: Make, image: Make) -> None:
-    turns = [("a", "<|seg|>"), ("b", "<|seg|> and <|seg|>"), ("c", "No.")]
-
-    def lay(count: int, limit: int | None = None) -> PackedBatch:
-        example = dialogue("d", turns[:count], GRID)
-        return Layout(tiny.chat, stamp(1), LayoutOptions(max_tokens=limit))([image(GRID, [example])])
-
-    one, two, three = (len(lay(count).inputs.structure) for count in (1, 2, 3))
-    for limit in range(one, three + 1):
-        batch = lay(3, limit)
-        kept = 3 if limit >= three else 2 if limit >= two else 1
-        expected = lay(kept)
-        assert torch.equal(batch.inputs.input_ids, expected.inputs.input_ids)
-        assert torch.equal(batch.inputs.position_ids, expected.inputs.position_ids)
-        assert len(batch.targets.labels) == len(expected.targets.labels) == (6 if kept == 1 else 18)
-        assert batch.truncated == (() if kept == 3 else ("d",))
-    with pytest.raises(StampModelError, match=r"^d: its first turn .* never cut"):
-        lay(3, one - 1)
-
-
 def bad_inputs() -> dict[str, tuple[Callable[[Any, Any], ImageExample], str]]:
     seg, two = [("x", "<|seg|>")], [("x", "<|seg|> <|seg|>")]
 
@@ -224,17 +190,6 @@ def test_positions_past_the_range(pack: Make, scheme: str) -> None:
     pack([(GRID, [0])], mask_positions=scheme, max_position=limit + 1)
     with pytest.raises(StampModelError, match=r"i0d0: position .* past the model's range"):
         pack([(GRID, [0])], mask_positions=scheme, max_position=limit)
-
-
-def test_unknown_options() -> None:
-    with pytest.raises(StampModelError, match="no such layout option"):
-        LayoutOptions(text_labels="none")
-
-
-def test_options_of_a_model(tiny: SimpleNamespace, golden_model_path: Path) -> None:
-    ours = LayoutOptions.of(tiny.model.config, pad_to_multiple=8)
-    assert ours == LayoutOptions(max_position=8192, pad_to_multiple=8)
-    assert LayoutOptions.of(AutoConfig.from_pretrained(golden_model_path)) == LayoutOptions(max_position=4096)
 
 
 def test_nothing_to_lay_out(tiny: SimpleNamespace) -> None:

@@ -28,7 +28,7 @@ from stamp_data.shards.stores.cache import ShardCache
 from stamp_schemas import StampError, UsageFault
 from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.layout import Layout
-from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader, _Read
+from stamp_train.stream.loader import LoaderOptions, StepBatch, StreamLoader
 from stamp_train.stream.mixture import Mixture
 from stamp_train.stream.pack import pack_batch
 from stamp_train.stream.plan import GlobalBatch, Plan, PlanOptions
@@ -72,11 +72,11 @@ def reference(refcoco: str, llava: str) -> list[StepBatch]:
 
 def test_a_pass_holds_every_dialogue_once_and_ends(reference: list[StepBatch], refcoco: str, llava: str) -> None:
     plan = Plan([refcoco, llava], options=PlanOptions(batch=16))
-    assert [step.step for step in reference] == list(range(plan.steps or 0))
+    assert [step.whole.step for step in reference] == list(range(plan.steps or 0))
     assert len(content(reference)) == plan.dialogues
-    assert [step.dialogues for step in reference[:-1]] == [16] * (len(reference) - 1)
-    assert [step.digest for step in reference] == [plan.batch(step.step).digest for step in reference]
-    assert reference[-1].draws == plan.dialogues
+    assert [step.whole.dialogues for step in reference[:-1]] == [16] * (len(reference) - 1)
+    assert [step.whole.digest for step in reference] == [plan.batch(step.whole.step).digest for step in reference]
+    assert reference[-1].whole.end == plan.dialogues
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -85,7 +85,7 @@ def test_threads_and_read_ahead_change_nothing(
     reference: list[StepBatch], refcoco: str, llava: str, threads: int, ahead: int
 ) -> None:
     steps = load([refcoco, llava], threads=threads, ahead=ahead)
-    assert [step.digest for step in steps] == [step.digest for step in reference]
+    assert [step.whole.digest for step in steps] == [step.whole.digest for step in reference]
     for ours, theirs in zip(steps, reference, strict=True):
         assert list(content([ours]).items()) == list(content([theirs]).items())
 
@@ -111,9 +111,9 @@ def test_any_number_of_ranks_and_any_budget_see_the_same(
     for rank in range(world):
         options = LoaderOptions(rank=rank, world=world, token_budget=budget, threads=0, ahead=0)
         first += islice(StreamLoader(plan, prepare, METHOD, options), 2)
-    assert {step.digest for step in first} == {step.digest for step in reference[:2]}
+    assert {step.whole.digest for step in first} == {step.whole.digest for step in reference[:2]}
     for number in (0, 1):
-        assert len({len(step.packs) for step in first if step.step == number}) == 1
+        assert len({len(step.packs) for step in first if step.whole.step == number}) == 1
     assert content(first) == content(reference[:2])
 
 
@@ -132,12 +132,12 @@ def test_a_stopped_stream_goes_on_as_if_it_had_not(
             loader.load_state_dict(state)
         found += islice(loader, count)
         state = json.loads(json.dumps(loader.state_dict()))
-    assert [step.digest for step in found] == [step.digest for step in reference]
+    assert [step.whole.digest for step in found] == [step.whole.digest for step in reference]
     assert content(found) == content(reference)
 
 
 def test_another_batch_goes_on_from_the_same_state(reference: list[StepBatch], refcoco: str, llava: str) -> None:
-    rest = load([refcoco, llava], batch=10, start=reference[2].draws)
+    rest = load([refcoco, llava], batch=10, start=reference[2].whole.end)
     assert content([*reference[:3], *rest]) == content(reference)
 
 
@@ -171,7 +171,7 @@ from stamp_train.stream.plan import Plan, PlanOptions
 plan = Plan(sys.argv[3:], options=PlanOptions(batch=16))
 names, packs, digests = {}, [], []
 for step in StreamLoader(plan, making.prepare, making.METHOD, LoaderOptions(rank=int(sys.argv[2]), world=2)):
-    digests.append(step.digest)
+    digests.append(step.whole.digest)
     packs.append(len(step.packs))
     for example in (example for pack in step.packs for example in pack):
         pixels = b"" if example.pixel_values is None else example.pixel_values.numpy().tobytes()
@@ -188,7 +188,7 @@ print(json.dumps([names, packs, digests]))
     (one, packs, digests), (other, packs_too, digests_too) = (
         json.loads(process.communicate()[0]) for process in running
     )
-    assert digests == digests_too == [step.digest for step in reference]
+    assert digests == digests_too == [step.whole.digest for step in reference]
     assert packs == packs_too
     assert not one.keys() & other.keys()
     from blake3 import blake3
@@ -224,7 +224,7 @@ def test_a_rank_without_a_dialogue_plans_no_further_than_the_others_read(
         beyond = planned_ahead(plan, options, 20, monkeypatch)
         assert max(beyond) == 5
     steps = [load([refcoco], batch=2, rank=rank, world=3, ahead=5) for rank in range(3)]
-    assert len({tuple(step.digest for step in one) for one in steps}) == 1
+    assert len({tuple(step.whole.digest for step in one) for one in steps}) == 1
     held = [len([example for step in one for pack in step.packs for example in pack]) for one in steps]
     assert held[0] > 0 and held[2] == 0
 
@@ -244,7 +244,7 @@ def test_64_ranks_of_a_step_of_96_plan_no_further_on_ten_million_dialogues(
         return known[groups]
 
     monkeypatch.setattr("stamp_train.stream.loader.pack_batch", pack_once)
-    monkeypatch.setattr(StreamLoader, "_read", lambda *_: _Read(ImageExample([]), ()))
+    monkeypatch.setattr(StreamLoader, "_read", lambda *_: (ImageExample([]), []))
     for rank in range(64):
         beyond = planned_ahead(plan, LoaderOptions(rank=rank, world=64, threads=0), 2, monkeypatch)
         assert 0 < max(beyond) <= LoaderOptions().ahead

@@ -51,7 +51,7 @@ def streamed(
             for example in pack
             for dialogue in example.dialogues
         ]
-    return batch.digest, found
+    return batch.whole.digest, found
 
 
 @pytest.mark.parametrize(("step", "stage", "within"), [(3, 0, 2), (SECOND, 1, 0), (SECOND + 2, 1, 2)])

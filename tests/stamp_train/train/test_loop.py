@@ -21,7 +21,7 @@ from stamp_train.backbones.load import load_checkpoint
 from stamp_train.backbones.presets import build_preset
 from stamp_train.methods.contract import Method
 from stamp_train.recipes import Resolved, resolve
-from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.layout import Layout
 from stamp_train.train.checkpoint import CheckpointWriter, copied, read_optimizer
 from stamp_train.train.folder import Progress, find, read_progress
@@ -78,7 +78,7 @@ def gradients(packs: list[list[ImageExample]], method: Method | None = None) -> 
     network, processor = build_preset("tiny")
     network.train()
     method = method or network.method
-    layout = Layout(processor.chat, method, LayoutOptions.of(network.config))
+    layout = Layout(processor.chat, method, network.config.text_config.max_position_embeddings)
     runner = StepRunner(Accelerator(cpu=True), network, layout, method, "auto")
     result = runner.gradients(packs, 1e9, "test")
     return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}, result
@@ -125,7 +125,7 @@ def test_the_norm_is_clipped() -> None:
     runner = StepRunner(
         Accelerator(cpu=True),
         network,
-        Layout(processor.chat, network.method, LayoutOptions.of(network.config)),
+        Layout(processor.chat, network.method, network.config.text_config.max_position_embeddings),
         network.method,
         "auto",
     )

@@ -28,8 +28,9 @@ def watched(step: int, peak: float) -> Watched:
         padding=0.04,
         batch_digest="",
         seconds=0.1,
+        memory=1.5,
     )
-    return Watched(row, 10, {}, 1.5, 2e12, peak)
+    return Watched(row, 10, {}, 2e12, peak)
 
 
 @pytest.mark.parametrize(("peak", "said"), [(16e12, "model flops use 25.0%"), (0.0, "flops/s 4 T")])

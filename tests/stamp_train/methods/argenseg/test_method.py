@@ -23,7 +23,7 @@ from stamp_train.recipes import resolve
 from stamp_train.sequence.chat import Message
 from stamp_train.sequence.document import Document, Put
 from stamp_train.sequence.errors import StampModelError
-from stamp_train.sequence.examples import DialogueExample, ImageExample, LayoutOptions
+from stamp_train.sequence.examples import DialogueExample, ImageExample
 from stamp_train.sequence.layout import Layout
 from stamp_train.train.network import build_network
 
@@ -201,17 +201,6 @@ def test_an_answer_ends_where_no_further_mask_would_fit(monkeypatch: pytest.Monk
     assert answer.finish == "length" and len(answer.masks) >= 1 and len(answer.ids) < 120
     with pytest.raises(StampModelError, match="past the model's range"):
         generator.generate([IMAGE], [["a"]], GenerationOptions(max_new_tokens=1, begin="<|seg|><|seg|><|seg|>"))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_dialogues_are_cut_between_turns_with_their_codes(name: str) -> None:
-    one = tiny(name)
-    image = example(one.method, record([TURNS]), GRID)
-    whole = Layout(one.chat, one.method)([image])
-    limit = len(whole.inputs.structure) - 1
-    cut = Layout(one.chat, one.method, LayoutOptions(max_tokens=limit))([image])
-    assert cut.truncated and cut.targets.masks == 1 and whole.targets.masks == 2
-    assert len(cut.inputs.given_rows) == one.method.scales.cells - 1
 
 
 def test_positions_over_the_plane_lie_in_the_images_grid_and_text_goes_on_behind() -> None:

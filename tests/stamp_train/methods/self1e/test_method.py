@@ -16,7 +16,6 @@ from stamp_train.generation.generate import StampGenerator
 from stamp_train.generation.sampling import GenerationOptions
 from stamp_train.methods.self1e.readout import Planes, Self1eHead, unshuffle
 from stamp_train.methods.self1e.settings import Self1eSettings
-from stamp_train.sequence.examples import LayoutOptions
 from stamp_train.sequence.inputs import Reading
 from stamp_train.sequence.layout import Layout
 
@@ -78,7 +77,7 @@ def test_published_attention_tells_the_text_what_follows(name: str, leaks: bool)
     It is part of the method as published, and the reason why `branch` is the default; nothing else may do so.
     """
     one = tiny(name)
-    pack = Layout(one.chat, one.method, LayoutOptions(text_labels="all"))([example(one.method, record([ONE]), (2, 3))])
+    pack = Layout(one.chat, one.method, text_labels="all")([example(one.method, record([ONE]), (2, 3))])
     inputs = pack.inputs
     [at] = (inputs.input_ids[0] == one.chat.seg_id).nonzero()[:, 0].tolist()
     other = inputs.input_ids.clone()

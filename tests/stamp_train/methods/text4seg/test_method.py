@@ -24,7 +24,7 @@ from stamp_train.methods.text4seg.method import Text4Seg
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.recipes import resolve
 from stamp_train.sequence.document import Document, Seg
-from stamp_train.sequence.examples import ImageExample, LayoutOptions
+from stamp_train.sequence.examples import ImageExample
 from stamp_train.sequence.inputs import Outputs
 from stamp_train.sequence.layout import Layout
 from stamp_train.sequence.token_sequence import TokenSequence
@@ -144,7 +144,7 @@ def test_what_is_to_be_ignored_is_background() -> None:
 
 def test_masks_are_never_cut(caplog: pytest.LogCaptureFixture) -> None:
     one, image = tiny("text4seg"), made()
-    layout = Layout(one.chat, one.method, LayoutOptions(max_position=600))
+    layout = Layout(one.chat, one.method, max_position=600)
     with caplog.at_level(logging.WARNING):
         pack = layout([image])
     assert pack.dropped == ("r0/d1",) and pack.dialogues == ("r0/d0",)
