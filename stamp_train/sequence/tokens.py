@@ -24,13 +24,16 @@ def prepare_rows(model: Any, new_ids: list[int], real_rows: int) -> None:
     """Give new tokens their rows, in a causal model of transformers: spare ones if there are, else the matrices grow.
 
     Published matrices have more rows than their tokenizers have tokens. The rows of new tokens begin as the mean of the
-    `real_rows` before them; a mean over all would mix in the untrained spare ones.
+    `real_rows` before them; a mean over all would mix in the untrained spare ones. So do spare rows that are added: nothing is
+    drawn at random here, and the same recipe begins with the same weights.
     """
     if not new_ids:
         return
-    embeddings = model.get_input_embeddings().weight
-    if max(new_ids) >= embeddings.shape[0]:
+    before = model.get_input_embeddings().weight.shape[0]
+    if max(new_ids) >= before:
         model.resize_token_embeddings(max(new_ids) + 1, pad_to_multiple_of=_ROWS_MULTIPLE, mean_resizing=False)
     matrices = {id(m.weight): m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}
     for weight in matrices.values():
-        weight[new_ids] = weight[:real_rows].float().mean(0).to(weight.dtype)
+        mean = weight[:real_rows].float().mean(0).to(weight.dtype)
+        weight[new_ids] = mean
+        weight[before:] = mean

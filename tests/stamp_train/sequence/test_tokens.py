@@ -47,5 +47,18 @@ def test_a_full_matrix_grows_and_never_shrinks() -> None:
     assert len(model.get_input_embeddings().weight) == size + 64
 
 
+def test_nothing_is_drawn_at_random() -> None:
+    """Two runs of one recipe begin with the same weights; rows that are added are in every softmax over the vocabulary."""
+    grown = []
+    for seed in (1, 2):
+        torch.manual_seed(0)
+        model = model_of(True)
+        size = model.get_input_embeddings().num_embeddings
+        torch.manual_seed(seed)
+        prepare_rows(model, [size], size)
+        grown.append(model.get_input_embeddings().weight.detach())
+    assert torch.equal(*grown)
+
+
 def test_a_matrix_of_exactly_the_tokenizers_size_loads(golden_model_path: Path) -> None:
     assert load_checkpoint(golden_model_path).get_input_embeddings().num_embeddings == 434
