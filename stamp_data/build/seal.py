@@ -119,7 +119,7 @@ def unseal(folder: Path) -> list[Receipt]:
     """The receipts that a set was sealed from; none, so that all is made again, if what they would hold is damaged."""
     try:
         manifest = read_manifest(folder, checked=False)  # each receipt is checked against its task and its shard
-        from stamp_data.shards.index import read_rows
+        from stamp_data.shards.index import read_rows  # pyarrow, which a build from nothing does without here
 
         whole = all(file_digest(folder / name) == manifest.files.get(name) for name in (INDEX, REJECTS))
         rows = _group(read_rows(folder) if whole else [], lambda row: row.shard)

@@ -189,8 +189,10 @@ def _prepare(folder: Path, config: Config, kept: list[Receipt]) -> None:
         left.unlink()
     for receipt in kept:
         write_atomic(receipt_path(work, receipt.entry.path), msgspec.json.encode(receipt))
+    write_atomic(
+        work / "config.json", msgspec.json.encode(config)
+    )  # first: a build that is killed here is known as one
     (folder / MANIFEST).unlink(missing_ok=True)
-    write_atomic(work / "config.json", msgspec.json.encode(config))
 
 
 def _valid_receipts(folder: Path, heads: list[TaskHead]) -> dict[str, Receipt]:

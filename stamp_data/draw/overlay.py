@@ -52,7 +52,9 @@ def overlaid(picture: Image.Image, targets: list[Layer], overlay: Overlay) -> Im
     canvas = np.asarray(picture, np.float32).copy()
     masks = [scaled(target.mask, canvas.shape[0], canvas.shape[1]) for target in targets]
     if overlay == "cutout":
-        shown = np.any([np.zeros(canvas.shape[:2], bool), *masks], axis=0)
+        shown = np.zeros(canvas.shape[:2], bool)
+        for mask in masks:
+            shown |= mask
         _blend(canvas, (255, 255, 255), VEIL * ~shown)
     if overlay == "mask":
         for target, mask in zip(targets, masks, strict=True):

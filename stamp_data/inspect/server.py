@@ -113,7 +113,7 @@ class Gallery:
 def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
     """The server of a gallery, see `LoopbackServer`; at its end it closes the gallery."""
 
-    def entry(_request: Request) -> Response:
+    def front(_request: Request) -> Response:
         return Response(page("server", gallery.report, gallery.tags), media_type="text/html")
 
     def records(request: Request) -> Response:
@@ -143,7 +143,7 @@ def open_server(gallery: Gallery, port: int = 0) -> LoopbackServer:
             raise HTTPException(404) from None
 
     routes = [
-        Route("/", entry),
+        Route("/", front),
         Route("/api/records", records),
         Route("/api/record", record),
         Route("/api/numbers", numbers),

@@ -82,13 +82,16 @@ def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
 
 
 def read_table(place: Location, columns: list[str] | None = None) -> pa.Table:
-    """The index of a set as an arrow table (some columns, or all); StampError if it is not an index of this schema."""
-    store = open_store(place)
+    """The index of a set as an arrow table (some columns, or all of ours); StampError if it is not an index of this schema."""
+    store, columns = open_store(place), columns or SCHEMA.names
     with told(store):
-        parquet = open_index(store, columns or SCHEMA.names)
+        parquet = open_index(store, columns)
         # Not in arrow's threads: one that lets go of our file while the interpreter ends takes the process down with it.
         table = parquet.read(columns=columns, use_threads=False)
         table.validate(full=True)  # that texts are UTF-8 and lists end where they say: nothing below would notice
+        for name in columns:
+            if table.column(name).null_count and not SCHEMA.field(name).nullable:
+                raise ValueError(f"column {name!r} lacks values")
         return table
 
 

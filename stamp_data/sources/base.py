@@ -66,8 +66,8 @@ class Source(ABC):
     dataset: ClassVar[str]
     default_split_by: ClassVar[str] = ""
     split_bys: ClassVar[tuple[str, ...]] = ("",)
-    licence: ClassVar[str] = "that of the data"
-    homepage: ClassVar[str] = ""
+    licence: ClassVar[str]
+    homepage: ClassVar[str]
     frame: ClassVar[Frame] = "stored"
     own: ClassVar[bool] = False
     numbered: ClassVar[bool] = False

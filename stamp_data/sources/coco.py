@@ -30,6 +30,8 @@ _PROBES = 3  # images whose files are looked for to find their folder
 class COCO(Source):
     dataset = "coco"
     frame = "unsure"
+    licence = "that of the data"
+    homepage = ""
     own = True
     numbered = True
     format = "COCO instances JSON"

@@ -36,6 +36,7 @@ class LabelMe(Source):
     dataset = "labelme"
     homepage = "https://github.com/wkentaro/labelme"
     frame = "upright"
+    licence = "that of the data"
     own = True
     format = "labelme"
     usual_folders = ("", BESIDE)

@@ -41,7 +41,8 @@ _PICTURE = re.compile(
     re.IGNORECASE,
 )
 """`<image>`, and what others write for it: `<image 1>`, `<|image_1|>`, `<|image_pad|>`, `<ImageHere>`, `<img>a.jpg</img>`."""
-_NEXT_LINE = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")  # not so where an object has lines of its own
+_NEXT_LINE = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")
+"""The first line ends an object and the next begins one, which is not so where an object has lines of its own."""
 _PROBE = 1 << 20  # bytes within which a file of lines has its second line
 
 

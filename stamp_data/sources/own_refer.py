@@ -20,6 +20,8 @@ _REFS = re.compile(r"refs\((.{1,40})\)\.p")
 class OwnRefer(ReferSource):
     dataset = OWN
     several = True
+    licence = "that of the data"
+    homepage = ""
     own = True
 
 

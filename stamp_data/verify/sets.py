@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -159,13 +158,13 @@ def check_index(folder: Path, manifest: Manifest | None) -> tuple[Index | None, 
 
 def _spans(table: pa.Table, faults: FaultList) -> dict[str, tuple[int, int]]:
     spans: dict[str, tuple[int, int]] = {}
-    start = 0
-    for name, rows in groupby(table.column("shard").to_pylist()):
-        count = len(list(rows))
+    runs = pc.run_end_encode(table.column("shard").combine_chunks()) if table.num_rows else None
+    ends = [0, *runs.run_ends.to_pylist()] if runs is not None else [0]
+    names = runs.values.to_pylist() if runs is not None else []
+    for name, start, end in zip(names, ends, ends[1:], strict=False):
         if name in spans:
             faults.add("index-rows", f"rows of {name} are not together")
-        spans.setdefault(name, (start, count))
-        start += count
+        spans.setdefault(name, (start, end - start))
     return spans
 
 

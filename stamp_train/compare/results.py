@@ -192,7 +192,11 @@ def _wordings(source: CaseSet) -> dict[str, frozenset[str]]:
 
 def lines_of(place: Path) -> list[Line]:
     """What the evaluation of a run has written down. StampError: it is damaged."""
-    return read_lines(place / files.EVALUATION / CASES)
+    path = place / files.EVALUATION / CASES
+    try:
+        return read_lines(path)
+    except StampError as fault:
+        raise StampError(fault.message, f"remove {path.parent}, then call again: it is made anew") from None
 
 
 def _measured(place: Path) -> Measured:

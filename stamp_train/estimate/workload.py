@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from stamp_data.grid import patch_grid
@@ -51,8 +51,14 @@ class Work:
 
     def times(self, factor: float) -> Work:
         """The same mixture, `factor` times as much of it."""
-        amounts = [amount * factor for amount in vars(self).values()]
-        return replace(Work(*amounts), longest=self.longest)
+        return Work(
+            self.dialogues * factor,
+            self.visits * factor,
+            self.text * factor,
+            self.image * factor,
+            self.mask * factor,
+            self.longest,
+        )
 
 
 @dataclass(frozen=True)

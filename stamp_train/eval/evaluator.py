@@ -13,7 +13,7 @@ from pathlib import Path
 from stamp_data.shards.index import IndexRow
 from stamp_schemas import StampError
 from stamp_train.eval.cases import CaseSet
-from stamp_train.eval.journal import Journal, read_batches
+from stamp_train.eval.journal import Journal, done_batches, read_batches
 from stamp_train.eval.runners import Runner
 from stamp_train.eval.scoring import DAMAGED, Line, Scorer
 from stamp_train.generation.cache import portions
@@ -61,7 +61,7 @@ class Evaluator:
         mine = batches[rank::world]
         total, done = sum(batch.cases for batch in mine), 0
         with Journal(folder, rank) as journal:
-            finished = read_batches(folder)
+            finished = done_batches(folder)
             for batch in mine:
                 if batch.number not in finished:
                     journal.add(batch.number, self.lines(batch))

@@ -30,9 +30,15 @@ Part = TypeVar("Part", Settings, Opened)
 _ANEW = "--overwrite begins anew"
 
 
-class _Row(msgspec.Struct):
+class _Done(msgspec.Struct):
     batch: int
+
+
+class _Row(_Done):
     lines: list[Line]
+
+
+_AnyRow = TypeVar("_AnyRow", bound=_Done)
 
 
 def claim(folder: Path, settings: Settings, overwrite: bool = False) -> None:
@@ -128,19 +134,25 @@ class Journal:
         self._file.close()
 
 
+def done_batches(folder: Path) -> set[int]:
+    """Numbers of the batches that are done, by processes of now or of earlier runs; their masks are not read."""
+    return {row.batch for row in _rows(folder, _Done)}
+
+
 def read_batches(folder: Path) -> dict[int, list[Line]]:
-    """The lines of the batches that are done, by processes of now or of earlier runs, by number; a last row that was cut off is
-    left out. StampError if a file is damaged."""
-    found = {}
+    """The lines of the batches that are done, by number. StampError if a file is damaged."""
+    return {row.batch: row.lines for row in _rows(folder, _Row)}
+
+
+def _rows(folder: Path, kind: type[_AnyRow]) -> Iterator[_AnyRow]:
+    """Rows of all processes; a last one that was cut off is left out."""
     for path in sorted((folder / PARTS).glob("rank-*.jsonl")):
         *whole, _ = path.read_bytes().split(b"\n")
         for data in whole:
             try:
-                row = msgspec.json.decode(data, type=_Row)
+                yield msgspec.json.decode(data, type=kind)
             except msgspec.MsgspecError as fault:
                 raise StampError(f"{path}: damaged: {fault}", _ANEW) from None
-            found[row.batch] = row.lines
-    return found
 
 
 @contextlib.contextmanager

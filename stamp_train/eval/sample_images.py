@@ -44,7 +44,7 @@ def picture(sample: Sample) -> Image.Image:
 def side_by_side(image: Image.Image, panels: Sequence[tuple[str, Mask, str]]) -> Image.Image:
     """An RGB image once for each of these masks, bool [height, width], in its colour (#rrggbb) and with its words below."""
     width, height = image.size
-    sheet = Image.new("RGB", (len(panels) * (width + _GAP), height + _LINE), "white")
+    sheet = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height + _LINE), "white")
     pen = ImageDraw.Draw(sheet)
     for number, (words, mask, colour) in enumerate(panels):
         left = number * (width + _GAP)

@@ -12,7 +12,7 @@ from stamp_train.backbones.folder import digest
 from stamp_train.eval.card import Card, Choices, Opened, Settings, checkpoint_digest, set_card, software
 from stamp_train.eval.cases import open_sets
 from stamp_train.eval.evaluator import Evaluator, Report, gather, make_batches
-from stamp_train.eval.journal import MODEL, agree, claim, read_batches, read_part
+from stamp_train.eval.journal import MODEL, agree, claim, done_batches, read_part
 from stamp_train.eval.representation import Representation
 from stamp_train.eval.results import Results, make_results, write_results
 from stamp_train.eval.runners import LabelRunner, ModelRunner, Runner
@@ -73,7 +73,7 @@ class Session:
     @property
     def finished(self) -> bool:
         """Whether all cases are done, refined if that was asked for; masks that went without may be so no longer."""
-        done = {batch.number for batch in self.batches} <= read_batches(self.folder).keys()
+        done = {batch.number for batch in self.batches} <= done_batches(self.folder)
         return done and not (self.asked.refine and read_part(self.folder, MODEL, Opened).refiner == NONE)
 
     def work(self, report: Report, rank: int = 0, world: int = 1) -> None:

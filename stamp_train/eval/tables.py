@@ -180,7 +180,7 @@ def drawn(cells: Cells, note: str = "", names: int = 2) -> Table:
 
 
 def terminal(width: int) -> Console:
-    """Of that width where the output is a file or a pipe, which has none of its own."""
+    """The console; as wide as that where the output is a file or a pipe, which has no width of its own."""
     console = Console()
     return console if console.is_terminal else Console(width=width)
 

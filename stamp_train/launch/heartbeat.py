@@ -46,7 +46,8 @@ class Overview:
     def __init__(self, rank: int, world: int, patience: float, now: float) -> None:
         self.rank, self.patience = rank, patience
         self.posts = [Post(-1, 0, 0, "")] * world
-        self.forgive(now)
+        self._heard = [now] * world
+        self._moved = [now] * world
 
     def note(self, rank: int, post: Post, now: float) -> None:
         """Another post of a process, or the same as before."""

@@ -201,11 +201,9 @@ class Method(ABC):
         """Hears each answer; None: a mask is the token `<|seg|>`."""
         return None
 
+    @abstractmethod
     def ideal(self, label: Label) -> Tensor:
-        """The logit picture of a model that has learned the label without a fault; here of coverage, as probabilities."""
-        from stamp_train.methods.patches import coverage_logits
-
-        return coverage_logits(label)
+        """The logit picture of a model that has learned the label without a fault."""
 
     # Training
     @abstractmethod

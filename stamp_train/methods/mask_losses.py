@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stamp_schemas.record import FULL, IGNORE
-from stamp_train.methods.contract import Method
+from stamp_train.methods.contract import Label, Method
 from stamp_train.methods.losses import Counts, Losses, scored_masks, text_count, text_loss
+from stamp_train.methods.patches import coverage_logits
 from stamp_train.sequence.inputs import Outputs, Targets
 
 _SCALE, _EPSILON = 1000.0, 1e-6  # Dice's sums are made small, and only that little is added to them
@@ -44,6 +45,10 @@ class CellMethod(Method):
     """A method that learns its masks' cells so; its settings hold `bce` and `dice`, the weights of the losses."""
 
     settings: Any
+
+    def ideal(self, label: Label) -> Tensor:
+        """Coverage, as probabilities."""
+        return coverage_logits(label)
 
     def counts(self, targets: Targets) -> Counts:
         """Weight of the supervised tokens, and masks with a cell that counts."""

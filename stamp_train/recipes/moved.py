@@ -50,6 +50,9 @@ def move_keys(values: Values) -> None:
         value, where = values.take(before), values.where(before)
         if value is ABSENT:
             continue
+        section = at(values.tree, after[:-1])
+        if section is not ABSENT and section is not None and not isinstance(section, dict):
+            raise UsageFault(f"{values.where(after[:-1])}: {dotted(after[:-1])} is no section, which {new} is a key of")
         if at(values.tree, after) is not ABSENT:
             raise UsageFault(f"{where}: {old} is {new} now, which is given too", f"leave {old} out")
         _put(values.tree, after, value)

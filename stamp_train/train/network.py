@@ -96,7 +96,10 @@ def _recompute(network: Any) -> None:
 
 
 def _start_folder(recipe: Recipe, checkpoint: Path | None) -> Path:
-    """Of the weights that a recipe starts with, whole; where they are not as it says, an adapter onto them knows the place."""
+    """The folder of the weights that a recipe starts with, looked through for what opening it needs.
+
+    checkpoint: whose adapter goes onto them; it knows their place where the recipe's is no longer right.
+    """
     known = read_base(checkpoint / ADAPTER) if checkpoint else None
     try:
         try:

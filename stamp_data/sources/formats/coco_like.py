@@ -106,7 +106,7 @@ def pages(file: CocoFile, kind: type[Entry], name: str, rejects: RejectLog) -> I
             continue
         record = f"annotations[{position}]" if row.id is None else f"annotation {numbers.name(row.id)}"
         thing = Thing(record, [], instance=f"n{position}" if row.id is None else numbers.name(row.id))
-        thing.draw(checked_segmentation, row.segmentation)
+        thing.take(checked_segmentation, row.segmentation)
         held.setdefault(numbers.name(row.image_id), []).append((row, thing))
     known: set[str] = set()
     rows = ((f"images[{position}]", raw) for position, raw in enumerate(file.images))

@@ -56,7 +56,7 @@ class Thing:
     categories: list[str] = field(default_factory=list)
     fault: RecordFault | None = None
 
-    def draw(self, segmentation: Callable[P, msgspec.Raw | None], *what: P.args, **named: P.kwargs) -> Self:
+    def take(self, segmentation: Callable[P, msgspec.Raw | None], *what: P.args, **named: P.kwargs) -> Self:
         """Takes what a call gives as its segmentation, or the RecordFault that it raises as its fault."""
         try:
             self.segmentation = segmentation(*what, **named)
@@ -92,6 +92,8 @@ class FormatSource(Source):
     a document per picture, so that a damaged one costs no more than that. hint: where no file is one.
     """
 
+    licence: ClassVar[str] = "that of the data"
+    homepage: ClassVar[str] = ""
     own = True
     usual_folders: tuple[str, ...] = ("", "images", "data")
     suffixes: ClassVar[tuple[str, ...]] = (".json",)

@@ -116,7 +116,7 @@ class MaskTable(FormatSource):
                 continue
             thing = Thing(row.record, _phrases(row))
             page = Pictured(row.record, [name] if name else [], [thing], split=_split(row))
-            thing.draw(self._painted, page, row, path, opened)
+            thing.take(self._painted, page, row, path, opened)
             yield page
 
     def _may_be_read(self, mask: Path) -> bool:

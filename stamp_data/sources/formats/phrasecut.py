@@ -40,7 +40,7 @@ class PhraseCut(FormatSource):
         rows = ((f"[{position}]", raw) for position, raw in enumerate(document))
         for place, task in decode_rows(rows, _Task, "bad-annotation", self.name_of(path), rejects, expressions=1):
             record = place if task.task_id is None else f"task {task.task_id}"
-            thing = Thing(record, [task.phrase]).draw(_segmentation, task.polygons)
+            thing = Thing(record, [task.phrase]).take(_segmentation, task.polygons)
             identity = numbers.name(task.image_id)
             yield Pictured(record, [f"{identity}.jpg"], [thing], id=identity)
 

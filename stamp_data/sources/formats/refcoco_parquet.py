@@ -118,7 +118,7 @@ def _of_reference(row: _Row, record: str) -> Pictured:
         thing = Thing(record, _texts(row["answer"]), instance=numbers.name(row["question_id"]))
         page = Pictured(record, [name], [thing], id=name.rpartition(".")[0] or name)
         raw = msgspec.Raw(msgspec.json.encode({"segmentation": [row["segmentation"]]}))
-    thing.draw(_segmentation, raw)
+    thing.take(_segmentation, raw)
     return page
 
 

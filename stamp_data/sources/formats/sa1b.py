@@ -80,4 +80,4 @@ def _thing(raw: msgspec.Raw, record: str) -> Thing:
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
     instance = record if said.id is None else numbers.name(said.id)
-    return Thing(record, said.phrases, instance=instance).draw(segmentation_or_none, said.segmentation)
+    return Thing(record, said.phrases, instance=instance).take(segmentation_or_none, said.segmentation)

@@ -67,4 +67,4 @@ def _thing(record: str, text: msgspec.Raw, mask: msgspec.Raw) -> Thing:
         said = decode_row(text, _TEXTS, "bad-sentence")
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
-    return Thing(record, [said] if isinstance(said, str) else said).draw(segmentation_or_none, mask)
+    return Thing(record, [said] if isinstance(said, str) else said).take(segmentation_or_none, mask)

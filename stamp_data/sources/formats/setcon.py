@@ -52,7 +52,7 @@ class SetCon(FormatSource):
     def pictures(self, document: list[bytes], path: Path, rejects: RejectLog) -> Iterator[Pictured]:
         lines = ((f"line {number}", msgspec.Raw(line)) for number, line in enumerate(document, 1) if line.strip())
         for record, held in decode_rows(lines, _Line, "bad-annotation", self.name_of(path), rejects, expressions=1):
-            yield Pictured(record, [held.image], [Thing(record, [held.text]).draw(_union, held)])
+            yield Pictured(record, [held.image], [Thing(record, [held.text]).take(_union, held)])
 
 
 def _union(held: _Line) -> msgspec.Raw | None:

@@ -108,7 +108,7 @@ def _thing(raw: msgspec.Raw, record: str) -> Thing:
     except RecordFault as fault:
         return Thing(record, [], fault=fault)
     phrases = _phrases(region.region_attributes)
-    return Thing(record, phrases, categories=phrases[:1]).draw(_segmentation, region.shape_attributes)
+    return Thing(record, phrases, categories=phrases[:1]).take(_segmentation, region.shape_attributes)
 
 
 def _phrases(words: _Words) -> list[str]:

@@ -74,7 +74,7 @@ class Shape(msgspec.Struct, omit_defaults=True):
 
 
 class Entry(msgspec.Struct):
-    """An entry of VIA 2. names: what the picture may be called besides `filename`."""
+    """An entry of VIA 2. names: of VIA 3, what the picture may be called, `filename` the first of them."""
 
     filename: str
     names: list[str] = []

@@ -47,8 +47,9 @@ class YOLO(FormatSource):
     @classmethod
     def is_mine(cls, path: Path) -> bool:
         """Whatever lies where labels lie, also what turns out to be damaged."""
-        is_beside = "labels" in path.parts[:-1] or any(path.with_suffix(suffix).is_file() for suffix in SUFFIXES)
-        return is_beside and path.name not in NAMES
+        if path.name in NAMES:
+            return False
+        return "labels" in path.parts[:-1] or any(path.with_suffix(suffix).is_file() for suffix in SUFFIXES)
 
     @property
     def inputs(self) -> list[Path]:

@@ -12,7 +12,7 @@ from stamp_schemas import Record, UsageFault
 from stamp_schemas.record import IGNORE
 from stamp_train.methods.contract import Drawing, Label, Method
 from stamp_train.methods.losses import Counts, Losses, scored_masks, text_count, text_loss
-from stamp_train.methods.patches import check_coverage, coverage, patches_to_grid, sampled_labels
+from stamp_train.methods.patches import check_coverage, coverage, coverage_logits, patches_to_grid, sampled_labels
 from stamp_train.methods.readout import Readout
 from stamp_train.methods.stamp.heads import HEADS
 from stamp_train.methods.stamp.losses import LOSSES, mask_losses
@@ -52,6 +52,10 @@ class Stamp(Method):
 
         labels = sampled_labels(decode(record.targets[target].rle), grid)
         return np.where(exact == IGNORE, np.uint8(IGNORE), labels)
+
+    def ideal(self, label: Label) -> Tensor:
+        """Coverage, as probabilities."""
+        return coverage_logits(label)
 
     def lay_out(self, sequence: TokenSequence, seg: Seg, label: Label | None) -> None:
         """One mask token per merged patch, row by row, right after the `<|seg|>`; text goes on as if they were not there."""

@@ -31,7 +31,7 @@ class SamClicks:
     """
 
     def __init__(self, network: Sam, kept: Embeddings | None = None) -> None:
-        self._network, self._kept, self._model = network, kept, network.digest[:32]
+        self._network, self._kept, self._model = network, kept, network.digest()[:32]
         self._memory: OrderedDict[str, list[Tensor]] = OrderedDict()
         self._named: list[tuple[weakref.ref[Pixels], str]] = []
         self._looking, self._noting = Lock(), Lock()

@@ -37,7 +37,6 @@ class Sam:
         self.prior_side: int = 4 * side
         self.shapes: tuple[tuple[int, ...], ...] = ((1, config.vision_config.output_channels, side, side),)
 
-    @property
     def digest(self) -> str:
         """BLAKE3, hex, of the model's weights, of the settings of its vision tower, and of the library's version: of all that
         decides what it sees in a picture. Neither the place that it was read from nor its device are in it.

@@ -88,6 +88,23 @@ def test_some_columns(tmp_path: Path) -> None:
     assert read_table(tmp_path, ["key", "masks"]).to_pylist() == [{"key": "a-0", "masks": [1]}]
 
 
+def test_columns_of_others_are_left_out(tmp_path: Path) -> None:
+    write_index(tmp_path / "index.parquet", [[row()]])
+    table = pq.read_table(tmp_path / "index.parquet")
+    pq.write_table(table.append_column("note", pa.array([1])), tmp_path / "index.parquet")
+    assert read_table(tmp_path).column_names == SCHEMA.names
+
+
+def test_a_column_that_lacks_values_is_told(tmp_path: Path) -> None:
+    write_index(tmp_path / "index.parquet", [[row()]])
+    table = pq.read_table(tmp_path / "index.parquet")
+    place = table.column_names.index("key")
+    nothing = pa.array([None], pa.string())
+    pq.write_table(table.set_column(place, pa.field("key", pa.string()), nothing), tmp_path / "index.parquet")
+    with pytest.raises(StampError, match="column 'key' lacks values"):
+        read_table(tmp_path)
+
+
 def test_what_is_no_index_is_told(tmp_path: Path) -> None:
     path = tmp_path / "index.parquet"
     with pytest.raises(StampError, match="no such file"):

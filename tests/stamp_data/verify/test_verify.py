@@ -27,6 +27,7 @@ from stamp_data.shards.reader import ShardSet
 from stamp_data.verify import Fault, repair, unguarded, verify_set
 from stamp_data.verify.repair import derive_rows
 from stamp_data.verify.sets import check_manifest
+from stamp_data.writing import write_atomic
 from stamp_schemas import Manifest, Record, StampError, UsageFault
 
 from ..making import ListSource, assorted, build, jpeg, pictured, tree
@@ -643,6 +644,23 @@ def test_repair_of_each_file(
         flip(folder / name, (folder / name).stat().st_size // 2)
     assert mend(folder, source) == (rendered, True)
     assert tree(folder) == tree(pristine)
+
+
+def test_a_repair_that_is_killed_as_it_begins_is_still_known(
+    folder: Path, source: ListSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without manifest and config.json at once, a build of other settings would take the folder for its own."""
+    (folder / "shard-000003.tar").unlink()
+
+    def killed(path: Path, data: bytes) -> None:
+        if path.name == "config.json":
+            raise KeyboardInterrupt
+        write_atomic(path, data)
+
+    monkeypatch.setattr("stamp_data.build.split.write_atomic", killed)
+    with pytest.raises(KeyboardInterrupt):
+        repair(folder, source, LocalExecutor(1))
+    assert (folder / "manifest.json").is_file()
 
 
 def test_repair_refuses_other_raw_data(folder: Path, source: ListSource, tmp_path: Path) -> None:
