@@ -10,13 +10,13 @@ from stamp_train.sequence.inputs import Reading
 
 
 class Readout(nn.Module):
-    """Reads states; this one nothing. sees: asks for pictures."""
+    """Reads states. sees: asks for pictures."""
 
     sees: bool = False
 
-    def forward(self, reading: Reading) -> dict[str, Tensor]:  # noqa: ARG002 - nothing is read out
+    def forward(self, reading: Reading) -> dict[str, Tensor]:
         """What is found, by name; without any mask too, since under sharded training every weight takes part in every pass."""
-        return {}
+        raise NotImplementedError  # every readout has its own, as of any torch module
 
     def embed(self, numbers: Tensor, of: Tensor) -> Tensor | None:  # noqa: ARG002 - most put no token into a dialogue
         """Embeddings [G, H] of tokens that the method has put into dialogues; None: it puts none.

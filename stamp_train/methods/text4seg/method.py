@@ -25,7 +25,7 @@ from stamp_train.methods.text4seg.listener import BEGIN, MaskListener
 from stamp_train.methods.text4seg.settings import Text4SegSettings
 from stamp_train.sequence.chat import ChatEncoder
 from stamp_train.sequence.document import Grid, Seg
-from stamp_train.sequence.inputs import MaskPlace, Outputs, Targets
+from stamp_train.sequence.inputs import MaskPlace, Outputs, Reading, Targets
 from stamp_train.sequence.token_sequence import TokenSequence
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Text4Seg(Method):
 
     def readout(self, hidden_size: int, vision_size: int) -> Readout:  # noqa: ARG002 - reads nothing
         """None that has any weights."""
-        return Readout()
+        return _Nothing()
 
     def pictures(self, found: Mapping[str, Tensor], masks: Sequence[MaskPlace]) -> list[Tensor]:  # noqa: ARG002 - nothing is read out
         """None are read from states."""
@@ -143,3 +143,10 @@ def _spans(tokens: Sequence[str]) -> Iterator[tuple[int, int, int]]:
         first, begin, last = (bisect_right(ends, character) for character in characters)
         yield first, begin, last + 1
         opened = text.find(OPEN, closed)
+
+
+class _Nothing(Readout):
+    """Reads nothing."""
+
+    def forward(self, reading: Reading) -> dict[str, Tensor]:  # noqa: ARG002 - a mask is its text
+        return {}

@@ -122,7 +122,7 @@ def test_one_digest_for_the_same_weights_wherever_they_lie(tmp_path: Path) -> No
         kept = Embeddings(tmp_path / f"seen-{name}")
         open_clicks(f"sam={tmp_path / name}", device, kept).prepare(picture(20, 30))
         digests |= {path.name for path in kept.folder.iterdir()}
-    assert len(digests) == 1 and first().digest != second().digest
+    assert len(digests) == 1 and first().digest() != second().digest()
 
 
 def test_a_device_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
